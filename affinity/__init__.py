@@ -1,0 +1,1 @@
+"""Which tasks should share a network: affinity, groupings, audited gains."""

@@ -1,0 +1,1 @@
+"""Retraining a plan beside its baselines, and what that shows."""

@@ -1,0 +1,126 @@
+"""The affinity matrix: what each source task does to each target task, with its error."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.tasks import check_names
+
+
+@dataclass(frozen=True, eq=False)
+class AffinityMatrix:
+    """Estimated effect of every source (row) on every target (column); above 0 helps.
+
+    Args:
+        tasks: Names, in the order of both axes.
+        values: ``[source target]``; NaN where nothing was measured.
+        standard_error: Of each value.
+        n_steps: How many measurements each value averages.
+        estimator: The estimator's name.
+
+    Raises:
+        InputError: If shapes and names do not fit.
+
+    Example:
+        >>> import torch
+        >>> matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.5, -0.25], [0.75, 0.5]]))
+        >>> matrix.onto("edges")
+        {'depth': -0.25}
+    """
+
+    tasks: tuple[str, ...]
+    values: Float[Tensor, "source target"]
+    standard_error: Float[Tensor, "source target"] | None = None
+    n_steps: Int[Tensor, "source target"] | None = None
+    estimator: str | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.tasks)
+        square = (len(self.tasks), len(self.tasks))
+        for name in ("values", "standard_error", "n_steps"):
+            array = getattr(self, name)
+            if array is not None and tuple(array.shape) != square:
+                raise InputError(
+                    f"Expected {name} of shape {square} for the {len(self.tasks)} tasks "
+                    f"{self.tasks}, but got {tuple(array.shape)}."
+                )
+
+    def onto(self, target: str) -> dict[str, float]:
+        """Affinity of every other task onto `target`."""
+        column = self._index(target)
+        return {
+            source: self.values[row, column].item()
+            for row, source in enumerate(self.tasks)
+            if source != target
+        }
+
+    def between(self, source: str, target: str) -> float:
+        """Affinity of `source` onto `target`."""
+        return self.values[self._index(source), self._index(target)].item()
+
+    def frame(self) -> pd.DataFrame:
+        """One row a pair: source, target, affinity, standard_error, n_steps."""
+        sources, targets = zip(*((s, t) for s in self.tasks for t in self.tasks), strict=True)
+        columns: dict[str, object] = {
+            "source": sources,
+            "target": targets,
+            "affinity": self.values.flatten().tolist(),
+        }
+        if self.standard_error is not None:
+            columns["standard_error"] = self.standard_error.flatten().tolist()
+        if self.n_steps is not None:
+            columns["n_steps"] = self.n_steps.flatten().tolist()
+        return pd.DataFrame(columns)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The values as a square table: sources as rows, targets as columns."""
+        return pd.DataFrame(
+            self.values.tolist(),
+            index=pd.Index(self.tasks, name="source"),
+            columns=pd.Index(self.tasks, name="target"),
+        )
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, estimator: str | None = None) -> "AffinityMatrix":
+        """The matrix whose `frame()` this is.
+
+        Raises:
+            InputError: If a column or a pair is missing.
+        """
+        expected = ["source", "target", "affinity"]
+        if missing := [name for name in expected if name not in frame.columns]:
+            raise InputError(
+                f"Expected the columns {expected}, but {missing} are missing from "
+                f"{list(map(str, frame.columns))}."
+            )
+        tasks = check_names(str(name) for name in frame["source"].unique())
+        rows = frame.set_index(["source", "target"])
+        if len(rows) != len(tasks) ** 2 or not rows.index.is_unique:
+            raise InputError(
+                f"Expected one row for each of the {len(tasks) ** 2} pairs of the tasks {tasks}, "
+                f"but got {len(rows)} rows."
+            )
+
+        def square(column: str, convert: Callable[[float], float]) -> list[list[float]]:
+            return [[convert(rows.loc[(s, t), column]) for t in tasks] for s in tasks]  # pyright: ignore[reportArgumentType]
+
+        has = set(frame.columns)
+        return cls(
+            tasks=tasks,
+            values=torch.tensor(square("affinity", float)),
+            standard_error=(
+                torch.tensor(square("standard_error", float)) if "standard_error" in has else None
+            ),
+            n_steps=torch.tensor(square("n_steps", int)) if "n_steps" in has else None,
+            estimator=estimator,
+        )
+
+    def _index(self, task: str) -> int:
+        if task not in self.tasks:
+            raise InputError(f"Expected one of the tasks {self.tasks}, but got {task!r}.")
+        return self.tasks.index(task)

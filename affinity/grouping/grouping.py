@@ -1,0 +1,104 @@
+"""A grouping: networks that together serve every task once."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from affinity.errors import InputError
+
+
+@dataclass(frozen=True)
+class Network:
+    """Tasks that are trained together, and those among them that the network serves.
+
+    A task that is trained but not served only helps the others.
+
+    Example:
+        >>> Network.of("depth", "edges").is_alone
+        False
+    """
+
+    trained: frozenset[str]
+    served: frozenset[str]
+
+    def __post_init__(self) -> None:
+        if not self.served:
+            raise InputError(f"Expected a network to serve a task, but {set(self.trained)} do not.")
+        if not self.served <= self.trained:
+            raise InputError(
+                f"Expected a network to train what it serves, but it serves "
+                f"{sorted(self.served - self.trained)} without training them."
+            )
+
+    @classmethod
+    def of(cls, *tasks: str) -> "Network":
+        """A network that serves every task it is trained on."""
+        return cls(trained=frozenset(tasks), served=frozenset(tasks))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the network is trained on one task only."""
+        return len(self.trained) == 1
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Networks that serve every task exactly once.
+
+    Args:
+        networks: The networks; a task may be trained in several.
+        score: Sum over the tasks of the score of the task in the network that serves it.
+        bound: No grouping within the same budget and wishes scores above this.
+        solver: Which solver made it.
+        seconds: How long it took.
+
+    Example:
+        >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
+        >>> grouping.network_of("edges") == grouping.network_of("depth")
+        True
+    """
+
+    networks: tuple[Network, ...]
+    score: float | None = None
+    bound: float | None = None
+    solver: str | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        served = Counter(task for network in self.networks for task in network.served)
+        twice = sorted(task for task, count in served.items() if count > 1)
+        if twice:
+            raise InputError(
+                f"Expected every task to be served once, but {twice} are served twice."
+            )
+        trained = {task for network in self.networks for task in network.trained}
+        if trained - set(served):
+            raise InputError(
+                f"Expected every task to be served, but {sorted(trained - set(served))} are only "
+                "trained."
+            )
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Every task served."""
+        return frozenset(task for network in self.networks for task in network.served)
+
+    @property
+    def gap(self) -> float | None:
+        """Bound minus score: at most this much was lost by not searching on."""
+        if self.score is None or self.bound is None:
+            return None
+        return max(0.0, self.bound - self.score)
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether no grouping within the budget can score higher, up to rounding."""
+        if self.gap is None or self.score is None:
+            return False
+        return self.gap <= 1e-6 * max(1.0, abs(self.score))
+
+    def network_of(self, task: str) -> Network:
+        """The network that serves `task`."""
+        for network in self.networks:
+            if task in network.served:
+                return network
+        raise InputError(f"Expected one of the tasks {sorted(self.tasks)}, but got {task!r}.")

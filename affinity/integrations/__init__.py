@@ -1,0 +1,1 @@
+"""Doors into other tools; each imports its library only when used."""

@@ -1,0 +1,65 @@
+"""scikit-learn's digits with eight targets: a small, clear case of negative transfer."""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from affinity.sharing import Perceptron
+from affinity.tasks import BinaryCrossEntropy, Examples, RocAuc, RSquared, SquaredError, Task
+from affinity.training import TrainingSettings
+
+from .problem import Problem, columns_of, linear_heads, split_rows
+
+CLASSES = {
+    "odd": {1, 3, 5, 7, 9},
+    "at least 5": {5, 6, 7, 8, 9},
+    "prime": {2, 3, 5, 7},
+    "loop": {0, 6, 8, 9},
+    "random five": {0, 2, 3, 7, 8},
+}
+"""Binary targets: the digits that are labelled 1."""
+
+
+def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem:
+    """1,797 images of 8 x 8 pixels, five binary targets and three regressions.
+
+    Odd, at least 5, prime, has a loop, is one of five digits drawn at random; the amount of ink
+    and the centre of the ink in x and y, standardized. A small shared trunk cannot hold all of
+    them, which makes sharing harmful for most.
+
+    Args:
+        width: Width of the trunk.
+        depth: Layers of the trunk.
+        test_share: Share of the rows set aside for the audit.
+    """
+    images, labels = load_digits(return_X_y=True)
+    pixels = images.reshape(-1, 8, 8)
+    ink = pixels.sum(axis=(1, 2))
+    numbers = {
+        "ink": ink,
+        "centre x": (pixels.sum(axis=1) @ np.arange(8)) / ink,
+        "centre y": (pixels.sum(axis=2) @ np.arange(8)) / ink,
+    }
+    rest, test = split_rows(len(images), test_share, seed=0)
+    binary = [torch.from_numpy(np.isin(labels, list(members))) for members in CLASSES.values()]
+    regressions = [
+        torch.from_numpy((values - values[rest.numpy()].mean()) / values[rest.numpy()].std())
+        for values in numbers.values()
+    ]
+    examples = Examples(
+        inputs=torch.from_numpy(images / 16.0).float(),
+        targets=columns_of([*binary, *regressions]),
+    )
+    return Problem(
+        name="digits",
+        tasks=(
+            *(Task(name, BinaryCrossEntropy(), RocAuc()) for name in CLASSES),
+            *(Task(name, SquaredError(), RSquared()) for name in numbers),
+        ),
+        development=examples.take(rest),
+        test=examples.take(test),
+        trunk=lambda: Perceptron(64, width=width, depth=depth),
+        head=linear_heads(width),
+        settings=TrainingSettings(batch_size=64),
+        provenance={"source": "sklearn.datasets.load_digits", "rows": len(images)},
+    )

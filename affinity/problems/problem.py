@@ -1,0 +1,144 @@
+"""A multi-task problem: tasks, rows, and the network they may share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.sharing import HardSharing
+from affinity.tasks import Examples, Replicate, Task, check_names
+from affinity.training import TrainingSettings
+
+from .resampling import RandomRows
+
+Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
+"""Development and test rows, encoded with statistics of these training rows alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Tasks with rows to develop on, rows to be judged on, and a trunk and heads to train.
+
+    Test rows are set aside for good: `replicate` draws training and validation rows from the
+    development rows, and hands the test rows on for the audit alone.
+
+    Args:
+        name: What the problem is called in reports.
+        tasks: The tasks, in the order of the targets' columns.
+        development: Rows for training and validation.
+        test: Rows that judge.
+        trunk: Makes the module that tasks may share.
+        head: Makes the head of a task, on the trunk's output.
+        encoder: Encodes all rows anew with statistics of the training rows of a replicate; None
+            where the inputs are ready as they are.
+        resampling: Draws the training and validation rows of a replicate.
+        settings: How a network is trained.
+        notes: What the reader of a report should know of the data.
+        provenance: Where the data came from: file, fingerprint, kinds of columns.
+
+    Raises:
+        InputError: If tasks, targets and rows do not fit each other.
+
+    Example:
+        >>> problem = Problem.digits()
+        >>> problem.names[:3]
+        ('odd', 'at least 5', 'prime')
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    development: Examples
+    test: Examples
+    trunk: Callable[[], nn.Module]
+    head: Callable[[Task], nn.Module]
+    encoder: Encoder | None = None
+    resampling: RandomRows = field(default_factory=RandomRows)
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, object] = field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        check_names(self.names)
+        if len(self.tasks) < 2:
+            raise InputError(
+                f"Expected at least two tasks to compare, but got {len(self.tasks)}: {self.names}."
+            )
+        for part, examples in (("development", self.development), ("test", self.test)):
+            if examples.targets.shape[1] != len(self.tasks):
+                raise InputError(
+                    f"Expected one column of {part} targets for each of the {len(self.tasks)} "
+                    f"tasks, but got {examples.targets.shape[1]}."
+                )
+            unlabelled = [
+                name
+                for name, has_label in zip(
+                    self.names, examples.labelled.any(dim=0).tolist(), strict=True
+                )
+                if not has_label
+            ]
+            if unlabelled:
+                raise InputError(
+                    f"Expected labels for every task among the {len(examples)} {part} rows, but "
+                    f"{unlabelled} have none."
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks' names, in order."""
+        return tuple(task.name for task in self.tasks)
+
+    def network(self) -> HardSharing:
+        """A fresh network with one trunk under every task's head."""
+        return HardSharing(self.tasks, self.trunk, self.head)
+
+    def replicate(self, seed: int) -> Replicate:
+        """Fresh training and validation rows from the development rows, and the test rows."""
+        training, validation = self.resampling(self.development, seed)
+        development, test = (
+            self.encoder(training) if self.encoder else (self.development, self.test)
+        )
+        return Replicate(
+            seed=seed,
+            training=development.take(training),
+            validation=development.take(validation),
+            test=test,
+        )
+
+    def replicates(self, count: int, seed: int = 0) -> list[Replicate]:
+        """`count` replicates whose seeds follow `seed`."""
+        return [self.replicate(seed * 1_000_003 + number) for number in range(count)]
+
+    def with_settings(self, settings: TrainingSettings) -> "Problem":
+        """The same problem, trained another way."""
+        return replace(self, settings=settings)
+
+    @classmethod
+    def digits(cls, width: int = 32, depth: int = 2) -> "Problem":
+        """scikit-learn's handwritten digits with eight targets; see `problems.digits`."""
+        from .digits import digits
+
+        return digits(width=width, depth=depth)
+
+
+def linear_heads(width: int) -> Callable[[Task], nn.Module]:
+    """Heads of one linear layer on a representation of `width` numbers."""
+
+    def head(task: Task) -> nn.Module:
+        return nn.Linear(width, task.n_outputs)
+
+    return head
+
+
+def split_rows(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Shuffle `count` rows and cut off a share; the rest first."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    cut = round(count * (1 - share))
+    return order[:cut], order[cut:]
+
+
+def columns_of(targets: Sequence[Tensor]) -> Tensor:
+    """Targets `[row]` side by side as `[row task]`, as floats."""
+    return torch.stack([target.float() for target in targets], dim=1)

@@ -1,0 +1,1 @@
+"""Which sharing each group gets, and why."""

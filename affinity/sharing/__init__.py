@@ -1,0 +1,6 @@
+"""Ways in which tasks share parameters, as plain modules that predict every task at once."""
+
+from .hard import HardSharing
+from .perceptron import Perceptron
+
+__all__ = ["HardSharing", "Perceptron"]

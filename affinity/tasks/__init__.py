@@ -1,0 +1,20 @@
+"""What a multi-task problem is made of: tasks, their losses and metrics, and labelled examples."""
+
+from .examples import Examples, Replicate
+from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from .metrics import Accuracy, RocAuc, RSquared
+from .names import check_names
+from .task import Task
+
+__all__ = [
+    "Accuracy",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Examples",
+    "RSquared",
+    "Replicate",
+    "RocAuc",
+    "SquaredError",
+    "Task",
+    "check_names",
+]

@@ -1,0 +1,76 @@
+"""Losses that leave missing labels out: a mean over the labelled rows, 0 where there are none."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """Cross-entropy of a logit with a label 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> logit, label = torch.zeros(3, 1), torch.tensor([0.0, 1.0, torch.nan])
+        >>> round(BinaryCrossEntropy()(logit, label).item(), 4)  # log 2
+        0.6931
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch 1"], target: Float[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        each = functional.binary_cross_entropy_with_logits(
+            prediction.squeeze(-1), target.where(labelled, 0), reduction="none"
+        )
+        return _mean_over(labelled, each)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of one logit a class with the index of the class.
+
+    Example:
+        >>> import torch
+        >>> logits, label = torch.zeros(2, 4), torch.tensor([3.0, torch.nan])
+        >>> round(CrossEntropy()(logits, label).item(), 4)  # log 4
+        1.3863
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch classes"], target: Float[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        each = functional.cross_entropy(
+            prediction, target.where(labelled, 0).long(), reduction="none"
+        )
+        return _mean_over(labelled, each)
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Squared error of one number.
+
+    Example:
+        >>> import torch
+        >>> SquaredError()(torch.zeros(2, 1), torch.tensor([2.0, torch.nan])).item()
+        4.0
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch 1"], target: Float[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        each = (prediction.squeeze(-1) - target.where(labelled, 0)).square()
+        return _mean_over(labelled, each)
+
+
+def _mean_over(
+    labelled: Bool[Tensor, " batch"], each: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    return each.where(labelled, 0).sum() / labelled.sum().clamp(min=1)

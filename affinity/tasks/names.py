@@ -1,0 +1,25 @@
+"""Task names: any non-empty, unique strings."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from affinity.errors import InputError
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return `names` as a tuple, or say which are empty or come twice.
+
+    Raises:
+        InputError: If a name is empty or not unique.
+
+    Example:
+        >>> check_names(["depth", "edges"])
+        ('depth', 'edges')
+    """
+    tasks = tuple(names)
+    if any(not name for name in tasks):
+        raise InputError(f"Expected non-empty task names, but got {tasks}.")
+    twice = [name for name, count in Counter(tasks).items() if count > 1]
+    if twice:
+        raise InputError(f"Expected unique task names, but got {twice} more than once.")
+    return tasks

@@ -1,0 +1,10 @@
+"""Check shapes and types at every call into `affinity`; use one thread."""
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("affinity", "beartype.beartype"):
+    import affinity  # noqa: F401
+
+import torch
+
+torch.set_num_threads(1)
