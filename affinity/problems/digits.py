@@ -32,10 +32,11 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         depth: Layers of the trunk.
         test_share: Share of the rows set aside for the audit.
     """
-    images, labels = load_digits(return_X_y=True)
+    data = load_digits()
+    images, labels = np.asarray(data["data"]), np.asarray(data["target"])
     pixels = images.reshape(-1, 8, 8)
     ink = pixels.sum(axis=(1, 2))
-    numbers = {
+    numbers: dict[str, np.ndarray] = {
         "ink": ink,
         "centre x": (pixels.sum(axis=1) @ np.arange(8)) / ink,
         "centre y": (pixels.sum(axis=2) @ np.arange(8)) / ink,
