@@ -32,8 +32,7 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         depth: Layers of the trunk.
         test_share: Share of the rows set aside for the audit.
     """
-    data = load_digits()
-    images, labels = np.asarray(data["data"]), np.asarray(data["target"])
+    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     pixels = images.reshape(-1, 8, 8)
     ink = pixels.sum(axis=(1, 2))
     numbers: dict[str, np.ndarray] = {
