@@ -8,7 +8,8 @@ from affinity.sharing import Perceptron
 from affinity.tasks import BinaryCrossEntropy, Examples, RocAuc, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Problem, columns_of, linear_heads, split_rows
+from .problem import Problem, columns_of, linear_heads
+from .resampling import RandomRows
 
 CLASSES = {
     "odd": {1, 3, 5, 7, 9},
@@ -40,15 +41,18 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         "centre x": (pixels.sum(axis=1) @ np.arange(8)) / ink,
         "centre y": (pixels.sum(axis=2) @ np.arange(8)) / ink,
     }
-    rest, test = split_rows(len(images), test_share, seed=0)
     binary = [torch.from_numpy(np.isin(labels, list(members))) for members in CLASSES.values()]
-    regressions = [
-        torch.from_numpy((values - values[rest.numpy()].mean()) / values[rest.numpy()].std())
-        for values in numbers.values()
-    ]
+    regressions = [torch.from_numpy(values) for values in numbers.values()]
     examples = Examples(
         inputs=torch.from_numpy(images / 16.0).float(),
         targets=columns_of([*binary, *regressions]),
+    )
+    rest, test = RandomRows(test_share)(examples, seed=0)
+    mean, deviation = examples.targets[rest].mean(dim=0), examples.targets[rest].std(dim=0)
+    is_number = torch.arange(len(mean)) >= len(CLASSES)
+    examples = Examples(
+        inputs=examples.inputs,
+        targets=examples.targets.where(~is_number, (examples.targets - mean) / deviation),
     )
     return Problem(
         name="digits",

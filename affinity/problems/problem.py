@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -12,7 +13,7 @@ from affinity.sharing import HardSharing
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
-from .resampling import RandomRows
+from .resampling import RandomRows, Resampling
 
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 """Development and test rows, encoded with statistics of these training rows alone."""
@@ -55,7 +56,7 @@ class Problem:
     trunk: Callable[[], nn.Module]
     head: Callable[[Task], nn.Module]
     encoder: Encoder | None = None
-    resampling: RandomRows = field(default_factory=RandomRows)
+    resampling: Resampling = field(default_factory=RandomRows)
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     notes: tuple[str, ...] = ()
     provenance: dict[str, object] = field(default_factory=dict[str, object])
@@ -115,12 +116,19 @@ class Problem:
         """The same problem, trained another way."""
         return replace(self, settings=settings)
 
-    @classmethod
-    def digits(cls, width: int = 32, depth: int = 2) -> "Problem":
+    @staticmethod
+    def digits(*args: Any, **settings: Any) -> "Problem":
         """scikit-learn's handwritten digits with eight targets; see `problems.digits`."""
         from .digits import digits
 
-        return digits(width=width, depth=depth)
+        return digits(*args, **settings)
+
+    @staticmethod
+    def from_table(*args: Any, **settings: Any) -> "Problem":
+        """A user's table, wide or long; see `problems.problem_from_table`."""
+        from .table import problem_from_table
+
+        return problem_from_table(*args, **settings)
 
 
 def linear_heads(width: int) -> Callable[[Task], nn.Module]:
@@ -130,13 +138,6 @@ def linear_heads(width: int) -> Callable[[Task], nn.Module]:
         return nn.Linear(width, task.n_outputs)
 
     return head
-
-
-def split_rows(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Shuffle `count` rows and cut off a share; the rest first."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    cut = round(count * (1 - share))
-    return order[:cut], order[cut:]
 
 
 def columns_of(targets: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,312 @@
+"""A user's table as a problem: wide (a column a target) or long (each row belongs to one task)."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.sharing import Perceptron
+from affinity.tasks import Examples, check_names
+from affinity.training import TrainingSettings
+
+from .features import find_columns
+from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
+from .leaks import find_leaks
+from .problem import Problem, linear_heads
+from .reading import fingerprint, read_table
+from .resampling import RandomRows, TimeBlocks
+
+TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
+DEVELOPMENT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "development"}
+
+
+def problem_from_table(
+    source: str | Path | pd.DataFrame,
+    targets: Sequence[str] | None = None,
+    *,
+    task_column: str | None = None,
+    target: str | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    exclude: Sequence[str] = (),
+    time_column: str | None = None,
+    split_column: str | None = None,
+    test_share: float = 0.25,
+    validation_share: float = 0.2,
+    width: int = 64,
+    depth: int = 2,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+) -> Problem:
+    """Read a table and make it a problem; `Problem.from_table` is the same.
+
+    Args:
+        source: A CSV or Parquet file, or a data frame.
+        targets: Wide table: the columns to predict; an empty cell is a missing label.
+        task_column: Long table: the column that says to which task a row belongs.
+        target: Long table: the column to predict.
+        kinds: Kind of a target where it should not be found from the values; in a long table the
+            key is the target column.
+        exclude: Columns to leave out of the features.
+        time_column: The latest rows are the test rows, and validation rows come in blocks.
+        split_column: Rows it calls "test" are the test rows.
+        test_share: Share of the rows set aside for the audit, where no column says which.
+        validation_share: Share of the other rows that decide when to stop.
+        width: Width of the trunk.
+        depth: Layers of the trunk.
+        settings: How a network is trained.
+        seed: Decides which rows are test rows.
+
+    Raises:
+        InputError: If a column is missing (the nearest name is given), a target cannot be
+            learned, or no rows or features are left.
+
+    Example:
+        >>> table = pd.DataFrame({"age": range(40), "sick": [0, 1] * 20, "tall": [0, 0, 1, 1] * 10})
+        >>> problem = problem_from_table(table, targets=["sick", "tall"])
+        >>> len(problem.development), len(problem.test)
+        (30, 10)
+    """
+    table = source if isinstance(source, pd.DataFrame) else read_table(source)
+    table = table.reset_index(drop=True)
+    if not 0 < test_share < 1:
+        raise InputError(f"Expected a test share between 0 and 1, but got {test_share}.")
+    special = [name for name in (task_column, time_column, split_column) if name is not None]
+    chosen = [*([target] if target is not None else ()), *(targets or ())]
+    for name in (*chosen, *exclude, *special):
+        _check_column(name, table)
+    if task_column is not None:
+        if target is None or targets:
+            raise InputError(
+                "Expected one target column beside the task column of a long table "
+                f"(--task-column {task_column} --target y), but got {chosen or 'none'}."
+            )
+        labels, found = _long_targets(table, task_column, target, kinds or {})
+    else:
+        if len(chosen) < 2:
+            raise InputError(
+                f"Expected at least two targets to compare, but got {len(chosen)}: {chosen}. "
+                f"The columns are {_some(table.columns)}."
+            )
+        labels, found = _wide_targets(table, check_names(chosen), kinds or {})
+
+    left_out = {*chosen, *special, *exclude}
+    features = table[[name for name in table.columns if name not in left_out]]
+    classes = {name: classes_of(labels[name], kind) for name, kind in found.items()}
+    values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
+    tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
+
+    is_test = _test_rows(table, tensor, time_column, split_column, test_share, seed)
+    order = torch.arange(len(table))
+    if time_column is not None:
+        order = torch.from_numpy(np.argsort(_time(table, time_column), kind="stable").copy())
+    development, test = order[~is_test[order]], order[is_test[order]]
+
+    columns = find_columns(features.iloc[development.numpy()])
+    clean = columns.read(features)
+    encoder = TableEncoder(
+        features=clean,
+        targets=tensor,
+        development=development,
+        test=test,
+        transformer=columns.transformer(clean.iloc[development.numpy()]),
+        is_number=torch.tensor([kind == "regression" for kind in found.values()]),
+    )
+    rows, test_rows = encoder(torch.arange(len(development)))
+    judged, judged_kinds = values, found
+    if task_column is not None and target is not None:  # the one column that all tasks share
+        judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
+        judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
+    seen = development.numpy()
+    leaks = find_leaks(clean.iloc[seen], judged.iloc[seen], judged_kinds)
+    return Problem(
+        name="table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0],
+        tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
+        development=rows,
+        test=test_rows,
+        trunk=_Trunk(rows.inputs.shape[1], width, depth),
+        head=linear_heads(width),
+        encoder=encoder,
+        resampling=(
+            RandomRows(validation_share) if time_column is None else TimeBlocks(validation_share)
+        ),
+        settings=settings or _settings_for(len(development)),
+        notes=(
+            *(f"Feature {f!r} gives target {t!r} away: {why}." for f, t, why in leaks),
+            *(f"Column {name!r} was left out: {why}." for name, why in columns.dropped.items()),
+        ),
+        provenance={
+            "source": "data frame" if isinstance(source, pd.DataFrame) else Path(source).name,
+            "fingerprint": fingerprint(table),
+            "rows": len(table),
+            "layout": "long" if task_column is not None else "wide",
+            "features": rows.inputs.shape[1],
+            "columns": {
+                "numbers": list(columns.numbers),
+                "dates": list(columns.dates),
+                "categories": list(columns.categories),
+                "excluded": sorted(left_out - set(chosen)),
+            },
+            "kinds": dict(found),
+        },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TableEncoder:
+    """Encodes all rows of a table with statistics of the training rows of a replicate.
+
+    Features are imputed and scaled by the training rows' medians, means and deviations;
+    regression targets are standardized by the training rows' means and deviations.
+    """
+
+    features: pd.DataFrame
+    targets: Float[Tensor, "row task"]
+    development: Int[Tensor, " development"]
+    test: Int[Tensor, " test"]
+    transformer: ColumnTransformer
+    is_number: Bool[Tensor, " task"]
+
+    def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
+        """Development and test rows, from rows numbered within the development rows."""
+        rows = self.development[training]
+        transformer: ColumnTransformer = clone(self.transformer)  # pyright: ignore[reportAssignmentType]
+        transformer.fit(self.features.iloc[rows.numpy()])
+        inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
+        known = self.targets[rows]
+        mean = known.nanmean(dim=0).nan_to_num()
+        deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
+        deviation = deviation.where(deviation > 0, 1.0)
+        targets = self.targets.where(~self.is_number, (self.targets - mean) / deviation)
+        return (
+            Examples(inputs=inputs[self.development], targets=targets[self.development]),
+            Examples(inputs=inputs[self.test], targets=targets[self.test]),
+        )
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """Makes the trunk of a table; a value rather than a closure, so that it can be sent about."""
+
+    n_features: int
+    width: int
+    depth: int
+
+    def __call__(self) -> Perceptron:
+        return Perceptron(self.n_features, width=self.width, depth=self.depth)
+
+
+def _settings_for(n_rows: int) -> TrainingSettings:
+    """Batches that give an epoch between about ten and a hundred steps."""
+    return TrainingSettings(batch_size=min(512, max(32, 2 ** round(np.log2(n_rows / 50)))))
+
+
+def _wide_targets(
+    table: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, Kind]
+) -> tuple[pd.DataFrame, dict[str, Kind]]:
+    for name in kinds:
+        if name not in targets:
+            raise InputError(f"Expected a kind for one of the targets {targets}, but got {name!r}.")
+    found: dict[str, Kind] = {}
+    for name in targets:
+        _check_labels_are_clean(name, table[name])
+        found[name] = kinds.get(name) or find_kind(table[name])
+        check_target(name, table[name], found[name])
+    return table[list(targets)], found
+
+
+def _long_targets(
+    table: pd.DataFrame, task_column: str, target: str, kinds: Mapping[str, Kind]
+) -> tuple[pd.DataFrame, dict[str, Kind]]:
+    if table[task_column].isna().any():
+        row = int(np.flatnonzero(table[task_column].isna())[0])
+        raise InputError(
+            f"Expected a task in every row of {task_column!r}, but row {row} has none."
+        )
+    if stray := set(kinds) - {target}:
+        raise InputError(f"Expected a kind for the target {target!r}, but got {sorted(stray)}.")
+    _check_labels_are_clean(target, table[target])
+    kind = kinds.get(target) or find_kind(table[target])
+    names = table[task_column].astype(str)
+    labels: dict[str, pd.Series] = {}
+    for name in names.unique():
+        labels[name] = table[target].where(names == name)
+        if kind != "classes":
+            check_target(f"{target} of {name}", labels[name], kind)
+    check_names(labels)
+    return pd.DataFrame(labels), dict.fromkeys(labels, kind)
+
+
+def _test_rows(
+    table: pd.DataFrame,
+    targets: Tensor,
+    time_column: str | None,
+    split_column: str | None,
+    share: float,
+    seed: int,
+) -> Bool[Tensor, " row"]:
+    is_test = torch.zeros(len(table), dtype=torch.bool)
+    if split_column is not None:
+        parts = table[split_column].astype(str).str.strip().str.lower()
+        unknown = sorted(set(parts) - TEST_NAMES - DEVELOPMENT_NAMES)
+        if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
+            raise InputError(
+                f"Expected the split column {split_column!r} to say train, validation or test in "
+                f"every row, with some of train and test, but found {sorted(set(parts))[:6]}."
+            )
+        return torch.from_numpy(parts.isin(TEST_NAMES).to_numpy().copy())
+    if time_column is not None:
+        order = np.argsort(_time(table, time_column), kind="stable")
+        is_test[torch.from_numpy(order[round(len(order) * (1 - share)) :].copy())] = True
+        return is_test
+    rows = Examples(inputs=torch.zeros(len(table), 0), targets=targets)
+    is_test[RandomRows(validation_share=share)(rows, seed)[1]] = True
+    return is_test
+
+
+def _time(table: pd.DataFrame, name: str) -> np.ndarray:
+    column = table[name]
+    numbers = pd.to_numeric(column, errors="coerce")
+    times = numbers if numbers.notna().all() else pd.to_datetime(column, errors="coerce", utc=True)
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise InputError(
+            f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
+            f"holds {column.iloc[row]!r}."
+        )
+    return times.to_numpy()
+
+
+def _check_column(name: str, table: pd.DataFrame) -> None:
+    if name in table.columns:
+        return
+    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {_some(table.columns)}."
+    raise InputError(f"Expected a column named {name!r}, but there is none; {hint}")
+
+
+def _check_labels_are_clean(name: str, values: pd.Series) -> None:
+    """A target of numbers with a few strays of text would silently become hundreds of classes."""
+    if pd.api.types.is_numeric_dtype(values) or values.dropna().empty:
+        return
+    known = values.dropna()
+    is_text = pd.to_numeric(known, errors="coerce").isna()
+    if 0 < is_text.mean() < 0.5:
+        raise InputError(
+            f"Expected numbers in the target {name!r}, as in most of its rows, but row "
+            f"{known[is_text].index[0]} holds {known[is_text].iloc[0]!r}. Mend it, or empty the "
+            "cell if the label is missing."
+        )
+
+
+def _some(names: Sequence[str] | pd.Index) -> str:
+    listed = ", ".join(map(str, list(names)[:12]))
+    return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
