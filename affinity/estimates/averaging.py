@@ -1,0 +1,64 @@
+"""Averages over time, with standard errors that respect that neighbouring steps are alike."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .matrix import AffinityMatrix
+
+RESAMPLINGS = 200
+
+
+def average_over_time(
+    values: Float[Tensor, "time source target"],
+    tasks: tuple[str, ...],
+    estimator: str,
+    block: int | None = None,
+) -> AffinityMatrix:
+    """Mean over the steps at which a pair was measured, with a moving-block bootstrap error.
+
+    Consecutive measurements come from neighbouring parameters, so single ones are not independent:
+    blocks of them are drawn with replacement. Infinite values count as missing.
+
+    References:
+        Künsch (1989), The Jackknife and the Bootstrap for General Stationary Observations.
+    """
+    values = values.double()
+    known = values.isfinite()
+    values = values.where(known, 0.0)
+    counts = known.sum(dim=0)
+    mean = values.sum(dim=0) / counts  # NaN where never measured
+    n_steps = len(values)
+    if n_steps < 2:
+        error = torch.full_like(mean, torch.nan)
+    else:
+        error = _block_bootstrap(values, known, block or max(1, round(n_steps ** (1 / 3))))
+    return AffinityMatrix(
+        tasks=tasks,
+        values=mean,
+        standard_error=error.where(counts >= 2, torch.nan),
+        n_steps=counts,
+        estimator=estimator,
+    )
+
+
+def _block_bootstrap(
+    values: Float[Tensor, "time source target"], known: Tensor, block: int
+) -> Float[Tensor, "source target"]:
+    n_steps = len(values)
+    block = min(block, n_steps)
+    n_blocks = -(-n_steps // block)
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.randint(n_steps - block + 1, (RESAMPLINGS, n_blocks), generator=generator)
+    drawn = (starts[:, :, None] + torch.arange(block)).flatten(1)[:, :n_steps]
+    # How often each step was drawn turns every resampled mean into one matrix product.
+    weights = values.new_zeros(RESAMPLINGS, n_steps)
+    weights.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weights.dtype))
+    total = (weights @ values.flatten(1)).unflatten(1, values.shape[1:])
+    count = (weights @ known.to(weights.dtype).flatten(1)).unflatten(1, values.shape[1:])
+    means = total / count  # resampling source target
+    drawn_at_all = count > 0
+    n_means = drawn_at_all.sum(dim=0)
+    centre = means.where(drawn_at_all, 0.0).sum(dim=0) / n_means
+    variance = (means - centre).square().where(drawn_at_all, 0.0).sum(dim=0) / (n_means - 1)
+    return variance.sqrt()

@@ -1,0 +1,64 @@
+"""Inter-task affinity: what a step along one task's gradient does to another task's loss."""
+
+from dataclasses import dataclass
+
+from affinity.errors import InputError
+from affinity.recording import Trace
+
+from .averaging import average_over_time
+from .matrix import AffinityMatrix
+
+
+@dataclass(frozen=True)
+class InterTaskAffinity:
+    r"""Mean relative fall of the target's loss after a step along the source's gradient alone.
+
+    .. math::
+        Z^t_{i \to j} = 1 - \frac{L_j(X^t, \theta^{t+1}_{s|i}, \theta^t_j)}
+                                 {L_j(X^t, \theta^t_s, \theta^t_j)}, \qquad
+        \theta^{t+1}_{s|i} = \theta^t_s - \eta \nabla_{\theta_s} L_i
+
+    averaged over the measured steps at which both losses are known. 0.1 says that the source's
+    step takes a tenth off the target's loss; below 0 the step harms the target. The size follows
+    the learning rate of the step. The released code divides by it; this is the paper's form.
+
+    Args:
+        held_out: Watch the target on another batch than the one that made the gradient; a
+            gradient and a loss from one batch share their noise.
+        block: Consecutive measurements that are resampled together for the standard error;
+            None chooses the cube root of their number.
+
+    Raises:
+        InputError: If the trace holds no lookahead losses, or no held-out ones where asked.
+
+    References:
+        Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
+        <https://arxiv.org/abs/2109.04617>`_, equation 1.
+
+    Example:
+        >>> import torch
+        >>> trace = Trace(
+        ...     tasks=("depth", "edges"),
+        ...     steps=torch.tensor([0, 10]),
+        ...     losses=torch.tensor([[1.0, 2.0], [1.0, 2.0]]),
+        ...     lookahead_losses=torch.tensor([[[0.5, 1.0], [2.0, 1.0]]] * 2),
+        ... )
+        >>> InterTaskAffinity()(trace).onto("edges"), InterTaskAffinity()(trace).onto("depth")
+        ({'depth': 0.5}, {'edges': -1.0})
+    """
+
+    held_out: bool = False
+    block: int | None = None
+
+    def __call__(self, trace: Trace) -> AffinityMatrix:
+        """Estimate the affinity matrix from the lookahead losses of `trace`."""
+        after = trace.held_out_lookahead_losses if self.held_out else trace.lookahead_losses
+        before = trace.held_out_losses if self.held_out else trace.losses
+        if after is None or before is None:
+            which = "held-out lookahead losses" if self.held_out else "lookahead losses"
+            raise InputError(
+                f"Expected a trace with {which}, but this one has none: pass a closure to "
+                "`Recorder.observe`, which evaluates the losses anew after each lookahead step."
+            )
+        relative = 1 - after / before[:, None, :]  # time source target
+        return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)
