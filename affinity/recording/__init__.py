@@ -1,5 +1,6 @@
 """What one multi-task run tells about its tasks: a recorder that watches, and its trace."""
 
+from .recorder import Recorder
 from .trace import Trace
 
-__all__ = ["Trace"]
+__all__ = ["Recorder", "Trace"]

@@ -1,11 +1,19 @@
 """What a recorded run leaves behind, with time as an axis."""
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from affinity.errors import InputError
 from affinity.tasks import check_names
+
+FORMAT, VERSION = "affinity.trace", 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,3 +56,61 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file, at once or not at all.
+
+        Example:
+            >>> import tempfile, torch
+            >>> trace = Trace(("a", "b"), torch.tensor([0]), torch.tensor([[0.5, 0.25]]))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     trace.save(f"{folder}/trace.safetensors")
+            ...     Trace.load(f"{folder}/trace.safetensors").losses.tolist()
+            [[0.5, 0.25]]
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {
+            name: value.detach().cpu().contiguous().clone()
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+        names = {name: value for name, value in values.items() if isinstance(value, tuple)}
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        metadata = {"format": FORMAT, "version": str(VERSION), "names": json.dumps(names)}
+        try:
+            save_file(tensors, unfinished, metadata=metadata)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trace":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If the file is missing, is no trace, or is of a later version.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise InputError(
+                        f"Expected a trace in {path}, as Trace.save writes it, but got a "
+                        "safetensors file of something else."
+                    )
+                if int(metadata["version"]) > VERSION:
+                    raise InputError(
+                        f"Expected a trace of version {VERSION} or before in {path}, but got "
+                        f"version {metadata['version']}: update task-affinity to read it."
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise InputError(f"Expected a trace in {path}, but there is no such file.") from None
+        except SafetensorError as error:
+            raise InputError(
+                f"Expected a trace in {path}, as Trace.save writes it, but it cannot be read "
+                f"({error})."
+            ) from None
+        names = {name: tuple(value) for name, value in json.loads(metadata["names"]).items()}
+        return cls(**names, **tensors)
