@@ -1,1 +1,16 @@
 """Retraining a plan beside its baselines, and what that shows."""
+
+from .audit import Agreement, Arrangement, Audit, metric_name
+from .gains import Gains, interval
+from .negative_transfer import NegativeTransferTest, Verdict
+
+__all__ = [
+    "Agreement",
+    "Arrangement",
+    "Audit",
+    "Gains",
+    "NegativeTransferTest",
+    "Verdict",
+    "interval",
+    "metric_name",
+]

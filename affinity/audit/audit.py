@@ -1,0 +1,258 @@
+"""An audit: a plan retrained beside separate networks and all-in-one, and what that shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+from affinity.files import write_atomically
+from affinity.recommendation import Plan
+from affinity.tasks import Task
+
+from .gains import Gains, interval
+from .negative_transfer import NegativeTransferTest, Verdict
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """One way to train all tasks, measured over the replicates.
+
+    Args:
+        plan: The networks.
+        test: Test losses beside those of separate networks.
+        validation: Validation losses beside those of separate networks; decisions see only these.
+        metrics: Test metrics beside those of separate networks.
+        parameters: Of all its networks together.
+        seconds: It took to train them, a replicate.
+    """
+
+    plan: Plan
+    test: Gains
+    validation: Gains
+    metrics: Gains
+    parameters: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well estimated affinities foretold measured gains, over tasks that share.
+
+    Args:
+        spearman: Rank correlation of the mean affinity onto a task from its partners with the
+            gain it had with them; NaN with fewer than three tasks.
+        n_tasks: Task and partners in each arrangement, counted once.
+    """
+
+    spearman: float
+    n_tasks: int
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What training as planned was worth, beside separate networks and all-in-one.
+
+    Args:
+        problem: The problem's name.
+        tasks: The tasks.
+        plan: The plan that was audited.
+        arrangements: By name: "plan", "separate" and "all-in-one".
+        matrix: The affinities that the plan was made from, where known.
+        test: How verdicts are reached.
+        context: Settings, seeds, versions and notes, for the report.
+    """
+
+    problem: str
+    tasks: tuple[Task, ...]
+    plan: Plan
+    arrangements: Mapping[str, Arrangement]
+    matrix: AffinityMatrix | None = None
+    test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def gains(self) -> Gains:
+        """Test losses under the plan beside those of separate networks."""
+        return self.arrangements["plan"].test
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """A verdict a task: the plan against a separate network."""
+        return {verdict.task: verdict for verdict in self.test(self.gains)}
+
+    def verdicts_of(self, arrangement: str) -> dict[str, Verdict]:
+        """A verdict a task: any arrangement against a separate network."""
+        if arrangement not in self.arrangements:
+            raise InputError(
+                f"Expected one of the arrangements {list(self.arrangements)}, but got "
+                f"{arrangement!r}."
+            )
+        return {verdict.task: verdict for verdict in self.test(self.arrangements[arrangement].test)}
+
+    @property
+    def advice(self) -> str:
+        """The arrangement with the best mean gain on validation rows; test rows have no say.
+
+        Separate networks, whose gain is 0 by definition, win unless another is better.
+        """
+        best, gain = "separate", 0.0
+        for name, arrangement in self.arrangements.items():
+            mean = float(np.nanmean(arrangement.validation.overall()))
+            if mean > gain:
+                best, gain = name, mean
+        return best
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How well the affinities foretold the gains of the plan and of all-in-one."""
+        if self.matrix is None:
+            return None
+        pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
+        for name in ("plan", "all-in-one"):
+            arrangement = self.arrangements[name]
+            gains = arrangement.test.relative()
+            for task in gains:
+                network = arrangement.plan.grouping.network_of(task)
+                partners = network.trained - {task}
+                onto = [self.matrix.between(partner, task) for partner in partners]
+                if onto and np.isfinite(np.mean(onto)) and np.isfinite(gains[task]):
+                    pairs[task, network.trained] = (float(np.mean(onto)), gains[task])
+        estimated = [estimate for estimate, _ in pairs.values()]
+        measured = [gain for _, gain in pairs.values()]
+        if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:
+            return Agreement(spearman=float("nan"), n_tasks=len(pairs))
+        correlation = float(stats.spearmanr(estimated, measured).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+        return Agreement(spearman=correlation, n_tasks=len(pairs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON; what is undefined is None."""
+        plan = self.arrangements["plan"]
+        metric_rows = plan.metrics.frame().set_index("task")
+        all_in_one = self.verdicts_of("all-in-one")
+        return _plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "problem": self.problem,
+                "n_replicates": self.gains.n_replicates,
+                "advice": self.advice,
+                "tasks": [
+                    {
+                        "name": task.name,
+                        "verdict": verdict.verdict,
+                        "gain": verdict.gain,
+                        "low": verdict.low,
+                        "high": verdict.high,
+                        "p_value": verdict.p_value,
+                        "detectable": verdict.detectable,
+                        "all_in_one": {
+                            "verdict": all_in_one[task.name].verdict,
+                            "gain": all_in_one[task.name].gain,
+                            "low": all_in_one[task.name].low,
+                            "high": all_in_one[task.name].high,
+                        },
+                        "loss": {
+                            name: arrangement.test.scores.double().mean(dim=0)[at].item()
+                            for name, arrangement in self.arrangements.items()
+                        },
+                        "metric": {
+                            "name": metric_name(task),
+                            **{
+                                name: arrangement.metrics.scores.double().mean(dim=0)[at].item()
+                                for name, arrangement in self.arrangements.items()
+                            },
+                            "difference": metric_rows.loc[task.name, "difference"],
+                            "low": metric_rows.loc[task.name, "difference_low"],
+                            "high": metric_rows.loc[task.name, "difference_high"],
+                        },
+                    }
+                    for at, (task, verdict) in enumerate(
+                        zip(self.tasks, self.verdicts.values(), strict=True)
+                    )
+                ],
+                "networks": [
+                    {
+                        "serves": sorted(network.served),
+                        "trains": sorted(network.trained),
+                        "sharing": sharing,
+                        "reason": reason,
+                    }
+                    for network, sharing, reason in zip(
+                        self.plan.grouping.networks,
+                        self.plan.sharing,
+                        self.plan.reasons,
+                        strict=True,
+                    )
+                ],
+                "grouping": {
+                    "score": self.plan.grouping.score,
+                    "bound": self.plan.grouping.bound,
+                    "is_optimal": self.plan.grouping.is_optimal,
+                    "solver": self.plan.grouping.solver,
+                },
+                "arrangements": {
+                    name: {
+                        "networks": len(arrangement.plan.grouping.networks),
+                        "parameters": arrangement.parameters,
+                        "seconds": arrangement.seconds,
+                        "gain": _summary(arrangement.test.overall()),
+                        "validation_gain": _summary(arrangement.validation.overall()),
+                    }
+                    for name, arrangement in self.arrangements.items()
+                },
+                "agreement": (
+                    None
+                    if self.agreement is None
+                    else {
+                        "spearman": self.agreement.spearman,
+                        "n_tasks": self.agreement.n_tasks,
+                    }
+                ),
+                "context": dict(self.context),
+            }
+        )
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """`to_dict` as JSON; also written to `path`, if one is given."""
+        import json
+
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        if path is not None:
+            write_atomically(path, text)
+        return text
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page, and return where it is."""
+        from affinity.report import write_report
+
+        return write_report(self, path)
+
+
+def metric_name(task: Task) -> str:
+    """What the task's metric is called in a report."""
+    names = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
+    kind = type(task.metric).__name__
+    return names.get(kind, getattr(task.metric, "__name__", kind))
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    low, high = interval(values)
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
