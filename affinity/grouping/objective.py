@@ -1,0 +1,158 @@
+"""The objective: what a grouping is worth, summed over the tasks it serves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+import numpy as np
+import torch
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+
+from .grouping import Grouping
+from .pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Objective:
+    r"""Weighted sum over the tasks of each task's score in the network that serves it.
+
+    .. math::
+        \sum_t w_t \, s_t(G_t), \qquad
+        s_t(G) = \frac{1}{|G| - 1} \sum_{i \in G, i \neq t} A_{it}
+
+    with :math:`G_t` the tasks trained in the network that serves :math:`t`: the mean affinity
+    from its partners, or their sum without the fraction. A task trained alone scores its
+    lone-task term.
+
+    Args:
+        pooling: ``"mean"`` of the partners' affinities (TAG, HOA), or their ``"sum"``.
+        lone: What a task scores alone: a number for all, one a task, the ``"diagonal"`` of the
+            matrix, or ``"forbidden"``.
+        weights: Importance of each task named; 1 for the others.
+        unknown: What stands for a NaN of the matrix; without it NaN is an error.
+
+    References:
+        Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
+        <https://arxiv.org/abs/2109.04617>`_; Standley et al. (2020), `Which Tasks Should Be Learned
+        Together? <https://arxiv.org/abs/1905.07553>`_.
+
+    Example:
+        >>> import torch
+        >>> from affinity.grouping import Grouping, Network
+        >>> matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.0, 0.25], [0.5, 0.0]]))
+        >>> Objective().score(matrix, Grouping((Network.of("depth", "edges"),)))
+        0.75
+    """
+
+    pooling: Literal["mean", "sum"] = "mean"
+    lone: float | Mapping[str, float] | Literal["diagonal", "forbidden"] = 0.0
+    weights: Mapping[str, float] | None = None
+    unknown: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, numbers in (
+            ("lone", self.lone.values() if isinstance(self.lone, Mapping) else [self.lone]),
+            ("weights", (self.weights or {}).values()),
+            ("unknown", [] if self.unknown is None else [self.unknown]),
+        ):
+            if any(not isinstance(n, str) and not isfinite(n) for n in numbers):
+                raise InputError(f"Expected {name} to be finite, but got {getattr(self, name)}.")
+        if any(weight < 0 for weight in (self.weights or {}).values()):
+            raise InputError(f"Expected weights of at least 0, but got {dict(self.weights or {})}.")
+
+    @classmethod
+    def tag(cls) -> "Objective":
+        """TAG's rule: the mean over partners, and no task may stand alone.
+
+        The published selector scores a lone task -1,000,000; here it is a constraint.
+        """
+        return cls(lone="forbidden")
+
+    def score(self, matrix: AffinityMatrix, grouping: Grouping) -> float:
+        """The weighted sum of `task_scores`; minus infinity where the grouping is forbidden."""
+        return sum(self.task_scores(matrix, grouping).values())
+
+    def task_scores(self, matrix: AffinityMatrix, grouping: Grouping) -> dict[str, float]:
+        """Each task's weighted score in the network that serves it."""
+        if grouping.tasks != frozenset(matrix.tasks):
+            raise InputError(
+                f"Expected a grouping of the tasks {sorted(matrix.tasks)}, but got one of "
+                f"{sorted(grouping.tasks)}."
+            )
+        pairs = self.pairs(matrix)
+        scores: dict[str, float] = {}
+        for network in grouping.networks:
+            trained = [pairs.tasks.index(task) for task in sorted(network.trained)]
+            for task in network.served:
+                scores[task] = pairs.score(trained, [pairs.tasks.index(task)])
+        return {task: scores[task] for task in matrix.tasks}
+
+    def pairs(self, matrix: AffinityMatrix) -> Pairs:
+        """The matrix as the solvers read it: weighted, checked, tasks in the order of their names.
+
+        Raises:
+            InputError: If a value is infinite, or NaN while `unknown` is not set.
+        """
+        values = matrix.values.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
+        others = ~np.eye(len(matrix.tasks), dtype=bool)
+        infinite = np.argwhere(np.isinf(values) & others)
+        if len(infinite):
+            raise InputError(
+                f"Expected finite affinities, but they are infinite from "
+                f"{_pairs_named(matrix.tasks, infinite)}."
+            )
+        unknown = np.argwhere(np.isnan(values) & others)
+        if len(unknown) and self.unknown is None:
+            raise InputError(
+                f"Expected an affinity for every pair, but it is NaN from "
+                f"{_pairs_named(matrix.tasks, unknown)}. Measure them, or say what an unknown "
+                "affinity counts as: Objective(unknown=0.0)."
+            )
+        values[np.isnan(values) & others] = self.unknown
+        order = sorted(range(len(matrix.tasks)), key=matrix.tasks.__getitem__)
+        tasks = tuple(matrix.tasks[index] for index in order)
+        self._check_named(tasks)
+        weights = np.array([(self.weights or {}).get(task, 1.0) for task in tasks])
+        values = values[np.ix_(order, order)]
+        lone = self._lone(tasks, np.diag(values).copy()) * weights
+        np.fill_diagonal(values, 0.0)
+        return Pairs(
+            tasks=tasks,
+            onto=values * weights,
+            lone=lone,
+            is_mean=self.pooling == "mean",
+            smallest=2 if self.lone == "forbidden" else 1,
+        )
+
+    def _lone(self, tasks: tuple[str, ...], diagonal: np.ndarray) -> np.ndarray:
+        if self.lone == "diagonal":
+            if not np.isfinite(diagonal).all():
+                named = [
+                    task for task, own in zip(tasks, diagonal, strict=True) if not isfinite(own)
+                ]
+                raise InputError(
+                    f'Expected lone="diagonal" to find finite values, but those of {named} are not.'
+                )
+            return diagonal
+        if isinstance(self.lone, Mapping):
+            return np.array([self.lone.get(task, 0.0) for task in tasks])
+        return np.full(len(tasks), 0.0 if isinstance(self.lone, str) else self.lone)
+
+    def _check_named(self, tasks: tuple[str, ...]) -> None:
+        named = {
+            "weights": set(self.weights or {}),
+            "lone": set(self.lone) if isinstance(self.lone, Mapping) else set[str](),
+        }
+        for field, names in named.items():
+            if unknown := sorted(names - set(tasks)):
+                raise InputError(
+                    f"Expected {field} for the tasks {list(tasks)}, but got {unknown} too."
+                )
+
+
+def _pairs_named(tasks: tuple[str, ...], where: Iterable[np.ndarray]) -> str:
+    named = [f"{tasks[source]!r} onto {tasks[target]!r}" for source, target in where]
+    return ", ".join(named[:5]) + (f" and {len(named) - 5} pairs more" if len(named) > 5 else "")

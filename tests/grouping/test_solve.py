@@ -1,0 +1,256 @@
+"""Laws of every solver, and exactness against trying everything."""
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+from affinity.grouping import SOLVERS, Budget, Grouping, Network, Objective, Wishes, solve
+
+NAMES = ("depth", "edges", "normals", "keypoints", "semantics", "curvature")
+solvers = pytest.mark.parametrize("solver", sorted(SOLVERS))
+
+
+@st.composite
+def matrices(draw: st.DrawFn, most: int = 5) -> AffinityMatrix:
+    n_tasks = draw(st.integers(1, most))
+    number = st.one_of(st.integers(-2, 2), st.floats(-1, 1, width=16))
+    row = st.lists(number, min_size=n_tasks, max_size=n_tasks)
+    values = draw(st.lists(row, min_size=n_tasks, max_size=n_tasks))
+    return AffinityMatrix(NAMES[:n_tasks], torch.tensor(values, dtype=torch.float64))
+
+
+def partitions(tasks: tuple[str, ...]) -> Iterator[list[frozenset[str]]]:
+    if not tasks:
+        yield []
+        return
+    first, *rest = tasks
+    for size in range(len(rest) + 1):
+        for others in combinations(rest, size):
+            left = tuple(task for task in rest if task not in others)
+            for more in partitions(left):
+                yield [frozenset((first, *others)), *more]
+
+
+def supersets(served: frozenset[str], tasks: tuple[str, ...]) -> Iterator[frozenset[str]]:
+    rest = [task for task in tasks if task not in served]
+    for size in range(len(rest) + 1):
+        for helpers in combinations(rest, size):
+            yield served | set(helpers)
+
+
+def best_by_trying(
+    matrix: AffinityMatrix, n_networks: int, overlap: bool, objective: Objective
+) -> float:
+    """The highest score of any grouping, by the definition alone."""
+    best = -float("inf")
+    worth: dict[frozenset[str], float] = {}
+    for parts in partitions(matrix.tasks):
+        if len(parts) > n_networks:
+            continue
+        for served in parts:
+            if served not in worth:
+                trained_sets = supersets(served, matrix.tasks) if overlap else [served]
+                worth[served] = max(
+                    sum(task_score(matrix, task, trained, objective) for task in served)
+                    for trained in trained_sets
+                )
+        best = max(best, sum(worth[served] for served in parts))
+    return best
+
+
+def task_score(
+    matrix: AffinityMatrix, task: str, trained: frozenset[str], objective: Objective
+) -> float:
+    partners = [matrix.between(other, task) for other in trained if other != task]
+    if not partners:
+        return -float("inf") if objective.lone == "forbidden" else 0.0
+    return sum(partners) / (len(partners) if objective.pooling == "mean" else 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    matrix=matrices(),
+    budget=st.integers(1, 5),
+    overlap=st.booleans(),
+    pooling=st.sampled_from(["mean", "sum"]),
+    lone=st.sampled_from([0.0, "forbidden"]),
+)
+def test_the_exact_solver_is_as_good_as_trying_everything(
+    matrix: AffinityMatrix, budget: int, overlap: bool, pooling: str, lone: float | str
+) -> None:
+    objective = Objective(pooling=pooling, lone=lone)  # pyright: ignore[reportArgumentType]
+    expected = best_by_trying(matrix, budget, overlap, objective)
+    if expected == -float("inf"):
+        return
+    found = solve(matrix, budget, overlap=overlap, objective=objective)
+    assert found.score == pytest.approx(expected, abs=1e-9)
+    assert found.is_optimal
+    assert objective.score(matrix, found) == pytest.approx(found.score, abs=1e-9)
+
+
+@solvers
+@settings(max_examples=40, deadline=None)
+@given(matrix=matrices(most=6), budget=st.integers(1, 6), overlap=st.booleans())
+def test_every_task_is_served_once_within_budget_and_bound(
+    solver: str, matrix: AffinityMatrix, budget: int, overlap: bool
+) -> None:
+    found = solve(matrix, budget, overlap=overlap, solver=solver)
+    assert found.tasks == frozenset(matrix.tasks)
+    assert 1 <= len(found.networks) <= budget
+    assert overlap or all(network.trained == network.served for network in found.networks)
+    assert found.score is not None
+    assert found.bound is not None
+    best = best_by_trying(matrix, budget, overlap, Objective())
+    assert found.score <= best + 1e-9
+    assert found.bound >= best - 1e-9
+    assert Objective().score(matrix, found) == pytest.approx(found.score, abs=1e-9)
+
+
+@solvers
+@settings(max_examples=25, deadline=None)
+@given(matrix=matrices(most=6), budget=st.integers(1, 6), data=st.data())
+def test_reordering_the_tasks_reorders_nothing_but_names(
+    solver: str, matrix: AffinityMatrix, budget: int, data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(matrix.tasks))))
+    shuffled = AffinityMatrix(
+        tuple(matrix.tasks[index] for index in order), matrix.values[order][:, order]
+    )
+    assert set(solve(shuffled, budget, solver=solver).networks) == set(
+        solve(matrix, budget, solver=solver).networks
+    )
+
+
+@solvers
+@settings(max_examples=25, deadline=None)
+@given(matrix=matrices(most=6), budget=st.integers(1, 6), overlap=st.booleans())
+def test_scaling_the_scores_scales_the_score(
+    solver: str, matrix: AffinityMatrix, budget: int, overlap: bool
+) -> None:
+    scaled = AffinityMatrix(matrix.tasks, 1024 * matrix.values)
+    score = solve(matrix, budget, overlap=overlap, solver=solver).score
+    assert score is not None
+    assert solve(scaled, budget, overlap=overlap, solver=solver).score == pytest.approx(
+        1024 * score, abs=1e-9
+    )
+
+
+@solvers
+@settings(max_examples=25, deadline=None)
+@given(matrix=matrices(most=6), overlap=st.booleans())
+def test_adding_budget_never_lowers_the_score(
+    solver: str, matrix: AffinityMatrix, overlap: bool
+) -> None:
+    scores = [
+        solve(matrix, budget, overlap=overlap, solver=solver).score or 0.0
+        for budget in range(1, len(matrix.tasks) + 1)
+    ]
+    assert all(more >= less - 1e-9 for less, more in pairwise(scores))
+
+
+@solvers
+@settings(max_examples=10, deadline=None)
+@given(matrix=matrices(most=6), budget=st.integers(1, 6), seed=st.integers(0, 9))
+def test_the_same_seed_gives_the_same_grouping(
+    solver: str, matrix: AffinityMatrix, budget: int, seed: int
+) -> None:
+    found = [solve(matrix, budget, solver=solver, seed=seed).networks for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def planted(n_tasks: int, n_blocks: int, noise: float, seed: int = 0) -> AffinityMatrix:
+    generator = torch.Generator().manual_seed(seed)
+    block = torch.arange(n_tasks) * n_blocks // n_tasks
+    values = (block[:, None] == block).double()
+    values += noise * torch.randn(n_tasks, n_tasks, generator=generator, dtype=torch.float64)
+    return AffinityMatrix(tuple(f"task {index:03d}" for index in range(n_tasks)), values)
+
+
+@pytest.mark.parametrize("n_tasks", [60, 139])
+def test_planted_blocks_are_found_with_a_proven_gap(n_tasks: int) -> None:
+    found = solve(planted(n_tasks, 5, noise=0.2), budget=5)
+    assert {len(network.served) for network in found.networks} <= {n_tasks // 5, n_tasks // 5 + 1}
+    first = {f"task {index:03d}" for index in range(n_tasks) if index * 5 // n_tasks == 0}
+    assert found.network_of("task 000").served == first
+    assert found.gap is not None
+    assert found.score is not None
+    assert found.gap <= 0.03 * found.score
+
+
+def test_a_lone_task_scores_its_lone_term() -> None:
+    matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.5, -1.0], [-1.0, 0.25]]))
+    alone = Grouping((Network.of("depth"), Network.of("edges")))
+    assert solve(matrix, 2).networks == alone.networks
+    assert solve(matrix, 2, objective=Objective(lone="diagonal")).score == 0.75
+    assert solve(matrix, 2, objective=Objective(lone={"edges": -3.0})).score == -2.0
+    assert solve(matrix, 2, objective=Objective.tag()).score == -2.0
+
+
+def test_weights_decide_whom_the_grouping_is_for() -> None:
+    values = torch.tensor([[0.0, -2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    matrix = AffinityMatrix(("depth", "edges", "normals"), values)
+    assert solve(matrix, 3).network_of("depth").is_alone
+    weighted = solve(matrix, 3, objective=Objective(weights={"depth": 3.0}))
+    assert weighted.network_of("depth").served == {"depth", "edges"}
+    assert weighted.score == 1.0
+
+
+def test_wishes_are_kept() -> None:
+    matrix = planted(6, 2, noise=0.0)
+    first, second, third, *_, last = matrix.tasks
+    wishes = Wishes(together=[(first, last)], apart=[(first, second)], largest=3)
+    for solver in SOLVERS:
+        found = solve(matrix, 3, wishes=wishes, solver=solver)
+        assert last in found.network_of(first).served
+        assert second not in found.network_of(first).served
+        assert max(len(network.trained) for network in found.networks) <= 3
+    fixed = solve(matrix, 3, wishes=Wishes(fixed=[(first,), (second, third)]))
+    assert fixed.network_of(first) != fixed.network_of(second)
+    assert fixed.network_of(second) == fixed.network_of(third)
+
+
+def test_a_helper_is_trained_where_it_is_not_served() -> None:
+    values = torch.tensor([[0.0, 1.0, 1.0], [-1.0, 0.0, -1.0], [-1.0, -1.0, 0.0]])
+    matrix = AffinityMatrix(("depth", "edges", "normals"), values)
+    found = solve(matrix, 3, wishes=Wishes(helpers=["depth"]))
+    assert found.score == 2.0
+    assert found.network_of("edges") == Network(
+        frozenset(("depth", "edges")), frozenset(("edges",))
+    )
+    assert found.network_of("depth").is_alone
+
+
+def test_exactly_so_many_networks_are_used() -> None:
+    matrix = planted(6, 1, noise=0.0)
+    for solver in SOLVERS:
+        found = solve(matrix, Budget(networks=2, exactly=True), solver=solver)
+        assert len(found.networks) == 2
+
+
+def test_bad_matrices_name_the_pairs() -> None:
+    values = torch.tensor([[0.0, float("nan")], [1.0, 0.0]])
+    matrix = AffinityMatrix(("depth", "edges"), values)
+    with pytest.raises(InputError, match=r"'depth' onto 'edges'.*unknown=0.0"):
+        solve(matrix, 1)
+    assert solve(matrix, 1, objective=Objective(unknown=0.0)).score == 1.0
+    infinite = AffinityMatrix(("depth", "edges"), torch.tensor([[0.0, 1.0], [float("inf"), 0.0]]))
+    with pytest.raises(InputError, match="infinite from 'edges' onto 'depth'"):
+        solve(infinite, 1)
+
+
+def test_bad_budgets_solvers_and_wishes_say_what_was_expected() -> None:
+    matrix = planted(4, 2, noise=0.0)
+    with pytest.raises(InputError, match="at least 1 network, but got 0"):
+        solve(matrix, 0)
+    with pytest.raises(InputError, match=r"one of the solvers.*'magic'"):
+        solve(matrix, 2, solver="magic")
+    with pytest.raises(InputError, match=r"apart names \['text'\]"):
+        solve(matrix, 2, wishes=Wishes(apart=[("text", "task 000")]))
+    with pytest.raises(InputError, match=r"weights for the tasks.*'text'"):
+        solve(matrix, 2, objective=Objective(weights={"text": 2.0}))
