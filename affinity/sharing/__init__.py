@@ -2,5 +2,6 @@
 
 from .hard import HardSharing
 from .perceptron import Perceptron
+from .sharing import Sharing
 
-__all__ = ["HardSharing", "Perceptron"]
+__all__ = ["HardSharing", "Perceptron", "Sharing"]

@@ -1,13 +1,15 @@
 """Hard sharing: one trunk under every task's head."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from affinity.tasks import Task, check_names
+from affinity.tasks import Task
+
+from .sharing import Head, Sharing, Trunk
 
 
-class HardSharing(nn.Module):
+class HardSharing(Sharing):
     """One trunk feeds a head a task (the shared bottom of Caruana, 1997).
 
     Args:
@@ -17,6 +19,7 @@ class HardSharing(nn.Module):
 
     Example:
         >>> import torch
+        >>> from torch import nn
         >>> from affinity.tasks import RSquared, SquaredError, Task
         >>> tasks = [Task(name, SquaredError(), RSquared()) for name in ("depth", "edges")]
         >>> network = HardSharing(tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1))
@@ -24,21 +27,12 @@ class HardSharing(nn.Module):
         ['depth', 'edges']
     """
 
-    def __init__(
-        self,
-        tasks: Iterable[Task],
-        trunk: Callable[[], nn.Module],
-        head: Callable[[Task], nn.Module],
-    ) -> None:
-        super().__init__()
-        tasks = tuple(tasks)
-        self.names = check_names(task.name for task in tasks)
-        self.trunk = trunk()
-        self.heads = nn.ModuleList(head(task) for task in tasks)
+    represents_once = True
 
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """One prediction a task."""
-        representation = self.trunk(inputs)
-        return {
-            name: head(representation) for name, head in zip(self.names, self.heads, strict=True)
-        }
+    def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head) -> None:
+        super().__init__(tasks, head)
+        self.trunk = trunk()
+
+    def represent(self, inputs: Tensor) -> Tensor:
+        """The trunk's output, for all tasks."""
+        return self.trunk(inputs)

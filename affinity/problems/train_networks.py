@@ -1,0 +1,94 @@
+"""Measure networks: train sets of tasks on replicates, as many at once as fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.sharing import HardSharing
+from affinity.tasks import Replicate
+from affinity.training import Member, TrainingSettings, train_members
+
+from .problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """Losses and metrics of networks on replicates; NaN where a network has no such task.
+
+    Args:
+        networks: The sets of tasks that were trained together.
+        tasks: All tasks of the problem.
+        test_loss: ``[network replicate task]``.
+        validation_loss: ``[network replicate task]``.
+        test_metric: ``[network replicate task]``.
+        parameters: Parameters of each network.
+        seconds: Time spent on each training.
+        diverged: What went wrong, for each training that diverged: its numbers are NaN.
+    """
+
+    networks: tuple[frozenset[str], ...]
+    tasks: tuple[str, ...]
+    test_loss: Float[Tensor, "network replicate task"]
+    validation_loss: Float[Tensor, "network replicate task"]
+    test_metric: Float[Tensor, "network replicate task"]
+    parameters: tuple[int, ...]
+    seconds: Float[Tensor, "network replicate"]
+    diverged: tuple[str, ...] = ()
+
+
+def train_networks(
+    problem: Problem,
+    networks: Sequence[frozenset[str]],
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings | None = None,
+) -> Measurements:
+    """Train every network with hard sharing on every replicate, and judge it.
+
+    Everything compared is paired: on one replicate all networks start from the same trunk and
+    heads and see the same rows in the same order.
+
+    Args:
+        problem: Tasks, trunk and heads.
+        networks: Sets of task names; a set that comes twice is trained once.
+        replicates: Draws of rows, from `Problem.replicates`.
+        settings: How to train; the problem's own settings if None.
+
+    Example:
+        >>> problem = Problem.digits()
+        >>> odd_and_ink = frozenset({"odd", "ink"})
+        >>> settings = TrainingSettings(epochs=1)
+        >>> measured = train_networks(problem, [odd_and_ink], problem.replicates(2), settings)
+        >>> measured.test_loss.shape  # network replicate task
+        torch.Size([1, 2, 8])
+    """
+    networks = tuple(dict.fromkeys(networks))
+    members = [
+        Member(network, replicate) for network in networks for replicate in range(len(replicates))
+    ]
+    results = train_members(
+        lambda tasks: HardSharing(tasks, problem.trunk, problem.head),
+        problem.tasks,
+        members,
+        replicates,
+        settings or problem.settings,
+    )
+    shape = (len(networks), len(replicates), len(problem.tasks))
+
+    def table(values: Sequence[dict[str, float]]) -> Tensor:
+        nan = float("nan")
+        rows = [[value.get(name, nan) for name in problem.names] for value in values]
+        return torch.tensor(rows, dtype=torch.double).reshape(shape)
+
+    return Measurements(
+        networks=networks,
+        tasks=problem.names,
+        test_loss=table([result.test_loss for result in results]),
+        validation_loss=table([result.validation_loss for result in results]),
+        test_metric=table([result.test_metric for result in results]),
+        parameters=tuple(result.n_parameters for result in results[:: len(replicates)]),
+        seconds=torch.tensor([result.seconds for result in results]).reshape(shape[:2]),
+        diverged=tuple(result.diverged for result in results if result.diverged),
+    )

@@ -1,0 +1,90 @@
+"""Progress of long work: one bar with the time left, shown only to a person who waits."""
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+_PATIENCE = 2.0  # seconds before a bar appears
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Show no progress inside this block."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+class Track:
+    """How far the work is; `advance` moves the bar, which shows itself after two seconds."""
+
+    def __init__(self, description: str, total: int, *, is_shown: bool) -> None:
+        self._description = description
+        self._total = total
+        self._done = 0
+        self._is_shown = is_shown
+        self._start = time.monotonic()
+        self._progress: Progress | None = None
+        self._bar: int | None = None
+
+    def advance(self, count: int = 1) -> None:
+        """Say that `count` more pieces of work are done."""
+        self._done += count
+        if not self._is_shown:
+            return
+        if self._progress is None:
+            if time.monotonic() - self._start < _PATIENCE:
+                return
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+            self._bar = self._progress.add_task(self._description, total=self._total)
+        assert self._bar is not None
+        self._progress.update(self._bar, completed=self._done)  # pyright: ignore[reportArgumentType]
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+@contextmanager
+def track(description: str, total: int) -> Generator[Track]:
+    """A bar on a terminal's standard error for work that takes more than two seconds.
+
+    Where standard error is no terminal, or inside `quiet`, nothing is shown. A bar inside
+    another one is not shown either.
+
+    Example:
+        >>> with track("training", total=3) as progress:
+        ...     for _ in range(3):
+        ...         progress.advance()
+    """
+    progress = Track(description, total, is_shown=sys.stderr.isatty() and not _is_quiet.get())
+    try:
+        with quiet():
+            yield progress
+    finally:
+        progress.close()

@@ -1,0 +1,184 @@
+"""Ensembles: many networks of one architecture trained at once with `torch.func`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from affinity.errors import DivergenceError, InputError
+from affinity.progress import track
+from affinity.sharing import Sharing
+from affinity.tasks import Replicate, Task
+
+from .columns import columns_of, labelled
+from .loop import train
+from .members import Build, Member, initial
+from .settings import TrainingSettings
+from .stack import Stack, bytes_a_step, shape_of, why_alone
+from .trained import Trained
+
+_CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
+_MOST = 512  # networks trained at once
+
+
+def train_members(
+    build: Build,
+    tasks: Sequence[Task],
+    members: Sequence[Member],
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings,
+    keep: bool = False,
+    at_once: int | None = None,
+) -> list[Trained]:
+    """Train every member; those of one shape at once, each as if it were trained alone.
+
+    A member minimizes the sum of its own tasks' losses over the rows labelled for at least one
+    of them, in the order that its replicate's seed gives every member, from parameters that its
+    replicate's seed gives every member; it stops early, and keeps its best epoch, by its own
+    validation loss (see `train`). A member whose loss becomes NaN or infinite is marked
+    `diverged` and leaves; the others go on.
+
+    Members are stacked where their shapes agree: any sets of tasks with hard sharing, sets of
+    equally many tasks otherwise. What cannot be stacked (running statistics of BatchNorm,
+    recurrent cells, code that `vmap` cannot follow) is trained alone, and says why.
+
+    Args:
+        build: Makes a fresh network of some of the tasks.
+        tasks: All tasks, in the order of the targets' columns.
+        members: What to train.
+        replicates: The rows and seeds that members refer to.
+        settings: How to train.
+        keep: Whether to return parameters and predictions.
+        at_once: How many members to train at once at most; chosen to fit the machine if None.
+
+    Returns:
+        A result for each member, in their order.
+
+    Raises:
+        InputError: If a member has no task, an unknown task, no labelled row, or no replicate.
+    """
+    networks = [
+        initial(build, _tasks_of(member, tasks, replicates), replicates[member.replicate].seed)
+        for member in members
+    ]
+    results: dict[int, Trained] = {}
+    with track("training networks", len(members)) as progress:
+        for numbers in _groups(networks, tasks, members, replicates, settings):
+            first = networks[numbers[0]]
+            reason = why_alone(first, tasks, replicates[members[numbers[0]].replicate])
+            size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
+            pending = _chunks(numbers, size)
+            while pending:
+                chunk = pending.pop(0)
+                try:
+                    if len(chunk) == 1:
+                        (number,) = chunk
+                        member = members[number]
+                        results[number] = _train_alone(
+                            networks[number], tasks, member, replicates, settings, keep, reason
+                        )
+                        progress.advance()
+                        continue
+                    stack = Stack(
+                        [networks[number] for number in chunk],
+                        tasks,
+                        [members[number].replicate for number in chunk],
+                        replicates,
+                        settings,
+                    )
+                    for position, result in enumerate(stack.train(keep)):
+                        results[chunk[position]] = result
+                        progress.advance()
+                except (MemoryError, RuntimeError) as error:
+                    if len(chunk) == 1 or not _is_out_of_memory(error):
+                        raise
+                    left = [number for number in chunk if number not in results]
+                    pending = [*_chunks(left, max(1, len(chunk) // 2)), *pending]
+    return [results[number] for number in range(len(members))]
+
+
+def _tasks_of(
+    member: Member, tasks: Sequence[Task], replicates: Sequence[Replicate]
+) -> tuple[Task, ...]:
+    if not member.tasks:
+        raise InputError("Expected at least one task in every network, but got an empty one.")
+    columns_of(sorted(member.tasks), tasks)
+    if not 0 <= member.replicate < len(replicates):
+        raise InputError(
+            f"Expected replicates 0 to {len(replicates) - 1}, but the network of "
+            f"{sorted(member.tasks)} asks for replicate {member.replicate}."
+        )
+    return tuple(task for task in tasks if task.name in member.tasks)
+
+
+def _groups(
+    networks: Sequence[Sharing],
+    tasks: Sequence[Task],
+    members: Sequence[Member],
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings,
+) -> list[list[int]]:
+    """Members that can be stacked: equal shapes, and equally many batches an epoch."""
+    groups: dict[object, list[int]] = {}
+    steps: dict[Member, int] = {}
+    for number, (network, member) in enumerate(zip(networks, members, strict=True)):
+        if member not in steps:
+            columns = columns_of(network.names, tasks)
+            training = replicates[member.replicate].training
+            rows, _ = labelled(training, columns, network.names)
+            labelled(replicates[member.replicate].validation, columns, network.names)
+            steps[member] = math.ceil(len(rows) / settings.batch_size)
+        groups.setdefault((steps[member], shape_of(network, tasks)), []).append(number)
+    # Networks of alike sizes next to each other, so that a chunk pads few heads.
+    return [sorted(group, key=lambda n: len(networks[n].names)) for group in groups.values()]
+
+
+def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
+    count = math.ceil(len(numbers) / size)
+    return [
+        list(numbers[len(numbers) * k // count : len(numbers) * (k + 1) // count])
+        for k in range(count)
+    ]
+
+
+def _fitting(network: Sharing, replicate: Replicate, settings: TrainingSettings) -> int:
+    each = bytes_a_step(network, replicate.training.inputs[: settings.batch_size])
+    return max(1, min(_MOST, _CACHE // each))
+
+
+def _train_alone(
+    network: Sharing,
+    tasks: Sequence[Task],
+    member: Member,
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings,
+    keep: bool,
+    reason: str | None,
+) -> Trained:
+    try:
+        result = train(network, tasks, replicates[member.replicate], settings)
+    except DivergenceError as error:
+        nothing = dict.fromkeys(network.names, math.nan)
+        result = Trained(
+            tasks=network.names,
+            replicate=member.replicate,
+            validation_loss=nothing,
+            test_loss=nothing,
+            test_metric=nothing,
+            best_epoch=0,
+            epochs=0,
+            seconds=0.0,
+            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            diverged=str(error),
+        )
+    return replace(
+        result,
+        replicate=member.replicate,
+        alone=reason,
+        state=result.state if keep else None,
+        predictions=result.predictions if keep else None,
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = ("out of memory", "not enough memory", "alloc")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

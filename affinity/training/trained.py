@@ -1,0 +1,40 @@
+"""What a training leaves behind."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One network trained on one replicate, judged at its best epoch.
+
+    Args:
+        tasks: What the network was trained on.
+        replicate: Which of the replicates.
+        validation_loss: A task's loss on the validation rows; NaN without labels.
+        test_loss: A task's loss on the test rows; NaN without labels.
+        test_metric: A task's metric on the test rows; NaN where it is undefined.
+        best_epoch: The epoch, from 1, whose parameters were kept.
+        epochs: How many epochs were trained.
+        seconds: Time spent, a share of it where networks were trained together.
+        n_parameters: Parameters of the network.
+        state: The kept parameters and buffers, where asked for.
+        predictions: A prediction a test row for each task, where asked for.
+        diverged: Which task's loss became NaN or infinite and when; None if all went well.
+        alone: Why the network could not be trained together with others; None if it was.
+    """
+
+    tasks: tuple[str, ...]
+    replicate: int
+    validation_loss: dict[str, float]
+    test_loss: dict[str, float]
+    test_metric: dict[str, float]
+    best_epoch: int
+    epochs: int
+    seconds: float
+    n_parameters: int
+    state: dict[str, Tensor] | None = None
+    predictions: dict[str, Tensor] | None = None
+    diverged: str | None = None
+    alone: str | None = None

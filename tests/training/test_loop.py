@@ -1,0 +1,94 @@
+"""The plain loop: the best state is kept, and watching does not change a run."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import DivergenceError, InputError
+from affinity.sharing import HardSharing
+from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
+from affinity.training import TrainingSettings, train
+from affinity.training.judge import losses_of, predict
+from affinity.training.reference import constant_loss
+
+TASKS = (Task("sum", SquaredError(), RSquared()), Task("first", SquaredError(), RSquared()))
+
+
+def examples(count: int, seed: int, noise: float = 1.0) -> Examples:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 4, generator=generator)
+    targets = torch.stack([inputs.sum(dim=1), inputs[:, 0]], dim=1)
+    return Examples(inputs, targets + noise * torch.randn(count, 2, generator=generator))
+
+
+def replicate() -> Replicate:
+    return Replicate(0, examples(30, 0), examples(40, 1), examples(50, 2))
+
+
+def network() -> HardSharing:
+    torch.manual_seed(0)
+    trunk = lambda: nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.1))  # noqa: E731
+    return HardSharing(TASKS, trunk, lambda task: nn.Linear(32, task.n_outputs))
+
+
+def test_the_best_epoch_is_kept() -> None:
+    trained = network()
+    result = train(
+        trained, TASKS, replicate(), TrainingSettings(epochs=60, learning_rate=0.05, patience=5)
+    )
+    assert result.epochs == result.best_epoch + 5
+    rows = replicate().validation
+    assert losses_of(TASKS, predict(trained, rows), rows) == result.validation_loss
+    until_best = network()
+    shorter = TrainingSettings(epochs=result.best_epoch, learning_rate=0.05, patience=5)
+    train(until_best, TASKS, replicate(), shorter)
+    for one, other in zip(trained.parameters(), until_best.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_watch_sees_every_step_and_the_run_stays_the_same() -> None:
+    settings = TrainingSettings(epochs=3, batch_size=8)
+    plain, watched = network(), network()
+    expected = train(plain, TASKS, replicate(), settings)
+    seen: list[float] = []
+
+    def watch(losses: dict[str, Tensor], closure: object) -> None:
+        assert all(loss.requires_grad for loss in losses.values())
+        assert callable(closure)
+        seen.append(float(losses["sum"].detach()))
+
+    result = train(watched, TASKS, replicate(), settings, watch=watch)
+    assert len(seen) == 3 * math.ceil(30 / 8)
+    assert result.test_loss == expected.test_loss
+
+
+def test_random_numbers_outside_are_left_as_found() -> None:
+    net = network()
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    train(net, TASKS, replicate(), TrainingSettings(epochs=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loss_that_diverges_is_named() -> None:
+    bad = replicate()
+    bad.training.targets[:, 1] = math.inf
+    with pytest.raises(DivergenceError, match=r"'first' became inf at step 1"):
+        train(network(), TASKS, bad, TrainingSettings(epochs=2))
+
+
+def test_a_network_of_unknown_tasks_is_refused() -> None:
+    with pytest.raises(InputError, match="'first'"):
+        train(network(), TASKS[:1], replicate(), TrainingSettings(epochs=2))
+
+
+def test_the_scale_of_a_task_is_its_best_constant() -> None:
+    labels = torch.tensor([1.0, 3.0, math.nan])
+    assert constant_loss(TASKS[0], labels, labels) == pytest.approx(1.0)
+    # An own loss, known to nobody: the median is best.
+    absolute = Task("depth", lambda p, t: (p.squeeze(-1) - t).abs().mean(), RSquared())
+    skewed = torch.tensor([0.0, 0.0, 0.0, 8.0])
+    assert constant_loss(absolute, skewed, skewed) == pytest.approx(2.0, abs=0.05)
+    assert constant_loss(TASKS[0], torch.zeros(3), torch.zeros(3)) == 1.0
