@@ -3,6 +3,7 @@
 from .audit import Agreement, Arrangement, Audit, metric_name
 from .gains import Gains, interval
 from .negative_transfer import NegativeTransferTest, Verdict
+from .retrain import retrain
 
 __all__ = [
     "Agreement",
@@ -13,4 +14,5 @@ __all__ = [
     "Verdict",
     "interval",
     "metric_name",
+    "retrain",
 ]

@@ -98,16 +98,20 @@ class Audit:
 
     @property
     def advice(self) -> str:
-        """The arrangement with the best mean gain on validation rows; test rows have no say.
+        """The arrangement to use, chosen on validation rows; test rows have no say.
 
-        Separate networks, whose gain is 0 by definition, win unless another is better.
+        The one with the fewest networks among those whose mean gain comes within the test's
+        tolerance of the best.
         """
-        best, gain = "separate", 0.0
-        for name, arrangement in self.arrangements.items():
-            mean = float(np.nanmean(arrangement.validation.overall()))
-            if mean > gain:
-                best, gain = name, mean
-        return best
+        gains = {
+            name: float(np.nanmean(arrangement.validation.overall()))
+            for name, arrangement in self.arrangements.items()
+        }
+        enough = max(gains.values()) - self.test.tolerance
+        return min(
+            (name for name, gain in gains.items() if gain >= enough),
+            key=lambda name: len(self.arrangements[name].plan.grouping.networks),
+        )
 
     @property
     def agreement(self) -> Agreement | None:

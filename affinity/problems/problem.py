@@ -1,6 +1,6 @@
 """A multi-task problem: tasks, rows, and the network they may share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,9 +91,9 @@ class Problem:
         """The tasks' names, in order."""
         return tuple(task.name for task in self.tasks)
 
-    def network(self) -> HardSharing:
-        """A fresh network with one trunk under every task's head."""
-        return HardSharing(self.tasks, self.trunk, self.head)
+    def network(self, tasks: Iterable[Task] | None = None) -> HardSharing:
+        """A fresh network with one trunk under the head of each of these tasks, or of all."""
+        return HardSharing(self.tasks if tasks is None else tasks, self.trunk, self.head)
 
     def replicate(self, seed: int) -> Replicate:
         """Fresh training and validation rows from the development rows, and the test rows."""

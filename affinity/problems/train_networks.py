@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.sharing import HardSharing
 from affinity.tasks import Replicate
 from affinity.training import Member, TrainingSettings, train_members
 
@@ -69,7 +68,7 @@ def train_networks(
         Member(network, replicate) for network in networks for replicate in range(len(replicates))
     ]
     results = train_members(
-        lambda tasks: HardSharing(tasks, problem.trunk, problem.head),
+        problem.network,
         problem.tasks,
         members,
         replicates,

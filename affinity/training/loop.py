@@ -110,6 +110,7 @@ def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) ->
     return {
         task.name: task.loss(predictions[task.name], targets)
         for task, targets in zip(tasks, examples.targets.T, strict=True)
+        if not bool(targets.isnan().all())  # absent from this batch
     }
 
 

@@ -1,0 +1,5 @@
+"""The command `affinity`: parse, call, write."""
+
+from .main import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,117 @@
+"""What a person reads in the terminal: the tasks before the run, the answer after it."""
+
+import math
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from affinity.audit import Audit, Verdict, metric_name
+from affinity.problems import Problem
+
+MOST_ROWS = 30
+COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
+WORDS = {
+    "separate": "train every task separately",
+    "all-in-one": "train all tasks in one network",
+    "plan": "train as planned",
+}
+
+
+def show_problem(console: Console, problem: Problem) -> None:
+    """The tasks, their kinds and labels, and what was noticed in the data."""
+    n_rows = len(problem.development) + len(problem.test)
+    console.print(
+        f"[bold]{escape(problem.name)}[/bold]: {n_rows:,} rows, {len(problem.tasks)} tasks, "
+        f"{problem.development.inputs[0].numel()} inputs; {len(problem.test):,} rows set aside to "
+        "judge"
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("task", "kind", "labelled", "", "metric"):
+        table.add_column(heading, justify="right" if heading == "labelled" else "left")
+    for at, task in enumerate(problem.tasks[:MOST_ROWS]):
+        labels = torch.cat([problem.development.targets[:, at], problem.test.targets[:, at]])
+        known = labels[~labels.isnan()]
+        metric = metric_name(task)
+        kind, what = "regression", ""
+        if metric == "ROC AUC":
+            kind, what = "binary", f"{known.mean():.1%} positive"
+        elif metric == "accuracy":
+            kind, what = "classes", f"{task.n_outputs} classes"
+        table.add_row(escape(task.name), kind, f"{len(known):,}", what, metric)
+    console.print(table)
+    if len(problem.tasks) > MOST_ROWS:
+        console.print(f"... and {len(problem.tasks) - MOST_ROWS} more tasks")
+    for note in problem.notes[:MOST_ROWS]:
+        console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+
+
+def show_audit(console: Console, audit: Audit) -> None:
+    """A row a task, then what to do."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("task")
+    for heading in ("net", "metric", "separate", "plan", "all-in-one", "gain of plan", "verdict"):
+        is_text = heading in ("metric", "verdict")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    metrics = {
+        name: arrangement.metrics.scores.double().mean(dim=0).tolist()
+        for name, arrangement in audit.arrangements.items()
+    }
+    verdicts = audit.verdicts
+    networks = audit.plan.grouping.networks
+    order = sorted(
+        range(len(audit.tasks)),
+        key=lambda at: networks.index(audit.plan.grouping.network_of(audit.tasks[at].name)),
+    )
+    if len(order) > MOST_ROWS:  # the most telling ones
+        order.sort(key=lambda at: -abs(_gain(verdicts[audit.tasks[at].name])))
+        order = order[:MOST_ROWS]
+    for at in order:
+        task = audit.tasks[at]
+        verdict = verdicts[task.name]
+        colour = COLOURS[verdict.verdict]
+        table.add_row(
+            escape(task.name),
+            str(1 + networks.index(audit.plan.grouping.network_of(task.name))),
+            metric_name(task).removeprefix("ROC "),
+            *(f"{metrics[name][at]:.4f}" for name in ("separate", "plan", "all-in-one")),
+            _with_error(verdict),
+            f"[{colour}]{verdict.verdict}[/{colour}]",
+        )
+    console.print(table)
+    if len(audit.tasks) > len(order):
+        counts = {name: sum(v.verdict == name for v in verdicts.values()) for name in COLOURS}
+        console.print(
+            f"({len(order)} of {len(audit.tasks)} tasks, those with the largest gains and losses; "
+            + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            + " in all)"
+        )
+    console.print(
+        "Gains: the share of the separate network's test loss that is gone, with its 95 % "
+        f"interval over {audit.gains.n_replicates} replicates.",
+        style="dim",
+    )
+    for name, arrangement in audit.arrangements.items():
+        if name == "separate":
+            continue
+        gains = arrangement.test.frame()
+        console.print(
+            f"{name}: {len(arrangement.plan.grouping.networks)} "
+            f"{'network' if len(arrangement.plan.grouping.networks) == 1 else 'networks'}, "
+            f"{arrangement.parameters:,} parameters, mean gain {gains['gain'].mean():+.1%}"
+        )
+    console.print(
+        f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
+        f"{audit.test.tolerance:.0%} of the best mean gain on validation rows)."
+    )
+
+
+def _with_error(verdict: Verdict) -> str:
+    if math.isnan(verdict.low):
+        return f"{verdict.gain:+.1%}"
+    return f"{100 * verdict.gain:+.1f} ± {50 * (verdict.high - verdict.low):.1f} %"
+
+
+def _gain(verdict: Verdict) -> float:
+    return 0.0 if math.isnan(verdict.gain) else verdict.gain

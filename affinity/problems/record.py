@@ -1,0 +1,68 @@
+"""A recorded run: one multi-task training of a problem, watched by a recorder."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.recording import Recorder, Trace
+from affinity.training import initial, train
+
+from .problem import Problem
+
+MANY_TASKS = 16
+"""From more tasks than this, one measurement visits this many sources in turn."""
+
+
+def record(
+    problem: Problem,
+    *,
+    every: int = 10,
+    seed: int = 0,
+    partial: str | Path | None = None,
+) -> Trace:
+    """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
+
+    The run is that of `problem.replicate(seed)`: development rows only. It ends where the same
+    run without the recorder would.
+
+    Args:
+        problem: Tasks, rows, trunk and heads.
+        every: Measure at every so many steps.
+        seed: Decides rows, initial parameters and the order of rows.
+        partial: Where to keep the measurements made so far if the run breaks off.
+
+    Raises:
+        InputError: If the run ends before anything was measured.
+        DivergenceError: If a loss becomes NaN or infinite; the message names the task and step.
+    """
+    replicate = problem.replicate(seed)
+    network = initial(problem.network, problem.tasks, seed)
+    recorder = Recorder(
+        network,
+        shared="trunk",
+        tasks=problem.names,
+        every=every,
+        sources=min(len(problem.tasks), MANY_TASKS),
+        learning_rate=problem.settings.learning_rate,
+    )
+
+    def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:
+        recorder.observe(losses, closure=closure)
+
+    try:
+        train(network, problem.tasks, replicate, problem.settings, watch=watch)
+    except BaseException:
+        if partial is not None:
+            with suppress(InputError):  # nothing was measured yet
+                recorder.trace().save(partial)
+        raise
+    trace = recorder.trace()
+    if len(trace) < 2:
+        raise InputError(
+            f"Expected at least two measurements to estimate from, but the run made {len(trace)}: "
+            f"it is too short for every={every}. Measure more often, or train for more epochs."
+        )
+    return trace
