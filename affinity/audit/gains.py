@@ -108,4 +108,4 @@ def interval(
         return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     error = differences.std(axis=0, ddof=1) / np.sqrt(n_replicates)
     reach = stats.t.ppf(0.5 + level / 2, df=n_replicates - 1) * error
-    return mean - reach, mean + reach
+    return np.asarray(mean - reach), np.asarray(mean + reach)

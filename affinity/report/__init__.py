@@ -1,11 +1,20 @@
 """Pages, pictures and tables; plotting libraries are imported only here."""
 
-from pathlib import Path
+from .alerts import Alert, find_alerts
+from .gain_dots import GainDots
+from .heatmap import Heatmap, heatmap
+from .html_page import page_of, write_report
+from .verdict_words import Headline, headline, replicates_needed
 
-from affinity.audit import Audit
-
-
-def write_report(audit: Audit, path: str | Path) -> Path:
-    """Write the audit's page to `path`."""
-    Path(path).write_text(audit.problem)
-    return Path(path)
+__all__ = [
+    "Alert",
+    "GainDots",
+    "Headline",
+    "Heatmap",
+    "find_alerts",
+    "headline",
+    "heatmap",
+    "page_of",
+    "replicates_needed",
+    "write_report",
+]

@@ -1,0 +1,198 @@
+"""The directed affinity heatmap: what each source does to each target, and what is noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from affinity.estimates import AffinityMatrix
+from affinity.grouping import Grouping
+
+from .drawing import own_axes, save_picture, style
+from .labels import short_labels
+from .numbers import number
+from .order import clustered_order
+from .palette import DIVERGING, INK, NOISE, SOFT
+
+MOST_NUMBERED = 12
+MOST_NAMED = 60
+MOST_VECTOR = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Sources as rows, targets as columns, both in one clustered order; blue helps, orange harms.
+
+    Colours are symmetric about 0 and ignore the diagonal. Cells within two standard errors of 0
+    are grey, cells that were not measured blank. With a grouping each network is framed: its
+    columns are the tasks it serves, its rows the tasks it trains.
+
+    Args:
+        matrix: The affinities.
+        grouping: The networks to frame.
+
+    Example:
+        >>> import torch
+        >>> matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[1.0, 0.5], [-0.5, 1.0]]))
+        >>> Heatmap(matrix).frame()
+        target  depth  edges
+        source
+        depth     NaN    0.5
+        edges    -0.5    NaN
+    """
+
+    matrix: AffinityMatrix
+    grouping: Grouping | None = None
+
+    @property
+    def order(self) -> list[int]:
+        """Positions of the tasks as drawn, from the top and from the left."""
+        return clustered_order(self.matrix, self.grouping)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks as drawn, from the top and from the left."""
+        return [self.matrix.tasks[at] for at in self.order]
+
+    @property
+    def limit(self) -> float:
+        """The affinity of the strongest colour, either way."""
+        sizes = np.abs(self._square(self.matrix.values))
+        known = sizes[np.isfinite(sizes)]
+        return float(known.max()) if known.size and known.max() > 0 else 1.0
+
+    def frame(self) -> pd.DataFrame:
+        """The values as drawn; the diagonal is left out."""
+        return pd.DataFrame(
+            self._square(self.matrix.values),
+            index=pd.Index(self.tasks, name="source"),
+            columns=pd.Index(self.tasks, name="target"),
+        )
+
+    def within_noise(self) -> pd.DataFrame:
+        """Which cells, as drawn, are within two standard errors of 0."""
+        values = self.frame()
+        if self.matrix.standard_error is None:
+            return values.isna() & False
+        error = self._square(self.matrix.standard_error)
+        return values.abs() < 2 * error
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        n_tasks = len(self.matrix.tasks)
+        cells = min(8.2, max(2.2, n_tasks * (0.62 if n_tasks <= MOST_NUMBERED else 0.3)))
+        longest = max(map(len, short_labels(self.matrix.tasks)))
+        margin = 0.35 + 0.075 * longest if n_tasks <= MOST_NAMED else 0.4
+        return cells + margin + 0.9, cells + margin
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw on `ax`, or on a new figure."""
+        with style():
+            axes = own_axes(self.size) if ax is None else ax
+            self._draw(axes)
+        return axes
+
+    def draw(self, figure: Figure) -> None:
+        """Draw on an empty figure of this size."""
+        self._draw(figure.add_subplot())
+
+    def save(self, path: str | Path) -> Path:
+        """Write as PNG, PDF or SVG, by the ending of `path`."""
+        return save_picture(self, path)
+
+    def _draw(self, axes: Axes) -> None:
+        values, noise = self.frame(), self.within_noise()
+        n_tasks, limit = len(values), self.limit
+        labels = short_labels(self.tasks) if n_tasks <= MOST_NAMED else False
+        look: dict[str, Any] = {
+            "ax": axes,
+            "xticklabels": labels,
+            "yticklabels": labels,
+            "square": True,
+            "linewidths": 1.0 if n_tasks <= MOST_NUMBERED else 0.4 if n_tasks <= MOST_VECTOR else 0,
+            "linecolor": "white",
+            "rasterized": n_tasks > MOST_VECTOR,
+        }
+        seaborn.heatmap(
+            values,
+            mask=values.isna() | noise,
+            cmap=DIVERGING,
+            vmin=-limit,
+            vmax=limit,
+            cbar_kws={"shrink": 0.6, "aspect": 24, "pad": 0.03, "ticks": [-limit, 0, limit]},
+            **look,
+        )
+        bar = axes.collections[0].colorbar
+        assert bar is not None
+        bar.ax.set_yticklabels([number(-limit), "0", number(limit, signed=True)])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        bar.ax.set_title("helps", fontsize=8.5, color=SOFT, loc="left", pad=6)
+        bar.ax.set_xlabel("harms", fontsize=8.5, color=SOFT, loc="left")
+        if bool(noise.to_numpy().any()):
+            grey = ListedColormap([NOISE])
+            seaborn.heatmap(values * 0, mask=~noise, cmap=grey, cbar=False, **look)
+        if n_tasks <= MOST_NUMBERED:
+            self._write_numbers(axes, values, noise)
+        for left, top, width, height in self._frames():
+            axes.add_patch(
+                Rectangle((left, top), width, height, fill=False, edgecolor=INK, linewidth=1.8)
+            )
+        outline = Rectangle((0, 0), n_tasks, n_tasks, fill=False, edgecolor="none", linewidth=0)
+        outline.set_gid("at-cells")
+        axes.add_patch(outline)
+        axes.set_xlim(-0.06, n_tasks + 0.06)
+        axes.set_ylim(n_tasks + 0.06, -0.06)
+        axes.set_ylabel("source: the task whose step is made")
+        axes.set_xlabel("target: the task whose loss is watched")
+        axes.xaxis.set_label_position("top")
+        axes.xaxis.tick_top()
+        axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
+        axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+
+    def _write_numbers(self, axes: Axes, values: pd.DataFrame, noise: pd.DataFrame) -> None:
+        table, grey = values.to_numpy(), noise.to_numpy()
+        for row, column in np.argwhere(np.isfinite(table)):
+            value = float(table[row, column])
+            strong = abs(value) > 0.62 * self.limit and not grey[row, column]
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                number(value, digits=2),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=SOFT if grey[row, column] else "white" if strong else INK,
+            )
+
+    def _frames(self) -> Iterator[tuple[int, int, int, int]]:
+        """Left, top, width and height of each network: columns served, runs of rows trained."""
+        if self.grouping is None:
+            return
+        place = {task: at for at, task in enumerate(self.tasks)}
+        for network in self.grouping.networks:
+            columns = [place[task] for task in network.served]
+            rows = sorted(place[task] for task in network.trained)
+            breaks = [at for at in range(1, len(rows)) if rows[at] != rows[at - 1] + 1]
+            for run in np.split(np.array(rows), breaks):
+                yield min(columns), int(run[0]), len(columns), len(run)
+
+    def _square(self, tensor: Tensor) -> np.ndarray:
+        square = tensor.double().numpy()[np.ix_(self.order, self.order)]
+        np.fill_diagonal(square, np.nan)
+        square[~np.isfinite(square)] = np.nan
+        return square
+
+
+def heatmap(matrix: AffinityMatrix, grouping: Grouping | None = None) -> Heatmap:
+    """The matrix as a picture: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`."""
+    return Heatmap(matrix, grouping)

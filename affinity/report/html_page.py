@@ -1,0 +1,275 @@
+"""The page: one self-contained HTML file that works from an e-mail, offline and on paper."""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from affinity.audit import Audit, interval
+from affinity.estimates import AffinityMatrix
+from affinity.files import write_atomically
+from affinity.recording import Trace
+
+from .alerts import find_alerts
+from .drawing import Picture, inline_svg
+from .gain_dots import GainDots
+from .glossary import GLOSSARY, LIMITS
+from .heatmap import Heatmap
+from .made import how_made
+from .network_rows import network_rows
+from .numbers import count, number, percent, percent_range
+from .result import result_of
+from .verdict_words import headline
+
+MANY = 40
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as the page shows it."""
+
+    name: str
+    title: str
+    alt: str
+    svg: Markup
+    caption: str = ""
+    matrix: int | None = None
+
+
+def write_report(
+    audit: Audit,
+    path: str | Path,
+    *,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+) -> Path:
+    """Write the audit's page to `path`, and return where it is.
+
+    Args:
+        audit: What to show.
+        path: The HTML file.
+        matrices: Estimates of other estimators, to switch between.
+        trace: The recorded run, for what changes over time and from layer to layer.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    return write_atomically(path, page_of(audit, matrices=matrices, trace=trace))
+
+
+def page_of(
+    audit: Audit, *, matrices: Sequence[AffinityMatrix] = (), trace: Trace | None = None
+) -> str:
+    """The audit's page as text; the same audit gives the same text."""
+    every_matrix = [*([audit.matrix] if audit.matrix is not None else []), *matrices]
+    css, script = _part("page.css"), _part("page.js")
+    environment = Environment(
+        loader=PackageLoader("affinity.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment.get_template("page.html.j2").render(
+        css=Markup(css),
+        script=Markup(script),
+        policy=_policy(css, script),
+        page=_content(audit, every_matrix, trace),
+        percent_range=percent_range,
+        result=Markup(_json_for_html(result_of(audit, every_matrix))),
+        tone=_tone,
+    )
+
+
+def _content(
+    audit: Audit, matrices: Sequence[AffinityMatrix], trace: Trace | None
+) -> dict[str, Any]:
+    values = audit.to_dict()
+    home = {
+        task: str(at)
+        for at, network in enumerate(audit.plan.grouping.networks, start=1)
+        for task in network.served
+    }
+    content = {
+        "problem": audit.problem,
+        "advice": audit.advice,
+        "alerts": find_alerts(audit, trace),
+        "arrangements": values["arrangements"],
+        "facts": _facts(audit),
+        "gains": _gains(audit),
+        "glossary": GLOSSARY,
+        "headline": headline(audit),
+        "heatmaps": [_heatmap(audit, matrix, at) for at, matrix in enumerate(matrices)],
+        "limits": LIMITS,
+        "made": how_made(audit),
+        "many": len(audit.tasks) > MANY,
+        "n_replicates": audit.gains.n_replicates,
+        "n_tasks": len(audit.tasks),
+        "networks": network_rows(audit),
+        "rows": [{**row, "network": home[row["name"]]} for row in values["tasks"]],
+        "tally": _tally(audit),
+    }
+    sections = {
+        "verdict": "Verdict",
+        "alerts": "Doubts",
+        "affinity": "Affinity",
+        "gains": "Gains",
+        "made": "How it was made",
+    }
+    left_out = {
+        *([] if content["alerts"] else ["alerts"]),
+        *([] if content["heatmaps"] else ["affinity"]),
+    }
+    content["contents"] = [entry for entry in sections.items() if entry[0] not in left_out]
+    return content
+
+
+def _facts(audit: Audit) -> list[dict[str, str]]:
+    plan, overall = audit.arrangements["plan"], audit.gains.overall()
+    low, high = (float(end) for end in interval(overall))
+    facts = [
+        {
+            "name": "Mean gain of the plan",
+            "value": percent(float(overall.mean())),
+            "note": percent_range(low, high) or "one replicate: no interval",
+            "tone": _tone(low, high),
+        }
+    ]
+    if other := audit.arrangements.get("all-in-one"):
+        overall = other.test.overall()
+        low, high = (float(end) for end in interval(overall))
+        facts.append(
+            {
+                "name": "Mean gain of all-in-one",
+                "value": percent(float(overall.mean())),
+                "note": percent_range(low, high) or "one replicate: no interval",
+                "tone": _tone(low, high),
+            }
+        )
+    facts.append(
+        {
+            "name": "Networks",
+            "value": str(len(plan.plan.grouping.networks)),
+            "note": f"for {count(len(audit.tasks), 'task')}",
+            "tone": "",
+        }
+    )
+    separate = audit.arrangements.get("separate")
+    if separate is not None and separate.parameters:
+        facts.append(
+            {
+                "name": "Parameters",
+                "value": number(plan.parameters / separate.parameters, digits=2) + TIMES,
+                "note": f"{number(plan.parameters)}, {number(separate.parameters)} if separate",
+                "tone": "",
+            }
+        )
+    facts.append(
+        {
+            "name": "Replicates",
+            "value": str(audit.gains.n_replicates),
+            "note": "fresh rows and seeds, paired",
+            "tone": "",
+        }
+    )
+    return facts
+
+
+def _tally(audit: Audit) -> dict[str, Any]:
+    verdicts = [verdict.verdict for verdict in audit.verdicts.values()]
+    parts: list[dict[str, Any]] = []
+    start = 0
+    for name in ("beneficial", "neutral", "undecided", "harmful"):
+        if amount := verdicts.count(name):
+            parts.append({"verdict": name, "count": amount, "start": start})
+            start += amount
+    return {"total": len(verdicts), "parts": parts}
+
+
+def _heatmap(audit: Audit, matrix: AffinityMatrix, position: int) -> Figure:
+    grouping = audit.plan.grouping
+    fits = grouping.tasks == frozenset(matrix.tasks)
+    title = matrix.estimator or f"Estimate {position + 1}"
+    return _figure(
+        Heatmap(matrix, grouping if fits else None),
+        name=f"heatmap-{position}",
+        title=title,
+        alt=f"Heatmap of the affinities between {count(len(matrix.tasks), 'task')} by {title}: "
+        "sources as rows, targets as columns. The same numbers are in the JSON of this page.",
+        caption=f"{title}. Point at a cell for its number and interval.",
+        matrix=position,
+    )
+
+
+def _gains(audit: Audit) -> Figure:
+    shown = [name for name in ("plan", *audit.arrangements) if name != "separate"]
+    gains = {name: audit.arrangements[name].test for name in dict.fromkeys(shown)}
+    return _figure(
+        GainDots(gains, audit.test.tolerance),
+        name="gain-dots",
+        title="Measured gains",
+        alt="Dot plot of the gain of each task under "
+        + " and ".join(gains)
+        + " over its separate network, with intervals. The same numbers are in the table below.",
+    )
+
+
+def _figure(picture: Picture, *, name: str, title: str, **rest: Any) -> Figure:
+    return Figure(name=name, title=title, svg=Markup(inline_svg(picture, name)), **rest)
+
+
+def _tone(low: float | None, high: float | None) -> str:
+    if low is not None and np.isfinite(low) and low > 0:
+        return "helps"
+    return "harms" if high is not None and np.isfinite(high) and high < 0 else ""
+
+
+def _part(name: str) -> str:
+    return resources.files("affinity.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _json_for_html(result: dict[str, Any]) -> str:
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _policy(css: str, script: str) -> str:
+    def hashed(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; style-src {hashed(css)}; script-src {hashed(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _raw(value: float | None) -> str:
+    return repr(float(value)) if value is not None and math.isfinite(value) else ""
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "known": _is_known,
+    "number": number,
+    "percent": percent,
+    "raw": _raw,
+    "signed": partial(number, signed=True),
+    "unsigned": partial(percent, signed=False),
+}

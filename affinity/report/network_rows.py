@@ -1,0 +1,87 @@
+"""Each network of the plan in a row: tasks, sharing, what was expected, what was measured."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from affinity.audit import Audit, interval
+from affinity.estimates import AffinityMatrix
+from affinity.grouping import Network
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One network of the plan.
+
+    Args:
+        served: Tasks that it serves.
+        helpers: Tasks that it is also trained on.
+        sharing: How the tasks share parameters.
+        reason: Why, as the plan says.
+        expected: Mean estimated affinity onto the tasks served from their partners; None if alone.
+        gain: Mean measured gain of the tasks served; NaN where undefined.
+        low: Lower end of its 95 % interval; NaN from a single replicate.
+        high: Upper end.
+    """
+
+    served: tuple[str, ...]
+    helpers: tuple[str, ...]
+    sharing: str
+    reason: str
+    expected: float | None
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def confidence(self) -> str:
+        """What the interval says."""
+        if len(self.served) == 1 and not self.helpers:
+            return "is a separate network"
+        if not math.isfinite(self.low):
+            return "measured once"
+        if self.low > 0:
+            return "better than separate"
+        if self.high < 0:
+            return "worse than separate"
+        return "not distinguishable from separate"
+
+
+def network_rows(audit: Audit) -> list[NetworkRow]:
+    """The networks of the audited plan, in its order."""
+    differences = audit.gains.relative_differences()  # replicate task
+    place = {task: at for at, task in enumerate(audit.gains.tasks)}
+    rows: list[NetworkRow] = []
+    plan = audit.plan
+    for network, sharing, reason in zip(
+        plan.grouping.networks, plan.sharing, plan.reasons, strict=True
+    ):
+        served = sorted(network.served, key=place.__getitem__)
+        measured = differences[:, [place[task] for task in served]].mean(axis=1)
+        low, high = interval(measured)
+        rows.append(
+            NetworkRow(
+                served=tuple(served),
+                helpers=tuple(sorted(network.trained - network.served, key=place.__getitem__)),
+                sharing=sharing,
+                reason=reason,
+                expected=_expected(audit.matrix, network),
+                gain=float(measured.mean()),
+                low=float(low),
+                high=float(high),
+            )
+        )
+    return rows
+
+
+def _expected(matrix: AffinityMatrix | None, network: Network) -> float | None:
+    if matrix is None or not network.trained <= set(matrix.tasks):
+        return None
+    onto = [
+        matrix.between(source, target)
+        for target in network.served
+        for source in network.trained - {target}
+    ]
+    known = [value for value in onto if math.isfinite(value)]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,66 @@
+"""Numbers in words and signs, as the page and its pictures write them."""
+
+import math
+
+MINUS = "\N{MINUS SIGN}"
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+UNKNOWN = "\N{EN DASH}"
+
+
+def percent(share: float | None, signed: bool = True) -> str:
+    r"""A share as a percentage: one decimal below 10 %, none above 100 %.
+
+    Example:
+        >>> percent(0.041), percent(-0.25), percent(float("nan"))
+        ('+4.1\u202f%', '−25.0\u202f%', '–')
+    """
+    if share is None or not math.isfinite(share):
+        return UNKNOWN
+    hundredths = 100 * share
+    text = f"{abs(hundredths):.{0 if abs(hundredths) >= 99.5 else 1}f}"
+    is_zero = not text.strip("0.")
+    sign = "" if is_zero else MINUS if hundredths < 0 else "+" if signed else ""
+    return f"{sign}{text}{NARROW}%"
+
+
+def percent_range(low: float | None, high: float | None) -> str:
+    r"""An interval of percentages, or nothing where there is none.
+
+    Example:
+        >>> percent_range(-0.01, 0.02), percent_range(None, None)
+        ('−1.0\u202f% to +2.0\u202f%', '')
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{percent(low)} to {percent(high)}"
+
+
+def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
+    """Three significant digits, with a true minus.
+
+    Example:
+        >>> number(-0.12345), number(1234567), number(0.5, signed=True)
+        ('−0.123', '1,230,000', '+0.5')
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if -4 <= size < 15:
+        rounded = round(abs(value), digits - 1 - size)
+        text = f"{rounded:,.{max(0, digits - 1 - size)}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    else:
+        text = f"{abs(value):.{digits - 1}e}"
+    return (MINUS if value < 0 else "+" if signed else "") + text
+
+
+def count(amount: int, noun: str) -> str:
+    """An amount with its noun.
+
+    Example:
+        >>> count(1, "network"), count(3, "network")
+        ('1 network', '3 networks')
+    """
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

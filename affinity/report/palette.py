@@ -1,0 +1,32 @@
+"""The colours of pages and pictures: blue helps, orange harms, grey is within the noise.
+
+Blue and orange stay apart under every common kind of colour blindness; nothing is said by colour
+alone.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.colors import LinearSegmentedColormap
+
+INK = "#1c2330"
+SOFT = "#5b6472"
+RULE = "#d9dde3"
+NOISE = "#e9ebee"
+HELPS = "#1f63b0"
+HARMS = "#b8510d"
+NEUTRAL = "#5b6472"
+GROUPS = ("#1f63b0", "#b8510d", "#1b7f79", "#8a4fa3", "#7a6a1f", "#b03a6b", "#3f6f3a", "#5a5f9e")
+
+DIVERGING = LinearSegmentedColormap.from_list(
+    "affinity", ["#8f3b06", "#d3762c", "#f0bd8d", "#fbfaf7", "#9dc3e6", "#3f83c8", "#123f7d"]
+)
+
+
+def group_colour(number: int, colours: Sequence[str] = GROUPS) -> str:
+    """The colour of a network by its place in the grouping; they repeat after eight.
+
+    Example:
+        >>> group_colour(0) == group_colour(8)
+        True
+    """
+    return colours[number % len(colours)]

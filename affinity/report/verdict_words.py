@@ -1,0 +1,137 @@
+"""The verdict in plain words: what to do, how sure that is, and what more certainty would take."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from affinity.audit import Audit, Verdict, interval
+
+from .numbers import NARROW, count, number, percent, percent_range
+
+MOST_REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the page opens with.
+
+    Args:
+        title: What to do, in one sentence.
+        sentences: How well it did, which tasks won and lost, what is not decided.
+        is_sure: Whether the interval of the mean gain leaves out 0.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    is_sure: bool
+
+
+def headline(audit: Audit) -> Headline:
+    """Say what to do, by the arrangement that was best on validation rows, judged on test rows."""
+    advice = audit.advice
+    title, is_sure = _title(audit, advice)
+    sentences = [_gain_of(audit, advice), _tally(audit, "plan" if advice == "separate" else advice)]
+    sentences += [_cost(audit, advice), _still_open(audit)]
+    return Headline(title, tuple(sentence for sentence in sentences if sentence), is_sure)
+
+
+def replicates_needed(verdict: Verdict, n_replicates: int) -> int | None:
+    """About how many replicates would decide, were the gain what was measured; None if unknown.
+
+    The detectable gain falls with the square root of their number.
+
+    Example:
+        >>> replicates_needed(Verdict("depth", "undecided", 0.01, -0.01, 0.03, 0.3, 0.02), 5)
+        20
+    """
+    if not (math.isfinite(verdict.detectable) and math.isfinite(verdict.gain)) or not verdict.gain:
+        return None
+    needed = n_replicates * (verdict.detectable / verdict.gain) ** 2
+    return math.ceil(needed) if math.isfinite(needed) else None
+
+
+def _title(audit: Audit, advice: str) -> tuple[str, bool]:
+    n_tasks = len(audit.tasks)
+    what = {
+        "plan": f"Train the planned {count(len(audit.plan.grouping.networks), 'network')}",
+        "all-in-one": f"Train all {n_tasks} tasks in one network",
+        "separate": f"Keep a separate network for each of the {n_tasks} tasks",
+    }.get(advice, f"Train as in {advice!r}")
+    if advice == "separate":
+        return f"{what}: sharing cost quality.", False
+    low, high = interval(audit.arrangements[advice].test.overall())
+    if low > 0:
+        return f"{what}: on average the tasks gain from sharing.", True
+    if high < 0:
+        return f"{what}? It led on validation rows, but lost on test rows: do not rely on it.", True
+    if len(audit.arrangements[advice].plan.grouping.networks) >= n_tasks:
+        return f"{what}: nothing was gained by sharing, and nothing was tried that shares.", False
+    if low > -audit.test.tolerance:
+        return f"{what}: as good as separate networks, and fewer.", True
+    return f"{what} to save networks: whether it is as good as separate ones is open.", False
+
+
+def _gain_of(audit: Audit, advice: str) -> str:
+    name = "plan" if advice == "separate" else advice
+    gains = audit.arrangements[name].test
+    overall = gains.overall()
+    mean, (low, high) = float(overall.mean()), interval(overall)
+    who = {"plan": "The plan", "all-in-one": "One network for all tasks"}.get(name, name)
+    way = "less" if mean >= 0 else "more"
+    text = f"{who} has {percent(abs(mean), signed=False)} {way} test loss than separate networks"
+    text += ", averaged over the tasks"
+    if gains.n_replicates < 2:
+        return text + "; measured once, so nobody can say how much of that is chance."
+    text += f" and {count(gains.n_replicates, 'paired replicate')}"
+    return f"{text} (95{NARROW}% interval of the gain {percent_range(float(low), float(high))})."
+
+
+def _tally(audit: Audit, name: str) -> str:
+    verdicts = [verdict.verdict for verdict in audit.verdicts_of(name).values()]
+    said = {
+        "beneficial": "gain from it",
+        "harmful": "are harmed",
+        "neutral": "do not care",
+        "undecided": "stay undecided",
+    }
+    parts = [f"{verdicts.count(key)} {words}" for key, words in said.items() if key in verdicts]
+    return f"Of {len(verdicts)} tasks, {_and(parts)}."
+
+
+def _cost(audit: Audit, advice: str) -> str:
+    separate = audit.arrangements.get("separate")
+    chosen = audit.arrangements.get(advice, None)
+    if separate is None or chosen is None or advice == "separate" or not separate.parameters:
+        return ""
+    ratio = chosen.parameters / separate.parameters
+    return (
+        f"It takes {count(len(chosen.plan.grouping.networks), 'network')} instead of "
+        f"{len(separate.plan.grouping.networks)}, with {number(ratio)} times the parameters."
+    )
+
+
+def _still_open(audit: Audit) -> str:
+    n_replicates = audit.gains.n_replicates
+    undecided = [each for each in audit.verdicts.values() if each.verdict == "undecided"]
+    if not undecided:
+        return ""
+    if n_replicates < 2:
+        return "Without a second replicate no task can be decided."
+    needed = [replicates_needed(each, n_replicates) for each in undecided]
+    known = sorted(each for each in needed if each is not None)
+    reach = float(np.nanmedian([each.detectable for each in undecided]))
+    text = (
+        f"An audit of this size finds gains or losses of about {percent(reach, signed=False)} and "
+        "more on the undecided tasks"
+    )
+    if not known or not math.isfinite(reach):
+        return "" if not math.isfinite(reach) else text + "."
+    first = max(known[0], n_replicates + 1)
+    if first > MOST_REPLICATES:
+        return f"{text}; what they show now is too small for any sensible number of replicates."
+    return f"{text}; the nearest to a verdict would need about {count(first, 'replicate')}."
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -1,0 +1,115 @@
+"""Audits of made-up measurements, of any size and with hostile names."""
+
+from typing import Any
+
+import torch
+
+from affinity.audit import Arrangement, Audit, Gains
+from affinity.estimates import AffinityMatrix
+from affinity.grouping import Grouping, Network
+from affinity.recommendation import Plan, recommend
+from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\"double\" & 'single' quotes",
+    "$a_b^{c$ %d {{ 7 * 7 }} {% raw %}",
+    "\u202eright to left override",
+    "משימה בעברית",
+    "任务・タスク",
+    '=HYPERLINK("http://example.org")',
+    "a very long name of a task that goes on and on " * 6,
+    "tab\tnew\nline",
+    "https://example.org/x.png",
+    "]]> --> */ ;",
+)
+
+
+def names(n_tasks: int) -> tuple[str, ...]:
+    return tuple(f"task {number:02d}" for number in range(1, n_tasks + 1))
+
+
+def matrix_of(tasks: tuple[str, ...], n_groups: int = 3, seed: int = 0) -> AffinityMatrix:
+    """Tasks of one remainder help each other, the others oppose."""
+    draw = torch.Generator().manual_seed(seed)
+    n_tasks = len(tasks)
+    home = torch.arange(n_tasks) % n_groups
+    block = torch.where(home[:, None] == home[None, :], 0.02, -0.008)
+    return AffinityMatrix(
+        tasks=tasks,
+        values=block + 0.008 * torch.randn(n_tasks, n_tasks, generator=draw),
+        standard_error=torch.full((n_tasks, n_tasks), 0.004),
+        n_steps=torch.full((n_tasks, n_tasks), 60),
+        estimator="InterTaskAffinity(held_out=False, block=None)",
+    )
+
+
+def plan_of(matrix: AffinityMatrix, n_groups: int = 3) -> Plan:
+    members = [matrix.tasks[start::n_groups] for start in range(min(n_groups, len(matrix.tasks)))]
+    networks = tuple(Network.of(*group) for group in members)
+    return recommend(matrix, Grouping(networks, 1.0, 1.0, "dynamic_programming", 0.01))
+
+
+def an_audit(
+    tasks: tuple[str, ...] | int = 6,
+    n_replicates: int = 5,
+    n_groups: int = 3,
+    seed: int = 0,
+    effect: float = 0.05,
+    **context: Any,
+) -> Audit:
+    """Every third task gains from the plan, every third loses, every third does not care."""
+    tasks = names(tasks) if isinstance(tasks, int) else tasks
+    draw = torch.Generator().manual_seed(seed)
+    n_tasks = len(tasks)
+    matrix = matrix_of(tasks, n_groups, seed)
+    plan = plan_of(matrix, n_groups)
+    shape = (n_replicates, n_tasks)
+    separate = 0.5 + 0.2 * torch.rand(n_tasks, generator=draw) + torch.zeros(shape)
+    leaning = torch.tensor([(1.0, -0.3, 0.0)[at % 3] for at in range(n_tasks)])
+
+    def arrangement(plan: Plan, gain: float, spread: float, parameters: int) -> Arrangement:
+        def losses() -> torch.Tensor:
+            noise = spread * torch.randn(*shape, generator=draw)
+            return separate * (1 - gain * leaning + noise)
+
+        metrics = 1 - losses() / 2
+        return Arrangement(
+            plan=plan,
+            test=Gains(tasks, losses(), separate),
+            validation=Gains(tasks, losses(), separate),
+            metrics=Gains(tasks, metrics, 1 - separate / 2, (True,) * n_tasks),
+            parameters=parameters,
+            seconds=1.5,
+        )
+
+    return Audit(
+        problem="a made-up problem",
+        tasks=tuple(
+            Task(task, BinaryCrossEntropy(), RocAuc())
+            if at % 2
+            else Task(task, SquaredError(), RSquared())
+            for at, task in enumerate(tasks)
+        ),
+        plan=plan,
+        arrangements={
+            "plan": arrangement(plan, effect, 0.012, 2000 * len(plan.grouping.networks)),
+            "separate": arrangement(Plan.separate(tasks), 0.0, 0.0, 2000 * n_tasks),
+            "all-in-one": arrangement(Plan.all_in_one(tasks), -2 * effect, 0.02, 2000),
+        },
+        matrix=matrix,
+        context={
+            "command": "affinity audit made-up.csv --targets a,b",
+            "versions": {"python": "3.11.9", "torch": "2.13.0"},
+            "seed": 0,
+            "every": 10,
+            "budget": n_groups,
+            "rows": {"training": 1200, "validation": 400, "test": 500},
+            "kinds": dict.fromkeys(tasks, "binary"),
+            "settings": {"epochs": 30, "learning_rate": 1e-3},
+            "seconds": {"record": 2.5, "retrain": 31.0},
+            "notes": [],
+            **context,
+        },
+    )

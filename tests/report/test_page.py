@@ -1,0 +1,101 @@
+"""The page: self-contained, the same every time, and safe against the names of tasks."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from example_audits import HOSTILE, an_audit
+
+from affinity.audit import Audit
+from affinity.errors import InputError
+from affinity.report import page_of, write_report
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def result_in(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_report_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
+    path = an_audit(3).report(tmp_path / "deep" / "report.html")
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Could not write"):
+        write_report(an_audit(2, n_groups=1), tmp_path / "file" / "report.html")
+
+
+def test_the_same_audit_gives_the_same_page() -> None:
+    assert page_of(an_audit(4)) == page_of(an_audit(4))
+
+
+@pytest.mark.parametrize("audit", [an_audit(4), an_audit(45, n_groups=4)], ids=["4", "45"])
+def test_a_page_holds_no_outside_address_and_no_inline_style(audit: Audit) -> None:
+    page = page_of(audit)
+    assert not re.search(r"https?:|//\w+\.", page)
+    for tag, attributes in Elements(page).found:
+        assert "style" not in attributes, tag
+        assert not any(name.startswith(("on", "xmlns")) for name in attributes), tag
+        for name in ("href", "src"):
+            assert str(attributes.get(name, "#")).startswith(("#", "data:image/png"))
+
+
+def test_hostile_names_stay_text() -> None:
+    page = page_of(an_audit(HOSTILE))
+    calm = page_of(an_audit(tuple(f"calm {number}" for number in range(len(HOSTILE)))))
+    tags = [
+        sorted(tag for tag, _ in Elements(text).found if tag not in _DRAWN) for text in (page, calm)
+    ]
+    assert tags[0] == tags[1]
+    assert "<img" not in page
+    assert [task["name"] for task in result_in(page)["tasks"]] == list(HOSTILE)
+
+
+_DRAWN = {
+    "path",
+    "g",
+    "text",
+    "tspan",
+    "use",
+    "defs",
+    "clippath",
+    "rect",
+    "details",
+    "summary",
+    "small",
+}
+
+
+def test_every_task_has_its_gain_and_verdict_in_the_table() -> None:
+    audit = an_audit(5)
+    page = page_of(audit)
+    for task, verdict in audit.verdicts.items():
+        row = re.search(rf'<tr>\s*<th scope="row" data-csv="{task}">.*?</tr>', page, re.S)
+        assert row
+        assert verdict.verdict in row[0]
+        assert repr(verdict.gain) in row[0]
+
+
+def test_an_audit_without_affinities_has_a_page_without_a_heatmap() -> None:
+    with_matrix = an_audit(3)
+    audit = Audit(
+        with_matrix.problem, with_matrix.tasks, with_matrix.plan, with_matrix.arrangements
+    )
+    page = page_of(audit)
+    assert 'id="affinity"' not in page
+    assert 'id="gains"' in page
