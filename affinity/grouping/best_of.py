@@ -1,17 +1,16 @@
 """The best of several partitions, mended where they break a wish."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int64
 
-from affinity.errors import InputError
-
+from .assignment import any_partition
 from .grouping import Grouping
 from .partition import Partition
-from .request import Request
+from .request import NothingFoundError, Request
 from .serving import grouping_of
 
 
@@ -24,35 +23,46 @@ def best_of(
     moves and swaps. Stops at the time limit, once something is found.
 
     Raises:
-        InputError: If none can be mended.
+        NothingFoundError: If none can be mended.
     """
     began = time.perf_counter()
-    n_networks = request.n_networks
-    best: Grouping | None = None
-    best_score = -np.inf
+    found: list[tuple[float, Grouping]] = []
 
     def is_over() -> bool:
-        return best is not None and time.perf_counter() - began > request.time_limit
+        return bool(found) and time.perf_counter() - began > request.time_limit
 
     for labels in candidates:
         if is_over():
             break
-        if labels.max() >= n_networks:
-            continue
-        partition = Partition(request, labels, n_networks)
-        if not partition.is_allowed:
-            partition.climb(is_over)
-        if not partition.is_allowed:
-            continue
-        has_helpers = request.may_help.any() or request.budget.cost is not None
-        if not has_helpers and partition.score <= best_score:
-            continue
-        score, grouping = grouping_of(request, partition.served, solver)
-        if score > best_score and request.within_cost(grouping):
-            best_score, best = score, grouping
-    if best is None:
-        raise InputError(
+        if labels.max() < request.n_networks:
+            found = _better(request, labels, solver, found, is_over)
+    if not found and (labels := any_partition(request)) is not None:
+        found = _better(request, labels, solver, found, is_over)
+    if not found:
+        raise NothingFoundError(
             f"Expected {solver} to find a grouping of {request.budget} that respects "
             f"{request.wishes}, but it found none. Try another solver, or wish for less."
         )
-    return replace(best, seconds=time.perf_counter() - began)
+    return replace(found[0][1], seconds=time.perf_counter() - began)
+
+
+def _better(
+    request: Request,
+    labels: Int64[np.ndarray, "unit"],
+    solver: str,
+    found: list[tuple[float, Grouping]],
+    is_over: Callable[[], bool],
+) -> list[tuple[float, Grouping]]:
+    """What `labels` leads to if it is better than what was found, else that."""
+    partition = Partition(request, labels, request.n_networks)
+    if not partition.is_allowed:
+        partition.climb(is_over)
+    if not partition.is_allowed:
+        return found
+    is_simple = request.budget.cost is None and not request.may_help.any()
+    if found and is_simple and partition.score <= found[0][0]:
+        return found
+    score, grouping = grouping_of(request, partition.served, solver)
+    if (found and score <= found[0][0]) or not request.within_cost(grouping):
+        return found
+    return [(score, grouping)]

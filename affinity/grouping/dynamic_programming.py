@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from affinity.errors import InputError
 
 from .grouping import Grouping
-from .request import Request
+from .request import NothingFoundError, Request
 from .serving import grouping_of, serving_values, submasks
 
 
@@ -43,6 +43,8 @@ class DynamicProgramming:
                 f"got {len(request.units)} and {request.budget}. Use another solver."
             )
         by_number = best_partitions(serving_values(request), request.n_networks)
+        if not by_number or (request.budget.exactly and request.budget.networks not in by_number):
+            raise NothingFoundError(f"No partition makes a grouping of {request.budget}.")
         allowed = [request.n_networks] if request.budget.exactly else sorted(by_number)
         score, best = max(
             (

@@ -1,7 +1,7 @@
 """A grouping: networks that together serve every task once."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from affinity.errors import InputError
 
@@ -12,6 +12,11 @@ class Network:
 
     A task that is trained but not served only helps the others.
 
+    Args:
+        trained: Every task that adds to the loss.
+        served: Those whose predictions are used.
+        variant: What tells it from other networks of the same tasks, as in "half-size".
+
     Example:
         >>> Network.of("depth", "edges").is_alone
         False
@@ -19,6 +24,7 @@ class Network:
 
     trained: frozenset[str]
     served: frozenset[str]
+    variant: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.served:
@@ -50,6 +56,7 @@ class Grouping:
         bound: No grouping within the same budget and wishes scores above this.
         solver: Which solver made it.
         seconds: How long it took.
+        cost: Sum of the networks' costs, where the budget has one.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -62,6 +69,7 @@ class Grouping:
     bound: float | None = None
     solver: str | None = None
     seconds: float | None = None
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         served = Counter(task for network in self.networks for task in network.served)
@@ -92,9 +100,9 @@ class Grouping:
     @property
     def is_optimal(self) -> bool:
         """Whether no grouping within the budget can score higher, up to rounding."""
-        if self.gap is None or self.score is None:
+        if self.gap is None or self.score is None or self.bound is None:
             return False
-        return self.gap <= 1e-6 * max(1.0, abs(self.score))
+        return self.gap <= 1e-9 * max(abs(self.score), abs(self.bound))
 
     def network_of(self, task: str) -> Network:
         """The network that serves `task`."""

@@ -11,8 +11,10 @@ import torch
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 
+from .group_scores import GroupScores
 from .grouping import Grouping
 from .pairs import Pairs
+from .table import Table
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,34 @@ class Objective:
             lone=lone,
             is_mean=self.pooling == "mean",
             smallest=2 if self.lone == "forbidden" else 1,
+        )
+
+    def table(self, scores: GroupScores) -> Table:
+        """Group scores as the solvers read them: weighted, tasks in the order of their names.
+
+        A table says itself what a task scores alone; only ``"forbidden"`` is heeded.
+        """
+        tasks = tuple(sorted(scores.tasks))
+        self._check_named(tasks)
+        index = {task: position for position, task in enumerate(tasks)}
+        candidates = [
+            candidate
+            for candidate in scores.candidates
+            if len(candidate.trained) > 1 or self.lone != "forbidden"
+        ]
+        trained = np.zeros((len(candidates), len(tasks)), dtype=bool)
+        values = np.full((len(candidates), len(tasks)), np.nan)
+        for row, candidate in enumerate(candidates):
+            for task, score in candidate.scores.items():
+                trained[row, index[task]] = True
+                values[row, index[task]] = score
+        weights = np.array([(self.weights or {}).get(task, 1.0) for task in tasks])
+        return Table(
+            tasks=tasks,
+            trained=trained,
+            scores=values * weights,
+            costs=np.array([candidate.cost for candidate in candidates], dtype=np.float64),
+            variants=tuple(candidate.variant for candidate in candidates),
         )
 
     def _lone(self, tasks: tuple[str, ...], diagonal: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ class Partition:
     def __init__(
         self, request: Request, labels: Int64[np.ndarray, "unit"], n_networks: int
     ) -> None:
-        pairs = request.scores
+        pairs = request.pairs
         self._smallest, self._largest = pairs.smallest, request.largest
         self._is_mean = pairs.is_mean
         self._may_be_empty = not request.budget.exactly

@@ -30,7 +30,7 @@ def upper_bound(request: Request, seconds: float = 10.0, score: float | None = N
         score: Of a known grouping; helps to choose steps, and the method stops when it is reached.
     """
     deadline = time.perf_counter() + seconds
-    pairs = request.scores
+    pairs = request.pairs
     if request.may_help.any():
         return _Relaxed(request).bound(pairs.onto.T)[0]
     relaxed = _Relaxed(request)
@@ -38,9 +38,10 @@ def upper_bound(request: Request, seconds: float = 10.0, score: float | None = N
     best = min(relaxed.bound(pairs.onto.T)[0], bound := relaxed.bound(shares)[0])
     target = score if score is not None else bound - 0.05 * abs(bound)
     scale, stalled = 1.0, 0
+    worthwhile = 1e-5 * max(abs(best), float(np.abs(shares).sum()) / len(shares))
     while time.perf_counter() < deadline:
         bound, chosen = relaxed.bound(shares)
-        if bound < best - 1e-6 * abs(best):
+        if bound < best - worthwhile:
             best, stalled = bound, 0
         else:
             best, stalled = min(best, bound), stalled + 1
@@ -48,7 +49,7 @@ def upper_bound(request: Request, seconds: float = 10.0, score: float | None = N
             scale, stalled = scale / 2, 0
         step = (chosen - chosen.T) / 2
         length = (step**2).sum()
-        if length < 1e-12 or best - target <= 1e-9 * abs(best) or scale < 1e-3:
+        if length < 1e-12 or best - target <= worthwhile / 100 or scale < 1e-3:
             break
         shares = shares - scale * max(bound - target, 0.0) / length * step
     return best if score is None else max(best, score)
@@ -59,7 +60,7 @@ class _Relaxed:
 
     def __init__(self, request: Request) -> None:
         n_tasks = len(request.tasks)
-        pairs = request.scores
+        pairs = request.pairs
         self._lone = pairs.lone
         self._is_mean = pairs.is_mean
         unit_of = np.empty(n_tasks, dtype=np.int64)

@@ -6,10 +6,17 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from affinity.errors import InputError
+
 from .budget import Budget
 from .grouping import Grouping
 from .pairs import Pairs
+from .table import Table
 from .wishes import Wishes
+
+
+class NothingFoundError(InputError):
+    """No grouping is within budget and wishes, or a solver met none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +32,26 @@ class Request:
         seed: Of whatever a solver draws.
     """
 
-    scores: Pairs
+    scores: Pairs | Table
     budget: Budget
     wishes: Wishes = field(default_factory=Wishes)
     overlap: bool = False
     time_limit: float = 60.0
     seed: int = 0
+
+    @property
+    def pairs(self) -> Pairs:
+        """The scores, for solvers that read pairs.
+
+        Raises:
+            InputError: If they are a table.
+        """
+        if isinstance(self.scores, Table):
+            raise InputError(
+                "Expected an affinity matrix for this solver, but got a table of group scores. "
+                "Use the solver 'integer_program'."
+            )
+        return self.scores
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -100,7 +121,7 @@ class Request:
     def between(self) -> Float64[np.ndarray, "unit unit"]:
         """What two units add to each other, both ways; on the diagonal, what is inside one."""
         member = self._member
-        between = member.T @ (self.scores.onto + self.scores.onto.T) @ member
+        between = member.T @ (self.pairs.onto + self.pairs.onto.T) @ member
         between[np.diag_indices_from(between)] /= 2
         return between
 

@@ -39,7 +39,7 @@ def best_network(request: Request, units: list[int]) -> tuple[float, list[int]]:
     Exact, unless more than 13 helpers are free that must stay apart from each other: then the ones
     that give most are taken first.
     """
-    pairs = request.scores
+    pairs = request.pairs
     served = [task for unit in sorted(units) for task in request.units[unit]]
     gives = pairs.onto[:, served].sum(axis=1)
     free = request.may_help & ~request.apart[:, served].any(axis=1)
@@ -118,7 +118,7 @@ def _forbidden(request: Request) -> np.ndarray:
 
 
 def _with_sorted_helpers(request: Request) -> Float64[np.ndarray, "subset"]:
-    pairs = request.scores
+    pairs = request.pairs
     n_tasks, n_units = len(request.tasks), len(request.units)
     sizes = over_subsets(request.sizes.astype(float)).astype(np.int64)  # subset
     lone = over_subsets(np.array([pairs.lone[list(unit)].sum() for unit in request.units]))

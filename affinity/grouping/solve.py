@@ -9,23 +9,38 @@ from affinity.estimates import AffinityMatrix
 
 from .agglomerative import Agglomerative
 from .budget import Budget
+from .column_generation import ColumnGeneration
+from .communities import Communities
+from .conflict import conflict
 from .dynamic_programming import DynamicProgramming
+from .group_scores import GroupScores
 from .grouping import Grouping
+from .integer_program import IntegerProgram
 from .local_search import LocalSearch
 from .objective import Objective
 from .relaxation import upper_bound
-from .request import Request
+from .request import NothingFoundError, Request
+from .serving import helpers_conflict
+from .spectral import Spectral
+from .table import Table
 from .wishes import Wishes
 
 SOLVERS: dict[str, Callable[[Request], Grouping]] = {
     "dynamic_programming": DynamicProgramming(),
+    "column_generation": ColumnGeneration(),
+    "integer_program": IntegerProgram(),
     "local_search": LocalSearch(),
     "agglomerative": Agglomerative(),
+    "spectral": Spectral(),
+    "communities": Communities(),
 }
+
+_BY_DYNAMIC_PROGRAMMING = 12  # units; column generation is faster above
+_BY_COLUMNS = 20
 
 
 def solve(
-    matrix: AffinityMatrix,
+    scores: AffinityMatrix | GroupScores,
     budget: int | Budget,
     *,
     overlap: bool = False,
@@ -38,7 +53,7 @@ def solve(
     """The grouping of highest score that was found, with a bound that none exceeds.
 
     Args:
-        matrix: Rows are sources.
+        scores: An affinity matrix, whose rows are sources, or scores of whole groups.
         budget: At most so many networks, or a `Budget`.
         overlap: Whether a task may be trained in several networks; it is served by one.
         objective: What is summed; the mean affinity from the partners by default.
@@ -57,27 +72,55 @@ def solve(
         (2.0, True)
     """
     began = time.perf_counter()
-    wishes = wishes or Wishes()
-    wishes.check(matrix.tasks)
-    request = Request(
-        scores=(objective or Objective()).pairs(matrix),
-        budget=budget if isinstance(budget, Budget) else Budget(networks=budget),
-        wishes=wishes,
-        overlap=overlap,
-        time_limit=time_limit,
-        seed=seed,
+    request = request_of(
+        scores, budget, overlap, objective or Objective(), wishes or Wishes(), time_limit, seed
     )
     chosen = solver or _solver_for(request)
     if chosen not in SOLVERS:
         raise InputError(f"Expected one of the solvers {sorted(SOLVERS)}, but got {chosen!r}.")
-    grouping = SOLVERS[chosen](request)
+    try:
+        grouping = SOLVERS[chosen](request)
+    except NothingFoundError as error:
+        raise (conflict(request) or error) from None
     if grouping.bound is None:
         left = max(0.2, min(10.0, time_limit - (time.perf_counter() - began)))
         grouping = replace(grouping, bound=upper_bound(request, left, grouping.score))
     return replace(grouping, seconds=time.perf_counter() - began)
 
 
+def request_of(
+    scores: AffinityMatrix | GroupScores,
+    budget: int | Budget,
+    overlap: bool,
+    objective: Objective,
+    wishes: Wishes,
+    time_limit: float,
+    seed: int,
+) -> Request:
+    """What the solvers are asked, checked."""
+    wishes.check(scores.tasks)
+    return Request(
+        scores=(
+            objective.table(scores) if isinstance(scores, GroupScores) else objective.pairs(scores)
+        ),
+        budget=budget if isinstance(budget, Budget) else Budget(networks=budget),
+        wishes=wishes,
+        overlap=overlap,
+        time_limit=time_limit,
+        seed=seed,
+    )
+
+
 def _solver_for(request: Request) -> str:
-    if len(request.units) <= DynamicProgramming().largest and request.budget.cost is None:
+    """An exact solver where one is feasible, else local search."""
+    if isinstance(request.scores, Table):
+        return "integer_program"
+    n_units, has_helpers = len(request.units), bool(request.may_help.any())
+    if request.budget.cost is not None and has_helpers:
+        is_small = len(request.tasks) <= IntegerProgram().largest
+        return "integer_program" if is_small else "local_search"
+    if n_units <= _BY_DYNAMIC_PROGRAMMING and request.budget.cost is None:
         return "dynamic_programming"
+    if n_units <= (_BY_DYNAMIC_PROGRAMMING if helpers_conflict(request) else _BY_COLUMNS):
+        return "column_generation"
     return "local_search"

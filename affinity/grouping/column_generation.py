@@ -1,0 +1,191 @@
+"""Column generation: exact partitions of some twenty units, priced by looking at every group."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.optimize import LinearConstraint, linprog
+
+from affinity.errors import InputError
+
+from .grouping import Grouping
+from .highs import maximize
+from .local_search import LocalSearch
+from .request import NothingFoundError, Request
+from .serving import grouping_of, over_subsets, serving_values
+
+_COLUMNS = 200  # added at a time
+_MOST_KEPT = 100_000  # for the integer program
+_NAME = "column_generation"
+
+
+@dataclass(frozen=True)
+class ColumnGeneration:
+    r"""Exact for up to `largest` units, or the best found by the time limit with its gap.
+
+    .. math::
+        \max \sum_S v(S) \lambda_S \quad \text{with} \quad \sum_{S \ni u} \lambda_S = 1, \quad
+        \sum_S \lambda_S \le K
+
+    over all :math:`2^n` sets of units, of which only some enter the program. With the prices
+    :math:`\pi` of the units and :math:`\mu` of a network, the sets worth adding are those of
+    positive :math:`v(S) - \sum_{u \in S} \pi_u - \mu`, which is looked up for every set at once.
+    Once there are none, the program's value is a bound; a best grouping consists of sets that fall
+    short by no more than the gap, and an integer program over these finds it.
+
+    Args:
+        largest: At 20 units the values take 8 MB, and doubling with each unit more.
+
+    References:
+        Barnhart et al. (1998), `Branch-and-Price: Column Generation for Solving Huge Integer
+        Programs <https://doi.org/10.1287/opre.46.3.316>`_.
+
+    Example:
+        >>> ColumnGeneration().largest
+        22
+    """
+
+    largest: int = 22
+
+    def __call__(self, request: Request) -> Grouping:
+        """The best grouping of `request`.
+
+        Raises:
+            InputError: If there are more than `largest` units, or costs in overlapping networks.
+        """
+        began = time.perf_counter()
+        if len(request.units) > self.largest:
+            raise InputError(
+                f"Expected at most {self.largest} tasks for column generation, but got "
+                f"{len(request.units)}. Use another solver."
+            )
+        if request.budget.cost is not None and request.may_help.any():
+            raise InputError(
+                "Expected networks without helpers for column generation with costs. Use the "
+                "solver 'integer_program'."
+            )
+        values = serving_values(request)
+        known = _known(request)
+        scale = float(np.abs(values[values > -np.inf]).max(initial=0.0)) or 1.0
+        master = _Master(request, values / scale)
+        bound, kept = master.relax(known[0] / scale, began + request.time_limit)
+        left = max(1.0, began + request.time_limit - time.perf_counter())
+        served, is_proven, proven = master.choose(kept[:_MOST_KEPT], left)
+        is_proven = is_proven and len(kept) <= _MOST_KEPT
+        found = [known] if served is None else [known, grouping_of(request, served, _NAME)]
+        score, best = max(found, key=lambda each: each[0])
+        if best is None:
+            raise NothingFoundError(f"No groups make a grouping of {request.budget}.")
+        if len(kept) <= _MOST_KEPT:
+            bound = min(bound, max(proven, score / scale))
+        bound = score if is_proven else max(score, bound * scale)
+        return replace(best, solver=_NAME, bound=bound, seconds=time.perf_counter() - began)
+
+
+def _known(request: Request) -> tuple[float, Grouping | None]:
+    """What local search finds in a moment, to tell which groups can still be of use."""
+    try:
+        found = LocalSearch()(replace(request, time_limit=min(5.0, 0.2 * request.time_limit)))
+    except NothingFoundError:
+        return -np.inf, None
+    return (-np.inf if found.score is None else found.score), found
+
+
+class _Master:
+    """The linear program over the groups that have entered so far."""
+
+    def __init__(self, request: Request, values: Float64[np.ndarray, "subset"]) -> None:
+        self._values = values
+        self._n_units, budget = len(request.units), request.budget
+        self._most = request.n_networks
+        self._exactly = budget.exactly
+        self._budget, self._costs = budget.cost, np.zeros(0)
+        if self._budget is not None:
+            self._costs = np.full(len(values), np.inf)
+            for mask in np.flatnonzero(values > -np.inf).tolist():
+                units = [unit for unit in range(self._n_units) if mask >> unit & 1]
+                tasks = [request.tasks[task] for unit in units for task in request.units[unit]]
+                self._costs[mask] = budget.of(frozenset(tasks))
+
+    def relax(self, known: float, deadline: float) -> tuple[float, Int64[np.ndarray, "group"]]:
+        """A bound, and the groups that a partition better than `known` may consist of."""
+        masks = np.array([1 << unit for unit in range(self._n_units)], dtype=np.int64)
+        masks = masks[self._values[masks] > -np.inf]
+        bound, kept = np.inf, np.flatnonzero(self._values > -np.inf)
+        while True:
+            value, reduced = self._price(masks)
+            short = max(0.0, float(reduced.max()))
+            if value + self._most * short < bound:
+                bound = value + self._most * short
+                least = known - value - (self._most - 1) * short - 1e-7
+                kept = np.flatnonzero(reduced >= least)
+                kept = kept[np.argsort(-reduced[kept], kind="stable")]
+            if short <= 1e-9 or time.perf_counter() > deadline:
+                return bound, kept
+            best = np.argpartition(-reduced, min(_COLUMNS, len(reduced) - 1))[:_COLUMNS]
+            masks = np.union1d(masks, best[reduced[best] > 1e-9])
+
+    def choose(
+        self, masks: Int64[np.ndarray, "group"], seconds: float
+    ) -> tuple[list[list[int]] | None, bool, float]:
+        """The best partition into these groups, whether that is proven, and a bound on it."""
+        if not len(masks):
+            return None, True, -np.inf
+        rows = [LinearConstraint(self._members(masks), 1, 1)]
+        limits, most = self._limits(masks)
+        least = np.full(len(most), -np.inf)
+        least[0] = self._most if self._exactly else 0
+        rows.append(LinearConstraint(limits, least, most))
+        solution = maximize(self._values[masks], rows, seconds)
+        if solution.values is None:
+            return None, solution.is_proven, solution.bound
+        chosen = masks[solution.values > 0.5].tolist()
+        units = range(self._n_units)
+        return (
+            [[unit for unit in units if mask >> unit & 1] for mask in chosen],
+            solution.is_proven,
+            solution.bound,
+        )
+
+    def _price(
+        self, masks: Int64[np.ndarray, "group"]
+    ) -> tuple[float, Float64[np.ndarray, "subset"]]:
+        """The program's value with these groups, and what each group would add to it."""
+        unserved = 10.0 * self._n_units  # per unit: so dear that it ends at 0 where it can
+        limits, most = self._limits(masks)
+        members = self._members(masks)
+        equal, equal_to = np.hstack([members, np.eye(self._n_units)]), np.ones(self._n_units)
+        below = np.hstack([limits, np.zeros((len(limits), self._n_units))])
+        if self._exactly:
+            equal, below = np.vstack([equal, below[:1]]), below[1:]
+            equal_to, most = np.append(equal_to, most[0]), most[1:]
+        result = linprog(
+            np.concatenate([-self._values[masks], np.full(self._n_units, unserved)]),
+            A_eq=equal,
+            b_eq=equal_to,
+            A_ub=below,
+            b_ub=most,
+            method="highs",
+        )
+        units = -result.eqlin.marginals[: self._n_units]
+        others = -np.concatenate(
+            [result.eqlin.marginals[self._n_units :], result.ineqlin.marginals]
+        )
+        reduced = self._values - over_subsets(units) - others[0]
+        if self._budget is not None:
+            reduced = reduced - others[1] * np.where(np.isinf(self._costs), 0.0, self._costs)
+        return -float(cast(Any, result.fun)), reduced
+
+    def _members(self, masks: Int64[np.ndarray, "group"]) -> Float64[np.ndarray, "unit group"]:
+        return (masks >> np.arange(self._n_units)[:, None] & 1).astype(np.float64)
+
+    def _limits(
+        self, masks: Int64[np.ndarray, "group"]
+    ) -> tuple[Float64[np.ndarray, "limit group"], Float64[np.ndarray, "limit"]]:
+        """The number of networks, and their cost where it is limited."""
+        if self._budget is None:
+            return np.ones((1, len(masks))), np.array([float(self._most)])
+        rows = np.stack([np.ones(len(masks)), self._costs[masks]])
+        return rows, np.array([float(self._most), self._budget * (1 + 1e-9)])

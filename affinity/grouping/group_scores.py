@@ -1,0 +1,122 @@
+"""Group scores: what each task gains in each candidate network, predicted or measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isinf, isnan
+
+import pandas as pd
+
+from affinity.errors import InputError
+from affinity.tasks import check_names
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that could be trained, and the score of each task that it could serve.
+
+    Args:
+        scores: One a task; NaN where the task is trained but its score is not known, so that the
+            network cannot serve it.
+        cost: In the unit of the budget's cost.
+        variant: What tells it from other networks of the same tasks, as in ``"half-size"``.
+
+    Example:
+        >>> sorted(Candidate({"depth": 0.5, "edges": float("nan")}).trained)
+        ['depth', 'edges']
+    """
+
+    scores: Mapping[str, float]
+    cost: float = 1.0
+    variant: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise InputError("Expected a candidate network to have tasks, but got none.")
+        if infinite := sorted(task for task, score in self.scores.items() if isinf(score)):
+            raise InputError(
+                f"Expected finite scores in the network of {sorted(self.scores)}, but those of "
+                f"{infinite} are infinite."
+            )
+        if not 0 <= self.cost < float("inf"):
+            raise InputError(
+                f"Expected a finite cost of at least 0 for the network of {sorted(self.scores)}, "
+                f"but got {self.cost}."
+            )
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """The tasks it trains."""
+        return frozenset(self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupScores:
+    """Candidate networks with the scores of their tasks. Any group of tasks may be missing.
+
+    Args:
+        tasks: Every task.
+        candidates: Several may train the same tasks, at other costs.
+
+    Raises:
+        InputError: If a candidate trains an unknown task, or no candidate can serve a task.
+
+    Example:
+        >>> alone = [Candidate({"depth": 0.0}, cost=0.5), Candidate({"edges": 0.0}, cost=0.5)]
+        >>> both = Candidate({"depth": 0.5, "edges": -0.25})
+        >>> len(GroupScores(("depth", "edges"), (*alone, both)).candidates)
+        3
+    """
+
+    tasks: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+
+    def __post_init__(self) -> None:
+        check_names(self.tasks)
+        known = set(self.tasks)
+        for candidate in self.candidates:
+            if unknown := sorted(candidate.trained - known):
+                raise InputError(
+                    f"Expected candidates of the tasks {list(self.tasks)}, but one trains "
+                    f"{sorted(candidate.trained)} with {unknown} among them."
+                )
+        served = {
+            task
+            for candidate in self.candidates
+            for task, score in candidate.scores.items()
+            if not isnan(score)
+        }
+        if unserved := [task for task in self.tasks if task not in served]:
+            raise InputError(
+                f"Expected a candidate network with a score for every task, but none can serve "
+                f"{unserved}. Add candidates, a task alone with score 0 for example."
+            )
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "GroupScores":
+        """Read one row for each task of each candidate.
+
+        The columns are candidate, task and score; cost and variant may be added, the same for all
+        rows of a candidate.
+        """
+        expected = ["candidate", "task", "score"]
+        if missing := [column for column in expected if column not in frame.columns]:
+            raise InputError(
+                f"Expected the columns {expected}, but {missing} are missing from "
+                f"{list(map(str, frame.columns))}."
+            )
+        candidates: list[Candidate] = []
+        for name, rows in frame.groupby("candidate", sort=False):
+            if rows["task"].duplicated().any():
+                raise InputError(f"Expected each task once in candidate {name!r}.")
+            for column in {"cost", "variant"} & set(frame.columns):
+                if rows[column].nunique(dropna=False) > 1:
+                    raise InputError(f"Expected one {column} in candidate {name!r}.")
+            candidates.append(
+                Candidate(
+                    dict(zip(map(str, rows["task"]), map(float, rows["score"]), strict=True)),
+                    cost=float(rows["cost"].iloc[0]) if "cost" in frame.columns else 1.0,
+                    variant=str(rows["variant"].iloc[0]) if "variant" in frame.columns else None,
+                )
+            )
+        tasks = check_names(dict.fromkeys(map(str, frame["task"])))
+        return cls(tasks, tuple(candidates))

@@ -1,0 +1,171 @@
+"""Integer programming: choose candidate networks, and which of them serves each task."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import LinearConstraint
+from scipy.sparse import csr_array, eye_array, hstack
+
+from affinity.errors import InputError
+
+from .grouping import Grouping, Network
+from .highs import Solution, maximize
+from .request import NothingFoundError, Request
+from .table import Table
+
+
+@dataclass(frozen=True)
+class IntegerProgram:
+    r"""Exact for any costs and any table of group scores, by HiGHS.
+
+    .. math::
+        \max \sum_{c,t} s_{ct} z_{ct} \quad \text{with} \quad \sum_c z_{ct} = 1, \quad
+        z_{ct} \le x_c, \quad \sum_c x_c \le K, \quad \sum_c \kappa_c x_c \le B
+
+    with :math:`x_c` whether candidate :math:`c` is trained and :math:`z_{ct}` whether it serves
+    :math:`t`; :math:`z_{ct} = x_c` for tasks that may not help. An affinity matrix is turned into
+    the table of all its groups first.
+
+    Args:
+        largest: The number of tasks up to which a matrix is turned into a table.
+
+    Example:
+        >>> IntegerProgram().largest
+        12
+    """
+
+    largest: int = 12
+
+    def __call__(self, request: Request) -> Grouping:
+        """The best grouping of `request`, or the best found by its time limit."""
+        began = time.perf_counter()
+        program = _Program(request, table_of(request, self.largest))
+        solution = program.solve(program.scores, request.time_limit)
+        bound = min(solution.bound, program.trivial_bound)
+        is_optimal = solution.is_proven
+        if solution.values is None and not is_optimal:  # out of time: then any grouping
+            solution = program.solve(np.zeros_like(program.scores))
+        if solution.values is None:
+            raise NothingFoundError(f"No candidate networks make a grouping of {request.budget}.")
+        score, grouping = program.grouping(solution.values)
+        return replace(
+            grouping,
+            score=score,
+            bound=score if is_optimal else max(score, bound),
+            seconds=time.perf_counter() - began,
+        )
+
+
+def table_of(request: Request, largest: int = IntegerProgram.largest) -> Table:
+    """The candidates of `request`: its table, or every group of its matrix.
+
+    Raises:
+        InputError: If the matrix has more than `largest` tasks.
+    """
+    if isinstance(request.scores, Table):
+        return request.scores
+    if len(request.tasks) > largest:
+        raise InputError(
+            f"Expected at most {largest} tasks for an integer program over all groups, but got "
+            f"{len(request.tasks)}. Use another solver."
+        )
+    return Table.of_pairs(request.scores, request.budget, request.largest)
+
+
+def has_grouping(request: Request) -> bool:
+    """Whether any choice of candidates is within budget and wishes."""
+    program = _Program(request, table_of(request))
+    return program.solve(np.zeros_like(program.scores)).values is not None
+
+
+class _Program:
+    """The variables are `x` of every allowed candidate, then `z` of every unit it can serve."""
+
+    def __init__(self, request: Request, table: Table) -> None:
+        self._request, self._table = request, table
+        units = [list(unit) for unit in request.units]
+        scores = np.stack([table.scores[:, unit].sum(axis=1) for unit in units], axis=1)
+        can_serve = np.isfinite(scores)  # candidate unit
+        needs = table.trained & ~request.may_help
+        must_serve = np.stack([needs[:, unit].any(axis=1) for unit in units], axis=1)
+        conflicts = (table.trained @ request.apart.astype(float)) * table.trained
+        self._candidates = np.flatnonzero(
+            (can_serve | ~must_serve).all(axis=1)
+            & can_serve.any(axis=1)
+            & (table.trained.sum(axis=1) <= request.largest)
+            & (conflicts.sum(axis=1) == 0)
+        )
+        scores, can_serve = scores[self._candidates], can_serve[self._candidates]
+        can_serve &= ~np.diag(request.units_apart)
+        self._x, self._unit = np.nonzero(can_serve)  # of every z
+        self._must = must_serve[self._candidates][self._x, self._unit]
+        self.scores = scores[self._x, self._unit]
+        best = np.where(can_serve, scores, -np.inf).max(axis=0, initial=-np.inf)
+        self.trivial_bound = float(best.sum())
+
+    def solve(self, scores: np.ndarray, seconds: float = float("inf")) -> Solution:
+        """Maximize these scores of the `z`."""
+        if not len(self._candidates):
+            return Solution(None, -np.inf, is_proven=True)
+        every = np.concatenate([np.zeros(len(self._candidates)), scores])
+        return maximize(every, self._constraints(), seconds)
+
+    def grouping(self, solution: np.ndarray) -> tuple[float, Grouping]:
+        """The score and the networks of a solution."""
+        request, table = self._request, self._table
+        chosen = np.flatnonzero(solution[len(self._candidates) :] > 0.5)
+        networks: list[Network] = []
+        for x in np.unique(self._x[chosen]):
+            candidate = int(self._candidates[x])
+            units = self._unit[chosen[self._x[chosen] == x]].tolist()
+            served = [request.tasks[task] for unit in units for task in request.units[unit]]
+            trained = np.flatnonzero(table.trained[candidate]).tolist()
+            networks.append(
+                Network(
+                    trained=frozenset(request.tasks[task] for task in trained),
+                    served=frozenset(served),
+                    variant=table.variants[candidate],
+                )
+            )
+        networks.sort(key=lambda network: sorted(network.served))
+        used = self._candidates[np.unique(self._x[chosen])]
+        return float(self.scores[chosen].sum()), Grouping(
+            tuple(networks), solver="integer_program", cost=float(table.costs[used].sum())
+        )
+
+    def _constraints(self) -> list[LinearConstraint]:
+        request, budget = self._request, self._request.budget
+        n_x, n_z, every = len(self._candidates), len(self._x), np.arange(len(self._x))
+        ones = np.ones(n_z)
+        of_unit = csr_array((ones, (self._unit, every)), shape=(len(request.units), n_z))
+        of_candidate = csr_array((ones, (self._x, every)), shape=(n_x, n_z))
+        no_x, no_z = csr_array((len(request.units), n_x)), csr_array((1, n_z))
+        served_once = LinearConstraint(hstack([no_x, of_unit]), 1, 1)
+        only_if_trained = LinearConstraint(
+            hstack([-of_candidate.T, eye_array(n_z)]), np.where(self._must, 0, -1), 0
+        )
+        constraints = [served_once, only_if_trained]
+        if budget.networks is not None:
+            least = budget.networks if budget.exactly else 0
+            count = hstack([csr_array(np.ones((1, n_x))), no_z])
+            constraints.append(LinearConstraint(count, least, budget.networks))
+        if budget.exactly:
+            none_idle = hstack([eye_array(n_x), -of_candidate])
+            constraints.append(LinearConstraint(none_idle, -np.inf, 0))
+        if budget.cost is not None:
+            cost = hstack([csr_array(self._table.costs[None, self._candidates]), no_z])
+            constraints.append(LinearConstraint(cost, -np.inf, budget.cost * (1 + 1e-9)))
+        for one, other in np.argwhere(np.triu(request.units_apart, 1)):
+            both = of_candidate[:, self._unit == one].sum(axis=1) * of_candidate[
+                :, self._unit == other
+            ].sum(axis=1)
+            rows = np.flatnonzero(both)
+            if len(rows):
+                pair = np.isin(self._unit, (one, other)).astype(float)
+                served = of_candidate[rows].multiply(pair[None, :])
+                trained = csr_array(
+                    (-np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), n_x)
+                )
+                constraints.append(LinearConstraint(hstack([trained, served]), -np.inf, 0))
+        return constraints
