@@ -1,6 +1,5 @@
 """The affinity matrix: what each source task does to each target task, with its error."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -106,19 +105,14 @@ class AffinityMatrix:
                 f"but got {len(rows)} rows."
             )
 
-        def square(column: str, convert: Callable[[float], float]) -> list[list[float]]:
-            return [[convert(rows.loc[(s, t), column]) for t in tasks] for s in tasks]  # pyright: ignore[reportArgumentType]
+        def square(column: str) -> Tensor | None:
+            if column not in frame.columns:
+                return None
+            return torch.tensor(rows[column].unstack().loc[list(tasks), list(tasks)].to_numpy())
 
-        has = set(frame.columns)
-        return cls(
-            tasks=tasks,
-            values=torch.tensor(square("affinity", float)),
-            standard_error=(
-                torch.tensor(square("standard_error", float)) if "standard_error" in has else None
-            ),
-            n_steps=torch.tensor(square("n_steps", int)) if "n_steps" in has else None,
-            estimator=estimator,
-        )
+        values = square("affinity")
+        assert values is not None
+        return cls(tasks, values, square("standard_error"), square("n_steps"), estimator)
 
     def _index(self, task: str) -> int:
         if task not in self.tasks:

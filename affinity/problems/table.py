@@ -275,7 +275,11 @@ def _test_rows(
 def _time(table: pd.DataFrame, name: str) -> np.ndarray:
     column = table[name]
     numbers = pd.to_numeric(column, errors="coerce")
-    times = numbers if numbers.notna().all() else pd.to_datetime(column, errors="coerce", utc=True)
+    times = (
+        numbers
+        if numbers.notna().all()
+        else pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    )
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(

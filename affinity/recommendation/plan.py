@@ -51,11 +51,6 @@ class Plan:
                     f"{len(getattr(self, name))}."
                 )
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
-            if sharing not in SHARING:
-                raise InputError(
-                    f"Expected the network of {sorted(network.served)} to share in one of the ways "
-                    f"{list(SHARING)}, but got {sharing!r}."
-                )
             if network.is_alone and sharing != "separate":
                 raise InputError(
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
@@ -133,7 +128,7 @@ class Plan:
             served = _names(entry, "serves", f"network {number} of {where}")
             also = _names(entry, "also_trains", f"network {number} of {where}")
             networks.append(Network(trained=served | also, served=served))
-            sharing.append(entry.get("sharing", "hard" if len(served | also) > 1 else "separate"))
+            sharing.append(_sharing(entry, served | also, f"network {number} of {where}"))
             reasons.append(str(entry.get("reason", "")))
         grouping = Grouping(
             tuple(networks), body.get("score"), body.get("bound"), body.get("solver")
@@ -153,6 +148,15 @@ _HEADER = """\
 # Which networks to train. Edit it: move tasks between the lists, then audit it again with
 # --plan. Every task is served exactly once; 'also_trains' names tasks that only help.
 """
+
+
+def _sharing(entry: dict[str, Any], trained: frozenset[str], where: str) -> Sharing:
+    sharing = entry.get("sharing", "hard" if len(trained) > 1 else "separate")
+    if sharing not in SHARING:
+        raise InputError(
+            f"Expected {where} to share in one of the ways {list(SHARING)}, but got {sharing!r}."
+        )
+    return sharing
 
 
 def _names(entry: Any, key: str, where: str) -> frozenset[str]:

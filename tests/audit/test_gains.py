@@ -1,0 +1,86 @@
+"""Gains are paired and point up; verdicts keep their promises."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from affinity import Gains, InputError, NegativeTransferTest
+from affinity.audit.negative_transfer import holm
+
+
+def gains_of(differences, baseline=1.0, **fields):
+    """Losses of 1 and of 1 minus these relative gains."""
+    base = torch.full(differences.shape, baseline, dtype=torch.double)
+    tasks = tuple(f"task {at}" for at in range(differences.shape[1]))
+    scores = base * (1 - torch.as_tensor(differences))
+    return Gains(tasks=tasks, scores=scores, baseline=base, **fields)
+
+
+def test_up_is_good_for_losses_and_for_scores():
+    scores, baseline = torch.tensor([[1.0], [1.0]]), torch.tensor([[2.0], [2.0]])
+    assert Gains(("t",), scores, baseline).relative() == {"t": 0.5}
+    assert Gains(("t",), scores, baseline, higher_is_better=(True,)).relative() == {"t": -0.5}
+
+
+def test_the_interval_is_students():
+    differences = np.random.default_rng(0).normal(0.1, 0.05, (8, 1))
+    row = gains_of(differences).frame().iloc[0]
+    expected = stats.ttest_1samp(differences[:, 0], 0).confidence_interval()
+    assert row["low"] == pytest.approx(expected.low)
+    assert row["high"] == pytest.approx(expected.high)
+
+
+def test_p_values_are_those_of_scipy():
+    differences = np.random.default_rng(1).normal(0.02, 0.05, (8, 1))
+    (verdict,) = NegativeTransferTest()(gains_of(differences))
+    assert verdict.p_value == pytest.approx(stats.ttest_1samp(differences[:, 0], 0).pvalue)
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([np.nan, 0.5, 0.9])), [np.nan, 1.0, 1.0])
+
+
+def test_verdicts():
+    noise = np.random.default_rng(2).normal(0, 1, (12, 5))
+    noise -= noise.mean(axis=0)
+    spread = np.array([0.02, 0.02, 0.002, 0.2, 0.0])
+    mean = np.array([0.1, -0.1, 0.001, 0.05, 0.0])
+    verdicts = NegativeTransferTest()(gains_of(mean + spread * noise))
+    named = [verdict.verdict for verdict in verdicts]
+    assert named == ["beneficial", "harmful", "neutral", "undecided", "neutral"]
+
+
+def test_one_replicate_decides_nothing():
+    (verdict,) = NegativeTransferTest()(gains_of(np.array([[0.5]])))
+    assert verdict.verdict == "undecided"
+    assert np.isnan([verdict.low, verdict.high, verdict.p_value, verdict.detectable]).all()
+
+
+def test_false_alarms_stay_below_the_level():
+    """Over 400 audits of 6 tasks without any gain, few raise an alarm for any task."""
+    random = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(400):
+        verdicts = NegativeTransferTest()(gains_of(random.normal(0, 0.1, (8, 6))))
+        alarms += any(verdict.verdict in ("harmful", "beneficial") for verdict in verdicts)
+    assert alarms / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_the_detectable_effect_is_found_in_four_of_five_audits():
+    random = np.random.default_rng(4)
+    noise, n_replicates = 0.1, 10
+    (verdict,) = NegativeTransferTest()(gains_of(random.normal(0, noise, (2000, 1))))
+    effect = verdict.detectable * np.sqrt(2000 / n_replicates) * 1.1  # Student's t against normal
+    found = [
+        NegativeTransferTest()(gains_of(random.normal(effect, noise, (n_replicates, 1))))[0].verdict
+        == "beneficial"
+        for _ in range(300)
+    ]
+    assert 0.72 < np.mean(found) < 0.9
+
+
+def test_shapes_must_fit():
+    with pytest.raises(InputError, match=r"\[replicate task\] for the 3 tasks"):
+        Gains(("a", "b", "c"), torch.zeros(3, 2), torch.zeros(3, 2))

@@ -1,0 +1,64 @@
+"""A recorded run of a problem is the same run, and is kept when it breaks off."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affinity import InputError, InterTaskAffinity, Problem, TrainingSettings, record
+from affinity.training import initial, train
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Two pairs of tasks: within a pair the same function with other noise."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 8))
+    first, second = np.tanh(x[:, 0] * x[:, 1]), np.sign(x[:, 2]) * x[:, 3]
+    noise = 0.1 * random.normal(size=(600, 4))
+    frame = pd.DataFrame(x, columns=[f"x{at}" for at in range(8)])
+    frame["a1"], frame["a2"] = first + noise[:, 0], first + noise[:, 1]
+    frame["b1"], frame["b2"] = second + noise[:, 2], second + noise[:, 3]
+    settings = TrainingSettings(epochs=5, batch_size=32)
+    return Problem.from_table(frame, ["a1", "a2", "b1", "b2"], width=16, settings=settings)
+
+
+def test_a_recorded_run_of_a_problem_is_the_same_run(clusters):
+    replicate = clusters.replicate(0)
+    plain = initial(clusters.network, clusters.tasks, 0)
+    train(plain, clusters.tasks, replicate, clusters.settings)
+    traced = record(clusters, every=3, seed=0)
+    again = initial(clusters.network, clusters.tasks, 0)
+    seen = []
+    train(again, clusters.tasks, replicate, clusters.settings, watch=lambda *_: seen.append(1))
+    for one, other in zip(plain.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert len(traced) == -(-len(seen) // 3)
+
+
+def test_a_task_helps_itself_most(clusters):
+    values = InterTaskAffinity()(record(clusters, every=2)).values
+    assert torch.all(values.diagonal() > 0)
+    assert torch.equal(values.argmax(dim=0), torch.arange(4))
+
+
+def test_a_run_too_short_to_estimate_from_is_explained(clusters):
+    with pytest.raises(InputError, match="too short for every=100000"):
+        record(clusters, every=100_000)
+
+
+def test_what_was_measured_is_kept_when_a_run_breaks_off(clusters, tmp_path, monkeypatch):
+    from affinity import DivergenceError, Recorder, Trace
+
+    observe, calls = Recorder.observe, []
+
+    def stop_at_ten(self, losses, closure=None):
+        calls.append(1)
+        if len(calls) == 10:
+            raise DivergenceError("stop")
+        observe(self, losses, closure)
+
+    monkeypatch.setattr(Recorder, "observe", stop_at_ten)
+    with pytest.raises(DivergenceError):
+        record(clusters, every=2, partial=tmp_path / "partial.safetensors")
+    assert Trace.load(tmp_path / "partial.safetensors").steps.tolist() == [0, 2, 4, 6, 8]

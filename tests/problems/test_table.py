@@ -1,0 +1,215 @@
+"""A user's table becomes a problem, or the user is told what is wrong with it."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affinity import InputError, Problem
+from affinity.problems.features import find_columns
+
+
+@pytest.fixture
+def table():
+    random = np.random.default_rng(0)
+    age = random.normal(40, 10, 200)
+    return pd.DataFrame(
+        {
+            "age": age,
+            "city": random.choice(["Bern", "Oslo", "Rome"], 200),
+            "day": pd.date_range("2026-01-01", periods=200).astype(str),
+            "nothing": 1,
+            "sick": np.where(age + random.normal(0, 5, 200) > 40, "yes", "no"),
+            "height": random.normal(170, 8, 200),
+            "blood": random.choice(["0", "A", "B", "AB"], 200),
+        }
+    )
+
+
+TARGETS = ["sick", "height", "blood"]
+
+
+def test_kinds_are_found_and_can_be_overridden(table):
+    table["stars"] = np.arange(200) % 5
+    problem = Problem.from_table(table, [*TARGETS, "stars"])
+    kinds = problem.provenance["kinds"]
+    assert list(kinds.values()) == ["binary", "regression", "classes", "classes"]
+    problem = Problem.from_table(table, [*TARGETS, "stars"], kinds={"stars": "regression"})
+    assert problem.provenance["kinds"]["stars"] == "regression"
+
+
+def test_csv_gzip_and_parquet_are_the_same_problem(table, tmp_path):
+    files = [tmp_path / name for name in ("t.csv", "t.csv.gz", "t.parquet")]
+    table.to_csv(files[0], index=False)
+    table.to_csv(files[1], index=False)
+    table.to_parquet(files[2])
+    first, *others = (Problem.from_table(file, TARGETS) for file in files)
+    for other in others:
+        torch.testing.assert_close(other.development.inputs, first.development.inputs)
+        assert torch.equal(other.test.targets.isnan(), first.test.targets.isnan())
+
+
+def test_nothing_is_fitted_on_test_or_validation_rows(table):
+    problem = Problem.from_table(table, TARGETS)
+    replicate = problem.replicate(3)
+    training, validation = problem.resampling(problem.development, 3)
+    encoder = problem.encoder
+    rows_not_trained_on = torch.cat([encoder.development[validation], encoder.test]).numpy()
+    changed = table.copy()
+    changed.loc[rows_not_trained_on, ["age", "height"]] *= 1000
+    again = Problem.from_table(changed, TARGETS).replicate(3)
+    assert torch.equal(again.training.inputs, replicate.training.inputs)
+    assert torch.equal(again.training.targets, replicate.training.targets)
+    assert not torch.equal(again.test.inputs, replicate.test.inputs)
+    assert len(training) + len(validation) == len(problem.development)
+
+
+def test_training_features_are_centred_and_scaled(table):
+    inputs = Problem.from_table(table, TARGETS).replicate(0).training.inputs
+    assert inputs[:, 0].mean().abs() < 1e-5
+    assert (inputs[:, 0].std(correction=0) - 1).abs() < 1e-5
+
+
+def test_columns_are_read_by_what_they_hold(table):
+    columns = find_columns(table.drop(columns=TARGETS))
+    assert columns.numbers == ("age",)
+    assert columns.dates == ("day",)
+    assert set(columns.categories["city"]) == {"Bern", "Oslo", "Rome"}
+    assert columns.dropped == {"nothing": "constant"}
+
+
+def test_rare_categories_are_pooled(table):
+    table["code"] = ["common"] * 150 + [f"rare {number}" for number in range(50)]
+    columns = find_columns(table[["code"]])
+    assert columns.categories == {"code": ("common",)}
+    assert sorted(columns.read(table)["code"].unique()) == ["(rare)", "common"]
+
+
+def test_a_missing_label_is_missing_for_that_task_only(table):
+    table.loc[::2, "height"] = np.nan
+    problem = Problem.from_table(table, TARGETS)
+    labelled = torch.cat([problem.development.labelled, problem.test.labelled]).sum(dim=0)
+    assert labelled.tolist() == [200, 100, 200]
+
+
+def test_missing_features_are_imputed_and_flagged(table):
+    table.loc[:50, "age"] = np.nan
+    before = Problem.from_table(table.drop(columns="age").assign(age=1.5 * np.arange(200)), TARGETS)
+    problem = Problem.from_table(table, TARGETS)
+    assert problem.development.inputs.isfinite().all()
+    assert problem.development.inputs.shape[1] == before.development.inputs.shape[1] + 1
+
+
+def test_a_feature_that_gives_a_target_away_is_reported(table):
+    table["height in inches"] = table["height"] / 2.54
+    table["diagnosis"] = table["sick"].map({"yes": "ill", "no": "well"})
+    notes = " ".join(Problem.from_table(table, TARGETS).notes)
+    assert "'height in inches' gives target 'height' away" in notes
+    assert "'diagnosis' gives target 'sick' away" in notes
+    assert "'age' gives" not in notes
+    clean = Problem.from_table(table, TARGETS, exclude=["height in inches", "diagnosis"])
+    assert "away" not in " ".join(clean.notes)
+
+
+def test_a_long_table_gives_each_task_its_own_rows():
+    random = np.random.default_rng(0)
+    long = pd.DataFrame(
+        {
+            "school": np.repeat(["north", "south", "east"], 40),
+            "hours": random.normal(size=120),
+            "score": random.normal(size=120),
+        }
+    )
+    problem = Problem.from_table(long, task_column="school", target="score")
+    assert problem.names == ("north", "south", "east")
+    rows = torch.cat([problem.development.labelled, problem.test.labelled])
+    assert torch.all(rows.sum(dim=1) == 1)
+    assert problem.test.labelled.sum(dim=0).tolist() == [10, 10, 10]
+
+
+def test_test_rows_can_be_the_latest_or_given(table):
+    by_time = Problem.from_table(table, TARGETS, time_column="day")
+    assert by_time.encoder.test.tolist() == list(range(150, 200))
+    table["split"] = ["train"] * 120 + ["valid"] * 30 + ["test"] * 50
+    given = Problem.from_table(table, TARGETS, split_column="split")
+    assert sorted(given.encoder.test.tolist()) == list(range(150, 200))
+
+
+def test_rare_labels_are_on_every_side():
+    random = np.random.default_rng(0)
+    rare = np.zeros(400)
+    rare[:20] = 1
+    frame = pd.DataFrame({"x": random.normal(size=400), "rare": rare, "z": random.normal(size=400)})
+    problem = Problem.from_table(frame, ["rare", "z"])
+    assert problem.test.targets[:, 0].sum() == 5
+    for seed in range(5):
+        replicate = problem.replicate(seed)
+        assert replicate.validation.targets[:, 0].sum() == 3
+        assert replicate.training.targets[:, 0].sum() == 12
+
+
+def test_replicates_differ_and_repeat(table):
+    problem = Problem.from_table(table, TARGETS)
+    first, second = problem.replicates(2)
+    assert not torch.equal(first.validation.inputs, second.validation.inputs)
+    assert torch.equal(first.test.targets[:, 0], second.test.targets[:, 0])
+    assert torch.equal(problem.replicates(2)[1].training.inputs, second.training.inputs)
+
+
+BAD = {
+    "did you mean 'height'": lambda t: (t, ["sick", "heigth"], {}),
+    "at least two targets": lambda t: (t, ["sick"], {}),
+    "all of them are missing": lambda t: (t.assign(sick=np.nan), TARGETS, {}),
+    "to vary, but all its 200 labels are 'no'": lambda t: (t.assign(sick="no"), TARGETS, {}),
+    "more than once": lambda t: (t, ["sick", "sick"], {}),
+    "none is left": lambda t: (t[["nothing", *TARGETS]], TARGETS, {}),
+    "row 7 holds 'unknown'": lambda t: (
+        t.astype({"age": object}).assign(age=lambda u: u["age"].where(u.index != 7, "unknown")),
+        TARGETS,
+        {},
+    ),
+    "numbers in the target 'height'": lambda t: (
+        t.astype({"height": object}).assign(height=lambda u: u["height"].where(u.index != 3, "?")),
+        TARGETS,
+        {},
+    ),
+    "two values in the binary target 'blood'": lambda t: (
+        t,
+        TARGETS,
+        {"kinds": {"blood": "binary"}},
+    ),
+    "numbers in the regression target 'blood'": lambda t: (
+        t,
+        TARGETS,
+        {"kinds": {"blood": "regression"}},
+    ),
+    "split column 'city' to say": lambda t: (t, TARGETS, {"split_column": "city"}),
+    "time column 'city'": lambda t: (t, TARGETS, {"time_column": "city"}),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_table_that_cannot_be_used_is_explained(table, message):
+    frame, targets, options = BAD[message](table)
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        Problem.from_table(frame, targets, **options)
+
+
+def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
+    whole = tmp_path / "whole.csv.gz"
+    table.to_csv(whole, index=False)
+    files = {
+        "cut.csv.gz": whole.read_bytes()[: whole.stat().st_size // 2],
+        "not.csv.gz": b"age,sick\n1,0\n",
+        "cut.parquet": b"PAR1 and then nothing",
+        "empty.csv": b"",
+        "header.csv": b"age,sick,tall\n",
+        "twice.csv": b"age,age,sick,tall\n1,2,0,1\n",
+        "binary.csv": gzip.compress(b"age")[:9] + b"\xff\xfe",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+            Problem.from_table(tmp_path / name, ["sick", "tall"])
