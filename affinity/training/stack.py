@@ -204,6 +204,10 @@ class Stack:
         for number, kind in enumerate(self._kinds):
             prefix = f"{number}."
             head = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            if type(kind.head) is nn.Linear and isinstance(representation, Tensor):
+                predictions.append(_linear(representation, **head))
+                start += kind.slots
+                continue
             if isinstance(representation, Tensor):
                 own, dim = representation, None
             else:  # no slot is empty, and all members place their tasks alike
@@ -562,6 +566,18 @@ def _key_of(loss: Callable[[Tensor, Tensor], Tensor]) -> object:
     except TypeError:
         return id(loss)
     return loss
+
+
+def _linear(
+    own: Float[Tensor, "batch width"],
+    weight: Float[Tensor, "slot output width"],
+    bias: Float[Tensor, "slot output"] | None = None,
+) -> Float[Tensor, "slot batch output"]:
+    """Linear heads on one representation, as one product."""
+    together = nn.functional.linear(
+        own, weight.flatten(0, 1), None if bias is None else bias.flatten()
+    )
+    return together.unflatten(1, weight.shape[:2]).transpose(0, 1)
 
 
 def _all_tensors(module: nn.Module) -> Tensors:
