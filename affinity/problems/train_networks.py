@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from affinity.errors import InputError
+from affinity.sharing import SHARINGS, MakeSharing
 from affinity.tasks import Replicate
 from affinity.training import Member, TrainingSettings, train_members
 
@@ -43,8 +45,9 @@ def train_networks(
     networks: Sequence[frozenset[str]],
     replicates: Sequence[Replicate],
     settings: TrainingSettings | None = None,
+    sharing: str | MakeSharing = "hard",
 ) -> Measurements:
-    """Train every network with hard sharing on every replicate, and judge it.
+    """Train every network on every replicate, and judge it.
 
     Everything compared is paired: on one replicate all networks start from the same trunk and
     heads and see the same rows in the same order.
@@ -54,6 +57,10 @@ def train_networks(
         networks: Sets of task names; a set that comes twice is trained once.
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
+        sharing: How the tasks of a network share: a name in `SHARINGS`, or what makes a network.
+
+    Raises:
+        InputError: If a task or the sharing is unknown, or a task has no labelled rows.
 
     Example:
         >>> problem = Problem.digits()
@@ -67,8 +74,12 @@ def train_networks(
     members = [
         Member(network, replicate) for network in networks for replicate in range(len(replicates))
     ]
+    make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
+    if make is None:
+        raise InputError(f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.")
+    sample = replicates[0].training.inputs[:2]
     results = train_members(
-        problem.network,
+        lambda tasks: make(tasks, problem.trunk, problem.head, sample),
         problem.tasks,
         members,
         replicates,

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import ClassVar
 from zlib import crc32
 
 import torch
@@ -25,11 +24,10 @@ class Sharing(nn.Module, ABC):
             the same seed.
     """
 
-    represents_once: ClassVar[bool] = False
-    """Whether `represent` gives one representation for all tasks."""
-
     names: tuple[str, ...]
     heads: nn.ModuleList
+    represents_once: bool = False
+    """Whether `represent` gives one representation for all tasks."""
 
     def __init__(self, tasks: Iterable[Task], head: Head) -> None:
         super().__init__()
@@ -40,6 +38,10 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     def represent(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """One representation for all tasks, or one for each."""
+
+    def penalty(self) -> Tensor | float:
+        """What is added to the sum of losses in training."""
+        return 0.0
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """One prediction a task."""
@@ -67,4 +69,15 @@ def per_task(tasks: Iterable[Task], make: Head) -> nn.ModuleList:
         generator.manual_seed(generator.initial_seed() ^ crc32(task.name.encode()))
         modules.append(make(task))
         generator.set_state(state)
+    return modules
+
+
+def alike(count: int, make: Trunk) -> nn.ModuleList:
+    """Modules that all start from the same parameters, those that one module would start from."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    modules = nn.ModuleList()
+    for _ in range(count):
+        generator.set_state(state)
+        modules.append(make())
     return modules

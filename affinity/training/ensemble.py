@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from affinity.errors import DivergenceError, InputError
 from affinity.progress import track
-from affinity.sharing import Sharing
+from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Replicate, Task
 
 from .columns import columns_of, labelled
@@ -64,6 +64,7 @@ def train_members(
     with track("training networks", len(members)) as progress:
         for numbers in _groups(networks, tasks, members, replicates, settings):
             first = networks[numbers[0]]
+            check_fit(first, tasks, replicates[members[numbers[0]].replicate].training.inputs[:2])
             reason = why_alone(first, tasks, replicates[members[numbers[0]].replicate])
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
             pending = _chunks(numbers, size)

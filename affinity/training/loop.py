@@ -10,7 +10,7 @@ from torch import Tensor
 
 from affinity.errors import DivergenceError
 from affinity.progress import track
-from affinity.sharing import Sharing
+from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task
 
 from .columns import columns_of, labelled
@@ -22,7 +22,8 @@ from .trained import Trained
 
 Losses = dict[str, Tensor]
 Watch = Callable[[Losses, Callable[[], Losses]], object]
-"""Called before every backward pass with the losses and a closure that computes them anew."""
+"""Called before every backward pass with the losses of the tasks that the batch has labels for, and
+a closure that computes them anew."""
 
 
 def train(
@@ -47,11 +48,13 @@ def train(
 
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
-        InputError: If the network predicts an unknown task, or no row is labelled for its tasks.
+        InputError: If the network predicts an unknown task, its parts do not fit, or no row is
+            labelled for its tasks.
     """
     start = time.perf_counter()
     columns = columns_of(network.names, tasks)
     mine = [tasks[column] for column in columns]
+    check_fit(network, tasks, replicate.training.inputs[:2])
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(mine, training, validation)
@@ -72,14 +75,14 @@ def train(
                 examples = training.take(batch)
 
                 def closure(examples: Examples = examples) -> Losses:
-                    return _task_losses(network, mine, examples)
+                    return _present(_task_losses(network, mine, examples), examples)
 
-                losses = closure()
+                losses = _task_losses(network, mine, examples)
                 _check_finite(losses, step)
                 if watch is not None:
-                    watch(losses, closure)
+                    watch(_present(losses, examples), closure)
                 optimizer.zero_grad()
-                torch.stack(list(losses.values())).sum().backward()
+                (torch.stack(list(losses.values())).sum() + network.penalty()).backward()
                 optimizer.step()
             score = score_of(losses_of(mine, predict(network, validation), validation), scales)
             if score < best or math.isnan(score):
@@ -110,7 +113,14 @@ def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) ->
     return {
         task.name: task.loss(predictions[task.name], targets)
         for task, targets in zip(tasks, examples.targets.T, strict=True)
-        if not bool(targets.isnan().all())  # absent from this batch
+    }
+
+
+def _present(losses: Losses, examples: Examples) -> Losses:
+    """The losses of the tasks that this batch has labels for."""
+    is_present = examples.labelled.any(dim=0).tolist()
+    return {
+        name: loss for (name, loss), here in zip(losses.items(), is_present, strict=True) if here
     }
 
 

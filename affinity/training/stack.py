@@ -121,7 +121,9 @@ class Stack:
         """One forward and backward pass, to find out whether `vmap` can follow the code."""
         training = _Rows([r.training for r in self._replicates], self, is_ordered=True)
         here = torch.arange(len(self._networks))
-        self._losses(self._stacked(), *training.take(training.rows, here)).sum().backward()
+        tensors = self._stacked()
+        losses = self._losses(tensors, *training.take(training.rows, here))
+        (losses.sum() + self._penalty(tensors)).backward()
 
     def _stacked(self) -> Tensors:
         """All parameters and buffers: ``body.*`` [member ...] and ``k.*`` [member slot ...]."""
@@ -178,7 +180,7 @@ class Stack:
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
             loss = self._losses(tensors, *training.take(rows, here))
             optimizer.zero_grad()
-            loss.sum().backward()
+            (loss.sum() + self._penalty(tensors)).backward()
             optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses)
@@ -193,12 +195,19 @@ class Stack:
             tensors, inputs.squeeze(0) if len(inputs) == 1 else inputs, targets
         )
 
+    def _penalty(self, tensors: Tensors) -> Tensor | float:
+        """Of all members together."""
+        if type(self._networks[0]).penalty is Sharing.penalty:
+            return 0.0
+
+        def of_member(body: Tensors) -> Tensor:
+            return functional_call(self._body, body, (None,))
+
+        return vmap(of_member)(_in_body(tensors)).sum()
+
     def _predictions(self, tensors: Tensors, inputs: Tensor) -> list[Tensor]:
         """Of one member: ``[slot batch output]`` a kind of head."""
-        body = {n.removeprefix("body."): t for n, t in tensors.items() if n.startswith("body.")}
-        representation = functional_call(
-            self._body, {f"network.{name}": tensor for name, tensor in body.items()}, (inputs,)
-        )
+        representation = functional_call(self._body, _in_body(tensors), (inputs,))
         predictions: list[Tensor] = []
         start = 0
         for number, kind in enumerate(self._kinds):
@@ -379,14 +388,14 @@ class _Kind:
 
 
 class _Body(nn.Module):
-    """A network without its heads, as a module that can be called."""
+    """A network without its heads, as a module that can be called; its penalty without inputs."""
 
     def __init__(self, network: Sharing) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.network.represent(inputs)
+    def forward(self, inputs: Tensor | None) -> Tensor | float | tuple[Tensor, ...]:
+        return self.network.penalty() if inputs is None else self.network.represent(inputs)
 
 
 class _Rows:
@@ -589,6 +598,15 @@ def _body_tensors(network: Sharing) -> Tensors:
         name: tensor
         for name, tensor in _all_tensors(network).items()
         if not name.startswith("heads.")
+    }
+
+
+def _in_body(tensors: Tensors) -> Tensors:
+    """The tensors of the bodies, as `_Body` calls them."""
+    return {
+        f"network.{name.removeprefix('body.')}": tensor
+        for name, tensor in tensors.items()
+        if name.startswith("body.")
     }
 
 

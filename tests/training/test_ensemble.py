@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from affinity.errors import InputError
-from affinity.sharing import HardSharing, Perceptron
+from affinity.sharing import SHARINGS, HardSharing, MMoE, Perceptron, Sharing, SoftSharing
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
@@ -102,6 +102,39 @@ def test_a_member_ends_where_the_same_network_ends_alone(layout: str) -> None:
         assert expected.predictions is not None
         for name, prediction in result.predictions.items():
             torch.testing.assert_close(prediction, expected.predictions[name])
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_every_sharing_trains_in_a_stack_as_it_does_alone(sharing: str) -> None:
+    on = replicates()
+    sample = on[0].training.inputs[:2]
+
+    def shared(tasks: tuple[Task, ...]) -> Sharing:
+        trunk, head = (
+            lambda: Perceptron(5, width=8, depth=2),
+            lambda task: nn.Linear(8, task.n_outputs),
+        )
+        network = SHARINGS[sharing](tasks, trunk, head, sample.float()).double()
+        if isinstance(network, MMoE):
+            network.gate_dropout = 0.0  # masks are drawn for each member
+        if isinstance(network, SoftSharing):
+            network.strength.fill_(0.1)
+        return network
+
+    pairs = [{"sum", "first"}, {"sign", "kind"}, {"sum", "sign"}, {"kind", "sign", "sum"}]
+    some = [Member(frozenset(names), number) for names in pairs for number in range(2)]
+    results = train_members(shared, TASKS, some, on, SETTINGS, keep=True)
+    for member, result in zip(some, results, strict=True):
+        replicate = on[member.replicate]
+        own = [task for task in TASKS if task.name in member.tasks]
+        expected = train(initial(shared, own, replicate.seed), TASKS, replicate, SETTINGS)
+        assert result.alone is None
+        assert result.epochs == expected.epochs
+        assert result.test_loss == pytest.approx(expected.test_loss, rel=1e-8)
+        assert result.state is not None
+        assert expected.state is not None
+        for name, value in result.state.items():
+            torch.testing.assert_close(value, expected.state[name], rtol=1e-8, atol=1e-10)
 
 
 def test_what_is_trained_beside_a_member_does_not_matter() -> None:

@@ -1,0 +1,99 @@
+"""Multi-gate mixture of experts: shared experts, and a gate a task that mixes them."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.tasks import Task
+
+from .sharing import Head, Sharing, Trunk, per_task
+
+
+class MMoE(Sharing):
+    r"""Experts shared by all tasks, mixed for each task by a softmax gate on the input.
+
+    .. math::
+        f^k(x) = \sum_{i=1}^{n} g^k(x)_i f_i(x), \qquad g^k(x) = \mathrm{softmax}(W_{gk} x)
+
+    With gate dropout, in training an expert's weight is set to 0 with this probability, for each
+    row and gate anew, and the rest are divided by their sum; a row that would lose all experts
+    keeps them. One gate for all tasks (`one_gate`) is the mixture of experts under a shared
+    bottom.
+
+    Args:
+        tasks: The tasks to predict, in order.
+        trunk: Makes an expert.
+        head: Makes the head of a task.
+        n_features: Numbers an input has; inputs are flattened for the gates.
+        n_experts: How many experts.
+        gate_dropout: Probability that an expert's weight is set to 0 in training.
+        one_gate: Whether all tasks share one gate.
+
+    Raises:
+        InputError: If there are no experts or the probability is not in [0, 1).
+
+    References:
+        Ma et al. (2018), `Modeling Task Relationships in Multi-task Learning with Multi-gate
+        Mixture-of-Experts <https://doi.org/10.1145/3219819.3220007>`_, equations 6 and 7. The
+        paper's gates have no bias; neither have these. Gate dropout: Zhao et al. (2019),
+        `Recommending What Video to Watch Next <https://doi.org/10.1145/3298689.3346997>`_.
+
+    Example:
+        >>> from affinity.tasks import RSquared, SquaredError, Task
+        >>> tasks = [Task(name, SquaredError(), RSquared()) for name in ("depth", "edges")]
+        >>> network = MMoE(
+        ...     tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1), n_features=3
+        ... )
+        >>> network.gate_weights(torch.zeros(5, 3))[0][0].tolist()  # x = 0: all experts alike
+        [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        trunk: Trunk,
+        head: Head,
+        n_features: int,
+        n_experts: int = 4,
+        gate_dropout: float = 0.0,
+        one_gate: bool = False,
+    ) -> None:
+        tasks = tuple(tasks)
+        super().__init__(tasks, head)
+        if n_experts < 1:
+            raise InputError(f"Expected at least one expert, but got n_experts={n_experts}.")
+        if not 0 <= gate_dropout < 1:
+            raise InputError(f"Expected a gate_dropout in [0, 1), but got {gate_dropout}.")
+        self.gate_dropout = gate_dropout
+        self.represents_once = one_gate
+        self.experts = nn.ModuleList(trunk() for _ in range(n_experts))
+        self.gates = per_task(
+            tasks[:1] if one_gate else tasks,
+            lambda _: nn.Linear(n_features, n_experts, bias=False),
+        )
+
+    def gate_weights(self, inputs: Tensor) -> tuple[Float[Tensor, "batch expert"], ...]:
+        """How much of each expert every gate takes, before gate dropout."""
+        flat = inputs.flatten(1)
+        return tuple(gate(flat).softmax(dim=-1) for gate in self.gates)
+
+    def represent(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The experts' outputs, mixed by each gate."""
+        outputs = torch.stack([expert(inputs) for expert in self.experts], dim=1)  # batch expert *
+        flat = outputs.flatten(2)
+        mixtures = tuple(
+            torch.einsum("be,bew->bw", self._dropped(weights), flat).unflatten(1, outputs.shape[2:])
+            for weights in self.gate_weights(inputs)
+        )
+        return mixtures[0] if self.represents_once else mixtures
+
+    def _dropped(self, weights: Float[Tensor, "batch expert"]) -> Float[Tensor, "batch expert"]:
+        if not self.training or self.gate_dropout == 0:
+            return weights
+        stays = torch.rand_like(weights) >= self.gate_dropout
+        stays = stays | ~stays.any(dim=1, keepdim=True)
+        kept = weights * stays
+        return kept / kept.sum(dim=1, keepdim=True).clamp(min=torch.finfo(kept.dtype).tiny)

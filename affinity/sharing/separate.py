@@ -1,0 +1,38 @@
+"""Separate: a trunk a task, nothing shared."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from affinity.tasks import Task
+
+from .sharing import Head, Sharing, Trunk, alike
+
+
+class Separate(Sharing):
+    """Every task has a trunk of its own; all of them start from the same parameters.
+
+    One module of T single-task networks, the baseline against which a gain is measured.
+
+    Args:
+        tasks: The tasks to predict, in order.
+        trunk: Makes the trunk of a task.
+        head: Makes the head of a task.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from affinity.tasks import RSquared, SquaredError, Task
+        >>> tasks = [Task(name, SquaredError(), RSquared()) for name in ("depth", "edges")]
+        >>> network = Separate(tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1))
+        >>> len(network.trunks)
+        2
+    """
+
+    def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head) -> None:
+        super().__init__(tasks, head)
+        self.trunks = alike(len(self.names), trunk)
+
+    def represent(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The output of each task's trunk."""
+        return tuple(trunk(inputs) for trunk in self.trunks)
