@@ -2,11 +2,12 @@
 
 from .problem import Problem
 from .record import record
-from .resampling import RandomRows, Resampling, TimeBlocks
+from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .table import problem_from_table
 from .train_networks import Measurements, train_networks
 
 __all__ = [
+    "Draw",
     "Measurements",
     "Problem",
     "RandomRows",

@@ -47,7 +47,8 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         inputs=torch.from_numpy(images / 16.0).float(),
         targets=columns_of([*binary, *regressions]),
     )
-    rest, test = RandomRows(test_share)(examples, seed=0)
+    draw = RandomRows(test_share, evaluation_share=0.0)(examples, seed=0)
+    rest, test = draw.training, draw.validation
     mean, deviation = examples.targets[rest].mean(dim=0), examples.targets[rest].std(dim=0)
     is_number = torch.arange(len(mean)) >= len(CLASSES)
     examples = Examples(

@@ -23,8 +23,8 @@ Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 class Problem:
     """Tasks with rows to develop on, rows to be judged on, and a trunk and heads to train.
 
-    Test rows are set aside for good: `replicate` draws training and validation rows from the
-    development rows, and hands the test rows on for the audit alone.
+    Test rows are set aside for good: `replicate` draws training, validation and evaluation rows
+    from the development rows, and hands the test rows on for the audit alone.
 
     Args:
         name: What the problem is called in reports.
@@ -35,7 +35,7 @@ class Problem:
         head: Makes the head of a task, on the trunk's output.
         encoder: Encodes all rows anew with statistics of the training rows of a replicate; None
             where the inputs are ready as they are.
-        resampling: Draws the training and validation rows of a replicate.
+        resampling: Draws the rows of a replicate.
         settings: How a network is trained.
         notes: What the reader of a report should know of the data.
         provenance: Where the data came from: file, fingerprint, kinds of columns.
@@ -96,16 +96,17 @@ class Problem:
         return HardSharing(self.tasks if tasks is None else tasks, self.trunk, self.head)
 
     def replicate(self, seed: int) -> Replicate:
-        """Fresh training and validation rows from the development rows, and the test rows."""
-        training, validation = self.resampling(self.development, seed)
+        """A fresh draw of the development rows, and the test rows."""
+        draw = self.resampling(self.development, seed)
         development, test = (
-            self.encoder(training) if self.encoder else (self.development, self.test)
+            self.encoder(draw.training) if self.encoder else (self.development, self.test)
         )
         return Replicate(
             seed=seed,
-            training=development.take(training),
-            validation=development.take(validation),
+            training=development.take(draw.training),
+            validation=development.take(draw.validation),
             test=test,
+            evaluation=development.take(draw.evaluation),
         )
 
     def replicates(self, count: int, seed: int = 0) -> list[Replicate]:

@@ -10,90 +10,127 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Examples
 
-Resampling = Callable[[Examples, int], tuple[Tensor, Tensor]]
-"""Development rows and a seed to the numbers of the training and the validation rows."""
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Numbers of the development rows that a replicate uses, and what for.
+
+    Args:
+        training: To learn from, in random order.
+        validation: To decide when to stop.
+        evaluation: To decide between networks.
+    """
+
+    training: Int[Tensor, " training"]
+    validation: Int[Tensor, " validation"]
+    evaluation: Int[Tensor, " evaluation"]
+
+
+Resampling = Callable[[Examples, int], Draw]
+"""Development rows and a seed to a draw."""
 
 
 @dataclass(frozen=True)
 class RandomRows:
-    """A fresh random draw of training and validation rows a replicate.
+    """A fresh random draw of training, validation and evaluation rows a replicate.
 
-    Stratified: both sides get their share of the rows of every class, of the rarest class of a
-    row where it has several targets, and of the labelled rows of every task.
+    Stratified: each part gets its share of the rows of every class, of the rarest class of a row
+    where it has several targets, and of the labelled rows of every task.
 
     Args:
         validation_share: Share of the development rows that decide when to stop.
+        evaluation_share: Share of the development rows that decide between networks.
 
     Example:
         >>> rows = Examples(torch.zeros(10, 1), torch.tensor([[0.0]] * 8 + [[1.0]] * 2))
-        >>> training, validation = RandomRows(0.5)(rows, seed=0)
-        >>> rows.targets[training].sum().item(), rows.targets[validation].sum().item()
+        >>> draw = RandomRows(validation_share=0.5, evaluation_share=0.0)(rows, seed=0)
+        >>> rows.targets[draw.training].sum().item(), rows.targets[draw.validation].sum().item()
         (1.0, 1.0)
     """
 
     validation_share: float = 0.2
+    evaluation_share: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_share(self.validation_share)
+        _check_shares(self.validation_share, self.evaluation_share)
 
-    def __call__(
-        self, development: Examples, seed: int
-    ) -> tuple[Int[Tensor, " training"], Int[Tensor, " validation"]]:
-        """Rows for training and rows for validation, both in random order."""
+    def __call__(self, development: Examples, seed: int) -> Draw:
+        """Draw with this seed."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(development), generator=generator)
         by_stratum = order[torch.argsort(_strata(development)[order], stable=True)]
         # Rows of one stratum stand together, in random order within: a comb through them takes
         # its share of each.
-        teeth = (torch.arange(len(order) + 1) + torch.rand((), generator=generator)).double()
-        is_validation = (teeth * self.validation_share).floor().diff() > 0
-        shuffled = torch.randperm(len(order), generator=generator)
-        rows, is_validation = by_stratum[shuffled], is_validation[shuffled]
-        return rows[~is_validation], rows[is_validation]
+        rest, evaluation = _comb(by_stratum, self.evaluation_share, generator)
+        training, validation = _comb(
+            rest, self.validation_share / (1 - self.evaluation_share), generator
+        )
+        shuffled = torch.randperm(len(training), generator=generator)
+        return Draw(training[shuffled], validation, evaluation)
 
 
 @dataclass(frozen=True)
 class TimeBlocks:
-    """A fresh draw of whole blocks of neighbouring rows for validation a replicate.
+    """A fresh draw of whole blocks of neighbouring rows for each part of a replicate.
 
     Neighbours in time resemble each other; a validation row between two training rows would say
     little about the future.
 
     Args:
         validation_share: Share of the blocks that decide when to stop.
+        evaluation_share: Share of the blocks that decide between networks.
         blocks: Into how many blocks the development rows are cut.
 
     Example:
         >>> rows = Examples(torch.zeros(40, 1), torch.zeros(40, 1))
-        >>> training, validation = TimeBlocks(0.25, blocks=4)(rows, seed=0)
-        >>> (validation.max() - validation.min()).item(), len(training)
-        (9, 30)
+        >>> draw = TimeBlocks(0.25, 0.25, blocks=4)(rows, seed=0)
+        >>> (draw.validation.max() - draw.validation.min()).item(), len(draw.training)
+        (9, 20)
     """
 
     validation_share: float = 0.2
+    evaluation_share: float = 0.2
     blocks: int = 20
 
     def __post_init__(self) -> None:
-        _check_share(self.validation_share)
-        if self.blocks < 2:
-            raise InputError(f"Expected at least two blocks of time, but got {self.blocks}.")
+        _check_shares(self.validation_share, self.evaluation_share)
+        if self.blocks < 3:
+            raise InputError(f"Expected at least three blocks of time, but got {self.blocks}.")
 
-    def __call__(
-        self, development: Examples, seed: int
-    ) -> tuple[Int[Tensor, " training"], Int[Tensor, " validation"]]:
-        """Rows for training in random order, and rows for validation in blocks."""
+    def __call__(self, development: Examples, seed: int) -> Draw:
+        """Draw with this seed."""
         generator = torch.Generator().manual_seed(seed)
         block = torch.arange(len(development)) * self.blocks // max(1, len(development))
-        chosen = torch.randperm(self.blocks, generator=generator)
-        chosen = chosen[: max(1, round(self.blocks * self.validation_share))]
-        is_validation = torch.isin(block, chosen)
+        shuffled = torch.randperm(self.blocks, generator=generator)
+        n_validation = max(1, round(self.blocks * self.validation_share))
+        n_evaluation = round(self.blocks * self.evaluation_share)
+        is_validation = torch.isin(block, shuffled[:n_validation])
+        is_evaluation = torch.isin(block, shuffled[n_validation : n_validation + n_evaluation])
         rows = torch.randperm(len(development), generator=generator)
-        return rows[~is_validation[rows]], is_validation.nonzero().squeeze(1)
+        return Draw(
+            training=rows[~(is_validation | is_evaluation)[rows]],
+            validation=is_validation.nonzero().squeeze(1),
+            evaluation=is_evaluation.nonzero().squeeze(1),
+        )
 
 
-def _check_share(share: float) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"Expected a validation share between 0 and 1, but got {share}.")
+def _comb(
+    rows: Int[Tensor, " row"], share: float, generator: torch.Generator
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " taken"]]:
+    """Take every so-manieth row, starting at random."""
+    teeth = (torch.arange(len(rows) + 1) + torch.rand((), generator=generator)).double()
+    is_taken = (teeth * share).floor().diff() > 0
+    return rows[~is_taken], rows[is_taken]
+
+
+def _check_shares(validation: float, evaluation: float) -> None:
+    if not 0 < validation < 1:
+        raise InputError(f"Expected a validation share between 0 and 1, but got {validation}.")
+    if not 0 <= evaluation < 1 - validation:
+        raise InputError(
+            f"Expected an evaluation share of at least 0 that leaves rows to train on beside the "
+            f"validation share of {validation}, but got {evaluation}."
+        )
 
 
 def _strata(examples: Examples) -> Int[Tensor, " row"]:

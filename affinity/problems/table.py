@@ -268,7 +268,7 @@ def _test_rows(
         is_test[torch.from_numpy(order[round(len(order) * (1 - share)) :].copy())] = True
         return is_test
     rows = Examples(inputs=torch.zeros(len(table), 0), targets=targets)
-    is_test[RandomRows(validation_share=share)(rows, seed)[1]] = True
+    is_test[RandomRows(share, evaluation_share=0.0)(rows, seed).validation] = True
     return is_test
 
 

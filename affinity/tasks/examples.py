@@ -63,9 +63,12 @@ class Replicate:
         training: Rows to learn from.
         validation: Rows that decide when to stop.
         test: Rows that judge; no decision sees them.
+        evaluation: Development rows for decisions between networks: neither training nor stopping
+            saw them. Validation losses would favour whoever could stop for each task apart.
     """
 
     seed: int
     training: Examples
     validation: Examples
     test: Examples
+    evaluation: Examples | None = None

@@ -54,16 +54,17 @@ def test_csv_gzip_and_parquet_are_the_same_problem(table, tmp_path):
 def test_nothing_is_fitted_on_test_or_validation_rows(table):
     problem = Problem.from_table(table, TARGETS)
     replicate = problem.replicate(3)
-    training, validation = problem.resampling(problem.development, 3)
+    draw = problem.resampling(problem.development, 3)
     encoder = problem.encoder
-    rows_not_trained_on = torch.cat([encoder.development[validation], encoder.test]).numpy()
+    others = torch.cat([draw.validation, draw.evaluation])
+    rows_not_trained_on = torch.cat([encoder.development[others], encoder.test]).numpy()
     changed = table.copy()
     changed.loc[rows_not_trained_on, ["age", "height"]] *= 1000
     again = Problem.from_table(changed, TARGETS).replicate(3)
     assert torch.equal(again.training.inputs, replicate.training.inputs)
     assert torch.equal(again.training.targets, replicate.training.targets)
     assert not torch.equal(again.test.inputs, replicate.test.inputs)
-    assert len(training) + len(validation) == len(problem.development)
+    assert sorted([*draw.training.tolist(), *others.tolist()]) == list(range(150))
 
 
 def test_training_features_are_centred_and_scaled(table):
@@ -147,7 +148,8 @@ def test_rare_labels_are_on_every_side():
     for seed in range(5):
         replicate = problem.replicate(seed)
         assert replicate.validation.targets[:, 0].sum() == 3
-        assert replicate.training.targets[:, 0].sum() == 12
+        assert replicate.evaluation.targets[:, 0].sum() == 3
+        assert replicate.training.targets[:, 0].sum() == 9
 
 
 def test_replicates_differ_and_repeat(table):
