@@ -99,7 +99,10 @@ class _Program:
         scores, can_serve = scores[self._candidates], can_serve[self._candidates]
         can_serve &= ~np.diag(request.units_apart)
         self._x, self._unit = np.nonzero(can_serve)  # of every z
-        self._must = must_serve[self._candidates][self._x, self._unit]
+        self._must_serve = must_serve[self._candidates]
+        self._must = self._must_serve[self._x, self._unit]
+        self._matrix = np.where(can_serve, scores, np.nan)  # candidate unit
+        self._sizes = table.trained[self._candidates].sum(axis=1)
         self.scores = scores[self._x, self._unit]
         best = np.where(can_serve, scores, -np.inf).max(axis=0, initial=-np.inf)
         self.trivial_bound = float(best.sum())
@@ -114,25 +117,36 @@ class _Program:
     def grouping(self, solution: np.ndarray) -> tuple[float, Grouping]:
         """The score and the networks of a solution."""
         request, table = self._request, self._table
-        chosen = np.flatnonzero(solution[len(self._candidates) :] > 0.5)
+        chosen = np.flatnonzero(solution[len(self._candidates) :] > 0.5)  # z
         networks: list[Network] = []
-        for x in np.unique(self._x[chosen]):
-            candidate = int(self._candidates[x])
-            units = self._unit[chosen[self._x[chosen] == x]].tolist()
-            served = [request.tasks[task] for unit in units for task in request.units[unit]]
+        score = cost = 0.0
+        for x in np.unique(self._x[chosen]).tolist():
+            units = self._unit[chosen[self._x[chosen] == x]]
+            lean = self._leanest(x, units)
+            candidate = int(self._candidates[lean])
             trained = np.flatnonzero(table.trained[candidate]).tolist()
+            served = [task for unit in units.tolist() for task in request.units[unit]]
+            score += float(self._matrix[lean, units].sum())
+            cost += float(table.costs[candidate])
             networks.append(
                 Network(
                     trained=frozenset(request.tasks[task] for task in trained),
-                    served=frozenset(served),
+                    served=frozenset(request.tasks[task] for task in served),
                     variant=table.variants[candidate],
                 )
             )
         networks.sort(key=lambda network: sorted(network.served))
-        used = self._candidates[np.unique(self._x[chosen])]
-        return float(self.scores[chosen].sum()), Grouping(
-            tuple(networks), solver="integer_program", cost=float(table.costs[used].sum())
-        )
+        return score, Grouping(tuple(networks), solver="integer_program", cost=cost)
+
+    def _leanest(self, x: int, units: np.ndarray) -> int:
+        """Of the candidates as good for these units and as cheap, one that trains fewest tasks."""
+        costs, sizes = self._table.costs[self._candidates], self._sizes
+        other = np.ones(self._matrix.shape[1], dtype=bool)
+        other[units] = False
+        scores = self._matrix[:, units].sum(axis=1)  # NaN where one cannot be served
+        as_good = scores >= scores[x] - 1e-12 * np.abs(self.scores).max()
+        fits = as_good & (costs <= costs[x]) & ~(self._must_serve[:, other]).any(axis=1)
+        return int(np.where(fits, sizes, np.inf).argmin()) if sizes[x] > len(units) else x
 
     def _constraints(self) -> list[LinearConstraint]:
         request, budget = self._request, self._request.budget
