@@ -27,7 +27,9 @@ class Arrangement:
     Args:
         plan: The networks.
         test: Test losses beside those of separate networks.
-        validation: Validation losses beside those of separate networks; decisions see only these.
+        evaluation: Losses on evaluation rows beside those of separate networks; decisions see only
+            these. (Validation losses would flatter separate networks, each of which stopped where
+            its one task did best on them.)
         metrics: Test metrics beside those of separate networks.
         parameters: Of all its networks together.
         seconds: It took to train them, a replicate.
@@ -35,7 +37,7 @@ class Arrangement:
 
     plan: Plan
     test: Gains
-    validation: Gains
+    evaluation: Gains
     metrics: Gains
     parameters: int
     seconds: float
@@ -98,13 +100,13 @@ class Audit:
 
     @property
     def advice(self) -> str:
-        """The arrangement to use, chosen on validation rows; test rows have no say.
+        """The arrangement to use, chosen on evaluation rows; test rows have no say.
 
         The one with the fewest networks among those whose mean gain comes within the test's
         tolerance of the best.
         """
         gains = {
-            name: float(np.nanmean(arrangement.validation.overall()))
+            name: float(np.nanmean(arrangement.evaluation.overall()))
             for name, arrangement in self.arrangements.items()
         }
         enough = max(gains.values()) - self.test.tolerance
@@ -206,7 +208,7 @@ class Audit:
                         "parameters": arrangement.parameters,
                         "seconds": arrangement.seconds,
                         "gain": _summary(arrangement.test.overall()),
-                        "validation_gain": _summary(arrangement.validation.overall()),
+                        "evaluation_gain": _summary(arrangement.evaluation.overall()),
                     }
                     for name, arrangement in self.arrangements.items()
                 },

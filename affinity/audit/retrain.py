@@ -99,7 +99,7 @@ def _arrangement(
     return Arrangement(
         plan=plan,
         test=gains(measured.test_loss),
-        validation=gains(measured.validation_loss),
+        evaluation=gains(measured.evaluation_loss),
         metrics=gains(measured.test_metric, tuple(task.higher_is_better for task in problem.tasks)),
         parameters=sum(measured.parameters[row] for row in rows),
         seconds=measured.seconds[rows].sum(dim=0).mean().item(),

@@ -27,6 +27,7 @@ from affinity.recording import Trace
 
 from .options import AuditOptions, gather, settings_of
 from .run_directory import RunDirectory
+from .stopped import Stopped
 from .summary import show_audit, show_problem
 
 DATA, NETWORK, AUDIT, OUTPUT = "Data", "Network", "Audit", "Output"
@@ -312,7 +313,7 @@ def _kept(run: RunDirectory) -> Generator[None]:
         kept = sorted(file.name for file in run.path.iterdir() if not file.name.startswith("."))
         message = f"Kept in {run.path}: {', '.join(kept)}. The same command goes on from there."
         if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(message) from error
+            raise Stopped(message) from error
         error.add_note(message)
         raise
 

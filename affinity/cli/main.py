@@ -10,6 +10,7 @@ from rich.markup import escape
 from affinity.errors import DivergenceError, InputError
 
 from .audit import audit
+from .stopped import Stopped
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: what was passed in cannot be used; a training diverged; Ctrl-C."""
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _say(console, error, BAD_INPUT, arguments)
     except DivergenceError as error:
         code = _say(console, error, FAILED, arguments)
-    except (KeyboardInterrupt, typer.Abort) as error:
+    except Stopped as error:
         console.print("[bold]Stopped.[/bold] " + escape(str(error)), soft_wrap=True)
         code = INTERRUPTED
     except typer.Exit as error:

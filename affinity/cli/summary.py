@@ -103,7 +103,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         )
     console.print(
         f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
-        f"{audit.test.tolerance:.0%} of the best mean gain on validation rows)."
+        f"{audit.test.tolerance:.0%} of the best mean gain on evaluation rows)."
     )
 
 

@@ -23,7 +23,8 @@ class Measurements:
         networks: The sets of tasks that were trained together.
         tasks: All tasks of the problem.
         test_loss: ``[network replicate task]``.
-        validation_loss: ``[network replicate task]``.
+        validation_loss: ``[network replicate task]``; of the rows that decided when to stop.
+        evaluation_loss: ``[network replicate task]``; of development rows kept for decisions.
         test_metric: ``[network replicate task]``.
         parameters: Parameters of each network.
         seconds: Time spent on each training.
@@ -34,6 +35,7 @@ class Measurements:
     tasks: tuple[str, ...]
     test_loss: Float[Tensor, "network replicate task"]
     validation_loss: Float[Tensor, "network replicate task"]
+    evaluation_loss: Float[Tensor, "network replicate task"]
     test_metric: Float[Tensor, "network replicate task"]
     parameters: tuple[int, ...]
     seconds: Float[Tensor, "network replicate"]
@@ -97,6 +99,7 @@ def train_networks(
         tasks=problem.names,
         test_loss=table([result.test_loss for result in results]),
         validation_loss=table([result.validation_loss for result in results]),
+        evaluation_loss=table([result.evaluation_loss for result in results]),
         test_metric=table([result.test_metric for result in results]),
         parameters=tuple(result.n_parameters for result in results[:: len(replicates)]),
         seconds=torch.tensor([result.seconds for result in results]).reshape(shape[:2]),

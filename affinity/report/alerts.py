@@ -78,7 +78,7 @@ def _lost_on_test(audit: Audit) -> list[Alert]:
     if audit.advice == "separate":
         return []
     arrangement = audit.arrangements[audit.advice]
-    validation = float(np.nanmean(arrangement.validation.overall()))
+    evaluation = float(np.nanmean(arrangement.evaluation.overall()))
     test = float(np.nanmean(arrangement.test.overall()))
     if test >= 0:
         return []
@@ -86,8 +86,8 @@ def _lost_on_test(audit: Audit) -> list[Alert]:
         Alert(
             "serious",
             "Validation and test rows disagree",
-            f"What led on validation rows ({percent(validation)}) lost on test rows "
-            f"({percent(test)}). More replicates or validation rows would tell which is right.",
+            f"What led on evaluation rows ({percent(evaluation)}) lost on test rows "
+            f"({percent(test)}). More replicates or evaluation rows would tell which is right.",
         )
     ]
 

@@ -46,5 +46,5 @@ LIMITS = (
     "or longer training can turn them around.",
     "Replicates vary training rows and seeds; the test rows stay the same. Another draw of test "
     "rows adds noise that these intervals do not contain.",
-    "The arrangement is chosen on validation rows, and judged on test rows that no choice saw.",
+    "The arrangement is chosen on evaluation rows, and judged on test rows that no choice saw.",
 )

@@ -28,7 +28,7 @@ class Headline:
 
 
 def headline(audit: Audit) -> Headline:
-    """Say what to do, by the arrangement that was best on validation rows, judged on test rows."""
+    """Say what to do, by the arrangement that was best on evaluation rows, judged on test rows."""
     advice = audit.advice
     title, is_sure = _title(audit, advice)
     sentences = [_gain_of(audit, advice), _tally(audit, "plan" if advice == "separate" else advice)]
@@ -64,7 +64,7 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
     if low > 0:
         return f"{what}: on average the tasks gain from sharing.", True
     if high < 0:
-        return f"{what}? It led on validation rows, but lost on test rows: do not rely on it.", True
+        return f"{what}? It led on evaluation rows, but lost on test rows: do not rely on it.", True
     if len(audit.arrangements[advice].plan.grouping.networks) >= n_tasks:
         return f"{what}: nothing was gained by sharing, and nothing was tried that shares.", False
     if low > -audit.test.tolerance:

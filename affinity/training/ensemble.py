@@ -163,6 +163,7 @@ def _train_alone(
             tasks=network.names,
             replicate=member.replicate,
             validation_loss=nothing,
+            evaluation_loss=nothing,
             test_loss=nothing,
             test_metric=nothing,
             best_epoch=0,

@@ -91,12 +91,13 @@ def train(
             if epoch - best_epoch >= settings.patience:
                 break
     network.load_state_dict(best_state)
-    test = Examples(inputs=replicate.test.inputs, targets=replicate.test.targets[:, columns])
+    test = _of(replicate.test, columns)
     predictions = predict(network, test)
     return Trained(
         tasks=network.names,
         replicate=0,
         validation_loss=losses_of(mine, predict(network, validation), validation),
+        evaluation_loss=_evaluation_loss(network, mine, replicate.evaluation, columns),
         test_loss=losses_of(mine, predictions, test),
         test_metric=metrics_of(mine, predictions, test),
         best_epoch=best_epoch,
@@ -106,6 +107,19 @@ def train(
         state=best_state,
         predictions=predictions,
     )
+
+
+def _of(examples: Examples, columns: Sequence[int]) -> Examples:
+    return Examples(inputs=examples.inputs, targets=examples.targets[:, list(columns)])
+
+
+def _evaluation_loss(
+    network: Sharing, tasks: Sequence[Task], rows: Examples | None, columns: Sequence[int]
+) -> dict[str, float]:
+    if rows is None or len(rows) == 0:
+        return dict.fromkeys(network.names, math.nan)
+    rows = _of(rows, columns)
+    return losses_of(tasks, predict(network, rows), rows)
 
 
 def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> Losses:

@@ -293,10 +293,13 @@ class Stack:
         keep: bool,
     ) -> list[Trained]:
         everyone = torch.arange(len(self._networks))
-        _, validation_targets, validation_losses = self._judge(kept, validation, everyone)
+        validation_losses = self._final(kept, validation)
+        evaluation_losses = torch.full_like(validation_losses, math.nan)
+        parts = [r.evaluation for r in self._replicates if r.evaluation is not None]
+        if len(parts) == len(self._replicates) and all(map(len, parts)):
+            evaluation_losses = self._final(kept, _Rows(parts, self))
         test = _Rows([r.test for r in self._replicates], self, every_row=keep)
         predictions, test_targets, test_losses = self._judge(kept, test, everyone)
-        validation_losses[validation_targets.isnan().all(dim=1)] = math.nan
         test_losses[test_targets.isnan().all(dim=1)] = math.nan
         tasks = {task.name: task for task in self._tasks}
         results: list[Trained] = []
@@ -326,6 +329,10 @@ class Stack:
                         name: math.nan if is_lost else float(validation_losses[number, slot])
                         for name, slot in slot_of.items()
                     },
+                    evaluation_loss={
+                        name: math.nan if is_lost else float(evaluation_losses[number, slot])
+                        for name, slot in slot_of.items()
+                    },
                     test_loss={
                         name: math.nan if is_lost else float(test_losses[number, slot])
                         for name, slot in slot_of.items()
@@ -343,6 +350,11 @@ class Stack:
                 )
             )
         return results
+
+    def _final(self, kept: Tensors, rows: "_Rows") -> Float[Tensor, "member slot"]:
+        """Losses at the best epochs; NaN without labels."""
+        _, targets, losses = self._judge(kept, rows, torch.arange(len(self._networks)))
+        return losses.where(~targets.isnan().all(dim=1), math.nan)
 
     def _slot(self, predictions: list[Tensor], number: int, slot: int) -> Tensor:
         """``[row output]`` of one head."""

@@ -13,6 +13,7 @@ class Trained:
         tasks: What the network was trained on.
         replicate: Which of the replicates.
         validation_loss: A task's loss on the validation rows; NaN without labels.
+        evaluation_loss: A task's loss on the evaluation rows; NaN without labels or such rows.
         test_loss: A task's loss on the test rows; NaN without labels.
         test_metric: A task's metric on the test rows; NaN where it is undefined.
         best_epoch: The epoch, from 1, whose parameters were kept.
@@ -28,6 +29,7 @@ class Trained:
     tasks: tuple[str, ...]
     replicate: int
     validation_loss: dict[str, float]
+    evaluation_loss: dict[str, float]
     test_loss: dict[str, float]
     test_metric: dict[str, float]
     best_epoch: int

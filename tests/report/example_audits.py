@@ -78,7 +78,7 @@ def an_audit(
         return Arrangement(
             plan=plan,
             test=Gains(tasks, losses(), separate),
-            validation=Gains(tasks, losses(), separate),
+            evaluation=Gains(tasks, losses(), separate),
             metrics=Gains(tasks, metrics, 1 - separate / 2, (True,) * n_tasks),
             parameters=parameters,
             seconds=1.5,

@@ -1,0 +1,206 @@
+"""`affinity audit`, as a person meets it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from affinity import AffinityMatrix, DivergenceError, Plan, Trace
+from affinity.cli import main
+
+QUICK = ["--epochs", "3", "--replicates", "2", "--every", "2", "--width", "8"]
+
+
+@pytest.fixture
+def csv(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(240, 4)), columns=list("wxyz"))
+    frame["sum"] = frame["w"] + frame["x"] + 0.1 * random.normal(size=240)
+    frame["sign, of y"] = (frame["y"] > 0).map({True: "plus", False: "minus"})
+    frame["thirds"] = pd.cut(frame["z"], 3, labels=["low", "mid", "high"]).astype(str)
+    frame.loc[::5, "thirds"] = np.nan
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return stop.value.code, "".join(capsys.readouterr())
+
+    return run
+
+
+TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
+
+
+def test_an_audit_leaves_its_files(call, csv, tmp_path):
+    out = tmp_path / "run"
+    code, said = call("audit", csv, *TARGETS, *QUICK, "--budget", "2", "--out", out)
+    assert code == 0, said
+    files = {file.name for file in out.iterdir()}
+    assert files >= {
+        "run.json",
+        "trace.safetensors",
+        "affinity.csv",
+        "plan.yaml",
+        "audit.json",
+        "report.html",
+    }
+    tasks = ("sum", "sign, of y", "thirds")
+    audit = json.loads((out / "audit.json").read_text())
+    assert [task["name"] for task in audit["tasks"]] == list(tasks)
+    assert {task["verdict"] for task in audit["tasks"]} <= {
+        "harmful",
+        "neutral",
+        "beneficial",
+        "undecided",
+    }
+    assert all(task["low"] <= task["gain"] <= task["high"] for task in audit["tasks"])
+    assert len(audit["networks"]) <= 2
+    assert Trace.load(out / "trace.safetensors").tasks == tasks
+    assert AffinityMatrix.from_frame(pd.read_csv(out / "affinity.csv")).tasks == tasks
+    assert Plan.from_yaml(out / "plan.yaml", tasks=tasks)
+    for shown in ("regression", "binary", "3 classes", "192", "Advice", "report.html"):
+        assert shown in said
+
+
+def test_the_same_command_goes_on_and_another_is_refused(call, csv, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["audit", csv, *TARGETS, *QUICK, "--out", out]
+    assert call(*arguments)[0] == 0
+    first = (out / "audit.json").read_text()
+    code, said = call(*arguments)
+    assert code == 0
+    assert "recorded run is there" in said
+    assert json.loads((out / "audit.json").read_text())["tasks"] == json.loads(first)["tasks"]
+    code, said = call(*arguments, "--seed", "5")
+    assert code == 2
+    assert "seed: 0 there, 5 here" in said
+
+
+def test_without_a_folder_each_run_gets_its_own(call, csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in ("0", "0", "1"):
+        assert call("audit", csv, *TARGETS, *QUICK, "--seed", seed)[0] == 0
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["table", "table-2"]
+
+
+def test_a_file_holds_options_and_flags_win(call, csv, tmp_path):
+    config = {
+        "source": str(csv),
+        "targets": ["sum", "sign, of y"],
+        "kinds": {"sum": "regression"},
+        "epochs": 2,
+        "replicates": 2,
+        "every": 1,
+        "learning-rate": 0.01,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    out = tmp_path / "run"
+    code, said = call("audit", "--config", tmp_path / "config.yaml", "--every", "2", "--out", out)
+    assert code == 0, said
+    options = json.loads((out / "run.json").read_text())["what"]["options"]
+    assert (options["epochs"], options["every"], options["learning_rate"]) == (2, 2, 0.01)
+
+
+def test_quiet_says_nothing(call, csv, tmp_path):
+    code, said = call("audit", csv, *TARGETS, *QUICK, "--quiet", "--out", tmp_path / "run")
+    assert (code, said) == (0, "")
+
+
+BAD = {
+    "did you mean 'sum'?": ["--targets", "summ,thirds"],
+    "at least two targets": ["--target", "sum"],
+    "budget between 1 and 3": [*TARGETS, "--budget", "4"],
+    "budget of at least 1": [*TARGETS, "--budget", "0"],
+    "replicates of at least 1": [*TARGETS, "--replicates", "0"],
+    "one of the estimators": [*TARGETS, "--estimator", "guess"],
+    "NAME=KIND": [*TARGETS, "--kind", "sum:regression"],
+    "none is left": [*TARGETS, *(f"--exclude={name}" for name in "wxyz")],
+    "positive, finite learning_rate": [*TARGETS, "--learning-rate", "-1"],
+    "width of at least 1": [*TARGETS, "--width", "0"],
+    "No such option": [*TARGETS, "--budgets", "2"],
+    "no file 'nowhere.yaml'": [*TARGETS, "--config", "nowhere.yaml"],
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_explained_without_a_traceback(call, csv, message, tmp_path):
+    code, said = call("audit", csv, *BAD[message], "--out", tmp_path / "run")
+    said = " ".join(said.split())
+    if message == "no file 'nowhere.yaml'":
+        message = "Could not read the config 'nowhere.yaml': No such file"
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(call, csv, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
+    assert code == 2
+    assert "holds other files" in " ".join(said.split())
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_loss_that_diverges_is_named_and_what_was_recorded_is_kept(call, csv, tmp_path):
+    frame = pd.read_csv(csv)
+    frame["sum"] *= 1e30
+    frame.to_csv(csv, index=False)
+    out = tmp_path / "run"
+    arguments = [
+        "audit",
+        csv,
+        *TARGETS,
+        "--epochs",
+        "30",
+        "--learning-rate",
+        "1e30",
+        "--every",
+        "1",
+    ]
+    code, said = call(*arguments, "--out", out)
+    said = " ".join(said.split())
+    assert code == 1
+    assert "The loss of task" in said
+    assert "at step" in said
+    assert "Kept in" in said
+    assert len(Trace.load(out / "trace.partial.safetensors")) >= 1
+
+
+def test_stopping_keeps_what_was_finished(call, csv, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("affinity.cli.audit.retrain", stop)
+        code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
+    said = " ".join(said.split())
+    assert code == 130
+    assert "affinity.csv, plan.yaml, run.json, trace.safetensors" in said
+    code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    assert "recorded run is there" in said
+
+
+def test_debug_shows_where_it_went_wrong(call, csv, tmp_path, monkeypatch):
+    def diverge(*_, **__):
+        raise DivergenceError("boom")
+
+    monkeypatch.setattr("affinity.cli.audit.retrain", diverge)
+    code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run", "--debug")
+    assert code == 1
+    assert "Traceback" in said
+
+
+def test_help_teaches_with_examples(call):
+    code, said = call("audit", "--help")
+    assert code == 0
+    assert "affinity audit digits" in said
