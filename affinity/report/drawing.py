@@ -22,6 +22,7 @@ ENLARGED = 1.35
 """Pixels of the page a point of the picture, so that its small print is readable."""
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
     "axes.labelcolor": SOFT,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,

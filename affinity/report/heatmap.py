@@ -1,5 +1,6 @@
 """The directed affinity heatmap: what each source does to each target, and what is noise."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from affinity.grouping import Grouping
 
 from .drawing import own_axes, save_picture, style
 from .labels import short_labels
-from .numbers import number
+from .numbers import MINUS, number
 from .order import clustered_order
 from .palette import DIVERGING, INK, NOISE, SOFT
 
@@ -134,9 +135,11 @@ class Heatmap:
         )
         bar = axes.collections[0].colorbar
         assert bar is not None
-        bar.ax.set_yticklabels([number(-limit), "0", number(limit, signed=True)])
+        unit = self._unit
+        bar.ax.set_yticklabels([number(-limit / unit), "0", number(limit / unit, signed=True)])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        bar.ax.set_title("helps", fontsize=8.5, color=SOFT, loc="left", pad=6)
+        scale = "" if unit == 1 else f"\u00d7 10{_raised(round(math.log10(unit)))}\n"
+        bar.ax.set_title(f"{scale}helps", fontsize=8.5, color=SOFT, loc="left", pad=6)
         bar.ax.set_xlabel("harms", fontsize=8.5, color=SOFT, loc="left")
         if bool(noise.to_numpy().any()):
             grey = ListedColormap([NOISE])
@@ -159,6 +162,12 @@ class Heatmap:
         axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
         axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
 
+    @property
+    def _unit(self) -> float:
+        """A power of ten that makes short numbers; 1 where they are short already."""
+        power = math.floor(math.log10(self.limit))
+        return 1.0 if -2 <= power <= 2 else 10.0**power
+
     def _write_numbers(self, axes: Axes, values: pd.DataFrame, noise: pd.DataFrame) -> None:
         table, grey = values.to_numpy(), noise.to_numpy()
         for row, column in np.argwhere(np.isfinite(table)):
@@ -167,7 +176,7 @@ class Heatmap:
             axes.text(
                 column + 0.5,
                 row + 0.5,
-                number(value, digits=2),
+                _short(value / self._unit),
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -191,6 +200,15 @@ class Heatmap:
         np.fill_diagonal(square, np.nan)
         square[~np.isfinite(square)] = np.nan
         return square
+
+
+def _short(value: float) -> str:
+    text = f"{abs(value):.2f}" if abs(value) < 10 else f"{abs(value):.0f}"
+    return text if not text.strip("0.") or value > 0 else MINUS + text
+
+
+def _raised(power: int) -> str:
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def heatmap(matrix: AffinityMatrix, grouping: Grouping | None = None) -> Heatmap:

@@ -38,7 +38,7 @@ class NetworkRow:
     def confidence(self) -> str:
         """What the interval says."""
         if len(self.served) == 1 and not self.helpers:
-            return "is a separate network"
+            return "separate"
         if not math.isfinite(self.low):
             return "measured once"
         if self.low > 0:

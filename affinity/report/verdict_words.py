@@ -90,13 +90,14 @@ def _gain_of(audit: Audit, advice: str) -> str:
 def _tally(audit: Audit, name: str) -> str:
     verdicts = [verdict.verdict for verdict in audit.verdicts_of(name).values()]
     said = {
-        "beneficial": "gain from it",
-        "harmful": "are harmed",
-        "neutral": "do not care",
-        "undecided": "stay undecided",
+        "beneficial": "better off",
+        "harmful": "worse off",
+        "neutral": "neither",
+        "undecided": "undecided",
     }
     parts = [f"{verdicts.count(key)} {words}" for key, words in said.items() if key in verdicts]
-    return f"Of {len(verdicts)} tasks, {_and(parts)}."
+    subject = "Under the plan" if name == "plan" else "There"
+    return f"{subject}, {_and(parts)} of {count(len(verdicts), 'task')}."
 
 
 def _cost(audit: Audit, advice: str) -> str:

@@ -1,0 +1,144 @@
+"""Affinity over training time: the same heatmap, early against late."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+from affinity.grouping import Grouping
+from affinity.recording import Trace
+
+from .drawing import own_axes, save_picture, style
+from .labels import short_labels
+from .order import clustered_order
+from .palette import DIVERGING, INK
+
+MOST_NAMED = 16
+
+
+@dataclass(frozen=True, eq=False)
+class OverTime:
+    """The affinities of consecutive parts of one run, in one order and on one scale.
+
+    Affinities often change sign during training: near a joint optimum the gradients of related
+    tasks cancel, so that they seem to oppose each other.
+
+    Args:
+        trace: The recorded run.
+        estimator: What turns a part of the trace into affinities.
+        grouping: Sets the order of the tasks, where given.
+        n_parts: How many parts of about as many measurements each.
+
+    Raises:
+        InputError: If the trace has fewer measurements than parts.
+    """
+
+    trace: Trace
+    estimator: Callable[[Trace], AffinityMatrix]
+    grouping: Grouping | None = None
+    n_parts: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_parts <= len(self.trace):
+            raise InputError(
+                f"Expected between 1 and {len(self.trace)} parts, the number of measurements, but "
+                f"got {self.n_parts}."
+            )
+
+    @property
+    def parts(self) -> list[tuple[int, int, AffinityMatrix]]:
+        """First step, last step and affinities of each part."""
+        borders = np.linspace(0, len(self.trace), self.n_parts + 1).round().astype(int)
+        return [
+            (
+                int(self.trace.steps[start]),
+                int(self.trace.steps[end - 1]),
+                self.estimator(_part(self.trace, slice(int(start), int(end)))),
+            )
+            for start, end in zip(borders[:-1], borders[1:], strict=True)
+        ]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a part and pair: first_step, last_step, source, target, affinity."""
+        return pd.concat(
+            [
+                matrix.frame().assign(first_step=first, last_step=last)
+                for first, last, matrix in self.parts
+            ],
+            ignore_index=True,
+        )[["first_step", "last_step", "source", "target", "affinity"]]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        names = 1.4 if len(self.trace.tasks) <= MOST_NAMED else 0.3
+        return 9.4, 9.4 / self.n_parts * 0.86 + names
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Draw on an empty figure, or on a new one."""
+        with style():
+            figure = own_axes(self.size).figure if figure is None else figure  # pyright: ignore[reportAssignmentType]
+            assert isinstance(figure, Figure)
+            figure.clear()
+            self.draw(figure)
+        return figure
+
+    def draw(self, figure: Figure) -> None:
+        """Draw on an empty figure of this size."""
+        parts = self.parts
+        order = clustered_order(self.estimator(self.trace), self.grouping)
+        squares = [_square(matrix.values, order) for _, _, matrix in parts]
+        sizes = np.abs(np.stack(squares))
+        limit = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
+        n_tasks = len(order)
+        labels = short_labels([self.trace.tasks[at] for at in order], longest=16)
+        panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(parts), sharey=True)))
+        for number, (axes, square, (first, last, _)) in enumerate(
+            zip(panels, squares, parts, strict=True)
+        ):
+            is_named = n_tasks <= MOST_NAMED
+            seaborn.heatmap(
+                square,
+                ax=axes,
+                cmap=DIVERGING,
+                vmin=-limit or -1.0,
+                vmax=limit or 1.0,
+                cbar=False,
+                square=True,
+                linewidths=0.5 if is_named else 0,
+                linecolor="white",
+                rasterized=n_tasks > MOST_NAMED,
+                xticklabels=labels if is_named else False,
+                yticklabels=labels if is_named and number == 0 else False,
+            )
+            axes.set_title(f"steps {first:,} to {last:,}", fontsize=9.5, color=INK, loc="left")
+            axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
+            axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+
+    def save(self, path: str | Path) -> Path:
+        """Write as PNG, PDF or SVG, by the ending of `path`."""
+        return save_picture(self, path)
+
+
+def _part(trace: Trace, when: slice) -> Trace:
+    tensors = {
+        field.name: value[when]
+        for field in fields(trace)
+        if isinstance(value := getattr(trace, field.name), Tensor)
+    }
+    return replace(trace, **tensors)
+
+
+def _square(values: Tensor, order: list[int]) -> np.ndarray:
+    square = values.double().numpy()[np.ix_(order, order)]
+    np.fill_diagonal(square, np.nan)
+    square[~np.isfinite(square)] = np.nan
+    return square
