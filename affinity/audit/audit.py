@@ -12,6 +12,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
+from affinity.recording import Trace
 from affinity.tasks import Task
 
 from .gains import Gains, interval
@@ -233,11 +234,16 @@ class Audit:
             write_atomically(path, text)
         return text
 
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page, and return where it is."""
+    def report(self, path: str | Path, *, trace: Trace | None = None) -> Path:
+        """Write one self-contained HTML page, and return where it is.
+
+        Args:
+            path: The HTML file.
+            trace: The recorded run, for what changes over time and between estimators.
+        """
         from affinity.report import write_report
 
-        return write_report(self, path)
+        return write_report(self, path, trace=trace)
 
 
 def metric_name(task: Task) -> str:

@@ -1,9 +1,13 @@
 """Pages, pictures and tables; plotting libraries are imported only here."""
 
 from .alerts import Alert, find_alerts
+from .export import write_figures
 from .gain_dots import GainDots
 from .heatmap import Heatmap, heatmap
 from .html_page import page_of, write_report
+from .layer_conflict import LayerConflict
+from .over_time import OverTime
+from .task_graph import TaskGraph
 from .verdict_words import Headline, headline, replicates_needed
 
 __all__ = [
@@ -11,10 +15,14 @@ __all__ = [
     "GainDots",
     "Headline",
     "Heatmap",
+    "LayerConflict",
+    "OverTime",
+    "TaskGraph",
     "find_alerts",
     "headline",
     "heatmap",
     "page_of",
     "replicates_needed",
+    "write_figures",
     "write_report",
 ]

@@ -56,6 +56,10 @@ class Picture(Protocol):
         """Draw on an empty figure of this size."""
         ...
 
+    def save(self, path: str | Path) -> Path:
+        """Write as PNG, PDF or SVG, by the ending of `path`."""
+        ...
+
 
 @contextmanager
 def style() -> Generator[None]:

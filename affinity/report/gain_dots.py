@@ -12,14 +12,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from affinity.audit import Gains
+from affinity.audit.negative_transfer import VerdictName
 
 from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .numbers import percent
-from .palette import HARMS, HELPS, INK, NOISE, RULE, SOFT
+from .palette import HARMS, HELPS, INK, NOISE, RULE
 
 MARKS = ("o", "D", "s", "^", "v", "P")
-COLOURS = (HELPS, HARMS, "#1b7f79", "#8a4fa3", "#7a6a1f", SOFT)
+COLOURS = (INK, "#6b7280", "#8a4fa3", "#1b7f79", "#7a6a1f", "#b03a6b")
+TONES = {"beneficial": HELPS, "harmful": HARMS, "neutral": "#6b7280", "undecided": "#6b7280"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +34,12 @@ class GainDots:
     Args:
         gains: By arrangement, the plan first.
         tolerance: Half of the band's width.
+        verdicts: On the plan, a task; they colour its dots, and leave undecided ones hollow.
     """
 
     gains: Mapping[str, Gains]
     tolerance: float = 0.01
+    verdicts: Mapping[str, VerdictName] | None = None
 
     def frame(self) -> pd.DataFrame:
         """One row an arrangement and task: gain, low, high."""
@@ -92,6 +96,10 @@ class GainDots:
                 y = place[task] + offset
                 if not np.isfinite(gain):
                     continue
+                if series == 0 and self.verdicts is not None:
+                    verdict = self.verdicts[task]
+                    colour = TONES[verdict]
+                    fill = "white" if verdict == "undecided" else colour
                 if gain < low or gain > high:
                     _arrow(axes, gain, y, low, high, colour)
                     continue
@@ -105,9 +113,7 @@ class GainDots:
                         zorder=2,
                     )
                 axes.plot(gain, y, mark, color=colour, mfc=fill, ms=6 - series * 0.5, zorder=3)
-            handles.append(
-                Line2D([], [], color=colour, marker=mark, mfc=fill, ms=6, linewidth=1.6, label=name)
-            )
+            handles += self._key(name, mark, COLOURS[series % len(COLOURS)], series == 0)
         axes.legend(
             handles=handles,
             loc="lower left",
@@ -123,6 +129,24 @@ class GainDots:
         axes.xaxis.set_major_formatter(FuncFormatter(_as_percent))
         axes.set_xlabel("less test loss than a separate network (right is better)")
         axes.spines["left"].set_visible(False)
+
+    def _key(self, name: str, mark: str, colour: str, is_first: bool) -> list[Line2D]:
+        if not is_first or self.verdicts is None:
+            fill = colour if is_first else "white"
+            said = {name: (colour, fill)}
+        else:
+            present = [verdict for verdict in TONES if verdict in self.verdicts.values()]
+            said = {
+                f"{name}: {verdict}": (
+                    TONES[verdict],
+                    "white" if verdict == "undecided" else TONES[verdict],
+                )
+                for verdict in present
+            }
+        return [
+            Line2D([], [], color=line, marker=mark, mfc=fill, ms=6, linewidth=1.6, label=label)
+            for label, (line, fill) in said.items()
+        ]
 
     def _limits(self) -> tuple[float, float]:
         """Wide enough for the plan's intervals, and for what is not far outside of them."""

@@ -26,7 +26,7 @@ from .palette import DIVERGING, INK, NOISE, SOFT
 
 MOST_NUMBERED = 12
 MOST_NAMED = 60
-MOST_VECTOR = 40
+MOST_VECTOR = 24
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +22,12 @@ from affinity.files import write_atomically
 from affinity.recording import Trace
 
 from .alerts import find_alerts
-from .drawing import Picture, inline_svg
-from .gain_dots import GainDots
+from .drawing import inline_svg
 from .glossary import GLOSSARY, LIMITS
-from .heatmap import Heatmap
 from .made import how_made
 from .network_rows import network_rows
 from .numbers import count, number, percent, percent_range
+from .pictures import gains_by_arrangement, other_estimates, pictures_of, title_of
 from .result import result_of
 from .verdict_words import headline
 
@@ -72,7 +72,8 @@ def page_of(
     audit: Audit, *, matrices: Sequence[AffinityMatrix] = (), trace: Trace | None = None
 ) -> str:
     """The audit's page as text; the same audit gives the same text."""
-    every_matrix = [*([audit.matrix] if audit.matrix is not None else []), *matrices]
+    own = [] if audit.matrix is None else [audit.matrix]
+    every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
     css, script = _part("page.css"), _part("page.js")
     environment = Environment(
         loader=PackageLoader("affinity.report", "page"),
@@ -102,16 +103,17 @@ def _content(
         for at, network in enumerate(audit.plan.grouping.networks, start=1)
         for task in network.served
     }
+    figures = _figures(audit, matrices, trace)
     content = {
         "problem": audit.problem,
         "advice": audit.advice,
         "alerts": find_alerts(audit, trace),
         "arrangements": values["arrangements"],
         "facts": _facts(audit),
-        "gains": _gains(audit),
+        "figures": figures,
         "glossary": GLOSSARY,
         "headline": headline(audit),
-        "heatmaps": [_heatmap(audit, matrix, at) for at, matrix in enumerate(matrices)],
+        "heatmaps": [each for name, each in figures.items() if name.startswith("heatmap")],
         "limits": LIMITS,
         "made": how_made(audit),
         "many": len(audit.tasks) > MANY,
@@ -125,12 +127,15 @@ def _content(
         "verdict": "Verdict",
         "alerts": "Doubts",
         "affinity": "Affinity",
+        "change": "Over time",
+        "graph-of-tasks": "Graph",
         "gains": "Gains",
         "made": "How it was made",
     }
     left_out = {
         *([] if content["alerts"] else ["alerts"]),
-        *([] if content["heatmaps"] else ["affinity"]),
+        *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
+        *([] if {"over-time", "layers"} & set(figures) else ["change"]),
     }
     content["contents"] = [entry for entry in sections.items() if entry[0] not in left_out]
     return content
@@ -198,36 +203,56 @@ def _tally(audit: Audit) -> dict[str, Any]:
     return {"total": len(verdicts), "parts": parts}
 
 
-def _heatmap(audit: Audit, matrix: AffinityMatrix, position: int) -> Figure:
-    grouping = audit.plan.grouping
-    fits = grouping.tasks == frozenset(matrix.tasks)
-    title = matrix.estimator or f"Estimate {position + 1}"
-    return _figure(
-        Heatmap(matrix, grouping if fits else None),
-        name=f"heatmap-{position}",
-        title=title,
-        alt=f"Heatmap of the affinities between {count(len(matrix.tasks), 'task')} by {title}: "
-        "sources as rows, targets as columns. The same numbers are in the JSON of this page.",
-        caption=f"{title}. Point at a cell for its number and interval.",
-        matrix=position,
-    )
-
-
-def _gains(audit: Audit) -> Figure:
-    shown = [name for name in ("plan", *audit.arrangements) if name != "separate"]
-    gains = {name: audit.arrangements[name].test for name in dict.fromkeys(shown)}
-    return _figure(
-        GainDots(gains, audit.test.tolerance),
-        name="gain-dots",
-        title="Measured gains",
-        alt="Dot plot of the gain of each task under "
-        + " and ".join(gains)
-        + " over its separate network, with intervals. The same numbers are in the table below.",
-    )
-
-
-def _figure(picture: Picture, *, name: str, title: str, **rest: Any) -> Figure:
-    return Figure(name=name, title=title, svg=Markup(inline_svg(picture, name)), **rest)
+def _figures(
+    audit: Audit, matrices: Sequence[AffinityMatrix], trace: Trace | None
+) -> dict[str, Figure]:
+    n_tasks = count(len(audit.tasks), "task")
+    said = {
+        "gains": (
+            "Measured gains",
+            f"Dot plot of the gain of each of {n_tasks} over its separate network, with intervals, "
+            f"under {' and '.join(gains_by_arrangement(audit))}. The same numbers are in the table "
+            "below.",
+            "",
+        ),
+        "graph": (
+            "Task graph",
+            f"{n_tasks} in a circle, network by network, with an arrow for each affinity that is "
+            "beyond its noise.",
+            "Arrows run from source to target, at most three onto each task; blue helps, orange "
+            "and dashed harms, wider is stronger. Numbers in brackets are the networks.",
+        ),
+        "over-time": (
+            "Affinity over time",
+            f"The affinities between {n_tasks} in consecutive parts of the run.",
+            "Consecutive parts of the recorded run, on one scale. Affinities that change sign are "
+            "a weak reason to group: near a joint optimum even related tasks seem to oppose each "
+            "other.",
+        ),
+        "layers": (
+            "Conflict by layer",
+            "For each pair of tasks and each layer the share of measurements at which the two "
+            "gradients point apart.",
+            "Orange pairs conflict, blue ones agree, a half is what unrelated tasks show. Pairs "
+            "that agree in the first layers and conflict in the last could share a trunk that "
+            "branches in between.",
+        ),
+    }
+    figures: dict[str, Figure] = {}
+    for name, picture in pictures_of(audit, matrices, trace).items():
+        if name.startswith("heatmap"):
+            at = int(name.partition("-")[2] or 1) - 1
+            title = title_of(matrices[at])
+            alt = (
+                f"Heatmap of the affinities between {n_tasks}, {title}: sources as rows, targets "
+                "as columns. The same numbers are in the JSON of this page."
+            )
+            caption = f"{matrices[at].estimator or title}. Point at a cell for its interval."
+        else:
+            at, (title, alt, caption) = None, said[name]
+        svg = Markup(inline_svg(picture, name))
+        figures[name] = Figure(name, title, alt, svg, caption, at)
+    return figures
 
 
 def _tone(low: float | None, high: float | None) -> str:
@@ -257,6 +282,11 @@ def _policy(css: str, script: str) -> str:
     )
 
 
+def _without_direction(text: str) -> str:
+    """Text without the marks that would turn the words around it."""
+    return "".join(sign for sign in text if unicodedata.bidirectional(sign) not in _TURNS)
+
+
 def _is_known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
@@ -265,7 +295,9 @@ def _raw(value: float | None) -> str:
     return repr(float(value)) if value is not None and math.isfinite(value) else ""
 
 
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 FILTERS: dict[str, Callable[..., Any]] = {
+    "calm": _without_direction,
     "known": _is_known,
     "number": number,
     "percent": percent,

@@ -15,15 +15,15 @@ from affinity.recording import Trace
 
 from .drawing import own_axes, save_picture, style
 from .labels import short_labels
-from .palette import INK
+from .palette import DIVERGING, INK
 
 
 @dataclass(frozen=True, eq=False)
 class LayerConflict:
     """Share of measurements at which two tasks' gradients conflict, a row a pair, a column a layer.
 
-    0 says never, 1 always. Pairs that agree in the first layers and conflict in the last ones
-    could share a trunk that branches between them.
+    0 says never, 1 always, a half what unrelated tasks show. Pairs that agree in the first layers
+    and conflict in the last ones could share a trunk that branches between them.
 
     Args:
         trace: A run recorded with its layers.
@@ -91,14 +91,14 @@ class LayerConflict:
         seaborn.heatmap(
             table.to_numpy(),
             ax=axes,
-            cmap=seaborn.light_palette("#b8510d", as_cmap=True),
+            cmap=DIVERGING.reversed(),
             vmin=0,
             vmax=1,
             linewidths=0.5,
             linecolor="white",
             xticklabels=short_labels(list(map(str, table.columns)), 22),
             yticklabels=[f"{names[first]} · {names[second]}" for first, second in table.index],
-            cbar_kws={"shrink": 0.6, "aspect": 24, "label": "share of steps in conflict"},
+            cbar_kws={"shrink": 0.6, "aspect": 24, "label": "share of measurements in conflict"},
         )
-        axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
+        axes.tick_params(axis="x", rotation=0 if table.shape[1] <= 4 else 90, colors=INK, length=0)
         axes.tick_params(axis="y", rotation=0, colors=INK, length=0)

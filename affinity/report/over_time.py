@@ -1,5 +1,6 @@
 """Affinity over training time: the same heatmap, early against late."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ class OverTime:
                 int(self.trace.steps[end - 1]),
                 self.estimator(_part(self.trace, slice(int(start), int(end)))),
             )
-            for start, end in zip(borders[:-1], borders[1:], strict=True)
+            for start, end in itertools.pairwise(borders)
         ]
 
     def frame(self) -> pd.DataFrame:
@@ -80,7 +81,7 @@ class OverTime:
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         names = 1.4 if len(self.trace.tasks) <= MOST_NAMED else 0.3
-        return 9.4, 9.4 / self.n_parts * 0.86 + names
+        return 9.4 + names / 2, 9.4 / self.n_parts + 0.7 * names
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw on an empty figure, or on a new one."""
@@ -100,7 +101,7 @@ class OverTime:
         limit = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
         n_tasks = len(order)
         labels = short_labels([self.trace.tasks[at] for at in order], longest=16)
-        panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(parts), sharey=True)))
+        panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(parts))))
         for number, (axes, square, (first, last, _)) in enumerate(
             zip(panels, squares, parts, strict=True)
         ):

@@ -15,7 +15,8 @@ NOISE = "#e9ebee"
 HELPS = "#1f63b0"
 HARMS = "#b8510d"
 NEUTRAL = "#5b6472"
-GROUPS = ("#1f63b0", "#b8510d", "#1b7f79", "#8a4fa3", "#7a6a1f", "#b03a6b", "#3f6f3a", "#5a5f9e")
+GROUPS = ("#1b7f79", "#8a4fa3", "#7a6a1f", "#b03a6b", "#3f6f3a", "#4b5563", "#6d5ae0", "#7a4a32")
+"""For networks: none of them is the blue or orange that says help or harm."""
 
 DIVERGING = LinearSegmentedColormap.from_list(
     "affinity", ["#8f3b06", "#d3762c", "#f0bd8d", "#fbfaf7", "#9dc3e6", "#3f83c8", "#123f7d"]

@@ -1,4 +1,4 @@
-"""The task graph: tasks in a circle, group by group, and the affinities that stand out as arrows."""
+"""The task graph: tasks in a circle, group by group, and arrows for affinities that stand out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from .order import clustered_order
 from .palette import HARMS, HELPS, INK, group_colour
 
 MOST_NAMED = 60
+MOST_UPRIGHT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class TaskGraph:
         dot = 260 if n_tasks <= 12 else 110 if n_tasks <= 40 else 28
         strengths = [abs(data["affinity"]) for *_, data in graph.edges(data=True)]
         strongest = max(strengths, default=1.0)
-        for is_help, colour, dash in ((False, HARMS, (0, (4, 2))), (True, HELPS, "solid")):
+        for is_help, colour, dash in ((False, HARMS, "dashed"), (True, HELPS, "solid")):
             edges = [
                 (source, target, data["affinity"])
                 for source, target, data in graph.edges(data=True)
@@ -144,7 +145,18 @@ class TaskGraph:
             beside = "left" if x > 0.15 else "right" if x < -0.15 else "center"
             above = "bottom" if y > 0.85 else "top" if y < -0.85 else "center"
             text = label if self.grouping is None else f"{label} ({number})"
-            axes.text(1.1 * x, 1.1 * y, text, ha=beside, va=above, color=INK, clip_on=False)
+            look: dict[str, Any] = {"ha": beside, "va": above}
+            if len(nodes) > MOST_UPRIGHT:
+                turn = np.degrees(np.arctan2(y, x))
+                is_left = x < 0
+                look = {
+                    "ha": "right" if is_left else "left",
+                    "va": "center",
+                    "rotation": turn + 180 if is_left else turn,
+                    "rotation_mode": "anchor",
+                    "fontsize": 8,
+                }
+            axes.text(1.08 * x, 1.08 * y, text, color=INK, clip_on=False, **look)
 
     def _network(self, task: str) -> int:
         if self.grouping is None:

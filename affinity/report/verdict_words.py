@@ -96,8 +96,8 @@ def _tally(audit: Audit, name: str) -> str:
         "undecided": "undecided",
     }
     parts = [f"{verdicts.count(key)} {words}" for key, words in said.items() if key in verdicts]
-    subject = "Under the plan" if name == "plan" else "There"
-    return f"{subject}, {_and(parts)} of {count(len(verdicts), 'task')}."
+    way = "under the plan" if name == "plan" else "in one network" if name == "all-in-one" else name
+    return f"Of {count(len(verdicts), 'task')} {way}: {_and(parts)}."
 
 
 def _cost(audit: Audit, advice: str) -> str:

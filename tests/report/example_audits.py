@@ -8,6 +8,7 @@ from affinity.audit import Arrangement, Audit, Gains
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
+from affinity.recording import Trace
 from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
 
 HOSTILE = (
@@ -112,4 +113,27 @@ def an_audit(
             "notes": [],
             **context,
         },
+    )
+
+
+def trace_of(
+    tasks: tuple[str, ...],
+    n_measurements: int = 40,
+    layers: tuple[str, ...] = ("trunk.0", "trunk.2"),
+) -> Trace:
+    """Noise, with what every picture of a trace needs."""
+    draw = torch.Generator().manual_seed(0)
+    n_tasks = len(tasks)
+    losses = 1 + torch.rand(n_measurements, n_tasks, generator=draw)
+    lookahead = 0.01 * torch.randn(n_measurements, n_tasks, n_tasks, generator=draw)
+    gramians = torch.randn(n_measurements, len(layers), n_tasks, n_tasks, generator=draw)
+    gramians = gramians + gramians.transpose(2, 3)
+    return Trace(
+        tasks=tasks,
+        steps=torch.arange(0, 10 * n_measurements, 10),
+        losses=losses,
+        gramians=gramians.sum(dim=1) + 4 * torch.eye(n_tasks),
+        lookahead_losses=losses[:, None, :] * (1 - lookahead),
+        layers=layers,
+        layer_gramians=gramians,
     )

@@ -1,0 +1,103 @@
+"""Every picture of an audit by its name, for the page and for files."""
+
+import re
+from collections.abc import Sequence
+
+from affinity.audit import Audit, Gains
+from affinity.errors import InputError
+from affinity.estimates import ESTIMATORS, AffinityMatrix
+from affinity.grouping import Grouping
+from affinity.recording import Trace
+
+from .drawing import Picture
+from .gain_dots import GainDots
+from .heatmap import Heatmap
+from .layer_conflict import LayerConflict
+from .over_time import OverTime
+from .task_graph import TaskGraph
+
+FEWEST_MEASUREMENTS = 8
+MOST_SWITCHED = 60
+
+
+def pictures_of(
+    audit: Audit, matrices: Sequence[AffinityMatrix] = (), trace: Trace | None = None
+) -> dict[str, Picture]:
+    """The pictures that the audit, its matrices and its trace allow, in the page's order.
+
+    Args:
+        audit: What was measured.
+        matrices: The estimates, the plan's first.
+        trace: The recorded run.
+    """
+    pictures: dict[str, Picture] = {
+        "gains": GainDots(
+            gains_by_arrangement(audit),
+            audit.test.tolerance,
+            {task: verdict.verdict for task, verdict in audit.verdicts.items()},
+        )
+    }
+    for number, matrix in enumerate(matrices, start=1):
+        name = "heatmap" if number == 1 else f"heatmap-{number}"
+        pictures[name] = Heatmap(matrix, grouping_for(audit, matrix))
+    if matrices:
+        pictures["graph"] = TaskGraph(matrices[0], grouping_for(audit, matrices[0]))
+    if trace is not None and len(trace) >= FEWEST_MEASUREMENTS:
+        estimator = next(
+            (
+                make()
+                for make in ESTIMATORS.values()
+                if audit.matrix is None or repr(make()) == audit.matrix.estimator
+            ),
+            None,
+        )
+        if estimator is not None:
+            grouping = audit.plan.grouping
+            fits = grouping.tasks == frozenset(trace.tasks)
+            pictures["over-time"] = OverTime(trace, estimator, grouping if fits else None)
+    if trace is not None and trace.layers is not None and len(trace.layers) > 1:
+        pictures["layers"] = LayerConflict(trace)
+    return pictures
+
+
+def other_estimates(audit: Audit, trace: Trace | None) -> list[AffinityMatrix]:
+    """What the other estimators make of the same trace; those that cannot are left out."""
+    if trace is None or len(trace.tasks) > MOST_SWITCHED:
+        return []
+    estimates: list[AffinityMatrix] = []
+    for make in ESTIMATORS.values():
+        try:
+            matrix = make()(trace)
+        except InputError:
+            continue
+        if audit.matrix is None or matrix.estimator != audit.matrix.estimator:
+            estimates.append(matrix)
+    return estimates
+
+
+def gains_by_arrangement(audit: Audit) -> dict[str, Gains]:
+    """Test gains of everything but separate networks, the plan first."""
+    names = dict.fromkeys(("plan", *audit.arrangements))
+    return {name: audit.arrangements[name].test for name in names if name != "separate"}
+
+
+def grouping_for(audit: Audit, matrix: AffinityMatrix) -> Grouping | None:
+    """The plan's grouping, if it is one of the matrix's tasks."""
+    grouping = audit.plan.grouping
+    return grouping if grouping.tasks == frozenset(matrix.tasks) else None
+
+
+def title_of(matrix: AffinityMatrix) -> str:
+    """An estimator's name in words.
+
+    Example:
+        >>> import torch
+        >>> name = "GradientCosine(block=None)"
+        >>> title_of(AffinityMatrix(("depth",), torch.zeros(1, 1), estimator=name))
+        'Gradient cosine'
+    """
+    if not matrix.estimator:
+        return "Affinity"
+    name, _, settings = matrix.estimator.partition("(")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return words[:1].upper() + words[1:] + (", held out" if "held_out=True" in settings else "")

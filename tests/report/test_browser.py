@@ -1,0 +1,179 @@
+"""The page in a real headless Chromium; skipped where there is none."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from example_audits import HOSTILE, an_audit, names, trace_of
+
+from affinity.report import write_report
+
+api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+if CHROMIUM is None:
+    pytest.skip("needs Chromium (Debian: apt-get install chromium)", allow_module_level=True)
+
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    six = names(6)
+    return {
+        "six": write_report(an_audit(six), folder / "six.html", trace=trace_of(six)),
+        "hostile": write_report(
+            an_audit(HOSTILE, notes=["A note on </main> & more"]),
+            folder / "hostile.html",
+            trace=trace_of(HOSTILE),
+        ),
+        "many": write_report(an_audit(139, n_groups=12, n_replicates=3), folder / "many.html"),
+    }
+
+
+class Opened:
+    """A page in the browser, with what it complained of and what it asked for."""
+
+    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize("name", ["six", "hostile", "many"])
+def test_a_page_loads_without_complaint_request_or_overflow(
+    browser: Any, files: dict[str, Path], name: str, width: int
+) -> None:
+    with Opened(browser, files[name], viewport={"width": width, "height": 800}) as opened:
+        assert opened.complaints == []
+        outside = [url for url in opened.requests if not url.startswith(("data:", "blob:"))]
+        assert outside == [files[name].as_uri()]
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert opened.page.evaluate(overflow) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["hostile", "many"])
+def test_axe_finds_no_serious_fault(
+    browser: Any, files: dict[str, Path], name: str, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
+    with Opened(browser, files[name], color_scheme=scheme) as opened:
+        answer = axe.Axe().run(opened.page).response
+    assert len(answer["passes"]) > 10
+    faults = {
+        fault["id"]: [node["html"][:200] for node in fault["nodes"][:3]]
+        for fault in answer["violations"]
+        if fault["impact"] in ("serious", "critical")
+    }
+    assert faults == {}
+
+
+def test_a_click_sorts_the_table_by_a_column_and_a_second_one_turns_it(
+    browser: Any, files: dict[str, Path]
+) -> None:
+    audit = an_audit(6)
+    gains = audit.gains.relative()
+    falling = sorted(gains, key=lambda task: -gains[task])
+    with Opened(browser, files["six"]) as opened:
+        button = opened.page.locator("#gains table").first.get_by_role("button", name="Gain, plan")
+        first_column = opened.page.locator("#gains table").first.locator("tbody th")
+        assert first_column.all_inner_texts() == list(gains)
+        button.click()
+        assert first_column.all_inner_texts() == falling
+        button.click()
+        assert first_column.all_inner_texts() == falling[::-1]
+
+
+def test_the_table_copies_as_csv_and_disarms_formulas(browser: Any, files: dict[str, Path]) -> None:
+    import csv
+
+    with Opened(
+        browser, files["hostile"], permissions=["clipboard-read", "clipboard-write"]
+    ) as opened:
+        opened.page.locator("#gains button.copy").first.click()
+        opened.page.get_by_text("Copied.").first.wait_for()
+        text = opened.page.evaluate("navigator.clipboard.readText()")
+    rows = list(csv.DictReader(text.splitlines(keepends=True)))
+    formulas = [row["task"] for row in rows if "HYPERLINK" in row["task"]]
+    assert formulas == ["'" + name for name in HOSTILE if "HYPERLINK" in name]
+    gains = an_audit(HOSTILE).gains.relative()
+    assert [float(row["gain"]) for row in rows] == list(gains.values())
+
+
+def test_pointing_at_a_cell_gives_its_number_and_interval(
+    browser: Any, files: dict[str, Path]
+) -> None:
+    with Opened(browser, files["six"]) as opened:
+        picture = opened.page.locator(".picture[data-matrix='0']")
+        picture.scroll_into_view_if_needed()
+        box = opened.page.locator("[id='heatmap-at-cells']").bounding_box()
+        opened.page.mouse.move(box["x"] + 1.5 * box["width"] / 6, box["y"] + box["height"] / 12)
+        said = picture.locator(".hint").inner_text()
+    assert "→" in said
+    assert "95 % interval" in said
+
+
+def test_one_estimator_shows_at_a_time_and_can_be_switched(
+    browser: Any, files: dict[str, Path]
+) -> None:
+    with Opened(browser, files["six"]) as opened:
+        first = opened.page.locator("#heatmap")
+        second = opened.page.locator("#heatmap-2")
+        assert (first.is_visible(), second.is_visible()) == (True, False)
+        opened.page.get_by_role("button", name="Gradient cosine").click()
+        assert (first.is_visible(), second.is_visible()) == (False, True)
+
+
+def test_without_scripts_everything_is_there(browser: Any, files: dict[str, Path]) -> None:
+    with Opened(browser, files["six"], java_script_enabled=False) as opened:
+        for figure in opened.page.locator("figure").all():
+            assert figure.is_visible()
+        assert opened.page.locator("#gains table").first.is_visible()
+        assert opened.page.get_by_role("button").count() == 0
+
+
+def test_print_shows_what_was_folded_and_hides_what_needs_a_hand(
+    browser: Any, files: dict[str, Path]
+) -> None:
+    with Opened(browser, files["many"]) as opened:
+        table = opened.page.locator("#gains table").first
+        assert not table.is_visible()
+        opened.page.emulate_media(media="print")
+        opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert table.is_visible()
+        assert not opened.page.locator("nav").is_visible()
