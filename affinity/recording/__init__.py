@@ -1,6 +1,7 @@
 """What one multi-task run tells about its tasks: a recorder that watches, and its trace."""
 
+from .merge import merge_traces
 from .recorder import Recorder
 from .trace import Trace
 
-__all__ = ["Recorder", "Trace"]
+__all__ = ["Recorder", "Trace", "merge_traces"]

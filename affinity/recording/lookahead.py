@@ -1,12 +1,13 @@
 """Lookahead: every task's loss after a step along one task's gradient alone."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .gradients import Gradient
 from .steps import Step
 
 Evaluate = Callable[[], Float[Tensor, " task"]]
@@ -14,24 +15,23 @@ Evaluate = Callable[[], Float[Tensor, " task"]]
 
 
 def lookahead_losses(
-    evaluate: Evaluate,
+    evaluate: Sequence[Evaluate],
     shared: Sequence[Tensor],
-    gradients: Iterable[Float[Tensor, " param"] | None],
+    gradient: Gradient,
     step: Step,
-) -> Float[Tensor, "source target"]:
-    r"""Losses of the targets after a step of the shared parameters along each source's gradient.
+) -> list[Float[Tensor, " target"]]:
+    r"""Losses of the targets after a step of the shared parameters along one source's gradient.
 
     .. math::
         L_j(X^t, \theta_{s|i}^{t+1}, \theta_j^t) \quad\text{with}\quad
         \theta_{s|i}^{t+1} = \theta_s^t - \eta \nabla_{\theta_s^t} L_i(X^t, \theta_s^t, \theta_i^t)
 
-    The parameters are put back from a copy, bit for bit, and keep their version counters, so that
-    a pending backward pass goes through.
+    Call within `put_back_after`: the parameters stay where the step took them.
 
     Args:
-        evaluate: Gives the losses, on the same batch and with the same dropout masks every time.
+        evaluate: Each gives the losses on one batch, with the same dropout masks every time.
         shared: The shared parameters.
-        gradients: One a source; None gives a row of NaN.
+        gradient: The source's.
         step: From values and gradients to values after the step.
 
     References:
@@ -41,41 +41,35 @@ def lookahead_losses(
     Example:
         >>> from affinity.recording.steps import GradientStep
         >>> trunk = torch.tensor([1.0], requires_grad=True)
-        >>> lookahead_losses(
-        ...     lambda: trunk.detach() ** 2, [trunk], [torch.tensor([2.0])], GradientStep(0.25)
-        ... )
-        tensor([[0.2500]])
+        >>> with put_back_after([trunk]) as before:
+        ...     lookahead_losses(
+        ...         [lambda: trunk.detach() ** 2], [trunk], [torch.tensor([2.0])],
+        ...         GradientStep(0.25, before),
+        ...     )
+        [tensor([0.2500])]
         >>> trunk
         tensor([1.], requires_grad=True)
     """
-    rows: list[Tensor] = []
-    with put_back_after(shared) as before:
-        for gradient in gradients:
-            if gradient is None:
-                rows.append(rows[0] * torch.nan if rows else evaluate() * torch.nan)
-                continue
-            after = step(before, split_like(gradient, before))
-            for parameter, value in zip(shared, after, strict=True):
-                parameter.data.copy_(value)
-            rows.append(evaluate())
-    return torch.stack(rows)
+    with torch.no_grad():
+        step(shared, gradient)
+    return [on_batch() for on_batch in evaluate]
 
 
 @contextmanager
 def put_back_after(parameters: Sequence[Tensor]) -> Generator[list[Tensor]]:
-    """Yield copies of the parameters, and write them back at the end.
+    """Yield copies of the parameters, and write them back, bit for bit, at the end.
 
-    Writing to ``parameter.data`` leaves the parameter's version counter alone.
+    Writing to ``parameter.data`` leaves the parameter's version counter alone, so that a backward
+    pass that the user has yet to run goes through.
     """
     before = [parameter.detach().clone() for parameter in parameters]
     try:
         yield before
     finally:
-        for parameter, value in zip(parameters, before, strict=True):
-            parameter.data.copy_(value)
+        write(parameters, before)
 
 
-def split_like(vector: Float[Tensor, " param"], shapes: Sequence[Tensor]) -> list[Tensor]:
-    """Views of one long vector, of the shapes of `shapes`."""
-    parts = vector.split([tensor.numel() for tensor in shapes])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, shapes, strict=True)]
+def write(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Write values into the parameters, under the version counters that they have."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.data.copy_(value)

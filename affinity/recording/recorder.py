@@ -1,26 +1,43 @@
 """The recorder: stands before a run's own backward pass, and looks."""
 
+import json
+import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 from affinity.tasks import check_names
 
-from .gradients import task_gradient
-from .graph import refuse_reentrant_checkpoints
+from .batch import Batch, Closure, Losses, check_loss
+from .gradients import Gradient, inner_products
+from .graph import refuse_reentrant_checkpoints, shared_graph
+from .layers import Layers, last_layer, layers_of
 from .left_as_found import left_as_found
-from .lookahead import Evaluate, lookahead_losses
-from .measurement import Measurement, stack_measurements
+from .lookahead import lookahead_losses, put_back_after, write
+from .merge import concatenated
+from .ranks import Ranks
+from .schedule import Cost, Schedule
 from .shared_parameters import Shared, shared_parameters, unwrapped
-from .steps import GradientStep
+from .sketch import random_signs, sketch_by_double_backward, sketch_by_forward_mode
+from .steps import GradientStep, OptimizerStep, Step
 from .trace import Trace
 
-Losses = Mapping[str, Tensor]
-Closure = Callable[[], Losses]
+Level = Literal["parameters", "last layer", "representation"]
+
+FEW_TASKS = 12
+"""Up to so many tasks a measurement is exact; above, a sketch is cheaper."""
+
+DIRECTIONS = 8
+"""Random directions of a sketch, and sources that a lookahead visits among many tasks."""
+
+STATE_VERSION = 1
 
 
 class Recorder:
@@ -29,8 +46,9 @@ class Recorder:
     Call `observe` with the tasks' losses before the run's own ``backward()``. Parameters,
     gradients, optimizer state, buffers and random states stay bit for bit as they are.
 
-    A measurement costs one backward pass a task; where a closure is given, every
-    `lookahead_every`-th also one forward pass a source.
+    A measurement costs about one backward pass a task; with many tasks, the Gramian is sketched at
+    the cost of a few passes over all. Where a closure is given, some measurements also look ahead:
+    one forward pass a source.
 
     Args:
         model: The whole network; a loose set of modules goes in an ``nn.ModuleList``.
@@ -38,14 +56,29 @@ class Recorder:
             parameters that at least two losses reach.
         tasks: Names of the tasks, where the first observation does not hold them all.
         every: Measure at every so many observations.
+        after: The first observation that is measured.
+        until: The first observation that is not any more.
+        overhead: Instead of `every`: the time of all measurements as a share of the run's own.
+            The first one is made at once, and paid back before the next.
+        level: Where gradients are taken: all shared parameters; those of the last shared layer;
+            or the representation, the shared part's output, which costs no pass through the trunk
+            (and has no lookahead).
+        layers: Record a Gramian a layer too: how many parts of a module's name tell layers apart,
+            or the names of modules.
         lookahead_every: Of the measurements with a closure, look ahead at every so many.
-        sources: How many sources one measurement visits, in turn; None for all. Rows of the
-            others are missing (NaN). With many tasks this keeps a measurement short: T backward
-            passes, but only so many forward passes and gradients held at once.
-        learning_rate: Learning rate of the lookahead step.
-        optimizer: The run's optimizer: the lookahead then uses its current learning rate (of the
-            first group with a shared parameter), and `learning_rate` need not be given. Without
-            either it is 0.001.
+        step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
+            the one that `optimizer` would take on that task's gradient alone.
+        learning_rate: Of the plain step. Without it, that of the first group of `optimizer` with a
+            shared parameter, as it stands; without `optimizer`, 0.001.
+        optimizer: The run's optimizer.
+        sources: How many sources a measurement visits, in turn: rows of the others are missing
+            (NaN). Without it, all; among many tasks, 8 a lookahead.
+        sketch: Random directions of the Gramian's sketch, 0 for an exact one. ``"auto"``: 8 with
+            more than 12 tasks.
+        memory: Bytes of gradients held at once. Where all tasks' do not fit, an exact Gramian is
+            made in blocks of sources, at the price of more backward passes.
+        timeout: In a distributed run, how many seconds to wait for a rank that does not observe.
+        seed: Of the sketch's directions.
 
     Example:
         >>> model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "a": nn.Linear(2, 1),
@@ -73,56 +106,104 @@ class Recorder:
         *,
         tasks: Iterable[str] | None = None,
         every: int = 10,
-        lookahead_every: int = 1,
-        sources: int | None = None,
+        after: int = 0,
+        until: int | None = None,
+        overhead: float | None = None,
+        level: Level = "parameters",
+        layers: int | Sequence[str] | None = None,
+        lookahead_every: int = 4,
+        step: Literal["gradient", "optimizer"] = "gradient",
         learning_rate: float | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        sources: int | None = None,
+        sketch: int | Literal["auto"] = "auto",
+        memory: float = 1e9,
+        timeout: float = 600.0,
+        seed: int = 0,
     ) -> None:
-        for name, value in (("every", every), ("lookahead_every", lookahead_every)):
-            if value < 1:
+        for name, value in (("lookahead_every", lookahead_every), ("sources", sources)):
+            if value is not None and value < 1:
                 raise InputError(f"Expected {name} to be at least 1, but got {value}.")
-        if sources is not None and sources < 1:
-            raise InputError(f"Expected at least one source a measurement, but got {sources}.")
         if learning_rate is not None and learning_rate <= 0:
             raise InputError(f"Expected a learning rate above 0, but got {learning_rate}.")
+        if sketch != "auto" and sketch < 0:
+            raise InputError(f"Expected 0 or more directions of a sketch, but got {sketch}.")
+        if sketch not in {"auto", 0} and (layers is not None or level == "representation"):
+            raise InputError(
+                "Expected a sketch of all shared parameters, but layers or the representation were "
+                "asked for too, which are exact: pass sketch=0."
+            )
+        if layers is not None and level == "representation":
+            raise InputError("Expected layers of parameters, but the representation has none.")
+        if step == "optimizer" and optimizer is None:
+            raise InputError('Expected optimizer=... for step="optimizer", but got none.')
+        self.optimizer = optimizer
+        """The run's optimizer; may be set once it is made."""
         self._model = model
         self._shared = shared
         self._tasks = None if tasks is None else check_names(tasks)
-        self._every = every
+        self._level = level
+        self._layers = layers
         self._lookahead_every = lookahead_every
-        self._sources = sources
+        self._step_kind = step
         self._learning_rate = learning_rate
-        self._optimizer = optimizer
+        self._sources = sources
+        self._sketch = sketch
+        self._memory = memory
+        self._schedule = Schedule(every, after, until, overhead)
+        self._ranks = Ranks(timeout)
+        self._generator = torch.Generator().manual_seed(seed)
         self._parameters: dict[str, nn.Parameter] | None = None
+        self._sketch_method = "double backward"
+        self._base_is_given = False
+        self._told: set[str] = set()
         self._step = 0
         self._first_source = 0
-        self._measurements: list[Measurement] = []
+        self._measurements: list[Trace] = []
 
-    def observe(self, losses: Losses, closure: Closure | None = None) -> None:
+    # What a user calls ---------------------------------------------------------------------------
+
+    def is_due(self) -> bool:
+        """Whether the next observation may be measured: where losses for it cost something."""
+        return self._schedule.is_due(self._step)
+
+    def observe(
+        self, losses: Losses, closure: Closure | None = None, held_out: Closure | None = None
+    ) -> None:
         """Look at one step of the run; call before the run's own backward pass.
 
         Args:
             losses: Loss of each task that is present in this step, with its graph; not yet
-                weighted, scaled or divided by accumulation steps.
+                weighted, scaled or divided by accumulation steps. Where tasks have batches of their
+                own, a function a task that evaluates its loss; it is called when needed.
             closure: Evaluates the same losses anew, on the same batch; needed for the lookahead.
+            held_out: Evaluates the losses on another batch: then inner products of gradients from
+                the one with gradients from the other are recorded, and lookahead losses there.
 
         Raises:
-            InputError: If a loss is no scalar or has no graph, if a task is new, or if the closure
+            InputError: If a loss is no scalar or has no graph, if a task is new, or if a closure
                 returns something other than `losses`.
         """
         step = self._step
         self._step += 1
-        if step % self._every:
+        if not self._schedule.is_due(step):
             return
-        self._check_losses(losses)
+        self._check(losses)
+        like = next(self._model.parameters(), torch.zeros(()))
+        started = _now(like)
+        self._ranks.meet(step)
+        plain = self._ranks.largest(self._schedule.cost.plain_seconds, like)
+        if not self._schedule.fits(step, plain):
+            return
+        assert self._tasks is not None
         with left_as_found(unwrapped(self._model)) as put_back:
+            batch = Batch(self._tasks, losses, closure, put_back, self._model)
             if self._parameters is None:
-                refuse_reentrant_checkpoints(losses.values())
-                self._parameters = shared_parameters(
-                    self._model, self._shared, list(losses.values())
-                )
-            measurement = self._measure(step, losses, closure, put_back)
-        self._measurements.append(measurement)
+                self._find(batch)
+            other = None if held_out is None else self._held_out(held_out, put_back)
+            measured = self._measure(step, batch, other)
+        self._measurements.append(measured)
+        self._schedule.measured(self._ranks.largest(_now(like) - started, like))
 
     def trace(self) -> Trace:
         """What was recorded so far.
@@ -130,113 +211,375 @@ class Recorder:
         Raises:
             InputError: If nothing was.
         """
-        if self._tasks is None or not self._measurements:
+        if not self._measurements:
             raise InputError(
                 "Expected at least one measurement, but nothing was recorded: call "
                 "recorder.observe(losses) before backward() in the training loop."
             )
-        return stack_measurements(self._tasks, self._measurements)
+        self._measurements = [concatenated(self._measurements)]
+        return self._measurements[0]
 
-    def _measure(
-        self, step: int, losses: Losses, closure: Closure | None, put_back: Callable[[], bool]
-    ) -> Measurement:
+    @property
+    def cost(self) -> Cost:
+        """What recording cost so far."""
+        return self._schedule.cost
+
+    def describe(self) -> str:
+        """What is recorded and how, what was found to be shared, and what it cost, in words."""
+        if self._parameters is None or self._tasks is None:
+            return "Nothing was observed yet."
+        modules = dict.fromkeys(name.rpartition(".")[0] or name for name in self._parameters)
+        numbers = sum(parameter.numel() for parameter in self._parameters.values())
+        how = "reached by at least two losses" if self._shared is None else "as named"
+        cost = self.cost
+        lines = [
+            f"{len(self._tasks)} tasks: {', '.join(self._tasks)}.",
+            f"Shared, {how}: {numbers:,} numbers in {len(self._parameters)} parameters of "
+            f"{', '.join(modules)}.",
+            f"Gradients at the level of the {self._level}; Gramians {self._gramian_in_words()}.",
+            f"Lookahead at every {self._lookahead_every}. measurement with a closure, "
+            f"{self._n_lookahead_sources()} of {len(self._tasks)} sources each, a "
+            f"{self._step_kind} step.",
+            f"{cost.measurements} measurements took {cost.seconds:.2f} s, "
+            f"{100 * cost.overhead:.1f} % of the run's own {cost.plain_seconds:.2f} s.",
+        ]
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Tensor | str]:
+        """All that a resumed run needs, for the run's own checkpoint: tensors, and a JSON text."""
+        state: dict[str, Tensor | str] = {"generator": self._generator.get_state()}
+        layers = None
+        if self._measurements:
+            trace = self.trace()
+            layers = trace.layers
+            for field in fields(trace):
+                value = getattr(trace, field.name)
+                if isinstance(value, Tensor):
+                    state[f"trace.{field.name}"] = value
+        state["recorder"] = json.dumps(
+            {
+                "version": STATE_VERSION,
+                "tasks": self._tasks,
+                "layers": layers,
+                "step": self._step,
+                "first_source": self._first_source,
+                "sketch_method": self._sketch_method,
+                "schedule": self._schedule.state_dict(),
+            }
+        )
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor | str]) -> None:
+        """Go on recording where `state_dict` was taken.
+
+        Raises:
+            InputError: If the state is of other tasks, or of a later version.
+        """
+        kept = json.loads(cast("str", state["recorder"]))
+        if kept["version"] > STATE_VERSION:
+            raise InputError(
+                f"Expected a recorder's state of version {STATE_VERSION} or before, but got "
+                f"version {kept['version']}: update task-affinity to resume."
+            )
+        tasks = None if kept["tasks"] is None else tuple(kept["tasks"])
+        if self._tasks is not None and tasks is not None and tasks != self._tasks:
+            raise InputError(
+                f"Expected the state of a recorder of the tasks {self._tasks}, but got {tasks}."
+            )
+        self._tasks = tasks or self._tasks
+        self._step = kept["step"]
+        self._first_source = kept["first_source"]
+        self._sketch_method = kept["sketch_method"]
+        self._schedule.load_state_dict(kept["schedule"])
+        self._generator.set_state(cast("Tensor", state["generator"]).cpu())
+        arrays = {
+            name.removeprefix("trace."): cast("Tensor", value).cpu()
+            for name, value in state.items()
+            if name.startswith("trace.")
+        }
+        layers = None if kept["layers"] is None else tuple(kept["layers"])
+        self._measurements = (
+            [Trace(tasks=cast("tuple[str, ...]", self._tasks), layers=layers, **arrays)]
+            if arrays
+            else []
+        )
+
+    # One measurement -----------------------------------------------------------------------------
+
+    def _measure(self, step: int, batch: Batch, other: Batch | None) -> Trace:
+        assert self._tasks is not None
+        assert self._parameters is not None
+        losses = self._present(step, batch)
+        other_losses = None if other is None else self._present(step, other)
+        does_look = (
+            self._level != "representation"
+            and batch.can_evaluate
+            and self._schedule.cost.measurements % self._lookahead_every == 0
+        )
+        names = list(self._parameters)
+        layers = layers_of(names, self._layers)
+        values = _Values(self._tasks, list(layers), losses.device, has_other=other is not None)
+        if does_look:
+            base = self._base(batch, losses)
+            other_base = None if other is None else other.evaluate()
+        else:
+            base, other_base = losses, None
+        directions = self._directions(batch)
+        sketched = 0
+        if directions:
+            sketched = self._sketch_gramians(batch, other, directions, values)
+        if not sketched:
+            self._exact(batch, other, layers, values, does_look=does_look)
+        elif does_look:
+            self._look(batch, other, self._visited(self._n_lookahead_sources()), values)
+        if does_look:
+            if batch.has_drawn and self._base_is_given:  # the network was switched to dropout
+                base = batch.evaluate()
+            losses = self._ranks.mean_losses(base)
+            if other_base is not None:
+                other_losses = self._ranks.mean_losses(other_base)
+        unlabelled = [self._tasks.index(task) for task in batch.missing]
+        losses[unlabelled] = torch.nan
+        return values.trace(
+            step=step,
+            losses=losses,
+            other_losses=other_losses,
+            learning_rate=self._current_learning_rate(),
+            directions=sketched,
+            layers=layers if self._layers is not None else None,
+            parameters=list(self._parameters.values()),
+            has_lookahead=does_look,
+        )
+
+    def _exact(
+        self,
+        batch: Batch,
+        other: Batch | None,
+        layers: Layers,
+        values: "_Values",
+        *,
+        does_look: bool,
+    ) -> None:
+        """Gramians, and lookaheads, of the visited sources, as many at once as memory holds."""
         assert self._tasks is not None
         assert self._parameters is not None
         shared = list(self._parameters.values())
-        present = self._finite(step, losses)
-        learning_rate = self._current_learning_rate()
-        visited = self._visited_sources()
-        gradients = {
-            task: gradient
-            for task in visited
-            if task in present and (gradient := task_gradient(present[task], shared)) is not None
-        }
-        gramian = shared[0].new_full((len(self._tasks),) * 2, torch.nan, dtype=torch.float32)
-        rows = [self._tasks.index(task) for task in gradients]
-        sources = torch.stack(list(gradients.values())) if gradients else None
-        for task, loss in present.items():
-            if sources is None:
-                break
-            gradient = gradients[task] if task in gradients else task_gradient(loss, shared)
-            if gradient is None:
+        places = self._places(batch)
+        groups = list(layers.values())
+        if self._level == "representation":
+            groups = [list(range(len(places)))]
+        visited = self._visited(self._sources or len(self._tasks))
+        size = sum(parameter.numel() * 4 for parameter in shared)
+        held = len(visited) if self._level == "representation" else int(self._memory // size)
+        done: set[str] = set()
+        for block in _blocks(visited, max(held, 1)):
+            sources = self._gradients(batch, block, places)
+            if not sources:
                 continue
-            column = self._tasks.index(task)
-            products = sources @ gradient
-            gramian[rows, column] = products
-            gramian[column, rows] = products
-        gramian[~gramian.isfinite()] = torch.nan
-        losses_now = self._vector(present)
-        lookahead = None
-        if closure is not None and len(self._measurements) % self._lookahead_every == 0:
-            evaluate = self._evaluation(closure, tuple(losses), put_back)
-            put_back()
-            base = evaluate()
-            has_drawn = put_back()
-            self._check_closure(losses_now, base, has_drawn)
-            losses_now = base
-            lookahead = lookahead_losses(
-                evaluate,
-                shared,
-                (gradients.get(task) for task in self._tasks),
-                GradientStep(learning_rate),
-            )
-            lookahead[~lookahead.isfinite()] = torch.nan
-        return Measurement(
-            step=step,
-            losses=losses_now.cpu(),
-            gramian=gramian.cpu(),
-            lookahead=None if lookahead is None else lookahead.cpu(),
-            learning_rate=learning_rate,
-        )
+            rows, held_gradients = list(sources), list(sources.values())
+            products = inner_products(held_gradients, held_gradients, groups)
+            values.gramians(self._summed(products), rows, rows)
+            done.update(block)
+            for task in batch.names:
+                if task in done:
+                    continue
+                for target in self._gradients(batch, [task], places).values():
+                    products = self._summed(inner_products(held_gradients, [target], groups))
+                    values.gramians(products, rows, [task])
+                    values.gramians(products.transpose(1, 2), [task], rows)
+            if other is not None:
+                there = self._places(other)
+                for task in other.names:
+                    for target in self._gradients(other, [task], there).values():
+                        products = inner_products(held_gradients, [target], groups)
+                        values.held_out_gramian(self._summed(products).sum(0), rows, task)
+            if does_look:
+                self._look(batch, other, sources, values)
 
-    def _visited_sources(self) -> tuple[str, ...]:
+    def _sketch_gramians(
+        self, batch: Batch, other: Batch | None, directions: int, values: "_Values"
+    ) -> int:
+        """Gramians from random directions; how many, 0 where the graph allows no sketch."""
+        drawn = self._generator.get_state()
+        try:
+            sources = self._sketched(batch, directions)
+            if sources is not None and other is not None:
+                self._generator.set_state(drawn)  # the same directions
+                targets = self._sketched(other, directions)
+                if targets is not None:
+                    values.held_out[:] = sources @ targets.T / directions
+        except RuntimeError as error:
+            if isinstance(error, InputError):
+                raise
+            following = {"double backward": "forward mode", "forward mode": "none"}
+            self._sketch_method = following[self._sketch_method]
+            if self._sketch_method == "none" or not batch.can_evaluate:
+                self._sketch_method = "none"
+                return 0
+            self._generator.set_state(drawn)
+            return self._sketch_gramians(batch, other, directions, values)
+        if sources is None:
+            return 0
+        values.layered[:] = sources @ sources.T / directions
+        return directions
+
+    def _sketched(self, batch: Batch, directions: int) -> Float[Tensor, "task direction"] | None:
         assert self._tasks is not None
-        if self._sources is None or self._sources >= len(self._tasks):
-            return self._tasks
-        twice = self._tasks * 2
-        visited = twice[self._first_source : self._first_source + self._sources]
-        self._first_source = (self._first_source + self._sources) % len(self._tasks)
-        return visited
-
-    def _current_learning_rate(self) -> float:
-        if self._learning_rate is not None:
-            return self._learning_rate
-        if self._optimizer is None:
-            return 0.001
         assert self._parameters is not None
-        shared = {id(parameter) for parameter in self._parameters.values()}
-        for group in self._optimizer.param_groups:
-            if any(id(parameter) in shared for parameter in group["params"]):
-                return float(group["lr"])
-        raise InputError(
-            "Expected the optimizer to train the shared parameters, but none of its groups holds "
-            "one: pass the optimizer of this model, or learning_rate=..."
-        )
+        shared = list(self._parameters.values())
+        present = self._ranks.total(self._is_present(batch))
+        drawn = (random_signs(shared, self._generator) for _ in range(directions))
+        products = torch.zeros(len(self._tasks), directions, device=shared[0].device)
+        rows = [self._tasks.index(task) for task in batch.names]
+        if self._sketch_method == "double backward":
+            losses = [batch.loss(task) for task in batch.names]
+            if losses:
+                products[rows] = sketch_by_double_backward(losses, shared, drawn)
+        else:
+            products[rows] = sketch_by_forward_mode(
+                batch.evaluate_with_tangents, unwrapped(self._model), shared, drawn
+            ).float()
+        if self._ranks.count == 1:
+            values = batch.values()
+            for task, row in zip(batch.names, rows, strict=True):
+                if not products[row].any() and values[row] == 0:
+                    batch.missing.add(task)
+                    present[row] = 0
+        return self._ranks.total(products) / present[:, None]
 
-    def _evaluation(
-        self, closure: Closure, expected: Sequence[str], put_back: Callable[[], bool]
-    ) -> Evaluate:
-        """The closure's losses as a vector, from the random states and buffers of now."""
-
-        def evaluate() -> Float[Tensor, " task"]:
-            put_back()
-            with torch.no_grad(), _fresh_autocast():
-                losses = closure()
-            if set(losses) != set(expected):
-                raise InputError(
-                    f"Expected the closure to return the losses of {sorted(expected)}, as given "
-                    f"to observe, but got {sorted(losses)}."
-                )
-            return self._vector(losses)
-
-        return evaluate
-
-    def _check_closure(
-        self, given: Float[Tensor, " task"], base: Float[Tensor, " task"], has_drawn: bool
+    def _look(
+        self,
+        batch: Batch,
+        other: Batch | None,
+        sources: Mapping[str, Gradient] | Sequence[str],
+        values: "_Values",
     ) -> None:
-        if self._measurements or has_drawn:
-            return
+        assert self._parameters is not None
+        shared = list(self._parameters.values())
+        evaluate = [batch.evaluate] if other is None else [batch.evaluate, other.evaluate]
+        with put_back_after(shared) as before:
+            step = self._step_from(before)
+            for task in sources:
+                if isinstance(sources, Mapping):
+                    gradient = sources[task]
+                else:  # the graph is read at the values that it was made with
+                    write(shared, before)
+                    gradient = self._gradients(batch, [task], shared).get(task)
+                if gradient is not None:
+                    rows = lookahead_losses(evaluate, shared, gradient, step)
+                    values.lookahead_rows(task, [self._ranks.mean_losses(row) for row in rows])
+
+    def _gradients(
+        self, batch: Batch, tasks: Iterable[str], places: Sequence[Tensor] | Sequence[GradientEdge]
+    ) -> dict[str, Gradient]:
+        """Gradients of those of `tasks` that are present and reach the shared part."""
         assert self._tasks is not None
+        present = self._ranks.total(self._is_present(batch)).tolist()
+        gradients: dict[str, Gradient] = {}
+        for task in tasks:
+            count = int(present[self._tasks.index(task)])
+            if not count:
+                continue
+            gradient = batch.gradient(task, places)
+            if gradient is not None and all(part is None for part in gradient):
+                self._tell_unreached(task)
+                gradient = None
+            if self._level != "representation":
+                parameters = cast("Sequence[Tensor]", places)
+                gradient = self._ranks.mean_gradient(gradient, parameters, count)
+            if gradient is not None:
+                gradients[task] = gradient
+        return gradients
+
+    def _summed(self, products: Float[Tensor, "layer a b"]) -> Float[Tensor, "layer a b"]:
+        """Over ranks, at the representation: each holds its part of the batch's."""
+        if self._level != "representation":
+            return products
+        return self._ranks.total(products) / self._ranks.count**2
+
+    # What is there, and how to measure it --------------------------------------------------------
+
+    def _find(self, batch: Batch) -> None:
+        """The shared parameters, at the first measurement."""
+        losses = [batch.loss(task) for task in batch.names]
+        refuse_reentrant_checkpoints(losses)
+        if self._level == "representation" and self._shared is None:
+            self._parameters = {}
+        else:
+            self._parameters = shared_parameters(self._model, self._shared, losses)
+        if self._level == "last layer":
+            self._parameters = last_layer(self._parameters, losses)
+        hooked = [
+            name for name, p in self._parameters.items() if getattr(p, "_backward_hooks", None)
+        ]
+        hooked += [
+            name or "the model"
+            for name, module in unwrapped(self._model).named_modules()
+            if getattr(module, "_backward_hooks", None)
+        ]
+        if hooked and self._level == "parameters":
+            self._tell(
+                "hooks",
+                f"Backward hooks of {hooked} run once more for every task that is recorded. If "
+                "they count calls or change something, register_post_accumulate_grad_hook is not "
+                'called by the recorder; nor is any hook at Recorder(level="representation").',
+            )
+
+    def _held_out(self, held_out: Closure, put_back: Callable[[], bool]) -> Batch:
+        assert self._tasks is not None
+        put_back()
+        holder = Batch(self._tasks, {}, held_out, put_back, self._model)
+        losses = holder.losses_of_closure()
+        self._check(losses)
+        return Batch(self._tasks, losses, held_out, put_back, self._model)
+
+    def _places(self, batch: Batch) -> Sequence[Tensor] | Sequence[GradientEdge]:
+        assert self._parameters is not None
+        if self._level != "representation":
+            return list(self._parameters.values())
+        places = shared_graph(batch.loss(task) for task in batch.names).representation
+        if not places:
+            raise InputError(
+                "Expected a representation that at least two losses are made from, but there is "
+                "none: the losses of this step share nothing but parameters."
+            )
+        return places
+
+    def _is_present(self, batch: Batch) -> Float[Tensor, " task"]:
+        assert self._tasks is not None
+        like = next(self._model.parameters(), torch.zeros(()))
+        names = batch.names
+        return torch.tensor([float(task in names) for task in self._tasks], device=like.device)
+
+    def _present(self, step: int, batch: Batch) -> Float[Tensor, " task"]:
+        """The losses, after setting aside those that are not finite."""
+        assert self._tasks is not None
+        losses = batch.values()
+        bad = [
+            task
+            for task, is_finite in zip(self._tasks, losses.isfinite().tolist(), strict=True)
+            if not is_finite and task in batch.names
+        ]
+        if bad:
+            batch.missing.update(bad)
+            warnings.warn(
+                f"The loss of {bad} is NaN or infinite at step {step}: recorded as missing there. "
+                "Look for a too high learning rate, or labels and inputs that are not finite.",
+                stacklevel=4,
+            )
+        losses = self._ranks.mean_losses(losses)
+        return losses.where(losses.isfinite(), torch.nan)
+
+    def _base(self, batch: Batch, given: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+        """Losses before the step, with the dropout masks of the lookahead."""
+        assert self._tasks is not None
+        if self._base_is_given or batch.is_apart:
+            return batch.values()
+        base = batch.evaluate()
+        if self._measurements or batch.has_drawn:
+            return base
+        given = batch.values()
+        self._base_is_given = torch.equal(base.nan_to_num(), given.nan_to_num())
         for task, first, second in zip(self._tasks, given.tolist(), base.tolist(), strict=True):
             if abs(first - second) > 0.02 * max(abs(first), abs(second)) + 1e-6:
                 raise InputError(
@@ -245,41 +588,78 @@ class Recorder:
                     f"{first:.6g}. Pass the losses unweighted and undivided, and let the closure "
                     "use the batch that they were made from, in the same train/eval mode."
                 )
+        return base
 
-    def _vector(self, losses: Losses) -> Float[Tensor, " task"]:
+    def _directions(self, batch: Batch) -> int:
+        """Directions of this measurement's sketch; 0 for an exact Gramian."""
         assert self._tasks is not None
-        some = next(iter(losses.values()), torch.tensor(0.0))
-        values = [
-            losses[task].detach().float() if task in losses else some.new_tensor(torch.nan).float()
-            for task in self._tasks
-        ]
-        return torch.stack(values)
+        if (
+            self._level == "representation"
+            or batch.is_apart
+            or self._layers is not None
+            or self._sketch_method == "none"
+        ):
+            return 0
+        if self._sketch == "auto":
+            return DIRECTIONS if len(self._tasks) > FEW_TASKS and self._sources is None else 0
+        return int(self._sketch)
 
-    def _finite(self, step: int, losses: Losses) -> dict[str, Tensor]:
-        bad = [task for task, loss in losses.items() if not bool(loss.detach().isfinite())]
-        if bad:
-            warnings.warn(
-                f"The loss of {bad} is NaN or infinite at step {step}: recorded as missing there. "
-                "Look for a too high learning rate, or labels and inputs that are not finite.",
-                stacklevel=4,
-            )
-        return {task: loss for task, loss in losses.items() if task not in bad}
+    def _n_lookahead_sources(self) -> int:
+        assert self._tasks is not None
+        if self._sources is not None:
+            return min(self._sources, len(self._tasks))
+        return len(self._tasks) if len(self._tasks) <= FEW_TASKS else DIRECTIONS
 
-    def _check_losses(self, losses: Losses) -> None:
+    def _visited(self, count: int) -> tuple[str, ...]:
+        assert self._tasks is not None
+        if count >= len(self._tasks):
+            return self._tasks
+        visited = (self._tasks * 2)[self._first_source : self._first_source + count]
+        self._first_source = (self._first_source + count) % len(self._tasks)
+        return visited
+
+    def _step_from(self, before: Sequence[Tensor]) -> Step:
+        if self._step_kind == "optimizer":
+            assert self.optimizer is not None
+            return OptimizerStep(self.optimizer, before)
+        return GradientStep(self._current_learning_rate(), before)
+
+    def _current_learning_rate(self) -> float:
+        if self._learning_rate is not None:
+            return self._learning_rate
+        if self.optimizer is None:
+            return 0.001
+        assert self._parameters is not None
+        shared = {id(parameter) for parameter in self._parameters.values()}
+        for group in self.optimizer.param_groups:
+            if any(id(parameter) in shared for parameter in group["params"]):
+                return float(group["lr"])
+        if self._level == "representation":
+            return float(self.optimizer.param_groups[0]["lr"])
+        raise InputError(
+            "Expected the optimizer to train the shared parameters, but none of its groups holds "
+            "one: pass the optimizer of this model, or learning_rate=..."
+        )
+
+    def _gramian_in_words(self) -> str:
+        if self._level == "representation":
+            return "exact"
+        assert self._tasks is not None
+        many = len(self._tasks) > FEW_TASKS and self._sources is None and self._layers is None
+        count = (DIRECTIONS if many else 0) if self._sketch == "auto" else self._sketch
+        if not count:
+            turn = "" if self._sources is None else f", {self._sources} sources in turn"
+            return "exact" + turn
+        if self._sketch_method == "none":
+            return "exact: the graph can be differentiated neither twice nor forward"
+        return f"sketched with {count} random directions by {self._sketch_method}"
+
+    def _check(self, losses: Losses) -> None:
         if not losses:
             raise InputError("Expected the losses of at least one task, but got none.")
         for task, loss in losses.items():
-            if loss.dim() != 0:
-                raise InputError(
-                    f"Expected a scalar loss for the task {task!r}, but got the shape "
-                    f"{tuple(loss.shape)}: take its mean."
-                )
-            if not loss.requires_grad:
-                raise InputError(
-                    f"Expected the loss of the task {task!r} with its graph, but it does not "
-                    "require gradients: pass the loss itself, not loss.item() or loss.detach(), "
-                    "and observe outside of torch.no_grad()."
-                )
+            if isinstance(loss, Tensor) or not callable(loss):
+                check_loss(task, loss)
         if self._tasks is None:
             self._tasks = check_names(losses)
         unknown = [task for task in losses if task not in self._tasks]
@@ -289,13 +669,106 @@ class Recorder:
                 f"{unknown} too. Where tasks come and go, name them all: Recorder(tasks=[...])."
             )
 
+    def _tell_unreached(self, task: str) -> None:
+        self._tell(
+            task,
+            f"The loss of the task {task!r} reaches none of the shared parameters, and is recorded "
+            "as missing. Is it made from a detached representation, or is shared=... another "
+            "part of the network?",
+        )
 
-class _fresh_autocast:  # noqa: N801
-    """Let no cached low-precision copy of a parameter outlive a change of its values."""
+    def _tell(self, key: str, message: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            warnings.warn(message, stacklevel=2)
 
-    def __enter__(self) -> None:
-        self._was_enabled = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)
 
-    def __exit__(self, *exception: object) -> None:
-        torch.set_autocast_cache_enabled(self._was_enabled)
+class _Values:
+    """Arrays of one measurement, missing (NaN) until filled in."""
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        layers: Sequence[str],
+        device: torch.device,
+        *,
+        has_other: bool,
+    ) -> None:
+        count = len(tasks)
+        self._tasks = tasks
+        self._has_other = has_other
+        self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
+        self.held_out = torch.full((count, count), torch.nan, device=device)
+        self._lookahead = torch.full((2, count, count), torch.nan, device=device)
+
+    def gramians(
+        self, products: Float[Tensor, "layer a b"], rows: Sequence[str], columns: Sequence[str]
+    ) -> None:
+        places = self._places(rows)[:, None], self._places(columns)[None]
+        self.layered[:, places[0], places[1]] = products
+
+    def held_out_gramian(
+        self, products: Float[Tensor, "source 1"], rows: Sequence[str], target: str
+    ) -> None:
+        self.held_out[self._places(rows), self._tasks.index(target)] = products[:, 0]
+
+    def lookahead_rows(self, source: str, rows: Sequence[Float[Tensor, " task"]]) -> None:
+        for number, row in enumerate(rows):
+            self._lookahead[number, self._tasks.index(source)] = row
+
+    def trace(
+        self,
+        *,
+        step: int,
+        losses: Float[Tensor, " task"],
+        other_losses: Float[Tensor, " task"] | None,
+        learning_rate: float,
+        directions: int,
+        layers: Layers | None,
+        parameters: Sequence[Tensor],
+        has_lookahead: bool,
+    ) -> Trace:
+        norms = None
+        if layers is not None:
+            squares = [parameter.detach().float().square().sum() for parameter in parameters]
+            norms = torch.stack(
+                [torch.stack([squares[place] for place in each]).sum() for each in layers.values()]
+            ).sqrt()
+        return Trace(
+            tasks=self._tasks,
+            steps=torch.tensor([step]),
+            losses=_kept(losses),
+            gramians=_kept(self.layered.sum(0)),
+            lookahead_losses=_kept(self._lookahead[0]) if has_lookahead else None,
+            held_out_losses=None if other_losses is None else _kept(other_losses),
+            held_out_gramians=_kept(self.held_out) if self._has_other else None,
+            held_out_lookahead_losses=(
+                _kept(self._lookahead[1]) if self._has_other and has_lookahead else None
+            ),
+            layers=None if layers is None else tuple(layers),
+            layer_gramians=None if layers is None else _kept(self.layered),
+            layer_norms=None if norms is None else _kept(norms),
+            learning_rates=torch.tensor([learning_rate]),
+            directions=torch.tensor([directions]),
+        )
+
+    def _places(self, tasks: Sequence[str]) -> Tensor:
+        return torch.tensor([self._tasks.index(task) for task in tasks])
+
+
+def _kept(values: Tensor) -> Tensor:
+    """On the CPU, with an axis of time; what is not finite is missing."""
+    values = values.detach().float().cpu()
+    return values.where(values.isfinite(), torch.nan)[None]
+
+
+def _now(like: Tensor) -> float:
+    """The time, after what the device has yet to do."""
+    if like.is_cuda:
+        torch.cuda.synchronize(like.device)
+    return time.perf_counter()
+
+
+def _blocks(tasks: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -36,7 +37,10 @@ class Trace:
             the source's gradient.
         layers: Names of the layers, where their Gramians were asked for.
         layer_gramians: The Gramian a layer.
+        layer_norms: Norm of the layer's parameters.
         learning_rates: Learning rate of the lookahead step.
+        directions: How many random directions a Gramian was sketched with; 0 where it is exact.
+        runs: Which run each measurement comes from, where there are several.
     """
 
     tasks: tuple[str, ...]
@@ -49,13 +53,88 @@ class Trace:
     held_out_lookahead_losses: Float[Tensor, "time task task"] | None = None
     layers: tuple[str, ...] | None = None
     layer_gramians: Float[Tensor, "time layer task task"] | None = None
+    layer_norms: Float[Tensor, "time layer"] | None = None
     learning_rates: Float[Tensor, " time"] | None = None
+    directions: Int[Tensor, " time"] | None = None
+    runs: Int[Tensor, " time"] | None = None
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def gradient_norms(self) -> Float[Tensor, "time task"]:
+        """Norm of each task's gradient on all shared parameters.
+
+        Example:
+            >>> import torch
+            >>> gramians = torch.tensor([[[4.0, -2.0], [-2.0, 9.0]]])
+            >>> Trace(("a", "b"), torch.tensor([0]), torch.zeros(1, 2), gramians).gradient_norms()
+            tensor([[2., 3.]])
+        """
+        if self.gramians is None:
+            raise InputError("Expected a trace with Gramians to take norms of, but it has none.")
+        return self.gramians.diagonal(dim1=1, dim2=2).sqrt()
+
+    def relative_gradient_norms(self) -> Float[Tensor, "time layer task"]:
+        r"""How much a task wants to move a layer: :math:`\|g\| / \|\theta\|`.
+
+        References:
+            Lee et al. (2023), `Surgical Fine-Tuning Improves Adaptation to Distribution Shifts
+            <https://arxiv.org/abs/2210.11466>`_, section 5.
+        """
+        if self.layer_gramians is None or self.layer_norms is None:
+            raise InputError(
+                "Expected a trace with layers, but it has none: record with Recorder(layers=1), "
+                "or the names of the layers."
+            )
+        norms = self.layer_gramians.diagonal(dim1=2, dim2=3).sqrt()  # time layer task
+        return norms / self.layer_norms[:, :, None]
+
+    def gramian_errors(self) -> Float[Tensor, "time source target"]:
+        r"""Standard error that sketching adds to each inner product; 0 where it is exact.
+
+        .. math:: \sqrt{(\|g_i\|^2 \|g_j\|^2 + \langle g_i, g_j \rangle^2) / K}
+
+        That of K Gaussian directions; with random signs it is a little less.
+        """
+        squared = self.gradient_norms().square()
+        assert self.gramians is not None
+        variance = squared[:, :, None] * squared[:, None, :] + self.gramians.square()
+        if self.directions is None:
+            return torch.zeros_like(variance)
+        count = self.directions[:, None, None]
+        return torch.where(count > 0, variance / count.clamp(min=1), 0).sqrt()
+
+    def first_order_error(self) -> float:
+        r"""How far the lookahead is from what the Gramian says of it, as a share of it.
+
+        .. math::
+            \sqrt{\sum (\Delta_{ij} - \eta \langle g_i, g_j \rangle)^2 / \sum \Delta_{ij}^2}
+            \quad\text{with}\quad \Delta_{ij} = L_j(\theta) - L_j(\theta - \eta g_i)
+
+        Over all pairs of tasks and all steps where both were measured. 0: the losses fall as
+        straight lines, and the lookahead tells nothing that the Gramian does not.
+
+        Example:
+            >>> import torch
+            >>> trace = Trace(("a",), torch.tensor([0]), torch.tensor([[1.0]]),
+            ...               gramians=torch.tensor([[[4.0]]]), learning_rates=torch.tensor([0.25]),
+            ...               lookahead_losses=torch.tensor([[[0.5]]]))
+            >>> trace.first_order_error()  # the loss fell by 0.5, not by 1
+            1.0
+        """
+        if self.gramians is None or self.lookahead_losses is None or self.learning_rates is None:
+            raise InputError(
+                "Expected a trace with Gramians and lookahead losses, but it lacks one of them: "
+                "pass a closure to recorder.observe."
+            )
+        fell = self.losses[:, None, :] - self.lookahead_losses  # time source target
+        foretold = self.learning_rates[:, None, None] * self.gramians
+        both = fell.isfinite() & foretold.isfinite()
+        error = (fell - foretold).where(both, 0).square().sum()
+        return (error / fell.where(both, 0).square().sum()).sqrt().item()
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, at once or not at all.

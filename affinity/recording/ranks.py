@@ -1,0 +1,110 @@
+"""The ranks of a distributed run: all measure together, and end with the same trace."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.errors import InputError
+
+from .gradients import Gradient
+
+_numbers = itertools.count()
+
+
+class Ranks:
+    """All ranks of the default process group, or this process alone.
+
+    Gradients are averaged over the ranks before anything is made of them: inner products of local
+    gradients carry the noise of local batches.
+
+    Args:
+        timeout: How many seconds to wait for a rank before it counts as missing.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timedelta(seconds=timeout)
+        self._number = next(_numbers)
+        self._meetings = 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+    def meet(self, step: int) -> None:
+        """Wait until all ranks observe the same step.
+
+        Raises:
+            InputError: If some do not come, or come at another step.
+        """
+        if self.count == 1:
+            return
+        store = dist.distributed_c10d._get_default_store()  # pyright: ignore
+        place = f"affinity/{self._number}"
+        me, ranks = dist.get_rank(), range(self.count)
+        store.set(f"{place}/{self._meetings}/{me}", str(step))
+        keys = [f"{place}/{self._meetings}/{rank}" for rank in ranks]
+        try:
+            store.wait(keys, self._timeout)
+        except RuntimeError:
+            missing = [rank for rank in ranks if not store.check([keys[rank]])]
+            raise InputError(
+                f"Expected every rank to call recorder.observe at step {step}, but ranks {missing} "
+                f"of {self.count} did not within {self._timeout.total_seconds():g} s. Call it on "
+                "all ranks, at every step."
+            ) from None
+        steps = {rank: int(store.get(key)) for rank, key in zip(ranks, keys, strict=True)}
+        if len(set(steps.values())) > 1:
+            raise InputError(
+                "Expected all ranks to observe the same step, but they are at (rank: step) "
+                f"{steps}. Call recorder.observe on all ranks, at every step."
+            )
+        if self._meetings:  # all ranks have left the meeting before
+            store.delete_key(f"{place}/{self._meetings - 1}/{me}")
+        self._meetings += 1
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks."""
+        if self.count == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values
+
+    def largest(self, seconds: float, like: Tensor) -> float:
+        """The largest value of any rank, so that all decide alike."""
+        if self.count == 1:
+            return seconds
+        value = torch.tensor(seconds, dtype=torch.float64, device=like.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return value.item()
+
+    def mean_losses(self, losses: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+        """The mean over the ranks on which a task is present."""
+        if self.count == 1:
+            return losses
+        present = losses.isfinite()
+        return self.total(losses.where(present, 0)) / self.total(present.to(losses.dtype))
+
+    def mean_gradient(
+        self, gradient: Gradient | None, shared: Sequence[Tensor], present_on: int
+    ) -> Gradient | None:
+        """The mean over the ranks on which the task is present."""
+        if self.count == 1:
+            return gradient
+        parts = gradient or [None] * len(shared)
+        flat = torch.cat(
+            [
+                (torch.zeros_like(place) if part is None else part).reshape(-1).float()
+                for part, place in zip(parts, shared, strict=True)
+            ]
+        )
+        dist.all_reduce(flat)
+        flat /= present_on
+        pieces = flat.split([place.numel() for place in shared])
+        return [piece.view_as(place) for piece, place in zip(pieces, shared, strict=True)]

@@ -1,0 +1,232 @@
+"""Two gloo processes: averaged gradients, equal traces, and no hang when a rank stays away."""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from affinity.recording import Recorder, Trace
+
+WORLD = 2
+TASKS = ("a", "b", "c")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="needs gloo"),
+]
+
+
+class Network(nn.Module):
+    def __init__(self, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(dropout))
+        self.heads = nn.ModuleList(nn.Linear(5, 1) for _ in TASKS)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        representation = self.trunk(inputs)
+        return {
+            task: (head(representation) - place).square().mean()
+            for place, (task, head) in enumerate(zip(TASKS, self.heads, strict=True))
+        }
+
+
+def train(rank: int, **settings: Any) -> tuple[list[Tensor], Recorder | None]:
+    torch.manual_seed(0)
+    model = DistributedDataParallel(Network())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    recorder = Recorder(model, "trunk", optimizer=optimizer, **settings) if settings else None
+    torch.manual_seed(rank + 1)
+    for _ in range(6):
+        inputs = torch.randn(8, 4)
+        losses = model(inputs)
+        if recorder is not None:
+            recorder.observe(losses, closure=lambda inputs=inputs: model(inputs))
+        sum(losses.values(), torch.tensor(0.0)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return [*model.state_dict().values(), torch.get_rng_state()], recorder
+
+
+def the_same_run(rank: int, folder: Path) -> None:
+    for name, settings in {
+        "exact": {"every": 2, "lookahead_every": 1},
+        "sketch": {"every": 2, "sketch": 2},
+        "representation": {"every": 2, "level": "representation"},
+        "overhead": {"overhead": 0.5},
+    }.items():
+        plain, _ = train(rank)
+        recorded, recorder = train(rank, **settings)
+        assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True)), name
+        assert recorder is not None
+        recorder.trace().save(folder / f"{name} {rank}")
+
+
+def averaged(rank: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    network = Network(dropout=0.0).eval()
+    model = DistributedDataParallel(network)
+    batches = torch.randn(WORLD, 8, 4)
+    for name, settings in {
+        "exact": {"lookahead_every": 1, "learning_rate": 0.1},
+        "representation": {"level": "representation"},
+    }.items():
+        recorder = Recorder(model, "trunk", **settings)  # pyright: ignore[reportArgumentType]
+        recorder.observe(model(batches[rank]), closure=lambda: model(batches[rank]))
+        # One process with both batches; means over 16 rows are means of the means over 8.
+        alone = Recorder(network, "trunk", **settings)  # pyright: ignore[reportArgumentType]
+        alone._ranks = Alone(1.0)
+        alone.observe(network(batches.flatten(0, 1)), lambda: network(batches.flatten(0, 1)))
+        recorder.trace().save(folder / f"averaged {name} {rank}")
+        alone.trace().save(folder / f"averaged {name} alone {rank}")
+
+
+def present_on_one_rank(rank: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    model = DistributedDataParallel(Network(), find_unused_parameters=True)
+    recorder = Recorder(model, "trunk", tasks=TASKS)
+    losses = model(torch.randn(8, 4))
+    del losses["b" if rank else "a"]
+    recorder.observe(losses)
+    recorder.trace().save(folder / f"one rank only {rank}")
+
+
+def away(rank: int, folder: Path) -> None:  # noqa: ARG001
+    model = DistributedDataParallel(Network())
+    recorder = Recorder(model, "trunk", timeout=1.0)
+    losses = model(torch.randn(8, 4))
+    if rank == 0:
+        with pytest.raises(ValueError, match=r"step 0, but ranks \[1\] of 2 did not within 1 s"):
+            recorder.observe(losses)
+
+
+def at_another_step(rank: int, folder: Path) -> None:  # noqa: ARG001
+    model = DistributedDataParallel(Network())
+    recorder = Recorder(model, "trunk", timeout=20.0, every=2)
+    if rank == 0:
+        recorder._step = 2
+    with pytest.raises(ValueError, match=r"\{0: 2, 1: 0\}"):
+        recorder.observe(model(torch.randn(8, 4)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave behind that run every body, one after another."""
+    folder = tmp_path_factory.mktemp("ranks")
+    spawn(folder)
+    return folder
+
+
+def test_a_recorded_run_is_the_same_run_on_every_rank(folder: Path) -> None:
+    check(folder, the_same_run)
+    for name in ("exact", "sketch", "representation", "overhead"):
+        one, two = (Trace.load(folder / f"{name} {rank}") for rank in range(WORLD))
+        assert one.gramians is not None
+        assert two.gramians is not None
+        assert one.gramians.isfinite().all()
+        assert torch.equal(one.steps, two.steps)
+        assert torch.equal(one.losses, two.losses)
+        assert torch.allclose(one.gramians, two.gramians, rtol=1e-6)
+
+
+def test_gradients_are_averaged_over_ranks(folder: Path) -> None:
+    check(folder, averaged)
+    for name in ("exact", "representation"):
+        one, alone = (Trace.load(folder / f"averaged {name} {which}") for which in ("0", "alone 0"))
+        for field in ("losses", "gramians", "lookahead_losses"):
+            measured, expected = getattr(one, field), getattr(alone, field)
+            assert (measured is None) == (expected is None)
+            if measured is not None:
+                assert torch.allclose(measured, expected, rtol=1e-4, atol=1e-6), (name, field)
+
+
+def test_a_task_may_be_present_on_one_rank_only(folder: Path) -> None:
+    check(folder, present_on_one_rank)
+    one, two = (Trace.load(folder / f"one rank only {rank}") for rank in range(WORLD))
+    assert one.losses.isfinite().all()
+    assert one.gramians is not None
+    assert two.gramians is not None
+    assert one.gramians.isfinite().all()
+    assert torch.equal(one.gramians, two.gramians)
+
+
+def test_a_rank_that_stays_away_is_told_and_no_hang(folder: Path) -> None:
+    check(folder, away)
+
+
+def test_ranks_at_different_steps_are_told(folder: Path) -> None:
+    check(folder, at_another_step)
+
+
+BODIES = (the_same_run, averaged, present_on_one_rank, away, at_another_step)
+
+
+def check(folder: Path, body: Callable[[int, Path], None]) -> None:
+    """Both ranks went through."""
+    for rank in range(WORLD):
+        assert (folder / f"{body.__name__} on {rank}").read_text() == "done"
+
+
+def spawn(folder: Path) -> None:
+    context = mp.get_context("spawn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    workers = [context.Process(target=worker, args=(rank, folder, port)) for rank in range(WORLD)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join(120)
+        each.kill()
+
+
+def worker(rank: int, folder: Path, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD
+    )
+    for body in BODIES:
+        told = folder / f"{body.__name__} on {rank}"
+        told.write_text("did not end")
+        try:
+            body(rank, folder)
+        except Exception:
+            told.write_text(traceback.format_exc())
+            raise
+        told.write_text("done")
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+class Alone:
+    """Ranks of a process that does not look for others."""
+
+    def __init__(self, timeout: float) -> None:
+        from affinity.recording.ranks import Ranks
+
+        self._ranks = Ranks(timeout)
+
+    count = 1
+
+    def meet(self, step: int) -> None: ...
+
+    def total(self, values: Tensor) -> Tensor:
+        return values
+
+    def largest(self, seconds: float, like: Tensor) -> float:  # noqa: ARG002
+        return seconds
+
+    def mean_losses(self, losses: Tensor) -> Tensor:
+        return losses
+
+    def mean_gradient(self, gradient: Any, shared: Any, present_on: int) -> Any:  # noqa: ARG002
+        return gradient

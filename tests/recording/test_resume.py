@@ -1,0 +1,103 @@
+"""A run that is killed, and goes on from its checkpoint, leaves the trace of an unbroken run."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.recording import Recorder, Trace
+
+N_STEPS = 12
+
+
+def run(folder: Path, kill_at: int | None = None) -> Trace:
+    """Train with a checkpoint a step; go on where the last one was written."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {
+            "trunk": nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5)),
+            **{name: nn.Linear(5, 1) for name in "abc"},
+        }
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    recorder = Recorder(
+        model, "trunk", every=2, lookahead_every=2, sources=2, optimizer=optimizer, layers=2
+    )
+    checkpoint = folder / "checkpoint.pt"
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        recorder.load_state_dict(state["recorder"])
+        torch.set_rng_state(state["random"])
+        start = state["step"]
+    for step in range(start, N_STEPS):
+        inputs = torch.randn(6, 4)
+
+        def losses(inputs: Tensor = inputs) -> dict[str, Tensor]:
+            return {name: model[name](model["trunk"](inputs)).square().mean() for name in "abc"}
+
+        now = losses()
+        recorder.observe(now, closure=losses)
+        sum(now.values(), torch.tensor(0.0)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "recorder": recorder.state_dict(),
+                "random": torch.get_rng_state(),
+                "step": step + 1,
+            },
+            folder / "unfinished.pt",
+        )
+        os.replace(folder / "unfinished.pt", checkpoint)
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return recorder.trace()
+
+
+def assert_equal(one: Trace, other: Trace) -> None:
+    for field in fields(Trace):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, Tensor):
+            assert torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)), field.name
+        else:
+            assert a == b
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals to kill a process")
+def test_a_killed_run_resumes_to_the_same_trace(tmp_path: Path) -> None:
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    broken.mkdir()
+    whole.mkdir()
+    killed = subprocess.run(
+        [sys.executable, __file__, str(broken)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert killed.returncode == -signal.SIGKILL
+    resumed, unbroken = run(broken), run(whole)
+    assert resumed.steps.tolist() == [0, 2, 4, 6, 8, 10]
+    assert_equal(resumed, unbroken)
+
+
+def test_a_state_of_other_tasks_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    one, other = Recorder(model, tasks=["a", "b"]), Recorder(model, tasks=["a", "c"])
+    with pytest.raises(InputError, match=r"'a', 'c'.*'a', 'b'"):
+        other.load_state_dict(one.state_dict())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(Path(sys.argv[1]), kill_at=6)
