@@ -1,20 +1,27 @@
 """Which tasks to train together, within a budget."""
 
 from .budget import Budget
+from .frontier import frontier
 from .group_scores import Candidate, GroupScores
 from .grouping import Grouping, Network
 from .objective import Objective
 from .solve import SOLVERS, solve
+from .stability import Contrast, RunnerUp, Stability, stability
 from .wishes import Wishes
 
 __all__ = [
     "SOLVERS",
     "Budget",
     "Candidate",
+    "Contrast",
     "GroupScores",
     "Grouping",
     "Network",
     "Objective",
+    "RunnerUp",
+    "Stability",
     "Wishes",
+    "frontier",
     "solve",
+    "stability",
 ]

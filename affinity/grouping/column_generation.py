@@ -120,7 +120,7 @@ class _Master:
             if value + self._most * short < bound:
                 bound = value + self._most * short
                 least = known - value - (self._most - 1) * short - 1e-7
-                kept = np.flatnonzero(reduced >= least)
+                kept = np.flatnonzero((reduced >= least) & (self._values > -np.inf))
                 kept = kept[np.argsort(-reduced[kept], kind="stable")]
             if short <= 1e-9 or time.perf_counter() > deadline:
                 return bound, kept

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from affinity.errors import InputError
 
@@ -42,55 +42,51 @@ class DynamicProgramming:
                 f"Expected at most {self.largest} tasks and no cost for dynamic programming, but "
                 f"got {len(request.units)} and {request.budget}. Use another solver."
             )
-        by_number = best_partitions(serving_values(request), request.n_networks)
-        if not by_number or (request.budget.exactly and request.budget.networks not in by_number):
+        found = BestPartitions(serving_values(request)[None], request.n_networks)
+        numbers = [request.n_networks] if request.budget.exactly else range(request.n_networks + 1)
+        if (request.budget.exactly and request.budget.networks != request.n_networks) or not (
+            numbers := [number for number in numbers if found.scores[number, 0] > -np.inf]
+        ):
             raise NothingFoundError(f"No partition makes a grouping of {request.budget}.")
-        allowed = [request.n_networks] if request.budget.exactly else sorted(by_number)
         score, best = max(
             (
-                grouping_of(request, by_number[number][1], "dynamic_programming")
-                for number in allowed
+                grouping_of(request, found.served(number), "dynamic_programming")
+                for number in numbers
             ),
-            key=lambda found: found[0],
+            key=lambda each: each[0],
         )
         return replace(best, bound=score, seconds=time.perf_counter() - began)
 
 
-def best_partitions(
-    values: Float64[np.ndarray, "subset"], n_networks: int
-) -> dict[int, tuple[float, list[list[int]]]]:
-    """For each number of networks, the best value of a partition and its sets of units.
+class BestPartitions:
+    """The best partition into every number of networks, for several serving values at once.
 
-    Numbers at which no partition is allowed are left out.
+    `scores` holds their values, ``[number replicate]``; minus infinity where there is none.
     """
-    n_units = len(values).bit_length() - 1
-    best = np.full((n_networks + 1, len(values)), -np.inf)  # number subset
-    best[0, 0] = 0.0
-    choice = np.zeros((n_networks + 1, len(values)), dtype=np.int64)
-    for subset in range(1, len(values)):
-        first = subset & -subset
-        parts = submasks(subset ^ first) | first
-        parts = parts[values[parts] > -np.inf]
-        if not len(parts):
-            continue
-        totals = values[parts] + best[:-1, subset ^ parts]  # number part
-        chosen = totals.argmax(axis=1)
-        best[1:, subset] = totals[np.arange(n_networks), chosen]
-        choice[1:, subset] = parts[chosen]
-    full = len(values) - 1
-    return {
-        number: (float(best[number, full]), _read(choice, number, full, n_units))
-        for number in range(1, n_networks + 1)
-        if best[number, full] > -np.inf
-    }
 
+    def __init__(self, values: Float64[np.ndarray, "replicate subset"], n_networks: int) -> None:
+        n_replicates, n_subsets = values.shape
+        self._n_units = n_subsets.bit_length() - 1
+        best = np.full((n_networks + 1, n_replicates, n_subsets), -np.inf)
+        best[0, :, 0] = 0.0
+        self._choice = np.zeros(best.shape, dtype=np.int32)
+        allowed = values.max(axis=0) > -np.inf
+        for subset in range(1, n_subsets):
+            first = subset & -subset
+            parts = submasks(subset ^ first) | first
+            parts = parts[allowed[parts]]
+            if len(parts):
+                totals = values[:, parts] + best[:-1, :, subset ^ parts]  # number replicate part
+                chosen = totals.argmax(axis=-1)
+                best[1:, :, subset] = np.take_along_axis(totals, chosen[..., None], axis=-1)[..., 0]
+                self._choice[1:, :, subset] = parts[chosen]
+        self.scores = best[:, :, -1]
 
-def _read(
-    choice: Int64[np.ndarray, "number subset"], number: int, subset: int, n_units: int
-) -> list[list[int]]:
-    served: list[list[int]] = []
-    while subset:
-        part = int(choice[number, subset])
-        served.append([unit for unit in range(n_units) if part >> unit & 1])
-        subset, number = subset ^ part, number - 1
-    return served
+    def served(self, number: int, replicate: int = 0) -> list[list[int]]:
+        """The units that each network serves."""
+        subset, served = (1 << self._n_units) - 1, list[list[int]]()
+        while subset:
+            part = int(self._choice[number, replicate, subset])
+            served.append([unit for unit in range(self._n_units) if part >> unit & 1])
+            subset, number = subset ^ part, number - 1
+        return served

@@ -31,6 +31,7 @@ class Partition:
         self._between = request.between - np.diag(self._inside)
         self._lone = np.array([pairs.lone[list(unit)].sum() for unit in request.units])
         self._apart = request.units_apart.astype(float)
+        self._is_possible = not request.units_apart.diagonal().any()
         np.fill_diagonal(self._apart, 0.0)
         self._sizes = request.sizes.astype(float)
         self._fine = 2 * (np.abs(request.between).sum() + np.abs(self._lone).sum()) or 1.0
@@ -58,7 +59,7 @@ class Partition:
     @property
     def is_allowed(self) -> bool:
         """Whether every wish is respected."""
-        return not self._fines(self._size, self._conflicts).any()
+        return self._is_possible and not self._fines(self._size, self._conflicts).any()
 
     @property
     def served(self) -> list[list[int]]:

@@ -102,7 +102,7 @@ class _Relaxed:
         asked = 1 / self._sizes
 
         def too_many(price: float) -> bool:
-            return asked[(scores - price * asked).argmax(axis=1)].sum() > self._n_networks
+            return float(asked[(scores - price * asked).argmax(axis=1)].sum()) > self._n_networks
 
         if not too_many(0.0):
             return 0.0

@@ -83,7 +83,7 @@ def solve(
     except NothingFoundError as error:
         raise (conflict(request) or error) from None
     if grouping.bound is None:
-        left = max(0.2, min(10.0, time_limit - (time.perf_counter() - began)))
+        left = max(0.05, min(10.0, time_limit - (time.perf_counter() - began)))
         grouping = replace(grouping, bound=upper_bound(request, left, grouping.score))
     return replace(grouping, seconds=time.perf_counter() - began)
 

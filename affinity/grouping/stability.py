@@ -1,0 +1,347 @@
+"""Stability: how sure a grouping is, given the errors of the affinities."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64, Int64
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+
+from .budget import Budget
+from .dynamic_programming import BestPartitions
+from .grouping import Grouping
+from .local_search import LocalSearch
+from .objective import Objective
+from .pairs import Pairs
+from .request import Request
+from .serving import grouping_of, serving_values
+from .solve import request_of, solve
+from .wishes import Wishes
+
+_AT_ONCE = 12  # units: up to here all replicates are solved exactly and together
+_ALL_PARTITIONS = 10  # units: up to here every grouping is looked at for runners-up
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """Another grouping, and how much less it scores than the best.
+
+    Args:
+        grouping: Within the same budget and wishes.
+        distance: Of its score below that of the best.
+        frequency: In which share of the replicates it is the best itself.
+    """
+
+    grouping: Grouping
+    distance: float
+    frequency: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The best grouping's score above a baseline's, and how easily noise alone makes that much.
+
+    Args:
+        difference: Of the scores.
+        p_value: Share of noise-only replicates in which some grouping beats the baseline by that.
+    """
+
+    difference: float
+    p_value: float
+
+    def is_distinguishable(self, level: float = 0.05) -> bool:
+        """Whether noise would seldom make the difference."""
+        return self.p_value < level
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """What stays of a grouping when the affinities are drawn again.
+
+    Args:
+        tasks: In the order of both axes of `together`.
+        grouping: The best one of the matrix itself.
+        frequency: In which share of the replicates it is the best again.
+        together: ``[task task]``, in which share of the replicates one network serves both.
+        runners_up: Other groupings, the best first.
+        all_in_one: The grouping against one network for all; None where that is forbidden.
+        separate: The grouping against a network a task; None where that is forbidden.
+        n_replicates: How many were solved.
+    """
+
+    tasks: tuple[str, ...]
+    grouping: Grouping
+    frequency: float
+    together: Float64[np.ndarray, "task task"]
+    runners_up: tuple[RunnerUp, ...]
+    all_in_one: Contrast | None
+    separate: Contrast | None
+    n_replicates: int
+
+    def frame(self) -> pd.DataFrame:
+        """One row for every two tasks: how often one network serves both."""
+        rows, columns = np.triu_indices(len(self.tasks), 1)
+        return pd.DataFrame(
+            {
+                "task": [self.tasks[row] for row in rows],
+                "other": [self.tasks[column] for column in columns],
+                "together": self.together[rows, columns],
+            }
+        )
+
+
+def stability(
+    matrix: AffinityMatrix,
+    budget: int | Budget,
+    *,
+    replicates: Sequence[AffinityMatrix] | None = None,
+    n_replicates: int = 200,
+    n_runners_up: int = 5,
+    overlap: bool = False,
+    objective: Objective | None = None,
+    wishes: Wishes | None = None,
+    time_limit: float = 60.0,
+    seed: int = 0,
+) -> Stability:
+    r"""Solve the matrix again with noise drawn anew, and noise alone.
+
+    Replicates are the matrix plus normal errors :math:`E` of its standard errors, independent from
+    pair to pair; or bootstrap replicates, from which :math:`E` is their deviation from their mean.
+
+    The score is linear in the affinities, so under noise alone the grouping :math:`P` beats a
+    baseline :math:`P_0` by :math:`s_E(P) - s_E(P_0)`. The best grouping was chosen among all, so
+    its lead is compared with the lead of the best under noise alone,
+
+    .. math::
+        p = \frac{1 + \#\{r : \max_P s_{E_r}(P) - s_{E_r}(P_0) \ge s(P^*) - s(P_0)\}}{1 + R},
+
+    which is White's reality check. It errs towards not telling groupings apart.
+
+    Args:
+        matrix: With standard errors, unless `replicates` are given.
+        budget: As for `solve`.
+        replicates: Matrices of the same tasks, of bootstrap samples for example.
+        n_replicates: How many are drawn from the standard errors.
+        n_runners_up: How many to tell.
+        overlap: As for `solve`.
+        objective: As for `solve`.
+        wishes: As for `solve`.
+        time_limit: Seconds; with more than 12 tasks fewer replicates may be done by then, and they
+            are solved by local search.
+        seed: Of the noise.
+
+    References:
+        White (2000), `A Reality Check for Data Snooping
+        <https://doi.org/10.1111/1468-0262.00152>`_.
+
+    Example:
+        >>> values = torch.tensor([[0.0, 1.0, -1.0], [1.0, 0.0, -1.0], [-1.0, -1.0, 0.0]])
+        >>> noisy = AffinityMatrix(
+        ...     ("depth", "edges", "text"), values, standard_error=torch.full((3, 3), 0.1)
+        ... )
+        >>> sure = stability(noisy, budget=2)
+        >>> sure.frequency, sure.all_in_one.is_distinguishable()
+        (1.0, True)
+    """
+    began = time.perf_counter()
+    objective = objective or Objective()
+    request = request_of(
+        matrix, budget, overlap, objective, wishes or Wishes(), 0.2 * time_limit, seed
+    )
+    if request.budget.cost is not None:
+        raise InputError(f"Expected a budget of networks for stability, but got {request.budget}.")
+    best = solve(
+        matrix,
+        request.budget,
+        overlap=overlap,
+        objective=objective,
+        wishes=request.wishes,
+        time_limit=0.2 * time_limit,
+        seed=seed,
+    )
+    noises = _noises(matrix, objective, replicates, n_replicates, seed)
+    noisy = [_with_noise(request, noise) for noise in noises]
+    drawn = list(_solved(noisy, began + 0.6 * time_limit))
+    found = [grouping_of(request, served, "replicate") for _, served in drawn]
+    alone = [replace(request, scores=noise) for noise in noises]
+    leads = [score for score, _ in _solved(alone, began + time_limit)]
+    noises = noises[: len(leads)]
+    keys = [_key(grouping) for _, grouping in found]
+    served = np.array(
+        [
+            [next(i for i, network in enumerate(key) if task in network) for task in request.tasks]
+            for key in keys
+        ]
+    )  # replicate task
+    together = (served[:, :, None] == served[:, None, :]).mean(axis=0)
+    order = [request.tasks.index(task) for task in matrix.tasks]
+    return Stability(
+        tasks=matrix.tasks,
+        grouping=best,
+        frequency=float(np.mean([key == _key(best) for key in keys])),
+        together=together[np.ix_(order, order)],
+        runners_up=tuple(_runners_up(request, best, found, keys, n_runners_up)),
+        all_in_one=_contrast(request, best, noises, leads, is_separate=False),
+        separate=_contrast(request, best, noises, leads, is_separate=True),
+        n_replicates=len(found),
+    )
+
+
+def _noises(
+    matrix: AffinityMatrix,
+    objective: Objective,
+    replicates: Sequence[AffinityMatrix] | None,
+    n_replicates: int,
+    seed: int,
+) -> list[Pairs]:
+    """Errors of the affinities, as the solvers read them."""
+    if replicates is not None:
+        if any(set(each.tasks) != set(matrix.tasks) for each in replicates) or not replicates:
+            raise InputError(f"Expected replicates of the tasks {list(matrix.tasks)}.")
+        drawn = [objective.pairs(each) for each in replicates]
+        onto = np.mean([each.onto for each in drawn], axis=0)
+        lone = np.mean([each.lone for each in drawn], axis=0)
+        return [replace(each, onto=each.onto - onto, lone=each.lone - lone) for each in drawn]
+    if matrix.standard_error is None:
+        raise InputError("Expected a matrix with standard errors, or replicates, but got neither.")
+    errors = matrix.standard_error.detach().to(device="cpu", dtype=torch.float64)
+    off_diagonal = ~torch.eye(len(matrix.tasks), dtype=torch.bool)
+    if objective.unknown is not None:
+        errors = torch.where(matrix.values.isnan(), 0.0, errors)
+    if objective.lone != "diagonal":
+        errors = torch.where(off_diagonal, errors, 0.0)
+    if not errors.isfinite().all() or (errors < 0).any():
+        raise InputError("Expected finite standard errors of at least 0 for every pair.")
+    generator = torch.Generator().manual_seed(seed)
+    is_own = objective.lone in ("diagonal", "forbidden")
+    of_noise = replace(objective, lone=objective.lone if is_own else 0.0)
+    return [
+        of_noise.pairs(
+            AffinityMatrix(
+                matrix.tasks,
+                errors * torch.randn(errors.shape, generator=generator, dtype=torch.float64),
+            )
+        )
+        for _ in range(n_replicates)
+    ]
+
+
+def _with_noise(request: Request, noise: Pairs) -> Request:
+    pairs = request.pairs
+    return replace(
+        request,
+        scores=replace(pairs, onto=pairs.onto + noise.onto, lone=pairs.lone + noise.lone),
+    )
+
+
+def _solved(
+    requests: Sequence[Request], deadline: float
+) -> Iterator[tuple[float, list[list[int]]]]:
+    """Score and served units of the best grouping of each: of the first, then while time lasts."""
+    first = requests[0]
+    if len(first.units) <= _AT_ONCE:
+        values = np.stack([serving_values(request) for request in requests])
+        found = BestPartitions(values, first.n_networks)
+        scores = found.scores[-1:] if first.budget.exactly else found.scores
+        for replicate in range(len(requests)):
+            number = int(scores[:, replicate].argmax()) + len(found.scores) - len(scores)
+            yield float(found.scores[number, replicate]), found.served(number, replicate)
+        return
+    index = {task: position for position, task in enumerate(first.tasks)}
+    unit_of = {index[first.tasks[t]]: unit for unit, tasks in enumerate(first.units) for t in tasks}
+    for request in requests:
+        grouping = LocalSearch(kicks=0)(request)
+        served = [
+            sorted({unit_of[index[task]] for task in network.served})
+            for network in grouping.networks
+        ]
+        yield float(grouping.score or 0.0), served
+        if time.perf_counter() > deadline:
+            return
+
+
+def _runners_up(
+    request: Request,
+    best: Grouping,
+    found: list[tuple[float, Grouping]],
+    keys: list[frozenset[frozenset[str]]],
+    number: int,
+) -> list[RunnerUp]:
+    """The best other groupings: of all where that is feasible, else of the replicates'."""
+    others = {_key(grouping): (score, grouping) for score, grouping in found}
+    if len(request.units) <= _ALL_PARTITIONS:
+        for score, grouping in _best_of_all(request, number + 1):
+            others[_key(grouping)] = (score, grouping)
+    others.pop(_key(best), None)
+    ranked = sorted(others.items(), key=lambda item: -item[1][0])[:number]
+    return [
+        RunnerUp(
+            grouping=replace(grouping, score=score),
+            distance=max(0.0, (best.score or 0.0) - score),
+            frequency=float(np.mean([key == each for each in keys])),
+        )
+        for key, (score, grouping) in ranked
+    ]
+
+
+def _best_of_all(request: Request, number: int) -> Iterator[tuple[float, Grouping]]:
+    """The groupings of highest score, by looking at every partition."""
+    values = serving_values(request)
+    values[0] = 0.0  # an empty network adds nothing
+    labels = _every_partition(len(request.units))
+    n_networks = labels.max(axis=1) + 1
+    fits = n_networks <= request.n_networks
+    if request.budget.exactly:
+        fits = n_networks == request.n_networks
+    labels = labels[fits]
+    bits = 1 << np.arange(labels.shape[1])
+    totals = sum(
+        values[((labels == network) * bits).sum(axis=1)] for network in range(request.n_networks)
+    )
+    for row in np.argsort(-np.asarray(totals), kind="stable")[:number]:
+        if np.isfinite(np.asarray(totals)[row]):
+            served = [
+                np.flatnonzero(labels[row] == network).tolist()
+                for network in range(int(labels[row].max()) + 1)
+            ]
+            yield grouping_of(request, served, "every partition")
+
+
+def _every_partition(n_units: int) -> Int64[np.ndarray, "partition unit"]:
+    """Every partition as labels that grow by at most one."""
+    labels = np.zeros((1, 1), dtype=np.int64)
+    for _ in range(n_units - 1):
+        grown = labels.max(axis=1) + 2
+        rows = np.repeat(np.arange(len(labels)), grown)
+        last = np.concatenate([np.arange(n) for n in grown])
+        labels = np.concatenate([labels[rows], last[:, None]], axis=1)
+    return labels
+
+
+def _contrast(
+    request: Request, best: Grouping, noises: list[Pairs], leads: list[float], is_separate: bool
+) -> Contrast | None:
+    def baseline(pairs: Pairs) -> float:
+        every = range(len(pairs.tasks))
+        if is_separate:
+            return sum(pairs.score([task], [task]) for task in every)
+        return pairs.score(every, every)
+
+    score = baseline(request.pairs)
+    if not np.isfinite(score) or best.score is None:
+        return None
+    difference = best.score - score
+    reached = sum(
+        lead - baseline(noise) >= difference - 1e-12
+        for noise, lead in zip(noises, leads, strict=True)
+    )
+    return Contrast(difference, (1 + reached) / (1 + len(leads)))
+
+
+def _key(grouping: Grouping) -> frozenset[frozenset[str]]:
+    return frozenset(network.served for network in grouping.networks)
