@@ -45,6 +45,7 @@ def record(
         shared="trunk",
         tasks=problem.names,
         every=every,
+        lookahead_every=1,
         sources=min(len(problem.tasks), MANY_TASKS),
         learning_rate=problem.settings.learning_rate,
     )

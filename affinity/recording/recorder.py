@@ -117,7 +117,7 @@ class Recorder:
         optimizer: torch.optim.Optimizer | None = None,
         sources: int | None = None,
         sketch: int | Literal["auto"] = "auto",
-        memory: float = 1e9,
+        memory: int = 10**9,
         timeout: float = 600.0,
         seed: int = 0,
     ) -> None:

@@ -79,7 +79,7 @@ class Schedule:
         if self._overhead is None or not self._costs:
             return True
         typical = self._costs[1:] or self._costs  # the first one pays for warming up
-        needed = (sum(self._costs) + sum(typical) / len(typical)) / self._overhead
+        needed = (sum(self._costs, 0.0) + sum(typical) / len(typical)) / self._overhead
         if needed <= plain_seconds:
             return True
         done = max(step - self._after, 1)
@@ -95,7 +95,7 @@ class Schedule:
     @property
     def cost(self) -> Cost:
         """What was booked, against the run's own time."""
-        spent = sum(self._costs)
+        spent = sum(self._costs, 0.0)
         return Cost(len(self._costs), spent, self._clock.seconds() - spent)
 
     def state_dict(self) -> dict[str, float | int | list[float]]:

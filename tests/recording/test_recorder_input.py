@@ -1,3 +1,4 @@
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from affinity.errors import InputError
 from affinity.recording import Recorder
+from affinity.recording.batch import check_loss
 
 
 @pytest.fixture
@@ -25,7 +27,6 @@ LOSSES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "none": (lambda losses: {}, "at least one task"),  # noqa: ARG005
     "no scalar": (lambda losses: {"a": losses["a"].expand(2)}, "scalar loss for the task 'a'"),
     "detached": (lambda losses: {"a": losses["a"].detach()}, "does not require gradients"),
-    "a number": (lambda losses: {"a": losses["a"].item()}, "got float"),
     "an empty name": (lambda losses: {"": losses["a"]}, "non-empty"),
 }
 
@@ -35,6 +36,11 @@ def test_losses_that_cannot_be_used_are_refused(model: nn.ModuleDict, name: str)
     change, message = LOSSES[name]
     with pytest.raises(InputError, match=message):
         Recorder(model, "trunk").observe(change(losses_of(model)))
+
+
+def test_a_number_is_no_loss() -> None:
+    with pytest.raises(InputError, match=r"task 'a', but got float.*not loss\.item\(\)"):
+        check_loss("a", 0.5)
 
 
 def test_a_new_task_is_refused(model: nn.ModuleDict) -> None:
@@ -72,7 +78,12 @@ def test_a_closure_of_other_tasks_is_refused(model: nn.ModuleDict) -> None:
         )
 
 
-def test_a_closure_of_another_batch_is_refused(model: nn.ModuleDict) -> None:
+def test_a_closure_of_another_batch_is_refused(
+    model: nn.ModuleDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = random.getstate()  # the tests' own type checker draws from it
+    monkeypatch.setattr(random, "getstate", lambda: state)
+
     def doubled() -> dict[str, Tensor]:
         return {task: 2 * loss for task, loss in losses_of(model).items()}
 
