@@ -2,15 +2,16 @@
 
 import random
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 @contextmanager
-def left_as_found(model: nn.Module) -> Generator[Callable[[], bool]]:
+def left_as_found(model: nn.Module, *, and_called: bool = False) -> Generator[Callable[[], bool]]:
     """Put random states and the model's buffers back as they were on entry.
 
     Yields a function that puts them back in between, so that several evaluations start alike
@@ -19,6 +20,10 @@ def left_as_found(model: nn.Module) -> Generator[Callable[[], bool]]:
     Buffers are written back without raising their version counters, and what is written to them
     inside counts for nothing either: a backward pass that the user has yet to run finds the
     versions it saved.
+
+    Args:
+        model: Its buffers are held.
+        and_called: Whether to hold those of every other module, too, before it is first called.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -29,11 +34,8 @@ def left_as_found(model: nn.Module) -> Generator[Callable[[], bool]]:
         >>> norm.num_batches_tracked.item()
         0
     """
-    held = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
+    held: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+    known: set[int] = set()
     devices = _accelerators(model)
     states = _random_states(devices)
 
@@ -47,9 +49,22 @@ def left_as_found(model: nn.Module) -> Generator[Callable[[], bool]]:
             _set_random_states(states, devices)
         return has_drawn
 
-    with torch.autograd._unsafe_preserve_version_counter(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-        tuple({id(buffer): buffer for _, _, buffer, _ in held}.values())
-    ):
+    with ExitStack() as afterwards:
+
+        def hold(module: nn.Module, *_: object) -> None:
+            for part in module.modules():
+                if id(part) in known:
+                    continue
+                known.add(id(part))
+                for name, buffer in part.named_buffers(recurse=False):
+                    held.append((part, name, buffer, buffer.detach().clone()))
+                    afterwards.enter_context(
+                        torch.autograd._unsafe_preserve_version_counter(buffer)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+                    )
+
+        hold(model)
+        if and_called:
+            afterwards.callback(register_module_forward_pre_hook(hold).remove)
         try:
             yield put_back
         finally:

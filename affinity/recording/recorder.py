@@ -24,7 +24,7 @@ from .lookahead import lookahead_losses, put_back_after, write
 from .merge import concatenated
 from .ranks import Ranks
 from .schedule import Cost, Schedule
-from .shared_parameters import Shared, shared_parameters, unwrapped
+from .shared_parameters import Shared, shared_parameters, unwrapped, whole_or_shared
 from .sketch import random_signs, sketch_by_double_backward, sketch_by_forward_mode
 from .steps import GradientStep, OptimizerStep, Step
 from .trace import Trace
@@ -51,7 +51,8 @@ class Recorder:
     one forward pass a source.
 
     Args:
-        model: The whole network; a loose set of modules goes in an ``nn.ModuleList``.
+        model: The whole network. Without it, `shared` is the shared module or parameters, and
+            modules beside it are held as they are called.
         shared: What the tasks share: a submodule, names, a pattern, parameters, or None for the
             parameters that at least two losses reach.
         tasks: Names of the tasks, where the first observation does not hold them all.
@@ -101,7 +102,7 @@ class Recorder:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | None = None,
         shared: Shared = None,
         *,
         tasks: Iterable[str] | None = None,
@@ -139,7 +140,8 @@ class Recorder:
             raise InputError('Expected optimizer=... for step="optimizer", but got none.')
         self.optimizer = optimizer
         """The run's optimizer; may be set once it is made."""
-        self._model = model
+        self._model = whole_or_shared(model, shared)
+        self._is_whole = model is not None
         self._shared = shared
         self._tasks = None if tasks is None else check_names(tasks)
         self._level = level
@@ -196,7 +198,8 @@ class Recorder:
         if not self._schedule.fits(step, plain):
             return
         assert self._tasks is not None
-        with left_as_found(unwrapped(self._model)) as put_back:
+        held = left_as_found(unwrapped(self._model), and_called=not self._is_whole)
+        with held as put_back:
             batch = Batch(self._tasks, losses, closure, put_back, self._model)
             if self._parameters is None:
                 self._find(batch)

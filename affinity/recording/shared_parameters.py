@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 
 from affinity.errors import InputError
@@ -46,6 +47,31 @@ def shared_parameters(
             f'level="representation".'
         )
     return trained
+
+
+def whole_or_shared(model: nn.Module | None, shared: Shared) -> nn.Module:
+    """The model, or, where it was not passed, what it shares as a module of its own.
+
+    Raises:
+        InputError: If there is no model to look for the shared part in.
+    """
+    if model is not None:
+        return model
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise InputError(
+            "Expected the model in a distributed run: Recorder(model, shared=...) with the "
+            "DistributedDataParallel module."
+        )
+    if isinstance(shared, nn.Module):
+        return shared
+    if isinstance(shared, Iterable) and not isinstance(shared, str):
+        parts = list(shared)
+        if parts and all(isinstance(part, nn.Parameter) for part in parts):
+            return nn.ParameterList(parts)
+    raise InputError(
+        "Expected the model to look for the shared part in, but got none: Recorder(model), "
+        "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk)."
+    )
 
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
