@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
+from affinity import markup
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -17,6 +18,9 @@ from affinity.tasks import Task
 
 from .gains import Gains, interval
 from .negative_transfer import NegativeTransferTest, Verdict
+
+if TYPE_CHECKING:
+    import affinity.report
 
 SCHEMA_VERSION = 1
 
@@ -233,6 +237,47 @@ class Audit:
         if path is not None:
             write_atomically(path, text)
         return text
+
+    def heatmap(self) -> "affinity.report.Heatmap":
+        """The affinities as a picture: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`.
+
+        Raises:
+            InputError: If the audit knows no affinities.
+        """
+        from affinity.report import Heatmap
+
+        matrix, grouping = self.matrix, self.plan.grouping
+        if matrix is None:
+            raise InputError(
+                "Expected an audit that knows its affinities, but this one was made without a "
+                "matrix: pass `matrix=` to `retrain`."
+            )
+        return Heatmap(matrix, grouping if grouping.tasks == frozenset(matrix.tasks) else None)
+
+    def gain_dots(self) -> "affinity.report.GainDots":
+        """The measured gains as a picture: `.plot(ax=...)`, `.frame()`, `.save("gains.png")`."""
+        from affinity.report import GainDots
+
+        return GainDots.of(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a task, with its verdict."""
+        caption = f"{self.problem}: {self.gains.n_replicates} replicates, advice: {self.advice}"
+        rows: list[list[str]] = []
+        colours: list[list[str]] = []
+        for verdict in self.verdicts.values():
+            rows.append(
+                [
+                    verdict.task,
+                    verdict.verdict,
+                    f"{verdict.gain:+.1%}",
+                    "" if np.isnan(verdict.low) else f"{verdict.low:+.1%} to {verdict.high:+.1%}",
+                ]
+            )
+            sign = {"beneficial": 1.0, "harmful": -1.0}.get(verdict.verdict, 0.0)
+            colours.append(["", markup.diverging(sign, 2.0) if sign else "", "", ""])
+        header = ["task", "verdict", "gain of the plan", "95 % interval"]
+        return markup.table(header, rows, caption, colours)
 
     def report(self, path: str | Path, *, trace: Trace | None = None) -> Path:
         """Write one self-contained HTML page, and return where it is.

@@ -244,7 +244,7 @@ def run_audit(
                 },
             )
         audit.to_json(run.file("audit.json"))
-        page = audit.report(run.file("report.html"))
+        page = audit.report(run.file("report.html"), trace=trace)
     show_audit(console, audit)
     console.print(f"Report: [bold]{escape(str(page))}[/bold]")
     return run

@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from affinity import markup
 from affinity.errors import InputError
 from affinity.tasks import check_names
+
+MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,31 @@ class AffinityMatrix:
         values = square("affinity")
         assert values is not None
         return cls(tasks, values, square("standard_error"), square("n_steps"), estimator)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the values on blue (helps) or orange (harms), grey within noise."""
+        off = self.values.masked_fill(torch.eye(len(self.tasks), dtype=torch.bool), torch.nan)
+        known = off[off.isfinite()].abs()
+        limit = known.max().item() if len(known) else 0.0
+        error = self.standard_error
+        noise = off.abs() < 2 * error if error is not None else torch.zeros_like(off).bool()
+        shown = range(min(len(self.tasks), MOST_SHOWN))
+
+        def colour(row: int, column: int) -> str:
+            is_noise = bool(noise[row, column])
+            return markup.NOISE if is_noise else markup.diverging(off[row, column].item(), limit)
+
+        left_out = len(self.tasks) - len(shown)
+        return markup.table(
+            ["source \\ target", *(self.tasks[column] for column in shown)],
+            [
+                [self.tasks[row], *(f"{self.values[row, column].item():.3g}" for column in shown)]
+                for row in shown
+            ],
+            f"{self.estimator or 'Affinity'} of {len(self.tasks)} tasks"
+            + (f", {left_out} of them not shown" if left_out else ""),
+            [["", *(colour(row, column) for column in shown)] for row in shown],
+        )
 
     def _index(self, task: str) -> int:
         if task not in self.tasks:

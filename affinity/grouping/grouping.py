@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from affinity import markup
 from affinity.errors import InputError
 
 
@@ -84,6 +85,25 @@ class Grouping:
                 f"Expected every task to be served, but {sorted(trained - set(served))} are only "
                 "trained."
             )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a network."""
+        caption = f"{len(self.networks)} networks for {len(self.tasks)} tasks"
+        if self.score is not None:
+            certificate = "proven best" if self.is_optimal else "not proven best"
+            caption += f", score {self.score:.4g} ({certificate})"
+        return markup.table(
+            ["network", "serves", "also trains"],
+            [
+                [
+                    str(number),
+                    ", ".join(sorted(network.served)),
+                    ", ".join(sorted(network.trained - network.served)),
+                ]
+                for number, network in enumerate(self.networks, start=1)
+            ],
+            caption,
+        )
 
     @property
     def tasks(self) -> frozenset[str]:

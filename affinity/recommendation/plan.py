@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 import yaml
 
+from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
@@ -69,6 +70,19 @@ class Plan:
     def all_in_one(cls, tasks: tuple[str, ...]) -> "Plan":
         """One network for every task."""
         return cls(Grouping((Network.of(*tasks),)), ("hard",), ("Every task in one network.",))
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a network, with the reasons."""
+        return markup.table(
+            ["network", "serves", "sharing", "reason"],
+            [
+                [str(number), ", ".join(sorted(network.served)), sharing, reason]
+                for number, (network, sharing, reason) in enumerate(
+                    zip(self.grouping.networks, self.sharing, self.reasons, strict=True), start=1
+                )
+            ],
+            f"A plan of {len(self.sharing)} networks for {len(self.grouping.tasks)} tasks",
+        )
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The plan as YAML; also written to `path`, if one is given."""

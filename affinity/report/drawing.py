@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,6 +51,10 @@ class Picture(Protocol):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
+        ...
+
+    def frame(self) -> pd.DataFrame:
+        """The numbers drawn."""
         ...
 
     def draw(self, figure: Figure) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from affinity.audit import Gains
+from affinity.audit import Audit, Gains
 from affinity.audit.negative_transfer import VerdictName
 
 from .drawing import own_axes, save_picture, style
@@ -40,6 +40,16 @@ class GainDots:
     gains: Mapping[str, Gains]
     tolerance: float = 0.01
     verdicts: Mapping[str, VerdictName] | None = None
+
+    @classmethod
+    def of(cls, audit: Audit) -> "GainDots":
+        """The test gains of everything but separate networks, the plan first."""
+        names = dict.fromkeys(("plan", *audit.arrangements))
+        return cls(
+            {name: audit.arrangements[name].test for name in names if name != "separate"},
+            audit.test.tolerance,
+            {task: verdict.verdict for task, verdict in audit.verdicts.items()},
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row an arrangement and task: gain, low, high."""

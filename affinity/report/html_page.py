@@ -27,7 +27,7 @@ from .glossary import GLOSSARY, LIMITS
 from .made import how_made
 from .network_rows import network_rows
 from .numbers import count, number, percent, percent_range
-from .pictures import gains_by_arrangement, other_estimates, pictures_of, title_of
+from .pictures import other_estimates, pictures_of, title_of
 from .result import result_of
 from .verdict_words import headline
 
@@ -211,8 +211,7 @@ def _figures(
         "gains": (
             "Measured gains",
             f"Dot plot of the gain of each of {n_tasks} over its separate network, with intervals, "
-            f"under {' and '.join(gains_by_arrangement(audit))}. The same numbers are in the table "
-            "below.",
+            "under the plan and other arrangements. The same numbers are in the table below.",
             "",
         ),
         "graph": (

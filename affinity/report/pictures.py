@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from affinity.audit import Audit, Gains
+from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.grouping import Grouping
@@ -30,13 +30,7 @@ def pictures_of(
         matrices: The estimates, the plan's first.
         trace: The recorded run.
     """
-    pictures: dict[str, Picture] = {
-        "gains": GainDots(
-            gains_by_arrangement(audit),
-            audit.test.tolerance,
-            {task: verdict.verdict for task, verdict in audit.verdicts.items()},
-        )
-    }
+    pictures: dict[str, Picture] = {"gains": GainDots.of(audit)}
     for number, matrix in enumerate(matrices, start=1):
         name = "heatmap" if number == 1 else f"heatmap-{number}"
         pictures[name] = Heatmap(matrix, grouping_for(audit, matrix))
@@ -73,12 +67,6 @@ def other_estimates(audit: Audit, trace: Trace | None) -> list[AffinityMatrix]:
         if audit.matrix is None or matrix.estimator != audit.matrix.estimator:
             estimates.append(matrix)
     return estimates
-
-
-def gains_by_arrangement(audit: Audit) -> dict[str, Gains]:
-    """Test gains of everything but separate networks, the plan first."""
-    names = dict.fromkeys(("plan", *audit.arrangements))
-    return {name: audit.arrangements[name].test for name in names if name != "separate"}
 
 
 def grouping_for(audit: Audit, matrix: AffinityMatrix) -> Grouping | None:

@@ -104,17 +104,18 @@ class TaskGraph:
                 for source, target, data in graph.edges(data=True)
                 if (data["affinity"] > 0) == is_help
             ]
-            for source, target, affinity in sorted(edges, key=lambda edge: abs(edge[2])):
-                share = abs(affinity) / strongest
+            edges.sort(key=lambda edge: abs(edge[2]))
+            shares = np.array([abs(affinity) / strongest for *_, affinity in edges])
+            if edges:
                 nx.draw_networkx_edges(
                     graph,
                     place,
-                    edgelist=[(source, target)],
+                    edgelist=[(source, target) for source, target, _ in edges],
                     ax=axes,
                     edge_color=colour,
                     style=dash,
-                    width=0.5 + 2.2 * share,
-                    alpha=0.35 + 0.6 * share,
+                    width=(0.5 + 2.2 * shares).tolist(),
+                    alpha=(0.35 + 0.6 * shares).tolist(),
                     arrowsize=9,
                     node_size=dot * 1.5,
                     connectionstyle="arc3,rad=0.12",
