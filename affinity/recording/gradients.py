@@ -32,10 +32,11 @@ def task_gradient(
         [tensor([3., 3.])]
     """
     try:
-        parts = cast(
-            "Gradient",  # what `allow_unused` makes of it
-            torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True),
-        )
+        with torch.autocast(loss.device.type, enabled=False):  # as outside of the forward pass
+            parts = cast(
+                "Gradient",  # what `allow_unused` makes of it
+                torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True),
+            )
     except RuntimeError as error:
         if "donated" not in str(error):
             raise

@@ -1,0 +1,123 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from affinity.errors import InputError
+
+pl = pytest.importorskip("lightning.pytorch")
+
+from affinity.integrations.lightning import AffinityCallback  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of workers and loggers
+
+
+class Module(pl.LightningModule):
+    def __init__(self, *, sets_attribute: bool = False) -> None:
+        super().__init__()
+        self.net = nn.ModuleDict(
+            {
+                "trunk": nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3)),
+                "depth": nn.Linear(6, 1),
+                "edges": nn.Linear(6, 1),
+            }
+        )
+        self.sets_attribute = sets_attribute
+
+    def evaluated(self, batch: tuple[Tensor], batch_idx: int) -> dict[str, Tensor]:  # noqa: ARG002
+        representation = self.net["trunk"](batch[0])
+        return {
+            task: (self.net[task](representation) - 1).square().mean()
+            for task in ("depth", "edges")
+        }
+
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Any:
+        losses = self.evaluated(batch, batch_idx)
+        total = sum(losses.values(), torch.tensor(0.0))
+        self.log("total", total)
+        if self.sets_attribute:
+            self.losses = losses
+            return total
+        return {"loss": total, "losses": losses}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+def fit(
+    folder: Path,
+    callback: AffinityCallback | None,
+    *,
+    module: Module | None = None,
+    checkpoint: str | None = None,
+    **settings: Any,
+) -> tuple[list[Tensor], Any]:
+    pl.seed_everything(0, verbose=False)
+    module = module or Module()
+    rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    trainer = pl.Trainer(
+        **{
+            "accelerator": "cpu",
+            "max_epochs": 2,
+            "callbacks": [callback] if callback else [],
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": folder,
+            **settings,
+        }
+    )
+    trainer.fit(module, DataLoader(TensorDataset(rows), batch_size=8), ckpt_path=checkpoint)
+    left = [*module.state_dict().values(), torch.get_rng_state()]
+    return left, trainer
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"accumulate_grad_batches": 4, "gradient_clip_val": 0.1}, {"precision": "bf16-mixed"}],
+)
+def test_a_recorded_fit_is_the_same_fit(tmp_path: Path, settings: dict[str, Any]) -> None:
+    plain, _ = fit(tmp_path, None, **settings)
+    callback = AffinityCallback("net.trunk", closure="evaluated", every=3, lookahead_every=1)
+    recorded, trainer = fit(tmp_path, callback, **settings)
+    assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True))
+    trace = callback.trace()
+    assert trace.tasks == ("depth", "edges")
+    assert trace.steps.tolist() == [0, 3, 6, 9, 12, 15]
+    assert trace.learning_rates is not None
+    assert trace.learning_rates[0].item() == pytest.approx(0.01)
+    assert trace.lookahead_losses is not None
+    assert trace.lookahead_losses.isfinite().all()
+    assert trainer.callback_metrics["total"].isfinite()
+
+
+def test_losses_may_be_set_on_the_module(tmp_path: Path) -> None:
+    callback = AffinityCallback("net.trunk", every=5)
+    module = Module(sets_attribute=True)
+    fit(tmp_path, callback, module=module)
+    assert len(callback.trace()) == 4
+    assert "training_step" not in vars(module)
+
+
+def test_missing_losses_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'of_tasks' beside 'loss', or to set self\.of_tasks"):
+        fit(tmp_path, AffinityCallback("net.trunk", losses="of_tasks"))
+
+
+def test_a_fit_resumes_with_its_trace(tmp_path: Path) -> None:
+    whole = AffinityCallback("net.trunk", closure="evaluated", every=3, sources=1)
+    fit(tmp_path, whole)
+    first = AffinityCallback("net.trunk", closure="evaluated", every=3, sources=1)
+    _, trainer = fit(tmp_path, first, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    resumed = AffinityCallback("net.trunk", closure="evaluated", every=3, sources=1)
+    fit(tmp_path, resumed, checkpoint=str(tmp_path / "run.ckpt"))
+    assert resumed.trace().steps.tolist() == whole.trace().steps.tolist()
+    one, other = resumed.trace().gramians, whole.trace().gramians
+    assert one is not None
+    assert other is not None
+    assert torch.equal(one.isnan(), other.isnan())
