@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.recording import Trace
@@ -24,11 +25,12 @@ class GradientCosine:
     at a step has no direction there: the step is missing for its pairs.
 
     Args:
+        layer: Of one layer's parameters alone, where the trace has layers.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
     Raises:
-        InputError: If the trace holds no Gramians.
+        InputError: If the trace holds no Gramians, or not that layer.
 
     References:
         Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
@@ -46,13 +48,26 @@ class GradientCosine:
         {'depth': -0.5}
     """
 
+    layer: str | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the Gramians of `trace`."""
+        gramians = _gramians_of(trace, self.layer)  # time task task
+        squared = gramians.diagonal(dim1=1, dim2=2)  # time task
+        norms = squared.where(squared > 0, torch.nan).sqrt()
+        cosines = gramians / (norms[:, :, None] * norms[:, None, :])
+        return average_over_time(cosines, trace.tasks, estimator=repr(self), block=self.block)
+
+
+def _gramians_of(trace: Trace, layer: str | None) -> Tensor:
+    if layer is None:
         if trace.gramians is None:
             raise InputError("Expected a trace with Gramians, but this one has none.")
-        squared = trace.gramians.diagonal(dim1=1, dim2=2)  # time task
-        norms = squared.where(squared > 0, torch.nan).sqrt()
-        cosines = trace.gramians / (norms[:, :, None] * norms[:, None, :])
-        return average_over_time(cosines, trace.tasks, estimator=repr(self), block=self.block)
+        return trace.gramians
+    if trace.layers is None or trace.layer_gramians is None or layer not in trace.layers:
+        raise InputError(
+            f"Expected a trace with the layer {layer!r}, but it has "
+            f"{list(trace.layers) if trace.layers else 'none'}: record with Recorder(layers=...)."
+        )
+    return trace.layer_gramians[:, trace.layers.index(layer)]

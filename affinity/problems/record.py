@@ -1,13 +1,16 @@
 """A recorded run: one multi-task training of a problem, watched by a recorder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.recording import Recorder, Trace
+from affinity.sharing import Sharing
+from affinity.tasks import Examples, Task
 from affinity.training import initial, train
 
 from .problem import Problem
@@ -21,6 +24,7 @@ def record(
     *,
     every: int = 10,
     seed: int = 0,
+    held_out: bool = False,
     partial: str | Path | None = None,
 ) -> Trace:
     """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
@@ -32,6 +36,8 @@ def record(
         problem: Tasks, rows, trunk and heads.
         every: Measure at every so many steps.
         seed: Decides rows, initial parameters and the order of rows.
+        held_out: Also measure every target on a batch of validation rows, which shares no noise
+            with the gradients; twice the cost.
         partial: Where to keep the measurements made so far if the run breaks off.
 
     Raises:
@@ -50,8 +56,17 @@ def record(
         learning_rate=problem.settings.learning_rate,
     )
 
+    generator = torch.Generator().manual_seed(seed)
+
+    def held_out_losses() -> Callable[[], dict[str, Tensor]]:
+        count = min(problem.settings.batch_size, len(replicate.validation))
+        rows = torch.randperm(len(replicate.validation), generator=generator)[:count]
+        batch = replicate.validation.take(rows)
+        return lambda: _losses(network, problem.tasks, batch)
+
     def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:
-        recorder.observe(losses, closure=closure)
+        other = held_out_losses() if held_out and recorder.is_due() else None
+        recorder.observe(losses, closure=closure, held_out=other)
 
     try:
         train(network, problem.tasks, replicate, problem.settings, watch=watch)
@@ -67,3 +82,13 @@ def record(
             f"it is too short for every={every}. Measure more often, or train for more epochs."
         )
     return trace
+
+
+def _losses(network: Sharing, tasks: Sequence[Task], batch: Examples) -> dict[str, Tensor]:
+    """The losses of the tasks that the batch has labels for."""
+    predictions = network(batch.inputs)
+    return {
+        task.name: task.loss(predictions[task.name], target)
+        for task, target in zip(tasks, batch.targets.T, strict=True)
+        if not bool(target.isnan().all())
+    }

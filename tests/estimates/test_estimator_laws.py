@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from affinity import ESTIMATORS, InterTaskAffinity, Trace
+from affinity.estimates import FirstOrderAffinity, GradientCosine, SignalCosine, split_half
 from affinity.estimates.averaging import average_over_time
 
+ORDER = [1, 0, 3, 2]
 TASKS = ("depth", "edges", "keypoints", "normals")
 
 
@@ -20,6 +22,10 @@ def make_trace(n_steps=40, seed=0, scale=1.0):
         losses=losses * scale,
         gramians=gramians * scale**2,
         lookahead_losses=(losses[:, None, :] - 0.01 * gramians) * scale,
+        held_out_losses=losses * scale,
+        held_out_lookahead_losses=(losses[:, None, :] - 0.02 * gramians) * scale,
+        held_out_gramians=(gramians + 0.1 * gramians[:, ORDER][:, :, ORDER]) * scale**2,
+        learning_rates=torch.full((n_steps,), 0.01 / scale).double(),
     )
 
 
@@ -30,6 +36,19 @@ def reordered(trace, order):
         losses=trace.losses[:, order],
         gramians=trace.gramians[:, order][:, :, order],
         lookahead_losses=trace.lookahead_losses[:, order][:, :, order],
+        held_out_losses=trace.held_out_losses[:, order],
+        held_out_lookahead_losses=trace.held_out_lookahead_losses[:, order][:, :, order],
+        held_out_gramians=trace.held_out_gramians[:, order][:, :, order],
+        learning_rates=trace.learning_rates,
+    )
+
+
+def pairwise(trace):
+    return (
+        trace.gramians,
+        trace.lookahead_losses,
+        trace.held_out_gramians,
+        trace.held_out_lookahead_losses,
     )
 
 
@@ -54,7 +73,7 @@ def test_the_unit_of_the_losses_does_not_matter(estimator):
 
 def test_missing_steps_are_left_out(estimator):
     trace = make_trace()
-    for array in (trace.losses, trace.gramians, trace.lookahead_losses):
+    for array in (trace.losses, trace.held_out_losses, *pairwise(trace)):
         array[::2] = torch.nan
     half = estimator(trace)
     assert torch.all(half.n_steps == 20)
@@ -65,18 +84,22 @@ def test_missing_steps_are_left_out(estimator):
         losses=trace.losses[1::2],
         gramians=trace.gramians[1::2],
         lookahead_losses=trace.lookahead_losses[1::2],
+        held_out_losses=trace.held_out_losses[1::2],
+        held_out_lookahead_losses=trace.held_out_lookahead_losses[1::2],
+        held_out_gramians=trace.held_out_gramians[1::2],
+        learning_rates=trace.learning_rates[1::2],
     )
     torch.testing.assert_close(half.values, estimator(short).values)
 
 
 def test_a_pair_that_was_never_measured_is_missing_not_zero(estimator):
     trace = make_trace()
-    trace.gramians[:, 1, 2] = torch.nan
-    trace.lookahead_losses[:, 1, 2] = torch.nan
+    for array in pairwise(trace):
+        array[:, 1, 2] = array[:, 2, 1] = torch.nan
     matrix = estimator(trace)
-    assert torch.isnan(matrix.values[1, 2])
-    assert matrix.n_steps[1, 2] == 0
-    assert matrix.values.isnan().sum() == 1
+    assert torch.isnan(matrix.values[[1, 2], [2, 1]]).all()
+    assert (matrix.n_steps[[1, 2], [2, 1]] == 0).all()
+    assert matrix.values.isnan().sum() == 2
 
 
 def test_the_error_is_unknown_from_one_measurement(estimator):
@@ -110,3 +133,53 @@ def test_lookahead_needs_a_closure():
     trace = Trace(tasks=("a",), steps=torch.tensor([0]), losses=torch.ones(1, 1))
     with pytest.raises(ValueError, match="pass a closure"):
         InterTaskAffinity()(trace)
+
+
+def test_first_order_is_the_lookahead_at_small_steps():
+    trace = make_trace()
+    first, exact = FirstOrderAffinity()(trace), InterTaskAffinity()(trace)
+    torch.testing.assert_close(first.values, exact.values)
+
+
+def noisy_trace(n_steps, noise, seed=0):
+    """Gradients of two tasks with cosine 0.5, and noise that both tasks share."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.tensor([[1.0, 0, 0], [0.5, 0.75**0.5, 0]]).double()
+    one, other = (
+        signal + noise * torch.randn(n_steps, 1, 3, generator=generator).double() for _ in "gh"
+    )
+    return Trace(
+        tasks=("a", "b"),
+        steps=torch.arange(n_steps),
+        losses=torch.ones(n_steps, 2).double(),
+        gramians=one @ one.mT,
+        held_out_gramians=one @ other.mT,
+    )
+
+
+def test_the_signal_cosine_is_free_of_shared_noise():
+    trace = noisy_trace(4000, noise=1.0)
+    assert GradientCosine()(trace).between("a", "b") > 0.7  # the noise of a batch looks like help
+    matrix = SignalCosine()(trace)
+    error = matrix.standard_error[0, 1].item()
+    assert abs(matrix.between("a", "b") - 0.5) < 3 * error < 0.3
+
+
+def test_the_error_of_the_signal_cosine_covers():
+    inside = 0
+    for seed in range(100):
+        matrix = SignalCosine()(noisy_trace(400, noise=0.5, seed=seed))
+        inside += abs(matrix.between("a", "b") - 0.5) < 2 * matrix.standard_error[0, 1].item()
+    assert 85 <= inside <= 100
+
+
+def test_reliability_tells_signal_from_noise():
+    generator = torch.Generator().manual_seed(0)
+    tasks = tuple("abcdef")
+    noise = torch.randn(100, 6, 30, generator=generator).double()
+    signal = torch.randn(6, 30, generator=generator).double()
+    for gradients, low, high in ((noise, -1.0, 0.6), (signal + noise, 0.9, 1.0)):
+        trace = Trace(tasks, torch.arange(100), torch.ones(100, 6), gradients @ gradients.mT)
+        reliability = split_half(trace, GradientCosine())
+        assert low <= reliability.whole <= high
+        assert reliability.n_pairs == 30

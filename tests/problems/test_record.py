@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from affinity import InputError, InterTaskAffinity, Problem, TrainingSettings, record
+from affinity.estimates import SignalCosine
 from affinity.training import initial, train
 
 
@@ -42,6 +43,15 @@ def test_a_task_helps_itself_most(clusters):
     assert torch.equal(values.argmax(dim=0), torch.arange(4))
 
 
+def test_held_out_batches_are_recorded_and_change_nothing_else(clusters):
+    plain, both = record(clusters, every=4), record(clusters, every=4, held_out=True)
+    assert torch.equal(both.losses, plain.losses)
+    assert torch.equal(both.gramians, plain.gramians)
+    for values in (both.held_out_losses, both.held_out_gramians, both.held_out_lookahead_losses):
+        assert values.isfinite().all()
+    assert SignalCosine()(both).values.isfinite().any()
+
+
 def test_a_run_too_short_to_estimate_from_is_explained(clusters):
     with pytest.raises(InputError, match="too short for every=100000"):
         record(clusters, every=100_000)
@@ -52,11 +62,11 @@ def test_what_was_measured_is_kept_when_a_run_breaks_off(clusters, tmp_path, mon
 
     observe, calls = Recorder.observe, []
 
-    def stop_at_ten(self, losses, closure=None):
+    def stop_at_ten(self, losses, **how):
         calls.append(1)
         if len(calls) == 10:
             raise DivergenceError("stop")
-        observe(self, losses, closure)
+        observe(self, losses, **how)
 
     monkeypatch.setattr(Recorder, "observe", stop_at_ten)
     with pytest.raises(DivergenceError):

@@ -1,0 +1,62 @@
+"""First-order affinity: the lookahead without looking, from inner products of gradients."""
+
+from dataclasses import dataclass
+
+from affinity.errors import InputError
+from affinity.recording import Trace
+
+from .averaging import average_over_time
+from .matrix import AffinityMatrix
+
+
+@dataclass(frozen=True)
+class FirstOrderAffinity:
+    r"""What inter-task affinity tends to as the step gets small.
+
+    .. math::
+        Z^t_{i \to j} \approx \eta \, \frac{\langle g_i^t, g_j^t \rangle}{L_j^t}
+
+    averaged over time. It needs Gramians only, no lookahead; how far it is from the lookahead is
+    the part that curvature plays.
+
+    Args:
+        held_out: Use the target's gradient and loss on another batch than the source's gradient.
+        block: Consecutive measurements that are resampled together for the standard error;
+            None chooses the cube root of their number.
+
+    Raises:
+        InputError: If the trace holds no Gramians or learning rates, or no held-out ones where
+            asked.
+
+    References:
+        Taylor's theorem on Fifty et al. (2021), equation 1; without momentum, the affinity of
+        Ayman et al. (2026), ETAP.
+
+    Example:
+        >>> import torch
+        >>> trace = Trace(
+        ...     tasks=("depth", "edges"),
+        ...     steps=torch.tensor([0]),
+        ...     losses=torch.tensor([[1.0, 2.0]]),
+        ...     gramians=torch.tensor([[[4.0, -2.0], [-2.0, 4.0]]]),
+        ...     learning_rates=torch.tensor([0.5]),
+        ... )
+        >>> FirstOrderAffinity()(trace).onto("edges")
+        {'depth': -0.5}
+    """
+
+    held_out: bool = False
+    block: int | None = None
+
+    def __call__(self, trace: Trace) -> AffinityMatrix:
+        """Estimate the affinity matrix from the Gramians of `trace`."""
+        products = trace.held_out_gramians if self.held_out else trace.gramians
+        losses = trace.held_out_losses if self.held_out else trace.losses
+        if products is None or losses is None or trace.learning_rates is None:
+            which = "held-out Gramians and losses" if self.held_out else "Gramians"
+            raise InputError(
+                f"Expected a trace with {which} and learning rates, but this one has not all of "
+                "them."
+            )
+        relative = trace.learning_rates[:, None, None] * products / losses[:, None, :]
+        return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)

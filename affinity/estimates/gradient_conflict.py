@@ -1,0 +1,48 @@
+"""Gradient conflict: how often the gradients of two tasks point apart."""
+
+from dataclasses import dataclass
+
+from affinity.errors import InputError
+from affinity.recording import Trace
+
+from .averaging import average_over_time
+from .matrix import AffinityMatrix
+
+
+@dataclass(frozen=True)
+class GradientConflict:
+    r"""Minus the share of measured steps at which two tasks' gradients conflict.
+
+    .. math::
+        A_{ij} = -\frac{1}{T} \sum_{t=1}^{T} \mathbf{1}[\langle g_i^t, g_j^t \rangle < 0]
+
+    0 says that the two tasks never conflict, -1 that they always do. Symmetric.
+
+    Args:
+        block: Consecutive measurements that are resampled together for the standard error;
+            None chooses the cube root of their number.
+
+    Raises:
+        InputError: If the trace holds no Gramians.
+
+    References:
+        Yu et al. (2020), `Gradient Surgery for Multi-Task Learning
+        <https://arxiv.org/abs/2001.06782>`_, definition 1.
+
+    Example:
+        >>> import torch
+        >>> gramians = torch.tensor([[[4.0, -2.0], [-2.0, 4.0]], [[4.0, 1.0], [1.0, 4.0]]])
+        >>> trace = Trace(("depth", "edges"), torch.arange(2), torch.ones(2, 2), gramians)
+        >>> GradientConflict()(trace).onto("edges")
+        {'depth': -0.5}
+    """
+
+    block: int | None = None
+
+    def __call__(self, trace: Trace) -> AffinityMatrix:
+        """Estimate the affinity matrix from the Gramians of `trace`."""
+        if trace.gramians is None:
+            raise InputError("Expected a trace with Gramians, but this one has none.")
+        conflicts = (trace.gramians < 0).to(trace.gramians.dtype)
+        known = conflicts.where(~trace.gramians.isnan(), float("nan"))
+        return average_over_time(0.0 - known, trace.tasks, estimator=repr(self), block=self.block)
