@@ -9,7 +9,9 @@ from .first_order import FirstOrderAffinity
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
 from .inter_task_affinity import InterTaskAffinity
+from .label_correlation import LabelCorrelation, label_overlap
 from .matrix import AffinityMatrix
+from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, split_half
 from .signal_cosine import SignalCosine
 
@@ -37,7 +39,10 @@ __all__ = [
     "GradientConflict",
     "GradientCosine",
     "InterTaskAffinity",
+    "LabelCorrelation",
+    "PairwiseGains",
     "Reliability",
     "SignalCosine",
+    "label_overlap",
     "split_half",
 ]

@@ -1,0 +1,87 @@
+"""Label correlation: a free baseline that looks at the targets alone, and their overlap."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.problems import Problem
+
+from .matrix import AffinityMatrix
+
+FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class LabelCorrelation:
+    r"""Size of the correlation of two tasks' labels, over development rows labelled for both.
+
+    .. math:: A_{ij} = |\operatorname{corr}(y_i, y_j)|
+
+    Pearson's, on ranks. Classes of more than two are compared by the best of their one-against-rest
+    labels. 1 says that one label gives the other away, 0 that they have nothing in common that a
+    line could show. NaN with fewer than ten such rows. Symmetric, and blind to what a network can
+    learn: a baseline for estimates that cost a training.
+
+    Example:
+        >>> matrix = LabelCorrelation()(Problem.digits())
+        >>> round(matrix.between("odd", "at least 5"), 1)  # 3 of the digits from 5, 2 of the others
+        0.2
+    """
+
+    def __call__(self, problem: Problem) -> AffinityMatrix:
+        """The matrix of label correlations."""
+        columns = [
+            _one_hot(problem.development.targets[:, at], task.n_outputs)
+            for at, task in enumerate(problem.tasks)
+        ]
+        count = len(columns)
+        values = torch.full((count, count), torch.nan, dtype=torch.double)
+        for source in range(count):
+            for target in range(source, count):
+                found = _correlation(columns[source], columns[target])
+                values[source, target] = values[target, source] = found
+        return AffinityMatrix(problem.names, values, estimator=repr(self))
+
+
+def label_overlap(problem: Problem) -> Float[Tensor, "source target"]:
+    """Share of the target's labelled development rows that are labelled for the source, too.
+
+    Gradients of two tasks that share few rows are taken on different data: below 0.3 their
+    inner products have been found to be noise.
+
+    References:
+        A 2026 workshop study over 93 tasks (arXiv 2604.07848) found correlations of gradients with
+        task relatedness indistinguishable from noise below 30 % overlap, reliable above 40 %.
+    """
+    labelled = problem.development.labelled.double()
+    return (labelled.T @ labelled) / labelled.sum(dim=0)
+
+
+def _one_hot(target: Tensor, n_outputs: int) -> Float[Tensor, "row column"]:
+    if n_outputs == 1:
+        return target[:, None].double()
+    classes = torch.arange(n_outputs)
+    return torch.where(target.isnan()[:, None], torch.nan, (target[:, None] == classes).double())
+
+
+def _correlation(source: Tensor, target: Tensor) -> float:
+    both = ~(source[:, 0].isnan() | target[:, 0].isnan())
+    if int(both.sum()) < FEWEST_ROWS:
+        return float("nan")
+    ranks = [_centred_ranks(side[both]) for side in (source, target)]
+    norms = [side.norm(dim=0) for side in ranks]
+    products = (ranks[0].T @ ranks[1]) / (norms[0][:, None] * norms[1][None, :])
+    return products.nan_to_num().abs().max().item()
+
+
+def _centred_ranks(values: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
+    """Ranks, with equal values sharing the mean of theirs."""
+    ranks: list[Tensor] = []
+    for column in values.T:
+        _, group, counts = column.unique(return_inverse=True, return_counts=True)
+        ends = counts.cumsum(0).double()
+        ranks.append((ends - (counts - 1) / 2)[group])
+    stacked = torch.stack(ranks, dim=1)
+    return stacked - stacked.mean(dim=0)
