@@ -6,23 +6,28 @@ from .gain_dots import GainDots
 from .heatmap import Heatmap, heatmap
 from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
+from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
 from .task_graph import TaskGraph
 from .verdict_words import Headline, headline, replicates_needed
 
 __all__ = [
     "Alert",
+    "Choice",
     "GainDots",
     "Headline",
     "Heatmap",
     "LayerConflict",
     "OverTime",
     "TaskGraph",
+    "Together",
+    "choices_of",
     "find_alerts",
     "headline",
     "heatmap",
     "page_of",
     "replicates_needed",
+    "stability_of",
     "write_figures",
     "write_report",
 ]

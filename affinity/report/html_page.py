@@ -19,6 +19,7 @@ from markupsafe import Markup
 from affinity.audit import Audit, interval
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
+from affinity.grouping import Stability
 from affinity.recording import Trace
 
 from .alerts import find_alerts
@@ -27,7 +28,8 @@ from .glossary import GLOSSARY, LIMITS
 from .made import how_made
 from .network_rows import network_rows
 from .numbers import count, number, percent, percent_range
-from .pictures import other_estimates, pictures_of, title_of
+from .other_groupings import choices_of, networks_of, stability_of
+from .pictures import grouping_for, other_estimates, pictures_of, title_of
 from .result import result_of
 from .verdict_words import headline
 
@@ -90,6 +92,7 @@ def page_of(
         page=_content(audit, every_matrix, trace),
         percent_range=percent_range,
         result=Markup(_json_for_html(result_of(audit, every_matrix))),
+        networks_of=networks_of,
         tone=_tone,
     )
 
@@ -103,13 +106,17 @@ def _content(
         for at, network in enumerate(audit.plan.grouping.networks, start=1)
         for task in network.served
     }
-    figures = _figures(audit, matrices, trace)
+    matrix = audit.matrix if grouping_for(audit, audit.matrix) else None
+    stability = stability_of(matrix, audit.plan.grouping) if matrix is not None else None
+    figures = _figures(audit, matrices, trace, stability)
     content = {
         "problem": audit.problem,
         "advice": audit.advice,
         "alerts": find_alerts(audit, trace),
         "arrangements": values["arrangements"],
         "facts": _facts(audit),
+        "choices": choices_of(matrix, audit.plan.grouping) if matrix is not None else [],
+        "stability": stability,
         "figures": figures,
         "glossary": GLOSSARY,
         "headline": headline(audit),
@@ -129,12 +136,14 @@ def _content(
         "affinity": "Affinity",
         "change": "Over time",
         "graph-of-tasks": "Graph",
+        "groupings": "Groupings",
         "gains": "Gains",
         "made": "How it was made",
     }
     left_out = {
         *([] if content["alerts"] else ["alerts"]),
         *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
+        *([] if content["choices"] else ["groupings"]),
         *([] if {"over-time", "layers"} & set(figures) else ["change"]),
     }
     content["contents"] = [entry for entry in sections.items() if entry[0] not in left_out]
@@ -204,7 +213,10 @@ def _tally(audit: Audit) -> dict[str, Any]:
 
 
 def _figures(
-    audit: Audit, matrices: Sequence[AffinityMatrix], trace: Trace | None
+    audit: Audit,
+    matrices: Sequence[AffinityMatrix],
+    trace: Trace | None,
+    stability: Stability | None,
 ) -> dict[str, Figure]:
     n_tasks = count(len(audit.tasks), "task")
     said = {
@@ -228,6 +240,11 @@ def _figures(
             "a weak reason to group: near a joint optimum even related tasks seem to oppose each "
             "other.",
         ),
+        "together": (
+            "How often two tasks stay together",
+            "In which share of redrawn matrices one network serves two tasks.",
+            "Percent of redrawn matrices in which one network serves both tasks.",
+        ),
         "layers": (
             "Conflict by layer",
             "For each pair of tasks and each layer the share of measurements at which the two "
@@ -238,7 +255,7 @@ def _figures(
         ),
     }
     figures: dict[str, Figure] = {}
-    for name, picture in pictures_of(audit, matrices, trace).items():
+    for name, picture in pictures_of(audit, matrices, trace, stability).items():
         if name.startswith("heatmap"):
             at = int(name.partition("-")[2] or 1) - 1
             title = title_of(matrices[at])

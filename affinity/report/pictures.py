@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
-from affinity.grouping import Grouping
+from affinity.grouping import Grouping, Stability
 from affinity.recording import Trace
 
 from .drawing import Picture
 from .gain_dots import GainDots
 from .heatmap import Heatmap
 from .layer_conflict import LayerConflict
+from .other_groupings import Together
 from .over_time import OverTime
 from .task_graph import TaskGraph
 
@@ -21,7 +22,10 @@ MOST_SWITCHED = 60
 
 
 def pictures_of(
-    audit: Audit, matrices: Sequence[AffinityMatrix] = (), trace: Trace | None = None
+    audit: Audit,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+    stability: Stability | None = None,
 ) -> dict[str, Picture]:
     """The pictures that the audit, its matrices and its trace allow, in the page's order.
 
@@ -29,6 +33,7 @@ def pictures_of(
         audit: What was measured.
         matrices: The estimates, the plan's first.
         trace: The recorded run.
+        stability: Of the grouping, where it is known.
     """
     pictures: dict[str, Picture] = {"gains": GainDots.of(audit)}
     for number, matrix in enumerate(matrices, start=1):
@@ -36,6 +41,8 @@ def pictures_of(
         pictures[name] = Heatmap(matrix, grouping_for(audit, matrix))
     if matrices:
         pictures["graph"] = TaskGraph(matrices[0], grouping_for(audit, matrices[0]))
+    if stability is not None:
+        pictures["together"] = Together(stability, matrices[0])
     if trace is not None and len(trace) >= FEWEST_MEASUREMENTS:
         estimator = next(
             (
@@ -69,10 +76,10 @@ def other_estimates(audit: Audit, trace: Trace | None) -> list[AffinityMatrix]:
     return estimates
 
 
-def grouping_for(audit: Audit, matrix: AffinityMatrix) -> Grouping | None:
+def grouping_for(audit: Audit, matrix: AffinityMatrix | None) -> Grouping | None:
     """The plan's grouping, if it is one of the matrix's tasks."""
     grouping = audit.plan.grouping
-    return grouping if grouping.tasks == frozenset(matrix.tasks) else None
+    return grouping if matrix is not None and grouping.tasks == frozenset(matrix.tasks) else None
 
 
 def title_of(matrix: AffinityMatrix) -> str:
