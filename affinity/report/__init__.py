@@ -8,6 +8,7 @@ from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
 from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
+from .schema import schema
 from .task_graph import TaskGraph
 from .verdict_words import Headline, headline, replicates_needed
 
@@ -27,6 +28,7 @@ __all__ = [
     "heatmap",
     "page_of",
     "replicates_needed",
+    "schema",
     "stability_of",
     "write_figures",
     "write_report",

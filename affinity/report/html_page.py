@@ -76,6 +76,7 @@ def page_of(
     """The audit's page as text; the same audit gives the same text."""
     own = [] if audit.matrix is None else [audit.matrix]
     every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
+    content = _content(audit, every_matrix, trace)
     css, script = _part("page.css"), _part("page.js")
     environment = Environment(
         loader=PackageLoader("affinity.report", "page"),
@@ -89,9 +90,11 @@ def page_of(
         css=Markup(css),
         script=Markup(script),
         policy=_policy(css, script),
-        page=_content(audit, every_matrix, trace),
+        page=content,
         percent_range=percent_range,
-        result=Markup(_json_for_html(result_of(audit, every_matrix))),
+        result=Markup(
+            _json_for_html(result_of(audit, every_matrix, content["choices"], content["stability"]))
+        ),
         networks_of=networks_of,
         tone=_tone,
     )

@@ -8,12 +8,19 @@ from torch import Tensor
 
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
+from affinity.grouping import Stability
 
 from .order import clustered_order
+from .other_groupings import Choice, networks_of
 
 
-def result_of(audit: Audit, matrices: Sequence[AffinityMatrix] = ()) -> dict[str, Any]:
-    """`audit.to_dict()`, and the affinities; what is unknown is None."""
+def result_of(
+    audit: Audit,
+    matrices: Sequence[AffinityMatrix] = (),
+    choices: Sequence[Choice] = (),
+    stability: Stability | None = None,
+) -> dict[str, Any]:
+    """`audit.to_dict()`, affinities and groupings, as `schema` says; what is unknown is None."""
     grouping = audit.plan.grouping
     return {
         **audit.to_dict(),
@@ -32,6 +39,31 @@ def result_of(audit: Audit, matrices: Sequence[AffinityMatrix] = ()) -> dict[str
             }
             for matrix in matrices
         ],
+        "frontier": [
+            {
+                "budget": choice.budget,
+                "networks": choice.networks,
+                "score": choice.grouping.score,
+                "is_plan": choice.is_plan,
+            }
+            for choice in choices
+        ],
+        "stability": None
+        if stability is None
+        else {
+            "n_replicates": stability.n_replicates,
+            "frequency": stability.frequency,
+            "tasks": list(stability.tasks),
+            "together": stability.together.tolist(),
+            "runners_up": [
+                {
+                    "networks": networks_of(other.grouping),
+                    "distance": other.distance,
+                    "frequency": other.frequency,
+                }
+                for other in stability.runners_up
+            ],
+        },
     }
 
 

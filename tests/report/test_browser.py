@@ -177,3 +177,19 @@ def test_print_shows_what_was_folded_and_hides_what_needs_a_hand(
         opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert table.is_visible()
         assert not opened.page.locator("nav").is_visible()
+
+
+def test_the_slider_changes_the_grouping_shown(browser: Any, files: dict[str, Path]) -> None:
+    with Opened(browser, files["six"]) as opened:
+        slider = opened.page.get_by_label("Networks", exact=True)
+        shown = opened.page.locator("#groupings .choice:visible")
+        assert shown.count() == 1
+        assert shown.get_attribute("data-networks") == "3"  # the plan's
+        planned = shown.inner_text()
+        slider.focus()
+        opened.page.keyboard.press("ArrowLeft")
+        assert shown.count() == 1
+        assert shown.get_attribute("data-networks") == "2"
+        assert shown.locator(".groups > li").count() == 2
+        assert shown.inner_text() != planned
+        assert slider.get_attribute("aria-valuetext") == "2"
