@@ -66,22 +66,34 @@ class ColumnGeneration:
                 "Expected networks without helpers for column generation with costs. Use the "
                 "solver 'integer_program'."
             )
+        deadline = began + request.time_limit
         values = serving_values(request)
-        known = _known(request)
         scale = float(np.abs(values[values > -np.inf]).max(initial=0.0)) or 1.0
         master = _Master(request, values / scale)
-        bound, kept = master.relax(known[0] / scale, began + request.time_limit)
-        left = max(1.0, began + request.time_limit - time.perf_counter())
-        served, is_proven, proven = master.choose(kept[:_MOST_KEPT], left)
-        is_proven = is_proven and len(kept) <= _MOST_KEPT
-        found = [known] if served is None else [known, grouping_of(request, served, _NAME)]
-        score, best = max(found, key=lambda each: each[0])
+        masks = master.relax(deadline)
+        score, best = _known(request)
+        rounded, *_ = master.choose(masks, 0.1 * request.time_limit)
+        if rounded is not None:
+            score, best = max((score, best), grouping_of(request, rounded, _NAME), key=_score)
+        kept = master.within(score / scale)
+        is_all = len(kept) <= _MOST_KEPT
+        left = max(1.0, deadline - time.perf_counter())
+        served, is_proven, bound = master.choose(kept[:_MOST_KEPT], left)
+        if served is not None:
+            score, best = max((score, best), grouping_of(request, served, _NAME), key=_score)
         if best is None:
             raise NothingFoundError(f"No groups make a grouping of {request.budget}.")
-        if len(kept) <= _MOST_KEPT:
-            bound = min(bound, max(proven, score / scale))
-        bound = score if is_proven else max(score, bound * scale)
-        return replace(best, solver=_NAME, bound=bound, seconds=time.perf_counter() - began)
+        bound = scale * (min(master.bound, bound) if is_all else master.bound)
+        return replace(
+            best,
+            bound=score if is_proven and is_all else max(score, bound),
+            solver=_NAME,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _score(found: tuple[float, Grouping | None]) -> float:
+    return found[0]
 
 
 def _known(request: Request) -> tuple[float, Grouping | None]:
@@ -94,12 +106,17 @@ def _known(request: Request) -> tuple[float, Grouping | None]:
 
 
 class _Master:
-    """The linear program over the groups that have entered so far."""
+    """The linear program over some of the groups, and what it tells about all of them.
+
+    `bound` is on every partition's value.
+    """
 
     def __init__(self, request: Request, values: Float64[np.ndarray, "subset"]) -> None:
         self._values = values
         self._n_units, budget = len(request.units), request.budget
         self._most = request.n_networks
+        self.bound, self._value, self._short = np.inf, np.inf, 0.0
+        self._reduced = values
         self._exactly = budget.exactly
         self._budget, self._costs = budget.cost, np.zeros(0)
         if self._budget is not None:
@@ -109,23 +126,26 @@ class _Master:
                 tasks = [request.tasks[task] for unit in units for task in request.units[unit]]
                 self._costs[mask] = budget.of(frozenset(tasks))
 
-    def relax(self, known: float, deadline: float) -> tuple[float, Int64[np.ndarray, "group"]]:
-        """A bound, and the groups that a partition better than `known` may consist of."""
+    def relax(self, deadline: float) -> Int64[np.ndarray, "group"]:
+        """Solve the program over all groups; the groups that entered it."""
         masks = np.array([1 << unit for unit in range(self._n_units)], dtype=np.int64)
         masks = masks[self._values[masks] > -np.inf]
-        bound, kept = np.inf, np.flatnonzero(self._values > -np.inf)
         while True:
             value, reduced = self._price(masks)
             short = max(0.0, float(reduced.max()))
-            if value + self._most * short < bound:
-                bound = value + self._most * short
-                least = known - value - (self._most - 1) * short - 1e-7
-                kept = np.flatnonzero((reduced >= least) & (self._values > -np.inf))
-                kept = kept[np.argsort(-reduced[kept], kind="stable")]
+            if value + self._most * short < self.bound:
+                self.bound = value + self._most * short
+                self._reduced, self._value, self._short = reduced, value, short
             if short <= 1e-9 or time.perf_counter() > deadline:
-                return bound, kept
+                return masks
             best = np.argpartition(-reduced, min(_COLUMNS, len(reduced) - 1))[:_COLUMNS]
             masks = np.union1d(masks, best[reduced[best] > 1e-9])
+
+    def within(self, known: float) -> Int64[np.ndarray, "group"]:
+        """The groups of which a partition better than `known` may consist, likely ones first."""
+        least = known - self._value - (self._most - 1) * self._short - 1e-7
+        kept = np.flatnonzero((self._reduced >= least) & (self._values > -np.inf))
+        return kept[np.argsort(-self._reduced[kept], kind="stable")]
 
     def choose(
         self, masks: Int64[np.ndarray, "group"], seconds: float

@@ -7,6 +7,8 @@ from jaxtyping import Float64
 
 from .request import Request
 
+_STEPS = 400  # after which it hardly falls
+
 
 def upper_bound(request: Request, seconds: float = 10.0, score: float | None = None) -> float:
     r"""No grouping of `request` scores above this.
@@ -39,13 +41,15 @@ def upper_bound(request: Request, seconds: float = 10.0, score: float | None = N
     target = score if score is not None else bound - 0.05 * abs(bound)
     scale, stalled = 1.0, 0
     worthwhile = 1e-5 * max(abs(best), float(np.abs(shares).sum()) / len(shares))
-    while time.perf_counter() < deadline:
+    for _ in range(_STEPS):
+        if time.perf_counter() > deadline:
+            break
         bound, chosen = relaxed.bound(shares)
         if bound < best - worthwhile:
             best, stalled = bound, 0
         else:
             best, stalled = min(best, bound), stalled + 1
-        if stalled >= 20:
+        if stalled >= 10:
             scale, stalled = scale / 2, 0
         step = (chosen - chosen.T) / 2
         length = (step**2).sum()
