@@ -57,7 +57,7 @@ def best_by_trying(
     return best
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     alone=st.lists(NUMBERS, min_size=4, max_size=4),
     rows=st.lists(ROWS, max_size=8),
@@ -218,7 +218,7 @@ def test_a_lone_task_that_may_not_stand_alone_is_in_conflict() -> None:
         solve(matrix, Budget(networks=3, exactly=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 99),
     overlap=st.booleans(),
