@@ -1,0 +1,107 @@
+"""Jacobian descent: conflicts between task gradients settled by one of TorchJD's aggregators."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affinity.errors import InputError
+
+from .objective import Balance, Objective
+from .task_gradients import shared, task_gradients
+
+
+@dataclass(frozen=True)
+class JacobianDescent(Objective):
+    """The step on shared parameters that an aggregator makes of the tasks' gradients.
+
+    Task-specific parameters follow the gradient of their own task. UPGrad, PCGrad, CAGrad, MGDA,
+    NashMTL, AlignedMTL and the rest are `TorchJD <https://torchjd.org>`_'s, not written anew. What
+    an aggregator remembers between steps (NashMTL) is not saved in checkpoints. Costs one backward
+    pass a task.
+
+    Args:
+        aggregator: Name of a class in `torchjd.aggregation`.
+        settings: Its arguments, as pairs.
+
+    Raises:
+        InputError: If TorchJD, or what the aggregator needs, is not installed, or the name unknown.
+
+    References:
+        Quinton and Rey (2024), `Jacobian Descent for Multi-Objective Optimization
+        <https://arxiv.org/abs/2406.16232>`_.
+    """
+
+    aggregator: str = "UPGrad"
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def start(self, names: Sequence[str], like: Tensor) -> Balance:
+        """Begin a training."""
+        del names, like
+        return _Aggregated(self._made())
+
+    def _made(self) -> Any:
+        try:
+            from torchjd import aggregation  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise InputError(
+                "Expected TorchJD to be installed for JacobianDescent; "
+                "run: pip install 'task-affinity[torchjd]'"
+            ) from error
+        known = [name for name in aggregation.__all__ if name[0].isupper()]
+        if self.aggregator not in known:
+            raise InputError(f"Expected an aggregator among {known}, but got {self.aggregator!r}.")
+        try:
+            return getattr(aggregation, self.aggregator)(**dict(self.settings))
+        except ImportError as error:
+            raise InputError(
+                f"Expected what {self.aggregator} needs to be installed: {error}. "
+                "Run: pip install 'torchjd[full]'"
+            ) from error
+        except TypeError as error:
+            raise InputError(
+                f"Expected settings that {self.aggregator} takes, but got {self.settings}: {error}."
+            ) from error
+
+
+class _Aggregated(Balance):
+    def __init__(self, aggregator: Any) -> None:
+        super().__init__()
+        self.aggregator = aggregator
+
+    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
+        here = losses[is_present]
+        parameters, gradients = task_gradients(here)
+        is_shared = shared(gradients)
+        (rest + losses[~is_present].sum()).backward(retain_graph=False) if (
+            rest.requires_grad or not bool(is_present.all())
+        ) else None
+        common = [p for p, both in zip(parameters, is_shared, strict=True) if both]
+        if common:
+            jacobian = torch.stack(
+                [
+                    torch.cat(
+                        [
+                            (torch.zeros_like(p) if g is None else g).flatten()
+                            for p, g, both in zip(parameters, own, is_shared, strict=True)
+                            if both
+                        ]
+                    )
+                    for own in gradients
+                ]
+            )
+            steps = self.aggregator(jacobian).split([p.numel() for p in common])
+            for parameter, step in zip(common, steps, strict=True):
+                _add(parameter, step.view_as(parameter))
+        for parameter, both, column in zip(
+            parameters, is_shared, zip(*gradients, strict=True), strict=True
+        ):
+            for gradient in column:
+                if not both and gradient is not None:
+                    _add(parameter, gradient)
+
+
+def _add(parameter: Tensor, gradient: Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

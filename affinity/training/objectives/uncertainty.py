@@ -1,0 +1,40 @@
+"""Uncertainty weighting: every task learns the noise that it should be believed to have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .objective import Balance, Objective
+
+
+@dataclass(frozen=True)
+class UncertaintyWeighting(Objective):
+    r"""Weights that are learned with the network, as variances of the tasks' noise.
+
+    .. math::
+        \sum_k \tfrac{1}{2} e^{-s_k} L_k + \tfrac{1}{2} s_k, \qquad s_k = \log \sigma_k^2
+
+    started at :math:`s_k = 0`. At the optimum :math:`e^{s_k} = L_k`: each task is divided by its
+    own loss. The paper doubles the first term for classification; here all tasks are alike, since
+    that only shifts :math:`s_k`.
+
+    References:
+        Kendall et al. (2018), `Multi-Task Learning Using Uncertainty to Weigh Losses
+        <https://arxiv.org/abs/1705.07115>`_, equation 7.
+    """
+
+    def start(self, names: Sequence[str], like: Tensor) -> Balance:
+        """Begin a training."""
+        return _Uncertainty(like.new_zeros(len(names)))
+
+
+class _Uncertainty(Balance):
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(start)
+
+    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
+        each = 0.5 * torch.exp(-self.log_variance) * losses + 0.5 * self.log_variance
+        ((each * is_present).sum() + rest).backward()

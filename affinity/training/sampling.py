@@ -1,0 +1,92 @@
+"""Sampling: which rows, of which tasks, make a batch."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.tasks import Examples
+
+
+class Sampling(Protocol):
+    """Turns the rows of an epoch, in its order, into batches."""
+
+    def __call__(
+        self, examples: Examples, order: Int[Tensor, " row"], size: int, seed: int
+    ) -> Iterator[Examples]:
+        """The batches of an epoch, of about `size` rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class JointBatches:
+    """One batch for all tasks: every row comes once an epoch, with all its labels."""
+
+    def __call__(
+        self, examples: Examples, order: Int[Tensor, " row"], size: int, seed: int
+    ) -> Iterator[Examples]:
+        """Cut the order into batches."""
+        del seed
+        for batch in order.split(size):
+            yield examples.take(batch)
+
+
+@dataclass(frozen=True)
+class TaskBatches:
+    r"""Tasks are sampled first, then rows from each sampled task's own data.
+
+    Task k is sampled with a probability proportional to :math:`n_k^{1/\tau}`, where :math:`n_k` is
+    how many rows are labelled for it: by size at :math:`\tau = 1`, uniformly at
+    :math:`\tau = \infty`. A sampled task's rows count for it alone. An epoch has as many batches
+    as with `JointBatches`.
+
+    Args:
+        tasks: How many tasks a batch is made of, without replacement.
+        temperature: :math:`\tau`.
+
+    Raises:
+        InputError: If a setting is not positive.
+    """
+
+    tasks: int = 1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.tasks < 1 or not self.temperature > 0:
+            raise InputError(
+                "Expected at least one task a batch and a positive temperature, but got "
+                f"tasks={self.tasks} and temperature={self.temperature}."
+            )
+
+    def __call__(
+        self, examples: Examples, order: Int[Tensor, " row"], size: int, seed: int
+    ) -> Iterator[Examples]:
+        """Sample batches; each task goes through its rows in the epoch's order, again and again."""
+        generator = torch.Generator().manual_seed(seed)
+        labelled = examples.labelled[order]
+        rows = [order[labelled[:, task]] for task in range(labelled.shape[1])]
+        counts = torch.tensor([float(len(own)) for own in rows])
+        chance = (counts.log() / self.temperature).softmax(dim=0)
+        count = min(self.tasks, int((counts > 0).sum()))
+        each = math.ceil(size / count)
+        position = [0] * len(rows)
+        for _ in range(math.ceil(len(order) / size)):
+            chosen: list[Tensor] = []
+            owners: list[Tensor] = []
+            for task in torch.multinomial(chance, count, generator=generator).tolist():
+                places = (torch.arange(each) + position[task]) % len(rows[task])
+                position[task] += each
+                # A task with few rows gives each of them once.
+                own = rows[task][places[: len(rows[task])]]
+                chosen.append(own)
+                owners.append(torch.full((len(own),), task))
+            batch = examples.take(torch.cat(chosen))
+            is_own = torch.cat(owners)[:, None] == torch.arange(len(rows))
+            yield Examples(
+                inputs=batch.inputs, targets=batch.targets.masked_fill(~is_own, math.nan)
+            )
