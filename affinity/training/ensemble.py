@@ -12,6 +12,7 @@ from affinity.tasks import Replicate, Task
 from .columns import columns_of, labelled
 from .loop import train
 from .members import Build, Member, initial
+from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack, bytes_a_step, shape_of, why_alone
 from .trained import Trained
@@ -54,8 +55,10 @@ def train_members(
         A result for each member, in their order.
 
     Raises:
-        InputError: If a member has no task, an unknown task, no labelled row, or no replicate.
+        InputError: If a member has no task, an unknown task, no labelled row, or no replicate; if
+            the objective or the sampling does not work in an ensemble.
     """
+    check_settings(tasks, settings)
     networks = [
         initial(build, _tasks_of(member, tasks, replicates), replicates[member.replicate].seed)
         for member in members
@@ -95,6 +98,25 @@ def train_members(
                     left = [number for number in chunk if number not in results]
                     pending = [*_chunks(left, max(1, len(chunk) // 2)), *pending]
     return [results[number] for number in range(len(members))]
+
+
+def check_settings(tasks: Sequence[Task], settings: TrainingSettings) -> None:
+    """Say whether these settings work for networks that are trained at once.
+
+    Raises:
+        InputError: If they do not.
+    """
+    if settings.objective.fixed_weights([task.name for task in tasks]) is None:
+        raise InputError(
+            f"Expected a fixed weighted sum (Sum, Weighted) for networks trained at once, but got "
+            f"{settings.objective}, which needs each network's own losses or task gradients. Train "
+            "them with `fan_out` or `train` instead."
+        )
+    if not isinstance(settings.sampling, JointBatches):
+        raise InputError(
+            f"Expected JointBatches for networks trained at once, but got {settings.sampling}. "
+            "Train them with `fan_out` or `train` instead."
+        )
 
 
 def _tasks_of(

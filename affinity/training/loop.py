@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task
 
+from .checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from .columns import columns_of, labelled
 from .divergence import divergence
 from .judge import losses_of, metrics_of, predict, scales_of, score_of
+from .objectives import Balance
 from .order import ranks
 from .settings import TrainingSettings
 from .trained import Trained
@@ -32,6 +35,7 @@ def train(
     replicate: Replicate,
     settings: TrainingSettings,
     watch: Watch | None = None,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train `network` in place until its validation loss no longer falls; keep its best state.
 
@@ -45,11 +49,13 @@ def train(
         replicate: The rows, and the seed that decides their order and the dropout masks.
         settings: How to train.
         watch: Called before every backward pass: the place of a recorder.
+        checkpoint: A file written after every epoch. Where it exists, the training goes on from
+            it, and ends where the unbroken one ends, bit for bit on a CPU.
 
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
-        InputError: If the network predicts an unknown task, its parts do not fit, or no row is
-            labelled for its tasks.
+        InputError: If the network predicts an unknown task, its parts do not fit, no row is
+            labelled for its tasks, or the checkpoint is of another training.
     """
     start = time.perf_counter()
     columns = columns_of(network.names, tasks)
@@ -58,39 +64,40 @@ def train(
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(mine, training, validation)
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    best, best_epoch, best_state = math.inf, 0, _copy_of(network)
-    step = epoch = 0
+    balance = settings.objective.start(network.names, next(network.parameters()).detach())
+    run = _Run(network, balance, settings, replicate, checkpoint)
     with _seeded(replicate.seed), track("training", settings.epochs) as progress:
-        for epoch in range(1, settings.epochs + 1):
-            network.train()
-            order = ranks(len(replicate.training), replicate.seed, epoch)[rows].argsort()
-            for batch in order.split(settings.batch_size):
-                step += 1
-                examples = training.take(batch)
+        run.resume()
+        progress.advance(run.epoch)
+        while run.epoch < settings.epochs and run.epoch - run.best_epoch < settings.patience:
+            run.begin_epoch()
+            order = ranks(len(replicate.training), replicate.seed, run.epoch)[rows].argsort()
+            seen: list[Tensor] = []
+            for examples in settings.sampling(
+                training, order, settings.batch_size, replicate.seed * 1_000_003 + run.epoch
+            ):
+                run.step += 1
 
                 def closure(examples: Examples = examples) -> Losses:
                     return _present(_task_losses(network, mine, examples), examples)
 
                 losses = _task_losses(network, mine, examples)
-                _check_finite(losses, step)
+                _check_finite(losses, run.step)
                 if watch is not None:
                     watch(_present(losses, examples), closure)
-                optimizer.zero_grad()
-                (torch.stack(list(losses.values())).sum() + network.penalty()).backward()
-                optimizer.step()
-            score = score_of(losses_of(mine, predict(network, validation), validation), scales)
-            if score < best or math.isnan(score):
-                best, best_epoch, best_state = score, epoch, _copy_of(network)
+                together = torch.stack(list(losses.values()))
+                is_present = examples.labelled.any(dim=0)
+                run.optimizer.zero_grad()
+                rest = together.new_zeros(()) + network.penalty()
+                balance.backward(list(losses.values()), is_present, rest)
+                run.optimizer.step()
+                seen.append(together.detach().where(is_present, torch.nan))
+            balance.end_epoch(torch.stack(seen).nanmean(dim=0).nan_to_num(nan=1.0))
+            run.end_epoch(
+                score_of(losses_of(mine, predict(network, validation), validation), scales)
+            )
             progress.advance()
-            if epoch - best_epoch >= settings.patience:
-                break
-    network.load_state_dict(best_state)
+    network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
     predictions = predict(network, test)
     return Trained(
@@ -100,17 +107,90 @@ def train(
         evaluation_loss=_evaluation_loss(network, mine, replicate.evaluation, columns),
         test_loss=losses_of(mine, predictions, test),
         test_metric=metrics_of(mine, predictions, test),
-        best_epoch=best_epoch,
-        epochs=epoch,
+        best_epoch=run.best_epoch,
+        epochs=run.epoch,
         seconds=time.perf_counter() - start,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        state=best_state,
+        state=run.best_state,
         predictions=predictions,
     )
 
 
-def _of(examples: Examples, columns: Sequence[int]) -> Examples:
-    return Examples(inputs=examples.inputs, targets=examples.targets[:, list(columns)])
+class _Run:
+    """Where a training stands: what a checkpoint holds."""
+
+    def __init__(
+        self,
+        network: Sharing,
+        balance: Balance,
+        settings: TrainingSettings,
+        replicate: Replicate,
+        checkpoint: Path | None,
+    ) -> None:
+        self.network = network
+        self.balance = balance
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.identity = (
+            f"{settings}, tasks {network.names}, seed {replicate.seed}, "
+            f"{len(replicate.training)} training rows"
+        )
+        trainable = [each for each in network.parameters() if each.requires_grad]
+        groups = [{"params": trainable}]
+        if learned := list(balance.parameters()):
+            groups.append({"params": learned, "weight_decay": 0.0})  # pyright: ignore[reportArgumentType]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.epoch = self.step = self.best_epoch = 0
+        self.best = math.inf
+        self.best_state = _copy_of(network)
+
+    def begin_epoch(self) -> None:
+        """Set the learning rate and the mode."""
+        self.epoch += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.epoch)
+        self.network.train()
+
+    def end_epoch(self, score: float) -> None:
+        """Keep the state if it is the best one, and write the checkpoint."""
+        if score < self.best or math.isnan(score):
+            self.best, self.best_epoch, self.best_state = score, self.epoch, _copy_of(self.network)
+        if self.checkpoint is not None:
+            write_checkpoint(
+                self.checkpoint,
+                {
+                    **_under("network", self.network.state_dict()),
+                    **_under("best", self.best_state),
+                    **_under("optimizer", optimizer_tensors(self.optimizer)),
+                    **_under("balance", self.balance.state_dict()),
+                    "random": torch.get_rng_state(),
+                },
+                {
+                    "run": self.identity,
+                    "epoch": self.epoch,
+                    "step": self.step,
+                    "best": self.best,
+                    "best_epoch": self.best_epoch,
+                },
+            )
+
+    def resume(self) -> None:
+        """Go back to where the checkpoint was written, if there is one."""
+        if self.checkpoint is None:
+            return
+        found = read_checkpoint(self.checkpoint, self.identity)
+        if found is None:
+            return
+        tensors, facts = found
+        self.network.load_state_dict(_from_under("network", tensors))
+        self.best_state = _from_under("best", tensors)
+        restore_optimizer(self.optimizer, _from_under("optimizer", tensors))
+        self.balance.load_state_dict(_from_under("balance", tensors))
+        torch.set_rng_state(tensors["random"])
+        self.epoch, self.step = facts["epoch"], facts["step"]
+        self.best, self.best_epoch = facts["best"], facts["best_epoch"]
 
 
 def _evaluation_loss(
@@ -120,6 +200,10 @@ def _evaluation_loss(
         return dict.fromkeys(network.names, math.nan)
     rows = _of(rows, columns)
     return losses_of(tasks, predict(network, rows), rows)
+
+
+def _of(rows: Examples, columns: Sequence[int]) -> Examples:
+    return Examples(inputs=rows.inputs, targets=rows.targets[:, list(columns)])
 
 
 def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> Losses:
@@ -147,6 +231,15 @@ def _check_finite(losses: Losses, step: int) -> None:
 
 def _copy_of(network: Sharing) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _from_under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -13,6 +13,7 @@ from affinity.errors import InputError
 from affinity.tasks import Examples
 
 
+@runtime_checkable
 class Sampling(Protocol):
     """Turns the rows of an epoch, in its order, into batches."""
 

@@ -1,8 +1,12 @@
 """How a network is trained."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from affinity.errors import InputError
+
+from .objectives import Objective, Sum
+from .sampling import JointBatches, Sampling
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,10 @@ class TrainingSettings:
         learning_rate: Step size of Adam.
         weight_decay: Decoupled weight decay (AdamW).
         patience: Epochs without a better validation loss before a network stops.
+        schedule: ``constant``, or ``cosine``: the step size falls along half a cosine from its
+            full value in the first epoch towards 0 after the last.
+        objective: How the tasks' losses become one step.
+        sampling: Which rows, of which tasks, make a batch.
 
     Raises:
         InputError: If a setting is out of range.
@@ -25,6 +33,9 @@ class TrainingSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.0
     patience: int = 10
+    schedule: str = "constant"
+    objective: Objective = field(default_factory=Sum)
+    sampling: Sampling = field(default_factory=JointBatches)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -36,3 +47,18 @@ class TrainingSettings:
             )
         if not 0 <= self.weight_decay < float("inf"):
             raise InputError(f"Expected a weight_decay of at least 0, but got {self.weight_decay}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise InputError(
+                f"Expected the schedule 'constant' or 'cosine', but got {self.schedule!r}."
+            )
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The step size in an epoch, counted from 1.
+
+        Example:
+            >>> TrainingSettings(epochs=2, learning_rate=0.5, schedule="cosine").learning_rate_at(2)
+            0.25
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2

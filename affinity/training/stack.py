@@ -69,6 +69,11 @@ class Stack:
             ]
         )
 
+        fixed = settings.objective.fixed_weights([task.name for task in tasks])
+        assert fixed is not None  # checked by `train_members`
+        dtype = next(networks[0].parameters()).dtype
+        self._weights = torch.tensor([*fixed, 0.0], dtype=dtype)[self._columns]  # member slot
+
     def train(self, keep: bool) -> list[Trained]:
         """Train all members; a result for each, in their order.
 
@@ -175,12 +180,15 @@ class Stack:
     ) -> Float[Tensor, "step member slot"]:
         """One pass over the training rows of every member."""
         self._set_mode(training=True)
+        for group in optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate_at(epoch)
+        weights = self._weights[here]
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
             loss = self._losses(tensors, *training.take(rows, here))
             optimizer.zero_grad()
-            (loss.sum() + self._penalty(tensors)).backward()
+            ((weights * loss).sum() + self._penalty(tensors)).backward()
             optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses)

@@ -62,7 +62,7 @@ def run(seeds: int, n_rows: int) -> pd.DataFrame:
                 )
 
             settings = TrainingSettings(
-                epochs=60, batch_size=128, learning_rate=learning_rate, patience=8
+                epochs=40, batch_size=128, learning_rate=learning_rate, patience=8
             )
             members = [Member(everything, number) for number in range(seeds)]
             for result in train_members(build, tasks, members, replicates, settings, keep=True):
@@ -161,7 +161,7 @@ def plot(results: pd.DataFrame) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--rows", type=int, default=1000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)

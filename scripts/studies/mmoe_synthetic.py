@@ -22,7 +22,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 OUT = ROOT / "reports/sharing/mmoe_synthetic"
-CORRELATIONS = (1.0, 0.9, 0.5, 0.0)
+CORRELATIONS = (1.0, 0.5, 0.0)
 SETTINGS = TrainingSettings(epochs=60, batch_size=256, learning_rate=2e-3, patience=8)
 N_FEATURES, TOWER = 100, 8
 BOTH = frozenset({"first", "second"})
@@ -53,9 +53,11 @@ MODELS: dict[str, Callable[[Iterable[Task]], Sharing]] = {
 }
 
 
-def run(seeds: int, n_rows: int) -> pd.DataFrame:
-    rows = []
-    for suite in SUITES.values():
+def run(seeds: int, n_rows: int, suites: list[str]) -> pd.DataFrame:
+    """Train what is not yet in the results file; a killed study goes on where it was."""
+    file = OUT / "results.csv"
+    done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["suite", "model"])
+    for suite in (SUITES[name] for name in suites):
         problems = {
             (correlation, seed): mmoe_recipe(
                 correlation, suite, n_rows=n_rows, n_features=N_FEATURES, seed=seed
@@ -67,25 +69,29 @@ def run(seeds: int, n_rows: int) -> pd.DataFrame:
         tasks = next(iter(problems.values())).tasks
         members = [Member(BOTH, number) for number in range(len(replicates))]
         for model, build in MODELS.items():
+            if ((done["suite"] == suite.name) & (done["model"] == model)).any():
+                continue
             start = time.perf_counter()
             trained = train_members(build, tasks, members, replicates, SETTINGS)
-            for ((correlation, seed), problem), result in zip(
-                problems.items(), trained, strict=True
-            ):
-                rows.append(
-                    {
-                        "suite": suite.name,
-                        "p": correlation,
-                        "seed": seed,
-                        "pearson": label_pearson(problem),
-                        "model": model,
-                        "parameters": result.n_parameters,
-                        "mse": sum(result.test_loss.values()) / 2,
-                        "epochs": result.epochs,
-                    }
+            rows = [
+                {
+                    "suite": suite.name,
+                    "p": correlation,
+                    "seed": seed,
+                    "pearson": label_pearson(problem),
+                    "model": model,
+                    "parameters": result.n_parameters,
+                    "mse": sum(result.test_loss.values()) / 2,
+                    "epochs": result.epochs,
+                }
+                for ((correlation, seed), problem), result in zip(
+                    problems.items(), trained, strict=True
                 )
+            ]
+            done = pd.concat([done, pd.DataFrame(rows)]) if len(done) else pd.DataFrame(rows)
+            done.to_csv(file, index=False)
             print(suite.name, model, f"{time.perf_counter() - start:.0f} s", flush=True)
-    return pd.DataFrame(rows)
+    return done
 
 
 def report(results: pd.DataFrame, command: str) -> str:
@@ -187,15 +193,15 @@ def plot(results: pd.DataFrame) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=8000)
+    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--suites", default=",".join(SUITES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    results = run(arguments.seeds, arguments.rows)
-    results.to_csv(OUT / "results.csv", index=False)
+    results = run(arguments.seeds, arguments.rows, arguments.suites.split(","))
     command = (
         f"python scripts/studies/mmoe_synthetic.py --seeds {arguments.seeds} "
-        f"--rows {arguments.rows}"
+        f"--rows {arguments.rows} --suites {arguments.suites}"
     )
     (OUT / "README.md").write_text(report(results, command))
     plot(results)

@@ -59,16 +59,17 @@ class _Norms(Balance):
     weights: Tensor
     first: Tensor
 
-    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
+    def backward(self, losses: Sequence[Tensor], is_present: Tensor, rest: Tensor) -> None:
         here = is_present.nonzero().squeeze(1)
-        norms = shared_gradients(losses[here]).norm(dim=1)
-        current = losses.detach()
+        norms = shared_gradients([losses[task] for task in here.tolist()]).norm(dim=1)
+        together = torch.stack(list(losses))
+        current = together.detach()
         self.first.copy_(torch.where(self.first.isnan() & is_present, current, self.first))
         ratio = (current / self.first.clamp(min=1e-12))[here]
         rate = ratio / ratio.mean().clamp(min=1e-12)
         weighted = self.weights[here] * norms
         goal = weighted.mean() * rate**self.settings.alpha
-        ((self.weights * losses).sum() + rest).backward()
+        ((self.weights * together).sum() + rest).backward()
         slope = torch.sign(weighted - goal) * norms
         self.weights[here] -= self.settings.learning_rate * slope
         self.weights.clamp_(min=1e-3)

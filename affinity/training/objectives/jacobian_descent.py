@@ -58,7 +58,7 @@ class JacobianDescent(Objective):
         except ImportError as error:
             raise InputError(
                 f"Expected what {self.aggregator} needs to be installed: {error}. "
-                "Run: pip install 'torchjd[full]'"
+                "Run: pip install 'task-affinity[torchjd]'"
             ) from error
         except TypeError as error:
             raise InputError(
@@ -71,13 +71,13 @@ class _Aggregated(Balance):
         super().__init__()
         self.aggregator = aggregator
 
-    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
-        here = losses[is_present]
+    def backward(self, losses: Sequence[Tensor], is_present: Tensor, rest: Tensor) -> None:
+        present = is_present.tolist()
+        here = [loss for loss, is_here in zip(losses, present, strict=True) if is_here]
         parameters, gradients = task_gradients(here)
         is_shared = shared(gradients)
-        (rest + losses[~is_present].sum()).backward(retain_graph=False) if (
-            rest.requires_grad or not bool(is_present.all())
-        ) else None
+        if rest.requires_grad:
+            rest.backward()
         common = [p for p, both in zip(parameters, is_shared, strict=True) if both]
         if common:
             jacobian = torch.stack(

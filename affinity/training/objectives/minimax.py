@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .objective import Balance, Objective
@@ -23,5 +24,5 @@ class Minimax(Objective):
 
 
 class _Worst(Balance):
-    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
-        (losses[is_present].max() + rest).backward()
+    def backward(self, losses: Sequence[Tensor], is_present: Tensor, rest: Tensor) -> None:
+        (torch.stack(list(losses))[is_present].max() + rest).backward()

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -17,12 +18,13 @@ class Balance(nn.Module, ABC):
 
     @abstractmethod
     def backward(
-        self, losses: Float[Tensor, " task"], is_present: Bool[Tensor, " task"], rest: Tensor
+        self, losses: Sequence[Tensor], is_present: Bool[Tensor, " task"], rest: Tensor
     ) -> None:
         """Put gradients into the parameters that the losses depend on.
 
         Args:
-            losses: The tasks' losses on this batch; 0 for a task without labels in it.
+            losses: The tasks' losses on this batch, one by one, so that each keeps a graph of its
+                own; 0 for a task without labels in it.
             is_present: Whether the batch has labels for a task.
             rest: What is added to the objective whatever the losses (a penalty).
         """
@@ -34,9 +36,10 @@ class Balance(nn.Module, ABC):
 class WeightedSum(Balance):
     """A sum of the losses with weights that a subclass decides."""
 
-    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:  # noqa: ARG002
+    def backward(self, losses: Sequence[Tensor], is_present: Tensor, rest: Tensor) -> None:
         """Follow the weighted sum of the losses."""
-        ((self.weights() * losses).sum() + rest).backward()
+        del is_present
+        ((self.weights() * torch.stack(list(losses))).sum() + rest).backward()
 
     @abstractmethod
     def weights(self) -> Float[Tensor, " task"]:

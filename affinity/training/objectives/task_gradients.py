@@ -1,5 +1,7 @@
 """Each task's gradient on the parameters that losses depend on."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,21 +24,20 @@ def leaves_of(loss: Tensor) -> list[Tensor]:
 
 
 def task_gradients(
-    losses: Float[Tensor, " task"],
+    losses: Sequence[Tensor],
 ) -> tuple[list[Tensor], list[list[Tensor | None]]]:
     """All parameters that the losses depend on, and each loss's gradient on each of them.
 
     None where a loss does not reach a parameter. The graph is kept.
     """
-    each = losses.unbind()
-    parameters = leaves_of(losses.sum())
+    parameters = leaves_of(torch.stack(list(losses)).sum())
     return parameters, [
         list(torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True))
-        for loss in each
+        for loss in losses
     ]
 
 
-def shared_gradients(losses: Float[Tensor, " task"]) -> Float[Tensor, "task param"]:
+def shared_gradients(losses: Sequence[Tensor]) -> Float[Tensor, "task param"]:
     """Each loss's gradient on the parameters that at least two of them reach."""
     parameters, gradients = task_gradients(losses)
     is_shared = shared(gradients)
@@ -48,7 +49,7 @@ def shared_gradients(losses: Float[Tensor, " task"]) -> Float[Tensor, "task para
                     for parameter, gradient, here in zip(parameters, own, is_shared, strict=True)
                     if here or len(gradients) == 1
                 ]
-                or [losses.new_zeros(1)]
+                or [losses[0].new_zeros(1)]
             )
             for own in gradients
         ]

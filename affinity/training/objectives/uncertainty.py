@@ -35,6 +35,7 @@ class _Uncertainty(Balance):
         super().__init__()
         self.log_variance = nn.Parameter(start)
 
-    def backward(self, losses: Tensor, is_present: Tensor, rest: Tensor) -> None:
-        each = 0.5 * torch.exp(-self.log_variance) * losses + 0.5 * self.log_variance
+    def backward(self, losses: Sequence[Tensor], is_present: Tensor, rest: Tensor) -> None:
+        together = torch.stack(list(losses))
+        each = 0.5 * torch.exp(-self.log_variance) * together + 0.5 * self.log_variance
         ((each * is_present).sum() + rest).backward()
