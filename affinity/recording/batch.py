@@ -23,6 +23,8 @@ Closure = Callable[[], Mapping[str, Tensor]]
 class Batch:
     """The losses of one batch; every evaluation starts from the same random states and buffers.
 
+    That is, each puts back what it changed; the first starts from where the run is.
+
     Args:
         tasks: All tasks, in order.
         losses: The losses of the tasks that are present.
@@ -120,7 +122,6 @@ class Batch:
     def _evaluate(self) -> Float[Tensor, " task"]:
         with _without_synchronization(self._model), _fresh_autocast():
             if self._closure is not None:
-                self._put_back()
                 losses = dict(self._closure())
                 self._drew(self._put_back())
                 self._check_names(losses)
@@ -128,7 +129,6 @@ class Batch:
                 losses: dict[str, Tensor] = {}
                 for task, loss in self._losses.items():
                     assert not isinstance(loss, Tensor)
-                    self._put_back()
                     losses[task] = loss()
                     self._drew(self._put_back())
             return self._vector(losses)

@@ -28,6 +28,7 @@ from .shared_parameters import Shared, shared_parameters, unwrapped, whole_or_sh
 from .sketch import random_signs, sketch_by_double_backward, sketch_by_forward_mode
 from .steps import GradientStep, OptimizerStep, Step
 from .trace import Trace
+from .values import Values
 
 Level = Literal["parameters", "last layer", "representation"]
 
@@ -321,7 +322,7 @@ class Recorder:
         )
         names = list(self._parameters)
         layers = layers_of(names, self._layers)
-        values = _Values(self._tasks, list(layers), losses.device, has_other=other is not None)
+        values = Values(self._tasks, list(layers), losses.device, has_other=other is not None)
         if does_look:
             base = self._base(batch, losses)
             other_base = None if other is None else other.evaluate()
@@ -359,7 +360,7 @@ class Recorder:
         batch: Batch,
         other: Batch | None,
         layers: Layers,
-        values: "_Values",
+        values: "Values",
         *,
         does_look: bool,
     ) -> None:
@@ -400,7 +401,7 @@ class Recorder:
                 self._look(batch, other, sources, values)
 
     def _sketch_gramians(
-        self, batch: Batch, other: Batch | None, directions: int, values: "_Values"
+        self, batch: Batch, other: Batch | None, directions: int, values: "Values"
     ) -> int:
         """Gramians from random directions; how many, 0 where the graph allows no sketch."""
         drawn = self._generator.get_state()
@@ -455,7 +456,7 @@ class Recorder:
         batch: Batch,
         other: Batch | None,
         sources: Mapping[str, Gradient] | Sequence[str],
-        values: "_Values",
+        values: "Values",
     ) -> None:
         assert self._parameters is not None
         shared = list(self._parameters.values())
@@ -684,85 +685,6 @@ class Recorder:
         if key not in self._told:
             self._told.add(key)
             warnings.warn(message, stacklevel=2)
-
-
-class _Values:
-    """Arrays of one measurement, missing (NaN) until filled in."""
-
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        layers: Sequence[str],
-        device: torch.device,
-        *,
-        has_other: bool,
-    ) -> None:
-        count = len(tasks)
-        self._tasks = tasks
-        self._has_other = has_other
-        self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
-        self.held_out = torch.full((count, count), torch.nan, device=device)
-        self._lookahead = torch.full((2, count, count), torch.nan, device=device)
-
-    def gramians(
-        self, products: Float[Tensor, "layer a b"], rows: Sequence[str], columns: Sequence[str]
-    ) -> None:
-        places = self._places(rows)[:, None], self._places(columns)[None]
-        self.layered[:, places[0], places[1]] = products
-
-    def held_out_gramian(
-        self, products: Float[Tensor, "source 1"], rows: Sequence[str], target: str
-    ) -> None:
-        self.held_out[self._places(rows), self._tasks.index(target)] = products[:, 0]
-
-    def lookahead_rows(self, source: str, rows: Sequence[Float[Tensor, " task"]]) -> None:
-        for number, row in enumerate(rows):
-            self._lookahead[number, self._tasks.index(source)] = row
-
-    def trace(
-        self,
-        *,
-        step: int,
-        losses: Float[Tensor, " task"],
-        other_losses: Float[Tensor, " task"] | None,
-        learning_rate: float,
-        directions: int,
-        layers: Layers | None,
-        parameters: Sequence[Tensor],
-        has_lookahead: bool,
-    ) -> Trace:
-        norms = None
-        if layers is not None:
-            squares = [parameter.detach().float().square().sum() for parameter in parameters]
-            norms = torch.stack(
-                [torch.stack([squares[place] for place in each]).sum() for each in layers.values()]
-            ).sqrt()
-        return Trace(
-            tasks=self._tasks,
-            steps=torch.tensor([step]),
-            losses=_kept(losses),
-            gramians=_kept(self.layered.sum(0)),
-            lookahead_losses=_kept(self._lookahead[0]) if has_lookahead else None,
-            held_out_losses=None if other_losses is None else _kept(other_losses),
-            held_out_gramians=_kept(self.held_out) if self._has_other else None,
-            held_out_lookahead_losses=(
-                _kept(self._lookahead[1]) if self._has_other and has_lookahead else None
-            ),
-            layers=None if layers is None else tuple(layers),
-            layer_gramians=None if layers is None else _kept(self.layered),
-            layer_norms=None if norms is None else _kept(norms),
-            learning_rates=torch.tensor([learning_rate]),
-            directions=torch.tensor([directions]),
-        )
-
-    def _places(self, tasks: Sequence[str]) -> Tensor:
-        return torch.tensor([self._tasks.index(task) for task in tasks])
-
-
-def _kept(values: Tensor) -> Tensor:
-    """On the CPU, with an axis of time; what is not finite is missing."""
-    values = values.detach().float().cpu()
-    return values.where(values.isfinite(), torch.nan)[None]
 
 
 def _now(like: Tensor) -> float:

@@ -1,0 +1,93 @@
+"""The arrays of one measurement, filled in as it goes."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .layers import Layers
+from .trace import Trace
+
+
+class Values:
+    """Arrays of one measurement, missing (NaN) until filled in."""
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        layers: Sequence[str],
+        device: torch.device,
+        *,
+        has_other: bool,
+    ) -> None:
+        count = len(tasks)
+        self._tasks = tasks
+        self._has_other = has_other
+        self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
+        self.held_out = torch.full((count, count), torch.nan, device=device)
+        self._lookahead = torch.full((2, count, count), torch.nan, device=device)
+
+    def gramians(
+        self, products: Float[Tensor, "layer a b"], rows: Sequence[str], columns: Sequence[str]
+    ) -> None:
+        """Fill in inner products of gradients on the same batch, a layer at a time."""
+        places = self._places(rows)[:, None], self._places(columns)[None]
+        self.layered[:, places[0], places[1]] = products
+
+    def held_out_gramian(
+        self, products: Float[Tensor, "source 1"], rows: Sequence[str], target: str
+    ) -> None:
+        """Fill in inner products with a target's gradient on the held-out batch."""
+        self.held_out[self._places(rows), self._tasks.index(target)] = products[:, 0]
+
+    def lookahead_rows(self, source: str, rows: Sequence[Float[Tensor, " task"]]) -> None:
+        """Fill in the losses after a step along `source`: on this batch, and the held-out one."""
+        for number, row in enumerate(rows):
+            self._lookahead[number, self._tasks.index(source)] = row
+
+    def trace(
+        self,
+        *,
+        step: int,
+        losses: Float[Tensor, " task"],
+        other_losses: Float[Tensor, " task"] | None,
+        learning_rate: float,
+        directions: int,
+        layers: Layers | None,
+        parameters: Sequence[Tensor],
+        has_lookahead: bool,
+    ) -> Trace:
+        """The measurement as a trace of one entry of time."""
+        norms = None
+        if layers is not None:
+            squares = [parameter.detach().float().square().sum() for parameter in parameters]
+            norms = torch.stack(
+                [torch.stack([squares[place] for place in each]).sum() for each in layers.values()]
+            ).sqrt()
+        return Trace(
+            tasks=self._tasks,
+            steps=torch.tensor([step]),
+            losses=_kept(losses),
+            gramians=_kept(self.layered.sum(0)),
+            lookahead_losses=_kept(self._lookahead[0]) if has_lookahead else None,
+            held_out_losses=None if other_losses is None else _kept(other_losses),
+            held_out_gramians=_kept(self.held_out) if self._has_other else None,
+            held_out_lookahead_losses=(
+                _kept(self._lookahead[1]) if self._has_other and has_lookahead else None
+            ),
+            layers=None if layers is None else tuple(layers),
+            layer_gramians=None if layers is None else _kept(self.layered),
+            layer_norms=None if norms is None else _kept(norms),
+            learning_rates=torch.tensor([learning_rate]),
+            directions=torch.tensor([directions]),
+        )
+
+    def _places(self, tasks: Sequence[str]) -> Tensor:
+        return torch.tensor([self._tasks.index(task) for task in tasks])
+
+
+def _kept(values: Tensor) -> Tensor:
+    """On the CPU, with an axis of time; what is not finite is missing."""
+    values = values.detach().float().cpu()
+    return values.where(values.isfinite(), torch.nan)[None]

@@ -1,0 +1,265 @@
+"""What a recorder's measurement costs, as a ratio to a plain step, beside a plain TAG step.
+
+Everything is timed in turn in one process on one thread, in processor time, so that other work on
+the machine does not count; ratios are medians over rounds.
+"""
+
+import argparse
+import csv
+import itertools
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from affinity.recording import Recorder
+
+COUNTS = (2, 5, 9, 20, 40)
+OVERHEAD_STEPS = {"mlp": 600, "convolution": 400, "transformer": 200, "large mlp": 200}
+
+
+def perceptron(*sizes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Transformer(nn.Module):
+    """Three layers of width 128, averaged over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs).mean(dim=1)
+
+
+def convolution() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+TRUNKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "mlp": (lambda: perceptron(500, 256, 256, 128), (256, 500), 128),
+    "convolution": (convolution, (64, 3, 64, 64), 64),
+    "transformer": (Transformer, (32, 64, 128), 128),
+    "large mlp": (lambda: perceptron(1024, 2048, 2048, 2048), (128, 1024), 2048),
+}
+"""A trunk, the shape of a batch, and the width of the representation."""
+
+
+class Network(nn.Module):
+    """A trunk under one linear head a task."""
+
+    def __init__(self, trunk: str, count: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        make, shape, width = TRUNKS[trunk]
+        self.trunk = make()
+        self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(count))
+        self.inputs = torch.randn(shape)
+        self.targets = torch.randn(count, shape[0], 1)
+        self.names = [f"task {number}" for number in range(count)]
+
+    def forward(self) -> dict[str, Tensor]:
+        representation = self.trunk(self.inputs)
+        return {
+            name: (head(representation) - target).square().mean()
+            for name, head, target in zip(self.names, self.heads, self.targets, strict=True)
+        }
+
+
+def plain_step(network: Network, optimizer: torch.optim.Optimizer) -> None:
+    torch.stack(list(network().values())).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def tag_step(network: Network, losses: dict[str, Tensor]) -> Tensor:
+    """The peer: for each task a backward pass, a step of the shared parameters from a copy, a
+    forward pass through trunk and all heads, and the copy back."""
+    shared = list(network.trunk.parameters())
+    rows: list[Tensor] = []
+    for loss in losses.values():
+        gradients = torch.autograd.grad(loss, shared, retain_graph=True)
+        saved = [parameter.detach().clone() for parameter in shared]
+        with torch.no_grad():
+            for parameter, gradient in zip(shared, gradients, strict=True):
+                parameter.data.sub_(gradient, alpha=1e-3)
+            rows.append(1 - torch.stack(list(network().values())) / torch.stack([*losses.values()]))
+            for parameter, before in zip(shared, saved, strict=True):
+                parameter.data.copy_(before)
+    return torch.stack(rows).detach()
+
+
+def seconds(body: Callable[[], object]) -> float:
+    started = time.process_time()
+    body()
+    return time.process_time() - started
+
+
+def measure(trunk: str, count: int, rounds: int) -> dict[str, object]:
+    """Costs of one measurement in plain steps, by kind."""
+    network = Network(trunk, count)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    kinds: dict[str, tuple[Recorder, int]] = {
+        "exact lookahead of every source": (
+            Recorder(network, "trunk", every=1, lookahead_every=1, sketch=0, sources=count),
+            1,
+        ),
+        "default": (Recorder(network, "trunk", every=1), 4),  # a cycle: one of four looks ahead
+        "representation": (Recorder(network, "trunk", every=1, level="representation"), 1),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ("plain", "peer", *kinds)}
+    for number in range(rounds + 1):
+        steps = 1 if trunk in {"transformer", "large mlp"} else 5
+
+        def train(steps: int = steps) -> None:
+            for _ in range(steps):
+                plain_step(network, optimizer)
+
+        taken = {"plain": seconds(train) / steps}
+        losses = network()
+        taken["peer"] = seconds(lambda losses=losses: tag_step(network, losses))
+        for name, (recorder, cycle) in kinds.items():
+            repeats = 1 if number == 0 else cycle  # the first one warms up
+            taken[name] = 0.0
+            for _ in range(repeats):
+                losses = network()
+                taken[name] += seconds(
+                    lambda recorder=recorder, losses=losses: recorder.observe(losses, network)
+                )
+            taken[name] /= repeats
+        if number:
+            for name, value in taken.items():
+                times[name].append(value)
+    ratios = {
+        name: statistics.median(
+            value / plain for value, plain in zip(values, times["plain"], strict=True)
+        )
+        for name, values in times.items()
+    }
+    trace = kinds["default"][0].trace()
+    assert trace.directions is not None
+    return {
+        "trunk": trunk,
+        "tasks": count,
+        "plain step, ms": round(1000 * statistics.median(times["plain"]), 2),
+        **{f"{name}, plain steps": round(ratios[name], 2) for name in times if name != "plain"},
+        "peer / exact": round(ratios["peer"] / ratios["exact lookahead of every source"], 2),
+        "peer / default": round(ratios["peer"] / ratios["default"], 2),
+        "default's directions": int(trace.directions[-1]),
+        "first-order error": round(trace.first_order_error(), 4),
+    }
+
+
+def measure_overhead(trunk: str, share: float = 0.05, count: int = 5) -> dict[str, object]:
+    """A whole run with `overhead`, against the same run without, in turns of ten steps."""
+    networks = [Network(trunk, count) for _ in range(2)]
+    optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3) for network in networks]
+    recorder = Recorder(networks[1], "trunk", overhead=share)
+    spent = [0.0, 0.0]
+    # The recorder's clock has to see its own run alone.
+    clock, now = time.perf_counter, [0.0]
+    time.perf_counter = lambda: now[0] + time.process_time()
+    for _ in range(OVERHEAD_STEPS[trunk] // 10):
+        for which, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):
+            started = time.process_time()
+            for _ in range(10):
+                losses = network()
+                if which:
+                    recorder.observe(losses, network)
+                torch.stack(list(losses.values())).sum().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            taken = time.process_time() - started
+            spent[which] += taken
+            if not which:
+                now[0] -= taken
+    cost = recorder.cost
+    time.perf_counter = clock
+    return {
+        "trunk": trunk,
+        "tasks": count,
+        "steps": OVERHEAD_STEPS[trunk],
+        "allowed": share,
+        "by the recorder's own clock": round(cost.overhead, 4),
+        "against the run without": round(spent[1] / spent[0] - 1, 4),
+        "measurements": cost.measurements,
+    }
+
+
+def measure_many(count: int = 1000) -> dict[str, object]:
+    """A measurement among many tasks, and how much the process grew for it."""
+    network = Network("mlp", count)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(3):
+        plain = seconds(lambda: plain_step(network, optimizer))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    recorder = Recorder(network, "trunk", every=1)
+    taken: list[float] = []
+    for _ in range(5):
+        losses = network()
+        plain = seconds(lambda: plain_step(network, optimizer))
+        losses = network()
+        taken.append(seconds(lambda losses=losses: recorder.observe(losses, network)) / plain)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "tasks": count,
+        "plain step, ms": round(1000 * plain, 1),
+        "with lookahead of 8 sources, plain steps": round(max(taken[0], taken[4]), 2),
+        "without, plain steps": round(statistics.median(taken[1:4]), 2),
+        "memory grew by, MiB": grown // 1024,
+    }
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench recorder", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--trunks", nargs="+", choices=list(TRUNKS), default=list(TRUNKS))
+    parser.add_argument("--output", type=Path, default=Path("reports/bench/recorder"))
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    many = measure_many()  # first: its memory is that of the process
+    print(many, flush=True)
+    write(chosen.output / "thousand_tasks.csv", [many])
+    table: list[dict[str, object]] = []
+    for trunk in chosen.trunks:
+        for count in chosen.tasks:
+            table.append(measure(trunk, count, chosen.rounds))
+            print(table[-1], flush=True)
+            write(chosen.output / "measurements.csv", table)
+    overheads: list[dict[str, object]] = []
+    for trunk in chosen.trunks:
+        overheads.append(measure_overhead(trunk))
+        print(overheads[-1], flush=True)
+        write(chosen.output / "overhead.csv", overheads)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
