@@ -1,6 +1,7 @@
 """Pages, pictures and tables; plotting libraries are imported only here."""
 
 from .alerts import Alert, find_alerts
+from .comparison import comparison_of, moved_pairs, write_comparison
 from .export import write_figures
 from .gain_dots import GainDots
 from .heatmap import Heatmap, heatmap
@@ -23,13 +24,16 @@ __all__ = [
     "TaskGraph",
     "Together",
     "choices_of",
+    "comparison_of",
     "find_alerts",
     "headline",
     "heatmap",
+    "moved_pairs",
     "page_of",
     "replicates_needed",
     "schema",
     "stability_of",
+    "write_comparison",
     "write_figures",
     "write_report",
 ]

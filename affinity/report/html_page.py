@@ -1,19 +1,9 @@
 """The page: one self-contained HTML file that works from an e-mail, offline and on paper."""
 
-import base64
-import hashlib
-import json
-import math
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from affinity.audit import Audit, interval
@@ -30,23 +20,12 @@ from .network_rows import network_rows
 from .numbers import count, number, percent, percent_range
 from .other_groupings import choices_of, networks_of, stability_of
 from .pictures import grouping_for, other_estimates, pictures_of, title_of
+from .rendering import Figure, render, tone
 from .result import result_of
 from .verdict_words import headline
 
 MANY = 40
 TIMES = "\N{MULTIPLICATION SIGN}"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture as the page shows it."""
-
-    name: str
-    title: str
-    alt: str
-    svg: Markup
-    caption: str = ""
-    matrix: int | None = None
 
 
 def write_report(
@@ -77,26 +56,12 @@ def page_of(
     own = [] if audit.matrix is None else [audit.matrix]
     every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
     content = _content(audit, every_matrix, trace)
-    css, script = _part("page.css"), _part("page.js")
-    environment = Environment(
-        loader=PackageLoader("affinity.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment.get_template("page.html.j2").render(
-        css=Markup(css),
-        script=Markup(script),
-        policy=_policy(css, script),
+    return render(
+        "page.html.j2",
+        title=f"{audit.problem}: task affinity audit",
         page=content,
-        percent_range=percent_range,
-        result=Markup(
-            _json_for_html(result_of(audit, every_matrix, content["choices"], content["stability"]))
-        ),
+        result=result_of(audit, every_matrix, content["choices"], content["stability"]),
         networks_of=networks_of,
-        tone=_tone,
     )
 
 
@@ -161,7 +126,7 @@ def _facts(audit: Audit) -> list[dict[str, str]]:
             "name": "Mean gain of the plan",
             "value": percent(float(overall.mean())),
             "note": percent_range(low, high) or "one replicate: no interval",
-            "tone": _tone(low, high),
+            "tone": tone(low, high),
         }
     ]
     if other := audit.arrangements.get("all-in-one"):
@@ -172,7 +137,7 @@ def _facts(audit: Audit) -> list[dict[str, str]]:
                 "name": "Mean gain of all-in-one",
                 "value": percent(float(overall.mean())),
                 "note": percent_range(low, high) or "one replicate: no interval",
-                "tone": _tone(low, high),
+                "tone": tone(low, high),
             }
         )
     facts.append(
@@ -272,55 +237,3 @@ def _figures(
         svg = Markup(inline_svg(picture, name))
         figures[name] = Figure(name, title, alt, svg, caption, at)
     return figures
-
-
-def _tone(low: float | None, high: float | None) -> str:
-    if low is not None and np.isfinite(low) and low > 0:
-        return "helps"
-    return "harms" if high is not None and np.isfinite(high) and high < 0 else ""
-
-
-def _part(name: str) -> str:
-    return resources.files("affinity.report").joinpath("page", name).read_text(encoding="utf-8")
-
-
-def _json_for_html(result: dict[str, Any]) -> str:
-    text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
-def _policy(css: str, script: str) -> str:
-    def hashed(text: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-    return (
-        f"default-src 'none'; style-src {hashed(css)}; script-src {hashed(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _without_direction(text: str) -> str:
-    """Text without the marks that would turn the words around it."""
-    return "".join(sign for sign in text if unicodedata.bidirectional(sign) not in _TURNS)
-
-
-def _is_known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def _raw(value: float | None) -> str:
-    return repr(float(value)) if value is not None and math.isfinite(value) else ""
-
-
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-FILTERS: dict[str, Callable[..., Any]] = {
-    "calm": _without_direction,
-    "known": _is_known,
-    "number": number,
-    "percent": percent,
-    "raw": _raw,
-    "signed": partial(number, signed=True),
-    "unsigned": partial(percent, signed=False),
-}

@@ -1,0 +1,49 @@
+"""Two audits side by side."""
+
+import re
+from pathlib import Path
+
+import pytest
+from example_audits import HOSTILE, an_audit
+
+from affinity.errors import InputError
+from affinity.report import comparison_of, write_comparison
+from affinity.report.comparison import agreement_of
+
+
+def test_a_comparison_names_the_verdicts_that_changed_and_the_settings_that_differ(
+    tmp_path: Path,
+) -> None:
+    first, second = an_audit(6), an_audit(6, seed=3, n_groups=2, every=5)
+    path = write_comparison(first, second, tmp_path / "comparison.html", ("before", "after"))
+    page = path.read_text(encoding="utf-8")
+    for task in first.gains.tasks:
+        row = re.search(rf'<th scope="row" data-csv="{task}">.*?</tr>', page, re.S)
+        assert row
+        one, two = first.verdicts[task].verdict, second.verdicts[task].verdict
+        assert (f"{one} → {two}" in row[0]) == (one != two)
+    settings = re.findall(r'<tr><th scope="row">([^<]*)</th><td class="words">', page)
+    assert sorted(settings) == ["budget", "every"]
+
+
+def test_an_audit_compared_with_itself_differs_in_nothing() -> None:
+    audit = an_audit(4)
+    page = comparison_of(audit, audit, ("run", "run"))
+    assert "0 verdicts of 4 differ" in page
+    assert "The groupings are the same." in page
+    assert agreement_of(audit.matrix, audit.matrix) == pytest.approx(1.0)
+
+
+def test_hostile_names_stay_text_and_nothing_is_fetched() -> None:
+    page = comparison_of(an_audit(HOSTILE), an_audit(HOSTILE, seed=1), ("<b>a</b>", "</title>b"))
+    assert "<img" not in page
+    assert "<b>a</b>" not in page
+    assert page.count("</title>") == 1
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_audits_without_a_common_task_cannot_be_compared() -> None:
+    with pytest.raises(InputError, match="in common"):
+        comparison_of(an_audit(("a", "b")), an_audit(("c", "d")))
+    assert "In one audit only" in comparison_of(an_audit(("a", "b")), an_audit(("b", "c")))
