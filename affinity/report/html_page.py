@@ -142,7 +142,7 @@ def _facts(audit: Audit) -> list[dict[str, str]]:
         )
     facts.append(
         {
-            "name": "Networks",
+            "name": "Networks of the plan",
             "value": str(len(plan.plan.grouping.networks)),
             "note": f"for {count(len(audit.tasks), 'task')}",
             "tone": "",
@@ -152,7 +152,7 @@ def _facts(audit: Audit) -> list[dict[str, str]]:
     if separate is not None and separate.parameters:
         facts.append(
             {
-                "name": "Parameters",
+                "name": "Parameters of the plan",
                 "value": number(plan.parameters / separate.parameters, digits=2) + TIMES,
                 "note": f"{number(plan.parameters)}, {number(separate.parameters)} if separate",
                 "tone": "",
