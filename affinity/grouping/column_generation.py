@@ -17,7 +17,7 @@ from .request import NothingFoundError, Request
 from .serving import grouping_of, over_subsets, serving_values
 
 _COLUMNS = 200  # added at a time
-_MOST_KEPT = 100_000  # for the integer program
+_MOST_KEPT = 20_000  # for the integer program
 _NAME = "column_generation"
 
 
@@ -77,8 +77,10 @@ class ColumnGeneration:
             score, best = max((score, best), grouping_of(request, rounded, _NAME), key=_score)
         kept = master.within(score / scale)
         is_all = len(kept) <= _MOST_KEPT
-        left = max(1.0, deadline - time.perf_counter())
-        served, is_proven, bound = master.choose(kept[:_MOST_KEPT], left)
+        left = deadline - time.perf_counter()
+        served, is_proven, bound = None, False, np.inf
+        if left > 0:
+            served, is_proven, bound = master.choose(kept[:_MOST_KEPT], left)
         if served is not None:
             score, best = max((score, best), grouping_of(request, served, _NAME), key=_score)
         if best is None:

@@ -48,7 +48,8 @@ class IntegerProgram:
             solution = program.solve(np.zeros_like(program.scores))
         if solution.values is None:
             raise NothingFoundError(f"No candidate networks make a grouping of {request.budget}.")
-        score, grouping = program.grouping(solution.values)
+        chosen = solution.values if is_optimal else program.climb(solution.values)
+        score, grouping = program.grouping(chosen)
         return replace(
             grouping,
             score=score,
@@ -113,6 +114,30 @@ class _Program:
             return Solution(None, -np.inf, is_proven=True)
         every = np.concatenate([np.zeros(len(self._candidates)), scores])
         return maximize(every, self._constraints(), seconds)
+
+    def climb(self, solution: np.ndarray) -> np.ndarray:
+        """Exchange or add networks while that gains, where every task may help everywhere."""
+        budget, n_x = self._request.budget, len(self._candidates)
+        if self._must_serve.any() or self._request.units_apart.any() or budget.exactly:
+            return solution
+        scores = np.where(np.isnan(self._matrix), -np.inf, self._matrix)
+        costs = self._table.costs[self._candidates]
+        chosen = np.unique(self._x[solution[n_x:] > 0.5]).tolist()
+        best, is_better = scores[chosen].max(axis=0).sum(), True
+        while is_better:
+            is_better = False
+            for slot in range(min(len(chosen) + 1, self._request.n_networks)):
+                rest = chosen[:slot] + chosen[slot + 1 :]
+                served = scores[rest].max(axis=0, initial=-np.inf)
+                totals = np.maximum(scores, served).sum(axis=1)
+                if budget.cost is not None:
+                    totals[costs[rest].sum() + costs > budget.cost * (1 + 1e-9)] = -np.inf
+                candidate = int(totals.argmax())
+                if totals[candidate] > best + 1e-12 * np.abs(self.scores).max():
+                    best, is_better = totals[candidate], True
+                    chosen = [*rest[:slot], candidate, *rest[slot:]]
+        serving = np.array(chosen)[scores[chosen].argmax(axis=0)]  # unit
+        return np.concatenate([np.zeros(n_x), serving[self._unit] == self._x])
 
     def grouping(self, solution: np.ndarray) -> tuple[float, Grouping]:
         """The score and the networks of a solution."""

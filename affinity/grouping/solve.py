@@ -82,9 +82,10 @@ def solve(
         grouping = SOLVERS[chosen](request)
     except NothingFoundError as error:
         raise (conflict(request) or error) from None
-    if grouping.bound is None:
+    if not grouping.is_optimal and not isinstance(request.scores, Table):
         left = max(0.05, min(10.0, time_limit - (time.perf_counter() - began)))
-        grouping = replace(grouping, bound=upper_bound(request, left, grouping.score))
+        bounds = [upper_bound(request, left, grouping.score), grouping.bound]
+        grouping = replace(grouping, bound=min(b for b in bounds if b is not None))
     return replace(grouping, seconds=time.perf_counter() - began)
 
 
