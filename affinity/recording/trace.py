@@ -115,7 +115,8 @@ class Trace:
             \quad\text{with}\quad \Delta_{ij} = L_j(\theta) - L_j(\theta - \eta g_i)
 
         Over all pairs of tasks and all steps where both were measured. 0: the losses fall as
-        straight lines, and the lookahead tells nothing that the Gramian does not.
+        straight lines, and the lookahead tells nothing that the Gramian does not. Where Gramians
+        are sketched, or dropout masks of lookahead and gradients differ, their noise is in it too.
 
         Example:
             >>> import torch
