@@ -32,6 +32,11 @@ class Budget:
     def __post_init__(self) -> None:
         if self.networks is not None and self.networks < 1:
             raise InputError(f"Expected a budget of at least 1 network, but got {self.networks}.")
+        if self.networks is not None and self.networks != int(self.networks):
+            raise InputError(
+                f"Expected a whole number of networks, but got {self.networks}. A limit on what "
+                "they cost is Budget(cost=...)."
+            )
         if self.cost is not None and not (isfinite(self.cost) and self.cost > 0):
             raise InputError(f"Expected a finite cost above 0, but got {self.cost}.")
         if self.networks is None and self.cost is None:
