@@ -240,6 +240,7 @@ def main() -> None:
                     )
                     for overlap, kind in kinds
                     for t, k in CURVE
+                    if t <= 200 or not overlap
                 ]
             )
             draw(table)
