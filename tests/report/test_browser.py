@@ -152,8 +152,8 @@ def test_one_estimator_shows_at_a_time_and_can_be_switched(
     browser: Any, files: dict[str, Path]
 ) -> None:
     with Opened(browser, files["six"]) as opened:
-        first = opened.page.locator("#heatmap")
-        second = opened.page.locator("#heatmap-2")
+        first = opened.page.locator("#figure-heatmap")
+        second = opened.page.locator("#figure-heatmap-2")
         assert (first.is_visible(), second.is_visible()) == (True, False)
         opened.page.get_by_role("button", name="Gradient cosine").click()
         assert (first.is_visible(), second.is_visible()) == (False, True)
@@ -176,6 +176,9 @@ def test_print_shows_what_was_folded_and_hides_what_needs_a_hand(
         opened.page.emulate_media(media="print")
         opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert table.is_visible()
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        opened.page.set_viewport_size({"width": 690, "height": 1000})  # A4 within its margins
+        assert opened.page.evaluate(overflow) == 0
         assert not opened.page.locator("nav").is_visible()
 
 

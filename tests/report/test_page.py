@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from example_audits import HOSTILE, an_audit
+from example_audits import HOSTILE, an_audit, trace_of
 
 from affinity.audit import Audit
 from affinity.errors import InputError
@@ -53,6 +53,12 @@ def test_a_page_holds_no_outside_address_and_no_inline_style(audit: Audit) -> No
         assert not any(name.startswith(("on", "xmlns")) for name in attributes), tag
         for name in ("href", "src"):
             assert str(attributes.get(name, "#")).startswith(("#", "data:image/png"))
+
+
+def test_every_id_of_a_page_is_its_own() -> None:
+    page = page_of(an_audit(4), trace=trace_of(tuple(an_audit(4).gains.tasks)))
+    ids = [attributes["id"] for _, attributes in Elements(page).found if "id" in attributes]
+    assert len(ids) == len(set(ids))
 
 
 def test_hostile_names_stay_text() -> None:
