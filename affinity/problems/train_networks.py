@@ -2,15 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.sharing import SHARINGS, MakeSharing
-from affinity.tasks import Replicate
-from affinity.training import Member, TrainingSettings, train_members
+from affinity.sharing import SHARINGS, MakeSharing, Sharing
+from affinity.tasks import Replicate, Task
+from affinity.training import (
+    Member,
+    Store,
+    TrainingSettings,
+    fan_out,
+    train_members,
+    works_at_once,
+)
 
 from .problem import Problem
 
@@ -48,8 +56,13 @@ def train_networks(
     replicates: Sequence[Replicate],
     settings: TrainingSettings | None = None,
     sharing: str | MakeSharing = "hard",
+    store: str | Path | None = None,
+    backend: str | None = None,
 ) -> Measurements:
     """Train every network on every replicate, and judge it.
+
+    Networks are trained at once (`train_members`) where the objective and the sampling allow it,
+    otherwise each by itself in processes (`fan_out`).
 
     Everything compared is paired: on one replicate all networks start from the same trunk and
     heads and see the same rows in the same order.
@@ -60,6 +73,8 @@ def train_networks(
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
         sharing: How the tasks of a network share: a name in `SHARINGS`, or what makes a network.
+        store: A folder in which finished trainings are kept; the same call does what is missing.
+        backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
 
     Raises:
         InputError: If a task or the sharing is unknown, or a task has no labelled rows.
@@ -80,13 +95,24 @@ def train_networks(
     if make is None:
         raise InputError(f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.")
     sample = replicates[0].training.inputs[:2]
-    results = train_members(
-        lambda tasks: make(tasks, problem.trunk, problem.head, sample),
-        problem.tasks,
-        members,
-        replicates,
-        settings or problem.settings,
-    )
+    settings = settings or problem.settings
+    kept = None if store is None else Store(Path(store))
+
+    def build(tasks: tuple[Task, ...]) -> Sharing:
+        return make(tasks, problem.trunk, problem.head, sample)
+
+    if backend is None and works_at_once(problem.tasks, settings):
+        results = train_members(build, problem.tasks, members, replicates, settings, store=kept)
+    else:
+        results = fan_out(
+            build,
+            problem.tasks,
+            members,
+            replicates,
+            settings,
+            backend=backend or "loky",
+            store=kept,
+        )
     shape = (len(networks), len(replicates), len(problem.tasks))
 
     def table(values: Sequence[dict[str, float]]) -> Tensor:

@@ -1,6 +1,7 @@
 """Trained networks: the loop, and many trainings at once."""
 
-from .ensemble import train_members
+from .ensemble import train_members, works_at_once
+from .fan_out import fan_out
 from .loop import train
 from .members import Build, Member, initial
 from .objectives import (
@@ -16,6 +17,7 @@ from .objectives import (
 )
 from .sampling import JointBatches, TaskBatches
 from .settings import TrainingSettings
+from .store import Store
 from .trained import Trained
 
 __all__ = [
@@ -28,13 +30,16 @@ __all__ = [
     "Member",
     "Minimax",
     "Objective",
+    "Store",
     "Sum",
     "TaskBatches",
     "Trained",
     "TrainingSettings",
     "UncertaintyWeighting",
     "Weighted",
+    "fan_out",
     "initial",
     "train",
     "train_members",
+    "works_at_once",
 ]

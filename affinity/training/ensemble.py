@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
-from affinity.errors import DivergenceError, InputError
+from affinity.errors import InputError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Replicate, Task
 
+from .alone import train_alone
 from .columns import columns_of, labelled
-from .loop import train
-from .members import Build, Member, initial
+from .finished import Finished
+from .members import Build, Member, start_all
 from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack, bytes_a_step, shape_of, why_alone
+from .store import Store
 from .trained import Trained
 
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
@@ -29,6 +30,7 @@ def train_members(
     settings: TrainingSettings,
     keep: bool = False,
     at_once: int | None = None,
+    store: Store | None = None,
 ) -> list[Trained]:
     """Train every member; those of one shape at once, each as if it were trained alone.
 
@@ -50,6 +52,8 @@ def train_members(
         settings: How to train.
         keep: Whether to return parameters and predictions.
         at_once: How many members to train at once at most; chosen to fit the machine if None.
+        store: Finished trainings are kept there, and not trained again. With `keep` it is not
+            looked at, since it holds no parameters.
 
     Returns:
         A result for each member, in their order.
@@ -58,14 +62,13 @@ def train_members(
         InputError: If a member has no task, an unknown task, no labelled row, or no replicate; if
             the objective or the sampling does not work in an ensemble.
     """
-    check_settings(tasks, settings)
-    networks = [
-        initial(build, _tasks_of(member, tasks, replicates), replicates[member.replicate].seed)
-        for member in members
-    ]
-    results: dict[int, Trained] = {}
+    _check_settings(tasks, settings)
+    networks = start_all(build, tasks, members, replicates)
+    finished = Finished(None if keep else store, networks, tasks, members, replicates, settings)
+    results = finished.results
     with track("training networks", len(members)) as progress:
-        for numbers in _groups(networks, tasks, members, replicates, settings):
+        progress.advance(len(results))
+        for numbers in _groups(networks, tasks, members, replicates, settings, finished.missing):
             first = networks[numbers[0]]
             check_fit(first, tasks, replicates[members[numbers[0]].replicate].training.inputs[:2])
             reason = why_alone(first, tasks, replicates[members[numbers[0]].replicate])
@@ -77,8 +80,11 @@ def train_members(
                     if len(chunk) == 1:
                         (number,) = chunk
                         member = members[number]
-                        results[number] = _train_alone(
-                            networks[number], tasks, member, replicates, settings, keep, reason
+                        finished.add(
+                            number,
+                            train_alone(
+                                networks[number], tasks, member, replicates, settings, keep, reason
+                            ),
                         )
                         progress.advance()
                         continue
@@ -90,7 +96,7 @@ def train_members(
                         settings,
                     )
                     for position, result in enumerate(stack.train(keep)):
-                        results[chunk[position]] = result
+                        finished.add(chunk[position], result)
                         progress.advance()
                 except (MemoryError, RuntimeError) as error:
                     if len(chunk) == 1 or not _is_out_of_memory(error):
@@ -100,37 +106,19 @@ def train_members(
     return [results[number] for number in range(len(members))]
 
 
-def check_settings(tasks: Sequence[Task], settings: TrainingSettings) -> None:
-    """Say whether these settings work for networks that are trained at once.
-
-    Raises:
-        InputError: If they do not.
-    """
-    if settings.objective.fixed_weights([task.name for task in tasks]) is None:
-        raise InputError(
-            f"Expected a fixed weighted sum (Sum, Weighted) for networks trained at once, but got "
-            f"{settings.objective}, which needs each network's own losses or task gradients. Train "
-            "them with `fan_out` or `train` instead."
-        )
-    if not isinstance(settings.sampling, JointBatches):
-        raise InputError(
-            f"Expected JointBatches for networks trained at once, but got {settings.sampling}. "
-            "Train them with `fan_out` or `train` instead."
-        )
+def works_at_once(tasks: Sequence[Task], settings: TrainingSettings) -> bool:
+    """Whether networks can be trained at once with this objective and sampling."""
+    is_fixed = settings.objective.fixed_weights([task.name for task in tasks]) is not None
+    return is_fixed and isinstance(settings.sampling, JointBatches)
 
 
-def _tasks_of(
-    member: Member, tasks: Sequence[Task], replicates: Sequence[Replicate]
-) -> tuple[Task, ...]:
-    if not member.tasks:
-        raise InputError("Expected at least one task in every network, but got an empty one.")
-    columns_of(sorted(member.tasks), tasks)
-    if not 0 <= member.replicate < len(replicates):
+def _check_settings(tasks: Sequence[Task], settings: TrainingSettings) -> None:
+    if not works_at_once(tasks, settings):
         raise InputError(
-            f"Expected replicates 0 to {len(replicates) - 1}, but the network of "
-            f"{sorted(member.tasks)} asks for replicate {member.replicate}."
+            "Expected a fixed weighted sum (Sum, Weighted) and JointBatches for networks trained "
+            f"at once, but got {settings.objective}, which may need each network's own losses or "
+            f"task gradients, and {settings.sampling}. Train them with `fan_out` or `train`."
         )
-    return tuple(task for task in tasks if task.name in member.tasks)
 
 
 def _groups(
@@ -139,11 +127,13 @@ def _groups(
     members: Sequence[Member],
     replicates: Sequence[Replicate],
     settings: TrainingSettings,
+    numbers: Sequence[int],
 ) -> list[list[int]]:
     """Members that can be stacked: equal shapes, and equally many batches an epoch."""
     groups: dict[object, list[int]] = {}
     steps: dict[Member, int] = {}
-    for number, (network, member) in enumerate(zip(networks, members, strict=True)):
+    for number in numbers:
+        network, member = networks[number], members[number]
         if member not in steps:
             columns = columns_of(network.names, tasks)
             training = replicates[member.replicate].training
@@ -166,41 +156,6 @@ def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
 def _fitting(network: Sharing, replicate: Replicate, settings: TrainingSettings) -> int:
     each = bytes_a_step(network, replicate.training.inputs[: settings.batch_size])
     return max(1, min(_MOST, _CACHE // each))
-
-
-def _train_alone(
-    network: Sharing,
-    tasks: Sequence[Task],
-    member: Member,
-    replicates: Sequence[Replicate],
-    settings: TrainingSettings,
-    keep: bool,
-    reason: str | None,
-) -> Trained:
-    try:
-        result = train(network, tasks, replicates[member.replicate], settings)
-    except DivergenceError as error:
-        nothing = dict.fromkeys(network.names, math.nan)
-        result = Trained(
-            tasks=network.names,
-            replicate=member.replicate,
-            validation_loss=nothing,
-            evaluation_loss=nothing,
-            test_loss=nothing,
-            test_metric=nothing,
-            best_epoch=0,
-            epochs=0,
-            seconds=0.0,
-            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            diverged=str(error),
-        )
-    return replace(
-        result,
-        replicate=member.replicate,
-        alone=reason,
-        state=result.state if keep else None,
-        predictions=result.predictions if keep else None,
-    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

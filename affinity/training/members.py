@@ -1,12 +1,15 @@
 """Members of an ensemble: a set of tasks on a replicate, and the network that starts for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from affinity.errors import InputError
 from affinity.sharing import Sharing
-from affinity.tasks import Task
+from affinity.tasks import Replicate, Task
+
+from .columns import columns_of
 
 Build = Callable[[tuple[Task, ...]], Sharing]
 """Makes a fresh network of these tasks, with random numbers from torch's global stream."""
@@ -30,3 +33,26 @@ def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build(tuple(tasks))
+
+
+def start_all(
+    build: Build, tasks: Sequence[Task], members: Sequence[Member], replicates: Sequence[Replicate]
+) -> list[Sharing]:
+    """The network that each member starts from.
+
+    Raises:
+        InputError: If a member has no task, an unknown task, or no replicate.
+    """
+    networks: list[Sharing] = []
+    for member in members:
+        if not member.tasks:
+            raise InputError("Expected at least one task in every network, but got an empty one.")
+        columns_of(sorted(member.tasks), tasks)
+        if not 0 <= member.replicate < len(replicates):
+            raise InputError(
+                f"Expected replicates 0 to {len(replicates) - 1}, but the network of "
+                f"{sorted(member.tasks)} asks for replicate {member.replicate}."
+            )
+        own = [task for task in tasks if task.name in member.tasks]
+        networks.append(initial(build, own, replicates[member.replicate].seed))
+    return networks

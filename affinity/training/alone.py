@@ -1,0 +1,60 @@
+"""One training by itself, as an ensemble gives it back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from affinity.errors import DivergenceError
+from affinity.sharing import Sharing
+from affinity.tasks import Replicate, Task
+
+from .loop import train
+from .members import Member
+from .settings import TrainingSettings
+from .trained import Trained
+
+
+def train_alone(
+    network: Sharing,
+    tasks: Sequence[Task],
+    member: Member,
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings,
+    keep: bool,
+    reason: str | None,
+) -> Trained:
+    """Train one member by itself; a loss that diverges marks the result.
+
+    Args:
+        network: Starts from the replicate's seed.
+        tasks: All tasks, in the order of the targets' columns.
+        member: What is trained.
+        replicates: What the member refers to.
+        settings: How to train.
+        keep: Whether to return parameters and predictions.
+        reason: Why it is trained by itself; None where there is nothing to say.
+    """
+    try:
+        result = train(network, tasks, replicates[member.replicate], settings)
+    except DivergenceError as error:
+        nothing = dict.fromkeys(network.names, math.nan)
+        result = Trained(
+            tasks=network.names,
+            replicate=member.replicate,
+            validation_loss=nothing,
+            evaluation_loss=nothing,
+            test_loss=nothing,
+            test_metric=nothing,
+            best_epoch=0,
+            epochs=0,
+            seconds=0.0,
+            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            diverged=str(error),
+        )
+    return replace(
+        result,
+        replicate=member.replicate,
+        alone=reason,
+        state=result.state if keep else None,
+        predictions=result.predictions if keep else None,
+    )

@@ -1,0 +1,112 @@
+"""Fan-out gives what ensembles give, and loses nothing that is finished."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.sharing import HardSharing
+from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
+from affinity.training import Member, Store, TrainingSettings, fan_out, train_members
+
+TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("a", "b"))
+SETTINGS = TrainingSettings(epochs=3, batch_size=16)
+MEMBERS = [Member(frozenset(names), number) for names in ({"a"}, {"a", "b"}) for number in (0, 1)]
+
+
+def examples(count: int, seed: int) -> Examples:
+    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return Examples(inputs, torch.stack([inputs[:, 0], inputs.sum(dim=1)], dim=1))
+
+
+def replicates() -> list[Replicate]:
+    return [
+        Replicate(seed, examples(40 + seed, seed), examples(20, 9), examples(20, 8))
+        for seed in (0, 1)
+    ]
+
+
+def build(tasks: tuple[Task, ...]) -> HardSharing:
+    return HardSharing(tasks, lambda: nn.Linear(4, 8), lambda task: nn.Linear(8, task.n_outputs))
+
+
+def assert_like_an_ensemble(backend: str) -> None:
+    expected = train_members(build, TASKS, MEMBERS, replicates(), SETTINGS)
+    results = fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, n_jobs=2, backend=backend)
+    for member, one, other in zip(MEMBERS, results, expected, strict=True):
+        assert one.replicate == member.replicate
+        assert one.test_loss == pytest.approx(other.test_loss, rel=1e-4)
+        assert one.epochs == other.epochs
+
+
+def test_processes_give_what_an_ensemble_gives() -> None:
+    assert_like_an_ensemble("loky")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_local_cluster_gives_what_an_ensemble_gives(backend: str) -> None:
+    library = {"ray": "ray", "dask": "distributed"}[backend]
+    pytest.importorskip(library, reason=f"an extra: pip install 'task-affinity[{backend}]'")
+    assert_like_an_ensemble(backend)
+
+
+def test_the_same_call_does_only_what_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = train_members(build, TASKS, MEMBERS, replicates(), SETTINGS, store=store)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert len(files) == len(MEMBERS)
+    lost = min(files)
+    lost.unlink()
+    again = fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, n_jobs=1, store=store)
+    for file, time in files.items():
+        assert (file.stat().st_mtime_ns == time) == (file != lost)
+    for one, other in zip(first, again, strict=True):
+        assert one.test_loss == pytest.approx(other.test_loss, rel=1e-4)
+        assert one.tasks == other.tasks
+
+
+def test_what_decides_a_result_decides_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    train_members(build, TASKS, MEMBERS[:1], replicates(), SETTINGS, store=store)
+    changed = replicates()
+    changed[0].training.targets[0, 0] += 1.0
+    train_members(build, TASKS, MEMBERS[:1], changed, SETTINGS, store=store)
+    longer = TrainingSettings(epochs=4, batch_size=16)
+    train_members(build, TASKS, MEMBERS[:1], replicates(), longer, store=store)
+    assert len(list(tmp_path.iterdir())) == 3
+    next(tmp_path.iterdir()).write_text("{")  # damaged: counts as missing
+    train_members(build, TASKS, MEMBERS[:1], replicates(), SETTINGS, store=store)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_training_that_kills_its_worker_twice_is_named_and_the_others_are_kept(
+    tmp_path: Path,
+) -> None:
+    on = replicates()
+    on[1].training.inputs[5] = 77.0
+    main = os.getpid()
+
+    def deadly(tasks: tuple[Task, ...]) -> HardSharing:
+        class Deadly(nn.Linear):
+            def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+                if self.training and os.getpid() != main and bool((input == 77.0).any()):
+                    os.kill(os.getpid(), 9)
+                return super().forward(input)
+
+        return HardSharing(tasks, lambda: Deadly(4, 8), lambda task: nn.Linear(8, task.n_outputs))
+
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError, match=r"network of \['a'\] on replicate 1; the network of"):
+        fan_out(deadly, TASKS, MEMBERS, on, SETTINGS, n_jobs=2, store=store)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(InputError, match="'slurm'"):
+        fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, backend="slurm")
