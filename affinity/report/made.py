@@ -17,6 +17,7 @@ NAMES = {
     "kinds": "Kinds of tasks",
     "seed": "Seed",
     "every": "Measured at every",
+    "measurements": "Measurements",
     "budget": "Budget",
     "settings": "Settings",
     "seconds": "Seconds",
@@ -46,7 +47,8 @@ def how_made(audit: Audit) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        entries = list(cast("Mapping[Any, Any]", value).items())
+        pairs = cast("Mapping[Any, Any]", value).items()
+        entries = [(key, entry) for key, entry in pairs if entry is not None]
         shown = ", ".join(f"{key}: {_text(entry)}" for key, entry in entries[:LONGEST])
         more = len(entries) - LONGEST
         return f"{shown} and {count(more, 'other')}" if more > 0 else shown
