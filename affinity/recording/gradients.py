@@ -43,7 +43,8 @@ def task_gradient(
         raise InputError(
             "Expected a graph that can be used more than once, but torch.compile made one that "
             "reuses its buffers. Set torch._functorch.config.donated_buffer = False before the "
-            "model is compiled; results stay the same."
+            'model is compiled, or record with backend="aot_eager": runs of the inductor backend '
+            "are not yet left bit for bit as they are."
         ) from None
     return [None if part is None else part.detach() for part in parts]
 
