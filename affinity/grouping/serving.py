@@ -3,11 +3,15 @@
 import numpy as np
 from jaxtyping import Float64
 
+from affinity.errors import InputError
+
 from .grouping import Grouping, Network
 from .pairs import Pairs
 from .request import Request
 
 _CHUNK = 1 << 15
+_MOST_CONFLICTING = 13
+"""Helpers of which some must stay apart: all sets of so many are looked at."""
 
 
 def serving_values(request: Request) -> Float64[np.ndarray, "subset"]:
@@ -17,7 +21,16 @@ def serving_values(request: Request) -> Float64[np.ndarray, "subset"]:
     A helper adds what it gives to all served tasks, so that the best helpers of any number are the
     ones that give most: sorting finds them for all subsets at once, and overlapping groupings cost
     hardly more to search than disjoint ones.
+
+    Raises:
+        InputError: If so many helpers conflict that the best of them cannot be told.
     """
+    if helpers_conflict(request) and int(request.may_help.sum()) > _MOST_CONFLICTING:
+        raise InputError(
+            f"Expected at most {_MOST_CONFLICTING} tasks that may help where some must stay apart, "
+            f"for an exact solver, but got {int(request.may_help.sum())}. Use the solver "
+            "'local_search', or networks that do not overlap."
+        )
     values = _with_sorted_helpers(request)
     values[_forbidden(request)] = -np.inf
     values[0] = -np.inf
@@ -47,7 +60,7 @@ def best_network(request: Request, units: list[int]) -> tuple[float, list[int]]:
     helpers = np.flatnonzero(free)
     helpers = helpers[np.argsort(-gives[helpers], kind="stable")]
     conflicts = request.apart[np.ix_(helpers, helpers)]
-    if conflicts.any() and len(helpers) <= 13:
+    if conflicts.any() and len(helpers) <= _MOST_CONFLICTING:
         masks = np.arange(1 << len(helpers))
         chosen = (masks[:, None] >> np.arange(len(helpers)) & 1).astype(float)  # set helper
         fits = ((chosen @ conflicts) * chosen).sum(axis=1) == 0

@@ -265,3 +265,14 @@ def test_bad_budgets_solvers_and_wishes_say_what_was_expected() -> None:
         solve(matrix, 2, wishes=Wishes(apart=[("text", "task 000")]))
     with pytest.raises(InputError, match=r"weights for the tasks.*'text'"):
         solve(matrix, 2, objective=Objective(weights={"text": 2.0}))
+
+
+def test_no_certificate_where_conflicting_helpers_cannot_be_looked_through():
+    tasks = tuple(f"t{at:02d}" for at in range(15))
+    values = torch.rand(15, 15, generator=torch.Generator().manual_seed(0))
+    matrix = AffinityMatrix(tasks, values)
+    wishes = Wishes(apart=[("t00", "t01")])
+    with pytest.raises(InputError, match="stay apart"):
+        solve(matrix, budget=3, overlap=True, wishes=wishes, solver="column_generation")
+    grouping = solve(matrix, budget=3, overlap=True, wishes=wishes)
+    assert grouping.score <= grouping.bound
