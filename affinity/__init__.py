@@ -15,17 +15,39 @@ A loop of one's own::
     recorder = affinity.Recorder(shared=model.trunk, every=10)
     recorder.observe(losses, closure=lambda: compute_losses(model, batch))
     trace = recorder.trace()
+
+Names are imported when they are first used, so that `affinity --help` does not wait for torch.
 """
 
-from affinity.audit import Audit, Gains, NegativeTransferTest, Verdict, retrain
-from affinity.errors import DivergenceError, InputError
-from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientCosine, InterTaskAffinity
-from affinity.grouping import Grouping, Network, solve
-from affinity.problems import Problem, record
-from affinity.recommendation import Plan, recommend
-from affinity.recording import Recorder, Trace
-from affinity.tasks import Examples, Replicate, Task
-from affinity.training import TrainingSettings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from affinity.audit import Audit, Gains, NegativeTransferTest, Verdict, retrain
+    from affinity.errors import DivergenceError, InputError
+    from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientCosine, InterTaskAffinity
+    from affinity.grouping import Grouping, Network, solve
+    from affinity.problems import Problem, record
+    from affinity.recommendation import Plan, recommend
+    from affinity.recording import Recorder, Trace
+    from affinity.tasks import Examples, Replicate, Task
+    from affinity.training import TrainingSettings
+
+_ROOMS = {
+    "audit": ("Audit", "Gains", "NegativeTransferTest", "Verdict", "retrain"),
+    "errors": ("DivergenceError", "InputError"),
+    "estimates": ("ESTIMATORS", "AffinityMatrix", "GradientCosine", "InterTaskAffinity"),
+    "grouping": ("Grouping", "Network", "solve"),
+    "problems": ("Problem", "record"),
+    "recommendation": ("Plan", "recommend"),
+    "recording": ("Recorder", "Trace"),
+    "tasks": ("Examples", "Replicate", "Task"),
+    "training": ("TrainingSettings",),
+    "sharing": (),
+    "report": (),
+    "integrations": (),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "ESTIMATORS",
@@ -53,3 +75,17 @@ __all__ = [
     "retrain",
     "solve",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

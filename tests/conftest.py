@@ -3,7 +3,10 @@
 from jaxtyping import install_import_hook
 
 with install_import_hook("affinity", "beartype.beartype"):
-    import affinity  # noqa: F401
+    import affinity
+
+    for name in affinity.__all__:  # imported when first used, so used here
+        getattr(affinity, name)
 
 import torch
 

@@ -2,6 +2,7 @@
 
 from .audit import Agreement, Arrangement, Audit, metric_name
 from .gains import Gains, interval
+from .kept_plan import KeptPlan
 from .negative_transfer import NegativeTransferTest, Verdict
 from .retrain import retrain
 
@@ -10,6 +11,7 @@ __all__ = [
     "Arrangement",
     "Audit",
     "Gains",
+    "KeptPlan",
     "NegativeTransferTest",
     "Verdict",
     "interval",

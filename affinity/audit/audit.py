@@ -15,6 +15,7 @@ from affinity.files import write_atomically
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Task
+from affinity.training import Trained
 
 from .gains import Gains, interval
 from .negative_transfer import NegativeTransferTest, Verdict
@@ -74,6 +75,7 @@ class Audit:
         matrix: The affinities that the plan was made from, where known.
         test: How verdicts are reached.
         context: Settings, seeds, versions and notes, for the report.
+        trained: The networks of every arrangement and replicate, where they were kept.
     """
 
     problem: str
@@ -83,6 +85,7 @@ class Audit:
     matrix: AffinityMatrix | None = None
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    trained: tuple[Trained, ...] = ()
 
     @property
     def gains(self) -> Gains:
@@ -278,6 +281,33 @@ class Audit:
             colours.append(["", markup.diverging(sign, 2.0) if sign else "", "", ""])
         header = ["task", "verdict", "gain of the plan", "95 % interval"]
         return markup.table(header, rows, caption, colours)
+
+    def networks_of(self, arrangement: str, replicate: int = 0) -> tuple[Trained, ...]:
+        """The kept networks of an arrangement on a replicate, in the order of its plan.
+
+        Raises:
+            InputError: If they were not kept.
+        """
+        if not self.trained:
+            raise InputError("Expected kept networks: measure with retrain(..., keep=True).")
+        by_tasks = {
+            frozenset(each.tasks): each for each in self.trained if each.replicate == replicate
+        }
+        networks = self.arrangements[arrangement].plan.grouping.networks
+        return tuple(by_tasks[network.trained] for network in networks)
+
+    def save(self, path: str | Path) -> Path:
+        """Write every measurement to a safetensors file, for `Audit.load`."""
+        from .stored import save_audit
+
+        return save_audit(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Audit":
+        """Read what `save` wrote; networks that were kept are not in it."""
+        from .stored import load_audit
+
+        return load_audit(path)
 
     def report(self, path: str | Path, *, trace: Trace | None = None) -> Path:
         """Write one self-contained HTML page, and return where it is.

@@ -23,6 +23,7 @@ def retrain(
     seed: int = 1,
     matrix: AffinityMatrix | None = None,
     context: Mapping[str, Any] | None = None,
+    keep: bool = False,
 ) -> Audit:
     """Train the plan, a network a task, and one network for all; judge them on the test rows.
 
@@ -37,6 +38,7 @@ def retrain(
         seed: Decides the replicates.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: What the report should say of how it was made.
+        keep: Whether the audit keeps the trained networks and their predictions.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, shares in a way that cannot be
@@ -65,7 +67,7 @@ def retrain(
             network.trained for each in plans.values() for network in each.grouping.networks
         )
     )
-    measured = train_networks(problem, networks, problem.replicates(replicates, seed))
+    measured = train_networks(problem, networks, problem.replicates(replicates, seed), keep=keep)
     if measured.diverged:
         raise DivergenceError(
             f"{len(measured.diverged)} of {len(networks) * replicates} trainings diverged. "
@@ -81,6 +83,7 @@ def retrain(
         },
         matrix=matrix,
         context={**problem.provenance, "notes": list(problem.notes), **(context or {})},
+        trained=measured.trained,
     )
 
 

@@ -9,11 +9,10 @@ from rich.markup import escape
 
 from affinity.errors import DivergenceError, InputError
 
-from .audit import audit
+from . import commands
 from .stopped import Stopped
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-"""Exit codes: what was passed in cannot be used; a training diverged; Ctrl-C."""
 
 app = typer.Typer(
     name="affinity",
@@ -23,10 +22,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(audit)
+STAGES, OTHERS = "Stages", "With finished runs"
+app.command()(commands.audit)
+for command in (
+    commands.record,
+    commands.estimate,
+    commands.group,
+    commands.retrain,
+    commands.report,
+):
+    app.command(rich_help_panel=STAGES)(command)
+for command in (commands.compare, commands.predict):
+    app.command(rich_help_panel=OTHERS)(command)
+for command in (commands.schema, commands.problems):
+    app.command()(command)
 
 
-@app.callback()
+@app.callback(
+    epilog="Exit codes: 0 done; 1 a training diverged; 2 something passed in cannot be used; 3 the "
+    "plan harms a task (--fail-on harmful); 130 stopped with Ctrl-C."
+)
 def _commands() -> None:  # pyright: ignore[reportUnusedFunction]
     """Find out which tasks should share a network, and what that is worth.
 

@@ -36,6 +36,7 @@ class AuditOptions:
     budget: int | None = None
     overlap: bool = False
     estimator: str = "inter-task affinity"
+    plan: str | None = None
     replicates: int | None = None
     every: int = 10
     width: int | None = None
@@ -136,6 +137,9 @@ def gather(flags: Mapping[str, Any], config: Path | None) -> AuditOptions:
     for name in ("targets", "kinds", "exclude"):
         if name in merged:
             merged[name] = tuple(merged[name])
+    for name in ("source", "plan"):  # so that the run finds them from elsewhere
+        if merged.get(name) and Path(merged[name]).exists():
+            merged[name] = str(Path(merged[name]).resolve())
     return AuditOptions(**merged)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from affinity.audit import Audit, Verdict, metric_name
 from affinity.problems import Problem
+from affinity.recommendation import Plan
 
 MOST_ROWS = 30
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
@@ -45,6 +46,17 @@ def show_problem(console: Console, problem: Problem) -> None:
         console.print(f"... and {len(problem.tasks) - MOST_ROWS} more tasks")
     for note in problem.notes[:MOST_ROWS]:
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """A line a network, and why."""
+    for number, (network, sharing, reason) in enumerate(
+        zip(plan.grouping.networks, plan.sharing, plan.reasons, strict=True), start=1
+    ):
+        served = ", ".join(sorted(network.served))
+        helpers = ", ".join(sorted(network.trained - network.served))
+        also = f" (helped by {helpers})" if helpers else ""
+        console.print(f"  {number}. {escape(served + also)}: {sharing}. {escape(reason)}")
 
 
 def show_audit(console: Console, audit: Audit) -> None:

@@ -13,7 +13,7 @@ from affinity.sharing import HardSharing
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
-from .resampling import RandomRows, Resampling
+from .resampling import Draw, RandomRows, Resampling
 
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 """Development and test rows, encoded with statistics of these training rows alone."""
@@ -95,9 +95,13 @@ class Problem:
         """A fresh network with one trunk under the head of each of these tasks, or of all."""
         return HardSharing(self.tasks if tasks is None else tasks, self.trunk, self.head)
 
+    def draw(self, seed: int) -> Draw:
+        """Which development rows a replicate uses, and what for."""
+        return self.resampling(self.development, seed)
+
     def replicate(self, seed: int) -> Replicate:
         """A fresh draw of the development rows, and the test rows."""
-        draw = self.resampling(self.development, seed)
+        draw = self.draw(seed)
         development, test = (
             self.encoder(draw.training) if self.encoder else (self.development, self.test)
         )
@@ -111,7 +115,12 @@ class Problem:
 
     def replicates(self, count: int, seed: int = 0) -> list[Replicate]:
         """`count` replicates whose seeds follow `seed`."""
-        return [self.replicate(seed * 1_000_003 + number) for number in range(count)]
+        return [self.replicate(each) for each in self.replicate_seeds(count, seed)]
+
+    @staticmethod
+    def replicate_seeds(count: int, seed: int = 0) -> list[int]:
+        """The seeds of these replicates."""
+        return [seed * 1_000_003 + number for number in range(count)]
 
     def with_settings(self, settings: TrainingSettings) -> "Problem":
         """The same problem, trained another way."""

@@ -18,9 +18,10 @@ from affinity.sharing import Perceptron
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
-from .features import find_columns
+from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
+from .preprocessing import Label, Preprocessing
 from .problem import Problem, linear_heads
 from .reading import fingerprint, read_table
 from .resampling import RandomRows, TimeBlocks
@@ -119,6 +120,8 @@ def problem_from_table(
         test=test,
         transformer=columns.transformer(clean.iloc[development.numpy()]),
         is_number=torch.tensor([kind == "regression" for kind in found.values()]),
+        columns=columns,
+        classes=classes,
     )
     rows, test_rows = encoder(torch.arange(len(development)))
     judged, judged_kinds = values, found
@@ -132,7 +135,7 @@ def problem_from_table(
         tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
         development=rows,
         test=test_rows,
-        trunk=_Trunk(rows.inputs.shape[1], width, depth),
+        trunk=TableTrunk(rows.inputs.shape[1], width, depth),
         head=linear_heads(width),
         encoder=encoder,
         resampling=(
@@ -174,26 +177,40 @@ class TableEncoder:
     test: Int[Tensor, " test"]
     transformer: ColumnTransformer
     is_number: Bool[Tensor, " task"]
+    columns: FeatureColumns
+    classes: Mapping[str, list[object] | None]
 
     def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         """Development and test rows, from rows numbered within the development rows."""
-        rows = self.development[training]
-        transformer: ColumnTransformer = clone(self.transformer)  # pyright: ignore[reportAssignmentType]
-        transformer.fit(self.features.iloc[rows.numpy()])
+        transformer, mean, deviation = self._fit(training)
         inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
-        known = self.targets[rows]
-        mean = known.nanmean(dim=0).nan_to_num()
-        deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
-        deviation = deviation.where(deviation > 0, 1.0)
         targets = self.targets.where(~self.is_number, (self.targets - mean) / deviation)
         return (
             Examples(inputs=inputs[self.development], targets=targets[self.development]),
             Examples(inputs=inputs[self.test], targets=targets[self.test]),
         )
 
+    def fitted(self, training: Int[Tensor, " training"]) -> Preprocessing:
+        """What these training rows decide, as numbers that can be kept and used on other tables."""
+        transformer, mean, deviation = self._fit(training)
+        labels = {
+            name: Label(classes, float(mean[at]), float(deviation[at]))
+            for at, (name, classes) in enumerate(self.classes.items())
+        }
+        return Preprocessing.of(self.columns, transformer, labels)
+
+    def _fit(self, training: Int[Tensor, " training"]) -> tuple[ColumnTransformer, Tensor, Tensor]:
+        rows = self.development[training]
+        transformer: ColumnTransformer = clone(self.transformer)  # pyright: ignore[reportAssignmentType]
+        transformer.fit(self.features.iloc[rows.numpy()])
+        known = self.targets[rows]
+        mean = known.nanmean(dim=0).nan_to_num()
+        deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
+        return transformer, mean, deviation.where(deviation > 0, 1.0)
+
 
 @dataclass(frozen=True)
-class _Trunk:
+class TableTrunk:
     """Makes the trunk of a table; a value rather than a closure, so that it can be sent about."""
 
     n_features: int
@@ -201,6 +218,7 @@ class _Trunk:
     depth: int
 
     def __call__(self) -> Perceptron:
+        """A fresh trunk."""
         return Perceptron(self.n_features, width=self.width, depth=self.depth)
 
 

@@ -14,6 +14,7 @@ from affinity.tasks import Replicate, Task
 from affinity.training import (
     Member,
     Store,
+    Trained,
     TrainingSettings,
     fan_out,
     train_members,
@@ -37,6 +38,7 @@ class Measurements:
         parameters: Parameters of each network.
         seconds: Time spent on each training.
         diverged: What went wrong, for each training that diverged: its numbers are NaN.
+        trained: Each training with its parameters and predictions, where they were kept.
     """
 
     networks: tuple[frozenset[str], ...]
@@ -48,6 +50,7 @@ class Measurements:
     parameters: tuple[int, ...]
     seconds: Float[Tensor, "network replicate"]
     diverged: tuple[str, ...] = ()
+    trained: tuple[Trained, ...] = ()
 
 
 def train_networks(
@@ -58,6 +61,7 @@ def train_networks(
     sharing: str | MakeSharing = "hard",
     store: str | Path | None = None,
     backend: str | None = None,
+    keep: bool = False,
 ) -> Measurements:
     """Train every network on every replicate, and judge it.
 
@@ -75,6 +79,7 @@ def train_networks(
         sharing: How the tasks of a network share: a name in `SHARINGS`, or what makes a network.
         store: A folder in which finished trainings are kept; the same call does what is missing.
         backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
+        keep: Whether to keep parameters and predictions; then all are trained here and anew.
 
     Raises:
         InputError: If a task or the sharing is unknown, or a task has no labelled rows.
@@ -101,8 +106,10 @@ def train_networks(
     def build(tasks: tuple[Task, ...]) -> Sharing:
         return make(tasks, problem.trunk, problem.head, sample)
 
-    if backend is None and works_at_once(problem.tasks, settings):
-        results = train_members(build, problem.tasks, members, replicates, settings, store=kept)
+    if keep or (backend is None and works_at_once(problem.tasks, settings)):
+        results = train_members(
+            build, problem.tasks, members, replicates, settings, keep=keep, store=kept
+        )
     else:
         results = fan_out(
             build,
@@ -130,4 +137,5 @@ def train_networks(
         parameters=tuple(result.n_parameters for result in results[:: len(replicates)]),
         seconds=torch.tensor([result.seconds for result in results]).reshape(shape[:2]),
         diverged=tuple(result.diverged for result in results if result.diverged),
+        trained=tuple(results) if keep else (),
     )

@@ -1,6 +1,7 @@
 """A plan: networks, how each shares its parameters, and why; a YAML file that a person can edit."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -12,8 +13,11 @@ from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
 
+from .lines import lines_of
+
 Sharing = Literal["hard", "soft", "mmoe", "separate"]
 SHARING: tuple[Sharing, ...] = get_args(Sharing)
+KEYS = ("serves", "also_trains", "sharing", "reason")
 VERSION = 1
 
 
@@ -84,8 +88,8 @@ class Plan:
             f"A plan of {len(self.sharing)} networks for {len(self.grouping.tasks)} tasks",
         )
 
-    def to_yaml(self, path: str | Path | None = None) -> str:
-        """The plan as YAML; also written to `path`, if one is given."""
+    def plain(self) -> dict[str, Any]:
+        """The plan as plain values, as they stand in its YAML."""
         networks: list[dict[str, Any]] = []
         for network, sharing, reason in zip(
             self.grouping.networks, self.sharing, self.reasons, strict=True
@@ -94,7 +98,7 @@ class Plan:
             if network.trained != network.served:
                 entry["also_trains"] = sorted(network.trained - network.served)
             networks.append({**entry, "sharing": sharing, "reason": reason})
-        body = {
+        return {
             "version": VERSION,
             "networks": networks,
             **{
@@ -104,6 +108,10 @@ class Plan:
             },
             "provenance": dict(self.provenance),
         }
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The plan as YAML; also written to `path`, if one is given."""
+        body = self.plain()
         text = _HEADER + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=96)
         if path is not None:
             write_atomically(path, text)
@@ -125,6 +133,7 @@ class Plan:
         try:
             text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
             body = yaml.safe_load(text)
+            lines = lines_of(text)
         except OSError as error:
             raise InputError(f"Could not read {where}: {error.strerror}.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -135,27 +144,30 @@ class Plan:
             raise InputError(
                 f"Expected {where} to be of version {VERSION}, but got {body.get('version')!r}."
             )
-        networks: list[Network] = []
-        sharing: list[Sharing] = []
-        reasons: list[str] = []
-        for number, entry in enumerate(cast("list[Any]", body["networks"]), start=1):
-            served = _names(entry, "serves", f"network {number} of {where}")
-            also = _names(entry, "also_trains", f"network {number} of {where}")
-            networks.append(Network(trained=served | also, served=served))
-            sharing.append(_sharing(entry, served | also, f"network {number} of {where}"))
-            reasons.append(str(entry.get("reason", "")))
-        grouping = Grouping(
-            tuple(networks), body.get("score"), body.get("bound"), body.get("solver")
-        )
-        if tasks is not None and grouping.tasks != frozenset(tasks):
-            unknown, missing = grouping.tasks - set(tasks), set(tasks) - grouping.tasks
-            raise InputError(
-                f"Expected {where} to serve the tasks {list(tasks)}"
-                + (f"; it serves {sorted(unknown)}, which are not among them" if unknown else "")
-                + (f"; it leaves out {sorted(missing)}" if missing else "")
-                + "."
+        networks = cast("list[Any]", body["networks"])
+        if wrong := [*_wrong_entries(networks), *_wrong_tasks(networks, tasks)]:
+            described = "; ".join(
+                f"line {lines[path]}: {what}" if path else what for path, what in wrong
             )
-        return cls(grouping, tuple(sharing), tuple(reasons), body.get("provenance") or {})
+            raise InputError(f"Expected {where} to serve every task once, but {described}.")
+        parts = [
+            (frozenset(_names(e, "serves")), frozenset(_names(e, "also_trains"))) for e in networks
+        ]
+        grouping = Grouping(
+            tuple(Network(trained=served | also, served=served) for served, also in parts),
+            body.get("score"),
+            body.get("bound"),
+            body.get("solver"),
+        )
+        return cls(
+            grouping,
+            tuple(
+                entry.get("sharing", "hard" if len(served | also) > 1 else "separate")
+                for entry, (served, also) in zip(networks, parts, strict=True)
+            ),
+            tuple(str(entry.get("reason", "")) for entry in networks),
+            body.get("provenance") or {},
+        )
 
 
 _HEADER = """\
@@ -164,21 +176,67 @@ _HEADER = """\
 """
 
 
-def _sharing(entry: dict[str, Any], trained: frozenset[str], where: str) -> Sharing:
-    sharing = entry.get("sharing", "hard" if len(trained) > 1 else "separate")
-    if sharing not in SHARING:
-        raise InputError(
-            f"Expected {where} to share in one of the ways {list(SHARING)}, but got {sharing!r}."
-        )
-    return sharing
+Wrong = tuple[tuple[Any, ...], str]
+"""The path of an entry in the file, and what is wrong with it."""
 
 
-def _names(entry: Any, key: str, where: str) -> frozenset[str]:
-    names = cast("dict[str, Any]", entry).get(key, []) if isinstance(entry, dict) else None
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) for name in cast("list[Any]", names)
-    ):
-        raise InputError(
-            f"Expected {key!r} of {where} to be a list of task names, but got {names!r}."
-        )
-    return frozenset(cast("list[str]", names))
+def _wrong_entries(networks: list[Any]) -> Generator[Wrong]:
+    """What is wrong with each network on its own."""
+    for number, entry in enumerate(networks):
+        path = ("networks", number)
+        if not isinstance(entry, dict):
+            yield path, f"a network is 'serves: [...]', not {entry!r}"
+            continue
+        entry = cast("dict[Any, Any]", entry)
+        for key in entry:
+            if key not in KEYS:
+                near = difflib.get_close_matches(str(key), KEYS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {list(KEYS)}"
+                yield (*path, key), f"{key!r} is unknown; {hint}"
+        for key in ("serves", "also_trains"):
+            names = entry.get(key, [])
+            if not isinstance(names, list):
+                yield (*path, key), f"{key!r} takes a list of task names, not {names!r}"
+            else:
+                yield from (
+                    ((*path, key, at), f"a task name is text (quote it), not {name!r}")
+                    for at, name in enumerate(cast("list[Any]", names))
+                    if not isinstance(name, str)
+                )
+        if not entry.get("serves"):
+            yield path, "the network serves no task"
+        sharing = entry.get("sharing")
+        n_tasks = len({*_names(entry, "serves"), *_names(entry, "also_trains")})
+        if sharing is not None and sharing not in SHARING:
+            at = (*path, "sharing")
+            yield at, f"tasks share in one of the ways {list(SHARING)}, not {sharing!r}"
+        elif n_tasks == 1 and sharing not in (None, "separate"):
+            yield (*path, "sharing"), f"a network of one task is 'separate', not {sharing!r}"
+
+
+def _wrong_tasks(networks: list[Any], tasks: tuple[str, ...] | None) -> Generator[Wrong]:
+    """Tasks that are unknown, served twice, or not served."""
+    places: dict[str, tuple[Any, ...]] = {}
+    for number, entry in enumerate(networks):
+        for at, name in enumerate(_names(entry, "serves")):
+            path = ("networks", number, "serves", at)
+            if name in places:
+                yield path, f"{name!r} is served twice"
+            places[name] = path
+    for number, entry in enumerate(networks):
+        for key in ("serves", "also_trains"):
+            for at, name in enumerate(_names(entry, key)):
+                if tasks is not None and name not in tasks:
+                    near = difflib.get_close_matches(name, tasks, n=1)
+                    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {list(tasks)}"
+                    yield ("networks", number, key, at), f"{name!r} is not a task{hint}"
+                elif name not in places:
+                    yield ("networks", number, key, at), f"{name!r} is trained and never served"
+    if missing := sorted(set(tasks or ()) - set(places)):
+        yield (), f"it leaves out {missing}"
+
+
+def _names(entry: Any, key: str) -> list[str]:
+    names = cast("dict[str, Any]", entry).get(key) if isinstance(entry, dict) else None
+    listed = cast("list[Any]", names) if isinstance(names, list) else []
+    return [name for name in listed if isinstance(name, str)]

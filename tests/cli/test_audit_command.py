@@ -2,39 +2,13 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from affinity import AffinityMatrix, DivergenceError, Plan, Trace
-from affinity.cli import main
 
 QUICK = ["--epochs", "3", "--replicates", "2", "--every", "2", "--width", "8"]
-
-
-@pytest.fixture
-def csv(tmp_path):
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(240, 4)), columns=list("wxyz"))
-    frame["sum"] = frame["w"] + frame["x"] + 0.1 * random.normal(size=240)
-    frame["sign, of y"] = (frame["y"] > 0).map({True: "plus", False: "minus"})
-    frame["thirds"] = pd.cut(frame["z"], 3, labels=["low", "mid", "high"]).astype(str)
-    frame.loc[::5, "thirds"] = np.nan
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    return tmp_path / "table.csv"
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        return stop.value.code, "".join(capsys.readouterr())
-
-    return run
-
-
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 
 
@@ -180,7 +154,7 @@ def test_stopping_keeps_what_was_finished(call, csv, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("affinity.cli.audit.retrain", stop)
+        patched.setattr("affinity.cli.stages.retrain", stop)
         code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
     said = " ".join(said.split())
     assert code == 130
@@ -194,7 +168,7 @@ def test_debug_shows_where_it_went_wrong(call, csv, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise DivergenceError("boom")
 
-    monkeypatch.setattr("affinity.cli.audit.retrain", diverge)
+    monkeypatch.setattr("affinity.cli.stages.retrain", diverge)
     code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run", "--debug")
     assert code == 1
     assert "Traceback" in said

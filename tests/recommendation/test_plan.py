@@ -60,12 +60,21 @@ BAD_YAML = {
     "a list of 'networks'": "version: 1",
     "Expected YAML": "version: [",
     "of version 1, but got 2": "version: 2\nnetworks: []",
-    "'serves' of network 1": "version: 1\nnetworks: [{serves: depth}]",
-    "served twice": "version: 1\nnetworks: [{serves: [a]}, {serves: [a]}]",
-    "are only trained": "version: 1\nnetworks: [{serves: [a], also_trains: [b]}]",
-    "to serve a task": "version: 1\nnetworks: [{also_trains: [b]}]",
-    "but got 'welded'": "version: 1\nnetworks: [{serves: [a, b], sharing: welded}]",
-    "to be 'separate'": "version: 1\nnetworks: [{serves: [a], sharing: hard}]",
+    "line 2: 'serves' takes a list": "version: 1\nnetworks: [{serves: depth}]",
+    "line 4: 'a' is served twice": "version: 1\nnetworks:\n- serves: [a]\n- serves: [a]",
+    "line 4: 'b' is trained and never": "version: 1\nnetworks:\n- serves: [a]\n  also_trains: [b]",
+    "line 3: the network serves no task": "version: 1\nnetworks:\n- also_trains: [b]",
+    "line 4: tasks share in .* not 'welded'": (
+        "version: 1\nnetworks:\n- serves: [a, b]\n  sharing: welded"
+    ),
+    "line 4: a network of one task is 'separate'": (
+        "version: 1\nnetworks:\n- serves: [a]\n  sharing: hard"
+    ),
+    "line 3: 'server' is unknown; did you mean 'serves'": "version: 1\nnetworks:\n- server: [a]",
+    "line 5: a task name is text .quote it., not 7": (
+        "version: 1\nnetworks:\n- serves:\n  - a\n  - 7"
+    ),
+    "line 3: a network is .* not 'a'": "version: 1\nnetworks:\n- a",
 }
 
 
@@ -75,11 +84,24 @@ def test_a_text_that_is_no_plan_is_explained(message):
         Plan.from_yaml(BAD_YAML[message])
 
 
+def test_everything_wrong_with_an_edited_plan_is_said_at_once():
+    text = "version: 1\nnetworks:\n- serves: [depht]\n- serves: [edges, edges]\n  sharin: hard"
+    with pytest.raises(InputError) as caught:
+        Plan.from_yaml(text, tasks=TASKS)
+    for what in (
+        "line 3: 'depht' is not a task; did you mean 'depth'?",
+        "line 4: 'edges' is served twice",
+        "line 5: 'sharin' is unknown; did you mean 'sharing'?",
+        "leaves out ['depth', 'keypoints']",
+    ):
+        assert what in str(caught.value)
+
+
 def test_a_plan_must_serve_the_tasks_at_hand(plan, tmp_path):
     plan.to_yaml(tmp_path / "plan.yaml")
     with pytest.raises(InputError, match=r"leaves out \['normals'\]"):
         Plan.from_yaml(tmp_path / "plan.yaml", tasks=(*TASKS, "normals"))
-    with pytest.raises(InputError, match=r"serves \['keypoints'\], which are not"):
+    with pytest.raises(InputError, match=r"line \d+: 'keypoints' is not a task; there are"):
         Plan.from_yaml(tmp_path / "plan.yaml", tasks=TASKS[:2])
     with pytest.raises(InputError, match="No such file"):
         Plan.from_yaml(tmp_path / "other.yaml")

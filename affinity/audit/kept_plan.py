@@ -1,0 +1,143 @@
+"""A kept plan: trained networks with the fitted preprocessing in one file, ready to predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.problems import Preprocessing, Problem, TableEncoder, TableTrunk
+from affinity.problems.problem import linear_heads
+from affinity.recommendation import Plan
+from affinity.sharing import SHARINGS, Sharing
+from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
+from affinity.tensor_file import read_tensors, write_tensors
+
+from .audit import Audit
+
+KIND, VERSION = "trained plan", 1
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPlan:
+    """The networks of a plan as the audit trained them on its first replicate.
+
+    Args:
+        plan: Which network serves which task.
+        preprocessing: Rows to inputs, outputs to labels, as fitted on the replicate's rows.
+        trunk: Makes the trunk.
+        tasks: The tasks of each network, in the order of its heads.
+        outputs: How many numbers each task's head puts out.
+        states: Parameters and buffers of each network.
+    """
+
+    plan: Plan
+    preprocessing: Preprocessing
+    trunk: TableTrunk
+    tasks: tuple[tuple[str, ...], ...]
+    outputs: dict[str, int]
+    states: tuple[dict[str, Tensor], ...]
+
+    @classmethod
+    def of(cls, audit: Audit, problem: Problem, seed: int) -> "KeptPlan":
+        """The plan of an audit measured with `keep=True` and this seed.
+
+        Raises:
+            InputError: If the problem is no table, or the networks were not kept.
+        """
+        encoder, trunk = problem.encoder, problem.trunk
+        if not isinstance(encoder, TableEncoder) or not isinstance(trunk, TableTrunk):
+            raise InputError(
+                f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
+                "built in: there are no new rows to predict. Leave --keep out."
+            )
+        trained = audit.networks_of("plan")
+        replicate = problem.replicate_seeds(1, seed)[0]
+        states = [each.state for each in trained]
+        return cls(
+            plan=audit.plan,
+            preprocessing=encoder.fitted(problem.draw(replicate).training),
+            trunk=trunk,
+            tasks=tuple(each.tasks for each in trained),
+            outputs={task.name: task.n_outputs for task in problem.tasks},
+            states=tuple(state for state in states if state is not None),
+        )
+
+    def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Predictions for the rows of a table, in their order.
+
+        Raises:
+            InputError: If a column that the networks need is missing or holds something else.
+        """
+        inputs = self.preprocessing(table)
+        found: dict[str, Tensor] = {}
+        for network, served in zip(self._networks(), self.plan.grouping.networks, strict=True):
+            with torch.no_grad():
+                parts = [network(rows) for rows in inputs.split(ROWS_AT_ONCE)]
+            for name in served.served:
+                found[name] = torch.cat([part[name] for part in parts])
+        return self.preprocessing.decode(found)
+
+    def test_predictions(self, audit: Audit, problem: Problem) -> pd.DataFrame:
+        """What the audit itself predicted for its test rows, indexed by their row in the table."""
+        assert isinstance(problem.encoder, TableEncoder)
+        found: dict[str, Tensor] = {}
+        networks = self.plan.grouping.networks
+        for each, network in zip(audit.networks_of("plan"), networks, strict=True):
+            assert each.predictions is not None
+            found |= {name: each.predictions[name] for name in network.served}
+        return self.preprocessing.decode(found).set_index(problem.encoder.test.numpy())
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights and preprocessing to one safetensors file."""
+        tensors = {
+            f"{number}/{name}": value
+            for number, state in enumerate(self.states)
+            for name, value in state.items()
+        }
+        about = {
+            "plan": self.plan.to_yaml(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "trunk": [self.trunk.n_features, self.trunk.width, self.trunk.depth],
+            "tasks": self.tasks,
+            "outputs": self.outputs,
+        }
+        return write_tensors(path, tensors, about, KIND, VERSION)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "KeptPlan":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If the file is missing, truncated, something else, or of another version.
+        """
+        tensors, about = read_tensors(path, KIND, VERSION)
+        states: list[dict[str, Tensor]] = [{} for _ in about["tasks"]]
+        for key, value in tensors.items():
+            number, _, name = key.partition("/")
+            states[int(number)][name] = value
+        return cls(
+            plan=Plan.from_yaml(about["plan"]),
+            preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+            trunk=TableTrunk(*about["trunk"]),
+            tasks=tuple(tuple(names) for names in about["tasks"]),
+            outputs=about["outputs"],
+            states=tuple(states),
+        )
+
+    def _networks(self) -> list[Sharing]:
+        networks: list[Sharing] = []
+        sample = torch.zeros(2, self.trunk.n_features)
+        for names, sharing, state in zip(self.tasks, self.plan.sharing, self.states, strict=True):
+            tasks = tuple(
+                Task(name, BinaryCrossEntropy(), RocAuc(), n_outputs=self.outputs[name])
+                for name in names
+            )  # only the heads' sizes matter here
+            make = SHARINGS["hard" if sharing == "separate" else sharing]
+            network = make(tasks, self.trunk, linear_heads(self.trunk.width), sample)
+            network.load_state_dict(state)
+            networks.append(network.eval())
+        return networks

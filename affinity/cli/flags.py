@@ -1,0 +1,141 @@
+"""The command's flags: what each means, said once for all stages that take it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DATA, NETWORK, AUDIT, OUTPUT = "Data", "Network", "Audit", "Output"
+
+Source = Annotated[
+    str | None, typer.Argument(help="A table (CSV, also compressed, or Parquet), or 'digits'.")
+]
+Run = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="RUN")]
+
+Targets = Annotated[
+    str | None, typer.Option(help="Columns to predict, with commas between.", rich_help_panel=DATA)
+]
+Target = Annotated[
+    list[str] | None, typer.Option(help="One column to predict; repeat it.", rich_help_panel=DATA)
+]
+TaskColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Long table: the column that says which task a row belongs to.", rich_help_panel=DATA
+    ),
+]
+KindOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=binary, classes or regression, where it should not be found.",
+        rich_help_panel=DATA,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="A column to leave out; repeat it.", rich_help_panel=DATA)
+]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="Judge on the latest rows by this column.", rich_help_panel=DATA)
+]
+SplitColumn = Annotated[
+    str | None, typer.Option(help="Judge on the rows it calls 'test'.", rich_help_panel=DATA)
+]
+TestShare = Annotated[
+    float | None,
+    typer.Option(help="Share of rows set aside to judge. [0.25]", rich_help_panel=DATA),
+]
+ValidationShare = Annotated[
+    float | None,
+    typer.Option(help="Share of the others that decides when to stop. [0.2]", rich_help_panel=DATA),
+]
+
+Width = Annotated[int | None, typer.Option(help="Width of the trunk.", rich_help_panel=NETWORK)]
+Depth = Annotated[int | None, typer.Option(help="Layers of the trunk.", rich_help_panel=NETWORK)]
+Epochs = Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=NETWORK)]
+BatchSize = Annotated[int | None, typer.Option(help="Rows a step.", rich_help_panel=NETWORK)]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Step size of Adam.", rich_help_panel=NETWORK)
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(help="Epochs without progress before stopping.", rich_help_panel=NETWORK),
+]
+
+Every = Annotated[
+    int | None,
+    typer.Option(help="Measure affinity every so many steps. [10]", rich_help_panel=AUDIT),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Decides all random numbers. [0]", rich_help_panel=AUDIT)
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(help="Networks at most. [a third of the tasks]", rich_help_panel=AUDIT),
+]
+Overlap = Annotated[
+    bool | None,
+    typer.Option(
+        "--overlap/--disjoint",
+        help="Whether a task may help in networks that do not serve it. [disjoint]",
+        rich_help_panel=AUDIT,
+    ),
+]
+Estimator = Annotated[
+    str | None,
+    typer.Option(
+        help="How affinity is estimated; `affinity problems` lists the ways. [inter-task affinity]",
+        rich_help_panel=AUDIT,
+    ),
+]
+Replicates = Annotated[
+    int | None,
+    typer.Option(
+        help="Resamplings of rows and seeds. [10; 5 from 21 tasks]", rich_help_panel=AUDIT
+    ),
+]
+PlanChoice = Annotated[
+    str | None,
+    typer.Option(
+        help="Audit this plan: a YAML file, 'separate' or 'all-in-one'. [the run's plan.yaml]",
+        rich_help_panel=AUDIT,
+    ),
+]
+Keep = Annotated[
+    bool,
+    typer.Option(
+        "--keep", help="Keep the plan's trained networks for `predict`.", rich_help_panel=AUDIT
+    ),
+]
+
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. [runs/NAME]", rich_help_panel=OUTPUT)
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="A YAML file with any of these options.", rich_help_panel=OUTPUT),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="The result as JSON on standard output; words go to standard error.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(help="Write a JUnit file: a test case a task.", rich_help_panel=OUTPUT),
+]
+FailOn = Annotated[
+    Literal["harmful"] | None,
+    typer.Option(
+        help="Exit with 3 when the plan harms a task that it serves.", rich_help_panel=OUTPUT
+    ),
+]
+Png = Annotated[bool, typer.Option("--png", help="Pictures as PNG.", rich_help_panel=OUTPUT)]
+Pdf = Annotated[bool, typer.Option("--pdf", help="Pictures as PDF.", rich_help_panel=OUTPUT)]
+Svg = Annotated[bool, typer.Option("--svg", help="Pictures as SVG.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Say only what went wrong.", rich_help_panel=OUTPUT)
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=OUTPUT)]

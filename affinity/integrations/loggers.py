@@ -1,0 +1,137 @@
+"""Loggers: an audit's figures, pictures and page in TensorBoard, MLflow or Weights & Biases."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from affinity.audit import Audit
+from affinity.errors import InputError
+from affinity.recording import Trace
+from affinity.report import write_figures
+
+
+def figures_of(audit: Audit) -> dict[str, float]:
+    """Numbers by name: the gain of each task and the mean gain of each arrangement.
+
+    Example:
+        >>> from affinity.audit import retrain
+        >>> from affinity.problems import Problem
+        >>> from affinity.recommendation import Plan
+        >>> from affinity.training import TrainingSettings
+        >>> problem = Problem.digits(width=4).with_settings(TrainingSettings(epochs=1))
+        >>> audit = retrain(Plan.all_in_one(problem.names), problem, replicates=2)
+        >>> sorted(figures_of(audit))[:2]
+        ['gain/at least 5', 'gain/centre x']
+    """
+    gains = {f"gain/{task}": verdict.gain for task, verdict in audit.verdicts.items()}
+    means = {
+        f"mean gain/{name}": float(arrangement.test.overall().mean())
+        for name, arrangement in audit.arrangements.items()
+    }
+    return {name: value for name, value in (gains | means).items() if value == value}
+
+
+def log_to_tensorboard(
+    audit: Audit, folder: str | Path, *, trace: Trace | None = None, step: int = 0
+) -> None:
+    """Write scalars, the table of gains and every picture as TensorBoard events to `folder`.
+
+    Raises:
+        InputError: If tensorboard is not installed.
+    """
+    with _needed("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter
+    import numpy as np
+    from PIL import Image
+
+    with SummaryWriter(str(folder)) as writer, TemporaryDirectory() as pictures:
+        for name, value in figures_of(audit).items():
+            writer.add_scalar(name, value, step)  # pyright: ignore[reportUnknownMemberType]
+        writer.add_text("gains", _markdown(audit), step)  # pyright: ignore[reportUnknownMemberType]
+        for file in write_figures(audit, pictures, ("png",), trace=trace):
+            image = np.asarray(Image.open(file).convert("RGB"))
+            writer.add_image(file.stem, image, step, dataformats="HWC")  # pyright: ignore[reportUnknownMemberType]
+
+
+def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
+    """Log metrics, audit.json, the page and pictures to MLflow's active run.
+
+    Raises:
+        InputError: If MLflow is not installed, or no run is active.
+    """
+    with _needed("mlflow"):
+        import mlflow  # pyright: ignore[reportMissingImports]
+    if mlflow.active_run() is None:
+        raise InputError("Expected an active run: call this inside `with mlflow.start_run():`.")
+    mlflow.log_metrics({_plain_name(name): value for name, value in figures_of(audit).items()})
+    mlflow.set_tag("affinity.advice", audit.advice)
+    with TemporaryDirectory() as folder:
+        _write_all(audit, Path(folder), trace)
+        mlflow.log_artifacts(folder, artifact_path="affinity")
+
+
+def log_to_wandb(audit: Audit, run: Any, *, trace: Trace | None = None) -> None:
+    """Log figures, the table of gains, pictures and the page to a Weights & Biases run.
+
+    Args:
+        audit: What to log.
+        run: What `wandb.init()` returned; `mode="offline"` keeps everything on this machine.
+        trace: The recorded run, for pictures over time.
+
+    Raises:
+        InputError: If wandb is not installed.
+    """
+    with _needed("wandb"):
+        import wandb  # pyright: ignore[reportMissingImports]
+    with TemporaryDirectory() as folder:
+        page, pictures = _write_all(audit, Path(folder), trace)
+        run.log(
+            {
+                **figures_of(audit),
+                "gains": wandb.Table(dataframe=audit.gains.frame()),
+                "report": wandb.Html(page.read_text(encoding="utf-8"), inject=False),
+                **{picture.stem: wandb.Image(str(picture)) for picture in pictures},
+            }
+        )
+        run.summary["advice"] = audit.advice
+
+
+LOGGERS: Mapping[str, Callable[..., None]] = {
+    "tensorboard": log_to_tensorboard,
+    "mlflow": log_to_mlflow,
+    "wandb": log_to_wandb,
+}
+"""Every logger by the name of its library."""
+
+
+@contextmanager
+def _needed(library: str) -> Generator[None]:
+    """Say which extra to install where a library is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"Expected the library {library!r} to be installed. Install it: pip install "
+            f"'task-affinity[{library}]'"
+        ) from error
+
+
+def _write_all(audit: Audit, folder: Path, trace: Trace | None) -> tuple[Path, list[Path]]:
+    audit.to_json(folder / "audit.json")
+    page = audit.report(folder / "report.html", trace=trace)
+    return page, write_figures(audit, folder / "figures", ("png",), trace=trace)
+
+
+def _markdown(audit: Audit) -> str:
+    rows = ["| task | verdict | gain |", "|---|---|---|"]
+    for task, verdict in audit.verdicts.items():
+        name = task.replace("|", "\\|").replace("\n", " ")
+        rows.append(f"| {name} | {verdict.verdict} | {verdict.gain:+.3f} |")
+    return "\n".join([*rows, "", f"Advice: {audit.advice}"])
+
+
+def _plain_name(name: str) -> str:
+    """MLflow takes letters, digits, and _-./: and spaces in names."""
+    return "".join(sign if sign.isalnum() or sign in "_-./ :" else "_" for sign in name)

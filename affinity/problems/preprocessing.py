@@ -1,0 +1,146 @@
+"""Preprocessing as fitted, in plain numbers: rows to inputs, outputs to labels."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from sklearn.compose import ColumnTransformer
+from torch import Tensor
+
+from affinity.errors import InputError
+
+from .features import RARE, FeatureColumns
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a task's outputs stand for.
+
+    Args:
+        classes: In the order of their numbers; None for a regression.
+        mean: Of the training rows; a regression predicts standardized values.
+        deviation: Of the training rows.
+    """
+
+    classes: list[Any] | None
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What `TableEncoder` fitted on the training rows of one replicate.
+
+    It does what scikit-learn's transformers did, bit for bit, without being one: only numbers and
+    names are stored, so that no pickle is read back.
+
+    Args:
+        columns: Which columns are read, and how.
+        medians: Stand in for missing numbers; a number a numeric or date column.
+        means: Subtracted.
+        scales: Divided by.
+        gaps: Columns with an input of their own that says whether the value is missing.
+        labels: A label a task.
+    """
+
+    columns: FeatureColumns
+    medians: tuple[float, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    gaps: tuple[str, ...]
+    labels: Mapping[str, Label]
+
+    @classmethod
+    def of(
+        cls, columns: FeatureColumns, fitted: ColumnTransformer, labels: Mapping[str, Label]
+    ) -> "Preprocessing":
+        """From the fitted transformer."""
+        numbers: tuple[tuple[float, ...], ...] = ((), (), ())
+        if columns.numbers or columns.dates:
+            steps = fitted.named_transformers_["numbers"].named_steps
+            scaler = steps["standardscaler"]
+            found = (steps["simpleimputer"].statistics_, scaler.mean_, scaler.scale_)
+            numbers = tuple(tuple(map(float, values)) for values in found)
+        gaps = next(names for part, _, names in fitted.transformers_ if part == "gaps")
+        return cls(columns, *numbers, gaps=tuple(gaps), labels=labels)
+
+    def __call__(self, table: pd.DataFrame) -> Float[Tensor, "row feature"]:
+        """The table's rows as inputs.
+
+        Raises:
+            InputError: If a column is missing, or a column of numbers holds text.
+        """
+        needed = (*self.columns.numbers, *self.columns.dates, *self.columns.categories)
+        missing = [name for name in needed if name not in table.columns]
+        if missing:
+            near = difflib.get_close_matches(missing[0], list(map(str, table.columns)), n=1)
+            hint = f" Is {near[0]!r} meant for {missing[0]!r}?" if near else ""
+            raise InputError(
+                f"Expected the columns that the networks were trained on, but {missing} are "
+                f"missing.{hint}"
+            )
+        try:
+            clean = self.columns.read(table)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"Expected numbers in the columns {list(self.columns.numbers)}, as in training, "
+                f"but found something else: {error}."
+            ) from error
+        return torch.tensor(np.hstack([*self._parts(clean)]), dtype=torch.float32)
+
+    def _parts(self, clean: pd.DataFrame) -> list[np.ndarray]:
+        numbers = clean[[*self.columns.numbers, *self.columns.dates]].to_numpy(dtype=np.float64)
+        filled = np.where(np.isnan(numbers), np.array(self.medians), numbers)
+        scaled = np.clip((filled - np.array(self.means)) / np.array(self.scales), -10, 10)
+        is_gap = clean[list(self.gaps)].isna().to_numpy(dtype=np.float64)
+        one_hot = [
+            (clean[name].to_numpy()[:, None] == np.array(sorted({*names, RARE}), dtype=object))
+            for name, names in self.columns.categories.items()
+        ]
+        return [scaled, is_gap, *(np.asarray(part, dtype=np.float64) for part in one_hot)]
+
+    def decode(self, predictions: Mapping[str, Tensor]) -> pd.DataFrame:
+        """Outputs ``[row output]`` as labels in the table's own units, with probabilities."""
+        frame: dict[str, object] = {}
+        for name, label in self.labels.items():
+            outputs = predictions[name].double()
+            if label.classes is None:
+                frame[name] = (outputs[:, 0] * label.deviation + label.mean).numpy()
+                continue
+            if len(label.classes) == 2 and outputs.shape[1] == 1:
+                one = outputs[:, 0].sigmoid()
+                probabilities = torch.stack([1 - one, one], dim=1)
+            else:
+                probabilities = outputs.softmax(dim=1)
+            likeliest = probabilities.argmax(dim=1).tolist()
+            frame[name] = [label.classes[number] for number in likeliest]
+            for number, value in enumerate(label.classes):
+                frame[f"P({name} = {value})"] = probabilities[:, number].numpy()
+        return pd.DataFrame(frame)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> "Preprocessing":
+        """From what `to_dict` gave, also by way of JSON."""
+        columns = body["columns"]
+        return cls(
+            columns=FeatureColumns(
+                numbers=tuple(columns["numbers"]),
+                dates=tuple(columns["dates"]),
+                categories={name: tuple(names) for name, names in columns["categories"].items()},
+                dropped=dict(columns["dropped"]),
+            ),
+            medians=tuple(body["medians"]),
+            means=tuple(body["means"]),
+            scales=tuple(body["scales"]),
+            gaps=tuple(body["gaps"]),
+            labels={name: Label(**label) for name, label in body["labels"].items()},
+        )

@@ -1,0 +1,60 @@
+"""Tensors and a description in one safetensors file: written whole or not at all, no pickle."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import InputError
+from .files import write_atomically
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+    kind: str,
+    version: int,
+) -> Path:
+    """Write tensors and what is to be known of them, which JSON can hold.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/x.safetensors"
+        ...     _ = write_tensors(file, {"x": torch.ones(2)}, {"a": 1}, "example", 1)
+        ...     read_tensors(file, "example", 1)
+        ({'x': tensor([1., 1.])}, {'a': 1})
+    """
+    values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"format": f"affinity.{kind}", "version": version, "about": about}
+    # One entry: several would be written in an order that changes from run to run.
+    return write_atomically(path, save(values, metadata={"affinity": json.dumps(header)}))
+
+
+def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, Tensor], Any]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        InputError: If the file is missing, truncated, something else, or of another version.
+    """
+    what = f"Expected {kind} of version {version} in {str(path)!r}"
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("affinity", "{}"))
+            if header.get("format") != f"affinity.{kind}":
+                raise InputError(f"{what}, but it is a safetensors file of something else.")
+            if header["version"] != version:
+                raise InputError(f"{what}, but it is of version {header['version']}.")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{what}, but there is no such file.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{what}, but it cannot be read ({error}): it is truncated or something else."
+        ) from error
+    return tensors, header["about"]

@@ -1,0 +1,66 @@
+"""A small table with three tasks, and the command called as a person would."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affinity.cli import main
+
+RECORD = [
+    *("--target", "sum", "--target", "sign, of y", "--target", "thirds"),
+    *("--epochs", "3", "--every", "2", "--width", "8"),
+]
+
+
+def write_table(path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(240, 4)), columns=list("wxyz"))
+    frame["sum"] = frame["w"] + frame["x"] + 0.1 * random.normal(size=240)
+    frame["sign, of y"] = (frame["y"] > 0).map({True: "plus", False: "minus"})
+    frame["thirds"] = pd.cut(frame["z"], 3, labels=["low", "mid", "high"]).astype(str)
+    frame.loc[::5, "thirds"] = np.nan
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def csv(tmp_path):
+    return write_table(tmp_path / "table.csv")
+
+
+@pytest.fixture(scope="session")
+def grouped(tmp_path_factory):
+    """A table and a run of it that was recorded, estimated and grouped, to be copied."""
+    folder = tmp_path_factory.mktemp("grouped")
+    csv, out = write_table(folder / "table.csv"), folder / "run"
+    for arguments in (
+        ["record", csv, *RECORD, "--out", out],
+        ["estimate", out],
+        ["group", out, "--budget", "2"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        assert stop.value.code == 0
+    return csv, out
+
+
+@pytest.fixture
+def run(grouped, csv, tmp_path):
+    """A recorded, estimated and grouped run of `csv`."""
+    was, made = grouped
+    shutil.copytree(made, tmp_path / "run")
+    about = tmp_path / "run" / "run.json"
+    about.write_text(about.read_text().replace(str(was), str(csv)))
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return stop.value.code, "".join(capsys.readouterr())
+
+    return run

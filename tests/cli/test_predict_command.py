@@ -1,0 +1,113 @@
+"""`retrain --keep` and `predict`: the audit's own networks, on any table."""
+
+import json
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affinity import Problem
+from affinity.audit import KeptPlan
+from affinity.problems import TableEncoder
+
+TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
+QUICK = ["--epochs", "4", "--replicates", "2", "--every", "2", "--width", "8"]
+
+
+@pytest.fixture
+def mixed(csv):
+    """Numbers with gaps and absurd values, categories, dates, booleans."""
+    random = np.random.default_rng(1)
+    frame = pd.read_csv(csv)
+    frame.loc[::7, "w"] = np.nan
+    frame.loc[3, "x"] = 1e9
+    frame["city"] = random.choice(
+        ["Ulm", "Bonn", "Köln", "rare"], size=len(frame), p=[0.4, 0.3, 0.28, 0.02]
+    )
+    frame.loc[::11, "city"] = np.nan
+    frame["day"] = pd.date_range("2020-01-01", periods=len(frame)).strftime("%Y-%m-%d")
+    frame["flag"] = random.random(len(frame)) < 0.5
+    frame.to_csv(csv, index=False)
+    return csv
+
+
+def test_predictions_equal_the_audits_own(call, mixed, tmp_path):
+    out = tmp_path / "run"
+    code, said = call("audit", mixed, *TARGETS, *QUICK, "--keep", "--out", out)
+    assert code == 0, said
+    own = pd.read_csv(out / "predictions.csv", index_col="row")
+    code, said = call("predict", out, mixed)
+    assert code == 0, said
+    found = pd.read_csv(StringIO(said))
+    assert len(found) == 240
+    assert len(own) == 60
+    pd.testing.assert_frame_equal(
+        found.loc[own.index], own, check_names=False, rtol=1e-5, atol=1e-6, check_index_type=False
+    )
+    # And they are good for something: the test loss that audit.json tells for this replicate.
+    truth = pd.read_csv(mixed).loc[own.index, "sum"]
+    assert ((own["sum"] - truth) ** 2).mean() < truth.var() * 1.2
+    assert set(own["sign, of y"]) <= {"plus", "minus"}
+    probabilities = own[[f"P(thirds = {name})" for name in ("high", "low", "mid")]]
+    assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_rows_are_predicted_one_by_one_as_together(call, mixed, tmp_path):
+    out = tmp_path / "run"
+    assert call("audit", mixed, *TARGETS, *QUICK, "--keep", "--out", out)[0] == 0
+    kept, table = KeptPlan.load(out / "trained.safetensors"), pd.read_csv(mixed)
+    features = table.drop(columns=["sum", "sign, of y", "thirds"])  # targets are not needed
+    together = kept(features)
+    alone = pd.concat([kept(features.iloc[[row]]) for row in range(5)], ignore_index=True)
+    pd.testing.assert_frame_equal(alone, together.head(5), rtol=1e-4, atol=1e-6)
+
+
+def test_preprocessing_does_what_scikit_learn_did(mixed):
+    problem = Problem.from_table(mixed, targets=["sum", "sign, of y", "thirds"])
+    encoder = problem.encoder
+    assert isinstance(encoder, TableEncoder)
+    training = problem.draw(0).training
+    development, test = encoder(training)
+    inputs = encoder.fitted(training)(pd.read_csv(mixed))
+    assert torch.equal(inputs[encoder.development], development.inputs)
+    assert torch.equal(inputs[encoder.test], test.inputs)
+
+
+def test_what_was_not_kept_can_be_kept_later(call, csv, tmp_path):
+    out = tmp_path / "run"
+    assert call("audit", csv, *TARGETS, *QUICK, "--out", out)[0] == 0
+    tasks = json.loads((out / "audit.json").read_text())["tasks"]
+    code, said = call("predict", out, csv)
+    assert code == 2
+    assert "affinity retrain" in said
+    code, said = call("retrain", out, "--keep")
+    assert code == 0, said
+    assert json.loads((out / "audit.json").read_text())["tasks"] == tasks
+    file = tmp_path / "new.csv"
+    assert call("predict", out, csv, "--out", file)[0] == 0
+    assert len(pd.read_csv(file)) == 240
+
+
+def test_a_table_that_does_not_fit_is_told(call, mixed, tmp_path):
+    out = tmp_path / "run"
+    assert call("audit", mixed, *TARGETS, *QUICK, "--keep", "--out", out)[0] == 0
+    table = pd.read_csv(mixed)
+    other = tmp_path / "other.csv"
+    table.rename(columns={"city": "citty"}).to_csv(other, index=False)
+    code, said = call("predict", out, other)
+    assert code == 2
+    assert "Is 'citty' meant for 'city'?" in " ".join(said.split())
+    table["w"] = "much"
+    table.to_csv(other, index=False)
+    code, said = call("predict", out, other)
+    assert code == 2
+    assert "Expected numbers in the columns" in " ".join(said.split())
+
+
+def test_built_in_problems_have_no_new_rows(call, tmp_path):
+    more = ["--epochs", "2", "--every", "5", "--replicates", "2", "--out", tmp_path / "run"]
+    code, said = call("audit", "digits", *more, "--keep")
+    assert code == 2
+    assert "Leave --keep out" in " ".join(said.split())

@@ -1,0 +1,411 @@
+"""Stages: each keeps what it made, runs again only where it must, and can be stopped at."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from filelock import FileLock
+
+from affinity import Audit, Plan
+from affinity.audit import NegativeTransferTest
+
+ROOT = Path(__file__).parents[2]
+RECORD = [
+    *("--target", "sum", "--target", "sign, of y", "--target", "thirds"),
+    *("--epochs", "3", "--every", "2", "--width", "8"),
+]
+TASKS = ("sum", "sign, of y", "thirds")
+
+
+def words(said):
+    return " ".join(said.split())
+
+
+def test_stages_say_what_they_wrote_and_what_is_next(call, csv, tmp_path):
+    out = tmp_path / "my run"
+    for arguments, written, following in (
+        (["record", csv, *RECORD, "--out", out], "trace.safetensors", "affinity estimate"),
+        (["estimate", out], "affinity.csv", "affinity group"),
+        (["group", out, "--budget", "2"], "plan.yaml", "affinity retrain"),
+        (["retrain", out, "--replicates", "2"], "audit.json", "affinity report"),
+        (["report", out], "report.html", "Report:"),
+    ):
+        code, said = call(*arguments)
+        assert code == 0, said
+        assert (out / written).exists()
+        assert written in words(said)
+        assert following in words(said)
+        if following.startswith("affinity"):
+            assert f"'{out}'" in words(said)  # can be pasted, space and all
+
+
+def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, run, monkeypatch):
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    assert call("report", run)[0] == 0
+    before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+
+    def never(*_, **__):
+        raise AssertionError("was run again")
+
+    for function in ("record", "solve", "retrain"):
+        monkeypatch.setattr(f"affinity.cli.stages.{function}", never)
+    for stage in (
+        ["estimate", run],
+        ["group", run, "--budget", "2"],
+        ["retrain", run, "--replicates", "2"],
+        ["report", run],
+    ):
+        code, said = call(*stage)
+        assert code == 0, said
+        assert "nothing that it was made from changed" in words(said)
+    after = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    assert before == after
+
+
+def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, run):
+    assert "not changed" not in call("retrain", run, "--replicates", "2")[1]
+    first = (run / "audit.json").read_text()
+    assert call("group", run, "--budget", "1")[0] == 0
+    assert len(Plan.from_yaml(run / "plan.yaml").grouping.networks) == 1
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    assert (run / "audit.json").read_text() != first
+    assert call("estimate", run, "--estimator", "gradient cosine")[0] == 0
+    code, said = call("group", run, "--budget", "1")
+    assert code == 0
+    assert "group:" in said
+
+
+def test_stages_and_the_whole_audit_measure_the_same(call, csv, run, tmp_path):
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    whole = tmp_path / "whole"
+    extra = ["--budget", "2", "--replicates", "2", "--out", whole]
+    assert call("audit", csv, *RECORD, *extra)[0] == 0
+    for name in ("affinity.csv", "plan.yaml"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    tasks = [json.loads((folder / "audit.json").read_text())["tasks"] for folder in (run, whole)]
+    assert tasks[0] == tasks[1]
+
+
+def test_a_stored_audit_is_read_back_as_it_was(call, run):
+    assert call("retrain", run, "--replicates", "3")[0] == 0
+    audit = Audit.load(run / "measurements.safetensors")
+    assert json.loads(audit.to_json()) == json.loads((run / "audit.json").read_text())
+    assert audit.gains.n_replicates == 3
+
+
+def test_an_edited_plan_is_audited_and_not_overwritten(call, run):
+    plan = yaml.safe_load((run / "plan.yaml").read_text())
+    plan["networks"] = [{"serves": ["sum", "thirds"]}, {"serves": ["sign, of y"]}]
+    (run / "plan.yaml").write_text(yaml.safe_dump(plan))
+    code, said = call("group", run, "--budget", "2")
+    assert code == 0
+    assert "was edited; it is taken as it stands" in words(said)
+    code, said = call("group", run, "--budget", "3")
+    assert code == 2
+    assert "a plan that was edited stands there" in words(said)
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    networks = json.loads((run / "audit.json").read_text())["networks"]
+    assert [network["serves"] for network in networks] == [["sum", "thirds"], ["sign, of y"]]
+
+
+def test_a_mistake_in_an_edited_plan_is_found_by_its_line(call, run):
+    (run / "plan.yaml").write_text(
+        "version: 1\nnetworks:\n- serves: [sum, tirds]\n- serves: ['sign, of y', sum]\n"
+    )
+    code, said = call("retrain", run, "--replicates", "2")
+    assert code == 2
+    assert "line 3: 'tirds' is not a task; did you mean 'thirds'?" in words(said)
+    assert "line 4: 'sum' is served twice" in words(said)
+
+
+@pytest.mark.parametrize(("choice", "n_networks"), [("separate", 3), ("all-in-one", 1)])
+def test_the_present_arrangement_can_be_audited(call, csv, choice, n_networks, tmp_path):
+    out = tmp_path / "run"
+    more = ["--plan", choice, "--replicates", "2", "--out", out]
+    code, said = call("audit", csv, *RECORD, *more)
+    assert code == 0, said
+    assert len(json.loads((out / "audit.json").read_text())["networks"]) == n_networks
+    assert not (out / "plan.yaml").exists()
+
+
+def test_json_goes_to_standard_output_alone(call, run):
+    code, said = call("retrain", run, "--replicates", "2", "--json", "--quiet")
+    assert code == 0
+    assert [task["name"] for task in json.loads(said)["tasks"]] == list(TASKS)
+    assert {
+        entry["source"] for entry in json.loads(call("estimate", run, "--json", "--quiet")[1])
+    } == {*TASKS}
+    assert json.loads(call("group", run, "--json", "--quiet", "--budget", "2")[1])["networks"]
+
+
+def test_harm_fails_the_build_and_is_told_to_junit(call, run, tmp_path, monkeypatch):
+    judge = NegativeTransferTest.__call__
+
+    def gloomy(self, gains):
+        from dataclasses import replace
+
+        first, *others = judge(self, gains)
+        return [replace(first, verdict="harmful"), *(replace(o, verdict="neutral") for o in others)]
+
+    plain = ["retrain", run, "--replicates", "2"]
+    assert call(*plain)[0] == 0
+    monkeypatch.setattr(NegativeTransferTest, "__call__", gloomy)
+    junit = tmp_path / "audit.xml"
+    code, said = call(*plain, "--fail-on", "harmful", "--junit", junit)
+    assert code == 3
+    assert "The plan harms sum" in words(said)
+    suite = Xml.parse(junit).getroot()
+    assert [case.get("name") for case in suite] == list(TASKS)
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert suite[0].find("failure") is not None
+    assert call(*plain)[0] == 0  # without the flag, harm is only said
+
+
+def test_two_runs_are_compared(call, csv, run, tmp_path):
+    other = tmp_path / "other"
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    more = ["--seed", "3", "--replicates", "2", "--out", other]
+    assert call("audit", csv, *RECORD, *more)[0] == 0
+    code, said = call("compare", run, other)
+    assert code == 0
+    assert "gain A" in said
+    code, said = call("compare", run, other, "--json")
+    comparison = json.loads(said[said.index('{"runs"') :].splitlines()[0])
+    assert [row["name"] for row in comparison["tasks"]] == list(TASKS)
+    a, b = (Audit.load(folder / "measurements.safetensors") for folder in (run, other))
+    assert [row["gain"] for row in comparison["tasks"]] == [
+        pytest.approx([a.verdicts[task].gain, b.verdicts[task].gain]) for task in TASKS
+    ]
+    assert -1 <= comparison["affinity_correlation"] <= 1
+    code, said = call("report", run, other)
+    assert code == 0, said
+    page = (run / "comparison.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("run", "other", *TASKS))
+
+
+def test_pictures_are_exported(call, run):
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    code, said = call("report", run, "--png", "--svg")
+    assert code == 0, said
+    assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".svg"}
+
+
+def test_audit_json_is_as_the_schema_says(call, run):
+    code, said = call("schema")
+    assert code == 0
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    jsonschema.validate(json.loads((run / "audit.json").read_text()), json.loads(said))
+
+
+def test_problems_lists_every_method(call):
+    from affinity.estimates import ESTIMATORS
+    from affinity.grouping import SOLVERS
+
+    code, said = call("problems")
+    assert code == 0
+    assert all(name in said for name in ("digits", *ESTIMATORS, *SOLVERS))
+
+
+# Bad input
+
+
+def test_a_stage_without_the_one_before_says_what_to_run(call, csv, tmp_path):
+    code, said = call("estimate", tmp_path / "nowhere")
+    assert code == 2
+    assert "affinity record SOURCE --out" in words(said)
+    assert call("record", csv, *RECORD, "--out", tmp_path / "run")[0] == 0
+    for stage, missing in (("group", "affinity estimate"), ("report", "affinity retrain")):
+        code, said = call(stage, tmp_path / "run")
+        assert code == 2
+        assert f"Run it first: {missing}" in words(said)
+    code, said = call("retrain", tmp_path / "run")
+    assert code == 2
+    assert "Make it (affinity group" in words(said)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
+@pytest.mark.parametrize("name", ["trace.safetensors", "affinity.csv"])
+def test_a_file_that_no_stage_wrote_is_not_read(call, csv, run, name, damage):
+    file = run / name
+    whole = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"years of work")
+    stage = "estimate" if name.startswith("trace") else "group"
+    code, said = call(stage, run)
+    assert code == 2
+    assert "missing, truncated or something else" in words(said)
+    assert "Traceback" not in said
+    again = ["audit", csv, *RECORD, "--budget", "2", "--replicates", "2", "--out", run]
+    assert call(*again)[0] == 0  # the whole audit makes it again
+    if name == "affinity.csv":  # a safetensors header is not written alike twice
+        assert file.read_bytes() == whole
+
+
+def test_a_run_of_another_version_says_how_to_make_it_again(call, run):
+    body = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(
+        json.dumps({**body, "schema_version": 1, "command": "affinity x"})
+    )
+    code, said = call("estimate", run)
+    assert code == 2
+    assert "of version 1" in words(said)
+    assert "affinity x --out NEW" in words(said)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}'])
+def test_a_damaged_description_is_told(call, run, text):
+    (run / "run.json").write_text(text)
+    code, said = call("estimate", run)
+    assert code == 2
+    assert "could not read it" in words(said)
+
+
+def test_data_that_changed_since_are_refused(call, csv, run):
+    frame = pd.read_csv(csv)
+    frame.loc[0, "w"] += 1
+    frame.to_csv(csv, index=False)
+    code, said = call("retrain", run, "--replicates", "2")
+    assert code == 2
+    assert "holds others now" in words(said)
+    code, said = call("record", csv, *RECORD, "--out", run)
+    assert code == 2
+    assert "fingerprint" in words(said)
+
+
+def test_a_second_process_is_told(call, csv, run):
+    with FileLock(run / ".lock"):
+        for arguments in (["estimate", run], ["audit", csv, *RECORD, "--out", run]):
+            code, said = call(*arguments)
+            assert code == 2
+            assert "another process is writing to it" in words(said)
+    assert call("estimate", run)[0] == 0
+
+
+def test_a_lock_of_a_dead_process_does_not_stay(call, run):
+    code = (
+        "from filelock import FileLock; import os, sys; "
+        "FileLock(sys.argv[1]).acquire(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run / ".lock")], check=False)
+    assert call("estimate", run)[0] == 0
+
+
+FULL = """
+import resource, sys
+from affinity.cli import main
+from affinity import Problem  # everything is imported before the disk is full
+import affinity.cli.stages
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+main(sys.argv[2:])
+"""
+
+
+def on_a_disk_of(size, *arguments):
+    command = [sys.executable, "-c", FULL, str(size), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    return done.returncode, words(done.stdout + done.stderr)
+
+
+def test_on_a_full_disk_nothing_half_written_is_read_later(call, csv, run):
+    whole = (run / "trace.safetensors").stat().st_size
+    (run / "trace.safetensors").unlink()
+    code, said = on_a_disk_of(whole // 2, "record", csv, *RECORD, "--out", run)
+    assert code == 2, said
+    assert "Could not write" in said
+    assert "space left" in said
+    assert not (run / "trace.safetensors").exists()
+    assert not list(run.glob(".*safetensors*"))
+    assert call("record", csv, *RECORD, "--out", run)[0] == 0
+    assert call("estimate", run)[0] == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(call, csv, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, said = call("record", csv, *RECORD, "--out", tmp_path / "file" / "run")
+    assert code == 2
+    assert "Could not write to the folder" in words(said)
+
+
+def test_a_read_only_folder_is_told(call, run, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("affinity.cli.run_directory.FileLock.acquire", refuse)
+    code, said = call("estimate", run)
+    assert code == 2
+    assert "Permission denied" in said
+    assert "copy the run" in words(said)
+
+
+# The command itself
+
+
+def environment(**more):
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; from affinity.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n"
+        "    print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment()
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert "Exit codes: 0 done" in words(done.stdout)
+
+
+def test_colours_are_off_when_not_a_terminal():
+    done = subprocess.run(
+        [sys.executable, "-m", "affinity", "problems"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(TERM="xterm-256color"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+
+
+def test_the_shell_completes_stages():
+    program = "import sys; sys.argv[0] = 'affinity'; from affinity.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(
+            _AFFINITY_COMPLETE="complete_bash", COMP_WORDS="affinity re", COMP_CWORD="1"
+        ),
+    )
+    assert set(done.stdout.split()) == {"record", "retrain", "report"}, done.stderr
+
+
+def test_hostile_names_survive_every_stage(call, csv, tmp_path):
+    names = {"sum": "<b>[red]\u202e&\x07", "thirds": "NA", "sign, of y": "1"}
+    frame = pd.read_csv(csv).rename(columns=names)
+    frame.to_csv(csv, index=False)
+    targets = [part for name in names.values() for part in ("--target", name)]
+    out, junit = tmp_path / "run", tmp_path / "junit.xml"
+    more = ["--epochs", "3", "--every", "2", "--replicates", "2", "--out", out, "--junit", junit]
+    code, said = call("audit", csv, *targets, *more)
+    assert code == 0, said
+    for stage in ("estimate", "group"):
+        assert call(stage, out)[0] == 0
+    assert Plan.from_yaml(out / "plan.yaml").grouping.tasks == set(names.values())
+    assert [case.get("name") for case in Xml.parse(junit).getroot()][1:] == ["NA", "1"]
+    assert np.isfinite(pd.read_csv(out / "affinity.csv")["affinity"]).any()

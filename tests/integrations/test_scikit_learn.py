@@ -1,0 +1,84 @@
+"""scikit-learn's door: its own checks, several targets, and what the audit decides."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from affinity import InputError
+from affinity.integrations.scikit_learn import TaskGroupedClassifier, TaskGroupedRegressor
+
+QUICK = {"width": 16, "depth": 1, "replicates": 2, "epochs": 30, "learning_rate": 0.02, "every": 10}
+
+
+CHECKED = {**QUICK, "replicates": 1}
+
+
+@parametrize_with_checks(
+    [TaskGroupedRegressor(**CHECKED), TaskGroupedClassifier(**CHECKED)],
+    expected_failed_checks=lambda _: {},
+)
+@pytest.mark.filterwarnings("ignore")  # the checks provoke warnings of their own
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def rows():
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(240, 5))
+    return inputs, np.column_stack(
+        [inputs[:, 0] * 3 + 50, inputs[:, 0] - inputs[:, 1], 100 * inputs[:, 2] ** 2]
+    )
+
+
+def test_several_targets_are_audited_and_predicted_in_their_own_units(rows):
+    model = TaskGroupedRegressor(**QUICK, random_state=0).fit(*rows)
+    assert model.predict(rows[0]).shape == rows[1].shape
+    assert model.score(*rows) > 0.7
+    assert model.audit_.gains.n_replicates == 2
+    assert model.arrangement_ == model.audit_.advice
+    assert np.corrcoef(model.predict(rows[0])[:, 0], rows[1][:, 0])[0, 1] > 0.95
+    assert abs(model.predict(rows[0])[:, 0].mean() - 50) < 1
+
+
+@pytest.mark.parametrize(("arrangement", "n_networks"), [("separate", 6), ("all-in-one", 2)])
+def test_an_arrangement_can_be_chosen(rows, arrangement, n_networks):
+    model = TaskGroupedRegressor(**QUICK, arrangement=arrangement, random_state=0).fit(*rows)
+    assert len(model.networks_) == n_networks  # of two replicates
+    with pytest.raises(InputError, match="Expected an arrangement among"):
+        TaskGroupedRegressor(arrangement="welded").fit(*rows)
+
+
+def test_equal_seeds_give_equal_models_and_survive_pickle(rows):
+    models = [TaskGroupedRegressor(**QUICK, random_state=7).fit(*rows) for _ in range(2)]
+    first, second = (model.predict(rows[0]) for model in models)
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, pickle.loads(pickle.dumps(models[0])).predict(rows[0]))
+
+
+def test_classes_keep_their_names_and_probabilities_add_up(rows):
+    labels = np.column_stack(
+        [
+            np.where(rows[0][:, 0] > 0, "yes", "no"),
+            np.digitize(rows[0][:, 1], [-0.5, 0.5]).astype(str),
+        ]
+    )
+    model = TaskGroupedClassifier(**QUICK, random_state=0).fit(rows[0], labels)
+    assert [classes.tolist() for classes in model.classes_] == [["no", "yes"], ["0", "1", "2"]]
+    assert model.score(rows[0], labels) > 0.85
+    assert [each.shape for each in model.predict_proba(rows[0])] == [(240, 2), (240, 3)]
+    assert model.predict_proba(rows[0])[1].sum(axis=1) == pytest.approx(1)
+    with pytest.raises(ValueError, match="one class"):
+        TaskGroupedClassifier(**QUICK).fit(rows[0], np.zeros(240))
+
+
+def test_it_stands_in_pipelines_and_searches(rows):
+    pipeline = make_pipeline(StandardScaler(), TaskGroupedRegressor(**QUICK, random_state=0))
+    grid = {"taskgroupedregressor__arrangement": ["separate", "all-in-one"]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(*rows)
+    assert search.best_score_ > 0.5
