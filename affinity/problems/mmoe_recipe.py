@@ -81,7 +81,7 @@ def mmoe_recipe(
 
     Example:
         >>> problem = mmoe_recipe(correlation=1.0, n_rows=2000)
-        >>> round(label_pearson(problem), 2)  # only the noise differs
+        >>> round(label_pearson(problem), 1)  # only the noise differs
         1.0
     """
     if not -1 <= correlation <= 1:

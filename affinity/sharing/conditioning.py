@@ -45,7 +45,7 @@ class TaskConditioning(Sharing):
         trunk: Trunk,
         head: Head,
         width: int,
-        conditioning: Conditioning = "film",
+        conditioning: str = "film",
     ) -> None:
         super().__init__(tasks, head)
         self.conditioning = conditioning

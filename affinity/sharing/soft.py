@@ -31,7 +31,7 @@ class SoftSharing(Sharing):
         tasks: The tasks to predict, in order.
         trunk: Makes the trunk of a task; all start from the same parameters.
         head: Makes the head of a task.
-        strength: :math:`\lambda`, at least 0; `choose` finds it on validation rows.
+        strength: :math:`\lambda`, at least 0; to be chosen on validation rows.
         form: Squared distances, or distances.
         affinity: ``[source target]`` in the order of the tasks.
 
@@ -51,7 +51,7 @@ class SoftSharing(Sharing):
         >>> network = SoftSharing(
         ...     tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1), strength=0.5
         ... )
-        >>> float(network.penalty())  # trunks start together
+        >>> network.penalty().item()  # trunks start together
         0.0
         >>> with torch.no_grad():
         ...     _ = network.trunks[0].bias.add_(1.0)
