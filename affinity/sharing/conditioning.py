@@ -1,7 +1,6 @@
 """Task conditioning: one network that is told which task it works for."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +9,6 @@ from affinity.errors import InputError
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, alike
-
-Conditioning = Literal["concat", "add", "film", "one_hot"]
 
 
 class TaskConditioning(Sharing):

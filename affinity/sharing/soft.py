@@ -55,7 +55,7 @@ class SoftSharing(Sharing):
         0.0
         >>> with torch.no_grad():
         ...     _ = network.trunks[0].bias.add_(1.0)
-        >>> float(network.penalty())  # 0.5 times four squares of 1
+        >>> network.penalty().item()  # 0.5 times four squares of 1
         2.0
     """
 
