@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from affinity.audit import Audit, KeptPlan, retrain
 from affinity.errors import DivergenceError, InputError
-from affinity.estimates import ESTIMATORS, AffinityMatrix
+from affinity.estimates import ESTIMATORS, NEED_HELD_OUT, AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import solve
 from affinity.problems import Problem, record
@@ -86,6 +86,7 @@ class Stages:
                 self.problem,
                 every=self.options.every,
                 seed=self.options.seed,
+                held_out=self.options.estimator in NEED_HELD_OUT,
                 partial=self.run.file("trace.partial.safetensors"),
             )
             try:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from affinity import AffinityMatrix, DivergenceError, Plan, Trace
+from affinity.estimates import NEED_HELD_OUT
 
 QUICK = ["--epochs", "3", "--replicates", "2", "--every", "2", "--width", "8"]
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
@@ -80,6 +81,14 @@ def test_a_file_holds_options_and_flags_win(call, csv, tmp_path):
     assert code == 0, said
     options = json.loads((out / "run.json").read_text())["what"]["options"]
     assert (options["epochs"], options["every"], options["learning_rate"]) == (2, 2, 0.01)
+
+
+@pytest.mark.parametrize("estimator", sorted(NEED_HELD_OUT))
+def test_estimators_that_need_held_out_batches_get_them(call, csv, tmp_path, estimator):
+    arguments = ["audit", csv, *TARGETS, *QUICK, "--estimator", estimator, "--quiet"]
+    assert call(*arguments, "--out", tmp_path / "run") == (0, "")
+    matrix = AffinityMatrix.from_frame(pd.read_csv(tmp_path / "run" / "affinity.csv"))
+    assert matrix.values.isfinite().any()
 
 
 def test_quiet_says_nothing(call, csv, tmp_path):
