@@ -11,3 +11,5 @@ with install_import_hook("affinity", "beartype.beartype"):
 import torch
 
 torch.set_num_threads(1)
+
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no examples to run in these
