@@ -66,10 +66,18 @@ class Heatmap:
 
     @property
     def limit(self) -> float:
-        """The affinity of the strongest colour, either way."""
+        """The affinity of the strongest colour, either way.
+
+        That of the largest cell beyond its noise: one pair measured once must not bleach the rest.
+        """
         sizes = np.abs(self._square(self.matrix.values))
-        known = sizes[np.isfinite(sizes)]
-        return float(known.max()) if known.size and known.max() > 0 else 1.0
+        known = np.isfinite(sizes)
+        if self.matrix.standard_error is not None:
+            error = self._square(self.matrix.standard_error)
+            told = known & (sizes >= 2 * error)  # an unknown error tells nothing
+            known = told if told.any() else known
+        largest = float(sizes[known].max()) if known.any() else 0.0
+        return largest if largest > 0 else 1.0
 
     def frame(self) -> pd.DataFrame:
         """The values as drawn; the diagonal is left out."""

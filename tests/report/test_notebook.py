@@ -80,6 +80,13 @@ def test_the_heatmap_leaves_out_the_diagonal_and_greys_what_is_within_two_errors
     assert picture.limit == pytest.approx(0.3)
 
 
+def test_a_pair_within_its_noise_does_not_set_the_colours() -> None:
+    values = torch.tensor([[0.0, 0.3, -99.0], [0.3, 0.0, 50.0], [0.1, -0.2, 0.0]])
+    error = torch.full((3, 3), 0.1)
+    error[0, 2], error[1, 2] = 80.0, torch.nan
+    assert heatmap(AffinityMatrix(("a", "b", "c"), values, error)).limit == pytest.approx(0.3)
+
+
 def test_an_audit_without_affinities_says_so_when_asked_for_them() -> None:
     full = an_audit(3)
     audit = Audit(full.problem, full.tasks, full.plan, full.arrangements)
