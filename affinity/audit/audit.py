@@ -75,7 +75,8 @@ class Audit:
         matrix: The affinities that the plan was made from, where known.
         test: How verdicts are reached.
         context: Settings, seeds, versions and notes, for the report.
-        trained: The networks of every arrangement and replicate, where they were kept.
+        trained: The networks of every arrangement, where they were kept: in the order of its
+            plan, an entry a replicate.
     """
 
     problem: str
@@ -85,7 +86,9 @@ class Audit:
     matrix: AffinityMatrix | None = None
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    trained: tuple[Trained, ...] = ()
+    trained: Mapping[str, tuple[tuple[Trained, ...], ...]] = field(
+        default_factory=dict[str, tuple[tuple[Trained, ...], ...]]
+    )
 
     @property
     def gains(self) -> Gains:
@@ -290,11 +293,7 @@ class Audit:
         """
         if not self.trained:
             raise InputError("Expected kept networks: measure with retrain(..., keep=True).")
-        by_tasks = {
-            frozenset(each.tasks): each for each in self.trained if each.replicate == replicate
-        }
-        networks = self.arrangements[arrangement].plan.grouping.networks
-        return tuple(by_tasks[network.trained] for network in networks)
+        return tuple(network[replicate] for network in self.trained[arrangement])
 
     def save(self, path: str | Path) -> Path:
         """Write every measurement to a safetensors file, for `Audit.load`."""

@@ -16,8 +16,9 @@ from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
 from affinity.tensor_file import read_tensors, write_tensors
 
 from .audit import Audit
+from .measure import sized, ways_of
 
-KIND, VERSION = "trained plan", 1
+KIND, VERSION = "trained plan", 2
 ROWS_AT_ONCE = 4096
 
 
@@ -28,7 +29,7 @@ class KeptPlan:
     Args:
         plan: Which network serves which task.
         preprocessing: Rows to inputs, outputs to labels, as fitted on the replicate's rows.
-        trunk: Makes the trunk.
+        trunks: Makes the trunk of each network.
         tasks: The tasks of each network, in the order of its heads.
         outputs: How many numbers each task's head puts out.
         states: Parameters and buffers of each network.
@@ -36,7 +37,7 @@ class KeptPlan:
 
     plan: Plan
     preprocessing: Preprocessing
-    trunk: TableTrunk
+    trunks: tuple[TableTrunk, ...]
     tasks: tuple[tuple[str, ...], ...]
     outputs: dict[str, int]
     states: tuple[dict[str, Tensor], ...]
@@ -48,8 +49,10 @@ class KeptPlan:
         Raises:
             InputError: If the problem is no table, or the networks were not kept.
         """
-        encoder, trunk = problem.encoder, problem.trunk
-        if not isinstance(encoder, TableEncoder) or not isinstance(trunk, TableTrunk):
+        encoder = problem.encoder
+        trunks = [sized(problem, way).trunk for _, way in ways_of(audit.plan)]
+        kept = tuple(trunk for trunk in trunks if isinstance(trunk, TableTrunk))
+        if not isinstance(encoder, TableEncoder) or len(kept) < len(trunks):
             raise InputError(
                 f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
                 "built in: there are no new rows to predict. Leave --keep out."
@@ -60,7 +63,7 @@ class KeptPlan:
         return cls(
             plan=audit.plan,
             preprocessing=encoder.fitted(problem.draw(replicate).training),
-            trunk=trunk,
+            trunks=kept,
             tasks=tuple(each.tasks for each in trained),
             outputs={task.name: task.n_outputs for task in problem.tasks},
             states=tuple(state for state in states if state is not None),
@@ -101,7 +104,7 @@ class KeptPlan:
         about = {
             "plan": self.plan.to_yaml(),
             "preprocessing": self.preprocessing.to_dict(),
-            "trunk": [self.trunk.n_features, self.trunk.width, self.trunk.depth],
+            "trunks": [[each.n_features, each.width, each.depth] for each in self.trunks],
             "tasks": self.tasks,
             "outputs": self.outputs,
         }
@@ -122,7 +125,7 @@ class KeptPlan:
         return cls(
             plan=Plan.from_yaml(about["plan"]),
             preprocessing=Preprocessing.from_dict(about["preprocessing"]),
-            trunk=TableTrunk(*about["trunk"]),
+            trunks=tuple(TableTrunk(*sizes) for sizes in about["trunks"]),
             tasks=tuple(tuple(names) for names in about["tasks"]),
             outputs=about["outputs"],
             states=tuple(states),
@@ -130,14 +133,14 @@ class KeptPlan:
 
     def _networks(self) -> list[Sharing]:
         networks: list[Sharing] = []
-        sample = torch.zeros(2, self.trunk.n_features)
-        for names, sharing, state in zip(self.tasks, self.plan.sharing, self.states, strict=True):
+        parts = zip(self.trunks, self.tasks, ways_of(self.plan), self.states, strict=True)
+        for trunk, names, (_, way), state in parts:
             tasks = tuple(
                 Task(name, BinaryCrossEntropy(), RocAuc(), n_outputs=self.outputs[name])
                 for name in names
             )  # only the heads' sizes matter here
-            make = SHARINGS["hard" if sharing == "separate" else sharing]
-            network = make(tasks, self.trunk, linear_heads(self.trunk.width), sample)
+            sample = torch.zeros(2, trunk.n_features)
+            network = SHARINGS[way.sharing](tasks, trunk, linear_heads(trunk.width), sample)
             network.load_state_dict(state)
             networks.append(network.eval())
         return networks

@@ -1,18 +1,16 @@
 """Retraining: the plan beside separate networks and all-in-one, on the same replicates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix
-from affinity.problems import Measurements, Problem, train_networks
+from affinity.problems import Problem
 from affinity.recommendation import Plan
 
 from .audit import Arrangement, Audit
 from .gains import Gains
+from .measure import Measured, Part, measure
 
 
 def retrain(
@@ -27,9 +25,10 @@ def retrain(
 ) -> Audit:
     """Train the plan, a network a task, and one network for all; judge them on the test rows.
 
-    Every network is trained once on each replicate, at the same width, on the same rows in the
-    same order and from the same seed, so that differences are paired. A network that several
-    arrangements need is trained once.
+    Every network is trained once on each replicate, on the same rows in the same order and from
+    the same seed, so that differences are paired. A network that several arrangements need is
+    trained once. Networks are of one size: those that share in another way than hard are as
+    narrow as it takes to have as many parameters (see `measure`).
 
     Args:
         plan: Which networks to train.
@@ -41,8 +40,8 @@ def retrain(
         keep: Whether the audit keeps the trained networks and their predictions.
 
     Raises:
-        InputError: If the plan does not serve the problem's tasks, shares in a way that cannot be
-            trained yet, or there is no replicate.
+        InputError: If the plan does not serve the problem's tasks, shares in a way that does not
+            fit its trunk, or there is no replicate.
         DivergenceError: If a loss became NaN or infinite in one of the trainings.
     """
     if replicates < 1:
@@ -52,26 +51,16 @@ def retrain(
             f"Expected a plan for the tasks {problem.names}, but it serves "
             f"{tuple(sorted(plan.grouping.tasks))}."
         )
-    unknown = sorted({sharing for sharing in plan.sharing if sharing not in ("hard", "separate")})
-    if unknown:
-        raise InputError(
-            f"Expected networks that share hard or are separate, but the plan asks for {unknown}."
-        )
     plans = {
         "plan": plan,
         "separate": Plan.separate(problem.names),
         "all-in-one": Plan.all_in_one(problem.names),
     }
-    networks = list(
-        dict.fromkeys(
-            network.trained for each in plans.values() for network in each.grouping.networks
-        )
-    )
-    measured = train_networks(problem, networks, problem.replicates(replicates, seed), keep=keep)
-    if measured.diverged:
+    measured = measure(plans.values(), problem, problem.replicates(replicates, seed), keep=keep)
+    if diverged := measured.diverged:
         raise DivergenceError(
-            f"{len(measured.diverged)} of {len(networks) * replicates} trainings diverged. "
-            f"{measured.diverged[0]}"
+            f"{len(diverged)} of {len(measured.ways) * replicates} trainings diverged. "
+            f"{diverged[0]}"
         )
     return Audit(
         problem=problem.name,
@@ -83,38 +72,24 @@ def retrain(
         },
         matrix=matrix,
         context={**problem.provenance, "notes": list(problem.notes), **(context or {})},
-        trained=measured.trained,
+        trained={name: measured.trained(each) for name, each in plans.items()} if keep else {},
     )
 
 
-def _arrangement(
-    plan: Plan, problem: Problem, measured: Measurements, separate: Plan
-) -> Arrangement:
-    def gains(scores: Tensor, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
+def _arrangement(plan: Plan, problem: Problem, measured: Measured, separate: Plan) -> Arrangement:
+    def gains(part: Part, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
         return Gains(
             tasks=problem.names,
-            scores=_served(plan, problem.names, measured, scores),
-            baseline=_served(separate, problem.names, measured, scores),
+            scores=measured.served(plan, part),
+            baseline=measured.served(separate, part),
             higher_is_better=higher_is_better,
         )
 
-    rows = [measured.networks.index(network.trained) for network in plan.grouping.networks]
     return Arrangement(
         plan=plan,
-        test=gains(measured.test_loss),
-        evaluation=gains(measured.evaluation_loss),
-        metrics=gains(measured.test_metric, tuple(task.higher_is_better for task in problem.tasks)),
-        parameters=sum(measured.parameters[row] for row in rows),
-        seconds=measured.seconds[rows].sum(dim=0).mean().item(),
-    )
-
-
-def _served(plan: Plan, names: Sequence[str], measured: Measurements, scores: Tensor) -> Tensor:
-    """Scores `[replicate task]` of each task in the network that serves it."""
-    return torch.stack(
-        [
-            scores[measured.networks.index(plan.grouping.network_of(name).trained), :, at]
-            for at, name in enumerate(names)
-        ],
-        dim=1,
+        test=gains("test_loss"),
+        evaluation=gains("evaluation_loss"),
+        metrics=gains("test_metric", tuple(task.higher_is_better for task in problem.tasks)),
+        parameters=measured.parameters(plan),
+        seconds=measured.seconds(plan),
     )

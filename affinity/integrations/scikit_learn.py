@@ -19,7 +19,7 @@ from affinity.audit import Audit, retrain
 from affinity.errors import InputError
 from affinity.estimates import InterTaskAffinity
 from affinity.grouping import solve
-from affinity.problems import Problem, RandomRows, record
+from affinity.problems import Problem, RandomRows, TableParts, record
 from affinity.problems.problem import linear_heads
 from affinity.recommendation import recommend
 from affinity.sharing import HardSharing, Perceptron
@@ -128,7 +128,7 @@ class _TaskGrouped(MultiOutputMixin, BaseEstimator):
             for each, network in zip(audit.networks_of(name, replicate), networks, strict=True)
         ]
         self.arrangement_ = name
-        return replace(audit, trained=()), trained
+        return replace(audit, trained={}), trained
 
     def _train_one(
         self, task: Task, rows: "_Rows", settings: TrainingSettings, seed: int
@@ -352,15 +352,19 @@ class _Rows:
     ) -> Problem:
         development, test = self.parts
         everything = Examples(inputs=self.inputs.float(), targets=self.targets.float())
+        parts = TableParts(estimator.n_features_in_, estimator.depth)
+        trunk, head = parts(estimator.width)
         return Problem(
             name=type(estimator).__name__,
             tasks=tasks,
             development=everything.take(development),
             test=everything.take(test),
-            trunk=estimator._trunk,  # pyright: ignore[reportPrivateUsage]
-            head=linear_heads(estimator.width),
+            trunk=trunk,
+            head=head,
             encoder=self.encode,
             settings=settings,
+            width=estimator.width,
+            parts=parts,
         )
 
 

@@ -1,10 +1,12 @@
 """Ready problems: a user's table, scikit-learn's digits, planted clusters."""
 
+from .equal_size import at_equal_size
 from .preprocessing import Preprocessing
 from .problem import Problem
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
-from .table import TableEncoder, TableTrunk, problem_from_table
+from .table import TableEncoder, problem_from_table
+from .table_parts import TableParts, TableTrunk
 from .train_networks import Measurements, train_networks
 
 __all__ = [
@@ -15,8 +17,10 @@ __all__ = [
     "RandomRows",
     "Resampling",
     "TableEncoder",
+    "TableParts",
     "TableTrunk",
     "TimeBlocks",
+    "at_equal_size",
     "problem_from_table",
     "record",
     "train_networks",

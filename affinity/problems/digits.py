@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from affinity.sharing import Perceptron
 from affinity.tasks import BinaryCrossEntropy, Examples, RocAuc, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Problem, columns_of, linear_heads
+from .problem import Problem, columns_of
 from .resampling import RandomRows
+from .table_parts import TableParts
 
 CLASSES = {
     "odd": {1, 3, 5, 7, 9},
@@ -55,6 +55,8 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         inputs=examples.inputs,
         targets=examples.targets.where(~is_number, (examples.targets - mean) / deviation),
     )
+    parts = TableParts(64, depth)
+    trunk, head = parts(width)
     return Problem(
         name="digits",
         tasks=(
@@ -63,8 +65,10 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         ),
         development=examples.take(rest),
         test=examples.take(test),
-        trunk=lambda: Perceptron(64, width=width, depth=depth),
-        head=linear_heads(width),
+        trunk=trunk,
+        head=head,
         settings=TrainingSettings(batch_size=64),
+        width=width,
+        parts=parts,
         provenance={"source": "sklearn.datasets.load_digits", "rows": len(images)},
     )

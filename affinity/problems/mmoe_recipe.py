@@ -11,7 +11,7 @@ from affinity.sharing import Perceptron
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Problem
+from .problem import Parts, Problem
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,26 @@ def mmoe_recipe(
     targets = linear + sines + 0.1 * torch.randn(n_rows, 2, generator=generator)
     examples = Examples(inputs, targets)
     rest, test = torch.arange(n_rows).tensor_split([n_rows * 4 // 5])
+
+    def parts(width: int) -> Parts:
+        return (
+            lambda: Perceptron(n_features, width=width, depth=1),
+            lambda task: nn.Sequential(
+                nn.Linear(width, tower), nn.ReLU(), nn.Linear(tower, task.n_outputs)
+            ),
+        )
+
+    trunk, head = parts(width)
     return Problem(
         name=f"mmoe {suite.name}, p = {correlation:g}",
         tasks=tuple(Task(name, SquaredError(), RSquared()) for name in ("first", "second")),
         development=examples.take(rest),
         test=examples.take(test),
-        trunk=lambda: Perceptron(n_features, width=width, depth=1),
-        head=lambda task: nn.Sequential(
-            nn.Linear(width, tower), nn.ReLU(), nn.Linear(tower, task.n_outputs)
-        ),
+        trunk=trunk,
+        head=head,
         settings=TrainingSettings(epochs=60, batch_size=256, patience=8),
+        width=width,
+        parts=parts,
         provenance={"recipe": "MMoE, section 3.2", "suite": suite.name, "seed": seed},
     )
 

@@ -18,6 +18,9 @@ from .resampling import Draw, RandomRows, Resampling
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 """Development and test rows, encoded with statistics of these training rows alone."""
 
+Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]
+"""What makes a trunk, and what makes the head of a task on it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -37,6 +40,8 @@ class Problem:
             where the inputs are ready as they are.
         resampling: Draws the rows of a replicate.
         settings: How a network is trained.
+        width: Of the trunk, where `parts` is given.
+        parts: Trunk and heads of any width, so that networks can be compared at equal size.
         notes: What the reader of a report should know of the data.
         provenance: Where the data came from: file, fingerprint, kinds of columns.
 
@@ -58,6 +63,8 @@ class Problem:
     encoder: Encoder | None = None
     resampling: Resampling = field(default_factory=RandomRows)
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    width: int | None = None
+    parts: Callable[[int], Parts] | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, object] = field(default_factory=dict[str, object])
 
@@ -125,6 +132,25 @@ class Problem:
     def with_settings(self, settings: TrainingSettings) -> "Problem":
         """The same problem, trained another way."""
         return replace(self, settings=settings)
+
+    def of_width(self, width: int) -> "Problem":
+        """The same problem with trunks of another width.
+
+        Raises:
+            InputError: If the problem does not say how its parts are made at other widths.
+
+        Example:
+            >>> [sum(p.numel() for p in Problem.digits().of_width(w).trunk().parameters())
+            ...  for w in (16, 32)]  # 65 w + (w + 1) w
+            [1312, 3136]
+        """
+        if self.parts is None:
+            raise InputError(
+                f"Expected a problem whose trunk and heads can be made at other widths, but "
+                f"{self.name!r} does not say how: give Problem its width= and parts=."
+            )
+        trunk, head = self.parts(width)
+        return replace(self, width=width, trunk=trunk, head=head)
 
     @staticmethod
     def digits(*args: Any, **settings: Any) -> "Problem":

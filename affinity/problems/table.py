@@ -14,7 +14,6 @@ from sklearn.compose import ColumnTransformer
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.sharing import Perceptron
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
@@ -22,9 +21,10 @@ from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
 from .preprocessing import Label, Preprocessing
-from .problem import Problem, linear_heads
+from .problem import Problem
 from .reading import fingerprint, read_table
 from .resampling import RandomRows, TimeBlocks
+from .table_parts import TableParts
 
 TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
 DEVELOPMENT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "development"}
@@ -130,18 +130,22 @@ def problem_from_table(
         judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
     seen = development.numpy()
     leaks = find_leaks(clean.iloc[seen], judged.iloc[seen], judged_kinds)
+    parts = TableParts(rows.inputs.shape[1], depth)
+    trunk, head = parts(width)
     return Problem(
         name="table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0],
         tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
         development=rows,
         test=test_rows,
-        trunk=TableTrunk(rows.inputs.shape[1], width, depth),
-        head=linear_heads(width),
+        trunk=trunk,
+        head=head,
         encoder=encoder,
         resampling=(
             RandomRows(validation_share) if time_column is None else TimeBlocks(validation_share)
         ),
         settings=settings or _settings_for(len(development)),
+        width=width,
+        parts=parts,
         notes=(
             *(f"Feature {f!r} gives target {t!r} away: {why}." for f, t, why in leaks),
             *(f"Column {name!r} was left out: {why}." for name, why in columns.dropped.items()),
@@ -207,19 +211,6 @@ class TableEncoder:
         mean = known.nanmean(dim=0).nan_to_num()
         deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
         return transformer, mean, deviation.where(deviation > 0, 1.0)
-
-
-@dataclass(frozen=True)
-class TableTrunk:
-    """Makes the trunk of a table; a value rather than a closure, so that it can be sent about."""
-
-    n_features: int
-    width: int
-    depth: int
-
-    def __call__(self) -> Perceptron:
-        """A fresh trunk."""
-        return Perceptron(self.n_features, width=self.width, depth=self.depth)
 
 
 def _settings_for(n_rows: int) -> TrainingSettings:

@@ -15,7 +15,7 @@ from affinity.grouping import Grouping, Network
 
 from .lines import lines_of
 
-Sharing = Literal["hard", "soft", "mmoe", "separate"]
+Sharing = Literal["hard", "soft", "mmoe", "cross-stitch", "separate"]
 SHARING: tuple[Sharing, ...] = get_args(Sharing)
 KEYS = ("serves", "also_trains", "sharing", "reason")
 VERSION = 1
