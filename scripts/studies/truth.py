@@ -1,0 +1,216 @@
+"""Ground truth: what every set of tasks loses, over replicates that each draw their rows anew.
+
+A replicate is a fresh draw of training, validation (early stopping) and evaluation rows and a fresh
+seed; every set of tasks is trained on it. Rows of a given test split stay test rows. Decisions are
+made and judged on evaluation losses, whose rows are drawn anew too.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import torch
+from intervals import ROOT
+
+from affinity.cli.built_in import BUILT_IN
+from affinity.cli.options import AuditOptions
+from affinity.errors import InputError
+from affinity.files import write_atomically
+from affinity.problems import Draw, Problem, RandomRows, Resampling, TimeBlocks, record
+from affinity.problems.train_networks import Measurements, train_networks
+from affinity.tasks import Examples
+
+TABLES = ROOT.parent / "shared/data/tables"
+LARGEST = 8
+SCORES = ("evaluation_loss", "test_loss", "validation_loss", "test_metric")
+
+
+@dataclass(frozen=True)
+class FewRows:
+    """So many rows of another draw, in the same shares: a small sample of a large table.
+
+    Args:
+        resampling: Draws from all development rows.
+        rows: How many rows are left in all.
+    """
+
+    resampling: Resampling
+    rows: int
+
+    def __call__(self, development: Examples, seed: int) -> Draw:
+        """Draw with this seed."""
+        draw = self.resampling(development, seed)
+        share = min(1.0, self.rows / len(development))
+        generator = torch.Generator().manual_seed(seed)
+
+        def some(rows: torch.Tensor) -> torch.Tensor:
+            kept = torch.randperm(len(rows), generator=generator)[: round(share * len(rows))]
+            return rows[kept]
+
+        return Draw(some(draw.training), some(draw.validation), some(draw.evaluation))
+
+
+def problem_of(arguments: argparse.Namespace) -> Problem:
+    """The problem that the command line names, with its resampling."""
+    options = replace(
+        _listed(arguments.source),
+        **{
+            name: value
+            for name in ("width", "depth", "epochs", "batch_size", "learning_rate", "patience")
+            if (value := getattr(arguments, name)) is not None
+        },
+    )
+    chosen = tuple(arguments.targets.split(",")) if arguments.targets else options.targets
+    excluded = arguments.exclude.split(",") if arguments.exclude else []
+    others = [name for name in options.targets if name not in chosen]  # no features either
+    options = replace(options, targets=chosen, exclude=(*excluded, *others))
+    problem = options.problem()
+    resampling: Resampling = (
+        TimeBlocks(arguments.validation_share, arguments.evaluation_share, arguments.blocks)
+        if arguments.blocks
+        else RandomRows(arguments.validation_share, arguments.evaluation_share)
+    )
+    if arguments.rows:
+        resampling = FewRows(resampling, arguments.rows)
+    if len(problem.tasks) > LARGEST:
+        raise InputError(
+            f"Expected at most {LARGEST} tasks, whose every set is trained, but got "
+            f"{len(problem.tasks)}: choose some with --targets."
+        )
+    return replace(problem, resampling=resampling)
+
+
+def _listed(source: str) -> AuditOptions:
+    """The options of a source; its targets and split are those of the manifest, if it is there."""
+    if source in BUILT_IN or Path(source).exists():
+        return AuditOptions(source)
+    manifest = json.loads((TABLES / "manifest.json").read_text()) if TABLES.exists() else {}
+    if source not in manifest:
+        raise InputError(
+            f"Expected a table's file, one of the built-in problems {list(BUILT_IN)} or of the "
+            f"tables {sorted(manifest)} in {TABLES}, but got {source!r}."
+        )
+    entry = manifest[source]
+    return AuditOptions(
+        str(TABLES / f"{source}.csv.gz"),
+        targets=tuple(entry.get("targets", ())),
+        split_column=entry.get("split_column"),
+    )
+
+
+def networks_of(tasks: Sequence[str]) -> list[frozenset[str]]:
+    """Every set of tasks: alone, pairs, and so on."""
+    return [
+        frozenset(network)
+        for size in range(1, len(tasks) + 1)
+        for network in combinations(tasks, size)
+    ]
+
+
+def rows_of(measured: Measurements, replicate: int) -> pd.DataFrame:
+    """One row for each task of each network of the only replicate that was measured."""
+    rows: list[dict[str, object]] = []
+    for number, network in enumerate(measured.networks):
+        mask = "".join(str(int(task in network)) for task in measured.tasks)
+        for column, task in enumerate(measured.tasks):
+            if task in network:
+                scores = {name: getattr(measured, name)[number, 0, column] for name in SCORES}
+                rows.append(
+                    {
+                        "replicate": replicate,
+                        "network": mask,
+                        "task": task,
+                        **{name: float(f"{float(score):.6g}") for name, score in scores.items()},
+                        "seconds": round(float(measured.seconds[number, 0]), 4),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write(truth: pd.DataFrame, path: Path) -> None:
+    text = io.StringIO()
+    truth.to_csv(text, index=False)
+    write_atomically(path, gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def same_settings(path: Path, settings: dict[str, object]) -> None:
+    """Replicates of one file are trained alike."""
+    settings = json.loads(json.dumps(settings))
+    if path.exists() and (before := json.loads(path.read_text())) != settings:
+        differ = sorted(key for key in settings if before.get(key) != settings[key])
+        raise InputError(
+            f"Expected the settings of the replicates in {path.parent}, but {differ} differ. Give "
+            "the same options, or another --out."
+        )
+    write_atomically(path, json.dumps(settings, indent=1) + "\n")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    problem = problem_of(arguments)
+    out = Path(arguments.out) / problem.name
+    settings: dict[str, object] = {
+        "source": problem.provenance["source"],
+        "tasks": problem.names,
+        "training": asdict(problem.settings),
+        "trunk": repr(problem.trunk()),
+        "resampling": repr(problem.resampling),
+        "development_rows": len(problem.development),
+        "test_rows": len(problem.test),
+    }
+    same_settings(out / "settings.json", settings)
+    path = out / "truth.csv.gz"
+    truth = pd.read_csv(path, dtype={"network": str}) if path.exists() else pd.DataFrame()
+    done = set(truth["replicate"]) if len(truth) else set[int]()
+    for replicate in range(arguments.replicates):
+        if replicate not in done:
+            began = time.process_time()
+            measured = train_networks(
+                problem, networks_of(problem.names), [problem.replicate(replicate)]
+            )
+            truth = pd.concat([truth, rows_of(measured, replicate)], ignore_index=True)
+            write(truth, path)
+            spent = time.process_time() - began
+            print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
+    for seed in range(arguments.traces):
+        trace = out / f"trace-{seed}.safetensors"
+        if not trace.exists():
+            record(problem, every=arguments.every, seed=seed, held_out=True).save(trace)
+            print(f"{problem.name}: recorded {trace.name}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="scripts/truth")
+    parser.add_argument("source", help="a table, a built-in problem, or a table's name")
+    parser.add_argument("--targets", help="which tasks, at most eight")
+    parser.add_argument("--exclude", help="columns to leave out of the features")
+    parser.add_argument("--replicates", type=int, default=20)
+    parser.add_argument("--out", default="reports/truth", help="where to; a folder a table")
+    parser.add_argument("--rows", type=int, help="rows of a replicate; all development rows if not")
+    parser.add_argument("--blocks", type=int, help="draw so many blocks of time, not rows")
+    parser.add_argument("--validation-share", type=float, default=0.15)
+    parser.add_argument("--evaluation-share", type=float, default=0.3)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--patience", type=int)
+    parser.add_argument("--traces", type=int, default=0, help="record all-in-one on the first")
+    parser.add_argument("--every", type=int, default=5, help="measure at every so many steps")
+    try:
+        torch.set_num_threads(1)
+        run(parser.parse_args())
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
