@@ -51,6 +51,22 @@ class Batch:
         self.missing: set[str] = set()
         """Tasks whose loss is not finite, or exactly 0 with a gradient of 0: without labels."""
 
+    @classmethod
+    def of_closure(
+        cls,
+        tasks: tuple[str, ...],
+        closure: Closure,
+        put_back: Callable[[], bool],
+        model: nn.Module,
+    ) -> "Batch":
+        """The batch that a closure evaluates."""
+        put_back()
+        with _without_synchronization(model), torch.enable_grad():
+            losses = closure()
+        put_back()
+        check_losses(losses, tasks)
+        return cls(tasks, losses, closure, put_back, model)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The tasks that are present, in order."""
@@ -98,22 +114,13 @@ class Batch:
         """The losses as given; evaluated, where tasks have batches of their own."""
         if self.is_apart:
             return self.evaluate()
-        return self._vector(
-            {t: loss for t, loss in self._losses.items() if isinstance(loss, Tensor)}
-        )
+        losses = {t: loss.detach() for t, loss in self._losses.items() if isinstance(loss, Tensor)}
+        return self._vector(losses)
 
     def evaluate(self) -> Float[Tensor, " task"]:
         """The losses evaluated anew, without their graph."""
         with torch.no_grad():
             return self._evaluate().detach()
-
-    def losses_of_closure(self) -> Mapping[str, Tensor]:
-        """The closure's losses, with their graph."""
-        assert self._closure is not None
-        with _without_synchronization(self._model), torch.enable_grad():
-            losses = self._closure()
-        self._drew(self._put_back())
-        return losses
 
     def evaluate_with_tangents(self) -> Float[Tensor, " task"]:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
@@ -152,6 +159,25 @@ class Batch:
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as given to "
                 f"observe, but got {sorted(losses)}."
             )
+
+
+def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:
+    """Losses of known tasks, each a scalar with a graph, or a function.
+
+    Raises:
+        InputError: If they are not.
+    """
+    if not losses:
+        raise InputError("Expected the losses of at least one task, but got none.")
+    for task, loss in losses.items():
+        if isinstance(loss, Tensor) or not callable(loss):
+            check_loss(task, loss)
+    unknown = [task for task in losses if tasks is not None and task not in tasks]
+    if unknown:
+        raise InputError(
+            f"Expected losses of the tasks {tasks}, as at the first step, but got "
+            f"{unknown} too. Where tasks come and go, name them all: Recorder(tasks=[...])."
+        )
 
 
 def check_loss(task: str, loss: object) -> None:

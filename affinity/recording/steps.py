@@ -11,9 +11,53 @@ from torch.optim import Optimizer
 from affinity.errors import InputError
 
 from .gradients import Gradient
+from .settings import StepKind
 
 Step = Callable[[Sequence[Tensor], Gradient], None]
 """Writes the values after the step along a gradient into the parameters' data."""
+
+
+@dataclass(frozen=True, eq=False)
+class StepFrom:
+    """Makes the step from the values that the shared parameters have at a measurement.
+
+    Args:
+        kind: ``"gradient"`` or ``"optimizer"``.
+        rate: Of the plain step; without it, that of the optimizer as it stands, or 0.001.
+        optimizer: The run's.
+        shared: The shared parameters; empty at the representation.
+    """
+
+    kind: StepKind
+    rate: float | None
+    optimizer: Optimizer | None
+    shared: Sequence[Tensor]
+
+    def __call__(self, before: Sequence[Tensor]) -> Step:
+        """The step from the values `before`."""
+        if self.kind == "optimizer":
+            assert self.optimizer is not None
+            return OptimizerStep(self.optimizer, before)
+        return GradientStep(self.learning_rate(), before)
+
+    def learning_rate(self) -> float:
+        """Of the plain step.
+
+        Raises:
+            InputError: If the optimizer trains none of the shared parameters.
+        """
+        if self.rate is not None:
+            return self.rate
+        if self.optimizer is None:
+            return 0.001
+        shared = {id(parameter) for parameter in self.shared}
+        for group in self.optimizer.param_groups:
+            if not shared or any(id(parameter) in shared for parameter in group["params"]):
+                return float(group["lr"])
+        raise InputError(
+            "Expected the optimizer to train the shared parameters, but none of its groups holds "
+            "one: pass the optimizer of this model, or learning_rate=..."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,9 @@ class Values:
         tasks: tuple[str, ...],
         layers: Sequence[str],
         device: torch.device,
-        *,
-        has_other: bool,
     ) -> None:
         count = len(tasks)
         self._tasks = tasks
-        self._has_other = has_other
         self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
         self.held_out = torch.full((count, count), torch.nan, device=device)
         self._lookahead = torch.full((2, count, count), torch.nan, device=device)
@@ -72,9 +69,9 @@ class Values:
             gramians=_kept(self.layered.sum(0)),
             lookahead_losses=_kept(self._lookahead[0]) if has_lookahead else None,
             held_out_losses=None if other_losses is None else _kept(other_losses),
-            held_out_gramians=_kept(self.held_out) if self._has_other else None,
+            held_out_gramians=None if other_losses is None else _kept(self.held_out),
             held_out_lookahead_losses=(
-                _kept(self._lookahead[1]) if self._has_other and has_lookahead else None
+                None if other_losses is None or not has_lookahead else _kept(self._lookahead[1])
             ),
             layers=None if layers is None else tuple(layers),
             layer_gramians=None if layers is None else _kept(self.layered),

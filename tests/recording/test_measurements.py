@@ -193,7 +193,7 @@ def test_a_sketch_converges_to_the_gramian(method: str) -> None:
     model, inputs = made(), torch.randn(8, 4)
     exact = known(recorded(model, inputs).gramians)[0]
     recorder = Recorder(model, "trunk", every=1, sketch=100, lookahead_every=1000)
-    recorder._sketch_method = method
+    recorder._progress.sketch_method = method
     for _ in range(10):
         recorder.observe(model(inputs), closure=lambda: model(inputs))
     trace = recorder.trace()
