@@ -4,12 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import vmap
 
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task
 
 from .reference import constant_loss
+
+MOST_BLOCKS = 128
+"""Into how many blocks a task's test rows are cut at most; see `block_losses`."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -35,6 +39,36 @@ def losses_of(
             else math.nan
             for task, targets in zip(tasks, examples.targets.T, strict=True)
         }
+
+
+def block_losses(task: Task, prediction: Tensor, target: Tensor) -> list[float]:
+    """The loss on each of at most `MOST_BLOCKS` blocks of a task's labelled rows.
+
+    Blocks are neighbours in the order of the rows, and of equal size but for one row. How much
+    their losses differ tells how much the loss on all of them would differ on other rows, in a
+    fraction of the memory, and also where neighbouring rows resemble each other.
+
+    Example:
+        >>> from affinity.tasks import RSquared, SquaredError
+        >>> task = Task("depth", SquaredError(), RSquared())
+        >>> block_losses(task, torch.zeros(3, 1), torch.tensor([1.0, torch.nan, 2.0]))
+        [1.0, 4.0]
+    """
+    labelled = (~target.isnan()).nonzero().squeeze(1)
+    if not len(labelled):
+        return []
+    blocks = labelled.tensor_split(len(labelled) // math.ceil(len(labelled) / MOST_BLOCKS))
+    rows = nn.utils.rnn.pad_sequence(list(blocks), batch_first=True, padding_value=len(target))
+    prediction = torch.cat([prediction, prediction.new_zeros(1, *prediction.shape[1:])])[rows]
+    target = torch.cat([target, target.new_full((1,), math.nan)])[rows]  # block row
+    with torch.no_grad():
+        try:
+            losses = vmap(task.loss)(prediction, target)
+        except (RuntimeError, ValueError, TypeError):  # a loss that vmap cannot follow
+            losses = torch.stack(
+                [task.loss(*each) for each in zip(prediction, target, strict=True)]
+            )
+    return losses.tolist()
 
 
 def metrics_of(

@@ -17,7 +17,7 @@ from affinity.tasks import Examples, Replicate, Task
 from .checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from .columns import columns_of, labelled
 from .divergence import divergence
-from .judge import losses_of, metrics_of, predict, scales_of, score_of
+from .judge import block_losses, losses_of, metrics_of, predict, scales_of, score_of
 from .objectives import Balance
 from .order import ranks
 from .settings import TrainingSettings
@@ -113,6 +113,10 @@ def train(
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         state=run.best_state,
         predictions=predictions,
+        test_blocks={
+            task.name: block_losses(task, predictions[task.name], target)
+            for task, target in zip(mine, test.targets.T, strict=True)
+        },
     )
 
 

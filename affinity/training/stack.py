@@ -16,7 +16,7 @@ from affinity.tasks import Examples, Replicate, Task
 
 from .columns import columns_of
 from .divergence import divergence
-from .judge import scales_of
+from .judge import block_losses, scales_of
 from .order import ranks
 from .settings import TrainingSettings
 from .trained import Trained
@@ -355,6 +355,13 @@ class Stack:
                     if keep
                     else None,
                     diverged=diverged.get(number),
+                    test_blocks={
+                        name: block_losses(
+                            tasks[name], own[name], test_targets[number, :n_rows, slot]
+                        )
+                        for name, slot in slot_of.items()
+                        if not is_lost
+                    },
                 )
             )
         return results

@@ -1,6 +1,6 @@
 """What a training leaves behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class Trained:
         predictions: A prediction a test row for each task, where asked for.
         diverged: Which task's loss became NaN or infinite and when; None if all went well.
         alone: Why the network could not be trained together with others; None if it was.
+        test_blocks: A task's loss on each block of its test rows (`block_losses`), for intervals
+            that hold for other test rows too.
     """
 
     tasks: tuple[str, ...]
@@ -40,3 +42,4 @@ class Trained:
     predictions: dict[str, Tensor] | None = None
     diverged: str | None = None
     alone: str | None = None
+    test_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])

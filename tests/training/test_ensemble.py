@@ -93,6 +93,9 @@ def test_a_member_ends_where_the_same_network_ends_alone(layout: str) -> None:
             assert result.test_loss[name] == pytest.approx(expected.test_loss[name], rel=1e-9)
             assert result.validation_loss[name] == pytest.approx(expected.validation_loss[name])
             assert result.test_metric[name] == pytest.approx(expected.test_metric[name], rel=1e-9)
+            blocks = result.test_blocks[name]  # 50 rows: one a block
+            assert blocks == pytest.approx(expected.test_blocks[name], rel=1e-8)
+            assert sum(blocks) / len(blocks) == pytest.approx(result.test_loss[name])
         assert result.state is not None
         assert expected.state is not None
         assert list(result.state) == list(expected.state)
