@@ -1,4 +1,4 @@
-"""How tasks affect each other, estimated from a trace."""
+"""How tasks affect each other, estimated from a trace, labels, or measured groups."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +8,13 @@ from affinity.recording import Trace
 from .first_order import FirstOrderAffinity
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
+from .group_predictor import GroupPredictor
+from .group_scores import Candidate, GroupScores
 from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation, label_overlap
+from .linear_surrogate import LinearSurrogate
 from .matrix import AffinityMatrix
+from .measured_gains import measured_gains
 from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, split_half
 from .signal_cosine import SignalCosine
@@ -34,15 +38,20 @@ __all__ = [
     "ESTIMATORS",
     "NEED_HELD_OUT",
     "AffinityMatrix",
+    "Candidate",
     "Estimator",
     "FirstOrderAffinity",
     "GradientConflict",
     "GradientCosine",
+    "GroupPredictor",
+    "GroupScores",
     "InterTaskAffinity",
     "LabelCorrelation",
+    "LinearSurrogate",
     "PairwiseGains",
     "Reliability",
     "SignalCosine",
     "label_overlap",
+    "measured_gains",
     "split_half",
 ]

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from affinity.errors import InputError
 from affinity.problems import Measurements
 
 from .matrix import AffinityMatrix
+from .measured_gains import measured_gains
 
 
 @dataclass(frozen=True)
@@ -50,33 +48,20 @@ class PairwiseGains:
 
     def __call__(self, measured: Measurements) -> AffinityMatrix:
         """The matrix of pair gains."""
+        gains = measured_gains(measured)  # network replicate task
         row_of = {network: row for row, network in enumerate(measured.networks)}
         count = len(measured.tasks)
-        alone = [row_of.get(frozenset({task})) for task in measured.tasks]
-        if missing := [
-            task for task, row in zip(measured.tasks, alone, strict=True) if row is None
-        ]:
-            raise InputError(
-                f"Expected every task to be trained alone, too, to compare with, but {missing} "
-                "were not."
-            )
-        values = measured.evaluation_loss.new_full((count, count), torch.nan)
+        values = torch.full((count, count), torch.nan).to(gains)
         errors = torch.full_like(values, torch.nan)
-        for target, own in enumerate(alone):
-            baseline = measured.evaluation_loss[own, :, target]  # replicate
-            values[target, target] = 0.0
-            for source in range(count):
-                pair = row_of.get(frozenset({measured.tasks[source], measured.tasks[target]}))
+        values.fill_diagonal_(0.0)
+        for source, one in enumerate(measured.tasks):
+            for target, other in enumerate(measured.tasks):
+                pair = row_of.get(frozenset({one, other}))
                 if source == target or pair is None:
                     continue
-                gain = _gain(measured.evaluation_loss[pair, :, target], baseline)
+                gain = gains[pair, :, target]
+                gain = gain[gain.isfinite()]
                 values[source, target] = gain.mean()
                 if len(gain) > 1:
                     errors[source, target] = gain.std() / len(gain) ** 0.5
         return AffinityMatrix(measured.tasks, values, errors, estimator=repr(self))
-
-
-def _gain(
-    loss: Float[Tensor, " replicate"], baseline: Float[Tensor, " replicate"]
-) -> Float[Tensor, " replicate"]:
-    return (baseline - loss) / baseline.mean()

@@ -1,8 +1,9 @@
 """Which tasks to train together, within a budget."""
 
+from affinity.estimates import Candidate, GroupScores
+
 from .budget import Budget
 from .frontier import frontier
-from .group_scores import Candidate, GroupScores
 from .grouping import Grouping, Network
 from .objective import Objective
 from .solve import SOLVERS, solve

@@ -4,10 +4,9 @@ import time
 from dataclasses import replace
 
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, GroupScores
 
 from .budget import Budget
-from .group_scores import GroupScores
 from .grouping import Grouping
 from .objective import Objective
 from .solve import solve

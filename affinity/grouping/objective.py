@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, GroupScores
 
-from .group_scores import GroupScores
 from .grouping import Grouping
 from .pairs import Pairs
 from .table import Table

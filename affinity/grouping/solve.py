@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, GroupScores
 
 from .agglomerative import Agglomerative
 from .budget import Budget
@@ -13,7 +13,6 @@ from .column_generation import ColumnGeneration
 from .communities import Communities
 from .conflict import conflict
 from .dynamic_programming import DynamicProgramming
-from .group_scores import GroupScores
 from .grouping import Grouping
 from .integer_program import IntegerProgram
 from .local_search import LocalSearch

@@ -7,7 +7,13 @@ import torch
 from scipy import stats
 
 from affinity import InputError, Problem, TrainingSettings
-from affinity.estimates import LabelCorrelation, PairwiseGains, label_overlap
+from affinity.estimates import (
+    LabelCorrelation,
+    LinearSurrogate,
+    PairwiseGains,
+    label_overlap,
+    measured_gains,
+)
 from affinity.problems import train_networks
 
 
@@ -57,3 +63,14 @@ def test_pairwise_gains_need_the_tasks_alone(problem):
     networks = [frozenset({"one"}), frozenset({"one", "two"}), frozenset({"kind"})]
     with pytest.raises(InputError, match=r"alone.*\['two'\]"):
         PairwiseGains()(train_networks(problem, networks, problem.replicates(1)))
+
+
+def test_the_linear_surrogate_takes_measurements(problem):
+    networks = [{"one"}, {"two"}, {"kind"}, {"one", "two"}, {"one", "kind"}, {"two", "kind"}]
+    networks = [frozenset(network) for network in (*networks, {"one", "two", "kind"})]
+    measured = train_networks(problem, networks, problem.replicates(2))
+    predictor = LinearSurrogate(strengths=(1e-6,))(measured)
+    # Three groups hold a task, and a constant and two partners fit them exactly.
+    expected = measured_gains(measured)[-1].mean(dim=0).tolist()
+    found = predictor.gains(networks[-1])
+    assert found == pytest.approx(dict(zip(measured.tasks, expected, strict=True)), abs=1e-4)

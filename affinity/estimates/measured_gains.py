@@ -1,0 +1,50 @@
+"""Measured gains: what each task had from each network, beside a network of its own."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.problems import Measurements
+
+
+def measured_gains(measured: Measurements) -> Float[Tensor, "network replicate task"]:
+    r"""The share of a task's own evaluation loss that is gone in each network.
+
+    .. math::
+        G_j(S) = \frac{L_j(\{j\}) - L_j(S)}{\overline{L}_j(\{j\})}
+
+    with both losses of one replicate, over the mean of the task's own loss over replicates. 0.1
+    says that a tenth of the loss is gone; below 0 the company harms. 0 for the task alone; NaN
+    where a network does not train the task, or either training is missing.
+
+    Raises:
+        InputError: If a task was not trained alone.
+
+    Example:
+        >>> nothing = torch.full((3, 1, 2), torch.nan)
+        >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
+        >>> measured = Measurements(
+        ...     networks=(frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"})),
+        ...     tasks=("a", "b"),
+        ...     test_loss=nothing,
+        ...     validation_loss=nothing,
+        ...     evaluation_loss=losses[:, None, :],
+        ...     test_metric=nothing,
+        ...     parameters=(1, 1, 1),
+        ...     seconds=torch.zeros(3, 1),
+        ... )
+        >>> measured_gains(measured)[2].tolist()
+        [[0.5, -0.25]]
+    """
+    row_of = {network: row for row, network in enumerate(measured.networks)}
+    if missing := [task for task in measured.tasks if frozenset({task}) not in row_of]:
+        raise InputError(
+            f"Expected every task to be trained alone, too, to compare with, but {missing} "
+            "were not."
+        )
+    loss = measured.evaluation_loss
+    alone = torch.stack(
+        [loss[row_of[frozenset({task})], :, at] for at, task in enumerate(measured.tasks)], dim=1
+    )  # replicate task
+    return (alone - loss) / alone.nanmean(dim=0)
