@@ -19,7 +19,12 @@ from safetensors import SafetensorError
 
 from affinity.audit import Audit, KeptPlan, retrain
 from affinity.errors import DivergenceError, InputError
-from affinity.estimates import ESTIMATORS, NEED_HELD_OUT, AffinityMatrix
+from affinity.estimates import (
+    ESTIMATORS,
+    NEED_HELD_OUT,
+    NEED_OPTIMIZER_STEPS,
+    AffinityMatrix,
+)
 from affinity.files import write_atomically
 from affinity.grouping import solve
 from affinity.problems import Problem, record
@@ -87,6 +92,7 @@ class Stages:
                 every=self.options.every,
                 seed=self.options.seed,
                 held_out=self.options.estimator in NEED_HELD_OUT,
+                step="optimizer" if self.options.estimator in NEED_OPTIMIZER_STEPS else "gradient",
                 partial=self.run.file("trace.partial.safetensors"),
             )
             try:

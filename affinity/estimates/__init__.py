@@ -15,6 +15,7 @@ from .label_correlation import LabelCorrelation, label_overlap
 from .linear_surrogate import LinearSurrogate
 from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
+from .momentum_affinity import MomentumAffinity
 from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, split_half
 from .signal_cosine import SignalCosine
@@ -24,7 +25,9 @@ Estimator = Callable[[Trace], AffinityMatrix]
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "inter-task affinity": InterTaskAffinity,
     "held-out affinity": partial(InterTaskAffinity, held_out=True),
+    "optimizer-aware affinity": partial(InterTaskAffinity, step="optimizer"),
     "first order": FirstOrderAffinity,
+    "etap": MomentumAffinity,
     "gradient cosine": GradientCosine,
     "gradient conflict": GradientConflict,
     "signal cosine": SignalCosine,
@@ -34,9 +37,13 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
 NEED_HELD_OUT = frozenset({"held-out affinity", "signal cosine"})
 """Those that need a trace recorded with held-out batches."""
 
+NEED_OPTIMIZER_STEPS = frozenset({"optimizer-aware affinity"})
+"""Those that need a trace recorded with the steps of the run's own optimizer."""
+
 __all__ = [
     "ESTIMATORS",
     "NEED_HELD_OUT",
+    "NEED_OPTIMIZER_STEPS",
     "AffinityMatrix",
     "Candidate",
     "Estimator",
@@ -48,6 +55,7 @@ __all__ = [
     "InterTaskAffinity",
     "LabelCorrelation",
     "LinearSurrogate",
+    "MomentumAffinity",
     "PairwiseGains",
     "Reliability",
     "SignalCosine",

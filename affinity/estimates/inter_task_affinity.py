@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from affinity.errors import InputError
-from affinity.recording import Trace
+from affinity.recording import StepKind, Trace
 
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
@@ -21,10 +21,13 @@ class InterTaskAffinity:
     averaged over the measured steps at which both losses are known. 0.1 says that the source's
     step takes a tenth off the target's loss; below 0 the step harms the target. The size follows
     the learning rate of the step. The released code divides by it; this is the paper's form.
+    Recorded with ``step="optimizer"``, the step is the one that the run's own optimizer would take.
 
     Args:
         held_out: Watch the target on another batch than the one that made the gradient; a
             gradient and a loss from one batch share their noise.
+        step: Take traces of this step only: ``"gradient"``, as in the formula, or ``"optimizer"``.
+            None takes either.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -48,6 +51,7 @@ class InterTaskAffinity:
     """
 
     held_out: bool = False
+    step: StepKind | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
@@ -60,5 +64,17 @@ class InterTaskAffinity:
                 f"Expected a trace with {which}, but this one has none: pass a closure to "
                 "`Recorder.observe`, which evaluates the losses anew after each lookahead step."
             )
+        _check_step(trace, self.step)
         relative = 1 - after / before[:, None, :]  # time source target
         return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)
+
+
+def _check_step(trace: Trace, step: StepKind | None) -> None:
+    own = trace.optimizer_steps
+    if step is None or (own is None and step == "gradient"):
+        return
+    if own is None or bool((own != (step == "optimizer")).any()):
+        raise InputError(
+            f"Expected a trace whose lookaheads took the step {step!r}, but those of this one did "
+            f'not all: record with Recorder(step="{step}").'
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, Trace
+from affinity.recording import Recorder, StepKind, Trace
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task
 from affinity.training import initial, train
@@ -25,6 +25,7 @@ def record(
     every: int = 10,
     seed: int = 0,
     held_out: bool = False,
+    step: StepKind = "gradient",
     partial: str | Path | None = None,
 ) -> Trace:
     """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
@@ -38,6 +39,8 @@ def record(
         seed: Decides rows, initial parameters and the order of rows.
         held_out: Also measure every target on a batch of validation rows, which shares no noise
             with the gradients; twice the cost.
+        step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
+            the one that the run's Adam would take on the source's gradient alone.
         partial: Where to keep the measurements made so far if the run breaks off.
 
     Raises:
@@ -46,15 +49,20 @@ def record(
     """
     replicate = problem.replicate(seed)
     network = initial(problem.network, problem.tasks, seed)
-    recorder = Recorder(
-        network,
-        shared="trunk",
-        tasks=problem.names,
-        every=every,
-        lookahead_every=1,
-        sources=min(len(problem.tasks), MANY_TASKS),
-        learning_rate=problem.settings.learning_rate,
-    )
+    recorder: Recorder | None = None
+
+    def prepare(optimizer: torch.optim.Optimizer) -> None:
+        nonlocal recorder
+        recorder = Recorder(
+            network,
+            shared="trunk",
+            tasks=problem.names,
+            every=every,
+            lookahead_every=1,
+            step=step,
+            optimizer=optimizer,
+            sources=min(len(problem.tasks), MANY_TASKS),
+        )
 
     generator = torch.Generator().manual_seed(seed)
 
@@ -65,16 +73,18 @@ def record(
         return lambda: _losses(network, problem.tasks, batch)
 
     def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:
+        assert recorder is not None
         other = held_out_losses() if held_out and recorder.is_due() else None
         recorder.observe(losses, closure=closure, held_out=other)
 
     try:
-        train(network, problem.tasks, replicate, problem.settings, watch=watch)
+        train(network, problem.tasks, replicate, problem.settings, watch=watch, prepare=prepare)
     except BaseException:
-        if partial is not None:
+        if partial is not None and recorder is not None:
             with suppress(InputError):  # nothing was measured yet
                 recorder.trace().save(partial)
         raise
+    assert recorder is not None
     trace = recorder.trace()
     if len(trace) < 2:
         raise InputError(

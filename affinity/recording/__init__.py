@@ -2,6 +2,7 @@
 
 from .merge import merge_traces
 from .recorder import Recorder
+from .settings import StepKind
 from .trace import Trace
 
-__all__ = ["Recorder", "Trace", "merge_traces"]
+__all__ = ["Recorder", "StepKind", "Trace", "merge_traces"]

@@ -29,6 +29,7 @@ class Measurement:
         settings: How.
         progress: Of the recorder; a measurement moves it on.
         step_from: Makes the lookahead's step from the parameters as they are.
+        momentum: What the optimizer carries along from earlier steps, where that is known.
         does_look: Whether this one looks ahead.
     """
 
@@ -38,6 +39,7 @@ class Measurement:
         settings: Settings,
         progress: Progress,
         step_from: StepFrom,
+        momentum: list[Tensor] | None,
         *,
         does_look: bool,
     ) -> None:
@@ -45,6 +47,7 @@ class Measurement:
         self._settings = settings
         self._progress = progress
         self._step_from = step_from
+        self._momentum = momentum
         self._does_look = does_look
         self._layers = layers_of(list(watched.parameters), settings.layers)
         self._values = Values(watched.tasks, list(self._layers), watched.device)
@@ -63,6 +66,8 @@ class Measurement:
             self._exactly(batch, other)
         else:
             values.layered[:] = sketch.gramian(sketch.products)
+            if sketch.along is not None:
+                values.momentum(sketch.along)
             if other is not None:
                 targets = in_the_same_directions(watched, self._progress, other, sketch)
                 values.held_out[:] = sketch.gramian(targets)
@@ -86,13 +91,15 @@ class Measurement:
             layers=self._layers if self._settings.layers is not None else None,
             parameters=watched.shared,
             has_lookahead=self._does_look,
+            takes_own_step=self._settings.step == "optimizer",
+            has_momentum=self._momentum is not None,
         )
 
     def _sketch(self, batch: Batch) -> Sketch | None:
         directions = self._settings.directions(len(self._watched.tasks))
         if not directions or batch.is_apart:
             return None
-        return sketched(self._watched, self._progress, batch, directions)
+        return sketched(self._watched, self._progress, batch, directions, self._momentum)
 
     def _exactly(self, batch: Batch, other: Batch | None) -> None:
         """Gramians, and lookaheads, of the visited sources, as many at once as memory holds."""
@@ -108,11 +115,14 @@ class Measurement:
                 continue
             rows, held = list(sources), list(sources.values())
             values.gramians(watched.summed(inner_products(held, held, groups)), rows, rows)
+            self._along_momentum(sources, groups)
             done.update(block)
             for task in batch.names:
                 if task in done:
                     continue
-                for target in watched.gradients(batch, [task], places).values():
+                targets = watched.gradients(batch, [task], places)
+                self._along_momentum(targets, groups)
+                for target in targets.values():
                     products = watched.summed(inner_products(held, [target], groups))
                     values.gramians(products, rows, [task])
                     values.gramians(products.transpose(1, 2), [task], rows)
@@ -120,6 +130,15 @@ class Measurement:
                 self._hold_out(sources, other)
             if self._does_look:
                 self._look(batch, other, sources)
+
+    def _along_momentum(
+        self, gradients: Mapping[str, Gradient], groups: Sequence[Sequence[int]]
+    ) -> None:
+        if self._momentum is not None and gradients:
+            products = inner_products(
+                list(gradients.values()), [list[Tensor | None](self._momentum)], groups
+            )
+            self._values.momentum(products.sum(0)[:, 0], list(gradients))
 
     def _hold_out(self, sources: Mapping[str, Gradient], other: Batch) -> None:
         """Inner products with the targets' gradients on the held-out batch."""

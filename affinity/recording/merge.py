@@ -18,6 +18,7 @@ _TASK_AXES = {
     "held_out_gramians": (1, 2),
     "held_out_lookahead_losses": (1, 2),
     "layer_gramians": (2, 3),
+    "momentum_products": (1,),
 }
 
 

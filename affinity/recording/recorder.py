@@ -15,6 +15,7 @@ from .description import described
 from .left_as_found import left_as_found
 from .measurement import Measurement
 from .merge import concatenated
+from .momentum import carried_momentum
 from .progress import Progress
 from .ranks import Ranks
 from .schedule import Cost, Schedule
@@ -57,7 +58,8 @@ class Recorder:
             the one that `optimizer` would take on that task's gradient alone.
         learning_rate: Of the plain step. Without it, that of the first group of `optimizer` with a
             shared parameter, as it stands; without `optimizer`, 0.001.
-        optimizer: The run's optimizer.
+        optimizer: The run's optimizer; with it, products of the tasks' gradients with its momentum
+            are recorded, too.
         sources: How many sources a measurement visits, in turn: rows of the others are missing
             (NaN). Without it, all; among many tasks, 8 a lookahead.
         sketch: Random directions of the Gramian's sketch, 0 for an exact one. ``"auto"``: 8 with
@@ -253,8 +255,14 @@ class Recorder:
             self.optimizer,
             [] if self._settings.level == "representation" else self._watched.shared,
         )
+        at_parameters = self._settings.level != "representation"
         measure = Measurement(
-            self._watched, self._settings, self._progress, step_from, does_look=does_look
+            self._watched,
+            self._settings,
+            self._progress,
+            step_from,
+            carried_momentum(self.optimizer, self._watched.shared) if at_parameters else None,
+            does_look=does_look,
         )
         return measure(step, batch, other, is_first=not self._measurements)
 

@@ -1,6 +1,8 @@
 """Sketching a measurement: fresh directions, and the first method that the run's graph allows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -22,24 +24,36 @@ class Sketch:
     Args:
         products: Missing (NaN) for tasks that are absent.
         drawn: State of the generator before it drew the directions.
+        along: Exact products with one direction more, where it was given.
     """
 
     products: Float[Tensor, "task direction"]
     drawn: Tensor
+    along: Float[Tensor, " task"] | None = None
 
     def gramian(self, targets: Float[Tensor, "task direction"]) -> Float[Tensor, "source target"]:
         """The unbiased estimate of inner products with what has the products `targets`."""
         return self.products @ targets.T / self.products.shape[1]
 
 
-def sketched(watched: Watched, progress: Progress, batch: Batch, directions: int) -> Sketch | None:
+def sketched(
+    watched: Watched,
+    progress: Progress,
+    batch: Batch,
+    directions: int,
+    along: Sequence[Tensor] | None = None,
+) -> Sketch | None:
     """A sketch of the batch's gradients; None where its graph allows none."""
+    more = [] if along is None else [along]
     drawn = progress.generator.get_state()
     following = {"double backward": "forward mode", "forward mode": "none"}
     while progress.sketch_method != "none":
         progress.generator.set_state(drawn)
         try:
-            return Sketch(_products(watched, progress, batch, directions), drawn)
+            products = _products(watched, progress, batch, directions, more)
+            return Sketch(
+                products[:, :directions], drawn, products[:, directions] if more else None
+            )
         except InputError:
             raise
         except RuntimeError:  # an operation that cannot be differentiated this way
@@ -60,12 +74,17 @@ def in_the_same_directions(
 
 
 def _products(
-    watched: Watched, progress: Progress, batch: Batch, directions: int
+    watched: Watched,
+    progress: Progress,
+    batch: Batch,
+    directions: int,
+    more: Sequence[Sequence[Tensor]] = (),
 ) -> Float[Tensor, "task direction"]:
     shared = watched.shared
     present = watched.present(batch)
     drawn = (random_signs(shared, progress.generator) for _ in range(directions))
-    products = torch.zeros(len(watched.tasks), directions, device=shared[0].device)
+    drawn = chain(drawn, more)
+    products = torch.zeros(len(watched.tasks), directions + len(more), device=shared[0].device)
     rows = [watched.tasks.index(task) for task in batch.names]
     if progress.sketch_method == "double backward":
         losses = [batch.loss(task) for task in batch.names]

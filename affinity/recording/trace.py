@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -40,6 +40,10 @@ class Trace:
         layer_norms: Norm of the layer's parameters.
         learning_rates: Learning rate of the lookahead step.
         directions: How many random directions a Gramian was sketched with; 0 where it is exact.
+        momentum_products: Inner product of each task's gradient with the sum of earlier gradients
+            that the optimizer's next step carries along (`carried_momentum`).
+        optimizer_steps: Whether the lookahead's step was the one that the run's optimizer would
+            take, rather than a plain one.
         runs: Which run each measurement comes from, where there are several.
     """
 
@@ -56,6 +60,8 @@ class Trace:
     layer_norms: Float[Tensor, "time layer"] | None = None
     learning_rates: Float[Tensor, " time"] | None = None
     directions: Int[Tensor, " time"] | None = None
+    momentum_products: Float[Tensor, "time task"] | None = None
+    optimizer_steps: Bool[Tensor, " time"] | None = None
     runs: Int[Tensor, " time"] | None = None
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Values:
         self._tasks = tasks
         self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
         self.held_out = torch.full((count, count), torch.nan, device=device)
+        self._momentum = torch.full((count,), torch.nan, device=device)
         self._lookahead = torch.full((2, count, count), torch.nan, device=device)
 
     def gramians(
@@ -37,6 +38,10 @@ class Values:
     ) -> None:
         """Fill in inner products with a target's gradient on the held-out batch."""
         self.held_out[self._places(rows), self._tasks.index(target)] = products[:, 0]
+
+    def momentum(self, products: Float[Tensor, " some"], rows: Sequence[str] | None = None) -> None:
+        """Fill in inner products of gradients with the momentum; of all tasks without `rows`."""
+        self._momentum[self._places(rows or self._tasks)] = products
 
     def lookahead_rows(self, source: str, rows: Sequence[Float[Tensor, " task"]]) -> None:
         """Fill in the losses after a step along `source`: on this batch, and the held-out one."""
@@ -54,6 +59,8 @@ class Values:
         layers: Layers | None,
         parameters: Sequence[Tensor],
         has_lookahead: bool,
+        takes_own_step: bool,
+        has_momentum: bool,
     ) -> Trace:
         """The measurement as a trace of one entry of time."""
         norms = None
@@ -78,6 +85,8 @@ class Values:
             layer_norms=None if norms is None else _kept(norms),
             learning_rates=torch.tensor([learning_rate]),
             directions=torch.tensor([directions]),
+            momentum_products=_kept(self._momentum) if has_momentum else None,
+            optimizer_steps=torch.tensor([takes_own_step]) if has_lookahead else None,
         )
 
     def _places(self, tasks: Sequence[str]) -> Tensor:

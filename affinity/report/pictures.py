@@ -95,4 +95,6 @@ def title_of(matrix: AffinityMatrix) -> str:
         return "Affinity"
     name, _, settings = matrix.estimator.partition("(")
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-    return words[:1].upper() + words[1:] + (", held out" if "held_out=True" in settings else "")
+    said = {"held_out=True": ", held out", "step='optimizer'": ", of the optimizer's step"}
+    about = "".join(each for setting, each in said.items() if setting in settings)
+    return words[:1].upper() + words[1:] + about

@@ -35,6 +35,7 @@ def train(
     replicate: Replicate,
     settings: TrainingSettings,
     watch: Watch | None = None,
+    prepare: Callable[[torch.optim.Optimizer], object] | None = None,
     checkpoint: Path | None = None,
 ) -> Trained:
     """Train `network` in place until its validation loss no longer falls; keep its best state.
@@ -49,6 +50,7 @@ def train(
         replicate: The rows, and the seed that decides their order and the dropout masks.
         settings: How to train.
         watch: Called before every backward pass: the place of a recorder.
+        prepare: Called with the optimizer before the first step, for a recorder that looks at it.
         checkpoint: A file written after every epoch. Where it exists, the training goes on from
             it, and ends where the unbroken one ends, bit for bit on a CPU.
 
@@ -66,6 +68,8 @@ def train(
     scales = scales_of(mine, training, validation)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint)
+    if prepare is not None:
+        prepare(run.optimizer)
     with _seeded(replicate.seed), track("training", settings.epochs) as progress:
         run.resume()
         progress.advance(run.epoch)

@@ -1,10 +1,18 @@
 """Laws that every estimator keeps, and its standard error."""
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
 from affinity import ESTIMATORS, InterTaskAffinity, Trace
-from affinity.estimates import FirstOrderAffinity, GradientCosine, SignalCosine, split_half
+from affinity.estimates import (
+    FirstOrderAffinity,
+    GradientCosine,
+    MomentumAffinity,
+    SignalCosine,
+    split_half,
+)
 from affinity.estimates.averaging import average_over_time
 
 ORDER = [1, 0, 3, 2]
@@ -26,6 +34,8 @@ def make_trace(n_steps=40, seed=0, scale=1.0):
         held_out_lookahead_losses=(losses[:, None, :] - 0.02 * gramians) * scale,
         held_out_gramians=(gramians + 0.1 * gramians[:, ORDER][:, :, ORDER]) * scale**2,
         learning_rates=torch.full((n_steps,), 0.01 / scale).double(),
+        momentum_products=gramians.sum(dim=1) * scale**2,
+        optimizer_steps=torch.ones(n_steps, dtype=torch.bool),
     )
 
 
@@ -40,6 +50,8 @@ def reordered(trace, order):
         held_out_lookahead_losses=trace.held_out_lookahead_losses[:, order][:, :, order],
         held_out_gramians=trace.held_out_gramians[:, order][:, :, order],
         learning_rates=trace.learning_rates,
+        momentum_products=trace.momentum_products[:, order],
+        optimizer_steps=trace.optimizer_steps,
     )
 
 
@@ -78,18 +90,12 @@ def test_missing_steps_are_left_out(estimator):
     half = estimator(trace)
     assert torch.all(half.n_steps == 20)
     assert half.values.isfinite().all()
-    short = Trace(
-        tasks=TASKS,
-        steps=trace.steps[1::2],
-        losses=trace.losses[1::2],
-        gramians=trace.gramians[1::2],
-        lookahead_losses=trace.lookahead_losses[1::2],
-        held_out_losses=trace.held_out_losses[1::2],
-        held_out_lookahead_losses=trace.held_out_lookahead_losses[1::2],
-        held_out_gramians=trace.held_out_gramians[1::2],
-        learning_rates=trace.learning_rates[1::2],
-    )
-    torch.testing.assert_close(half.values, estimator(short).values)
+    arrays = {
+        field.name: value[1::2]
+        for field in fields(trace)
+        if isinstance(value := getattr(trace, field.name), torch.Tensor)
+    }
+    torch.testing.assert_close(half.values, estimator(Trace(TASKS, **arrays)).values)
 
 
 def test_a_pair_that_was_never_measured_is_missing_not_zero(estimator):
@@ -139,6 +145,35 @@ def test_first_order_is_the_lookahead_at_small_steps():
     trace = make_trace()
     first, exact = FirstOrderAffinity()(trace), InterTaskAffinity()(trace)
     torch.testing.assert_close(first.values, exact.values)
+
+
+def test_without_momentum_etap_is_first_order():
+    trace = make_trace()
+    still = replace(trace, momentum_products=torch.zeros(40, 4).double())
+    torch.testing.assert_close(MomentumAffinity()(still).values, FirstOrderAffinity()(trace).values)
+
+
+def test_momentum_moves_targets_and_keeps_the_order_of_their_sources():
+    trace = make_trace()
+    moved = MomentumAffinity()(trace).values - FirstOrderAffinity()(trace).values
+    torch.testing.assert_close(moved, moved[:1].expand(4, 4))
+    assert moved.abs().min() > 0
+
+
+def test_momentum_needs_the_optimizer():
+    with pytest.raises(ValueError, match=r"Recorder\(optimizer=...\)"):
+        MomentumAffinity()(replace(make_trace(), momentum_products=None))
+
+
+def test_a_step_can_be_asked_for():
+    trace = make_trace()
+    for own in (torch.zeros(40, dtype=torch.bool), None):
+        plain = replace(trace, optimizer_steps=own)
+        assert InterTaskAffinity(step="gradient")(plain).values.isfinite().all()
+        with pytest.raises(ValueError, match=r"Recorder\(step=.optimizer"):
+            InterTaskAffinity(step="optimizer")(plain)
+    with pytest.raises(ValueError, match="gradient"):
+        InterTaskAffinity(step="gradient")(trace)
 
 
 def noisy_trace(n_steps, noise, seed=0):
