@@ -23,9 +23,19 @@ from intervals import ROOT
 from affinity.cli.built_in import BUILT_IN
 from affinity.cli.options import AuditOptions
 from affinity.errors import InputError
+from affinity.estimates import ESTIMATORS, LabelCorrelation
 from affinity.files import write_atomically
-from affinity.problems import Draw, Problem, RandomRows, Resampling, TimeBlocks, record
-from affinity.problems.train_networks import Measurements, train_networks
+from affinity.problems import (
+    Draw,
+    Measurements,
+    Problem,
+    RandomRows,
+    Resampling,
+    TimeBlocks,
+    record,
+    train_networks,
+)
+from affinity.recording import Trace
 from affinity.tasks import Examples
 
 TABLES = ROOT.parent / "shared/data/tables"
@@ -181,9 +191,34 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
     for seed in range(arguments.traces):
         trace = out / f"trace-{seed}.safetensors"
-        if not trace.exists():
+        if not trace.with_suffix(".seconds").exists():
+            began = time.process_time()
             record(problem, every=arguments.every, seed=seed, held_out=True).save(trace)
+            seconds = f"{time.process_time() - began:.3f}\n"
+            write_atomically(trace.with_suffix(".seconds"), seconds)
             print(f"{problem.name}: recorded {trace.name}", flush=True)
+    if arguments.traces:
+        estimate(problem, out)
+
+
+def estimate(problem: Problem, out: Path) -> None:
+    """What every estimator says of each recorded run, and how long the runs took."""
+    frames = [LabelCorrelation()(problem).frame().assign(estimator="label correlation", run=-1)]
+    recordings: list[dict[str, float]] = []
+    for path in sorted(out.glob("trace-*.safetensors")):
+        run, trace = int(path.stem.removeprefix("trace-")), Trace.load(path)
+        seconds = float(path.with_suffix(".seconds").read_text())
+        recordings.append({"replicate": run, "seconds": seconds})
+        frames += [
+            make()(trace).frame().assign(estimator=name, run=run)
+            for name, make in ESTIMATORS.items()
+        ]
+    affinities = pd.concat(frames).rename(columns={"run": "replicate"})
+    columns = ["estimator", "replicate", "source", "target", "affinity"]
+    text = affinities[columns].to_csv(index=False, float_format="%.6g")
+    write_atomically(out / "affinities.csv", text)
+    text = pd.DataFrame(recordings).sort_values("replicate").to_csv(index=False)
+    write_atomically(out / "recordings.csv", text)
 
 
 def main() -> None:

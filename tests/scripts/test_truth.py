@@ -1,25 +1,16 @@
 """Ground truth: every set of tasks on replicates that draw their rows anew."""
 
-import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import truth
 
 from affinity.problems import RandomRows
 from affinity.tasks import Examples
-
-STUDIES = Path(__file__).parents[2] / "scripts/studies"
-
-
-@pytest.fixture
-def truth(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(STUDIES)
-    return importlib.import_module("truth")
 
 
 @pytest.fixture
@@ -33,9 +24,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "sums.csv"
 
 
-def measure(
-    truth: ModuleType, monkeypatch: pytest.MonkeyPatch, table: Path, out: str, *more: str
-) -> pd.DataFrame:
+def measure(monkeypatch: pytest.MonkeyPatch, table: Path, out: str, *more: str) -> pd.DataFrame:
     arguments = [str(table), "--targets", "a,b,c", "--width", "4", "--epochs", "2"]
     folder = str(table.parent / out)
     monkeypatch.setattr(sys, "argv", ["truth", *arguments, "--out", folder, *more])
@@ -43,21 +32,19 @@ def measure(
     return pd.read_csv(table.parent / out / "sums/truth.csv.gz", dtype={"network": str})
 
 
-def test_a_stopped_run_goes_on_where_it_was(
-    truth: ModuleType, monkeypatch: pytest.MonkeyPatch, table: Path
-) -> None:
-    measure(truth, monkeypatch, table, "stopped", "--replicates", "1")
-    resumed = measure(truth, monkeypatch, table, "stopped", "--replicates", "2")
-    at_once = measure(truth, monkeypatch, table, "at once", "--replicates", "2")
+def test_a_stopped_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
+    measure(monkeypatch, table, "stopped", "--replicates", "1")
+    resumed = measure(monkeypatch, table, "stopped", "--replicates", "2")
+    at_once = measure(monkeypatch, table, "at once", "--replicates", "2")
     pd.testing.assert_frame_equal(
         resumed.drop(columns="seconds"), at_once.drop(columns="seconds"), check_exact=True
     )
 
 
 def test_every_set_of_tasks_is_scored_for_each_of_its_tasks(
-    truth: ModuleType, monkeypatch: pytest.MonkeyPatch, table: Path
+    monkeypatch: pytest.MonkeyPatch, table: Path
 ) -> None:
-    measured = measure(truth, monkeypatch, table, "all", "--replicates", "1")
+    measured = measure(monkeypatch, table, "all", "--replicates", "1")
     masks = measured["network"].drop_duplicates().tolist()
     assert masks == ["100", "010", "001", "110", "101", "011", "111"]
     assert (measured.groupby("network")["task"].agg("".join)["101"]) == "ac"
@@ -65,14 +52,14 @@ def test_every_set_of_tasks_is_scored_for_each_of_its_tasks(
 
 
 def test_replicates_trained_in_two_ways_are_not_mixed(
-    truth: ModuleType, monkeypatch: pytest.MonkeyPatch, table: Path
+    monkeypatch: pytest.MonkeyPatch, table: Path
 ) -> None:
-    measure(truth, monkeypatch, table, "mixed", "--replicates", "1")
+    measure(monkeypatch, table, "mixed", "--replicates", "1")
     with pytest.raises(SystemExit, match=r"training.*differ"):
-        measure(truth, monkeypatch, table, "mixed", "--replicates", "2", "--patience", "1")
+        measure(monkeypatch, table, "mixed", "--replicates", "2", "--patience", "1")
 
 
-def test_few_rows_keep_the_shares_and_the_separation_of_the_parts(truth: ModuleType) -> None:
+def test_few_rows_keep_the_shares_and_the_separation_of_the_parts() -> None:
     rows = Examples(torch.zeros(1000, 1), torch.randn(1000, 2))
     draw = truth.FewRows(RandomRows(0.2, 0.3), rows=100)(rows, seed=0)
     assert [len(part) for part in (draw.training, draw.validation, draw.evaluation)] == [50, 20, 30]

@@ -1,0 +1,120 @@
+"""Half of the replicates, as a method sees them: what it asks for is counted."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affinity.errors import InputError
+from affinity.problems import Measurements
+
+from .groupings import members
+from .measured import Measured, gains_of
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """The replicates that a method may measure on, and the runs it may record.
+
+    Replicates are numbered from 0 within the half. Nothing is known until it is asked for, and
+    each training asked for is counted once: a group on a replicate (a task alone is a group, too,
+    and needed to tell gains), a recorded run.
+
+    Args:
+        measured: The table.
+        replicates: Which of its replicates are in this half.
+    """
+
+    measured: Measured
+    replicates: tuple[int, ...]
+    _asked: set[tuple[int, int]] = field(default_factory=set)
+    _recorded: set[int] = field(default_factory=set)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self.measured.tasks)
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates can be measured on."""
+        return len(self.replicates)
+
+    @property
+    def members(self) -> NDArray[np.bool_]:
+        """``[group task]``; whether the group has the task. Group 0 is empty."""
+        return members(self.n_tasks)
+
+    def measure(self, groups: Iterable[int], replicates: Iterable[int]) -> None:
+        """Train these groups on each of these replicates."""
+        numbers = [self.replicates[each] for each in replicates]
+        self._asked.update((number, group) for group in groups for number in numbers)
+
+    def losses(self) -> NDArray[np.float64]:
+        """``[replicate group task]``; NaN where nothing was measured."""
+        known = np.full_like(self.measured.losses, np.nan)
+        for number, group in self._asked:
+            known[number, group] = self.measured.losses[number, group]
+        return known[list(self.replicates)]
+
+    def measurements(self) -> Measurements:
+        """The same as the estimators of measured groups take it."""
+        losses = self.losses()
+        groups = np.flatnonzero(~np.isnan(losses).all(axis=(0, 2)))
+        evaluation = torch.from_numpy(losses[:, groups].transpose(1, 0, 2).copy())
+        names = self.measured.tasks
+        return Measurements(
+            networks=tuple(
+                frozenset(name for at, name in enumerate(names) if group >> at & 1)
+                for group in groups.tolist()
+            ),
+            tasks=names,
+            test_loss=torch.full_like(evaluation, torch.nan),
+            validation_loss=torch.full_like(evaluation, torch.nan),
+            evaluation_loss=evaluation,
+            test_metric=torch.full_like(evaluation, torch.nan),
+            parameters=(0,) * len(groups),
+            seconds=torch.zeros(evaluation.shape[:2]),
+        )
+
+    def gains(self) -> NDArray[np.float64]:
+        """``[group task]``: mean over the replicates on which it was measured, alone too.
+
+        NaN where a task was not measured both in the group and alone on one replicate.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing
+            return np.nanmean(gains_of(self.losses()), axis=0)
+
+    def affinity(self, estimator: str, seed: int = 0) -> NDArray[np.float64]:
+        """``[source target]`` from one recorded run, drawn by the seed; NaN where undefined.
+
+        Raises:
+            InputError: If no run of this half was recorded with the estimator.
+        """
+        found = self.measured.affinities.get(estimator, {})
+        if -1 in found:
+            return found[-1].copy()
+        runs = [number for number in self.replicates if number in found]
+        if not runs:
+            raise InputError(
+                f"Expected a recorded run of {self.measured.table} with {estimator!r} among the "
+                f"replicates {self.replicates}, but there are those of {sorted(found)}."
+            )
+        run = runs[seed % len(runs)]
+        self._recorded.add(run)
+        return found[run].copy()
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings were asked for."""
+        return len(self._asked) + len(self._recorded)
+
+    @property
+    def seconds(self) -> float:
+        """How long those trainings took."""
+        cells = sum(float(self.measured.seconds[cell]) for cell in self._asked)
+        return cells + sum(self.measured.recording.get(run, 0.0) for run in self._recorded)

@@ -1,0 +1,131 @@
+"""What every group of a table's tasks loses, replicate by replicate."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from affinity.errors import InputError
+
+from .groupings import members
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Losses of every group of tasks.
+
+    Args:
+        table: Its name.
+        tasks: Names.
+        losses: ``[replicate group task]``, of the rows that decisions are made on; NaN where the
+            group has no such task.
+        judging: ``[replicate group task]``, of the rows that judge decisions; the losses
+            themselves where replicates draw all rows anew.
+        seconds: ``[replicate group]``, time that a training took.
+        affinities: ``[source target]`` by estimator and by the replicate of the recorded run; of
+            replicate -1 where an estimator looks at the data alone.
+        recording: Seconds that the recorded run of a replicate took.
+    """
+
+    table: str
+    tasks: tuple[str, ...]
+    losses: NDArray[np.float64]
+    judging: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    affinities: dict[str, dict[int, NDArray[np.float64]]] = field(default_factory=dict)
+    recording: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = np.isnan(self.losses) & members(len(self.tasks))
+        if unknown.any():
+            replicate, group, task = np.argwhere(unknown)[0]
+            names = [self.tasks[at] for at in np.flatnonzero(members(len(self.tasks))[group])]
+            raise InputError(
+                f"Expected a loss of every task of every group of {self.table}, but that of "
+                f"{self.tasks[task]!r} in {names}, replicate {replicate}, is missing."
+            )
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates were measured."""
+        return len(self.losses)
+
+    @property
+    def estimators(self) -> set[str]:
+        """Those that can be asked on each half: on two runs, or on the data alone."""
+        return {name for name, found in self.affinities.items() if -1 in found or len(found) > 1}
+
+    @classmethod
+    def read(cls, folder: Path) -> "Measured":
+        """Read a folder that `scripts/truth` wrote."""
+        path = folder / "truth.csv.gz"
+        if not path.exists():
+            raise InputError(f"Expected {path}, as scripts/truth writes it, but it is missing.")
+        truth = pd.read_csv(path, dtype={"network": str})
+        tasks = tuple(dict.fromkeys(truth["task"]))
+        group = truth["network"].map(lambda mask: int(mask[::-1], 2)).to_numpy()
+        task = truth["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
+        numbers = {each: at for at, each in enumerate(sorted(set(truth["replicate"])))}
+        replicate = truth["replicate"].map(numbers).to_numpy()
+        losses = np.full((len(numbers), 1 << len(tasks), len(tasks)), np.nan)
+        losses[replicate, group, task] = truth["evaluation_loss"]
+        seconds = np.zeros(losses.shape[:2])
+        seconds[replicate, group] = truth["seconds"]
+        affinities, recording = _affinities(folder / "affinities.csv", tasks)
+        return cls(folder.name, tasks, losses, losses, seconds, affinities, recording)
+
+    @classmethod
+    def read_replay(cls, path: Path) -> "Measured":
+        """Read groups that someone else measured: 0/1 columns, then validation and test gains."""
+        frame = pd.read_csv(path)
+        tasks = tuple(name for name in frame.columns if f"{name}.validation" in frame.columns)
+        missing = [
+            column
+            for name in tasks
+            for column in (f"{name}.validation", f"{name}.test")
+            if column not in frame.columns
+        ]
+        if len(tasks) < 2 or missing or set(np.unique(frame[list(tasks)])) - {0, 1}:
+            raise InputError(
+                f"Expected a 0/1 column for each of at least two tasks in {path}, then "
+                f"'<task>.validation' and '<task>.test', but got {list(frame.columns)}."
+            )
+        group = frame[list(tasks)].to_numpy() @ (1 << np.arange(len(tasks)))
+        gains = np.full((2, 1, 1 << len(tasks), len(tasks)), np.nan)
+        for part, name in enumerate(("validation", "test")):
+            gains[part, 0, group] = frame[[f"{task}.{name}" for task in tasks]]
+            alone = 1 << np.arange(len(tasks))
+            gains[part, 0, alone, np.arange(len(tasks))] = 0.0
+        gains[:, :, ~members(len(tasks))] = np.nan
+        seconds = np.zeros(gains.shape[1:3])
+        return cls(path.name.split(".")[0], tasks, 1 - gains[0], 1 - gains[1], seconds)
+
+
+def gains_of(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Gains ``[replicate group task]`` over separate training, from losses of that shape.
+
+    .. math:: (L_t^r(\{t\}) - L_t^r(G)) / \overline{L}_t(\{t\})
+
+    paired within the replicate r, in shares of the mean loss of the separate networks.
+    """
+    n_tasks = losses.shape[-1]
+    alone = losses[:, 1 << np.arange(n_tasks), np.arange(n_tasks)]  # replicate task
+    return (alone[:, None, :] - losses) / np.nanmean(alone, axis=0)
+
+
+def _affinities(
+    path: Path, tasks: tuple[str, ...]
+) -> tuple[dict[str, dict[int, NDArray[np.float64]]], dict[int, float]]:
+    if not path.exists():
+        return {}, {}
+    frame = pd.read_csv(path)
+    found: dict[str, dict[int, NDArray[np.float64]]] = {}
+    for (estimator, replicate), rows in frame.groupby(["estimator", "replicate"]):
+        square = rows.pivot(index="source", columns="target", values="affinity")
+        found.setdefault(str(estimator), {})[int(replicate)] = square.loc[
+            list(tasks), list(tasks)
+        ].to_numpy()
+    recordings = pd.read_csv(path.with_name("recordings.csv"), index_col="replicate")
+    return found, recordings["seconds"].to_dict()

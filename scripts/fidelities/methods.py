@@ -1,0 +1,35 @@
+"""The methods that are compared. Add one with an entry in METHODS; see `measure.Method`.
+
+Ours (the calibrated predictor, the race) belongs into METHODS below: a callable
+``(half, budget, seed)`` that asks for trainings with ``half.measure(groups, replicates)``, reads
+them as ``half.measurements()`` (what estimators of measured groups take) or ``half.gains()``, reads
+matrices of recorded runs with ``half.affinity(estimator, seed)``, and returns predicted gains
+``[group task]``, or the chosen groups.
+"""
+
+from .affinities import FromAffinity
+from .measure import Method
+from .measurements import Pairs, RawBest, Ridge
+from .simple import AllInOne, RandomGrouping, Separate
+
+METHODS: dict[str, Method] = {
+    "all-in-one": AllInOne(),
+    "separate": Separate(),
+    "random": RandomGrouping(),
+    "label correlation": FromAffinity("label correlation"),
+    "TAG": FromAffinity("inter-task affinity"),
+    "TAG, none alone": FromAffinity("inter-task affinity", alone=False),
+    "cosine": FromAffinity("gradient cosine"),
+    "cosine, none alone": FromAffinity("gradient cosine", alone=False),
+    "held-out lookahead": FromAffinity("held-out affinity"),
+    "held-out lookahead, none alone": FromAffinity("held-out affinity", alone=False),
+    "HOA, 1 replicate": Pairs(replicates=1),
+    "HOA, all replicates": Pairs(),
+    "ridge, T subsets": Ridge(rounds=1),
+    "ridge, 2T subsets": Ridge(rounds=2),
+    "ridge, 4T subsets": Ridge(rounds=4),
+    "ridge with size, 4T subsets": Ridge(rounds=4, sizes=True),
+    "raw best, 1 replicate": RawBest(replicates=1),
+    "raw best, 3 replicates": RawBest(replicates=3),
+    "raw best, all replicates": RawBest(),
+}
