@@ -17,6 +17,7 @@ from affinity.recording import Trace
 from affinity.tasks import Task
 from affinity.training import Trained
 
+from .baselines import RANDOM
 from .gains import Gains, interval
 from .negative_transfer import NegativeTransferTest, Verdict
 
@@ -31,7 +32,8 @@ class Arrangement:
     """One way to train all tasks, measured over the replicates.
 
     Args:
-        plan: The networks.
+        plan: The networks; of an arrangement that is drawn anew on every replicate, those of the
+            first one.
         test: Test losses beside those of separate networks.
         evaluation: Losses on evaluation rows beside those of separate networks; decisions see only
             these. (Validation losses would flatter separate networks, each of which stopped where
@@ -39,6 +41,7 @@ class Arrangement:
         metrics: Test metrics beside those of separate networks.
         parameters: Of all its networks together.
         seconds: It took to train them, a replicate.
+        multiply_adds: To predict one row with all its networks; None if not counted.
     """
 
     plan: Plan
@@ -47,6 +50,7 @@ class Arrangement:
     metrics: Gains
     parameters: int
     seconds: float
+    multiply_adds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Audit:
         problem: The problem's name.
         tasks: The tasks.
         plan: The plan that was audited.
-        arrangements: By name: "plan", "separate" and "all-in-one".
+        arrangements: By name: "plan", "separate", "all-in-one" and other baselines.
         matrix: The affinities that the plan was made from, where known.
         test: How verdicts are reached.
         context: Settings, seeds, versions and notes, for the report.
@@ -113,18 +117,21 @@ class Audit:
     def advice(self) -> str:
         """The arrangement to use, chosen on evaluation rows; test rows have no say.
 
-        The one with the fewest networks among those whose mean gain comes within the test's
-        tolerance of the best.
+        The one with the fewest networks, and of these the fewest parameters, among those whose
+        mean gain comes within the test's tolerance of the best. A random grouping is no advice.
         """
         gains = {
             name: float(np.nanmean(arrangement.evaluation.overall()))
             for name, arrangement in self.arrangements.items()
+            if name != RANDOM
         }
         enough = max(gains.values()) - self.test.tolerance
-        return min(
-            (name for name, gain in gains.items() if gain >= enough),
-            key=lambda name: len(self.arrangements[name].plan.grouping.networks),
-        )
+
+        def size(name: str) -> tuple[int, int]:
+            arrangement = self.arrangements[name]
+            return len(arrangement.plan.grouping.networks), arrangement.parameters
+
+        return min((name for name, gain in gains.items() if gain >= enough), key=size)
 
     @property
     def agreement(self) -> Agreement | None:
@@ -216,7 +223,9 @@ class Audit:
                 "arrangements": {
                     name: {
                         "networks": len(arrangement.plan.grouping.networks),
+                        "width": arrangement.plan.width or self.context.get("width"),
                         "parameters": arrangement.parameters,
+                        "multiply_adds": arrangement.multiply_adds,
                         "seconds": arrangement.seconds,
                         "gain": _summary(arrangement.test.overall()),
                         "evaluation_gain": _summary(arrangement.evaluation.overall()),

@@ -12,18 +12,24 @@ from torch import Tensor
 from affinity.grouping import Network
 from affinity.problems import Measurements, Problem, at_equal_size, train_networks
 from affinity.recommendation import Plan
+from affinity.sharing import SHARINGS, Cost, Sharing, cost_of
 from affinity.tasks import Replicate
 from affinity.training import Trained, TrainingSettings
 
 Part = Literal["test_loss", "evaluation_loss", "test_metric"]
 
 
+Plans = Plan | Sequence[Plan]
+"""One plan, or one a replicate."""
+
+
 @dataclass(frozen=True)
 class Way:
-    """One way to train tasks together."""
+    """One way to train tasks together; the width is the problem's own if None."""
 
     trained: frozenset[str]
     sharing: str
+    width: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,38 +39,65 @@ class Measured:
     Args:
         tasks: All tasks of the problem.
         ways: For each way to train tasks together its measurements, and its row in them.
+        costs: What a network trained so costs.
     """
 
     tasks: tuple[str, ...]
     ways: Mapping[Way, tuple[Measurements, int]]
 
-    def served(self, plan: Plan, part: Part) -> Float[Tensor, "replicate task"]:
+    costs: Mapping[Way, Cost]
+
+    def served(self, plans: Plans, part: Part) -> Float[Tensor, "replicate task"]:
         """Scores of each task in the network that serves it."""
-        home = {task: way for network, way in ways_of(plan) for task in network.served}
-        columns: list[Tensor] = []
-        for at, name in enumerate(self.tasks):
-            measurements, row = self.ways[home[name]]
-            columns.append(getattr(measurements, part)[row, :, at])
-        return torch.stack(columns, dim=1)
+        scores = torch.empty(self.n_replicates, len(self.tasks), dtype=torch.double)
+        for replicate, plan in enumerate(_each(plans, self.n_replicates)):
+            for network, way in ways_of(plan):
+                measurements, row = self.ways[way]
+                for name in network.served:
+                    at = self.tasks.index(name)
+                    scores[replicate, at] = getattr(measurements, part)[row, replicate, at]
+        return scores
 
-    def parameters(self, plan: Plan) -> int:
+    def blocks(self, plans: Plans) -> Float[Tensor, "replicate task block"]:
+        """Test losses of each task on blocks of its test rows; NaN beyond a task's own."""
+        found: dict[tuple[int, str], Tensor] = {}
+        for replicate, plan in enumerate(_each(plans, self.n_replicates)):
+            for network, way in ways_of(plan):
+                measurements, row = self.ways[way]
+                for name in network.served & measurements.test_blocks[row].keys():
+                    found[replicate, name] = measurements.test_blocks[row][name][replicate]
+        most = max(map(len, found.values()), default=0)
+        blocks = torch.full((self.n_replicates, len(self.tasks), most), torch.nan)
+        for (replicate, name), losses in found.items():
+            blocks[replicate, self.tasks.index(name), : len(losses)] = losses
+        return blocks
+
+    def cost(self, plan: Plan) -> Cost:
         """Of all networks of the plan together."""
-        found = [self.ways[way] for _, way in ways_of(plan)]
-        return sum(measurements.parameters[row] for measurements, row in found)
+        found = [self.costs[way] for _, way in ways_of(plan)]
+        return Cost(
+            parameters=sum(each.parameters for each in found),
+            multiply_adds=sum(each.multiply_adds for each in found),
+        )
 
-    def seconds(self, plan: Plan) -> float:
-        """To train the plan's networks, a replicate."""
-        found = [self.ways[way] for _, way in ways_of(plan)]
-        return sum(measurements.seconds[row].mean().item() for measurements, row in found)
+    def seconds(self, plans: Plans) -> Float[Tensor, " replicate"]:
+        """To train the networks of each replicate."""
+        spent = torch.zeros(self.n_replicates)
+        for replicate, plan in enumerate(_each(plans, self.n_replicates)):
+            for _, way in ways_of(plan):
+                measurements, row = self.ways[way]
+                spent[replicate] += measurements.seconds[row, replicate]
+        return spent
 
     def trained(self, plan: Plan) -> tuple[tuple[Trained, ...], ...]:
         """The kept networks in the plan's order, a tuple a network with an entry a replicate."""
-        kept: list[tuple[Trained, ...]] = []
-        for _, way in ways_of(plan):
-            measurements, row = self.ways[way]
-            n_replicates = measurements.test_loss.shape[1]
-            kept.append(measurements.trained[row * n_replicates : (row + 1) * n_replicates])
-        return tuple(kept)
+        return tuple(self.ways[way][0].trained[self.ways[way][1]] for _, way in ways_of(plan))
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates were measured."""
+        measurements, _ = next(iter(self.ways.values()))
+        return measurements.test_loss.shape[1]
 
     @property
     def diverged(self) -> list[str]:
@@ -74,7 +107,7 @@ class Measured:
 
 
 def measure(
-    plans: Iterable[Plan],
+    plans: Iterable[Plans],
     problem: Problem,
     replicates: Sequence[Replicate],
     settings: TrainingSettings | None = None,
@@ -84,11 +117,12 @@ def measure(
     """Train the networks of `plans` on every replicate, and judge them.
 
     A network that several plans need is trained once. A network that shares hard, or serves a
-    task alone, has trunks of the problem's width; one that shares in another way is as narrow as
+    task alone, has trunks of the plan's width; one that shares in another way is as narrow as
     it takes to have as many parameters as one that shares hard (`at_equal_size`).
 
     Args:
-        plans: Which networks to train, and how their tasks share.
+        plans: Which networks to train, and how their tasks share; a sequence of plans is one for
+            each replicate.
         problem: Tasks, rows, trunk and heads.
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
@@ -98,33 +132,53 @@ def measure(
     Raises:
         InputError: If a network cannot be made or trained.
     """
-    ways = dict.fromkeys(way for plan in plans for _, way in ways_of(plan))
+    on: dict[Way, set[int]] = {}
+    for some in plans:
+        for replicate, plan in enumerate(_each(some, len(replicates))):
+            for _, way in ways_of(plan):
+                on.setdefault(way, set()).add(replicate)
+    alike: dict[object, list[Way]] = {}
+    for way in on:  # hard sharing of one width is trained at once
+        alike.setdefault(way.width if way.sharing == "hard" else way, []).append(way)
     found: dict[Way, tuple[Measurements, int]] = {}
-    hard = [way for way in ways if way.sharing == "hard"]
-    others = [[way] for way in ways if way.sharing != "hard"]
-    for some in [hard, *others] if hard else others:
-        sharing = some[0].sharing
+    for ways in alike.values():
         measurements = train_networks(
-            sized(problem, some[0]),
-            [way.trained for way in some],
+            sized(problem, ways[0]),
+            [way.trained for way in ways],
             replicates,
             settings or problem.settings,
-            sharing,
+            ways[0].sharing,
             store=store,
             keep=keep,
+            on=[sorted(on[way]) for way in ways],
         )
-        found |= {way: (measurements, row) for row, way in enumerate(some)}
-    return Measured(problem.names, found)
+        found |= {way: (measurements, row) for row, way in enumerate(ways)}
+    sample = problem.development.inputs[:2]
+    costs = {way: cost_of(network_of(problem, way), sample) for way in on}
+    return Measured(problem.names, found, costs)
 
 
 def sized(problem: Problem, way: Way) -> Problem:
     """The problem with trunks of the width at which the network costs what hard sharing costs."""
-    return problem if way.sharing == "hard" else at_equal_size(problem, way.trained, way.sharing)
+    at = problem if way.width is None else problem.of_width(way.width)
+    return at if way.sharing == "hard" else at_equal_size(at, way.trained, way.sharing)
+
+
+def network_of(problem: Problem, way: Way) -> Sharing:
+    """A fresh network that is trained so."""
+    at = sized(problem, way)
+    own = tuple(task for task in problem.tasks if task.name in way.trained)
+    with torch.random.fork_rng():
+        return SHARINGS[way.sharing](own, at.trunk, at.head, problem.development.inputs[:2])
 
 
 def ways_of(plan: Plan) -> list[tuple[Network, Way]]:
     """Each network with its way; a task alone is trained as hard sharing with itself."""
     return [
-        (network, Way(network.trained, "hard" if network.is_alone else sharing))
+        (network, Way(network.trained, "hard" if network.is_alone else sharing, plan.width))
         for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
     ]
+
+
+def _each(plans: Plans, n_replicates: int) -> Sequence[Plan]:
+    return [plans] * n_replicates if isinstance(plans, Plan) else plans

@@ -1,6 +1,6 @@
-"""Retraining: the plan beside separate networks and all-in-one, on the same replicates."""
+"""Retraining: the plan beside its baselines, on the same replicates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affinity.errors import DivergenceError, InputError
@@ -9,8 +9,9 @@ from affinity.problems import Problem
 from affinity.recommendation import Plan
 
 from .audit import Arrangement, Audit
+from .baselines import BASELINES, RANDOM, contenders
 from .gains import Gains
-from .measure import Measured, Part, measure
+from .measure import Measured, Part, Plans, measure
 
 
 def retrain(
@@ -19,11 +20,12 @@ def retrain(
     replicates: int = 5,
     *,
     seed: int = 1,
+    baselines: Sequence[str] = BASELINES,
     matrix: AffinityMatrix | None = None,
     context: Mapping[str, Any] | None = None,
     keep: bool = False,
 ) -> Audit:
-    """Train the plan, a network a task, and one network for all; judge them on the test rows.
+    """Train the plan, a network a task, one network for all, and more; judge them on the test rows.
 
     Every network is trained once on each replicate, on the same rows in the same order and from
     the same seed, so that differences are paired. A network that several arrangements need is
@@ -35,13 +37,15 @@ def retrain(
         problem: Tasks, rows, trunk and heads.
         replicates: How many resamplings of rows and seeds; intervals need at least two.
         seed: Decides the replicates.
+        baselines: What else stands beside the plan: a random grouping, separate networks and
+            all-in-one at the plan's number of parameters (`baselines.contenders`).
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: What the report should say of how it was made.
         keep: Whether the audit keeps the trained networks and their predictions.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, shares in a way that does not
-            fit its trunk, or there is no replicate.
+            fit its trunk, there is no such baseline, or there is no replicate.
         DivergenceError: If a loss became NaN or infinite in one of the trainings.
     """
     if replicates < 1:
@@ -51,45 +55,54 @@ def retrain(
             f"Expected a plan for the tasks {problem.names}, but it serves "
             f"{tuple(sorted(plan.grouping.tasks))}."
         )
-    plans = {
-        "plan": plan,
-        "separate": Plan.separate(problem.names),
-        "all-in-one": Plan.all_in_one(problem.names),
+    compared, notes = contenders(plan, problem, baselines)
+    drawn = problem.replicates(replicates, seed)
+    plans: dict[str, Plans] = {
+        name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()
     }
-    measured = measure(plans.values(), problem, problem.replicates(replicates, seed), keep=keep)
+    measured = measure(plans.values(), problem, drawn, keep=keep)
     if diverged := measured.diverged:
-        raise DivergenceError(
-            f"{len(diverged)} of {len(measured.ways) * replicates} trainings diverged. "
-            f"{diverged[0]}"
-        )
+        raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
+    first = {name: on(drawn[0].seed) for name, on in compared.items()}
     return Audit(
         problem=problem.name,
         tasks=problem.tasks,
         plan=plan,
         arrangements={
-            name: _arrangement(each, problem, measured, plans["separate"])
+            name: _arrangement(first[name], each, problem, measured, plans["separate"])
             for name, each in plans.items()
         },
         matrix=matrix,
-        context={**problem.provenance, "notes": list(problem.notes), **(context or {})},
-        trained={name: measured.trained(each) for name, each in plans.items()} if keep else {},
+        context={
+            **problem.provenance,
+            "notes": [*problem.notes, *notes],
+            "width": problem.width,
+            **(context or {}),
+        },
+        trained={name: measured.trained(each) for name, each in first.items() if name != RANDOM}
+        if keep
+        else {},
     )
 
 
-def _arrangement(plan: Plan, problem: Problem, measured: Measured, separate: Plan) -> Arrangement:
+def _arrangement(
+    first: Plan, plans: Plans, problem: Problem, measured: Measured, separate: Plans
+) -> Arrangement:
     def gains(part: Part, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
         return Gains(
             tasks=problem.names,
-            scores=measured.served(plan, part),
+            scores=measured.served(plans, part),
             baseline=measured.served(separate, part),
             higher_is_better=higher_is_better,
         )
 
+    cost = measured.cost(first)
     return Arrangement(
-        plan=plan,
+        plan=first,
         test=gains("test_loss"),
         evaluation=gains("evaluation_loss"),
         metrics=gains("test_metric", tuple(task.higher_is_better for task in problem.tasks)),
-        parameters=measured.parameters(plan),
-        seconds=measured.seconds(plan),
+        parameters=cost.parameters,
+        seconds=measured.seconds(plans).mean().item(),
+        multiply_adds=cost.multiply_adds,
     )

@@ -23,7 +23,7 @@ from .audit import Arrangement, Audit
 from .gains import Gains
 from .negative_transfer import NegativeTransferTest
 
-KIND, VERSION = "audit", 1
+KIND, VERSION = "audit", 2
 LOSSES = {kind.__name__: kind for kind in (BinaryCrossEntropy, CrossEntropy, SquaredError)}
 METRICS = {kind.__name__: kind for kind in (RocAuc, Accuracy, RSquared)}
 SCORES = ("test", "evaluation", "metrics")
@@ -55,6 +55,7 @@ def save_audit(audit: Audit, path: str | Path) -> Path:
                 "plan": arrangement.plan.to_yaml(),
                 "parameters": arrangement.parameters,
                 "seconds": arrangement.seconds,
+                "multiply_adds": arrangement.multiply_adds,
             }
             for name, arrangement in audit.arrangements.items()
         },
@@ -111,6 +112,7 @@ def load_audit(path: str | Path) -> Audit:
                 metrics=gains(name, "metrics"),
                 parameters=entry["parameters"],
                 seconds=entry["seconds"],
+                multiply_adds=entry["multiply_adds"],
             )
             for name, entry in about["arrangements"].items()
         },

@@ -45,6 +45,7 @@ def audit(
     overlap: flags.Overlap = None,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
+    baselines: flags.Baselines = None,
     keep: flags.Keep = False,
     out: flags.Out = None,
     config: flags.Config = None,
@@ -167,6 +168,7 @@ def retrain(
     run: flags.Run,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
+    baselines: flags.Baselines = None,
     keep: flags.Keep = False,
     fail_on: flags.FailOn = None,
     as_json: flags.AsJson = False,
@@ -180,7 +182,10 @@ def retrain(
     """
     from .stages import resumed
 
-    with _said(quiet, as_json) as console, resumed(run, console, replicates=replicates) as stages:
+    with (
+        _said(quiet, as_json) as console,
+        resumed(run, console, replicates=replicates, baselines=baselines) as stages,
+    ):
         measured = stages.retrain(stages.plan(plan), keep=keep)
         _answer(console, measured, as_json=as_json, junit=junit)
         if keep:
@@ -282,7 +287,8 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later_options(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in ("estimator", "budget", "overlap", "plan", "replicates")}
+    names = "estimator budget overlap plan replicates baselines"
+    return {name: given[name] for name in names.split()}
 
 
 def _typed() -> str:

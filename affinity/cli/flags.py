@@ -93,6 +93,14 @@ Replicates = Annotated[
         help="Resamplings of rows and seeds. [10; 5 from 21 tasks]", rich_help_panel=AUDIT
     ),
 ]
+Baselines = Annotated[
+    Literal["all", "few"] | None,
+    typer.Option(
+        help="What stands beside the plan: 'few' leaves a random grouping and the baselines at "
+        "equal parameters out. [all]",
+        rich_help_panel=AUDIT,
+    ),
+]
 PlanChoice = Annotated[
     str | None,
     typer.Option(

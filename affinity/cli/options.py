@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from affinity.audit.baselines import BASELINES
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.problems.kinds import KINDS, Kind
@@ -38,6 +39,7 @@ class AuditOptions:
     estimator: str = "inter-task affinity"
     plan: str | None = None
     replicates: int | None = None
+    baselines: str = "all"
     every: int = 10
     width: int | None = None
     depth: int | None = None
@@ -112,6 +114,12 @@ class AuditOptions:
         if replicates < 1:
             raise InputError(f"Expected replicates of at least 1, but got {replicates}.")
         return replicates
+
+    def chosen_baselines(self) -> tuple[str, ...]:
+        """What stands beside the plan besides separate networks and all-in-one."""
+        if self.baselines not in ("all", "few"):
+            raise InputError(f"Expected the baselines 'all' or 'few', but got {self.baselines!r}.")
+        return BASELINES if self.baselines == "all" else ()
 
     def plain(self) -> dict[str, Any]:
         """As values for YAML and JSON."""

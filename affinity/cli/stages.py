@@ -198,12 +198,14 @@ class Stages:
         replicates = self.options.replicates_for(len(self.problem.tasks))
         matrix = self.matrix() if self.run.is_done("estimate") else None
         inputs = {
+            "width": plan.width,
             "networks": [
                 [sorted(network.trained), sorted(network.served), sharing]
                 for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
             ],
             "affinity": self.run.hash_of(AFFINITY) if matrix is not None else None,
             "replicates": replicates,
+            "baselines": self.options.baselines,
         }
         noted = self.run.noted("retrain")
         is_kept = noted is not None and TRAINED in noted["outputs"]
@@ -212,8 +214,8 @@ class Stages:
             return Audit.load(self.run.file(MEASUREMENTS))
         count = len(plan.grouping.networks)
         self.console.print(
-            f"Retraining the plan ({count} {'network' if count == 1 else 'networks'}) beside "
-            f"separate networks and all-in-one, {replicates} replicates ..."
+            f"Retraining the plan ({count} {'network' if count == 1 else 'networks'}) beside its "
+            f"baselines, {replicates} replicates ..."
         )
         outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
         body = self.run.body()
@@ -223,6 +225,7 @@ class Stages:
                 self.problem,
                 replicates,
                 seed=self.options.seed + 1,
+                baselines=self.options.chosen_baselines(),
                 matrix=matrix,
                 context={
                     "command": body["command"],
@@ -366,6 +369,7 @@ def _check(options: AuditOptions) -> None:
         raise InputError(
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {options.estimator!r}."
         )
+    options.chosen_baselines()
     if options.every < 1:
         raise InputError(f"Expected every of at least 1, but got {options.every}.")
     if options.budget is not None and options.budget < 1:

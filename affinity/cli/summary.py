@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Audit, Verdict, metric_name
+from affinity.audit import Arrangement, Audit, Verdict, metric_name
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 
@@ -17,6 +17,8 @@ WORDS = {
     "separate": "train every task separately",
     "all-in-one": "train all tasks in one network",
     "plan": "train as planned",
+    "separate at equal parameters": "train every task separately, in narrower networks",
+    "all-in-one at equal parameters": "train all tasks in one wider network",
 }
 
 
@@ -111,12 +113,17 @@ def show_audit(console: Console, audit: Audit) -> None:
         console.print(
             f"{name}: {len(arrangement.plan.grouping.networks)} "
             f"{'network' if len(arrangement.plan.grouping.networks) == 1 else 'networks'}, "
-            f"{arrangement.parameters:,} parameters, mean gain {gains['gain'].mean():+.1%}"
+            f"{_width(arrangement)}{arrangement.parameters:,} parameters, mean gain "
+            f"{gains['gain'].mean():+.1%}"
         )
     console.print(
         f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
         f"{audit.test.tolerance:.0%} of the best mean gain on evaluation rows)."
     )
+
+
+def _width(arrangement: Arrangement) -> str:
+    return f"width {arrangement.plan.width}, " if arrangement.plan.width is not None else ""
 
 
 def _with_error(verdict: Verdict) -> str:

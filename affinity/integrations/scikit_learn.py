@@ -119,7 +119,15 @@ class _TaskGrouped(MultiOutputMixin, BaseEstimator):
         budget = self.budget if self.budget is not None else max(2, -(-len(problem.tasks) // 3))
         whole = replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
         plan = recommend(matrix, solve(whole, budget=budget))
-        audit = retrain(plan, problem, self.replicates, seed=seed + 1, matrix=matrix, keep=True)
+        audit = retrain(
+            plan,
+            problem,
+            self.replicates,
+            seed=seed + 1,
+            baselines=(),  # of other widths, or random: nothing to predict with
+            matrix=matrix,
+            keep=True,
+        )
         name = audit.advice if self.arrangement == "advice" else self.arrangement
         networks = audit.arrangements[name].plan.grouping.networks
         trained = [

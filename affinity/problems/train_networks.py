@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,8 @@ from affinity.training import (
 
 from .problem import Problem
 
+Part = Literal["test_loss", "validation_loss", "evaluation_loss", "test_metric"]
+
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
@@ -38,7 +41,10 @@ class Measurements:
         parameters: Parameters of each network.
         seconds: Time spent on each training.
         diverged: What went wrong, for each training that diverged: its numbers are NaN.
-        trained: Each training with its parameters and predictions, where they were kept.
+        trained: The trainings of each network, with parameters and predictions, where they were
+            kept.
+        test_blocks: For each network the test loss of its tasks on blocks of their test rows
+            (`affinity.training.judge.block_losses`), ``[replicate block]``.
     """
 
     networks: tuple[frozenset[str], ...]
@@ -50,7 +56,8 @@ class Measurements:
     parameters: tuple[int, ...]
     seconds: Float[Tensor, "network replicate"]
     diverged: tuple[str, ...] = ()
-    trained: tuple[Trained, ...] = ()
+    trained: tuple[tuple[Trained, ...], ...] = ()
+    test_blocks: tuple[dict[str, Tensor], ...] = ()
 
 
 def train_networks(
@@ -62,6 +69,7 @@ def train_networks(
     store: str | Path | None = None,
     backend: str | None = None,
     keep: bool = False,
+    on: Sequence[Sequence[int]] | None = None,
 ) -> Measurements:
     """Train every network on every replicate, and judge it.
 
@@ -80,6 +88,7 @@ def train_networks(
         store: A folder in which finished trainings are kept; the same call does what is missing.
         backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
         keep: Whether to keep parameters and predictions; then all are trained here and anew.
+        on: The replicates that each network is trained on; all of them if None.
 
     Raises:
         InputError: If a task or the sharing is unknown, or a task has no labelled rows.
@@ -92,9 +101,12 @@ def train_networks(
         >>> measured.test_loss.shape  # network replicate task
         torch.Size([1, 2, 8])
     """
-    networks = tuple(dict.fromkeys(networks))
+    everywhere = range(len(replicates))
+    wanted: dict[frozenset[str], set[int]] = {}
+    for network, some in zip(networks, on or [everywhere] * len(networks), strict=True):
+        wanted.setdefault(network, set()).update(some)
     members = [
-        Member(network, replicate) for network in networks for replicate in range(len(replicates))
+        Member(network, replicate) for network, some in wanted.items() for replicate in sorted(some)
     ]
     make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
     if make is None:
@@ -120,22 +132,43 @@ def train_networks(
             backend=backend or "loky",
             store=kept,
         )
-    shape = (len(networks), len(replicates), len(problem.tasks))
+    of: dict[frozenset[str], list[tuple[int, Trained]]] = {network: [] for network in wanted}
+    for member, result in zip(members, results, strict=True):
+        of[member.tasks].append((member.replicate, result))
 
-    def table(values: Sequence[dict[str, float]]) -> Tensor:
-        nan = float("nan")
-        rows = [[value.get(name, nan) for name in problem.names] for value in values]
-        return torch.tensor(rows, dtype=torch.double).reshape(shape)
+    def table(part: Part) -> Tensor:
+        values = torch.full((len(of), len(replicates), len(problem.tasks)), torch.nan).double()
+        for row, trained in enumerate(of.values()):
+            for replicate, result in trained:
+                scores: dict[str, float] = getattr(result, part)
+                for name, score in scores.items():
+                    values[row, replicate, problem.names.index(name)] = score
+        return values
 
+    seconds = torch.full((len(of), len(replicates)), torch.nan)
+    for row, trained in enumerate(of.values()):
+        for replicate, result in trained:
+            seconds[row, replicate] = result.seconds
     return Measurements(
-        networks=networks,
+        networks=tuple(of),
         tasks=problem.names,
-        test_loss=table([result.test_loss for result in results]),
-        validation_loss=table([result.validation_loss for result in results]),
-        evaluation_loss=table([result.evaluation_loss for result in results]),
-        test_metric=table([result.test_metric for result in results]),
-        parameters=tuple(result.n_parameters for result in results[:: len(replicates)]),
-        seconds=torch.tensor([result.seconds for result in results]).reshape(shape[:2]),
+        test_loss=table("test_loss"),
+        validation_loss=table("validation_loss"),
+        evaluation_loss=table("evaluation_loss"),
+        test_metric=table("test_metric"),
+        parameters=tuple(trained[0][1].n_parameters for trained in of.values()),
+        seconds=seconds,
         diverged=tuple(result.diverged for result in results if result.diverged),
-        trained=tuple(results) if keep else (),
+        trained=tuple(tuple(r for _, r in trained) for trained in of.values()) if keep else (),
+        test_blocks=tuple(_blocks(trained, len(replicates)) for trained in of.values()),
     )
+
+
+def _blocks(trained: Sequence[tuple[int, Trained]], n_replicates: int) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for replicate, result in trained:
+        for name, losses in result.test_blocks.items():
+            if name not in found:
+                found[name] = torch.full((n_replicates, len(losses)), torch.nan)
+            found[name][replicate] = torch.tensor(losses)
+    return found

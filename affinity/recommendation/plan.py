@@ -30,10 +30,11 @@ class Plan:
         sharing: How each network's tasks share parameters, in the order of the networks.
         reasons: Why, in words, in the same order.
         provenance: What the plan was made from.
+        width: Of the trunks; the problem's own if None.
 
     Raises:
-        InputError: If there is not one sharing and one reason for each network, or a network of
-            one task does not say "separate".
+        InputError: If there is not one sharing and one reason for each network, a network of
+            one task does not say "separate", or there is no such width.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -46,6 +47,7 @@ class Plan:
     sharing: tuple[Sharing, ...]
     reasons: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    width: int | None = None
 
     def __post_init__(self) -> None:
         n_networks = len(self.grouping.networks)
@@ -61,6 +63,8 @@ class Plan:
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
                     f"'separate', but got {sharing!r}."
                 )
+        if self.width is not None and self.width < 1:
+            raise InputError(f"Expected a width of at least 1, but got {self.width}.")
 
     @classmethod
     def separate(cls, tasks: tuple[str, ...]) -> "Plan":
@@ -100,6 +104,7 @@ class Plan:
             networks.append({**entry, "sharing": sharing, "reason": reason})
         return {
             "version": VERSION,
+            **({"width": self.width} if self.width is not None else {}),
             "networks": networks,
             **{
                 name: value
@@ -144,6 +149,9 @@ class Plan:
             raise InputError(
                 f"Expected {where} to be of version {VERSION}, but got {body.get('version')!r}."
             )
+        width = body.get("width")
+        if width is not None and (not isinstance(width, int) or isinstance(width, bool)):
+            raise InputError(f"Expected the 'width' in {where} to be a number, but got {width!r}.")
         networks = cast("list[Any]", body["networks"])
         if wrong := [*_wrong_entries(networks), *_wrong_tasks(networks, tasks)]:
             described = "; ".join(
@@ -167,6 +175,7 @@ class Plan:
             ),
             tuple(str(entry.get("reason", "")) for entry in networks),
             body.get("provenance") or {},
+            width,
         )
 
 

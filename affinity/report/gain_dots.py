@@ -19,6 +19,7 @@ from .labels import short_labels
 from .numbers import percent
 from .palette import HARMS, HELPS, INK, NOISE, RULE
 
+KEYS_A_ROW = 4
 MARKS = ("o", "D", "s", "^", "v", "P")
 COLOURS = (INK, "#6b7280", "#8a4fa3", "#1b7f79", "#7a6a1f", "#b03a6b")
 TONES = {"beneficial": HELPS, "harmful": HARMS, "neutral": "#6b7280", "undecided": "#6b7280"}
@@ -71,7 +72,13 @@ class GainDots:
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         per_task = 0.36 if len(self.tasks) <= 20 else 0.26 if len(self.tasks) <= 60 else 0.2
-        return 8.6, 1.1 + per_task * len(self.tasks)
+        per_task *= max(1.0, len(self.gains) / 3)
+        return 8.6, 1.1 + per_task * len(self.tasks) + 0.2 * (-(-self._n_keys // KEYS_A_ROW) - 1)
+
+    @property
+    def _n_keys(self) -> int:
+        """Entries of the legend."""
+        return len(self.gains) - 1 + len(set((self.verdicts or {"": ""}).values()))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw on `ax`, or on a new figure."""
@@ -94,7 +101,8 @@ class GainDots:
         axes.axvspan(-self.tolerance, self.tolerance, color=NOISE, linewidth=0, zorder=0)
         axes.axvline(0, color=INK, linewidth=1, zorder=1)
         axes.hlines(range(len(place)), low, high, color=RULE, linewidth=0.6, zorder=0)
-        spread = np.linspace(-0.16, 0.16, len(self.gains)) if len(self.gains) > 1 else [0.0]
+        reach = min(0.3, 0.08 * len(self.gains))
+        spread = np.linspace(-reach, reach, len(self.gains)) if len(self.gains) > 1 else [0.0]
         handles: list[Line2D] = []
         for series, (name, offset) in enumerate(zip(self.gains, spread, strict=True)):
             colour, mark = COLOURS[series % len(COLOURS)], MARKS[series % len(MARKS)]
@@ -128,7 +136,7 @@ class GainDots:
             handles=handles,
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
-            ncols=len(handles),
+            ncols=min(len(handles), KEYS_A_ROW),
             borderaxespad=0.2,
             handletextpad=0.5,
         )

@@ -19,6 +19,7 @@ NAMES = {
     "every": "Measured at every",
     "measurements": "Measurements",
     "budget": "Budget",
+    "width": "Width of the trunks",
     "settings": "Settings",
     "seconds": "Seconds",
     "versions": "Versions",

@@ -56,9 +56,13 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
     what = {
         "plan": f"Train the planned {count(len(audit.plan.grouping.networks), 'network')}",
         "all-in-one": f"Train all {n_tasks} tasks in one network",
+        "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network of width "
+        f"{audit.arrangements[advice].plan.width}",
         "separate": f"Keep a separate network for each of the {n_tasks} tasks",
+        "separate at equal parameters": f"Keep a separate network of width "
+        f"{audit.arrangements[advice].plan.width} for each of the {n_tasks} tasks",
     }.get(advice, f"Train as in {advice!r}")
-    if advice == "separate":
+    if advice.startswith("separate"):
         return f"{what}: sharing cost quality.", False
     low, high = interval(audit.arrangements[advice].test.overall())
     if low > 0:
@@ -77,9 +81,17 @@ def _gain_of(audit: Audit, advice: str) -> str:
     gains = audit.arrangements[name].test
     overall = gains.overall()
     mean, (low, high) = float(overall.mean()), interval(overall)
-    who = {"plan": "The plan", "all-in-one": "One network for all tasks"}.get(name, name)
+    who = {
+        "plan": "The plan",
+        "all-in-one": "One network for all tasks",
+        "all-in-one at equal parameters": "One network for all tasks, with as many parameters as "
+        "the plan,",
+        "separate at equal parameters": "Narrower separate networks, with as many parameters as "
+        "the plan in total,",
+    }.get(name, name)
     way = "less" if mean >= 0 else "more"
-    text = f"{who} has {percent(abs(mean), signed=False)} {way} test loss than separate networks"
+    have = "have" if name.startswith("separate") else "has"
+    text = f"{who} {have} {percent(abs(mean), signed=False)} {way} test loss than separate networks"
     text += ", averaged over the tasks"
     if gains.n_replicates < 2:
         return text + "; measured once, so nobody can say how much of that is chance."
@@ -96,7 +108,7 @@ def _tally(audit: Audit, name: str) -> str:
         "undecided": "undecided",
     }
     parts = [f"{verdicts.count(key)} {words}" for key, words in said.items() if key in verdicts]
-    way = "under the plan" if name == "plan" else "in one network" if name == "all-in-one" else name
+    way = {"plan": "under the plan", "all-in-one": "in one network"}.get(name, f"with {name}")
     return f"Of {count(len(verdicts), 'task')} {way}: {_and(parts)}."
 
 

@@ -1,0 +1,89 @@
+"""What stands beside a plan: of equal width, of equal parameters, and drawn at random."""
+
+import pytest
+
+from affinity import Grouping, InputError, Network, Plan, Problem, TrainingSettings, retrain
+from affinity.audit import Audit
+from affinity.audit.baselines import BASELINES, SAME_SIZE, contenders, of_equal_size, shuffled
+
+
+def plan_of(problem: Problem) -> Plan:
+    first, second, third, *others = problem.names
+    networks = (Network.of(first, second, third), Network.of(*others))
+    return Plan(Grouping(networks), ("hard", "hard"), ("", ""))
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    settings = TrainingSettings(epochs=1, batch_size=512)
+    return Problem.digits(width=16, depth=1).with_settings(settings)
+
+
+@pytest.fixture(scope="module")
+def audit(problem: Problem) -> Audit:
+    return retrain(plan_of(problem), problem, replicates=2)
+
+
+def test_every_baseline_stands_beside_the_plan_with_its_cost(audit: Audit) -> None:
+    assert list(audit.arrangements) == [
+        *("plan", "separate", "all-in-one"),
+        *SAME_SIZE.values(),
+        "random",
+    ]
+    cost = {name: each.parameters for name, each in audit.arrangements.items()}
+    assert cost["separate"] == 8 * (65 * 16 + 17)
+    assert cost["all-in-one"] == 65 * 16 + 8 * 17
+    assert cost["plan"] == cost["random"] == 2 * 65 * 16 + 8 * 17
+    for name in SAME_SIZE.values():
+        assert cost[name] == pytest.approx(cost["plan"], rel=0.15)
+    multiply_adds = {name: each.multiply_adds for name, each in audit.arrangements.items()}
+    assert multiply_adds["all-in-one"] == 64 * 16 + 8 * 16
+    assert all(each.seconds > 0 for each in audit.arrangements.values())
+    assert audit.arrangements["separate"].plan.width is None
+
+
+def test_a_random_grouping_is_drawn_anew_on_every_replicate_and_never_advised(audit: Audit) -> None:
+    plan = audit.plan
+    drawn = [shuffled(plan, seed) for seed in range(20)]
+    for each in drawn:
+        assert each.grouping.tasks == plan.grouping.tasks
+        assert [len(network.trained) for network in each.grouping.networks] == [3, 5]
+    assert len({each.grouping.networks for each in drawn}) > 10
+    assert shuffled(plan, 7) == shuffled(plan, 7)
+    evaluation = audit.arrangements["random"].evaluation
+    audit.arrangements["random"].evaluation.scores.zero_()  # as good as can be
+    assert evaluation.overall().mean() == 1
+    assert audit.advice != "random"
+
+
+def test_a_baseline_that_cannot_be_made_is_left_out_and_told(problem: Problem) -> None:
+    many = Plan.all_in_one(problem.names)
+    narrow = problem.of_width(1)
+    found, notes = contenders(many, narrow)  # eight networks as small as one of width 1
+    assert "separate at equal parameters" not in found
+    assert "left out" in notes[0]
+    assert "which is what width 1 costs" in notes[0]
+    found, notes = contenders(many, problem, baselines=())
+    assert list(found) == ["plan", "separate", "all-in-one"]
+    assert not notes
+    with pytest.raises(InputError, match="Expected baselines among"):
+        contenders(many, problem, baselines=("luck",))
+
+
+def test_a_baseline_of_the_plans_own_size_is_the_plain_one(problem: Problem) -> None:
+    separate = Plan.separate(problem.names)
+    assert of_equal_size(separate, separate, problem) == separate
+    assert of_equal_size(separate, plan_of(problem), problem).width == 4  # 2216 / (8 x 66)
+    found, _ = contenders(separate, problem)
+    assert found["separate at equal parameters"](0) == found["separate"](0)
+    assert set(found) == {"plan", "separate", "all-in-one", *BASELINES}
+
+
+def test_the_width_of_a_plan_survives_its_yaml_and_is_trained(problem: Problem) -> None:
+    plan = Plan(plan_of(problem).grouping, ("hard", "hard"), ("", ""), width=5)
+    again = Plan.from_yaml(plan.to_yaml())
+    assert again.width == 5
+    audit = retrain(again, problem, replicates=1, baselines=())
+    assert audit.arrangements["plan"].parameters == 2 * 65 * 5 + 8 * 6
+    with pytest.raises(InputError, match=r"'width' .* to be a number, but got 'wide'"):
+        Plan.from_yaml(plan.to_yaml().replace("width: 5", "width: wide"))
