@@ -84,12 +84,17 @@ class Ridge:
         return np.where(member, np.nan_to_num(np.where(size > 1, gains, 0.0)), np.nan)
 
 
-def measure_random_groups(half: Half, rounds: int, seed: int) -> None:
-    """T groups of two and more a round, none twice while there are others, and each task alone."""
+def measure_random_groups(half: Half, rounds: int, seed: int, every_task: bool = False) -> None:
+    """T groups of two and more a round, none twice while there are others, and each task alone.
+
+    With `every_task` the first of them is that of all tasks.
+    """
     generator = np.random.default_rng(seed)
     together = np.flatnonzero(half.members.sum(axis=1) > 1)
     alone = [1 << task for task in range(half.n_tasks)]
     groups = np.concatenate([generator.permutation(together) for _ in range(rounds)])
+    if every_task:
+        groups = np.concatenate([together[-1:], groups[groups != together[-1]]])
     replicates = generator.permutation(half.n_replicates)
     for number in range(rounds):
         drawn = groups[number * half.n_tasks :][: half.n_tasks].tolist()

@@ -8,6 +8,7 @@ matrices of recorded runs with ``half.affinity(estimator, seed)``, and returns p
 """
 
 from .affinities import FromAffinity
+from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
 from .simple import AllInOne, RandomGrouping, Separate
@@ -23,6 +24,11 @@ METHODS: dict[str, Method] = {
     "cosine, none alone": FromAffinity("gradient cosine", alone=False),
     "held-out lookahead": FromAffinity("held-out affinity"),
     "held-out lookahead, none alone": FromAffinity("held-out affinity", alone=False),
+    "optimizer-aware lookahead": FromAffinity("optimizer-aware affinity"),
+    "ETAP's affinity": FromAffinity("etap"),
+    "ETAP, T subsets": Etap(rounds=1),
+    "ETAP, 2T subsets": Etap(rounds=2),
+    "ETAP, 4T subsets": Etap(rounds=4),
     "HOA, 1 replicate": Pairs(replicates=1),
     "HOA, all replicates": Pairs(),
     "ridge, T subsets": Ridge(rounds=1),

@@ -14,7 +14,7 @@ from .shares import Shares, rows, shares
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-MARK = "<!-- made by scripts/fidelity from here on -->"
+MARK = "<!-- made by a script from here on -->"
 
 
 def write_report(judged: list[Judged], folder: Path, command: str) -> None:
@@ -24,11 +24,14 @@ def write_report(judged: list[Judged], folder: Path, command: str) -> None:
     every = [shares(each, budget) for each in judged for budget in each.budgets]
     means = mean_over_tables(every)
     _plot(judged, every, means, folder / "share_and_cost.png")
-    readme = folder / "README.md"
-    written = readme.read_text() if readme.exists() else "# Fidelity\n\n"
+    made_part(folder / "README.md", _made(judged, every, means, found, command))
+
+
+def made_part(readme: Path, made: str) -> None:
+    """Replace what follows the mark; what stands before it is written by hand."""
+    written = readme.read_text() if readme.exists() else ""
     kept = written.partition(MARK)[0].rstrip()
-    made = _made(judged, every, means, found, command)
-    write_atomically(readme, f"{kept}\n\n{MARK}\n\n{made}")
+    write_atomically(readme, f"{kept}\n\n{MARK}\n\n{made}\n".lstrip())
 
 
 def mean_over_tables(every: list[Shares]) -> pd.DataFrame:
@@ -82,13 +85,13 @@ def _made(
         f"    {command}",
         "## Mean over tables\n\nAttained share with 95 % intervals, trainings and seconds a "
         "decision, and on how many tables and budgets the choice is significantly worse than the "
-        f"better of all-in-one and separate.\n\n{_markdown(_overall(judged, means, found))}",
+        f"better of all-in-one and separate.\n\n{markdown(_overall(judged, means, found))}",
         f"Nothing to choose, and so not in the mean: {listed}; and every table at budget 1, where "
         "all-in-one is the only grouping.",
         "![Attained share against trainings](share_and_cost.png)",
         *(_table(each, found[found["table"] == each.table]) for each in judged),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(sections)
 
 
 def _overall(judged: list[Judged], means: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +132,7 @@ def _table(judged: Judged, own: pd.DataFrame) -> str:
     return (
         f"### {judged.table}\n\n{judged.n_tasks} tasks, {len(judged.random[1])} "
         f"{'draws of a replay' if judged.is_replay else 'replicates'}; ceiling of the Spearman "
-        f"correlation {judged.ceiling:.2f}.\n\n{_markdown(pd.DataFrame(lines))}"
+        f"correlation {judged.ceiling:.2f}.\n\n{markdown(pd.DataFrame(lines))}"
     )
 
 
@@ -190,7 +193,8 @@ def _plot(judged: list[Judged], every: list[Shares], means: pd.DataFrame, path: 
     plt.close(figure)
 
 
-def _markdown(frame: pd.DataFrame) -> str:
+def markdown(frame: pd.DataFrame) -> str:
+    """A table."""
     lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
     lines += [[str(value) for value in row] for row in frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

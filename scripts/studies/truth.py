@@ -23,7 +23,7 @@ from intervals import ROOT
 from affinity.cli.built_in import BUILT_IN
 from affinity.cli.options import AuditOptions
 from affinity.errors import InputError
-from affinity.estimates import ESTIMATORS, LabelCorrelation
+from affinity.estimates import ESTIMATORS, NEED_OPTIMIZER_STEPS, LabelCorrelation
 from affinity.files import write_atomically
 from affinity.problems import (
     Draw,
@@ -35,11 +35,12 @@ from affinity.problems import (
     record,
     train_networks,
 )
-from affinity.recording import Trace
+from affinity.recording import StepKind, Trace
 from affinity.tasks import Examples
 
 TABLES = ROOT.parent / "shared/data/tables"
 LARGEST = 8
+STEPS: tuple[StepKind, ...] = ("gradient", "optimizer")
 SCORES = ("evaluation_loss", "test_loss", "validation_loss", "test_metric")
 
 
@@ -190,13 +191,16 @@ def run(arguments: argparse.Namespace) -> None:
             spent = time.process_time() - began
             print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
     for seed in range(arguments.traces):
-        trace = out / f"trace-{seed}.safetensors"
-        if not trace.with_suffix(".seconds").exists():
-            began = time.process_time()
-            record(problem, every=arguments.every, seed=seed, held_out=True).save(trace)
-            seconds = f"{time.process_time() - began:.3f}\n"
-            write_atomically(trace.with_suffix(".seconds"), seconds)
-            print(f"{problem.name}: recorded {trace.name}", flush=True)
+        for step in STEPS:
+            path = out / f"{step}-{seed}.safetensors"
+            if not path.with_suffix(".seconds").exists():
+                began = time.process_time()
+                record(problem, every=arguments.every, seed=seed, held_out=True, step=step).save(
+                    path
+                )
+                seconds = f"{time.process_time() - began:.3f}\n"
+                write_atomically(path.with_suffix(".seconds"), seconds)
+                print(f"{problem.name}: recorded {path.name}", flush=True)
     if arguments.traces:
         estimate(problem, out)
 
@@ -205,14 +209,17 @@ def estimate(problem: Problem, out: Path) -> None:
     """What every estimator says of each recorded run, and how long the runs took."""
     frames = [LabelCorrelation()(problem).frame().assign(estimator="label correlation", run=-1)]
     recordings: list[dict[str, float]] = []
-    for path in sorted(out.glob("trace-*.safetensors")):
-        run, trace = int(path.stem.removeprefix("trace-")), Trace.load(path)
-        seconds = float(path.with_suffix(".seconds").read_text())
-        recordings.append({"replicate": run, "seconds": seconds})
-        frames += [
-            make()(trace).frame().assign(estimator=name, run=run)
-            for name, make in ESTIMATORS.items()
-        ]
+    for step in STEPS:
+        for path in sorted(out.glob(f"{step}-*.safetensors")):
+            run, trace = int(path.stem.removeprefix(f"{step}-")), Trace.load(path)
+            if step == "gradient":
+                seconds = float(path.with_suffix(".seconds").read_text())
+                recordings.append({"replicate": run, "seconds": seconds})
+            frames += [
+                make()(trace).frame().assign(estimator=name, run=run)
+                for name, make in ESTIMATORS.items()
+                if (name in NEED_OPTIMIZER_STEPS) == (step == "optimizer")
+            ]
     affinities = pd.concat(frames).rename(columns={"run": "replicate"})
     columns = ["estimator", "replicate", "source", "target", "affinity"]
     text = affinities[columns].to_csv(index=False, float_format="%.6g")

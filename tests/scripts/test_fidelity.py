@@ -128,8 +128,9 @@ def test_a_half_tells_what_was_asked_and_counts_it_once() -> None:
 def test_every_method_decides_within_the_budget(name: str) -> None:
     measured = truth(clusters(0.3), noise=0.02, n_replicates=4)
     pairs = clusters(0.3)[3, 0] * np.ones((N_TASKS, N_TASKS))
-    for estimator in ("inter-task affinity", "gradient cosine", "held-out affinity"):
-        measured.affinities[estimator] = {0: pairs, 1: pairs, 2: pairs}
+    for method in METHODS.values():
+        if estimator := getattr(method, "estimator", None):
+            measured.affinities[estimator] = dict.fromkeys(range(3), pairs)
     measured.affinities["label correlation"] = {-1: pairs}
     judged = measure(measured, {**SIMPLE, name: METHODS[name]}, halvings=2)
     assert np.isfinite(judged.choices[name, 2].gains).all()
