@@ -16,9 +16,11 @@ from .linear_surrogate import LinearSurrogate
 from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
 from .momentum_affinity import MomentumAffinity
+from .over_runs import combine, runs_of
 from .pairwise_gains import PairwiseGains
-from .reliability import Reliability, split_half
+from .reliability import Reliability, seed_to_seed, split_half
 from .signal_cosine import SignalCosine
+from .window import Window
 
 Estimator = Callable[[Trace], AffinityMatrix]
 
@@ -59,7 +61,11 @@ __all__ = [
     "PairwiseGains",
     "Reliability",
     "SignalCosine",
+    "Window",
+    "combine",
     "label_overlap",
     "measured_gains",
+    "runs_of",
+    "seed_to_seed",
     "split_half",
 ]

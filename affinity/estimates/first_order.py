@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from affinity.errors import InputError
 from affinity.recording import Trace
 
-from .averaging import average_over_time
+from .gramians import gramians_of
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .relative import Ratio, relative_change
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,12 @@ class FirstOrderAffinity:
 
     Args:
         held_out: Use the target's gradient and loss on another batch than the source's gradient.
+        layer: Of one layer's parameters alone, where the trace has layers.
+        ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
+            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
+            single steps, with a warning (see `relative_change`).
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -46,11 +55,17 @@ class FirstOrderAffinity:
     """
 
     held_out: bool = False
+    layer: str | None = None
+    ratio: Ratio = "auto"
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the Gramians of `trace`."""
-        products = trace.held_out_gramians if self.held_out else trace.gramians
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
+        products = trace.held_out_gramians if self.held_out else gramians_of(trace, self.layer)
         losses = trace.held_out_losses if self.held_out else trace.losses
         if products is None or losses is None or trace.learning_rates is None:
             which = "held-out Gramians and losses" if self.held_out else "Gramians"
@@ -58,5 +73,11 @@ class FirstOrderAffinity:
                 f"Expected a trace with {which} and learning rates, but this one has not all of "
                 "them."
             )
-        relative = trace.learning_rates[:, None, None] * products / losses[:, None, :]
-        return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)
+        return relative_change(
+            trace.learning_rates[:, None, None] * products,
+            losses,
+            trace.tasks,
+            ratio=self.ratio,
+            estimator=repr(self),
+            block=self.block,
+        )

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from affinity.errors import InputError
 from affinity.recording import Trace
 
 from .averaging import average_over_time
+from .gramians import gramians_of
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,14 @@ class GradientConflict:
     0 says that the two tasks never conflict, -1 that they always do. Symmetric.
 
     Args:
+        layer: Of one layer's parameters alone, where the trace has layers.
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
     Raises:
-        InputError: If the trace holds no Gramians.
+        InputError: If the trace holds no Gramians, or not that layer.
 
     References:
         Yu et al. (2020), `Gradient Surgery for Multi-Task Learning
@@ -37,12 +42,16 @@ class GradientConflict:
         {'depth': -0.5}
     """
 
+    layer: str | None = None
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the Gramians of `trace`."""
-        if trace.gramians is None:
-            raise InputError("Expected a trace with Gramians, but this one has none.")
-        conflicts = (trace.gramians < 0).to(trace.gramians.dtype)
-        known = conflicts.where(~trace.gramians.isnan(), float("nan"))
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
+        gramians = gramians_of(trace, self.layer)
+        conflicts = (gramians < 0).to(gramians.dtype)
+        known = conflicts.where(~gramians.isnan(), float("nan"))
         return average_over_time(0.0 - known, trace.tasks, estimator=repr(self), block=self.block)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from affinity.errors import InputError
 from affinity.recording import Trace
 
 from .averaging import average_over_time
+from .gramians import gramians_of
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class GradientCosine:
 
     Args:
         layer: Of one layer's parameters alone, where the trace has layers.
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -49,25 +52,16 @@ class GradientCosine:
     """
 
     layer: str | None = None
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the Gramians of `trace`."""
-        gramians = _gramians_of(trace, self.layer)  # time task task
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
+        gramians = gramians_of(trace, self.layer)  # time task task
         squared = gramians.diagonal(dim1=1, dim2=2)  # time task
         norms = squared.where(squared > 0, torch.nan).sqrt()
         cosines = gramians / (norms[:, :, None] * norms[:, None, :])
         return average_over_time(cosines, trace.tasks, estimator=repr(self), block=self.block)
-
-
-def _gramians_of(trace: Trace, layer: str | None) -> Tensor:
-    if layer is None:
-        if trace.gramians is None:
-            raise InputError("Expected a trace with Gramians, but this one has none.")
-        return trace.gramians
-    if trace.layers is None or trace.layer_gramians is None or layer not in trace.layers:
-        raise InputError(
-            f"Expected a trace with the layer {layer!r}, but it has "
-            f"{list(trace.layers) if trace.layers else 'none'}: record with Recorder(layers=...)."
-        )
-    return trace.layer_gramians[:, trace.layers.index(layer)]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from affinity.errors import InputError
 from affinity.recording import StepKind, Trace
 
-from .averaging import average_over_time
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .relative import Ratio, relative_change
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class InterTaskAffinity:
             gradient and a loss from one batch share their noise.
         step: Take traces of this step only: ``"gradient"``, as in the formula, or ``"optimizer"``.
             None takes either.
+        ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
+            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
+            single steps, with a warning (see `relative_change`).
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -52,10 +59,15 @@ class InterTaskAffinity:
 
     held_out: bool = False
     step: StepKind | None = None
+    ratio: Ratio = "auto"
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the lookahead losses of `trace`."""
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
         after = trace.held_out_lookahead_losses if self.held_out else trace.lookahead_losses
         before = trace.held_out_losses if self.held_out else trace.losses
         if after is None or before is None:
@@ -65,8 +77,14 @@ class InterTaskAffinity:
                 "`Recorder.observe`, which evaluates the losses anew after each lookahead step."
             )
         _check_step(trace, self.step)
-        relative = 1 - after / before[:, None, :]  # time source target
-        return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)
+        return relative_change(
+            before[:, None, :] - after,
+            before,
+            trace.tasks,
+            ratio=self.ratio,
+            estimator=repr(self),
+            block=self.block,
+        )
 
 
 def _check_step(trace: Trace, step: StepKind | None) -> None:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from affinity.errors import InputError
 from affinity.recording import Trace
 
-from .averaging import average_over_time
+from .gramians import gramians_of
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .relative import Ratio, relative_change
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class MomentumAffinity:
     The released code divides by the learning rate; this is the paper's form.
 
     Args:
+        ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
+            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
+            single steps, with a warning (see `relative_change`).
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -50,18 +58,27 @@ class MomentumAffinity:
         {'depth': 0.5}
     """
 
+    ratio: Ratio = "auto"
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from Gramians and momentum products of `trace`."""
-        if trace.gramians is None or trace.learning_rates is None:
-            raise InputError("Expected a trace with Gramians, but this one has none.")
-        if trace.momentum_products is None:
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
+        if trace.momentum_products is None or trace.learning_rates is None:
             raise InputError(
                 "Expected a trace with products of gradients and momentum, but this one has none: "
                 "record with Recorder(optimizer=...) of SGD or of the Adam family, at the level of "
                 "parameters. Without momentum, FirstOrderAffinity is the same."
             )
-        products = trace.gramians + trace.momentum_products[:, None, :]  # time source target
-        relative = trace.learning_rates[:, None, None] * products / trace.losses[:, None, :]
-        return average_over_time(relative, trace.tasks, estimator=repr(self), block=self.block)
+        products = gramians_of(trace) + trace.momentum_products[:, None, :]  # time source target
+        return relative_change(
+            trace.learning_rates[:, None, None] * products,
+            trace.losses,
+            trace.tasks,
+            ratio=self.ratio,
+            estimator=repr(self),
+            block=self.block,
+        )

@@ -1,33 +1,34 @@
 """Reliability: how far a matrix would come out alike, were it estimated again."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from scipy import stats
-from torch import Tensor
 
+from affinity.errors import InputError
 from affinity.recording import Trace
 
 from .matrix import AffinityMatrix
+from .over_runs import runs_of
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Agreement of two halves of the evidence, and what it says of the whole.
+    """Agreement of parts of the evidence, and what it says of the whole.
 
     Args:
-        halves: Spearman correlation, over the pairs of different tasks, between the matrices
-            from two halves.
-        whole: What the Spearman-Brown formula makes of it for all the evidence:
-            ``2 r / (1 + r)``. 1 says that the matrix would come out the same, 0 that it is noise.
-            A correlation with anything else cannot be expected above the root of this.
-        n_pairs: Pairs of tasks that both halves measured.
+        parts: Spearman correlation, over the pairs of different tasks, between the matrices
+            from two parts; the mean over pairs of parts, where there are more.
+        whole: What the Spearman-Brown formula makes of it for all n parts together:
+            ``n r / (1 + (n - 1) r)``. 1 says that the matrix would come out the same, 0 that it is
+            noise. A correlation with anything else cannot be expected above the root of this.
+        n_pairs: Pairs of tasks that all parts measured.
     """
 
-    halves: float
+    parts: float
     whole: float
     n_pairs: int
 
@@ -38,7 +39,8 @@ def split_half(
     """Estimate from every other block of time, and from the blocks between; compare.
 
     Alternate blocks, rather than an early and a late half: affinity changes as training goes on,
-    and that change is no noise.
+    and that change is no noise. It says how sure the matrix of this run is; another seed may still
+    give another one (`seed_to_seed`).
 
     Example:
         >>> from affinity.estimates import GradientCosine
@@ -51,24 +53,56 @@ def split_half(
     count = len(trace)
     blocks = max(2, min(blocks, count))
     block = torch.arange(count) * blocks // max(1, count)
-    first, second = (
-        estimator(_at(trace, (block % 2 == parity).nonzero().squeeze(1))) for parity in (0, 1)
-    )
-    apart = ~torch.eye(len(trace.tasks), dtype=torch.bool)
-    both = apart & first.values.isfinite() & second.values.isfinite()
-    one, other = first.values[both].numpy(), second.values[both].numpy()
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return Reliability(halves=float("nan"), whole=float("nan"), n_pairs=len(one))
-    halves = float(stats.spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-    whole = 2 * halves / (1 + halves) if halves > -1 else -float("inf")
-    return Reliability(halves=halves, whole=max(-1.0, whole), n_pairs=len(one))
+    halves = [(block % 2 == parity).nonzero().squeeze(1) for parity in (0, 1)]
+    return _agreement([estimator(trace.at(half)) for half in halves])
 
 
-def _at(trace: Trace, times: Int[Tensor, " chosen"]) -> Trace:
-    """The trace at these measurements alone."""
-    chosen = {
-        field.name: value[times]
-        for field in fields(trace)
-        if isinstance(value := getattr(trace, field.name), Tensor)
-    }
-    return replace(trace, **chosen)
+def seed_to_seed(
+    traces: Sequence[Trace] | Trace, estimator: Callable[[Trace], AffinityMatrix]
+) -> Reliability:
+    """Estimate from each run by itself, and compare.
+
+    Args:
+        traces: Of runs with other seeds (and rows); or one trace that holds several.
+        estimator: What turns a run into affinities.
+
+    Raises:
+        InputError: If there are fewer than two runs.
+
+    Example:
+        >>> from affinity.estimates import GradientCosine
+        >>> gradients = torch.randn(2, 50, 5, 9)  # two runs of noise
+        >>> runs = [Trace(tuple("abcde"), torch.arange(50), torch.ones(50, 5), each @ each.mT)
+        ...         for each in gradients]
+        >>> abs(seed_to_seed(runs, GradientCosine()).parts) < 0.9
+        True
+    """
+    runs = [run for trace in _sequence(traces) for run in runs_of(trace)]
+    if len(runs) < 2:
+        raise InputError(f"Expected traces of at least two runs to compare, but got {len(runs)}.")
+    return _agreement([estimator(run) for run in runs])
+
+
+def _sequence(traces: Sequence[Trace] | Trace) -> Sequence[Trace]:
+    return [traces] if isinstance(traces, Trace) else traces
+
+
+def _agreement(matrices: Sequence[AffinityMatrix]) -> Reliability:
+    tasks = matrices[0].tasks
+    if other := [matrix.tasks for matrix in matrices if matrix.tasks != tasks]:
+        raise InputError(f"Expected runs of the same tasks, but got {tasks} and {other[0]}.")
+    values = torch.stack([matrix.values.double() for matrix in matrices])
+    known = ~torch.eye(len(tasks), dtype=torch.bool) & values.isfinite().all(dim=0)
+    parts = values[:, known].numpy()  # part pair
+    n_pairs = parts.shape[1]
+    if n_pairs < 3 or (np.ptp(parts, axis=1) == 0).any():
+        return Reliability(parts=float("nan"), whole=float("nan"), n_pairs=n_pairs)
+    mean = float(np.mean([_spearman(one, other) for one, other in combinations(parts, 2)]))
+    count = len(matrices)
+    shared = 1 + (count - 1) * mean
+    whole = count * mean / shared if shared > 0 else -float("inf")
+    return Reliability(parts=mean, whole=max(-1.0, whole), n_pairs=n_pairs)
+
+
+def _spearman(one: np.ndarray, other: np.ndarray) -> float:
+    return float(stats.spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]

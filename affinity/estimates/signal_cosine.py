@@ -11,6 +11,8 @@ from affinity.recording import Trace
 
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
+from .over_runs import over_runs
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class SignalCosine:
     direction to be told: its pairs are NaN. The ratio itself may exceed 1 by chance.
 
     Args:
+        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
+            ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
             None chooses the cube root of their number.
 
@@ -46,10 +50,14 @@ class SignalCosine:
         {'depth': -0.5}
     """
 
+    window: Window | None = None
     block: int | None = None
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the held-out Gramians of `trace`."""
+        return over_runs(trace, self.window, self._of_run)
+
+    def _of_run(self, trace: Trace) -> AffinityMatrix:
         if trace.held_out_gramians is None:
             raise InputError(
                 "Expected a trace with held-out Gramians, but this one has none: pass held_out=... "

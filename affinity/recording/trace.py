@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -69,6 +69,22 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def at(self, times: Int[Tensor, " chosen"]) -> "Trace":
+        """The trace at these measurements alone, counted from 0.
+
+        Example:
+            >>> import torch
+            >>> trace = Trace(("a",), torch.tensor([0, 10, 20]), torch.ones(3, 1))
+            >>> trace.at(torch.tensor([2])).steps.tolist()
+            [20]
+        """
+        chosen = {
+            field.name: value[times]
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **chosen)
 
     def gradient_norms(self) -> Float[Tensor, "time task"]:
         """Norm of each task's gradient on all shared parameters.

@@ -8,12 +8,13 @@ import torch
 from affinity import ESTIMATORS, InterTaskAffinity, Trace
 from affinity.estimates import (
     FirstOrderAffinity,
+    GradientConflict,
     GradientCosine,
     MomentumAffinity,
     SignalCosine,
-    split_half,
 )
 from affinity.estimates.averaging import average_over_time
+from affinity.recording import merge_traces
 
 ORDER = [1, 0, 3, 2]
 TASKS = ("depth", "edges", "keypoints", "normals")
@@ -53,6 +54,10 @@ def reordered(trace, order):
         momentum_products=trace.momentum_products[:, order],
         optimizer_steps=trace.optimizer_steps,
     )
+
+
+def with_layer(trace):
+    return replace(trace, layers=("trunk",), layer_gramians=trace.gramians[:, None])
 
 
 def pairwise(trace):
@@ -135,6 +140,41 @@ def test_the_standard_error_covers_the_mean(correlation):
     assert 0.80 <= covered <= 0.99
 
 
+WINDOWS = [("early", slice(13)), ("late", slice(27, 40)), ((10, 30), slice(10, 30))]
+
+
+@pytest.mark.parametrize(("window", "times"), WINDOWS)
+def test_a_window_is_the_run_cut_to_it(estimator, window, times):
+    trace = make_trace()
+    windowed = replace(estimator, window=window)(trace)
+    expected = estimator(trace.at(torch.arange(40)[times]))
+    torch.testing.assert_close(windowed.values, expected.values)
+    torch.testing.assert_close(windowed.standard_error, expected.standard_error)
+
+
+def test_a_window_without_measurements_is_told(estimator):
+    with pytest.raises(ValueError, match=r"step 50 to before None.*\(0, 39\)"):
+        replace(estimator, window=(50, None))(make_trace())
+
+
+def test_several_runs_are_averaged_each_within_its_window(estimator):
+    runs = [make_trace(seed=seed) for seed in range(3)]
+    early = replace(estimator, window="early")
+    matrix = early(merge_traces(runs))
+    each = torch.stack([early(run).values for run in runs])
+    torch.testing.assert_close(matrix.values, each.mean(dim=0))
+    assert torch.all(matrix.n_steps == 3 * 13)
+    assert torch.all(matrix.standard_error >= each.std(dim=0) / 3**0.5 - 1e-12)
+
+
+def test_a_layer_that_is_the_whole_gives_the_same():
+    trace = with_layer(make_trace())
+    for whole in (GradientCosine(), GradientConflict(), FirstOrderAffinity()):
+        torch.testing.assert_close(replace(whole, layer="trunk")(trace).values, whole(trace).values)
+        with pytest.raises(ValueError, match=r"layers=\.\.\."):
+            replace(whole, layer="trunk")(make_trace())
+
+
 def test_lookahead_needs_a_closure():
     trace = Trace(tasks=("a",), steps=torch.tensor([0]), losses=torch.ones(1, 1))
     with pytest.raises(ValueError, match="pass a closure"):
@@ -206,15 +246,3 @@ def test_the_error_of_the_signal_cosine_covers():
         matrix = SignalCosine()(noisy_trace(400, noise=0.5, seed=seed))
         inside += abs(matrix.between("a", "b") - 0.5) < 2 * matrix.standard_error[0, 1].item()
     assert 85 <= inside <= 100
-
-
-def test_reliability_tells_signal_from_noise():
-    generator = torch.Generator().manual_seed(0)
-    tasks = tuple("abcdef")
-    noise = torch.randn(100, 6, 30, generator=generator).double()
-    signal = torch.randn(6, 30, generator=generator).double()
-    for gradients, low, high in ((noise, -1.0, 0.6), (signal + noise, 0.9, 1.0)):
-        trace = Trace(tasks, torch.arange(100), torch.ones(100, 6), gradients @ gradients.mT)
-        reliability = split_half(trace, GradientCosine())
-        assert low <= reliability.whole <= high
-        assert reliability.n_pairs == 30

@@ -1,0 +1,95 @@
+"""Estimates over runs: one matrix from several seeds, with the error that seeds make."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from affinity.errors import InputError
+from affinity.recording import Trace
+
+from .matrix import AffinityMatrix
+from .window import Window, within
+
+
+def over_runs(
+    trace: Trace, window: Window | None, estimate: Callable[[Trace], AffinityMatrix]
+) -> AffinityMatrix:
+    """Estimate from each run of the trace within the window, and combine.
+
+    Args:
+        trace: Of one run, or of several (`merge_traces`).
+        window: Of each run's time.
+        estimate: From one run.
+    """
+    runs = runs_of(trace)
+    if len(runs) == 1:
+        return estimate(within(trace, window))
+    return combine([estimate(within(run, window)) for run in runs])
+
+
+def runs_of(trace: Trace) -> list[Trace]:
+    """The runs of a trace, each as a trace of its own.
+
+    Example:
+        >>> from affinity.recording import merge_traces
+        >>> one = Trace(("a", "b"), torch.tensor([0]), torch.tensor([[1.0, 2.0]]))
+        >>> len(runs_of(merge_traces([one, one])))
+        2
+    """
+    if trace.runs is None:
+        return [trace]
+    return [trace.at((trace.runs == run).nonzero().squeeze(1)) for run in trace.runs.unique()]
+
+
+def combine(matrices: Sequence[AffinityMatrix]) -> AffinityMatrix:
+    r"""The mean of matrices of independent runs, with a standard error from run to run.
+
+    .. math::
+        \mathrm{se}^2 = \max\Big(\frac{s^2}{R}, \; \frac{1}{R^2} \sum_r \mathrm{se}_r^2\Big)
+
+    with the variance s² between the R runs of a pair. It holds what differs between seeds and what
+    differs between steps; the second term keeps it from being too small where few runs happen to
+    agree. A pair that some runs did not measure averages the others. Of two or three runs the
+    error is a rough one: `seed_to_seed` tells how far whole matrices agree.
+
+    Raises:
+        InputError: If there are none, or of other tasks or estimators.
+
+    Example:
+        >>> one, other = (AffinityMatrix(("a", "b"), torch.full((2, 2), v)) for v in (1.0, 3.0))
+        >>> combined = combine([one, other])
+        >>> combined.between("a", "b"), combined.standard_error[0, 1].item()
+        (2.0, 1.0)
+    """
+    if not matrices:
+        raise InputError("Expected at least one matrix to combine, but got none.")
+    first = matrices[0]
+    others = {(m.tasks, m.estimator) for m in matrices} - {(first.tasks, first.estimator)}
+    if others:
+        raise InputError(
+            f"Expected matrices of one estimator and the same tasks to combine, but got "
+            f"{first.estimator} of {first.tasks} beside {others}."
+        )
+    values = torch.stack([matrix.values.double() for matrix in matrices])  # run source target
+    known = values.isfinite()
+    count = known.sum(dim=0)
+    values = values.where(known, 0.0)
+    mean = values.sum(dim=0) / count
+    between = (values - mean).where(known, 0.0).square().sum(dim=0) / (count - 1) / count
+    variance = between.where(count > 1, torch.nan)
+    if all(matrix.standard_error is not None for matrix in matrices):
+        errors = torch.stack([matrix.standard_error for matrix in matrices]).double()  # pyright: ignore[reportCallIssue, reportArgumentType]
+        within_runs = errors.square().where(known, 0.0).nan_to_num().sum(dim=0) / count.square()
+        variance = torch.maximum(variance, within_runs)
+    return AffinityMatrix(
+        tasks=first.tasks,
+        values=mean,
+        standard_error=variance.sqrt(),
+        n_steps=_total(matrices),
+        estimator=first.estimator,
+    )
+
+
+def _total(matrices: Sequence[AffinityMatrix]) -> torch.Tensor | None:
+    counts = [matrix.n_steps for matrix in matrices if matrix.n_steps is not None]
+    return torch.stack(counts).sum(dim=0) if len(counts) == len(matrices) else None

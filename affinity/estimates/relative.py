@@ -1,0 +1,87 @@
+"""Relative change: what a step changes of the target's loss, as a share of that loss."""
+
+import warnings
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .averaging import average_over_time
+from .matrix import AffinityMatrix
+
+Ratio = Literal["auto", "steps", "means"]
+"""Mean over steps of ratios, ratio of means over steps, or the one that each target needs."""
+
+NEIGHBOURS = 11
+NEAR_ZERO = 0.05
+
+
+def relative_change(
+    changes: Float[Tensor, "time source target"],
+    losses: Float[Tensor, "time target"],
+    tasks: tuple[str, ...],
+    *,
+    ratio: Ratio,
+    estimator: str,
+    block: int | None,
+) -> AffinityMatrix:
+    r"""Average over time how much of the target's loss is gone.
+
+    .. math::
+        \text{steps:} \; \frac{1}{T} \sum_t \frac{\Delta_{ij}^t}{L_j^t}, \qquad
+        \text{means:} \; \frac{\sum_t \Delta_{ij}^t}{\sum_t L_j^t}
+
+    The papers take the mean over steps of ratios. Where a batch holds one or two rows of a task,
+    its loss comes near 0 at some steps by chance, and their mean is the ratio of these few steps;
+    it need not even exist. The ratio of means weighs steps by the target's loss. ``"auto"`` takes
+    it, and warns, for the targets whose loss at some step is below a twentieth of the median of
+    the eleven measurements around; the others keep the papers' mean.
+
+    Args:
+        changes: How far the target's loss falls by the source's step.
+        losses: Before the step.
+        tasks: Their names.
+        ratio: Which average.
+        estimator: The estimator's name.
+        block: Of the bootstrap.
+    """
+    changes, losses = changes.double(), losses.double()
+    by_means = (
+        _near_zero(losses) if ratio == "auto" else torch.full((len(tasks),), ratio == "means")
+    )
+    if ratio == "auto" and by_means.any():
+        _warn([task for task, is_near in zip(tasks, by_means.tolist(), strict=True) if is_near])
+    # The ratio of means to first order: its own mean over time, whose error is that of the ratio.
+    losses = losses[:, None, :].expand_as(changes)
+    known = changes.isfinite() & losses.isfinite()
+    total = losses.where(known, 0.0).sum(dim=0)
+    value = changes.where(known, 0.0).sum(dim=0) / total
+    influence = value + (changes - value * losses) * known.sum(dim=0) / total
+    ratios = torch.where(by_means, influence, changes / losses)
+    return average_over_time(ratios, tasks, estimator=estimator, block=block)
+
+
+def _near_zero(losses: Float[Tensor, "time target"]) -> Bool[Tensor, " target"]:
+    return torch.tensor([_comes_near_zero(column) for column in losses.T])
+
+
+def _comes_near_zero(losses: Float[Tensor, " time"]) -> bool:
+    losses = losses[losses.isfinite()]
+    if len(losses) < 3:
+        return False
+    side = NEIGHBOURS // 2
+    padded = torch.cat([losses[:1].expand(side), losses, losses[-1:].expand(side)])
+    around = padded.unfold(0, NEIGHBOURS, 1).median(dim=1).values
+    return bool((losses < NEAR_ZERO * around).any())
+
+
+def _warn(tasks: list[str]) -> None:
+    named = ", ".join(map(repr, tasks[:3])) + (f" and {len(tasks) - 3} more" if tasks[3:] else "")
+    warnings.warn(
+        f"The loss of {named} comes near 0 at single steps, as in batches with few of a task's "
+        "rows, where a mean of ratios hangs on those steps. Affinities onto these tasks are ratios "
+        'of means instead; ratio="steps" insists on the mean of ratios, ratio="means" says so '
+        "without this warning.",
+        stacklevel=6,
+    )
