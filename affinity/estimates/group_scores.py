@@ -71,7 +71,8 @@ class GroupScores:
     candidates: tuple[Candidate, ...]
 
     def __post_init__(self) -> None:
-        check_names(self.tasks)
+        if not check_names(self.tasks):
+            raise InputError("Expected group scores of at least one task, but got none.")
         known = set(self.tasks)
         for candidate in self.candidates:
             if unknown := sorted(candidate.trained - known):

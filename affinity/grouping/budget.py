@@ -1,8 +1,9 @@
 """The budget: how many networks, and at what total cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral
 
 from affinity.errors import InputError
 
@@ -30,13 +31,13 @@ class Budget:
     cost_of: Callable[[frozenset[str]], float] | None = None
 
     def __post_init__(self) -> None:
-        if self.networks is not None and self.networks < 1:
-            raise InputError(f"Expected a budget of at least 1 network, but got {self.networks}.")
-        if self.networks is not None and self.networks != int(self.networks):
+        if self.networks is not None and not isinstance(self.networks, Integral):
             raise InputError(
-                f"Expected a whole number of networks, but got {self.networks}. A limit on what "
+                f"Expected a whole number of networks, but got {self.networks!r}. A limit on what "
                 "they cost is Budget(cost=...)."
             )
+        if self.networks is not None and self.networks < 1:
+            raise InputError(f"Expected a budget of at least 1 network, but got {self.networks}.")
         if self.cost is not None and not (isfinite(self.cost) and self.cost > 0):
             raise InputError(f"Expected a finite cost above 0, but got {self.cost}.")
         if self.networks is None and self.cost is None:
@@ -46,12 +47,27 @@ class Budget:
 
     def of(self, trained: frozenset[str]) -> float:
         """What a network trained on these tasks costs."""
-        return 1.0 if self.cost_of is None else self.cost_of(trained)
+        cost = 1.0 if self.cost_of is None else self.cost_of(trained)
+        if not 0 <= cost < float("inf"):
+            raise InputError(
+                f"Expected a finite cost of at least 0 for the network of {sorted(trained)}, but "
+                f"cost_of gives {cost}."
+            )
+        return cost
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """Say where there are more networks than tasks: each has to serve one."""
+        if self.networks is not None and self.networks > len(tasks):
+            raise InputError(
+                f"Expected a budget of at most {len(tasks)}, the number of tasks, but got "
+                f"{self.networks} networks for {list(tasks)}."
+            )
 
     def __str__(self) -> str:
         parts: list[str] = []
         if self.networks is not None:
-            parts.append(f"{'exactly' if self.exactly else 'at most'} {self.networks} networks")
+            number = f"{self.networks} network{'s' * (self.networks != 1)}"
+            parts.append(f"{'exactly' if self.exactly else 'at most'} {number}")
         if self.cost is not None:
             parts.append(f"a total cost of at most {self.cost:g}")
         return " and ".join(parts)

@@ -175,19 +175,17 @@ class _Master:
         self, masks: Int64[np.ndarray, "group"]
     ) -> tuple[float, Float64[np.ndarray, "subset"]]:
         """The program's value with these groups, and what each group would add to it."""
-        unserved = 10.0 * self._n_units  # per unit: so dear that it ends at 0 where it can
-        limits, most = self._limits(masks)
-        members = self._members(masks)
-        equal, equal_to = np.hstack([members, np.eye(self._n_units)]), np.ones(self._n_units)
-        below = np.hstack([limits, np.zeros((len(limits), self._n_units))])
+        below, most = self._limits(masks)
+        equal, equal_to = self._members(masks), np.ones(self._n_units)
         if self._exactly:
             equal, below = np.vstack([equal, below[:1]]), below[1:]
             equal_to, most = np.append(equal_to, most[0]), most[1:]
+        missing = np.eye(len(equal))  # a unit or a network: so dear that it ends at 0 where it can
         result = linprog(
-            np.concatenate([-self._values[masks], np.full(self._n_units, unserved)]),
-            A_eq=equal,
+            np.concatenate([-self._values[masks], np.full(len(equal), 10.0 * self._n_units)]),
+            A_eq=np.hstack([equal, missing]),
             b_eq=equal_to,
-            A_ub=below,
+            A_ub=np.hstack([below, np.zeros((len(below), len(equal)))]),
             b_ub=most,
             method="highs",
         )

@@ -48,6 +48,7 @@ def frontier(
     """
     began = time.perf_counter()
     largest = len(scores.tasks) if largest is None else largest
+    Budget(networks=largest).check(scores.tasks)
     best: dict[int, Grouping] = {}
     failure: InputError | None = None
     for budget in range(1, largest + 1):

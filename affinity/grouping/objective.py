@@ -54,6 +54,13 @@ class Objective:
     unknown: float | None = None
 
     def __post_init__(self) -> None:
+        if self.pooling not in ("mean", "sum"):
+            raise InputError(f'Expected pooling "mean" or "sum", but got {self.pooling!r}.')
+        if isinstance(self.lone, str) and self.lone not in ("diagonal", "forbidden"):
+            raise InputError(
+                f'Expected lone to be a number, one a task, "diagonal" or "forbidden", but got '
+                f"{self.lone!r}."
+            )
         for name, numbers in (
             ("lone", self.lone.values() if isinstance(self.lone, Mapping) else [self.lone]),
             ("weights", (self.weights or {}).values()),

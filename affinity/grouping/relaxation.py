@@ -3,11 +3,12 @@
 import time
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from .request import Request
 
-_STEPS = 400  # after which it hardly falls
+_SHARING_STEPS = 100  # cheap ones first: they are enough where the networks are plain to see
+_STEPS = 500  # after which it hardly falls
 
 
 def upper_bound(request: Request, seconds: float = 10.0, score: float | None = None) -> float:
@@ -20,43 +21,66 @@ def upper_bound(request: Request, seconds: float = 10.0, score: float | None = N
         \max_m \sum_t u_t(m_t) \quad \text{with} \quad \sum_t \frac{1}{m_t} \le K
 
     is a bound, because a network of size :math:`m` serves at most :math:`m` tasks. Its Lagrangian
-    in :math:`\lambda` for the budget is sorted out task by task. In disjoint networks partners
-    choose each other, so what two tasks add together, :math:`c_{ij} = A_{ij} + A_{ji}`, may be
-    shared out between them in any way: a subgradient method shares it out so that the bound is
-    least. This is the Lagrangian relaxation of the pairwise linearization with
-    :math:`z_{ijm} \le y_{im}, y_{jm}`.
+    in :math:`\lambda` for the budget is sorted out task by task. In disjoint networks two things
+    more hold, and each is a freedom to make the bound lower:
+
+    - Partners choose each other, so what two tasks add together, :math:`c_{ij} = A_{ij} + A_{ji}`,
+      may be shared out between them in any way.
+    - A network with members :math:`s \in \{0, 1\}^T` gains from any positive semidefinite matrix
+      :math:`W` added to :math:`c`, diagonal included, because :math:`s^\top W s \ge 0`. This
+      couples the choices of all tasks: two that share a network must agree on the third.
+
+    A projected subgradient method finds shares and :math:`W` for which the bound is least: the
+    semidefinite relaxation of the problem, of which planted groups under much noise are a tight
+    case, and, as long as :math:`W = 0`, the Lagrangian relaxation of its pairwise linearization.
 
     Args:
         request: Costs are not looked at, which leaves the bound valid.
-        seconds: How long to improve it.
+        seconds: How long to improve it; a step takes an eigenvalue decomposition.
         score: Of a known grouping; helps to choose steps, and the method stops when it is reached.
+
+    References:
+        Peng and Wei (2007), `Approximating K-means-type Clustering via Semidefinite Programming
+        <https://doi.org/10.1137/050641983>`_, for groups of one cost.
     """
     deadline = time.perf_counter() + seconds
     pairs = request.pairs
-    if request.may_help.any():
-        return _Relaxed(request).bound(pairs.onto.T)[0]
     relaxed = _Relaxed(request)
+    best, _ = relaxed.bound(pairs.onto.T)
+    if request.may_help.any():
+        return best
     shares = (pairs.onto + pairs.onto.T) / 2  # task partner
-    best = min(relaxed.bound(pairs.onto.T)[0], bound := relaxed.bound(shares)[0])
+    lift = np.zeros_like(shares)
+    bound, _ = relaxed.bound(shares)
+    best = min(best, bound)
     target = score if score is not None else bound - 0.05 * abs(bound)
-    scale, stalled = 1.0, 0
     worthwhile = 1e-5 * max(abs(best), float(np.abs(shares).sum()) / len(shares))
-    for _ in range(_STEPS):
-        if time.perf_counter() > deadline:
-            break
-        bound, chosen = relaxed.bound(shares)
-        if bound < best - worthwhile:
-            best, stalled = bound, 0
-        else:
-            best, stalled = min(best, bound), stalled + 1
-        if stalled >= 10:
-            scale, stalled = scale / 2, 0
-        step = (chosen - chosen.T) / 2
-        length = (step**2).sum()
-        if length < 1e-12 or best - target <= worthwhile / 100 or scale < 1e-3:
-            break
-        shares = shares - scale * max(bound - target, 0.0) / length * step
+    for with_lift, steps in ((False, _SHARING_STEPS), (True, _STEPS)):
+        scale, stalled = 1.0, 0
+        for _ in range(steps):
+            if time.perf_counter() > deadline or best - target <= worthwhile / 100:
+                break
+            bound, chosen = relaxed.bound(shares + lift / 2)
+            stalled = 0 if bound < best - worthwhile else stalled + 1
+            best = min(best, bound)
+            if stalled >= 10:
+                scale, stalled = scale / 2, 0
+            exchange = (chosen - chosen.T) / 2
+            fall = (chosen + chosen.T) / 4 * with_lift
+            length = (exchange**2).sum() + (fall**2).sum()
+            if length < 1e-12 or scale < 1e-3:
+                break
+            step = scale * max(bound - target, 0.0) / length
+            shares = shares - step * exchange
+            if with_lift:
+                lift = _semidefinite(lift - step * fall)
     return best if score is None else max(best, score)
+
+
+def _semidefinite(matrix: Float64[np.ndarray, "task task"]) -> Float64[np.ndarray, "task task"]:
+    """The nearest positive semidefinite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(values, 0.0)) @ vectors.T
 
 
 class _Relaxed:
@@ -85,35 +109,55 @@ class _Relaxed:
     def bound(
         self, shares: Float64[np.ndarray, "task partner"]
     ) -> tuple[float, Float64[np.ndarray, "task partner"]]:
-        """The bound, and what it would change by if a partner's share grew."""
+        """The bound, and what it would change by if a share grew.
+
+        The diagonal holds what a task that has partners adds itself.
+        """
         ranked = np.where(self._barred, -np.inf, shares)
         order = np.argsort(-np.where(self._forced, np.inf, ranked), axis=1, kind="stable")
         totals = np.cumsum(np.take_along_axis(ranked, order, axis=1), axis=1)
-        totals = totals[:, : len(self._sizes) - 1]
+        totals = totals[:, : len(self._sizes) - 1] + np.diag(shares)[:, None]
         pooled = totals / self._sizes[:-1] if self._is_mean else totals
         scores = np.concatenate([self._lone[:, None], pooled], axis=1) + self._penalty
-        price = self._price(scores)
-        priced = scores - price / self._sizes
-        chosen = priced.argmax(axis=1)
-        bound = price * self._n_networks + priced.max(axis=1).sum()
+        bound, chosen = self._least(scores)
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(len(order))[None, :], axis=1)
         weight = 1.0 / np.maximum(chosen, 1) if self._is_mean else np.ones(len(chosen))
-        return float(bound), np.where(rank < chosen[:, None], weight[:, None], 0.0)
+        is_partner = (rank < chosen[:, None]) | (np.eye(len(order)) * chosen > 0)
+        return bound, np.where(is_partner, weight[:, None], 0.0)
 
-    def _price(self, scores: Float64[np.ndarray, "task size"]) -> float:
-        """The price of a network at which the tasks ask for about as many as there are."""
-        asked = 1 / self._sizes
+    def _least(
+        self, scores: Float64[np.ndarray, "task size"]
+    ) -> tuple[float, Int64[np.ndarray, "task"]]:
+        """The least bound over the prices of a network, and how many partners each task has at it.
 
-        def too_many(price: float) -> bool:
-            return float(asked[(scores - price * asked).argmax(axis=1)].sum()) > self._n_networks
+        The bound is convex in the price and made of straight pieces: go where the pieces at both
+        ends meet, until that is on the curve.
+        """
 
-        if not too_many(0.0):
-            return 0.0
+        def at(price: float) -> tuple[float, float, Int64[np.ndarray, "task"]]:
+            priced = scores - price / self._sizes
+            chosen = priced.argmax(axis=1)
+            slope = self._n_networks - float((1 / self._sizes[chosen]).sum())
+            return price * self._n_networks + float(priced.max(axis=1).sum()), slope, chosen
+
         low, high = 0.0, max(1e-12, float(np.abs(scores[np.isfinite(scores)]).max()))
-        while too_many(high) and high < 1e6 * low + 1e9:
-            low, high = high, 2 * high
+        (bound, slope, chosen), (above, rise, fewer) = at(low), at(high)
+        if slope >= 0:
+            return bound, chosen
+        while rise < 0 and high < 1e9:
+            low, high, bound, slope = high, 2 * high, above, rise
+            above, rise, fewer = at(high)
         for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if too_many(middle) else (low, middle)
-        return high
+            if rise <= 1e-9:
+                break
+            price = (bound - above + rise * high - slope * low) / (rise - slope)
+            meeting = above - rise * (high - price)
+            value, turn, between = at(price)
+            if turn < 0:
+                low, bound, slope = price, value, turn
+            else:
+                high, above, rise, fewer = price, value, turn, between
+            if value <= meeting + 1e-12 * max(1.0, abs(meeting)):
+                break
+        return min(bound, above), fewer

@@ -36,6 +36,8 @@ SOLVERS: dict[str, Callable[[Request], Grouping]] = {
 
 _BY_DYNAMIC_PROGRAMMING = 12  # units; column generation is faster above
 _BY_COLUMNS = 20
+_EXACT = {"dynamic_programming", "column_generation", "integer_program"}
+_TO_SEARCH = 0.7  # of the time; the rest is for the bound
 
 
 def solve(
@@ -53,7 +55,7 @@ def solve(
 
     Args:
         scores: An affinity matrix, whose rows are sources, or scores of whole groups.
-        budget: At most so many networks, or a `Budget`.
+        budget: At most so many networks, between 1 and the number of tasks, or a `Budget`.
         overlap: Whether a task may be trained in several networks; it is served by one.
         objective: What is summed; the mean affinity from the partners by default.
         wishes: What else must hold.
@@ -78,11 +80,12 @@ def solve(
     if chosen not in SOLVERS:
         raise InputError(f"Expected one of the solvers {sorted(SOLVERS)}, but got {chosen!r}.")
     try:
-        grouping = SOLVERS[chosen](request)
+        share = 1.0 if chosen in _EXACT else _TO_SEARCH
+        grouping = SOLVERS[chosen](replace(request, time_limit=share * time_limit))
     except NothingFoundError as error:
         raise (conflict(request) or error) from None
     if not grouping.is_optimal and not isinstance(request.scores, Table):
-        left = max(0.05, min(10.0, time_limit - (time.perf_counter() - began)))
+        left = max(0.05, time_limit - (time.perf_counter() - began))
         bounds = [upper_bound(request, left, grouping.score), grouping.bound]
         grouping = replace(grouping, bound=min(b for b in bounds if b is not None))
     return replace(grouping, seconds=time.perf_counter() - began)
@@ -98,12 +101,23 @@ def request_of(
     seed: int,
 ) -> Request:
     """What the solvers are asked, checked."""
+    if not isinstance(scores, AffinityMatrix | GroupScores):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"Expected an AffinityMatrix or GroupScores, but got a {type(scores).__name__}. Both "
+            "have a from_frame for tables."
+        )
+    if not time_limit >= 0:
+        raise InputError(f"Expected a time limit of at least 0 seconds, but got {time_limit}.")
+    if seed < 0:
+        raise InputError(f"Expected a seed of at least 0, but got {seed}.")
+    budget = budget if isinstance(budget, Budget) else Budget(networks=budget)
+    budget.check(scores.tasks)
     wishes.check(scores.tasks)
     return Request(
         scores=(
             objective.table(scores) if isinstance(scores, GroupScores) else objective.pairs(scores)
         ),
-        budget=budget if isinstance(budget, Budget) else Budget(networks=budget),
+        budget=budget,
         wishes=wishes,
         overlap=overlap,
         time_limit=time_limit,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import networkx as nx
 
@@ -41,11 +42,17 @@ class Wishes:
                     f"Expected {name} to hold sets of tasks, as in [('a', 'b')], but got {sets!r}."
                 )
             object.__setattr__(self, name, tuple(frozenset(tasks) for tasks in sets))
+            if frozenset() in getattr(self, name):
+                raise InputError(f"Expected {name} to hold sets of tasks, but one is empty.")
         if isinstance(self.helpers, str):
             raise InputError(f"Expected a set of helpers, but got {self.helpers!r}.")
         object.__setattr__(self, "helpers", frozenset(self.helpers))
-        if self.largest is not None and self.largest < 1:
-            raise InputError(f"Expected networks of at least 1 task, but largest={self.largest}.")
+        if self.largest is not None and (
+            not isinstance(self.largest, Integral) or self.largest < 1
+        ):
+            raise InputError(
+                f"Expected largest to be a whole number of at least 1 task, but got {self.largest}."
+            )
 
     def check(self, tasks: Iterable[str]) -> None:
         """Say which wishes are about tasks that do not exist."""
