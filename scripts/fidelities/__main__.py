@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     parser.add_argument("--out", type=Path, help="write table, picture and README into this folder")
+    parser.add_argument("--paired", default="", help="in the report: compare these with each other")
     arguments = parser.parse_args()
     try:
         judged = _judge(arguments)
@@ -47,13 +48,14 @@ def main() -> None:
     else:
         print(pd.DataFrame(found).to_string(index=False))
     if arguments.out:
-        write_report(judged, arguments.out, shlex.join(["scripts/fidelity", *sys.argv[1:]]))
+        command = shlex.join(["scripts/fidelity", *sys.argv[1:]])
+        write_report(judged, arguments.out, command, _names(arguments.paired))
 
 
 def _judge(arguments: argparse.Namespace) -> list[Judged]:
     methods = METHODS
     if arguments.methods:
-        chosen = [name.strip() for name in arguments.methods.split(";")]
+        chosen = _names(arguments.methods)
         if unknown := [name for name in chosen if name not in METHODS]:
             raise InputError(f"Expected methods among {list(METHODS)}, but got {unknown}.")
         methods = {name: METHODS[name] for name in ["all-in-one", "separate", *chosen]}
@@ -72,6 +74,10 @@ def _judge(arguments: argparse.Namespace) -> list[Judged]:
         print(f"{table.table}: {table.n_replicates} replicates", file=sys.stderr)
         judged.append(measure(table, methods, arguments.halvings, arguments.seed))
     return judged
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(";") if name.strip()]
 
 
 def _tables(folders: list[Path]) -> list[Path]:

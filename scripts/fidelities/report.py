@@ -1,10 +1,12 @@
 """The report: every table and method, the mean over tables, and shares against their cost."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from affinity.files import write_atomically
 
@@ -17,14 +19,16 @@ from matplotlib import pyplot as plt
 MARK = "<!-- made by a script from here on -->"
 
 
-def write_report(judged: list[Judged], folder: Path, command: str) -> None:
+def write_report(
+    judged: list[Judged], folder: Path, command: str, paired: Sequence[str] = ()
+) -> None:
     """Write ``fidelity.csv``, ``share_and_cost.png`` and the made part of ``README.md``."""
     found = pd.DataFrame([row for each in judged for row in rows(each)])
     write_atomically(folder / "fidelity.csv", found.to_csv(index=False))
     every = [shares(each, budget) for each in judged for budget in each.budgets]
     means = mean_over_tables(every)
     _plot(judged, every, means, folder / "share_and_cost.png")
-    made_part(folder / "README.md", _made(judged, every, means, found, command))
+    made_part(folder / "README.md", _made(judged, every, means, found, command, paired))
 
 
 def made_part(readme: Path, made: str) -> None:
@@ -40,33 +44,40 @@ def mean_over_tables(every: list[Shares]) -> pd.DataFrame:
     Each table counts once: the mean over its budgets. The interval draws replicates of each table
     with replacement; it does not say how the method would do on other tables.
     """
-    chosen = [each for each in every if each.is_choice]
-    methods = list(dict.fromkeys(name for each in chosen for name in each.methods))
-    lines: list[dict[str, object]] = []
-    for method in methods:
-        by_table: dict[str, list[Shares]] = {}
-        for each in chosen:
-            if method in each.methods:
-                by_table.setdefault(each.table, []).append(each)
+    methods = dict.fromkeys(name for each in every if each.is_choice for name in each.methods)
+    return pd.DataFrame([{"method": name, **_mean(every, (name,), (1,))} for name in methods])
 
-        def of(each: Shares, method: str = method) -> int:
-            return each.methods.index(method)
 
-        share = [np.mean([each.share[of(each)] for each in own]) for own in by_table.values()]
-        draws = [
-            np.mean([each.draws[of(each)] for each in own], axis=0) for own in by_table.values()
+def differences(every: list[Shares], method: str) -> pd.DataFrame:
+    """How much more of the share a method attains than each other, on tables where both decided.
+
+    Paired: both decide on the same halvings, and the interval draws the same replicates for both.
+    """
+    others = dict.fromkeys(name for each in every if each.is_choice for name in each.methods)
+    return pd.DataFrame(
+        [
+            {"against": name, **_mean(every, (method, name), (1, -1))}
+            for name in others
+            if name != method
         ]
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
-        lines.append(
-            {
-                "method": method,
-                "tables": len(by_table),
-                "share": float(np.mean(share)),
-                "low": float(low),
-                "high": float(high),
-            }
-        )
-    return pd.DataFrame(lines, columns=["method", "tables", "share", "low", "high"])
+    )
+
+
+def _mean(
+    every: list[Shares], methods: tuple[str, ...], signs: tuple[int, ...]
+) -> dict[str, float]:
+    """Signed sum of the methods' shares, with a 95 % interval."""
+    by_table: dict[str, list[tuple[float, NDArray[np.float64]]]] = {}
+    for each in every:
+        if each.is_choice and set(methods) <= set(each.methods):
+            at = [each.methods.index(name) for name in methods]
+            share = float(np.dot(signs, each.share[at]))
+            by_table.setdefault(each.table, []).append((share, np.dot(signs, each.draws[at])))
+    shares = [np.mean([share for share, _ in own]) for own in by_table.values()]
+    draws = [np.mean([draw for _, draw in own], axis=0) for own in by_table.values()]
+    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if draws else (np.nan, np.nan)
+    share = float(np.mean(shares)) if shares else np.nan
+    return {"tables": len(by_table), "share": share, "low": float(low), "high": float(high)}
 
 
 def _made(
@@ -75,6 +86,7 @@ def _made(
     means: pd.DataFrame,
     found: pd.DataFrame,
     command: str,
+    paired: Sequence[str],
 ) -> str:
     nothing: dict[str, list[str]] = {}
     for each in every:
@@ -89,6 +101,11 @@ def _made(
         f"Nothing to choose, and so not in the mean: {listed}; and every table at budget 1, where "
         "all-in-one is the only grouping.",
         "![Attained share against trainings](share_and_cost.png)",
+        *(
+            f"## {method} against the others\n\nDifference of attained shares, paired over "
+            f"replicates.\n\n{markdown(_shown(differences(every, method)))}"
+            for method in paired
+        ),
         *(_table(each, found[found["table"] == each.table]) for each in judged),
     ]
     return "\n\n".join(sections)
@@ -110,6 +127,13 @@ def _overall(judged: list[Judged], means: pd.DataFrame, found: pd.DataFrame) -> 
             }
         )
     return pd.DataFrame(lines)
+
+
+def _shown(found: pd.DataFrame) -> pd.DataFrame:
+    shares = [
+        f"{s:+.2f} ({a:+.2f}, {b:+.2f})" for s, a, b in found[["share", "low", "high"]].values
+    ]
+    return found[["against", "tables"]].assign(difference=shares)
 
 
 def _table(judged: Judged, own: pd.DataFrame) -> str:

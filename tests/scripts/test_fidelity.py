@@ -163,7 +163,7 @@ def test_a_replay_prints_a_list_of_objects(
 ) -> None:
     (tmp_path / "README.md").write_text("# Ours\n\nWritten by hand.\n")
     arguments = ["--replay", str(replay(tmp_path)), "--json", "--halvings", "2"]
-    arguments += ["--out", str(tmp_path)]
+    arguments += ["--out", str(tmp_path), "--paired", "raw best, all replicates"]
     monkeypatch.setattr(sys, "argv", ["fidelity", *arguments])
     fidelities.__main__.main()
     found = json.loads(capsys.readouterr().out)
@@ -182,6 +182,7 @@ def test_a_replay_prints_a_list_of_objects(
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("# Ours\n\nWritten by hand.\n")
     assert "### three" in readme
+    assert "| HOA, all replicates | 1 | +0.00 (+0.00, +0.00) |" in readme
     assert (tmp_path / "share_and_cost.png").exists()
 
 
