@@ -24,7 +24,14 @@ from affinity.training import (
 
 from .problem import Problem
 
-Part = Literal["test_loss", "validation_loss", "evaluation_loss", "test_metric"]
+Part = Literal[
+    "training_loss",
+    "validation_loss",
+    "evaluation_loss",
+    "test_loss",
+    "test_metric",
+    "best_epoch_of_task",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,9 @@ class Measurements:
             kept.
         test_blocks: For each network the test loss of its tasks on blocks of their test rows
             (`affinity.training.judge.block_losses`), ``[replicate block]``.
+        training_loss: ``[network replicate task]``; of the rows learned from, dropout off.
+        best_epoch: ``[network replicate]``; the epoch whose parameters were kept.
+        best_epoch_of_task: ``[network replicate task]``; the epoch that a task alone would keep.
     """
 
     networks: tuple[frozenset[str], ...]
@@ -58,6 +68,9 @@ class Measurements:
     diverged: tuple[str, ...] = ()
     trained: tuple[tuple[Trained, ...], ...] = ()
     test_blocks: tuple[dict[str, Tensor], ...] = ()
+    training_loss: Float[Tensor, "network replicate task"] | None = None
+    best_epoch: Float[Tensor, "network replicate"] | None = None
+    best_epoch_of_task: Float[Tensor, "network replicate task"] | None = None
 
 
 def train_networks(
@@ -146,9 +159,11 @@ def train_networks(
         return values
 
     seconds = torch.full((len(of), len(replicates)), torch.nan)
+    best_epoch = torch.full_like(seconds, torch.nan)
     for row, trained in enumerate(of.values()):
         for replicate, result in trained:
             seconds[row, replicate] = result.seconds
+            best_epoch[row, replicate] = result.best_epoch
     return Measurements(
         networks=tuple(of),
         tasks=problem.names,
@@ -161,6 +176,9 @@ def train_networks(
         diverged=tuple(result.diverged for result in results if result.diverged),
         trained=tuple(tuple(r for _, r in trained) for trained in of.values()) if keep else (),
         test_blocks=tuple(_blocks(trained, len(replicates)) for trained in of.values()),
+        training_loss=table("training_loss"),
+        best_epoch=best_epoch,
+        best_epoch_of_task=table("best_epoch_of_task"),
     )
 
 

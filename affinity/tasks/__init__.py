@@ -1,7 +1,7 @@
 """What a multi-task problem is made of: tasks, their losses and metrics, and labelled examples."""
 
 from .examples import Examples, Replicate
-from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError, takes_stacks
 from .metrics import Accuracy, RocAuc, RSquared
 from .names import check_names
 from .task import Task
@@ -17,4 +17,5 @@ __all__ = [
     "SquaredError",
     "Task",
     "check_names",
+    "takes_stacks",
 ]

@@ -1,4 +1,7 @@
-"""Losses that leave missing labels out: a mean over the labelled rows, 0 where there are none."""
+"""Losses that leave missing labels out: a mean over the labelled rows, 0 where there are none.
+
+Axes before the batch are those of a stack: so many losses are computed at once.
+"""
 
 from dataclasses import dataclass
 
@@ -19,8 +22,8 @@ class BinaryCrossEntropy:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "batch 1"], target: Float[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
+        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+    ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = functional.binary_cross_entropy_with_logits(
@@ -41,14 +44,16 @@ class CrossEntropy:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "batch classes"], target: Float[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
+        self,
+        prediction: Float[Tensor, "*stack batch classes"],
+        target: Float[Tensor, "*stack batch"],
+    ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = functional.cross_entropy(
-            prediction, target.where(labelled, 0).long(), reduction="none"
+            prediction.flatten(0, -2), target.where(labelled, 0).long().flatten(), reduction="none"
         )
-        return _mean_over(labelled, each)
+        return _mean_over(labelled, each.view(target.shape))
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,25 @@ class SquaredError:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "batch 1"], target: Float[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
+        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+    ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = (prediction.squeeze(-1) - target.where(labelled, 0)).square()
         return _mean_over(labelled, each)
 
 
+def takes_stacks(loss: object) -> bool:
+    """Whether a loss is one of these; another one is only known to take ``[batch output]``.
+
+    Example:
+        >>> takes_stacks(SquaredError())
+        True
+    """
+    return type(loss) in (BinaryCrossEntropy, CrossEntropy, SquaredError)
+
+
 def _mean_over(
-    labelled: Bool[Tensor, " batch"], each: Float[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    return each.where(labelled, 0).sum() / labelled.sum().clamp(min=1)
+    labelled: Bool[Tensor, "*stack batch"], each: Float[Tensor, "*stack batch"]
+) -> Float[Tensor, "*stack"]:
+    return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)

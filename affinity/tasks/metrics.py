@@ -1,7 +1,7 @@
 """Metrics over labelled rows; NaN where a metric is undefined.
 
-Computed here because every training asks for every metric: a call of scikit-learn, with which
-which they agree with, takes longer than training a small network for a second time.
+Computed here because every training asks for them: scikit-learn, whose values these are, takes
+longer for one than a small network takes to train.
 """
 
 import math

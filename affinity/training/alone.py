@@ -41,11 +41,13 @@ def train_alone(
         result = Trained(
             tasks=network.names,
             replicate=member.replicate,
+            training_loss=nothing,
             validation_loss=nothing,
             evaluation_loss=nothing,
             test_loss=nothing,
             test_metric=nothing,
             best_epoch=0,
+            best_epoch_of_task=dict.fromkeys(network.names, 0),
             epochs=0,
             seconds=0.0,
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),

@@ -14,7 +14,8 @@ from .finished import Finished
 from .members import Build, Member, start_all
 from .sampling import JointBatches
 from .settings import TrainingSettings
-from .stack import Stack, bytes_a_step, shape_of, why_alone
+from .stack import Stack
+from .stackable import bytes_a_step, shape_of, why_alone
 from .store import Store
 from .trained import Trained
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from affinity.sharing import Sharing
-from affinity.tasks import Examples, Task
+from affinity.tasks import Examples, Task, takes_stacks
 
 from .reference import constant_loss
 
@@ -57,13 +57,17 @@ def block_losses(task: Task, prediction: Tensor, target: Tensor) -> list[float]:
     labelled = (~target.isnan()).nonzero().squeeze(1)
     if not len(labelled):
         return []
-    blocks = labelled.tensor_split(len(labelled) // math.ceil(len(labelled) / MOST_BLOCKS))
-    rows = nn.utils.rnn.pad_sequence(list(blocks), batch_first=True, padding_value=len(target))
-    prediction = torch.cat([prediction, prediction.new_zeros(1, *prediction.shape[1:])])[rows]
-    target = torch.cat([target, target.new_full((1,), math.nan)])[rows]  # block row
+    count = len(labelled) // math.ceil(len(labelled) / MOST_BLOCKS)
+    size, n_longer = divmod(len(labelled), count)
+    block = torch.arange(count).unsqueeze(1)
+    place = torch.arange(size + 1)
+    rows = labelled[(block * size + block.clamp(max=n_longer) + place).clamp(max=len(labelled) - 1)]
+    is_own = place < size + (block < n_longer)  # block row
+    prediction, target = prediction[rows], target[rows].where(is_own, math.nan)
     with torch.no_grad():
         try:
-            losses = vmap(task.loss)(prediction, target)
+            loss = task.loss if takes_stacks(task.loss) else vmap(task.loss)
+            losses = loss(prediction, target)
         except (RuntimeError, ValueError, TypeError):  # a loss that vmap cannot follow
             losses = torch.stack(
                 [task.loss(*each) for each in zip(prediction, target, strict=True)]

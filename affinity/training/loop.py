@@ -97,9 +97,7 @@ def train(
                 run.optimizer.step()
                 seen.append(together.detach().where(is_present, torch.nan))
             balance.end_epoch(torch.stack(seen).nanmean(dim=0).nan_to_num(nan=1.0))
-            run.end_epoch(
-                score_of(losses_of(mine, predict(network, validation), validation), scales)
-            )
+            run.end_epoch(losses_of(mine, predict(network, validation), validation), scales)
             progress.advance()
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
@@ -107,11 +105,13 @@ def train(
     return Trained(
         tasks=network.names,
         replicate=0,
+        training_loss=losses_of(mine, predict(network, training), training),
         validation_loss=losses_of(mine, predict(network, validation), validation),
         evaluation_loss=_evaluation_loss(network, mine, replicate.evaluation, columns),
         test_loss=losses_of(mine, predictions, test),
         test_metric=metrics_of(mine, predictions, test),
         best_epoch=run.best_epoch,
+        best_epoch_of_task={name: epoch for name, (_, epoch) in run.lowest.items()},
         epochs=run.epoch,
         seconds=time.perf_counter() - start,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -152,6 +152,8 @@ class _Run:
         )
         self.epoch = self.step = self.best_epoch = 0
         self.best = math.inf
+        self.lowest: dict[str, tuple[float, int]] = dict.fromkeys(network.names, (math.inf, 0))
+        """The lowest validation loss of each task, and its epoch."""
         self.best_state = _copy_of(network)
 
     def begin_epoch(self) -> None:
@@ -161,8 +163,12 @@ class _Run:
             group["lr"] = self.settings.learning_rate_at(self.epoch)
         self.network.train()
 
-    def end_epoch(self, score: float) -> None:
+    def end_epoch(self, losses: dict[str, float], scales: dict[str, float]) -> None:
         """Keep the state if it is the best one, and write the checkpoint."""
+        for name, loss in losses.items():
+            if loss < self.lowest[name][0] or math.isnan(loss):
+                self.lowest[name] = loss, self.epoch
+        score = score_of(losses, scales)
         if score < self.best or math.isnan(score):
             self.best, self.best_epoch, self.best_state = score, self.epoch, _copy_of(self.network)
         if self.checkpoint is not None:
@@ -181,6 +187,7 @@ class _Run:
                     "step": self.step,
                     "best": self.best,
                     "best_epoch": self.best_epoch,
+                    "lowest": self.lowest,
                 },
             )
 
@@ -199,6 +206,7 @@ class _Run:
         torch.set_rng_state(tensors["random"])
         self.epoch, self.step = facts["epoch"], facts["step"]
         self.best, self.best_epoch = facts["best"], facts["best_epoch"]
+        self.lowest = {name: tuple(value) for name, value in facts["lowest"].items()}
 
 
 def _evaluation_loss(

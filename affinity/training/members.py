@@ -31,7 +31,7 @@ class Member:
 def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
     """The network that starts from `seed`: the same shared start for any set of tasks."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes milliseconds
         return build(tuple(tasks))
 
 

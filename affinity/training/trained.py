@@ -12,11 +12,14 @@ class Trained:
     Args:
         tasks: What the network was trained on.
         replicate: Which of the replicates.
+        training_loss: A task's loss on the training rows, dropout off; NaN without labels.
         validation_loss: A task's loss on the validation rows; NaN without labels.
         evaluation_loss: A task's loss on the evaluation rows; NaN without labels or such rows.
         test_loss: A task's loss on the test rows; NaN without labels.
         test_metric: A task's metric on the test rows; NaN where it is undefined.
         best_epoch: The epoch, from 1, whose parameters were kept.
+        best_epoch_of_task: The epoch whose parameters would have been kept for a task alone: where
+            its own validation loss was lowest. The last one without labels.
         epochs: How many epochs were trained.
         seconds: Time spent, a share of it where networks were trained together.
         n_parameters: Parameters of the network.
@@ -30,11 +33,13 @@ class Trained:
 
     tasks: tuple[str, ...]
     replicate: int
+    training_loss: dict[str, float]
     validation_loss: dict[str, float]
     evaluation_loss: dict[str, float]
     test_loss: dict[str, float]
     test_metric: dict[str, float]
     best_epoch: int
+    best_epoch_of_task: dict[str, int]
     epochs: int
     seconds: float
     n_parameters: int

@@ -115,10 +115,13 @@ def _joined(one: Trained, other: Trained) -> Trained:
     return Trained(
         tasks=one.tasks + other.tasks,
         replicate=one.replicate,
+        training_loss={**one.training_loss, **other.training_loss},
         validation_loss={**one.validation_loss, **other.validation_loss},
+        evaluation_loss={**one.evaluation_loss, **other.evaluation_loss},
         test_loss={**one.test_loss, **other.test_loss},
         test_metric={**one.test_metric, **other.test_metric},
         best_epoch=max(one.best_epoch, other.best_epoch),
+        best_epoch_of_task={**one.best_epoch_of_task, **other.best_epoch_of_task},
         epochs=max(one.epochs, other.epochs),
         seconds=one.seconds + other.seconds,
         n_parameters=one.n_parameters + other.n_parameters,

@@ -88,9 +88,11 @@ def test_a_member_ends_where_the_same_network_ends_alone(layout: str) -> None:
         assert result.alone is None
         assert set(result.tasks) == member.tasks
         assert (result.best_epoch, result.epochs) == (expected.best_epoch, expected.epochs)
+        assert result.best_epoch_of_task == expected.best_epoch_of_task
         assert result.n_parameters == expected.n_parameters
         for name in member.tasks:
             assert result.test_loss[name] == pytest.approx(expected.test_loss[name], rel=1e-9)
+            assert result.training_loss[name] == pytest.approx(expected.training_loss[name])
             assert result.validation_loss[name] == pytest.approx(expected.validation_loss[name])
             assert result.test_metric[name] == pytest.approx(expected.test_metric[name], rel=1e-9)
             blocks = result.test_blocks[name]  # 50 rows: one a block

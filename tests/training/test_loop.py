@@ -48,6 +48,24 @@ def test_the_best_epoch_is_kept() -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_task_has_the_best_epoch_of_a_run_that_only_it_decides(column: int) -> None:
+    settings = TrainingSettings(epochs=40, learning_rate=0.05, patience=40)
+    result = train(network(), TASKS, replicate(), settings)
+    rows = replicate()
+    rows.validation.targets[:, 1 - column] = math.nan
+    alone = train(network(), TASKS, rows, settings)
+    name = TASKS[column].name
+    assert 1 < result.best_epoch_of_task[name] == alone.best_epoch < 40
+
+
+def test_the_training_loss_is_that_of_the_kept_state() -> None:
+    trained = network()
+    result = train(trained, TASKS, replicate(), TrainingSettings(epochs=3))
+    rows = replicate().training
+    assert result.training_loss == losses_of(TASKS, predict(trained, rows), rows)
+
+
 def test_the_watch_sees_every_step_and_the_run_stays_the_same() -> None:
     settings = TrainingSettings(epochs=3, batch_size=8)
     plain, watched = network(), network()

@@ -1,0 +1,59 @@
+"""Early stopping: the best epoch of each member of a stack, and what was kept of it."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .stacked_tensors import Tensors
+
+
+class EarlyStopping:
+    """Each member's best epoch by its own validation loss.
+
+    Args:
+        tensors: What the members start from.
+        shape: Members and slots.
+    """
+
+    def __init__(self, tensors: Tensors, shape: tuple[int, int]) -> None:
+        self._lowest_score = torch.full(shape[:1], math.inf, dtype=torch.double)
+        self._lowest_loss = torch.full(shape, math.inf, dtype=torch.double)
+        self.epochs: Int[Tensor, " member"] = torch.zeros(shape[0], dtype=torch.long)
+        self.best_epoch: Int[Tensor, " member"] = torch.zeros(shape[0], dtype=torch.long)
+        self.best_epoch_of_slot: Int[Tensor, "member slot"] = torch.zeros(shape, dtype=torch.long)
+        self.kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def see(
+        self,
+        epoch: int,
+        members: Int[Tensor, " here"],
+        going: Bool[Tensor, " here"],
+        score: Float[Tensor, " here"],
+        losses: Float[Tensor, "here slot"],
+        tensors: Tensors,
+    ) -> None:
+        """Take in an epoch.
+
+        Args:
+            epoch: Counted from 1.
+            members: Those in the tensors.
+            going: Which of them are not done.
+            score: What decides when a member stops.
+            losses: The validation loss in each slot.
+            tensors: After the epoch.
+        """
+        self.epochs[members[going]] = epoch
+        is_better = going & ((score < self._lowest_score[members]) | score.isnan())
+        better = members[is_better]
+        self._lowest_score[better] = score[is_better]
+        self.best_epoch[better] = epoch
+        for name, tensor in tensors.items():
+            self.kept[name][better] = tensor.detach()[is_better]
+        before = self._lowest_loss[members]
+        is_lower = going.unsqueeze(1) & ((losses < before) | losses.isnan())
+        self._lowest_loss[members] = losses.double().where(is_lower, before)
+        self.best_epoch_of_slot[members] = torch.where(
+            is_lower, epoch, self.best_epoch_of_slot[members]
+        )

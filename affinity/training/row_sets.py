@@ -1,0 +1,99 @@
+"""Row sets: which rows of its replicate each of many networks uses."""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from affinity.tasks import Examples
+
+from .slots import EMPTY
+
+
+class RowSets:
+    """Rows of all replicates in one table, and which of them each member uses.
+
+    Members that use the same rows share a row set. An empty row closes the table and fills up
+    the shorter sets.
+
+    Args:
+        parts: The rows of each replicate.
+        columns: The targets' column of each slot.
+        on: The replicate of each member.
+        every_row: Whether members use rows without a label for them too.
+        is_ordered: Whether each replicate goes through its rows in an order of its own.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Examples],
+        columns: Int[Tensor, "member slot"],
+        on: Sequence[int],
+        every_row: bool = False,
+        is_ordered: bool = False,
+    ) -> None:
+        tables = {id(part): part for part in parts}  # test rows are often common to replicates
+        sizes = [len(table) for table in tables.values()]
+        ends = list(accumulate(sizes))
+        start_of = {key: end - size for key, end, size in zip(tables, ends, sizes, strict=True)}
+        empty = parts[0].inputs.new_zeros(1, *parts[0].inputs.shape[1:])
+        self.inputs = torch.cat([*(table.inputs for table in tables.values()), empty])
+        self._targets: Float[Tensor, "column row"] = nn.functional.pad(  # the last of both are NaN
+            torch.cat([table.targets for table in tables.values()]), (0, 1, 0, 1), value=math.nan
+        ).T.contiguous()
+        self._columns = columns
+        rank_starts = [0, *accumulate(len(part) for part in parts)]
+        sets: dict[tuple[int, frozenset[int]], int] = {}
+        set_of: dict[tuple[int, frozenset[int]], int] = {}
+        rows: list[Tensor] = []
+        places: list[Tensor] = []
+        own_set: list[int] = []
+        for own, replicate in zip(columns, on, strict=True):
+            wanted = replicate, frozenset(own[own != EMPTY].tolist())
+            if wanted not in set_of:
+                part = parts[replicate]
+                chosen = torch.arange(len(part))
+                mine = frozenset[int]()  # all rows
+                if not every_row:
+                    labelled = (~part.targets[:, sorted(wanted[1])].isnan()).any(dim=1)
+                    if not bool(labelled.all()):
+                        chosen, mine = labelled.nonzero().squeeze(1), wanted[1]
+                key = (replicate if is_ordered else start_of[id(part)], mine)
+                if key not in sets:
+                    sets[key] = len(rows)
+                    rows.append(start_of[id(part)] + chosen)
+                    places.append(rank_starts[replicate] + chosen)
+                set_of[wanted] = sets[key]
+            own_set.append(set_of[wanted])
+        self._set_of = torch.tensor(own_set)
+        self._counts = [len(some) for some in rows]
+        self.rows: Int[Tensor, "set row"] = _padded(rows, len(self.inputs) - 1)
+        self._places: Int[Tensor, "set row"] = _padded(places, rank_starts[-1])
+
+    def count(self, member: int) -> int:
+        """How many rows a member uses."""
+        return self._counts[int(self._set_of[member])]
+
+    def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
+        """The rows of every set, in the order of its replicate's ranks, a batch at a time."""
+        last = torch.full((1,), torch.iinfo(torch.long).max)
+        order = torch.cat([*rank, last])[self._places].argsort(dim=1)
+        return self.rows.gather(1, order).split(size, dim=1)
+
+    def take(
+        self, rows: Int[Tensor, "set batch"], here: Int[Tensor, " member"]
+    ) -> tuple[Float[Tensor, "member_or_one batch *feature"], Float[Tensor, "member slot batch"]]:
+        """Inputs and targets of these rows; inputs once where all members use the same rows."""
+        columns = self._columns[here]
+        if len(rows) == 1:
+            return self.inputs[rows], self._targets[:, rows[0]][columns]
+        own = rows[self._set_of[here]]  # member batch
+        inputs = self.inputs.index_select(0, own.flatten()).unflatten(0, own.shape)
+        return inputs, self._targets[columns[:, :, None], own[:, None, :]]
+
+
+def _padded(rows: list[Tensor], value: int) -> Tensor:
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

@@ -1,0 +1,132 @@
+"""Predictions and losses of all networks in a stack at once."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from affinity.sharing import HardSharing, Sharing
+from affinity.tasks import takes_stacks
+
+from .plain import is_plain, run_plain
+from .slots import Kind, Slots
+from .stacked_tensors import Tensors, under
+
+
+class StackedNetwork:
+    """Computes all members with one of their networks as the template.
+
+    Args:
+        network: One of them; the rest have its shapes.
+        slots: Where the heads stand.
+    """
+
+    def __init__(self, network: Sharing, slots: Slots) -> None:
+        self._body = _Body(network)
+        self._slots = slots
+        self._trunk = network.trunk if type(network) is HardSharing else None
+        if self._trunk is not None and not is_plain(self._trunk):
+            self._trunk = None
+
+    def set_mode(self, training: bool) -> None:
+        """Training or evaluation."""
+        self._body.train(training)
+        for kind in self._slots.kinds:
+            kind.head.train(training)
+
+    def predictions(
+        self, tensors: Tensors, inputs: Float[Tensor, "member_or_one batch *feature"]
+    ) -> list[Float[Tensor, "member _ batch _"]]:
+        """Of each kind of head."""
+        representation = self._represent(tensors, inputs)
+        return [
+            self._head(kind, under(f"{number}.", tensors), representation)
+            for number, kind in enumerate(self._slots.kinds)
+        ]
+
+    def losses(
+        self,
+        predictions: list[Float[Tensor, "member _ batch _"]],
+        targets: Float[Tensor, "member slot batch"],
+    ) -> Float[Tensor, "member slot"]:
+        """A loss a slot; 0 where all its targets are NaN."""
+        losses: list[Tensor] = []
+        for kind, prediction in zip(self._slots.kinds, predictions, strict=True):
+            loss = kind.loss if takes_stacks(kind.loss) else vmap(vmap(kind.loss))
+            losses.append(loss(prediction, targets[:, kind.slots]))
+        return torch.cat(losses, dim=1)
+
+    def penalty(self, tensors: Tensors) -> Tensor | float:
+        """Of all members together."""
+        if type(self._body.network).penalty is Sharing.penalty:
+            return 0.0
+
+        def of_member(body: Tensors) -> Tensor:
+            return functional_call(self._body, body, (None,))
+
+        return vmap(of_member)(_of_body(tensors)).sum()
+
+    def _represent(
+        self, tensors: Tensors, inputs: Float[Tensor, "member_or_one batch *feature"]
+    ) -> Tensor | tuple[Tensor, ...]:
+        """``[member batch *width]``, of each task where they differ."""
+        if self._trunk is not None and inputs.dim() == 3:
+            count = len(next(iter(tensors.values())))
+            return run_plain(self._trunk, tensors, "body.trunk", inputs.expand(count, -1, -1))
+
+        def of_member(body: Tensors, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+            return functional_call(self._body, body, (inputs,), tie_weights=False)
+
+        is_common = len(inputs) == 1
+        in_dims = (0, None if is_common else 0)
+        return vmap(of_member, in_dims=in_dims, randomness="different")(
+            _of_body(tensors), inputs.squeeze(0) if is_common else inputs
+        )
+
+    def _head(
+        self, kind: Kind, head: Tensors, representation: Tensor | tuple[Tensor, ...]
+    ) -> Float[Tensor, "member slot batch _"]:
+        if isinstance(representation, tuple):
+            # No slot is empty, and all members place their tasks alike.
+            places = self._slots.places[0][kind.slots]
+            own = torch.stack([representation[place or 0] for place in places], dim=1)
+        elif type(kind.head) is nn.Linear and representation.dim() == 3:
+            return _linear(representation, **head)
+        else:
+            count = kind.slots.stop - kind.slots.start
+            own = torch.stack([representation] * count, dim=1)
+
+        def of_slot(head: Tensors, own: Tensor) -> Tensor:
+            return functional_call(kind.head, head, (own,), tie_weights=False)
+
+        return vmap(vmap(of_slot, randomness="different"), randomness="different")(head, own)
+
+
+class _Body(nn.Module):
+    """A network without its heads, as a module that can be called; its penalty without inputs."""
+
+    def __init__(self, network: Sharing) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor | None) -> Tensor | float | tuple[Tensor, ...]:
+        return self.network.penalty() if inputs is None else self.network.represent(inputs)
+
+
+def _linear(
+    own: Float[Tensor, "member batch width"],
+    weight: Float[Tensor, "member slot output width"],
+    bias: Float[Tensor, "member slot output"] | None = None,
+) -> Float[Tensor, "member slot batch output"]:
+    """Linear heads on one representation, as one product."""
+    together = weight.flatten(1, 2)
+    if bias is None:
+        predictions = torch.bmm(together, own.mT)
+    else:
+        predictions = torch.baddbmm(bias.flatten(1, 2).unsqueeze(2), together, own.mT)
+    return predictions.unflatten(1, weight.shape[1:3]).mT
+
+
+def _of_body(tensors: Tensors) -> Tensors:
+    """The tensors of the bodies, as `_Body` calls them."""
+    return {f"network.{name}": tensor for name, tensor in under("body.", tensors).items()}
