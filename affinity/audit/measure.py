@@ -112,6 +112,7 @@ def measure(
     replicates: Sequence[Replicate],
     settings: TrainingSettings | None = None,
     store: str | Path | None = None,
+    backend: str | None = None,
     keep: bool = False,
 ) -> Measured:
     """Train the networks of `plans` on every replicate, and judge them.
@@ -127,6 +128,7 @@ def measure(
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
         store: A folder in which finished trainings are kept.
+        backend: Where to train networks, each by itself; chosen if None.
         keep: Whether to keep parameters and predictions.
 
     Raises:
@@ -149,6 +151,7 @@ def measure(
             settings or problem.settings,
             ways[0].sharing,
             store=store,
+            backend=backend,
             keep=keep,
             on=[sorted(on[way]) for way in ways],
         )

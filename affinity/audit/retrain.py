@@ -1,6 +1,7 @@
 """Retraining: the plan beside its baselines, on the same replicates."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from affinity.errors import DivergenceError, InputError
@@ -24,6 +25,8 @@ def retrain(
     matrix: AffinityMatrix | None = None,
     context: Mapping[str, Any] | None = None,
     keep: bool = False,
+    store: str | Path | None = None,
+    backend: str | None = None,
 ) -> Audit:
     """Train the plan, a network a task, one network for all, and more; judge them on the test rows.
 
@@ -42,6 +45,8 @@ def retrain(
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: What the report should say of how it was made.
         keep: Whether the audit keeps the trained networks and their predictions.
+        store: A folder in which finished trainings are kept: the same call does what is missing.
+        backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, shares in a way that does not
@@ -60,7 +65,7 @@ def retrain(
     plans: dict[str, Plans] = {
         name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()
     }
-    measured = measure(plans.values(), problem, drawn, keep=keep)
+    measured = measure(plans.values(), problem, drawn, store=store, backend=backend, keep=keep)
     if diverged := measured.diverged:
         raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
     first = {name: on(drawn[0].seed) for name, on in compared.items()}

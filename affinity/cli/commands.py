@@ -47,6 +47,7 @@ def audit(
     replicates: flags.Replicates = None,
     baselines: flags.Baselines = None,
     keep: flags.Keep = False,
+    backend: flags.Backend = None,
     out: flags.Out = None,
     config: flags.Config = None,
     fail_on: flags.FailOn = None,
@@ -78,7 +79,7 @@ def audit(
             trace = stages.record()
             matrix = stages.estimate(trace)
             chosen = stages.group(matrix) if options.plan is None else stages.plan(options.plan)
-            measured = stages.retrain(chosen, keep=keep)
+            measured = stages.retrain(chosen, keep=keep, backend=backend)
             page = stages.report(measured)
         _answer(console, measured, as_json=as_json, junit=junit)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
@@ -170,6 +171,7 @@ def retrain(
     replicates: flags.Replicates = None,
     baselines: flags.Baselines = None,
     keep: flags.Keep = False,
+    backend: flags.Backend = None,
     fail_on: flags.FailOn = None,
     as_json: flags.AsJson = False,
     junit: flags.Junit = None,
@@ -186,7 +188,7 @@ def retrain(
         _said(quiet, as_json) as console,
         resumed(run, console, replicates=replicates, baselines=baselines) as stages,
     ):
-        measured = stages.retrain(stages.plan(plan), keep=keep)
+        measured = stages.retrain(stages.plan(plan), keep=keep, backend=backend)
         _answer(console, measured, as_json=as_json, junit=junit)
         if keep:
             console.print(f"Predict with it: affinity predict {shlex.quote(str(run))} new.csv")

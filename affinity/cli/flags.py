@@ -114,6 +114,14 @@ Keep = Annotated[
         "--keep", help="Keep the plan's trained networks for `predict`.", rich_help_panel=AUDIT
     ),
 ]
+Backend = Annotated[
+    Literal["loky", "ray", "dask"] | None,
+    typer.Option(
+        help="Train each network by itself: in processes here, or on a cluster of Ray or Dask "
+        "(pip install 'task-affinity[ray]'). [many at once]",
+        rich_help_panel=AUDIT,
+    ),
+]
 
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the run. [runs/NAME]", rich_help_panel=OUTPUT)

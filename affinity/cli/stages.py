@@ -44,6 +44,7 @@ TRACE, AFFINITY, PLAN, AUDIT, PAGE = (
     "report.html",
 )
 MEASUREMENTS = "measurements.safetensors"
+TRAININGS = "trainings"  # a folder
 TRAINED, PREDICTIONS = "trained.safetensors", "predictions.csv"
 
 
@@ -193,8 +194,8 @@ class Stages:
             )
         return Plan.from_yaml(file, tasks=names)
 
-    def retrain(self, plan: Plan, *, keep: bool = False) -> Audit:
-        """The plan beside its baselines, measured."""
+    def retrain(self, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
+        """The plan beside its baselines, measured; trainings that were finished count."""
         replicates = self.options.replicates_for(len(self.problem.tasks))
         matrix = self.matrix() if self.run.is_done("estimate") else None
         inputs = {
@@ -237,6 +238,8 @@ class Stages:
                     "measurements": _measurements(self.run),
                 },
                 keep=keep,
+                store=self.run.file(TRAININGS),
+                backend=backend,
             )
             if keep:
                 kept = KeptPlan.of(audit, self.problem, seed=self.options.seed + 1)

@@ -104,7 +104,8 @@ def train_networks(
         on: The replicates that each network is trained on; all of them if None.
 
     Raises:
-        InputError: If a task or the sharing is unknown, or a task has no labelled rows.
+        InputError: If a task or the sharing is unknown, a task has no labelled rows, or both
+            `keep` and a `backend` are asked for.
 
     Example:
         >>> problem = Problem.digits()
@@ -124,6 +125,11 @@ def train_networks(
     make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
     if make is None:
         raise InputError(f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.")
+    if keep and backend is not None:
+        raise InputError(
+            f"Expected networks to be kept, or to be trained on {backend!r}: those trained there "
+            "leave only their scores. Leave one of the two out."
+        )
     sample = replicates[0].training.inputs[:2]
     settings = settings or problem.settings
     kept = None if store is None else Store(Path(store))

@@ -72,7 +72,7 @@ class Store:
     def put(self, key: str, result: Trained) -> None:
         """Keep a finished training."""
         slim = {**asdict(result), "state": None, "predictions": None}
-        write_atomically(self._file(key), json.dumps(slim))
+        write_atomically(self._file(key), json.dumps(slim), is_durable=False)
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"

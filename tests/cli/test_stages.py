@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from filelock import FileLock
 
 from affinity import Audit, Plan
 from affinity.audit import NegativeTransferTest
+from affinity.training.alone import train_alone
 
 ROOT = Path(__file__).parents[2]
 RECORD = [
@@ -81,6 +83,44 @@ def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, run):
     code, said = call("group", run, "--budget", "1")
     assert code == 0
     assert "group:" in said
+
+
+def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    first = (run / "measurements.safetensors").read_bytes()
+    (run / "audit.json").unlink()  # as if it had been stopped
+    lost = next((run / "trainings").iterdir())
+    lost.unlink()
+    trained = []
+
+    def count(network, *arguments):
+        trained.append(network.names)
+        return train_alone(network, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("affinity.training.ensemble.train_alone", count)
+        patched.setattr("affinity.training.ensemble.Stack.train", None)
+        assert call("retrain", run, "--replicates", "2")[0] == 0
+    assert len(trained) == 1
+    assert lost.exists()
+    again = Audit.load(run / "measurements.safetensors")
+    (run / "measurements.safetensors").write_bytes(first)
+    before = Audit.load(run / "measurements.safetensors")
+    np.testing.assert_allclose(again.gains.scores, before.gains.scores, rtol=1e-4)
+
+
+def test_networks_are_trained_in_processes_where_asked(call, run):
+    code, said = call("retrain", run, "--replicates", "2", "--backend", "loky")
+    assert code == 0, said
+    alone = Audit.load(run / "measurements.safetensors").gains.scores
+    (run / "audit.json").unlink()
+    shutil.rmtree(run / "trainings")
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    together = Audit.load(run / "measurements.safetensors").gains.scores
+    np.testing.assert_allclose(alone, together, rtol=1e-4)
+    code, said = call("retrain", run, "--replicates", "3", "--backend", "loky", "--keep")
+    assert code == 2
+    assert "Leave one of the two out" in words(said)
 
 
 def test_stages_and_the_whole_audit_measure_the_same(call, csv, run, tmp_path):
