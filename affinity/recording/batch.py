@@ -1,17 +1,16 @@
 """One batch as the recorder sees it: losses with their graph, and how to evaluate them anew."""
 
 import contextlib
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 
 from .gradients import Gradient, task_gradient
+from .random_states import accelerators, draw_some
 
 Losses = Mapping[str, Tensor] | Mapping[str, Callable[[], Tensor]]
 """A loss a task; or a function a task that evaluates it, where tasks have batches of their own."""
@@ -93,19 +92,16 @@ class Batch:
         check_loss(task, loss)
         return loss
 
-    def gradient(
-        self, task: str, places: Sequence[Tensor] | Sequence[GradientEdge]
-    ) -> Gradient | None:
+    def gradient(self, task: str, shared: Sequence[Tensor]) -> Gradient | None:
         """The gradient of a task's loss; None where it is missing."""
         if task not in self._losses or task in self.missing:
             return None
         loss = self.loss(task)
-        value = loss.item()
-        if not math.isfinite(value):
+        if not loss.isfinite():
             self.missing.add(task)
             return None
-        gradient = task_gradient(loss, places)
-        if value == 0 and not any(part is not None and bool(part.any()) for part in gradient):
+        gradient = task_gradient(loss, shared)
+        if is_without_labels(loss, gradient):
             self.missing.add(task)
             return None
         return gradient
@@ -121,6 +117,11 @@ class Batch:
         """The losses evaluated anew, without their graph."""
         with torch.no_grad():
             return self._evaluate().detach()
+
+    def evaluate_by_chance(self) -> Float[Tensor, " task"]:
+        """The losses with other random numbers than `evaluate` takes."""
+        draw_some(accelerators(self._model))
+        return self.evaluate()
 
     def evaluate_with_tangents(self) -> Float[Tensor, " task"]:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
@@ -159,6 +160,11 @@ class Batch:
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as given to "
                 f"observe, but got {sorted(losses)}."
             )
+
+
+def is_without_labels(loss: Float[Tensor, ""], gradient: Gradient) -> bool:
+    """Whether a batch has no label of the task: its loss is exactly 0, and so is the gradient."""
+    return loss.item() == 0 and not any(part is not None and bool(part.any()) for part in gradient)
 
 
 def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:

@@ -31,7 +31,7 @@ def described(
         f"{', '.join(modules)}.",
         f"Gradients at the level of the {settings.level}; Gramians "
         f"{_gramians(settings, method, watched.tasks)}.",
-        f"Lookahead at every {settings.lookahead_every}. measurement with a closure, "
+        f"Lookahead at every {_every(settings)}measurement with a closure, "
         f"{settings.lookahead_sources(n_tasks)} of {n_tasks} sources each, a "
         f"{settings.step} step.",
         f"{cost.measurements} measurements took {cost.seconds:.2f} s, "
@@ -42,8 +42,15 @@ def described(
 
 def _gramians(settings: Settings, method: Method, tasks: Sequence[str]) -> str:
     directions = settings.directions(len(tasks))
+    if not settings.gramians:
+        return "not recorded"
     if directions and method == "none":
         return "exact: the graph can be differentiated neither twice nor forward"
     if directions:
         return f"sketched with {directions} random directions by {method}"
     return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
+
+
+def _every(settings: Settings) -> str:
+    every = settings.lookahead_every if settings.gramians else 1
+    return "" if every == 1 else f"{every}. "

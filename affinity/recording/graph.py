@@ -10,6 +10,23 @@ from affinity.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
+class Entry:
+    """Where a loss's own part of the graph goes over into the common one.
+
+    Args:
+        loss: The number of the loss.
+        node: The last node of its own.
+        place: Which of the node's edges.
+        into: Which of the representation's.
+    """
+
+    loss: int
+    node: Node
+    place: int
+    into: int
+
+
+@dataclass(frozen=True, eq=False)
 class SharedGraph:
     """What several losses have in common.
 
@@ -17,10 +34,14 @@ class SharedGraph:
         leaves: Tensors that at least two losses reach, from the losses' side to the inputs'.
         representation: Where the losses' own parts meet the common one, as edges that
             ``torch.autograd.grad`` accepts: gradients there are those of the trunk's output.
+        entries: From where the losses reach the representation.
+        is_apart: Whether every loss has a part of its own.
     """
 
     leaves: tuple[Tensor, ...]
     representation: tuple[GradientEdge, ...]
+    entries: tuple[Entry, ...]
+    is_apart: bool
 
 
 def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
@@ -33,32 +54,46 @@ def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
         >>> graph = shared_graph([representation.sum(), (representation * head).sum()])
         >>> graph.leaves[0] is trunk, len(graph.leaves)
         (True, 1)
+        >>> [entry.loss for entry in graph.entries]
+        [0, 1]
     """
     roots = [_root(loss) for loss in losses]
-    visitor: dict[Node, int] = {}
+    parents: dict[Node, tuple[tuple[Node | None, int], ...]] = {}
+    owner: dict[Node, int] = {}
     shared: dict[Node, None] = {}
     for number, root in enumerate(roots):
-        stack = [root.node]
+        stack: list[Node | None] = [root.node]
         while stack:
             node = stack.pop()
-            if node in shared or visitor.get(node) == number:
+            if node is None or node in shared:
                 continue
-            if node in visitor:
-                shared[node] = None
+            first = owner.setdefault(node, number)
+            if node not in parents:
+                parents[node] = node.next_functions  # slow: asked once
+            elif first == number:
+                continue
             else:
-                visitor[node] = number
-            stack.extend(parent for parent, _ in node.next_functions if parent is not None)
-    edges = [
-        *((root.node, root.output_nr) for root in roots),
-        *(edge for node in visitor if node not in shared for edge in node.next_functions),
-    ]
-    meeting = {(node, number): None for node, number in edges if node in shared}
-    leaves = {id(leaf): leaf for node in shared if (leaf := _leaf(node)) is not None}
+                shared[node] = None
+            stack += [parent for parent, _ in parents[node]]
+    leaves = {node: leaf for node in shared if (leaf := _leaf(node)) is not None}
+    meeting: dict[tuple[Node, int], int] = {}
+    for root in roots:
+        if root.node in shared and root.node not in leaves:
+            meeting.setdefault((root.node, root.output_nr), len(meeting))
+    is_apart = not meeting
+    entries: list[Entry] = []
+    for node, number in owner.items():
+        if node in shared:
+            continue
+        for place, (parent, output) in enumerate(parents[node]):
+            if parent in shared and parent not in leaves:
+                into = meeting.setdefault((parent, output), len(meeting))
+                entries.append(Entry(number, node, place, into))
     return SharedGraph(
-        leaves=tuple(leaves.values()),
-        representation=tuple(
-            GradientEdge(node, number) for node, number in meeting if _leaf(node) is None
-        ),
+        leaves=tuple({id(leaf): leaf for leaf in leaves.values()}.values()),
+        representation=tuple(GradientEdge(node, output) for node, output in meeting),
+        entries=tuple(entries),
+        is_apart=is_apart,
     )
 
 

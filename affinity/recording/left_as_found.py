@@ -1,13 +1,13 @@
 """Look at a run without touching it: random states and buffers are put back."""
 
-import random
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from .random_states import RandomStates, accelerators
 
 
 @contextmanager
@@ -36,18 +36,14 @@ def left_as_found(model: nn.Module, *, and_called: bool = False) -> Generator[Ca
     """
     held: list[tuple[nn.Module, str, Tensor, Tensor]] = []
     known: set[int] = set()
-    devices = _accelerators(model)
-    states = _random_states(devices)
+    states = RandomStates(accelerators(model))
 
     def put_back() -> bool:
         for module, name, buffer, copy in held:
             buffer.data.copy_(copy)
             if getattr(module, name) is not buffer:
                 setattr(module, name, buffer)
-        has_drawn = not _are_same(states, _random_states(devices))
-        if has_drawn:
-            _set_random_states(states, devices)
-        return has_drawn
+        return states.put_back()
 
     with ExitStack() as afterwards:
 
@@ -56,7 +52,9 @@ def left_as_found(model: nn.Module, *, and_called: bool = False) -> Generator[Ca
                 if id(part) in known:
                     continue
                 known.add(id(part))
-                for name, buffer in part.named_buffers(recurse=False):
+                for name, buffer in part._buffers.items():  # pyright: ignore[reportPrivateUsage]
+                    if buffer is None:
+                        continue
                     held.append((part, name, buffer, buffer.detach().clone()))
                     afterwards.enter_context(
                         torch.autograd._unsafe_preserve_version_counter(buffer)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
@@ -69,36 +67,3 @@ def left_as_found(model: nn.Module, *, and_called: bool = False) -> Generator[Ca
             yield put_back
         finally:
             put_back()
-
-
-_States = tuple[list[Tensor], object, tuple[object, ...]]
-
-
-def _accelerators(model: nn.Module) -> list[torch.device]:
-    devices = {parameter.device for parameter in model.parameters()}
-    return [device for device in devices if device.type in {"cuda", "xpu"}]
-
-
-def _random_states(devices: list[torch.device]) -> _States:
-    generators = [torch.get_device_module(device).get_rng_state(device) for device in devices]
-    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
-    assert isinstance(numpy_state, dict)
-    inner = numpy_state["state"]
-    numpy_values = (inner["key"].tobytes(), inner["pos"], numpy_state)
-    return [torch.get_rng_state(), *generators], random.getstate(), numpy_values
-
-
-def _are_same(one: _States, other: _States) -> bool:
-    return (
-        all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
-        and one[1] == other[1]
-        and one[2][:2] == other[2][:2]
-    )
-
-
-def _set_random_states(states: _States, devices: list[torch.device]) -> None:
-    torch.set_rng_state(states[0][0])
-    for device, state in zip(devices, states[0][1:], strict=True):
-        torch.get_device_module(device).set_rng_state(state, device)
-    random.setstate(states[1])  # pyright: ignore[reportArgumentType]
-    np.random.set_state(states[2][2])  # noqa: NPY002 # pyright: ignore[reportArgumentType]

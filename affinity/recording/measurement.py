@@ -8,8 +8,9 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
+from .base import base_losses
 from .batch import Batch
-from .gradients import Gradient, inner_products
+from .gradients import Gradient, GradientRows, LooseGradients, inner_products
 from .layers import layers_of
 from .lookahead import lookahead_losses, put_back_after, write
 from .progress import Progress
@@ -22,7 +23,7 @@ from .watched import Watched
 
 
 class Measurement:
-    """Measure a batch, and maybe another one for the side of the targets.
+    """Measure a batch; then maybe another one for the side of the targets; then ask for `trace`.
 
     Args:
         watched: What of the run.
@@ -47,166 +48,176 @@ class Measurement:
         self._settings = settings
         self._progress = progress
         self._step_from = step_from
-        self._momentum = momentum
+        self._momentum = momentum if settings.gramians else None
         self._does_look = does_look
         self._layers = layers_of(list(watched.parameters), settings.layers)
         self._values = Values(watched.tasks, list(self._layers), watched.device)
+        self._sketch: Sketch | None = None
+        self._kept: dict[str, Gradient] = {}
 
-    def __call__(self, step: int, batch: Batch, other: Batch | None, *, is_first: bool) -> Trace:
-        """Measure, and hand over an entry of the trace."""
+    def __call__(self, step: int, batch: Batch, other: Batch | None, *, is_first: bool) -> None:
+        """Measure a batch, and, where it is known already, the held-out one beside it.
+
+        Where `settings` holds out a micro-batch, the sources' gradients are kept for `hold_out`.
+        """
         watched, values = self._watched, self._values
-        losses = watched.losses(step, batch)
-        other_losses = None if other is None else watched.losses(step, other)
-        base, other_base = losses, other_losses
+        values.step, values.learning_rate = step, self._step_from.learning_rate()
+        values.losses = watched.losses(step, batch)
         if self._does_look:
-            base = base_losses(batch, self._progress, watched.tasks, is_first=is_first)
-            other_base = None if other is None else other.evaluate()
-        sketch = self._sketch(batch)
-        if sketch is None:
-            self._exactly(batch, other)
-        else:
-            values.layered[:] = sketch.gramian(sketch.products)
-            if sketch.along is not None:
-                values.momentum(sketch.along)
+            values.losses = base_losses(batch, self._progress, watched.tasks, is_first=is_first)
+        if other is not None:
+            self._losses_of(other)
+        self._sketch = self._sketch_of(batch)
+        if self._sketch is not None:
+            values.layered[:] = self._sketch.gramian(self._sketch.products)
+            values.directions = self._sketch.products.shape[1]
+            if self._sketch.along is not None:
+                values.momentum(self._sketch.along)
             if other is not None:
-                targets = in_the_same_directions(watched, self._progress, other, sketch)
-                values.held_out[:] = sketch.gramian(targets)
-            if self._does_look:
-                count = self._settings.lookahead_sources(len(watched.tasks))
-                self._look(batch, other, self._progress.visit(watched.tasks, count))
+                self._sketch_again(other, self._sketch)
+        elif self._settings.gramians:
+            self._exactly(batch, other)
+        if self._does_look and (self._sketch is not None or not self._settings.gramians):
+            count = self._settings.lookahead_sources(len(watched.tasks))
+            self._look(batch, other, self._progress.visit(watched.tasks, count))
         if self._does_look:
             if batch.has_drawn and self._progress.base_is_given:  # it was switched to dropout
-                base = batch.evaluate()
-            base = watched.ranks.mean_losses(base)
-            if other_base is not None:
-                other_base = watched.ranks.mean_losses(other_base)
+                values.losses = batch.evaluate()
+            values.losses = watched.ranks.mean_losses(values.losses)
         if batch.missing:
-            base[[watched.tasks.index(task) for task in batch.missing]] = torch.nan
-        return values.trace(
-            step=step,
-            losses=base,
-            other_losses=other_base,
-            learning_rate=self._step_from.learning_rate(),
-            directions=0 if sketch is None else sketch.products.shape[1],
+            values.losses[[watched.tasks.index(task) for task in batch.missing]] = torch.nan
+
+    def hold_out(self, other: Batch) -> None:
+        """Measure the targets on a batch that comes after the sources' own."""
+        self._losses_of(other)
+        if self._sketch is not None:
+            self._sketch_again(other, self._sketch)
+        elif self._settings.gramians and self._kept:
+            self._cross(LooseGradients(self._kept), other)
+        if self._does_look and other.can_evaluate:
+            self._look(None, other, self._kept)
+        self._kept = {}
+
+    def trace(self) -> Trace:
+        """The measurement as an entry of the trace."""
+        return self._values.trace(
             layers=self._layers if self._settings.layers is not None else None,
-            parameters=watched.shared,
+            parameters=self._watched.shared,
+            has_gramians=self._settings.gramians,
             has_lookahead=self._does_look,
             takes_own_step=self._settings.step == "optimizer",
             has_momentum=self._momentum is not None,
         )
 
-    def _sketch(self, batch: Batch) -> Sketch | None:
+    def _losses_of(self, other: Batch) -> None:
+        losses = self._watched.losses(self._values.step, other)
+        if self._does_look and other.can_evaluate:
+            losses = self._watched.ranks.mean_losses(other.evaluate())
+        self._values.other_losses = losses
+
+    def _sketch_of(self, batch: Batch) -> Sketch | None:
         directions = self._settings.directions(len(self._watched.tasks))
         if not directions or batch.is_apart:
             return None
         return sketched(self._watched, self._progress, batch, directions, self._momentum)
 
+    def _sketch_again(self, other: Batch, sketch: Sketch) -> None:
+        targets = in_the_same_directions(self._watched, self._progress, other, sketch)
+        self._values.held_out[:] = sketch.gramian(targets)
+
     def _exactly(self, batch: Batch, other: Batch | None) -> None:
         """Gramians, and lookaheads, of the visited sources, as many at once as memory holds."""
         watched, values = self._watched, self._values
-        places = watched.places(batch)
-        groups = self._groups(places)
         tasks = watched.tasks
         visited = self._progress.visit(tasks, self._settings.sources or len(tasks))
         done: set[str] = set()
         for block in self._blocks(visited):
-            sources = watched.gradients(batch, block, places)
-            if not sources:
+            sources = watched.gradients(batch, block)
+            if not sources.gradients:
                 continue
-            rows, held = list(sources), list(sources.values())
-            values.gramians(watched.summed(inner_products(held, held, groups)), rows, rows)
-            self._along_momentum(sources, groups)
+            rows = list(sources.gradients)
+            values.gramians(self._products(sources, sources), rows, rows)
+            self._along_momentum(sources)
             done.update(block)
             for task in batch.names:
                 if task in done:
                     continue
-                targets = watched.gradients(batch, [task], places)
-                self._along_momentum(targets, groups)
-                for target in targets.values():
-                    products = watched.summed(inner_products(held, [target], groups))
+                target = watched.gradients(batch, [task])
+                if target.gradients:
+                    self._along_momentum(target)
+                    products = self._products(sources, target)
                     values.gramians(products, rows, [task])
                     values.gramians(products.transpose(1, 2), [task], rows)
             if other is not None:
-                self._hold_out(sources, other)
+                self._cross(sources, other)
             if self._does_look:
-                self._look(batch, other, sources)
+                self._look(batch, other, sources.gradients)
+            if self._settings.held_out is not None:
+                self._kept = sources.gradients
 
-    def _along_momentum(
-        self, gradients: Mapping[str, Gradient], groups: Sequence[Sequence[int]]
-    ) -> None:
-        if self._momentum is not None and gradients:
-            products = inner_products(
-                list(gradients.values()), [list[Tensor | None](self._momentum)], groups
-            )
-            self._values.momentum(products.sum(0)[:, 0], list(gradients))
+    def _along_momentum(self, gradients: GradientRows | LooseGradients) -> None:
+        if self._momentum is not None:
+            momentum = LooseGradients({"momentum": list[Tensor | None](self._momentum)})
+            products = self._products(gradients, momentum).sum(0)[:, 0]
+            self._values.momentum(products, list(gradients.gradients))
 
-    def _hold_out(self, sources: Mapping[str, Gradient], other: Batch) -> None:
+    def _cross(self, sources: GradientRows | LooseGradients, other: Batch) -> None:
         """Inner products with the targets' gradients on the held-out batch."""
-        watched = self._watched
-        places = watched.places(other)
-        held = list(sources.values())
         for task in other.names:
-            for target in watched.gradients(other, [task], places).values():
-                products = inner_products(held, [target], self._groups(places))
-                self._values.held_out_gramian(watched.summed(products).sum(0), list(sources), task)
+            target = self._watched.gradients(other, [task])
+            if target.gradients:
+                products = self._products(sources, target).sum(0)
+                self._values.held_out_gramian(products, list(sources.gradients), task)
+
+    def _products(
+        self,
+        sources: GradientRows | LooseGradients,
+        targets: GradientRows | LooseGradients,
+    ) -> Float[Tensor, "layer source target"]:
+        layers = list(self._layers.values())
+        if self._settings.level == "representation":
+            layers = [list(range(len(sources.shapes)))]
+        return self._watched.summed(inner_products(sources, targets, layers))
 
     def _look(
-        self, batch: Batch, other: Batch | None, sources: Mapping[str, Gradient] | Sequence[str]
+        self,
+        batch: Batch | None,
+        other: Batch | None,
+        sources: Mapping[str, Gradient] | Sequence[str],
     ) -> None:
         """Lookaheads along gradients, or along those of tasks that are yet to be taken."""
         watched, shared = self._watched, self._watched.shared
-        evaluate = [batch.evaluate] if other is None else [batch.evaluate, other.evaluate]
         with put_back_after(shared) as before:
             step = self._step_from(before)
             for task in sources:
                 if isinstance(sources, Mapping):
                     gradient = sources[task]
                 else:  # the graph is read at the values that it was made with
+                    assert batch is not None
                     write(shared, before)
-                    gradient = watched.gradients(batch, [task], shared).get(task)
-                if gradient is not None:
-                    rows = lookahead_losses(evaluate, shared, gradient, step)
-                    self._values.lookahead_rows(
-                        task, [watched.ranks.mean_losses(row) for row in rows]
-                    )
-
-    def _groups(self, places: Sequence[object]) -> list[list[int]]:
-        if self._settings.level == "representation":
-            return [list(range(len(places)))]
-        return list(self._layers.values())
+                    gradient = watched.gradient(batch, task)
+                    if gradient is not None and self._settings.held_out is not None:
+                        self._kept[task] = gradient
+                if gradient is None:
+                    continue
+                evaluate = [each.evaluate for each in (batch, other) if each is not None]
+                rows = lookahead_losses(evaluate, shared, gradient, step)
+                rows = [watched.ranks.mean_losses(row) for row in rows]
+                if batch is not None:
+                    self._values.lookahead_row(task, rows[0], held_out=False)
+                if other is not None:
+                    self._values.lookahead_row(task, rows[-1], held_out=True)
 
     def _blocks(self, tasks: Sequence[str]) -> Iterator[Sequence[str]]:
         size = len(tasks)
         if self._settings.level != "representation":
             bytes_each = 4 * sum(parameter.numel() for parameter in self._watched.shared)
             size = max(int(self._settings.memory // bytes_each), 1)
+            if self._settings.held_out is not None and size < len(tasks):
+                raise InputError(
+                    f"Expected room for the gradients of {len(tasks)} tasks until the next "
+                    f"micro-batch, but memory={self._settings.memory:.0f} holds {size}: pass "
+                    f"memory={bytes_each * len(tasks)}, or sources={size} to visit fewer in turn."
+                )
         for start in range(0, len(tasks), size):
             yield tasks[start : start + size]
-
-
-def base_losses(
-    batch: Batch, progress: Progress, tasks: Sequence[str], *, is_first: bool
-) -> Float[Tensor, " task"]:
-    """Losses before the step, with the dropout masks of the lookahead.
-
-    At the first measurement, the closure is checked against the losses that it is given with.
-
-    Raises:
-        InputError: If it draws no random numbers and gives other values.
-    """
-    if progress.base_is_given or batch.is_apart:
-        return batch.values()
-    base = batch.evaluate()
-    if not is_first or batch.has_drawn:
-        return base
-    given = batch.values()
-    progress.base_is_given = torch.equal(base.nan_to_num(), given.nan_to_num())
-    for task, first, second in zip(tasks, given.tolist(), base.tolist(), strict=True):
-        if abs(first - second) > 0.02 * max(abs(first), abs(second)) + 1e-6:
-            raise InputError(
-                f"Expected the closure to evaluate the same losses on the same batch, but for "
-                f"the task {task!r} it gives {second:.6g} where observe was given "
-                f"{first:.6g}. Pass the losses unweighted and undivided, and let the closure "
-                "use the batch that they were made from, in the same train/eval mode."
-            )
-    return base

@@ -18,6 +18,8 @@ class Progress:
         generator: Draws the directions of sketches.
         sketch_method: The first method that the run's graphs allowed.
         first_source: Whose turn it is, where sources are visited in turn.
+        begun: How many measurements were begun since one was finished: more than none while the
+            next micro-batch is waited for.
         base_is_given: Whether the closure gives, bit for bit, the losses that it is given with:
             then they need not be evaluated again.
     """
@@ -25,6 +27,7 @@ class Progress:
     generator: torch.Generator = field(default_factory=torch.Generator)
     sketch_method: Method = "double backward"
     first_source: int = 0
+    begun: int = 0
     base_is_given: bool = False
 
     def visit(self, tasks: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -43,9 +46,14 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """All but the generator's state, as JSON can hold it."""
-        return {"first_source": self.first_source, "sketch_method": self.sketch_method}
+        return {
+            "first_source": self.first_source,
+            "sketch_method": self.sketch_method,
+            "begun": self.begun,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.first_source = state["first_source"]
         self.sketch_method = state["sketch_method"]
+        self.begun = state["begun"]

@@ -12,6 +12,7 @@ from affinity.tasks import check_names
 
 from .batch import Batch, Closure, Losses, check_losses
 from .description import described
+from .hooks import tell_of_hooks
 from .left_as_found import left_as_found
 from .measurement import Measurement
 from .merge import concatenated
@@ -19,11 +20,12 @@ from .momentum import carried_momentum
 from .progress import Progress
 from .ranks import Ranks
 from .schedule import Cost, Schedule
-from .settings import Level, Settings, StepKind
+from .settings import HeldOut, Level, Settings, StepKind
 from .shared_parameters import Shared, unwrapped, whole_or_shared
 from .state import State, packed, unpacked
 from .steps import StepFrom
 from .trace import Trace
+from .unfinished import Unfinished
 from .watched import Watched, watched_part
 
 
@@ -53,7 +55,8 @@ class Recorder:
             (and has no lookahead).
         layers: Record a Gramian a layer too: how many parts of a module's name tell layers apart,
             or the names of modules.
-        lookahead_every: Of the measurements with a closure, look ahead at every so many.
+        lookahead_every: Of the measurements with a closure, look ahead at every so many; 1 for
+            estimators of lookahead losses, as inter-task affinity.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
             the one that `optimizer` would take on that task's gradient alone.
         learning_rate: Of the plain step. Without it, that of the first group of `optimizer` with a
@@ -66,6 +69,11 @@ class Recorder:
             more than 12 tasks.
         memory: Bytes of gradients held at once. Where all tasks' do not fit, an exact Gramian is
             made in blocks of sources, at the price of more backward passes.
+        gramians: Whether to record inner products; without them, every measurement looks ahead,
+            and no more than one gradient is held.
+        held_out: ``"micro-batch"``: in a loop that accumulates gradients, measure targets on the
+            micro-batch that is observed next, before the optimizer's step. The sources' gradients
+            are kept until then. In other loops, pass a closure to `observe`.
         timeout: In a distributed run, how many seconds to wait for a rank that does not observe.
         seed: Of the sketch's directions.
 
@@ -100,13 +108,15 @@ class Recorder:
         overhead: float | None = None,
         level: Level = "parameters",
         layers: int | Sequence[str] | None = None,
-        lookahead_every: int = 4,
+        lookahead_every: int = 10,
         step: StepKind = "gradient",
         learning_rate: float | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         sources: int | None = None,
         sketch: int | Literal["auto"] = "auto",
         memory: int = 10**9,
+        gramians: bool = True,
+        held_out: HeldOut = None,
         timeout: float = 600.0,
         seed: int = 0,
     ) -> None:
@@ -115,7 +125,16 @@ class Recorder:
         self.optimizer = optimizer
         """The run's optimizer; may be set once it is made."""
         self._settings = Settings(
-            level, layers, lookahead_every, step, learning_rate, sources, sketch, memory
+            level,
+            layers,
+            lookahead_every,
+            step,
+            learning_rate,
+            sources,
+            sketch,
+            memory,
+            gramians,
+            held_out,
         )
         self._model = whole_or_shared(model, shared)
         self._is_whole = model is not None
@@ -125,12 +144,19 @@ class Recorder:
         self._ranks = Ranks(timeout)
         self._progress = Progress(torch.Generator().manual_seed(seed))
         self._watched: Watched | None = None
+        self._unfinished: Unfinished | None = None
+        self._is_observing = False
         self._step = 0
         self._measurements: list[Trace] = []
 
     def is_due(self) -> bool:
         """Whether the next observation may be measured: where losses for it cost something."""
-        return self._schedule.is_due(self._step)
+        return self._progress.begun > 0 or self._schedule.is_due(self._step)
+
+    @property
+    def is_observing(self) -> bool:
+        """Whether the recorder is at work: hooks that count calls can leave out its own."""
+        return self._is_observing
 
     def observe(
         self, losses: Losses, closure: Closure | None = None, held_out: Closure | None = None
@@ -149,21 +175,29 @@ class Recorder:
             InputError: If a loss is no scalar or has no graph, if a task is new, or if a closure
                 returns something other than `losses`.
         """
-        step = self._step
+        step, is_due = self._step, self.is_due()
         self._step += 1
-        if not self._schedule.is_due(step):
+        if not is_due:
             return
-        self._check(losses)
+        check_losses(losses, self._tasks)
+        self._tasks = self._tasks or check_names(losses)
         like = next(self._model.parameters(), torch.zeros(()))
         started = _now(like)
         self._ranks.meet(step)
         plain = self._ranks.largest(self._schedule.cost.plain_seconds, like)
-        if not self._schedule.fits(step, plain):
+        if not self._progress.begun and not self._schedule.fits(step, plain):
             return
-        held = left_as_found(unwrapped(self._model), and_called=not self._is_whole)
-        with held as put_back:
-            self._measurements.append(self._measure(step, losses, closure, held_out, put_back))
-        self._schedule.measured(self._ranks.largest(_now(like) - started, like))
+        self._is_observing = True
+        try:
+            held = left_as_found(unwrapped(self._model), and_called=not self._is_whole)
+            with held as put_back:
+                batch = Batch(self._tasks, losses, closure, put_back, self._model)
+                other = self._held_out(held_out, put_back)
+                self._measure(step, batch, other)
+        finally:
+            self._is_observing = False
+        seconds = self._ranks.largest(_now(like) - started, like)
+        self._schedule.measured(seconds, is_done=not self._progress.begun)
 
     def trace(self) -> Trace:
         """What was recorded so far.
@@ -227,48 +261,60 @@ class Recorder:
         layers = None if about["layers"] is None else tuple(about["layers"])
         self._measurements = [Trace(tasks=tasks, layers=layers, **arrays)] if arrays else []  # pyright: ignore[reportArgumentType]
 
-    def _measure(
-        self,
-        step: int,
-        losses: Losses,
-        closure: Closure | None,
-        held_out: Closure | None,
-        put_back: Callable[[], bool],
-    ) -> Trace:
-        assert self._tasks is not None
-        batch = Batch(self._tasks, losses, closure, put_back, self._model)
-        if self._watched is None:
-            self._watched = watched_part(
-                self._tasks, self._model, self._shared, self._settings.level, self._ranks, batch
-            )
-        other = None
-        if held_out is not None:
-            other = Batch.of_closure(self._tasks, held_out, put_back, self._model)
-        does_look = (
-            self._settings.level != "representation"
-            and batch.can_evaluate
-            and self.cost.measurements % self._settings.lookahead_every == 0
-        )
+    def _measure(self, step: int, batch: Batch, other: Batch | None) -> None:
+        progress, unfinished, self._unfinished = self._progress, self._unfinished, None
+        if unfinished is not None and unfinished.finish(batch, progress.begun):
+            self._measurements.append(unfinished.measurement.trace())
+            progress.begun = 0
+            return
+        settings, watched = self._settings, self._watched or self._find(batch, other)
+        at_parameters = settings.level != "representation"
         step_from = StepFrom(
-            self._settings.step,
-            self._settings.learning_rate,
+            settings.step,
+            settings.learning_rate,
             self.optimizer,
-            [] if self._settings.level == "representation" else self._watched.shared,
+            watched.shared if at_parameters else [],
         )
-        at_parameters = self._settings.level != "representation"
         measure = Measurement(
-            self._watched,
-            self._settings,
-            self._progress,
+            watched,
+            settings,
+            progress,
             step_from,
-            carried_momentum(self.optimizer, self._watched.shared) if at_parameters else None,
-            does_look=does_look,
+            carried_momentum(self.optimizer, watched.shared) if at_parameters else None,
+            does_look=batch.can_evaluate and settings.looks_at(len(self._schedule)),
         )
-        return measure(step, batch, other, is_first=not self._measurements)
+        measure(step, batch, other, is_first=not self._measurements)
+        if settings.held_out is None:
+            self._measurements.append(measure.trace())
+        else:
+            progress.begun += 1
+            self._unfinished = Unfinished(measure, watched.shared)
 
-    def _check(self, losses: Losses) -> None:
-        check_losses(losses, self._tasks)
-        self._tasks = self._tasks or check_names(losses)
+    def _find(self, batch: Batch, other: Batch | None) -> Watched:
+        """What is watched, at the first measurement."""
+        assert self._tasks is not None
+        level = self._settings.level
+        if not self._settings.gramians and not batch.can_evaluate:
+            raise InputError(
+                "Expected a closure, since without Gramians lookaheads are all that there is to "
+                "record: recorder.observe(losses, closure=...)."
+            )
+        self._watched = watched_part(
+            self._tasks, self._model, self._shared, level, self._ranks, batch
+        )
+        tell_of_hooks(self._watched, evaluates=batch.can_evaluate or other is not None)
+        return self._watched
+
+    def _held_out(self, closure: Closure | None, put_back: Callable[[], bool]) -> Batch | None:
+        if closure is None:
+            return None
+        assert self._tasks is not None
+        if self._settings.level == "representation" or self._settings.held_out is not None:
+            raise InputError(
+                "Expected held_out=... of observe to measure gradients on parameters, once: leave "
+                'it out at level="representation", and beside Recorder(held_out=...).'
+            )
+        return Batch.of_closure(self._tasks, closure, put_back, self._model)
 
 
 def _now(like: Tensor) -> float:

@@ -64,6 +64,7 @@ class Schedule:
         self._next = after  # with `overhead`: when to look at the clock again
         self._clock = _Clock()
         self._costs: list[float] = []
+        self._spent = 0.0  # for a measurement that is not done
 
     def is_due(self, step: int) -> bool:
         """Whether to measure at this step."""
@@ -88,14 +89,20 @@ class Schedule:
         self._next = step + max(1, math.ceil(0.5 * remaining))
         return False
 
-    def measured(self, seconds: float) -> None:
-        """Book a measurement."""
-        self._costs.append(seconds)
+    def __len__(self) -> int:
+        return len(self._costs)
+
+    def measured(self, seconds: float, *, is_done: bool = True) -> None:
+        """Book a measurement, or the part of one that is yet to be done."""
+        self._spent += seconds
+        if is_done:
+            self._costs.append(self._spent)
+            self._spent = 0.0
 
     @property
     def cost(self) -> Cost:
         """What was booked, against the run's own time."""
-        spent = sum(self._costs, 0.0)
+        spent = sum(self._costs, self._spent)
         return Cost(len(self._costs), spent, self._clock.seconds() - spent)
 
     def state_dict(self) -> dict[str, float | int | list[float]]:

@@ -8,6 +8,7 @@ from affinity.errors import InputError
 
 Level = Literal["parameters", "last layer", "representation"]
 StepKind = Literal["gradient", "optimizer"]
+HeldOut = Literal["micro-batch"] | None
 
 FEW_TASKS = 12
 """Up to so many tasks a measurement is exact; above, a sketch is cheaper."""
@@ -26,12 +27,14 @@ class Settings:
 
     level: Level = "parameters"
     layers: int | Sequence[str] | None = None
-    lookahead_every: int = 4
+    lookahead_every: int = 10
     step: StepKind = "gradient"
     learning_rate: float | None = None
     sources: int | None = None
     sketch: int | Literal["auto"] = "auto"
     memory: int = 10**9
+    gramians: bool = True
+    held_out: HeldOut = None
 
     def __post_init__(self) -> None:
         for name in ("lookahead_every", "sources"):
@@ -50,17 +53,33 @@ class Settings:
             )
         if self.layers is not None and self.level == "representation":
             raise InputError("Expected layers of parameters, but the representation has none.")
+        if self.held_out is not None and self.level == "representation":
+            raise InputError(
+                "Expected gradients on parameters to hold out a micro-batch, but representations "
+                "of two batches have nothing in common: leave out level or held_out."
+            )
+        if not self.gramians and is_exact:
+            raise InputError(
+                "Expected Gramians of layers or the representation, but gramians=False leaves "
+                "nothing of them: leave it out."
+            )
 
     def directions(self, n_tasks: int) -> int:
         """Random directions of the Gramian's sketch; 0 where it is exact."""
-        if self.layers is not None or self.level == "representation":
+        if self.layers is not None or self.level == "representation" or not self.gramians:
             return 0
         if self.sketch == "auto":
             return DIRECTIONS if n_tasks > FEW_TASKS and self.sources is None else 0
         return self.sketch
 
     def lookahead_sources(self, n_tasks: int) -> int:
-        """How many sources a lookahead beside a sketch visits."""
+        """How many sources a lookahead visits."""
         if self.sources is not None:
             return min(self.sources, n_tasks)
-        return n_tasks if n_tasks <= FEW_TASKS else DIRECTIONS
+        return DIRECTIONS if n_tasks > FEW_TASKS and self.sketch != 0 else n_tasks
+
+    def looks_at(self, number: int) -> bool:
+        """Whether the measurement of this number looks ahead."""
+        return self.level != "representation" and (
+            not self.gramians or number % self.lookahead_every == 0
+        )

@@ -1,20 +1,18 @@
 """What a recorded run leaves behind, with time as an axis."""
 
-import json
-import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.tasks import check_names
+from affinity.tensor_file import read_tensors, write_tensors
 
-FORMAT, VERSION = "affinity.trace", 1
+VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,20 +169,9 @@ class Trace:
             [[0.5, 0.25]]
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {
-            name: value.detach().cpu().contiguous().clone()
-            for name, value in values.items()
-            if isinstance(value, Tensor)
-        }
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
         names = {name: value for name, value in values.items() if isinstance(value, tuple)}
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        metadata = {"format": FORMAT, "version": str(VERSION), "names": json.dumps(names)}
-        try:
-            save_file(tensors, unfinished, metadata=metadata)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_tensors(path, tensors, names, "trace", VERSION)
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":
@@ -193,26 +180,6 @@ class Trace:
         Raises:
             InputError: If the file is missing, is no trace, or is of a later version.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise InputError(
-                        f"Expected a trace in {path}, as Trace.save writes it, but got a "
-                        "safetensors file of something else."
-                    )
-                if int(metadata["version"]) > VERSION:
-                    raise InputError(
-                        f"Expected a trace of version {VERSION} or before in {path}, but got "
-                        f"version {metadata['version']}: update task-affinity to read it."
-                    )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise InputError(f"Expected a trace in {path}, but there is no such file.") from None
-        except SafetensorError as error:
-            raise InputError(
-                f"Expected a trace in {path}, as Trace.save writes it, but it cannot be read "
-                f"({error})."
-            ) from None
-        names = {name: tuple(value) for name, value in json.loads(metadata["names"]).items()}
-        return cls(**names, **tensors)
+        tensors, names = read_tensors(path, "trace", VERSION)
+        values: dict[str, Any] = {name: tuple(value) for name, value in names.items()}
+        return cls(**values, **tensors)  # pyright: ignore[reportArgumentType]

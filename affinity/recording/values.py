@@ -21,6 +21,11 @@ class Values:
     ) -> None:
         count = len(tasks)
         self._tasks = tasks
+        self.step = 0
+        self.learning_rate = 0.0
+        self.directions = 0
+        self.losses = torch.full((count,), torch.nan)
+        self.other_losses: Tensor | None = None
         self.layered = torch.full((len(layers), count, count), torch.nan, device=device)
         self.held_out = torch.full((count, count), torch.nan, device=device)
         self._momentum = torch.full((count,), torch.nan, device=device)
@@ -43,26 +48,22 @@ class Values:
         """Fill in inner products of gradients with the momentum; of all tasks without `rows`."""
         self._momentum[self._places(rows or self._tasks)] = products
 
-    def lookahead_rows(self, source: str, rows: Sequence[Float[Tensor, " task"]]) -> None:
-        """Fill in the losses after a step along `source`: on this batch, and the held-out one."""
-        for number, row in enumerate(rows):
-            self._lookahead[number, self._tasks.index(source)] = row
+    def lookahead_row(self, source: str, row: Float[Tensor, " task"], *, held_out: bool) -> None:
+        """Fill in the losses after a step along `source`, on one of the batches."""
+        self._lookahead[int(held_out), self._tasks.index(source)] = row
 
     def trace(
         self,
         *,
-        step: int,
-        losses: Float[Tensor, " task"],
-        other_losses: Float[Tensor, " task"] | None,
-        learning_rate: float,
-        directions: int,
         layers: Layers | None,
         parameters: Sequence[Tensor],
+        has_gramians: bool,
         has_lookahead: bool,
         takes_own_step: bool,
         has_momentum: bool,
     ) -> Trace:
         """The measurement as a trace of one entry of time."""
+        has_other = self.other_losses is not None
         norms = None
         if layers is not None:
             squares = [parameter.detach().float().square().sum() for parameter in parameters]
@@ -71,20 +72,20 @@ class Values:
             ).sqrt()
         return Trace(
             tasks=self._tasks,
-            steps=torch.tensor([step]),
-            losses=_kept(losses),
-            gramians=_kept(self.layered.sum(0)),
+            steps=torch.tensor([self.step]),
+            losses=_kept(self.losses),
+            gramians=_kept(self.layered.sum(0)) if has_gramians else None,
             lookahead_losses=_kept(self._lookahead[0]) if has_lookahead else None,
-            held_out_losses=None if other_losses is None else _kept(other_losses),
-            held_out_gramians=None if other_losses is None else _kept(self.held_out),
+            held_out_losses=None if self.other_losses is None else _kept(self.other_losses),
+            held_out_gramians=_kept(self.held_out) if has_gramians and has_other else None,
             held_out_lookahead_losses=(
-                None if other_losses is None or not has_lookahead else _kept(self._lookahead[1])
+                _kept(self._lookahead[1]) if has_lookahead and has_other else None
             ),
             layers=None if layers is None else tuple(layers),
             layer_gramians=None if layers is None else _kept(self.layered),
             layer_norms=None if norms is None else _kept(norms),
-            learning_rates=torch.tensor([learning_rate]),
-            directions=torch.tensor([directions]),
+            learning_rates=torch.tensor([self.learning_rate]),
+            directions=torch.tensor([self.directions]),
             momentum_products=_kept(self._momentum) if has_momentum else None,
             optimizer_steps=torch.tensor([takes_own_step]) if has_lookahead else None,
         )

@@ -1,25 +1,24 @@
 """What is watched of a run: its tasks and what they share, as all ranks see it."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 
-from .batch import Batch
-from .gradients import Gradient
+from .batch import Batch, is_without_labels
+from .gradients import Gradient, GradientRows, LooseGradients
 from .graph import refuse_reentrant_checkpoints, shared_graph
 from .layers import last_layer
 from .once import Once
 from .ranks import Ranks
+from .representation import representation_gradients
 from .settings import Level
-from .shared_parameters import Shared, shared_parameters, unwrapped
+from .shared_parameters import Shared, shared_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +50,6 @@ class Watched:
         """Where the model is."""
         return next(self.model.parameters(), torch.zeros(())).device
 
-    def places(self, batch: Batch) -> Sequence[Tensor] | Sequence[GradientEdge]:
-        """Where gradients of the batch's losses are taken."""
-        if self.level != "representation":
-            return self.shared
-        places = shared_graph(batch.loss(task) for task in batch.names).representation
-        if not places:
-            raise InputError(
-                "Expected a representation that at least two losses are made from, but there is "
-                "none: the losses of this step share nothing but parameters."
-            )
-        return places
-
     def present(self, batch: Batch) -> Float[Tensor, " task"]:
         """On how many ranks each task has a loss."""
         names = batch.names
@@ -87,26 +74,62 @@ class Watched:
         losses = self.ranks.mean_losses(losses)
         return losses.where(losses.isfinite(), torch.nan)
 
-    def gradients(
-        self, batch: Batch, tasks: Iterable[str], places: Sequence[Tensor] | Sequence[GradientEdge]
-    ) -> dict[str, Gradient]:
+    def gradients(self, batch: Batch, tasks: Sequence[str]) -> GradientRows | LooseGradients:
         """Gradients of those of `tasks` that are present and reach the shared part."""
-        present = self.present(batch).tolist()
-        gradients: dict[str, Gradient] = {}
+        if self.level == "representation":
+            return self._at_the_representation(batch, tasks)
+        rows = GradientRows.like(self.shared, len(tasks))
+        present = self.present(batch)
         for task in tasks:
-            count = int(present[self.tasks.index(task)])
-            if not count:
-                continue
-            gradient = batch.gradient(task, places)
-            if gradient is not None and all(part is None for part in gradient):
-                self._tell_unreached(task)
-                gradient = None
-            if self.level != "representation":
-                parameters = cast("Sequence[Tensor]", places)
-                gradient = self.ranks.mean_gradient(gradient, parameters, count)
+            gradient = self._gradient(batch, task, present)
             if gradient is not None:
-                gradients[task] = gradient
-        return gradients
+                rows.put(task, gradient)
+        return rows
+
+    def gradient(self, batch: Batch, task: str) -> Gradient | None:
+        """The gradient of one task at the shared parameters."""
+        return self._gradient(batch, task, self.present(batch))
+
+    def _gradient(
+        self, batch: Batch, task: str, present: Float[Tensor, " task"]
+    ) -> Gradient | None:
+        count = int(present[self.tasks.index(task)].item())
+        if not count:
+            return None
+        gradient = batch.gradient(task, self.shared)
+        if gradient is not None and all(part is None for part in gradient):
+            self._tell_unreached(task)
+            gradient = None
+        return self.ranks.mean_gradient(gradient, self.shared, count)
+
+    def _at_the_representation(self, batch: Batch, tasks: Sequence[str]) -> LooseGradients:
+        losses = {task: batch.loss(task) for task in batch.names}
+        if len(losses) < 2:  # where the representation is cannot be told
+            return LooseGradients({})
+        graph = shared_graph(losses.values())
+        if not graph.representation:
+            raise InputError(
+                "Expected a representation that at least two losses are made from, but there is "
+                "none: the losses of this step share nothing but parameters."
+            )
+        gradients = dict(
+            zip(losses, representation_gradients(list(losses.values()), graph), strict=True)
+        )
+        for task, gradient in gradients.items():
+            if all(part is None for part in gradient):
+                self._tell_unreached(task)
+            elif is_without_labels(losses[task], gradient):
+                batch.missing.add(task)
+        present = dict(zip(self.tasks, self.present(batch).tolist(), strict=True))
+        absent: Gradient = [None] * len(graph.representation)
+        of_tasks = {task: gradients.get(task, absent) for task in tasks if present[task]}
+        if self.ranks.count == 1:
+            of_tasks = {
+                task: gradient
+                for task, gradient in of_tasks.items()
+                if any(part is not None for part in gradient)
+            }
+        return LooseGradients(of_tasks)
 
     def summed(self, products: Float[Tensor, "layer a b"]) -> Float[Tensor, "layer a b"]:
         """Over ranks, at the representation: each holds its part of the batch's."""
@@ -143,27 +166,4 @@ def watched_part(
         parameters = shared_parameters(model, shared, losses)
     if level == "last layer":
         parameters = last_layer(parameters, losses)
-    watched = Watched(tasks, model, parameters, level, ranks)
-    if level == "parameters":
-        _tell_of_hooks(watched)
-    return watched
-
-
-def _tell_of_hooks(watched: Watched) -> None:
-    hooked = [
-        name
-        for name, parameter in watched.parameters.items()
-        if getattr(parameter, "_backward_hooks", None)
-    ]
-    hooked += [
-        name or "the model"
-        for name, module in unwrapped(watched.model).named_modules()
-        if getattr(module, "_backward_hooks", None)
-    ]
-    if hooked:
-        watched.once.tell(
-            "hooks",
-            f"Backward hooks of {hooked} run once more for every task that is recorded. If "
-            "they count calls or change something, register_post_accumulate_grad_hook is not "
-            'called by the recorder; nor is any hook at Recorder(level="representation").',
-        )
+    return Watched(tasks, model, parameters, level, ranks)

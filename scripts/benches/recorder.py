@@ -1,7 +1,8 @@
 """What a recorder's measurement costs, as a ratio to a plain step, beside a plain TAG step.
 
 Everything is timed in turn in one process on one thread, in processor time, so that other work on
-the machine does not count; ratios are medians over rounds.
+the machine does not count; ratios are medians over rounds. Rows that the tables hold are kept: a
+run that is broken off (or by --minutes) goes on at the next call.
 """
 
 import argparse
@@ -12,14 +13,20 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from affinity.recording import Recorder
+from affinity.recording.settings import Settings
 
 COUNTS = (2, 5, 9, 20, 40)
+CYCLE = Settings().lookahead_every
+"""Of so many measurements of the default, one looks ahead."""
+
 OVERHEAD_STEPS = {"mlp": 600, "convolution": 400, "transformer": 200, "large mlp": 200}
 
 
@@ -28,6 +35,9 @@ def perceptron(*sizes: int) -> nn.Sequential:
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+Body = Callable[[], dict[str, object]]
 
 
 class Transformer(nn.Module):
@@ -91,6 +101,11 @@ def plain_step(network: Network, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
 
 
+def plain_steps(network: Network, optimizer: torch.optim.Optimizer, count: int) -> None:
+    for _ in range(count):
+        plain_step(network, optimizer)
+
+
 def tag_step(network: Network, losses: dict[str, Tensor]) -> Tensor:
     """The peer: for each task a backward pass, a step of the shared parameters from a copy, a
     forward pass through trunk and all heads, and the copy back."""
@@ -114,56 +129,57 @@ def seconds(body: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def recorders(network: Network, count: int) -> dict[str, Recorder]:
+    """One of each kind that is timed."""
+
+    def recorder(**settings: Any) -> Recorder:
+        return Recorder(network, "trunk", every=1, **settings)
+
+    return {
+        "exact lookahead of every source": recorder(gramians=False, sources=count),
+        "with the exact Gramian": recorder(lookahead_every=1, sketch=0),
+        "default, looking ahead": recorder(lookahead_every=1),
+        "default, else": recorder(lookahead_every=10**9),
+        "representation": recorder(level="representation"),
+    }
+
+
 def measure(trunk: str, count: int, rounds: int) -> dict[str, object]:
     """Costs of one measurement in plain steps, by kind."""
     network = Network(trunk, count)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    kinds: dict[str, tuple[Recorder, int]] = {
-        "exact lookahead of every source": (
-            Recorder(network, "trunk", every=1, lookahead_every=1, sketch=0, sources=count),
-            1,
-        ),
-        "default": (Recorder(network, "trunk", every=1), 4),  # a cycle: one of four looks ahead
-        "representation": (Recorder(network, "trunk", every=1, level="representation"), 1),
-    }
-    times: dict[str, list[float]] = {name: [] for name in ("plain", "peer", *kinds)}
-    for number in range(rounds + 1):
-        steps = 1 if trunk in {"transformer", "large mlp"} else 5
-
-        def train(steps: int = steps) -> None:
-            for _ in range(steps):
-                plain_step(network, optimizer)
-
-        taken = {"plain": seconds(train) / steps}
+    kinds = recorders(network, count)
+    times: dict[str, list[float]] = {name: [] for name in ("plain", "peer", *kinds, "default")}
+    steps = 1 if trunk in {"transformer", "large mlp"} else 5
+    for number in range(rounds + 1):  # the first one warms up
+        taken = {"plain": seconds(lambda: plain_steps(network, optimizer, steps)) / steps}
         losses = network()
         taken["peer"] = seconds(lambda losses=losses: tag_step(network, losses))
-        for name, (recorder, cycle) in kinds.items():
-            repeats = 1 if number == 0 else cycle  # the first one warms up
-            taken[name] = 0.0
-            for _ in range(repeats):
-                losses = network()
-                taken[name] += seconds(
-                    lambda recorder=recorder, losses=losses: recorder.observe(losses, network)
-                )
-            taken[name] /= repeats
+        for name, recorder in kinds.items():
+            losses = network()
+            taken[name] = seconds(
+                lambda recorder=recorder, losses=losses: recorder.observe(losses, network)
+            )
+        taken["default"] = (
+            taken["default, looking ahead"] + (CYCLE - 1) * taken["default, else"]
+        ) / CYCLE
         if number:
             for name, value in taken.items():
                 times[name].append(value)
-    ratios = {
-        name: statistics.median(
-            value / plain for value, plain in zip(values, times["plain"], strict=True)
-        )
-        for name, values in times.items()
-    }
-    trace = kinds["default"][0].trace()
+
+    def ratio(name: str, other: str) -> float:
+        pairs = zip(times[name], times[other], strict=True)
+        return round(statistics.median(one / two for one, two in pairs), 2)
+
+    trace = kinds["default, looking ahead"].trace()
     assert trace.directions is not None
     return {
         "trunk": trunk,
         "tasks": count,
         "plain step, ms": round(1000 * statistics.median(times["plain"]), 2),
-        **{f"{name}, plain steps": round(ratios[name], 2) for name in times if name != "plain"},
-        "peer / exact": round(ratios["peer"] / ratios["exact lookahead of every source"], 2),
-        "peer / default": round(ratios["peer"] / ratios["default"], 2),
+        **{f"{name}, plain steps": ratio(name, "plain") for name in times if name != "plain"},
+        "peer / exact lookahead": ratio("peer", "exact lookahead of every source"),
+        "peer / default": ratio("peer", "default"),
         "default's directions": int(trace.directions[-1]),
         "first-order error": round(trace.first_order_error(), 4),
     }
@@ -229,11 +245,25 @@ def measure_many(count: int = 1000) -> dict[str, object]:
     }
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def table(path: Path, bodies: dict[tuple[str, ...], Body], is_over: Callable[[], bool]) -> None:
+    """Make the rows that the file lacks, in order; what was made stays if the run breaks off."""
+    rows: list[dict[str, object]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    for key, body in bodies.items():
+        if any(
+            key == tuple(str(value) for value in list(row.values())[: len(key)]) for row in rows
+        ):
+            continue
+        if is_over():
+            return
+        rows.append(body())
+        print(rows[-1], flush=True)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def main(arguments: list[str]) -> None:
@@ -241,24 +271,28 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tasks", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--trunks", nargs="+", choices=list(TRUNKS), default=list(TRUNKS))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after")
     parser.add_argument("--output", type=Path, default=Path("reports/bench/recorder"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    many = measure_many()  # first: its memory is that of the process
-    print(many, flush=True)
-    write(chosen.output / "thousand_tasks.csv", [many])
-    table: list[dict[str, object]] = []
-    for trunk in chosen.trunks:
-        for count in chosen.tasks:
-            table.append(measure(trunk, count, chosen.rounds))
-            print(table[-1], flush=True)
-            write(chosen.output / "measurements.csv", table)
-    overheads: list[dict[str, object]] = []
-    for trunk in chosen.trunks:
-        overheads.append(measure_overhead(trunk))
-        print(overheads[-1], flush=True)
-        write(chosen.output / "overhead.csv", overheads)
+    end = time.monotonic() + 60 * chosen.minutes
+
+    def is_over() -> bool:
+        return time.monotonic() > end
+
+    # First: its memory is that of the process.
+    table(chosen.output / "thousand_tasks.csv", {("1000",): measure_many}, is_over)
+    overheads: dict[tuple[str, ...], Body] = {
+        (trunk,): partial(measure_overhead, trunk) for trunk in chosen.trunks
+    }
+    table(chosen.output / "overhead.csv", overheads, is_over)
+    measurements: dict[tuple[str, ...], Body] = {
+        (trunk, str(count)): partial(measure, trunk, count, chosen.rounds)
+        for trunk in chosen.trunks
+        for count in chosen.tasks
+    }
+    table(chosen.output / "measurements.csv", measurements, is_over)
 
 
 if __name__ == "__main__":

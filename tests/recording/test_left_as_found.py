@@ -175,6 +175,7 @@ MEASUREMENTS: dict[str, dict[str, Any]] = {
     "sketch": {"sketch": 3, "lookahead_every": 1},
     "representation": {"level": "representation"},
     "last layer": {"level": "last layer", "sources": 1},
+    "lookahead alone": {"gramians": False},
     "little memory": {"memory": 1, "lookahead_every": 1},
 }
 
@@ -185,8 +186,9 @@ def assert_same(run: Run, settings: dict[str, Any], *, held_out: bool = False) -
     assert recorder is not None
     trace = recorder.trace()
     assert len(trace) == N_STEPS // 2
-    assert trace.gramians is not None
-    assert trace.gramians.isfinite().any()
+    measured = trace.lookahead_losses if trace.gramians is None else trace.gramians
+    assert measured is not None
+    assert measured.isfinite().any()
     assert len(plain) == len(recorded)
     assert all(torch.equal(one, other) for one, other in zip(plain, recorded, strict=True))
 
@@ -203,6 +205,12 @@ def test_no_measurement_changes_a_run(name: str) -> None:
 
 def test_a_held_out_batch_changes_no_run() -> None:
     assert_same(Run(), {"lookahead_every": 1}, held_out=True)
+
+
+@pytest.mark.parametrize("settings", [{}, {"sketch": 3}, {"gramians": False}])
+def test_a_held_out_micro_batch_changes_no_run(settings: dict[str, Any]) -> None:
+    settings = {"held_out": "micro-batch", "lookahead_every": 1, **settings}
+    assert_same(Run(accumulate=2), settings)
 
 
 @pytest.mark.slow
@@ -247,12 +255,56 @@ def test_reentrant_checkpoints_are_refused() -> None:
         recorder.observe(model(torch.randn(4, 5, requires_grad=True)))
 
 
-def test_hooks_that_run_once_a_task_are_told() -> None:
-    model = Network()
-    model.trunk[0].weight.register_hook(lambda gradient: gradient)
-    recorder = Recorder(model, "trunk")
-    with pytest.warns(UserWarning, match=r"trunk\.0\.weight.*once more for every task"):
-        recorder.observe(model(torch.randn(4, 5)))
+Count = Callable[..., None]
+
+HOOKS: dict[str, tuple[Callable[[Network, Count], Any], str]] = {
+    "of a parameter": (
+        lambda model, count: model.trunk[0].weight.register_hook(count),
+        r"\['trunk\.0\.weight'\].*every task",
+    ),
+    "backward": (
+        lambda model, count: model.trunk[4].register_full_backward_hook(count),
+        r"\['trunk\.4'\].*every task",
+    ),
+    "before backward": (
+        lambda model, count: model.trunk[4].register_full_backward_pre_hook(count),
+        r"\['trunk\.4'\].*every task",
+    ),
+    "forward": (
+        lambda model, count: model.trunk.register_forward_hook(count),
+        r"\['trunk'\].*whenever the closure",
+    ),
+    "before forward": (
+        lambda model, count: model.register_forward_pre_hook(count),
+        r"\['the model'\].*whenever the closure",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks_that_may_count_calls_are_told_and_can_leave_out_the_recorders(name: str) -> None:
+    register, message = HOOKS[name]
+    model, batch, calls = Network(), torch.randn(4, 5), []
+    recorder = Recorder(model, "trunk", lookahead_every=1)
+
+    def count(*_: object) -> None:
+        calls.append(recorder.is_observing)
+
+    register(model, count)
+    losses = model(batch)
+    with pytest.warns(UserWarning, match=message + r".*recorder\.is_observing"):
+        recorder.observe(losses, closure=lambda: model(batch))
+    sum(losses.values(), torch.tensor(0.0)).backward()
+    assert calls.count(True) >= 2
+    assert calls.count(False) == 1
+
+
+def test_hooks_of_libraries_are_not_told() -> None:
+    model, batch = Network(), torch.randn(4, 5)
+    nn.utils.spectral_norm(model.trunk[4])
+    recorder = Recorder(model, "trunk", lookahead_every=1)
+    recorder.observe(model(batch), closure=lambda: model(batch))  # warnings are errors
+    assert len(recorder.trace()) == 1
 
 
 def test_nothing_is_kept_alive() -> None:

@@ -73,6 +73,20 @@ def test_lookahead_is_the_loss_after_a_gradient_step(settings: dict[str, object]
         assert torch.allclose(measured[0, source], expected, atol=1e-6)
 
 
+def test_lookaheads_are_the_same_without_gramians() -> None:
+    model, inputs = made(dropout=0.5), torch.randn(8, 4)
+    torch.manual_seed(1)
+    both = recorded(model, inputs)
+    recorder = Recorder(model, "trunk", every=1, gramians=False)
+    for _ in range(2):
+        torch.manual_seed(1)
+        recorder.observe(model(inputs), closure=lambda: model(inputs))
+    trace = recorder.trace()
+    assert trace.gramians is None
+    assert torch.equal(known(trace.lookahead_losses), known(both.lookahead_losses).expand(2, 3, 3))
+    assert "Gramians not recorded" in recorder.describe()
+
+
 OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, lr=0.1),

@@ -1,4 +1,3 @@
-import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -78,12 +77,7 @@ def test_a_closure_of_other_tasks_is_refused(model: nn.ModuleDict) -> None:
         )
 
 
-def test_a_closure_of_another_batch_is_refused(
-    model: nn.ModuleDict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = random.getstate()  # the tests' own type checker draws from it
-    monkeypatch.setattr(random, "getstate", lambda: state)
-
+def test_a_closure_of_another_batch_is_refused(model: nn.ModuleDict) -> None:
     def doubled() -> dict[str, Tensor]:
         return {task: 2 * loss for task, loss in losses_of(model).items()}
 
@@ -151,6 +145,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"step": "optimizer"}, "optimizer=..."),
     "layers": ({"layers": 1, "level": "representation"}, "representation has none"),
     "exact": ({"layers": 1, "sketch": 3}, "sketch=0"),
+    "nothing": ({"layers": 1, "gramians": False}, "nothing of them"),
+    "held out": ({"held_out": "micro-batch", "level": "representation"}, "nothing in common"),
 }
 
 
@@ -159,6 +155,18 @@ def test_settings_that_do_not_fit_are_refused(model: nn.ModuleDict, name: str) -
     settings, message = SETTINGS[name]
     with pytest.raises(InputError, match=message):
         Recorder(model, **settings)
+
+
+def test_without_gramians_and_a_closure_there_is_nothing_to_record(model: nn.ModuleDict) -> None:
+    with pytest.raises(InputError, match="Expected a closure"):
+        Recorder(model, "trunk", gramians=False).observe(losses_of(model))
+
+
+def test_the_representation_of_another_batch_is_refused(model: nn.ModuleDict) -> None:
+    with pytest.raises(InputError, match=r"held_out=.* gradients on parameters"):
+        Recorder(model, "trunk", level="representation").observe(
+            losses_of(model), held_out=lambda: losses_of(model)
+        )
 
 
 def test_an_empty_recorder_has_no_trace(model: nn.ModuleDict) -> None:

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from affinity.errors import InputError
 from affinity.recording import Trace, merge_traces
+from affinity.tensor_file import write_tensors
 
 
 def example() -> Trace:
@@ -31,6 +32,14 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["trace.safetensors"]
 
 
+def test_a_trace_is_written_to_the_same_bytes_every_time(tmp_path: Path) -> None:
+    written: set[bytes] = set()
+    for number in range(10):
+        example().save(tmp_path / f"{number}.safetensors")
+        written.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(written) == 1
+
+
 def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     with pytest.raises(InputError, match="no such file"):
@@ -41,7 +50,7 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="something else"):
         Trace.load(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"format": "affinity.trace", "version": "99"})
+    write_tensors(path, {"x": torch.zeros(1)}, {}, "trace", 99)
     with pytest.raises(InputError, match="version 99"):
         Trace.load(path)
 
