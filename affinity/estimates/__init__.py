@@ -5,6 +5,7 @@ from functools import partial
 
 from affinity.recording import Trace
 
+from .calibrated import CalibratedGains, PredictedGains
 from .first_order import FirstOrderAffinity
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
@@ -47,6 +48,7 @@ __all__ = [
     "NEED_HELD_OUT",
     "NEED_OPTIMIZER_STEPS",
     "AffinityMatrix",
+    "CalibratedGains",
     "Candidate",
     "Estimator",
     "FirstOrderAffinity",
@@ -59,6 +61,7 @@ __all__ = [
     "LinearSurrogate",
     "MomentumAffinity",
     "PairwiseGains",
+    "PredictedGains",
     "Reliability",
     "SignalCosine",
     "Window",

@@ -3,6 +3,7 @@
 from affinity.estimates import Candidate, GroupScores
 
 from .budget import Budget
+from .every_draw import LARGEST, all_groups, best_of_every_draw
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import Objective
@@ -11,6 +12,7 @@ from .stability import Contrast, RunnerUp, Stability, stability
 from .wishes import Wishes
 
 __all__ = [
+    "LARGEST",
     "SOLVERS",
     "Budget",
     "Candidate",
@@ -22,6 +24,8 @@ __all__ = [
     "RunnerUp",
     "Stability",
     "Wishes",
+    "all_groups",
+    "best_of_every_draw",
     "frontier",
     "solve",
     "stability",

@@ -1,6 +1,7 @@
 """Ready problems: a user's table, scikit-learn's digits, planted clusters."""
 
 from .equal_size import at_equal_size
+from .merge import merge
 from .preprocessing import Preprocessing
 from .problem import Problem
 from .record import record
@@ -21,6 +22,7 @@ __all__ = [
     "TableTrunk",
     "TimeBlocks",
     "at_equal_size",
+    "merge",
     "problem_from_table",
     "record",
     "train_networks",

@@ -1,0 +1,203 @@
+"""Contenders: the groupings that may be best, under what is known of every group's gains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+
+from affinity.estimates import AffinityMatrix, PredictedGains
+from affinity.grouping import (
+    Candidate,
+    Grouping,
+    GroupScores,
+    Network,
+    Objective,
+    all_groups,
+    best_of_every_draw,
+    solve,
+)
+
+from .raced import Contender
+
+LISTED = 9
+"""The number of tasks up to which all groups are candidates."""
+
+_PROPOSED = 8  # groupings proposed from draws of pair gains where not all groups can be listed
+_SOLVED = 48  # draws for which a program is solved where not all groups can be listed
+
+
+@dataclass(frozen=True, eq=False)
+class Contenders:
+    """Candidate groups with draws of what they are worth, and the best grouping of every draw.
+
+    A group is worth what its tasks gain together, over the number of all tasks, so that the worths
+    of a grouping's groups add up to its mean gain.
+
+    Args:
+        tasks: The tasks.
+        groups: Candidate groups.
+        mean: What each group is expected to be worth.
+        values: What it may be worth.
+        chosen: The groups of each draw's best grouping; -1 where it has fewer.
+    """
+
+    tasks: tuple[str, ...]
+    groups: Bool[np.ndarray, "group task"]
+    mean: Float[np.ndarray, " group"]
+    values: Float[np.ndarray, "draw group"]
+    chosen: Int64[np.ndarray, "draw network"]
+
+    @classmethod
+    def of(
+        cls,
+        predicted: PredictedGains,
+        budget: int,
+        known: Sequence[frozenset[str]],
+        n_draws: int,
+        seed: int,
+    ) -> "Contenders":
+        """Draw gains `n_draws` times.
+
+        Args:
+            predicted: What is known of every group's gains.
+            budget: At most so many networks.
+            known: Groups that stand among the candidates where not all groups can be listed.
+            n_draws: How many draws; fewer where not all groups can be listed.
+            seed: Of the draws.
+        """
+        tasks = predicted.tasks
+        if len(tasks) <= LISTED:
+            groups = all_groups(len(tasks))
+        else:
+            groups = _proposed(predicted, budget, known, seed)
+            n_draws = min(n_draws, _SOLVED)
+        rows = torch.from_numpy(groups)
+        values = predicted.draw_totals(rows, n_draws, seed).numpy() / len(tasks)
+        return cls(
+            tasks=tasks,
+            groups=groups,
+            mean=predicted.mean(rows).nansum(dim=1).numpy() / len(tasks),
+            values=values,
+            chosen=_best(tasks, groups, values, budget),
+        )
+
+    @property
+    def best(self) -> Float[np.ndarray, " draw"]:
+        """Mean gain over the tasks of each draw's best grouping."""
+        taken = np.take_along_axis(self.values, np.maximum(self.chosen, 0), axis=1)
+        return np.where(self.chosen >= 0, taken, 0.0).sum(axis=1)
+
+    def best_expected(self, budget: int) -> Grouping:
+        """The grouping whose expected mean gain over the tasks is highest."""
+        (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
+        return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
+
+    def judged(
+        self,
+        name: str,
+        grouping: Grouping,
+        plan: Grouping,
+        top: Float[np.ndarray, " draw"],
+        tolerance: float,
+    ) -> Contender:
+        """What is known of a grouping, beside the plan and the top of each draw."""
+        worth = self.worth(grouping)
+        low, high = np.quantile(worth, [0.025, 0.975])
+        return Contender(
+            name=name,
+            grouping=grouping,
+            gain=self.expected(grouping),
+            low=float(low),
+            high=float(high),
+            probability=float((worth >= top - tolerance).mean()),
+            as_good=float((worth >= self.worth(plan) - tolerance).mean()),
+        )
+
+    def rows(self, grouping: Grouping) -> list[int]:
+        """The candidate groups of a grouping."""
+        return [self.row(network.trained) for network in grouping.networks]
+
+    def row(self, group: frozenset[str]) -> int:
+        """The row of a candidate group."""
+        wanted = np.array([task in group for task in self.tasks])
+        return int(np.flatnonzero((self.groups == wanted).all(axis=1))[0])
+
+    def worth(self, grouping: Grouping) -> Float[np.ndarray, " draw"]:
+        """Mean gain over the tasks under `grouping`, a draw."""
+        return self.values[:, self.rows(grouping)].sum(axis=1)
+
+    def expected(self, grouping: Grouping) -> float:
+        """Expected mean gain over the tasks under `grouping`."""
+        return float(self.mean[self.rows(grouping)].sum())
+
+    def gain_of(self, network: Network) -> tuple[float, float, float]:
+        """Expected mean gain of a network's tasks, and the ends of its 95 % interval."""
+        row, share = self.row(network.trained), len(network.trained) / len(self.tasks)
+        low, high = np.quantile(self.values[:, row] / share, [0.025, 0.975])
+        return float(self.mean[row] / share), float(low), float(high)
+
+    def group(self, row: int) -> frozenset[str]:
+        """The tasks of a candidate group."""
+        return frozenset(np.array(self.tasks, dtype=object)[self.groups[row]].tolist())
+
+
+def _best(
+    tasks: tuple[str, ...],
+    groups: Bool[np.ndarray, "group task"],
+    values: Float[np.ndarray, "draw group"],
+    budget: int,
+) -> Int64[np.ndarray, "draw network"]:
+    """The rows of the groups of each draw's best grouping."""
+    if len(groups) == 2 ** len(tasks) - 1:
+        return best_of_every_draw(values, len(tasks), budget)[1]
+    return np.stack([_solved(tasks, groups, value, budget) for value in values])
+
+
+def _solved(
+    tasks: tuple[str, ...],
+    groups: Bool[np.ndarray, "group task"],
+    value: Float[np.ndarray, " group"],
+    budget: int,
+) -> Int64[np.ndarray, " network"]:
+    """The rows of the groups of the best grouping that these candidates allow."""
+    names = np.array(tasks, dtype=object)
+    candidates = [
+        Candidate({name: worth / group.sum() for name in names[group].tolist()})
+        for group, worth in zip(groups, value.tolist(), strict=True)
+    ]
+    grouping = solve(GroupScores(tasks, tuple(candidates)), min(budget, len(tasks)), time_limit=5.0)
+    row_of = {candidate.trained: row for row, candidate in enumerate(candidates)}
+    rows = [row_of[network.trained] for network in grouping.networks]
+    return np.array(rows + [-1] * (budget - len(rows)), dtype=np.int64)
+
+
+def _proposed(
+    predicted: PredictedGains, budget: int, known: Sequence[frozenset[str]], seed: int
+) -> Bool[np.ndarray, "group task"]:
+    """Known groups, and those of the best groupings under draws of what pairs gain."""
+    tasks = predicted.tasks
+    source, target = np.nonzero(~np.eye(len(tasks), dtype=bool))
+    pairs = np.zeros((len(source), len(tasks)), dtype=bool)
+    pairs[np.arange(len(source)), source] = pairs[np.arange(len(source)), target] = True
+    mean = predicted.mean(torch.from_numpy(pairs))
+    deviation = predicted.standard_deviation(torch.from_numpy(pairs))
+    generator = torch.Generator().manual_seed(seed)
+    found = dict.fromkeys(known)
+    for number in range(_PROPOSED):
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.double)
+        drawn = mean + deviation * noise * (number > 0)
+        values = torch.zeros(len(tasks), len(tasks), dtype=torch.double)
+        values[source, target] = drawn[torch.arange(len(source)), target]
+        for networks in {budget, max(2, budget // 2)}:
+            for pooling in ("mean", "sum"):
+                grouping = solve(
+                    AffinityMatrix(tasks, values),
+                    min(networks, len(tasks)),
+                    objective=Objective(pooling=pooling),
+                    solver="local_search",
+                    time_limit=2.0,
+                )
+                found.update(dict.fromkeys(network.trained for network in grouping.networks))
+    return np.array([[task in group for task in tasks] for group in found])

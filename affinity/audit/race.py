@@ -1,0 +1,174 @@
+"""The race: measure the groups of contending plans in rounds, until one plan is best."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from affinity.estimates import AffinityMatrix, CalibratedGains
+from affinity.grouping import Grouping, Network
+from affinity.problems import Measurements, Problem, merge, train_networks
+
+from .contenders import Contenders
+from .raced import Contender, Ended, Raced
+
+Measure = Callable[[Sequence[frozenset[str]], int], Measurements]
+"""Trains these networks on the replicate of this number, and measures evaluation losses."""
+
+
+@dataclass(frozen=True)
+class Race:
+    r"""Finds the grouping of highest mean gain by training few networks.
+
+    Each round trains networks on a fresh replicate, and `predictor` learns from all that was
+    measured what every group may gain. The first round trains every task alone, all in one, and
+    the groups of random groupings; each later one the tasks alone and the groups that stand most
+    often in the best grouping of a posterior draw (Thompson sampling), weighted by how uncertain
+    they are. A group that several contenders share is trained once a round.
+
+    The race is decided when a grouping is, with probability `confidence`, within `tolerance` of
+    the best: exact best groupings differ by less than anybody could measure. Separate networks
+    and all-in-one always take part, and may win, also where the budget would not allow them.
+
+    Args:
+        budget: At most so many networks, if the winner is neither separate nor all-in-one.
+        confidence: The probability asked for.
+        tolerance: Differences of mean gain smaller than this are of no interest.
+        trainings: At most so many networks are trained; the first round always is.
+        seconds: No round begins after that.
+        groups: How many groups of several tasks a round trains; as many as tasks if None.
+        predictor: Learns what groups gain.
+        n_draws: Of the posterior, a round.
+        seed: Decides random groupings and draws.
+
+    References:
+        Thompson (1933), On the Likelihood that One Unknown Probability Exceeds Another;
+        Russo (2020), `Simple Bayesian Algorithms for Best-Arm Identification
+        <https://arxiv.org/abs/1602.08448>`_.
+    """
+
+    budget: int
+    confidence: float = 0.95
+    tolerance: float = 0.01
+    trainings: int | None = None
+    seconds: float | None = None
+    groups: int | None = None
+    predictor: CalibratedGains = field(default_factory=CalibratedGains)
+    n_draws: int = 256
+    seed: int = 0
+
+    def __call__(
+        self,
+        problem: Problem,
+        matrices: Sequence[AffinityMatrix] = (),
+        *,
+        store: str | Path | None = None,
+    ) -> Raced:
+        """Race the groupings of a problem's tasks. Test rows are not looked at.
+
+        Args:
+            problem: Tasks, rows, trunk and heads.
+            matrices: Affinities that may foretell gains; what they are worth is learned.
+            store: A folder in which finished trainings are kept; the same race goes on from them.
+        """
+
+        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+            (seed,) = problem.replicate_seeds(number + 1, self.seed + 1)[number:]
+            replicate = problem.replicate(seed)
+            assert replicate.evaluation is not None  # the problem drew it
+            blind = replace(replicate, test=replicate.evaluation)
+            return train_networks(problem, networks, [blind], store=store)
+
+        return self.over(problem.names, measure, matrices)
+
+    def over(
+        self, tasks: tuple[str, ...], measure: Measure, matrices: Sequence[AffinityMatrix] = ()
+    ) -> Raced:
+        """Race with any way to measure: a cluster, or a table of results.
+
+        Args:
+            tasks: All tasks.
+            measure: Called once a round, with the replicate's number 0, 1, ...
+            matrices: Affinities that may foretell gains; what they are worth is learned.
+        """
+        began = time.perf_counter()
+        safe = {
+            "separate": Grouping(tuple(Network.of(task) for task in tasks)),
+            "all-in-one": Grouping((Network.of(*tasks),)),
+        }
+        random = {f"random {number}": self._random(tasks, number) for number in (1, 2)}
+        alone = [network.trained for network in safe["separate"].networks]
+        n_groups = self.groups or len(tasks)
+        limit = 20 * len(tasks) if self.trainings is None else self.trainings
+        parts: list[Measurements] = []
+        wanted = self._first(tasks, [*safe.values(), *random.values()], n_groups)
+        while True:
+            parts.append(measure(wanted, len(parts)))
+            measured = merge(parts)
+            predicted = self.predictor(measured, matrices)
+            seed = self.seed + len(parts)
+            field = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
+            within = field.best_expected(self.budget)
+            plan = max([*safe.values(), within], key=field.expected)
+            named = {"plan": plan, "within the budget": within, **safe, **random}
+            top = np.max([field.best, *(field.worth(each) for each in safe.values())], axis=0)
+            judged = [
+                field.judged(name, each, plan, top, self.tolerance) for name, each in named.items()
+            ]
+            trainings = sum(len(part.networks) for part in parts)
+            room = limit - trainings - len(alone)
+            ended = self._ended(judged[0], len(parts), room, time.perf_counter() - began)
+            if ended is not None:
+                return Raced(
+                    contenders=tuple(judged),
+                    networks={network: field.gain_of(network) for network in plan.networks},
+                    ended=ended,
+                    tolerance=self.tolerance,
+                    measured=measured,
+                    predicted=predicted,
+                    trainings=trainings,
+                    rounds=len(parts),
+                    seconds=time.perf_counter() - began,
+                )
+            wanted = [*alone, *self._next(field, [plan, *safe.values()], min(n_groups, room))]
+
+    def _ended(self, plan: Contender, rounds: int, room: int, seconds: float) -> Ended | None:
+        if plan.probability >= self.confidence and rounds > 1:
+            return "decided"
+        if room < 1:
+            return "out of trainings"
+        return "out of time" if self.seconds is not None and seconds > self.seconds else None
+
+    def _first(
+        self, tasks: tuple[str, ...], groupings: Sequence[Grouping], count: int
+    ) -> list[frozenset[str]]:
+        """The groups of these groupings, and random ones of all sizes up to `count`."""
+        found = dict.fromkeys(n.trained for grouping in groupings for n in grouping.networks)
+        most = min(len(tasks) + count, 2 ** len(tasks) - 1)
+        generator = np.random.default_rng(self.seed)
+        while len(found) < most:
+            size = int(generator.integers(2, len(tasks) + 1))
+            chosen = generator.choice(len(tasks), size, replace=False)
+            found[frozenset(tasks[at] for at in chosen)] = None
+        return list(found)
+
+    def _random(self, tasks: tuple[str, ...], number: int) -> Grouping:
+        """A random grouping with as many networks as the budget allows."""
+        order = np.random.default_rng([self.seed, number]).permutation(len(tasks))
+        parts = np.array_split(order, min(self.budget, len(tasks)))
+        return Grouping(tuple(Network.of(*(tasks[at] for at in part)) for part in parts))
+
+    def _next(
+        self, field: Contenders, leading: Sequence[Grouping], count: int
+    ) -> list[frozenset[str]]:
+        """The groups of several tasks whose measurement may change the winner soonest."""
+        seen: Counter[int] = Counter(field.chosen[field.chosen >= 0].tolist())
+        for grouping in leading:
+            seen.update(dict.fromkeys(field.rows(grouping), len(field.chosen)))
+        spread = field.values.std(axis=0)
+        shared = [row for row in seen if field.groups[row].sum() > 1]
+        shared.sort(key=lambda row: (-seen[row] * spread[row], row))
+        return [field.group(row) for row in shared[:count]]

@@ -1,0 +1,160 @@
+"""What a race found: the plan that won, and what is known of its contenders."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from affinity import markup
+from affinity.errors import InputError
+from affinity.estimates import PredictedGains
+from affinity.grouping import Grouping, Network
+from affinity.problems import Measurements
+from affinity.recommendation import Plan
+
+Ended = Literal["decided", "out of trainings", "out of time"]
+
+ENDED: dict[Ended, str] = {
+    "decided": "one grouping was found to be best",
+    "out of trainings": "all trainings allowed were used before one was found to be best",
+    "out of time": "the time allowed was over before one was found to be best",
+}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A grouping in the race, and what is known of it at the end.
+
+    Args:
+        name: "plan" for the one that won; "within the budget" for the best that the budget allows,
+            which differs from it only where a safe choice won; "separate", "all-in-one", "random
+            1" and "random 2".
+        grouping: Its networks.
+        gain: Expected mean gain over the tasks, against separate networks.
+        low: Lower end of the gain's 95 % interval.
+        high: Upper end.
+        probability: That no grouping in the race is better by more than the tolerance.
+        as_good: The probability that the plan is not better than it by more than the tolerance.
+    """
+
+    name: str
+    grouping: Grouping
+    gain: float
+    low: float
+    high: float
+    probability: float
+    as_good: float
+
+
+@dataclass(frozen=True, eq=False)
+class Raced:
+    """What a race found.
+
+    Args:
+        contenders: The plan first, then the others.
+        networks: Each network of the plan with the expected mean gain of its tasks and the ends
+            of its 95 % interval.
+        ended: Why no more was measured.
+        tolerance: Differences of mean gain smaller than this were of no interest.
+        measured: All that was measured.
+        predicted: What that says of every group.
+        trainings: How many networks were trained.
+        rounds: In how many rounds.
+        seconds: How long it took.
+    """
+
+    contenders: tuple[Contender, ...]
+    networks: Mapping[Network, tuple[float, float, float]]
+    ended: Ended
+    tolerance: float
+    measured: Measurements
+    predicted: PredictedGains
+    trainings: int
+    rounds: int
+    seconds: float
+
+    @property
+    def winner(self) -> Contender:
+        """The contender that won."""
+        return self.contenders[0]
+
+    def contender(self, name: str) -> Contender:
+        """The contender of that name."""
+        for contender in self.contenders:
+            if contender.name == name:
+                return contender
+        raise InputError(
+            f"Expected one of the contenders {[each.name for each in self.contenders]}, but got "
+            f"{name!r}."
+        )
+
+    @property
+    def indistinguishable(self) -> tuple[str, ...]:
+        """Which of separate networks and all-in-one may well be as good as the plan."""
+        return tuple(
+            contender.name
+            for contender in self.contenders
+            if contender.name in ("separate", "all-in-one") and contender.as_good > 0.05
+        )
+
+    def to_plan(self, provenance: Mapping[str, Any] | None = None) -> Plan:
+        """The winner as a plan, with what was measured as its reasons."""
+        winner = self.winner
+        return Plan(
+            grouping=winner.grouping,
+            sharing=tuple("separate" if n.is_alone else "hard" for n in winner.grouping.networks),
+            reasons=tuple(self._reason(network) for network in winner.grouping.networks),
+            provenance={
+                "evidence": f"measured: a race of {self.trainings} trainings in {self.rounds} "
+                f"rounds; {ENDED[self.ended]}",
+                "expected_gain": [round(x, 4) for x in (winner.gain, winner.low, winner.high)],
+                "probability": round(winner.probability, 3),
+                "indistinguishable_from": list(self.indistinguishable),
+                **(provenance or {}),
+            },
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row a contender: networks, gain, low, high, probability."""
+        return pd.DataFrame(
+            [
+                {
+                    "contender": each.name,
+                    "networks": " | ".join(
+                        ", ".join(sorted(network.served)) for network in each.grouping.networks
+                    ),
+                    "gain": each.gain,
+                    "low": each.low,
+                    "high": each.high,
+                    "probability": each.probability,
+                }
+                for each in self.contenders
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a contender."""
+        return markup.table(
+            ["contender", "networks", "expected gain", "95 % interval", "best"],
+            [
+                [
+                    each.name,
+                    str(len(each.grouping.networks)),
+                    f"{each.gain:+.1%}",
+                    f"{each.low:+.1%} to {each.high:+.1%}",
+                    f"{each.probability:.0%}",
+                ]
+                for each in self.contenders
+            ],
+            f"A race of {self.trainings} trainings: {ENDED[self.ended]}",
+        )
+
+    def _reason(self, network: Network) -> str:
+        if network.is_alone:
+            return "On its own: no group that serves it was expected to gain more for all tasks."
+        mean, low, high = self.networks[network]
+        return (
+            f"Expected to gain {mean:+.1%} for its tasks ({low:+.1%} to {high:+.1%}) against "
+            f"separate networks, from {self.trainings} trained networks."
+        )

@@ -1,0 +1,259 @@
+"""Calibrated gains: what every group would gain, foretold from the few that were measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.problems import Measurements
+
+from .evidence import Evidence, Fit, factor_of
+from .group_kernel import Cells, components
+from .matrix import AffinityMatrix
+
+_AT_ONCE = 500  # cells whose covariance is computed together where only its diagonal counts
+
+
+@dataclass(frozen=True)
+class CalibratedGains:
+    r"""Predicts what each task gains in any group, from the losses of a few trained networks.
+
+    A hierarchical Gaussian model of the losses on evaluation rows, in units of the mean loss of
+    the task alone (in any network, if it was never trained alone):
+
+    .. math::
+        1 - \frac{L_{t,S,r}}{\overline{L}_t(\{t\})}
+            = f_t(S) + m_t + \rho_{t,r} + \varepsilon_{t,S,r}, \qquad f_t(\{t\}) = 0
+
+    :math:`\rho` is what the rows and the seed of replicate r do to task t in every network, so
+    that networks measured on different replicates can be compared; sharing itself may do other
+    things on other rows, too. :math:`f_t(S)` is a sum of Gaussian effects (`group_kernel`): that
+    there are partners at all, how many (capacity), which, for this task and for all tasks; what
+    near groups do; and :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for
+    affinity k. The variance of every effect, that of :math:`\gamma_k` included, is learned from
+    what was measured, under a weak prior, and so are each task's noise and scale. So an affinity
+    counts as much as it foretells here, with the sign that it has here, and nothing where nothing
+    predicts: then all groups are predicted to gain the mean.
+
+    Cost: cubic in the number of measured cells; a second for 300.
+
+    Args:
+        prior: Variance expected of each effect beforehand, as a share of a task's own variance.
+        vague: By how many powers of e an effect's variance may well differ from that.
+        fits: Over how many likely sets of variances predictions are averaged. A single one, the
+            likeliest, would be too sure of itself where few groups were measured.
+
+    Raises:
+        InputError: If a task was not measured at all.
+
+    References:
+        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, sections 2.7 and 5.4.
+        Li et al. (2023), `Identification of Negative Transfers in Multitask Learning Using
+        Surrogate Models <https://arxiv.org/abs/2303.14582>`_ predict with partners alone.
+
+    Example:
+        >>> from affinity.problems import Problem, train_networks
+        >>> from affinity.training import TrainingSettings
+        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
+        >>> groups = [frozenset({name}) for name in problem.names] + [frozenset(problem.names)]
+        >>> predicted = CalibratedGains()(train_networks(problem, groups, problem.replicates(1)))
+        >>> pair = torch.tensor([[name in ("odd", "ink") for name in problem.names]])
+        >>> predicted.mean(pair).isfinite().sum().item()  # a gain for each of the two
+        2
+    """
+
+    prior: float = 0.1
+    vague: float = 2.0
+    fits: int = 8
+
+    def __call__(
+        self, measured: Measurements, matrices: Sequence[AffinityMatrix] = ()
+    ) -> "PredictedGains":
+        """Learn from `measured`; cells that were not measured are NaN.
+
+        Args:
+            measured: Networks on replicates; only evaluation losses are looked at.
+            matrices: Affinities that may foretell gains.
+        """
+        data = _Data.of(measured, matrices)
+        evidence = Evidence(data.cells, data.replicate, data.gain, self.prior, self.vague)
+        return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.fits))
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedGains:
+    """The posterior of every task's gain in every group.
+
+    Args:
+        tasks: The tasks, in the order of the columns.
+    """
+
+    tasks: tuple[str, ...]
+    _data: "_Data" = field(repr=False)
+    _fits: tuple[Fit, ...] = field(repr=False)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """Where the columns of `_data` stand among the tasks."""
+        return sorted(range(len(self.tasks)), key=self.tasks.__getitem__)
+
+    @property
+    def variances(self) -> dict[str, float]:
+        """Of each effect, as a share of a task's spread: what foretells here, and how much."""
+        effects = self._fits[0].variances
+        return {
+            name: sum(fit.variances[name] for fit in self._fits) / len(self._fits)
+            for name in effects
+        }
+
+    def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
+        """Expected gains; NaN for tasks that are not in the group."""
+        cells = self._cells(groups)
+        known = components(cells, self._data.cells)
+        means = [fit.mean(known) * self._scale(fit, cells) for fit in self._fits]
+        return self._table(groups, torch.stack(means).mean(dim=0))
+
+    def standard_deviation(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
+        """How far the gains may lie from their expectation."""
+        every = self._cells(groups)
+        deviations: list[Tensor] = []
+        for rows in torch.arange(len(every)).split(_AT_ONCE):
+            cells = every.take(rows)
+            own, known = components(cells, cells), components(cells, self._data.cells)
+            means: list[Tensor] = []
+            variances: list[Tensor] = []
+            for fit in self._fits:
+                mean, covariance = fit.posterior(own, known)
+                scale = self._scale(fit, cells)
+                means.append(mean * scale)
+                variances.append(covariance.diagonal().clamp(min=0) * scale.square())
+            between = torch.stack(means).var(dim=0, correction=0)
+            deviations.append((torch.stack(variances).mean(dim=0) + between).sqrt())
+        return self._table(groups, torch.cat(deviations))
+
+    def draw_totals(
+        self, groups: Bool[Tensor, "group task"], count: int, seed: int = 0
+    ) -> Float[Tensor, "draw group"]:
+        """What the tasks of each group may gain together, drawn jointly for all groups."""
+        cells = self._cells(groups)
+        row = groups.nonzero()[:, 0]
+        scale = self._scale(self._fits[0], cells)  # the same in every fit
+
+        def total(part: Tensor) -> Tensor:  # over the cells of each group
+            sums = part.new_zeros(len(groups), part.shape[1])
+            return sums.index_add_(0, row, scale[:, None] * part)
+
+        own = {name: total(total(part).T) for name, part in components(cells, cells).items()}
+        known = {name: total(part) for name, part in components(cells, self._data.cells).items()}
+        generator = torch.Generator().manual_seed(seed)
+        drawn: list[Tensor] = []
+        for number, fit in enumerate(self._fits):
+            mean, covariance = fit.posterior(own, known)
+            own_count = (count + number) // len(self._fits)
+            shape = (own_count, len(groups))
+            noise = torch.randn(shape, generator=generator, dtype=torch.double)
+            drawn.append(mean + noise @ factor_of(covariance).T)
+        return torch.cat(drawn)
+
+    def _cells(self, groups: Bool[Tensor, "group task"]) -> Cells:
+        ordered = groups[:, self._order]
+        row, task = ordered.nonzero(as_tuple=True)
+        return _cells(ordered[row], task, self._data.onto)
+
+    def _table(
+        self, groups: Bool[Tensor, "group task"], values: Float[Tensor, " cell"]
+    ) -> Float[Tensor, "group task"]:
+        table = torch.full(groups.shape, torch.nan, dtype=torch.double)
+        table[groups[:, self._order]] = values
+        return table[:, torch.tensor(self._order).argsort()]
+
+    def _scale(self, fit: Fit, cells: Cells) -> Float[Tensor, " cell"]:
+        return (self._data.scale * fit.scale)[cells.task]
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What was measured, in units of each task's own spread; tasks in the order of their names."""
+
+    cells: Cells
+    replicate: Int[Tensor, " cell"]
+    gain: Float[Tensor, " cell"]
+    scale: Float[Tensor, " task"]
+    onto: Mapping[str, Float[Tensor, "source target"]]
+
+    @classmethod
+    def of(cls, measured: Measurements, matrices: Iterable[AffinityMatrix]) -> "_Data":
+        # In the order of the names, so that the order of tasks and networks decides nothing.
+        tasks, networks = sorted(measured.tasks), measured.networks
+        rows = sorted(range(len(networks)), key=lambda row: sorted(networks[row]))
+        groups = torch.tensor([[name in networks[row] for name in tasks] for row in rows])
+        columns = [measured.tasks.index(name) for name in tasks]
+        losses = measured.evaluation_loss.double()[rows][:, :, columns]
+        gains = losses.new_full(losses.shape, torch.nan)
+        for column, name in enumerate(tasks):
+            own = losses[:, :, column]
+            alone = own[groups[:, column] & (groups.sum(dim=1) == 1)]
+            known = next((each for each in (alone, own) if each.isfinite().any()), None)
+            if known is None:
+                raise InputError(
+                    f"Expected losses of every task in some network, but {name!r} has none."
+                )
+            gains[:, :, column] = 1 - own / known[known.isfinite()].mean()
+        scale = _scales(gains)
+        network, replicate, task = gains.isfinite().nonzero(as_tuple=True)
+        onto = {}
+        for number, matrix in enumerate(matrices):
+            name = f"affinity: {matrix.estimator or number}"
+            onto[name] = _standardized(matrix, tasks)
+        return cls(
+            cells=_cells(groups[network], task, onto),
+            replicate=replicate,
+            gain=gains[network, replicate, task] / scale[task],
+            scale=scale,
+            onto=onto,
+        )
+
+
+def _cells(
+    group: Bool[Tensor, "cell task"],
+    task: Int[Tensor, " cell"],
+    onto: Mapping[str, Float[Tensor, "source target"]],
+) -> Cells:
+    others = group.double()
+    others[torch.arange(len(task)), task] = 0.0
+    count = others.sum(dim=1).clamp(min=1.0)
+    return Cells(
+        task,
+        group,
+        {
+            name: (others * values.T[task]).sum(dim=1) / count.sqrt()
+            for name, values in onto.items()
+        },
+    )
+
+
+def _standardized(matrix: AffinityMatrix, tasks: Sequence[str]) -> Float[Tensor, "source target"]:
+    """Of mean square 1 off the diagonal, with 0 for what is unknown; 0 stays 0."""
+    order = [matrix.tasks.index(task) for task in tasks]
+    values = matrix.values.double()[order][:, order].clone()
+    values.fill_diagonal_(0.0)
+    values = values.nan_to_num(0.0, 0.0, 0.0)
+    off = ~torch.eye(len(tasks), dtype=torch.bool)
+    size = values[off].square().mean().sqrt()
+    return values / size if size > 0 else values
+
+
+def _scales(gains: Float[Tensor, "network replicate task"]) -> Float[Tensor, " task"]:
+    """The spread of each task's gains within replicates, drawn towards the common one."""
+    known = gains.isfinite()
+    count = known.sum(dim=0, keepdim=True)
+    mean = gains.where(known, 0.0).sum(dim=0, keepdim=True) / count.clamp(min=1)
+    squares = (gains - mean).where(known, 0.0).square().sum(dim=(0, 1))
+    degrees = (count - 1).clamp(min=0).sum(dim=(0, 1)).double()
+    common = (squares.sum() / degrees.sum().clamp(min=1)).clamp(min=1e-12)
+    drawn = 3.0  # as if each task had so many more cells of the common spread
+    return ((squares + drawn * common) / (degrees + drawn)).sqrt()

@@ -1,0 +1,208 @@
+"""The evidence: how likely what was measured is under the variances of its effects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import minimize
+from torch import Tensor
+
+from .group_kernel import Cells, components
+
+LIMITS = (-10.0, 5.0)
+"""Of the logarithm of a variance."""
+
+NOISE = 0.3
+"""Variance of the noise, and of what the rows of a replicate do, expected beforehand."""
+
+_VAGUE_SCALE = 0.7  # by how many powers of e a task's effects may well be larger or smaller
+_FLAT = 1e2  # variance of a task's mean, which the data decide
+_JITTER = 1e-8
+_PROPOSED = 64  # sets of variances that are weighed
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The model with one likely set of variances.
+
+    Args:
+        variances: Of each effect.
+        scale: By how much the effects are larger on each task than its spread suggests.
+        cells: What was measured.
+        factor: Lower Cholesky factor of the covariance of what was measured.
+        weights: That covariance's inverse times what was measured.
+    """
+
+    variances: Mapping[str, float]
+    scale: Float[Tensor, " task"]
+    cells: Cells
+    factor: Float[Tensor, "cell cell"]
+    weights: Float[Tensor, " cell"]
+
+    def covariance(self, parts: Mapping[str, Float[Tensor, "a b"]]) -> Float[Tensor, "a b"]:
+        """Of effects, before anything is known, from what is alike among them."""
+        total = torch.zeros_like(next(iter(parts.values())))
+        for name, part in parts.items():
+            total.add_(part, alpha=self.variances[name])
+        return total
+
+    def posterior(
+        self, own: Mapping[str, Float[Tensor, "a a"]], known: Mapping[str, Float[Tensor, "a b"]]
+    ) -> tuple[Float[Tensor, " a"], Float[Tensor, "a a"]]:
+        """Mean and covariance of effects, from what is alike among them and with the data."""
+        with_data = self.covariance(known) * self.scale[self.cells.task]
+        half = torch.linalg.solve_triangular(self.factor, with_data.T, upper=False)
+        return with_data @ self.weights, self.covariance(own) - half.T @ half
+
+    def mean(self, known: Mapping[str, Float[Tensor, "a b"]]) -> Float[Tensor, " a"]:
+        """Mean of effects."""
+        return self.covariance(known) @ (self.scale[self.cells.task] * self.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Measured gains, each task's in units of its spread, and what is expected beforehand.
+
+    The unknowns are logarithms: the variance of each effect, then for each task the scale of its
+    effects, the variance that the rows of a replicate add, and that of the noise.
+
+    Args:
+        cells: What was measured.
+        replicate: On which replicate.
+        gain: What came out.
+        prior: Variance expected of each effect.
+        vague: By how many powers of e variances may well differ from what is expected.
+    """
+
+    cells: Cells
+    replicate: Int[Tensor, " cell"]
+    gain: Float[Tensor, " cell"]
+    prior: float
+    vague: float
+
+    def fits(self, count: int) -> tuple[Fit, ...]:
+        """The likeliest variances of effects, and others drawn by their probability."""
+        bounds = [LIMITS] * len(self._centre)
+        best = minimize(self.loss, self._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+        return tuple(self._fit(each) for each in self._likely(best, count))
+
+    def loss(self, unknowns: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the logarithm of the posterior probability, up to a constant, and its slope."""
+        variance, scale, rows, noise = self._split(unknowns)
+        own = scale[self.cells.task]
+        effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
+        factor = factor_of(self._covariance(effects, rows, noise))
+        weights = torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        value = 0.5 * self.gain @ weights + factor.diagonal().log().sum()
+        # Half of the derivative by each entry of the covariance.
+        slope = (torch.cholesky_inverse(factor) - torch.outer(weights, weights)) / 2
+        by_effect = torch.einsum("kab,ab->k", self._parts, slope * own[:, None] * own)
+        by_task = torch.stack(
+            [
+                2 * (slope * effects).sum(dim=1),
+                rows[self.cells.task] * (slope * self._same_rows).sum(dim=1),
+                noise[self.cells.task] * slope.diagonal(),
+            ]
+        )  # kind cell
+        per_task = by_task.new_zeros(3, self._n_tasks).index_add_(1, self.cells.task, by_task)
+        off = (unknowns - self._centre) / self._spread
+        gradient = torch.cat([variance * by_effect, per_task.flatten()]).numpy()
+        return float(value) + 0.5 * float(off @ off), gradient + off / self._spread
+
+    def _fit(self, unknowns: np.ndarray) -> Fit:
+        variance, scale, rows, noise = self._split(unknowns)
+        own = scale[self.cells.task]
+        effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
+        factor = factor_of(self._covariance(effects, rows, noise))
+        weights = torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        variances = dict(zip(self._names, variance.tolist(), strict=True))
+        return Fit(variances, scale, self.cells, factor, weights)
+
+    def _likely(self, best: np.ndarray, count: int) -> list[np.ndarray]:
+        """The best, and others by importance sampling around it; those of tasks stay."""
+        if count == 1:
+            return [best]
+        n_effects, step = len(self._names), 1e-3
+        units = step * np.eye(len(best))[:n_effects]
+        slopes = [self.loss(best + unit)[1] - self.loss(best - unit)[1] for unit in units]
+        curvature = np.array(slopes)[:, :n_effects] / (2 * step)
+        spread, axes = np.linalg.eigh((curvature + curvature.T) / 2)
+        generator = np.random.default_rng(0)
+        # Student's t with 5 degrees of freedom: heavier tails than what is looked for.
+        standard = generator.standard_normal((_PROPOSED, n_effects))
+        standard /= np.sqrt(generator.chisquare(5, (_PROPOSED, 1)) / 5)
+        proposed = np.tile(best, (_PROPOSED, 1))
+        proposed[:, :n_effects] += standard / np.sqrt(np.maximum(spread, 0.05)) @ axes.T
+        proposed = np.clip(proposed, *LIMITS)
+        density = -(5 + n_effects) / 2 * np.log1p((standard**2).sum(axis=1) / 5)
+        weight = np.array([-self.loss(each)[0] for each in proposed]) - density
+        share = np.cumsum(np.exp(weight - weight.max()))
+        places = (np.arange(count) + 0.5) / count
+        return list(proposed[np.searchsorted(share / share[-1], places)])
+
+    def _split(self, unknowns: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Variances of effects; scale, variance of rows and of noise a task."""
+        values = torch.from_numpy(np.exp(unknowns))
+        effects, tasks = values[: len(self._names)], values[len(self._names) :]
+        scale, rows, noise = tasks.unflatten(0, (3, self._n_tasks))
+        return effects, scale, rows, noise
+
+    def _covariance(self, effects: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
+        task = self.cells.task
+        same = _FLAT * self._same_task + rows[task] * self._same_rows
+        return effects + same + noise[task].diag()
+
+    @cached_property
+    def _by_name(self) -> dict[str, Float[Tensor, "cell cell"]]:
+        parts = components(self.cells, self.cells)
+        # On other rows the same sharing does other things: not to be foretold, but not noise, since
+        # groups on the same rows have it in common.
+        return {
+            **parts,
+            "any on these rows": parts["any of task"] * self._same_rows,
+            "partner on these rows": parts["partner of task"] * self._same_rows,
+        }
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self._by_name)
+
+    @cached_property
+    def _parts(self) -> Float[Tensor, "effect cell cell"]:
+        return torch.stack(list(self._by_name.values()))
+
+    @property
+    def _n_tasks(self) -> int:
+        return self.cells.group.shape[1]
+
+    @cached_property
+    def _same_task(self) -> Float[Tensor, "cell cell"]:
+        return (self.cells.task[:, None] == self.cells.task).double()
+
+    @cached_property
+    def _same_rows(self) -> Float[Tensor, "cell cell"]:
+        return self._same_task * (self.replicate[:, None] == self.replicate)
+
+    @cached_property
+    def _centre(self) -> np.ndarray:
+        parts = [len(self._names), self._n_tasks, 2 * self._n_tasks]
+        return np.repeat(np.log([self.prior, 1.0, NOISE]), parts)
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        parts = [len(self._names), self._n_tasks, 2 * self._n_tasks]
+        return np.repeat([self.vague, _VAGUE_SCALE, self.vague], parts)
+
+
+def factor_of(covariance: Float[Tensor, "cell cell"]) -> Float[Tensor, "cell cell"]:
+    """Lower Cholesky factor, with as little added to the diagonal as it takes."""
+    jitter = _JITTER * covariance.diagonal().mean().clamp(min=1e-12)
+    eye = torch.eye(len(covariance), dtype=torch.double)
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(covariance + jitter * eye)
+        if not failed:
+            return factor
+        jitter = 10 * jitter

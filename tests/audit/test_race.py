@@ -1,0 +1,144 @@
+"""The race finds a planted grouping, says when nothing is to be gained, and keeps to its limits."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from affinity.audit import Race
+from affinity.problems import Measurements, Problem
+from affinity.training import TrainingSettings
+
+TASKS = ("a", "b", "c", "d", "e", "f")
+CLUSTERS = ({"a", "b", "c"}, {"d", "e", "f"})
+
+
+class Table:
+    """Networks whose gains are known, measured with noise."""
+
+    def __init__(self, within: float, across: float, noise: float = 0.02, seed: int = 0) -> None:
+        self.within, self.across, self.noise = within, across, noise
+        self.generator = np.random.default_rng(seed)
+        self.asked: list[list[frozenset[str]]] = []
+
+    def gain(self, task: str, network: frozenset[str]) -> float:
+        others = network - {task}
+        (own,) = (cluster for cluster in CLUSTERS if task in cluster)
+        effects = [self.within if other in own else self.across for other in others]
+        return float(np.mean(effects)) if effects else 0.0
+
+    def __call__(self, networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        assert number == len(self.asked)
+        self.asked.append(list(networks))
+        losses = torch.full((len(networks), 1, len(TASKS)), math.nan, dtype=torch.double)
+        rows = 0.1 * self.generator.normal(size=len(TASKS))
+        for row, network in enumerate(networks):
+            for column, task in enumerate(TASKS):
+                if task in network:
+                    error = self.noise * self.generator.normal()
+                    losses[row, 0, column] = 1 - self.gain(task, network) + rows[column] + error
+        return Measurements(
+            networks=tuple(networks),
+            tasks=TASKS,
+            test_loss=torch.full_like(losses, math.nan),
+            validation_loss=torch.full_like(losses, math.nan),
+            evaluation_loss=losses,
+            test_metric=torch.full_like(losses, math.nan),
+            parameters=(1,) * len(networks),
+            seconds=torch.zeros(len(networks), 1),
+        )
+
+
+def _groups(raced):
+    return {network.served for network in raced.winner.grouping.networks}
+
+
+def test_a_race_finds_the_planted_clusters_and_stops():
+    raced = Race(budget=2).over(TASKS, Table(within=0.2, across=-0.2))
+    assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+    assert raced.ended == "decided"
+    assert raced.winner.probability >= 0.95
+    assert raced.winner.low < 0.2 < raced.winner.high
+    assert raced.trainings < 60  # of 63 networks and many replicates
+
+
+def test_all_in_one_wins_where_everything_helps():
+    raced = Race(budget=2).over(TASKS, Table(within=0.2, across=0.2))
+    assert _groups(raced) == {frozenset(TASKS)} or "all-in-one" in raced.indistinguishable
+
+
+def test_separate_networks_win_where_everything_harms():
+    raced = Race(budget=2).over(TASKS, Table(within=-0.2, across=-0.2))
+    assert _groups(raced) == {frozenset({task}) for task in TASKS}
+    assert raced.winner.gain == 0
+
+
+def test_where_nothing_is_to_be_gained_the_safe_choices_cannot_be_told_apart():
+    raced = Race(budget=3, trainings=60).over(TASKS, Table(within=0.0, across=0.0))
+    assert raced.indistinguishable == ("separate", "all-in-one")
+    assert abs(raced.winner.gain) < 0.01
+
+
+def test_a_race_keeps_to_the_trainings_allowed():
+    table = Table(within=0.01, across=0.0, noise=0.3)
+    raced = Race(budget=2, trainings=40, tolerance=0.0).over(TASKS, table)
+    assert raced.ended == "out of trainings"
+    assert raced.trainings == sum(map(len, table.asked)) <= 40
+
+
+def test_no_group_is_trained_twice_in_a_round_and_tasks_alone_in_each():
+    table = Table(within=0.1, across=-0.1, noise=0.1)
+    Race(budget=2, trainings=80, tolerance=0.0).over(TASKS, table)
+    for asked in table.asked:
+        assert len(asked) == len(set(asked))
+        assert {frozenset({task}) for task in TASKS} <= set(asked)
+    assert frozenset(TASKS) in table.asked[0]
+
+
+def test_equal_seeds_race_alike():
+    one, other = (Race(budget=2).over(TASKS, Table(0.1, -0.1, seed=3)) for _ in range(2))
+    assert one.contenders == other.contenders
+
+
+def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
+    names = tuple(f"task {number}" for number in range(12))
+
+    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        generator = np.random.default_rng(number)
+        losses = torch.full((len(networks), 1, 12), math.nan, dtype=torch.double)
+        for row, network in enumerate(networks):
+            for column, name in enumerate(names):
+                if name in network:
+                    alike = [names.index(other) % 2 == column % 2 for other in network - {name}]
+                    gain = 0.3 * (2 * np.mean(alike) - 1) if alike else 0.0
+                    losses[row, 0, column] = 1 - gain + 0.02 * generator.normal()
+        return Measurements(
+            networks=tuple(networks),
+            tasks=names,
+            test_loss=losses,
+            validation_loss=losses,
+            evaluation_loss=losses,
+            test_metric=losses,
+            parameters=(1,) * len(networks),
+            seconds=torch.zeros(len(networks), 1),
+        )
+
+    raced = Race(budget=2, trainings=60).over(names, measure)
+    assert len(raced.winner.grouping.networks) <= 2
+    assert raced.winner.grouping.tasks == frozenset(names)
+    assert raced.winner.gain > 0.1
+
+
+@pytest.mark.slow
+def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
+    problem = Problem.digits(width=16).with_settings(TrainingSettings(epochs=3, batch_size=256))
+    race = Race(budget=3, trainings=24)
+    raced = race(problem, store=tmp_path)
+    plan = raced.to_plan()
+    assert plan.grouping.tasks == frozenset(problem.names)
+    assert "measured" in plan.provenance["evidence"]
+    assert len(list(tmp_path.glob("*.json"))) == raced.trainings
+    again = race(problem, store=tmp_path)
+    assert again.contenders == raced.contenders
