@@ -65,7 +65,7 @@ class Measured:
             raise InputError(f"Expected {path}, as scripts/truth writes it, but it is missing.")
         truth = pd.read_csv(path, dtype={"network": str})
         tasks = tuple(dict.fromkeys(truth["task"]))
-        group = truth["network"].map(lambda mask: int(mask[::-1], 2)).to_numpy()
+        group = np.array([int(mask[::-1], 2) for mask in truth["network"].astype(str)])
         task = truth["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
         numbers = {each: at for at, each in enumerate(sorted(set(truth["replicate"])))}
         replicate = truth["replicate"].map(numbers).to_numpy()
@@ -122,10 +122,10 @@ def _affinities(
         return {}, {}
     frame = pd.read_csv(path)
     found: dict[str, dict[int, NDArray[np.float64]]] = {}
-    for (estimator, replicate), rows in frame.groupby(["estimator", "replicate"]):
+    for _, rows in frame.groupby(["estimator", "replicate"]):
         square = rows.pivot(index="source", columns="target", values="affinity")
-        found.setdefault(str(estimator), {})[int(replicate)] = square.loc[
-            list(tasks), list(tasks)
-        ].to_numpy()
-    recordings = pd.read_csv(path.with_name("recordings.csv"), index_col="replicate")
-    return found, recordings["seconds"].to_dict()
+        by_run = found.setdefault(str(rows["estimator"].iloc[0]), {})
+        by_run[int(rows["replicate"].iloc[0])] = square.loc[list(tasks), list(tasks)].to_numpy()
+    recordings = pd.read_csv(path.with_name("recordings.csv"))
+    seconds = zip(recordings["replicate"].tolist(), recordings["seconds"].tolist(), strict=True)
+    return found, dict(seconds)

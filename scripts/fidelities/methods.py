@@ -24,7 +24,6 @@ METHODS: dict[str, Method] = {
     "cosine, none alone": FromAffinity("gradient cosine", alone=False),
     "held-out lookahead": FromAffinity("held-out affinity"),
     "held-out lookahead, none alone": FromAffinity("held-out affinity", alone=False),
-    "optimizer-aware lookahead": FromAffinity("optimizer-aware affinity"),
     "ETAP's affinity": FromAffinity("etap"),
     "ETAP, T subsets": Etap(rounds=1),
     "ETAP, 2T subsets": Etap(rounds=2),

@@ -35,12 +35,11 @@ from affinity.problems import (
     record,
     train_networks,
 )
-from affinity.recording import StepKind, Trace
+from affinity.recording import Trace
 from affinity.tasks import Examples
 
 TABLES = ROOT.parent / "shared/data/tables"
 LARGEST = 8
-STEPS: tuple[StepKind, ...] = ("gradient", "optimizer")
 SCORES = ("evaluation_loss", "test_loss", "validation_loss", "test_metric")
 
 
@@ -126,8 +125,13 @@ def networks_of(tasks: Sequence[str]) -> list[frozenset[str]]:
     ]
 
 
-def rows_of(measured: Measurements, replicate: int) -> pd.DataFrame:
-    """One row for each task of each network of the only replicate that was measured."""
+def rows_of(measured: Measurements, replicate: int, spent: float) -> pd.DataFrame:
+    """One row for each task of each network of the only replicate that was measured.
+
+    Seconds are the network's share of the processor's time: that of the clock depends on what
+    else the machine does.
+    """
+    seconds = measured.seconds[:, 0] * (spent / float(measured.seconds.sum()))
     rows: list[dict[str, object]] = []
     for number, network in enumerate(measured.networks):
         mask = "".join(str(int(task in network)) for task in measured.tasks)
@@ -140,7 +144,7 @@ def rows_of(measured: Measurements, replicate: int) -> pd.DataFrame:
                         "network": mask,
                         "task": task,
                         **{name: float(f"{float(score):.6g}") for name, score in scores.items()},
-                        "seconds": round(float(measured.seconds[number, 0]), 4),
+                        "seconds": round(float(seconds[number]), 4),
                     }
                 )
     return pd.DataFrame(rows)
@@ -186,21 +190,18 @@ def run(arguments: argparse.Namespace) -> None:
             measured = train_networks(
                 problem, networks_of(problem.names), [problem.replicate(replicate)]
             )
-            truth = pd.concat([truth, rows_of(measured, replicate)], ignore_index=True)
-            write(truth, path)
             spent = time.process_time() - began
+            truth = pd.concat([truth, rows_of(measured, replicate, spent)], ignore_index=True)
+            write(truth, path)
             print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
     for seed in range(arguments.traces):
-        for step in STEPS:
-            path = out / f"{step}-{seed}.safetensors"
-            if not path.with_suffix(".seconds").exists():
-                began = time.process_time()
-                record(problem, every=arguments.every, seed=seed, held_out=True, step=step).save(
-                    path
-                )
-                seconds = f"{time.process_time() - began:.3f}\n"
-                write_atomically(path.with_suffix(".seconds"), seconds)
-                print(f"{problem.name}: recorded {path.name}", flush=True)
+        trace = out / f"trace-{seed}.safetensors"
+        if not trace.with_suffix(".seconds").exists():
+            began = time.process_time()
+            record(problem, every=arguments.every, seed=seed, held_out=True).save(trace)
+            seconds = f"{time.process_time() - began:.3f}\n"
+            write_atomically(trace.with_suffix(".seconds"), seconds)
+            print(f"{problem.name}: recorded {trace.name}", flush=True)
     if arguments.traces:
         estimate(problem, out)
 
@@ -209,17 +210,15 @@ def estimate(problem: Problem, out: Path) -> None:
     """What every estimator says of each recorded run, and how long the runs took."""
     frames = [LabelCorrelation()(problem).frame().assign(estimator="label correlation", run=-1)]
     recordings: list[dict[str, float]] = []
-    for step in STEPS:
-        for path in sorted(out.glob(f"{step}-*.safetensors")):
-            run, trace = int(path.stem.removeprefix(f"{step}-")), Trace.load(path)
-            if step == "gradient":
-                seconds = float(path.with_suffix(".seconds").read_text())
-                recordings.append({"replicate": run, "seconds": seconds})
-            frames += [
-                make()(trace).frame().assign(estimator=name, run=run)
-                for name, make in ESTIMATORS.items()
-                if (name in NEED_OPTIMIZER_STEPS) == (step == "optimizer")
-            ]
+    for path in sorted(out.glob("trace-*.safetensors")):
+        run, trace = int(path.stem.removeprefix("trace-")), Trace.load(path)
+        seconds = float(path.with_suffix(".seconds").read_text())
+        recordings.append({"replicate": run, "seconds": seconds})
+        frames += [
+            make()(trace).frame().assign(estimator=name, run=run)
+            for name, make in ESTIMATORS.items()
+            if name not in NEED_OPTIMIZER_STEPS
+        ]
     affinities = pd.concat(frames).rename(columns={"run": "replicate"})
     columns = ["estimator", "replicate", "source", "target", "affinity"]
     text = affinities[columns].to_csv(index=False, float_format="%.6g")
