@@ -1,11 +1,12 @@
 """Retraining: the plan beside its baselines, on the same replicates."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from affinity.errors import DivergenceError, InputError
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 
@@ -82,6 +83,7 @@ def retrain(
             **problem.provenance,
             "notes": [*problem.notes, *notes],
             "width": problem.width,
+            "overlap": asdict(Overlap.of(problem)),
             **(context or {}),
         },
         trained={name: measured.trained(each) for name, each in first.items() if name != RANDOM}

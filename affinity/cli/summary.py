@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from affinity.audit import Arrangement, Audit, Verdict, metric_name
+from affinity.estimates import Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 
@@ -46,7 +47,7 @@ def show_problem(console: Console, problem: Problem) -> None:
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
         console.print(f"... and {len(problem.tasks) - MOST_ROWS} more tasks")
-    for note in problem.notes[:MOST_ROWS]:
+    for note in filter(None, [*problem.notes[:MOST_ROWS], str(Overlap.of(problem))]):
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
 
 

@@ -12,12 +12,13 @@ from .gradient_cosine import GradientCosine
 from .group_predictor import GroupPredictor
 from .group_scores import Candidate, GroupScores
 from .inter_task_affinity import InterTaskAffinity
-from .label_correlation import LabelCorrelation, label_overlap
+from .label_correlation import LabelCorrelation
 from .linear_surrogate import LinearSurrogate
 from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
 from .momentum_affinity import MomentumAffinity
 from .over_runs import combine, runs_of
+from .overlap import Overlap, label_overlap
 from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, seed_to_seed, split_half
 from .signal_cosine import SignalCosine
@@ -60,6 +61,7 @@ __all__ = [
     "LabelCorrelation",
     "LinearSurrogate",
     "MomentumAffinity",
+    "Overlap",
     "PairwiseGains",
     "PredictedGains",
     "Reliability",

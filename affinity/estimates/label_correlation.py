@@ -1,4 +1,4 @@
-"""Label correlation: a free baseline that looks at the targets alone, and their overlap."""
+"""Label correlation: a free baseline that looks at the targets alone."""
 
 from dataclasses import dataclass
 
@@ -43,20 +43,6 @@ class LabelCorrelation:
                 found = _correlation(columns[source], columns[target])
                 values[source, target] = values[target, source] = found
         return AffinityMatrix(problem.names, values, estimator=repr(self))
-
-
-def label_overlap(problem: Problem) -> Float[Tensor, "source target"]:
-    """Share of the target's labelled development rows that are labelled for the source, too.
-
-    Gradients of two tasks that share few rows are taken on different data: below 0.3 their
-    inner products have been found to be noise.
-
-    References:
-        A 2026 workshop study over 93 tasks (arXiv 2604.07848) found correlations of gradients with
-        task relatedness indistinguishable from noise below 30 % overlap, reliable above 40 %.
-    """
-    labelled = problem.development.labelled.double()
-    return (labelled.T @ labelled) / labelled.sum(dim=0)
 
 
 def _one_hot(target: Tensor, n_outputs: int) -> Float[Tensor, "row column"]:

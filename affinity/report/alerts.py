@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from affinity.audit import Audit
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, Overlap
 from affinity.recording import Trace
 
 from .numbers import count, number, percent
@@ -39,6 +39,7 @@ def find_alerts(audit: Audit, trace: Trace | None = None) -> list[Alert]:
         *_estimate(audit.matrix),
         *_agreement(audit),
         *_solver(audit),
+        *_overlap(audit),
         *_context(audit),
         *(_domination(trace) if trace is not None else []),
     ]
@@ -176,6 +177,12 @@ def _solver(audit: Audit) -> list[Alert]:
             f"{number(grouping.bound)}.",
         )
     ]
+
+
+def _overlap(audit: Audit) -> list[Alert]:
+    known: Any = audit.context.get("overlap")
+    text = str(Overlap(**known)) if known and audit.matrix is not None else ""
+    return [Alert("warning", "Tasks share few rows", text)] if text else []
 
 
 def _context(audit: Audit) -> list[Alert]:

@@ -24,7 +24,7 @@ NAMES = {
     "seconds": "Seconds",
     "versions": "Versions",
 }
-SAID_ELSEWHERE = {"notes"}
+SAID_ELSEWHERE = {"notes", "overlap"}
 LONGEST = 12
 
 

@@ -10,6 +10,7 @@ from affinity import InputError, Problem, TrainingSettings
 from affinity.estimates import (
     LabelCorrelation,
     LinearSurrogate,
+    Overlap,
     PairwiseGains,
     label_overlap,
     measured_gains,
@@ -44,6 +45,15 @@ def test_overlap_is_a_share_of_the_targets_rows(problem):
     overlap = label_overlap(problem)
     assert overlap[0, 1] == 1  # every row of "two" has "one"
     assert overlap[1, 0].item() == pytest.approx(50 / 200, abs=0.05)
+
+
+def test_pairs_that_share_few_rows_are_counted_and_told(problem):
+    overlap = Overlap.of(problem)
+    assert (overlap.n_pairs, overlap.n_below) == (3, 2)  # "two" has a label in a quarter of rows
+    assert overlap.least == pytest.approx(50 / 200, abs=0.05)
+    assert overlap.median == overlap.least
+    assert str(overlap).startswith("2 of the 3 pairs of tasks share fewer than 30%")
+    assert str(Overlap.of(Problem.digits())) == ""
 
 
 def test_pairwise_gains_compare_pairs_with_singles(problem):

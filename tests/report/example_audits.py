@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from affinity.audit import Arrangement, Audit, Gains
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
@@ -42,7 +42,7 @@ def matrix_of(tasks: tuple[str, ...], n_groups: int = 3, seed: int = 0) -> Affin
         values=block + 0.008 * torch.randn(n_tasks, n_tasks, generator=draw),
         standard_error=torch.full((n_tasks, n_tasks), 0.004),
         n_steps=torch.full((n_tasks, n_tasks), 60),
-        estimator="InterTaskAffinity(held_out=False, block=None)",
+        estimator=repr(InterTaskAffinity()),
     )
 
 

@@ -1,5 +1,6 @@
 """What a notebook shows of the values that flow, and the figures as Python values."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -127,3 +128,14 @@ def test_a_task_whose_gradients_dwarf_the_others_raises_an_alert() -> None:
     )
     quiet = [alert.title for alert in find_alerts(an_audit(("a", "b"), n_groups=1), loud)]
     assert "One task's loss dominates" in quiet
+
+
+def test_tasks_that_share_few_rows_raise_an_alert_beside_an_estimate() -> None:
+    few = {"n_pairs": 15, "n_below": 9, "median": 0.2, "least": 0.0}
+    told = {alert.title: alert.text for alert in find_alerts(an_audit(6, overlap=few))}
+    assert told["Tasks share few rows"].startswith(
+        "9 of the 15 pairs of tasks share fewer than 30%"
+    )
+    enough = {**few, "n_below": 0}
+    for audit in (an_audit(6, overlap=enough), replace(an_audit(6, overlap=few), matrix=None)):
+        assert "Tasks share few rows" not in [alert.title for alert in find_alerts(audit)]
