@@ -1,16 +1,17 @@
 """The methods that are compared. Add one with an entry in METHODS; see `measure.Method`.
 
-Ours (the calibrated predictor, the race) belongs into METHODS below: a callable
-``(half, budget, seed)`` that asks for trainings with ``half.measure(groups, replicates)``, reads
-them as ``half.measurements()`` (what estimators of measured groups take) or ``half.gains()``, reads
-matrices of recorded runs with ``half.affinity(estimator, seed)``, and returns predicted gains
-``[group task]``, or the chosen groups.
+A method is a callable ``(half, budget, seed)`` that asks for trainings with
+``half.measure(groups, replicates)``, reads them as ``half.measurements()`` (what estimators of
+measured groups take) or ``half.gains()``, reads matrices of recorded runs with
+``half.affinity(estimator, seed)``, and returns predicted gains ``[group task]``, or the chosen
+groups.
 """
 
 from .affinities import FromAffinity
 from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
+from .ours import Calibrated, Raced
 from .simple import AllInOne, RandomGrouping, Separate
 
 METHODS: dict[str, Method] = {
@@ -34,6 +35,12 @@ METHODS: dict[str, Method] = {
     "ridge, 2T subsets": Ridge(rounds=2),
     "ridge, 4T subsets": Ridge(rounds=4),
     "ridge with size, 4T subsets": Ridge(rounds=4, sizes=True),
+    "ours, T trainings": Calibrated(rounds=0),
+    "ours, 2T trainings": Calibrated(rounds=1),
+    "ours, 4T trainings": Calibrated(rounds=2),
+    "ours, 4T trainings, no affinity": Calibrated(rounds=2, affinities=False),
+    "race, 4T trainings": Raced(rounds=2, tolerance=-1.0),
+    "race, 8T trainings": Raced(rounds=4, tolerance=-1.0),
     "raw best, 1 replicate": RawBest(replicates=1),
     "raw best, 3 replicates": RawBest(replicates=3),
     "raw best, all replicates": RawBest(),

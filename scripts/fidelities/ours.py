@@ -1,0 +1,109 @@
+"""Ours: the calibrated predictor over few groups, and the race."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affinity.audit import Race
+from affinity.estimates import AffinityMatrix, CalibratedGains, PredictedGains
+from affinity.problems import Measurements
+
+from .half import Half
+from .measurements import measure_random_groups
+
+ESTIMATORS = ("inter-task affinity", "gradient cosine")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The calibrated predictor, from affinities of one run and random groups.
+
+    The groups are those of `Ridge`. With no round, T - 1 groups are trained on one replicate, that
+    of all tasks among them, and no task alone: with the recorded run, T trainings.
+
+    Args:
+        rounds: How many rounds of 2T trainings.
+        affinities: Whether a run is recorded.
+    """
+
+    rounds: int = 1
+    affinities: bool = True
+
+    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
+        """Predicted gains ``[group task]``."""
+        if self.rounds:
+            measure_random_groups(half, self.rounds, seed)
+        else:
+            generator = np.random.default_rng(seed)
+            together = np.flatnonzero(half.members.sum(axis=1) > 1)
+            count = min(half.n_tasks - 2, len(together) - 1)
+            drawn = generator.choice(together[:-1], count, replace=False)
+            replicate = int(generator.integers(half.n_replicates))
+            half.measure([int(together[-1]), *drawn.tolist()], [replicate])
+        matrices = _matrices(half, seed) if self.affinities else []
+        return _table(half, CalibratedGains()(half.measurements(), matrices))
+
+
+@dataclass(frozen=True)
+class Raced:
+    """The race for three networks, and what it says of every group when it is over.
+
+    Args:
+        rounds: How many rounds of 2T trainings at most.
+        tolerance: As for the race; below 0 it uses all its rounds.
+    """
+
+    rounds: int = 2
+    tolerance: float = 0.01
+
+    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
+        """Predicted gains ``[group task]``."""
+        order = np.random.default_rng(seed).permutation(half.n_replicates).tolist()
+        names = half.measured.tasks
+
+        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+            groups = [sum(1 << names.index(task) for task in network) for network in networks]
+            replicate = order[number % len(order)]
+            half.measure(groups, [replicate])
+            losses = half.measured.losses[half.replicates[replicate], groups]
+            known = torch.from_numpy(losses[:, None])
+            nothing = torch.full_like(known, torch.nan)
+            return Measurements(
+                networks=tuple(networks),
+                tasks=names,
+                test_loss=nothing,
+                validation_loss=nothing,
+                evaluation_loss=known,
+                test_metric=nothing,
+                parameters=(0,) * len(networks),
+                seconds=torch.zeros(len(networks), 1),
+            )
+
+        race = Race(
+            budget=min(3, len(names)),
+            trainings=self.rounds * 2 * len(names),
+            tolerance=self.tolerance,
+            seed=seed,
+        )
+        raced = race.over(names, measure, _matrices(half, seed))
+        return _table(half, raced.predicted)
+
+
+def _matrices(half: Half, seed: int) -> list[AffinityMatrix]:
+    """Affinities of one recorded run, where the table has runs."""
+    return [
+        AffinityMatrix(
+            half.measured.tasks, torch.from_numpy(half.affinity(name, seed)), estimator=name
+        )
+        for name in ESTIMATORS
+        if name in half.measured.estimators
+    ]
+
+
+def _table(half: Half, predicted: PredictedGains) -> NDArray[np.float64]:
+    gains = np.full(half.members.shape, np.nan)
+    gains[1:] = predicted.mean(torch.from_numpy(half.members[1:])).numpy()
+    return gains
