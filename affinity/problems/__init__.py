@@ -6,6 +6,7 @@ from .preprocessing import Preprocessing
 from .problem import Problem
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
+from .strength import Strengths, try_strengths
 from .table import TableEncoder, problem_from_table
 from .table_parts import TableParts, TableTrunk
 from .train_networks import Measurements, train_networks
@@ -17,6 +18,7 @@ __all__ = [
     "Problem",
     "RandomRows",
     "Resampling",
+    "Strengths",
     "TableEncoder",
     "TableParts",
     "TableTrunk",
@@ -26,4 +28,5 @@ __all__ = [
     "problem_from_table",
     "record",
     "train_networks",
+    "try_strengths",
 ]

@@ -1,0 +1,105 @@
+"""How strongly trunks are drawn together: soft sharing's strength, chosen on validation rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.sharing import SoftSharing
+from affinity.tasks import Replicate, Task
+from affinity.training import Member, Trained, TrainingSettings, train_members
+from affinity.training.judge import scales_of, score_of
+
+from .problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Strengths:
+    """Soft sharing at several strengths, on the same replicates.
+
+    Args:
+        strengths: What was tried.
+        scores: The validation loss over that of the best constant prediction, mean over tasks;
+            what early stopping goes by.
+        trained: The trainings, ``[strength][replicate]``.
+    """
+
+    strengths: tuple[float, ...]
+    scores: Float[Tensor, "strength replicate"]
+    trained: tuple[tuple[Trained, ...], ...]
+
+    @property
+    def best(self) -> float:
+        """The strength of the lowest mean score; the smaller one of equals."""
+        return self.strengths[int(self.scores.mean(dim=1).argmin())]
+
+    def best_on(self, replicate: int) -> tuple[float, Trained]:
+        """The strength of the lowest score on one replicate, and the network trained with it."""
+        row = int(self.scores[:, replicate].argmin())
+        return self.strengths[row], self.trained[row][replicate]
+
+
+def try_strengths(
+    problem: Problem,
+    tasks: frozenset[str],
+    replicates: Sequence[Replicate],
+    strengths: Sequence[float] = (0.0, 1e-4, 1e-3, 1e-2, 1e-1),
+    settings: TrainingSettings | None = None,
+    affinity: Float[Tensor, "source target"] | None = None,
+) -> Strengths:
+    """Train tasks with soft sharing at each strength; test rows play no part in the choice.
+
+    Args:
+        problem: Tasks, trunk and heads.
+        tasks: Names of the tasks that share.
+        replicates: Draws of rows.
+        strengths: From separate networks (0) to what amounts to hard sharing.
+        settings: How to train; the problem's own settings if None.
+        affinity: Draws tasks to those that help them, in the order of the problem's tasks; all
+            pairs alike if None.
+
+    Raises:
+        InputError: If there is no strength, one is negative, or a task is unknown.
+
+    Example:
+        >>> problem = Problem.digits(width=8)
+        >>> pair, settings = frozenset({"odd", "prime"}), TrainingSettings(epochs=1)
+        >>> tried = try_strengths(problem, pair, problem.replicates(2), (0.0, 0.01), settings)
+        >>> tried.scores.shape  # strength replicate
+        torch.Size([2, 2])
+    """
+    if not strengths:
+        raise InputError("Expected at least one strength to try, but got none.")
+    columns = [column for column, name in enumerate(problem.names) if name in tasks]
+    own = None if affinity is None else affinity[columns][:, columns]
+    members = [Member(tasks, number) for number in range(len(replicates))]
+    strengths = sorted(strengths)
+    trained: list[tuple[Trained, ...]] = []
+    for strength in strengths:
+
+        def build(some: tuple[Task, ...], strength: float = strength) -> SoftSharing:
+            return SoftSharing(some, problem.trunk, problem.head, strength, affinity=own)
+
+        trained.append(
+            tuple(
+                train_members(
+                    build, problem.tasks, members, replicates, settings or problem.settings
+                )
+            )
+        )
+    scales = [
+        scales_of(problem.tasks, replicate.training, replicate.validation)
+        for replicate in replicates
+    ]
+    scores = [
+        [
+            score_of(result.validation_loss, scale)
+            for result, scale in zip(results, scales, strict=True)
+        ]
+        for results in trained
+    ]
+    scores = torch.tensor(scores, dtype=torch.double).nan_to_num(nan=torch.inf)  # if diverged
+    return Strengths(tuple(strengths), scores, tuple(trained))
