@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from intervals import ROOT, interval, markdown, shown
 
-from affinity.problems import Problem
-from affinity.sharing import CrossStitch, HardSharing, MMoE, Separate, Sharing, SoftSharing
+from affinity.problems import Problem, try_strengths
+from affinity.sharing import CrossStitch, MMoE, Sharing
 from affinity.tasks import Task
 from affinity.training import Member, Trained, TrainingSettings, train_members
 
@@ -47,68 +47,50 @@ PAPER = {
 }
 
 
-def run(pair: str, seeds: int) -> list[dict[str, object]]:
+def run(pair: str, number: int) -> list[dict[str, object]]:
+    """All ways of sharing on one seed."""
     names = PAIRS[pair]
     problem = Problem.from_table(
         TABLE, list(names), exclude=[name for name in TARGETS if name not in names]
-    )
+    ).with_settings(SETTINGS)
     trunk, head = problem.trunk, problem.head
-    replicates = problem.replicates(seeds)
+    replicates = [problem.replicate(number)]
     n_features = replicates[0].training.inputs.shape[1]
-    models: dict[str, Callable[[Iterable[Task]], Sharing]] = {
-        "single task": lambda tasks: Separate(tasks, trunk, head),
-        "shared bottom": lambda tasks: HardSharing(tasks, trunk, head),
-        **{
-            f"L2-constrained, {strength:g}": lambda tasks, strength=strength: SoftSharing(
-                tasks, trunk, head, strength=strength
-            )
-            for strength in STRENGTHS
-        },
-        "cross-stitch": lambda tasks: CrossStitch(tasks, trunk, head),
-        "MMoE": lambda tasks: MMoE(tasks, trunk, head, n_features, n_experts=4, gate_dropout=0.1),
+    start = time.perf_counter()
+
+    def trained(build: Callable[[Iterable[Task]], Sharing], *tasks: str) -> Trained:
+        members = [Member(frozenset(tasks or names), 0)]
+        (result,) = train_members(build, problem.tasks, members, replicates, SETTINGS)
+        return result
+
+    def mixture(tasks: Iterable[Task]) -> MMoE:
+        return MMoE(tasks, trunk, head, n_features, n_experts=4, gate_dropout=0.1)
+
+    tried = try_strengths(problem, frozenset(names), replicates, STRENGTHS)
+    strength, drawn_together = tried.best_on(0)
+    results = {
+        # Each stops early by itself.
+        "single task": _joined(*(trained(problem.network, name) for name in names)),
+        "shared bottom": trained(problem.network),
+        "L2-constrained": drawn_together,
+        "cross-stitch": trained(lambda tasks: CrossStitch(tasks, trunk, head)),
+        "MMoE": trained(mixture),
     }
-    both = [Member(frozenset(names), number) for number in range(seeds)]
-    results: dict[str, list[Trained]] = {}
-    for model, build in models.items():
-        start = time.perf_counter()
-        if model == "single task":  # stops early for each task by itself
-            alone = [
-                train_members(
-                    lambda tasks: HardSharing(tasks, trunk, head),
-                    problem.tasks,
-                    [Member(frozenset({name}), number) for number in range(seeds)],
-                    replicates,
-                    SETTINGS,
-                )
-                for name in names
-            ]
-            results[model] = [_joined(one, other) for one, other in zip(*alone, strict=True)]
-        else:
-            results[model] = train_members(build, problem.tasks, both, replicates, SETTINGS)
-        print(pair, model, f"{time.perf_counter() - start:.0f} s", flush=True)
-    rows: list[dict[str, object]] = []
-    candidates = [model for model in models if model.startswith("L2")]
-    for number in range(seeds):
-        strongest = min(
-            candidates,
-            key=lambda model: sum(results[model][number].validation_loss.values()),
-        )
-        for model in ("single task", "shared bottom", strongest, "cross-stitch", "MMoE"):
-            result = results[model][number]
-            rows += [
-                {
-                    "pair": pair,
-                    "seed": number,
-                    "model": "L2-constrained" if model == strongest else model,
-                    "strength": model.split(", ")[1] if model == strongest else "",
-                    "task": name,
-                    "auc": result.test_metric[name],
-                    "parameters": result.n_parameters,
-                    "epochs": result.epochs,
-                }
-                for name in names
-            ]
-    return rows
+    print(pair, "seed", number, f"{time.perf_counter() - start:.0f} s", flush=True)
+    return [
+        {
+            "pair": pair,
+            "seed": number,
+            "model": model,
+            "strength": strength if model == "L2-constrained" else "",
+            "task": name,
+            "auc": result.test_metric[name],
+            "parameters": result.n_parameters,
+            "epochs": result.epochs,
+        }
+        for model, result in results.items()
+        for name in names
+    ]
 
 
 def _joined(one: Trained, other: Trained) -> Trained:
@@ -210,8 +192,15 @@ def main() -> None:
         sys.exit(f"Expected the census table at {TABLE.relative_to(ROOT.parent)}; it is missing.")
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    results = pd.DataFrame([row for pair in PAIRS for row in run(pair, arguments.seeds)])
-    results.to_csv(OUT / "results.csv", index=False)
+    file = OUT / "results.csv"
+    results = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["pair", "seed"])
+    for number in range(arguments.seeds):  # a killed study goes on where it was
+        for pair in PAIRS:
+            if ((results["pair"] == pair) & (results["seed"] == number)).any():
+                continue
+            rows = pd.DataFrame(run(pair, number))
+            results = pd.concat([results, rows]) if len(results) else rows
+            results.to_csv(file, index=False)
     command = f"python scripts/studies/census.py --seeds {arguments.seeds}"
     (OUT / "README.md").write_text(report(results, command))
     plot(results)
