@@ -1,7 +1,7 @@
 """An audit: a plan retrained beside separate networks and all-in-one, and what that shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from affinity.tasks import Task
 from affinity.training import Trained
 
 from .baselines import RANDOM
-from .gains import Gains, interval
+from .gains import Gains
 from .negative_transfer import NegativeTransferTest, Verdict
 
 if TYPE_CHECKING:
@@ -114,6 +114,15 @@ class Audit:
         return {verdict.task: verdict for verdict in self.test(self.arrangements[arrangement].test)}
 
     @property
+    def overall(self) -> Verdict:
+        """The verdict on the mean gain over the tasks: the plan against separate networks."""
+        return self.test.overall(self.gains)
+
+    def overall_of(self, arrangement: str) -> Verdict:
+        """The same for any arrangement."""
+        return self.test.overall(self.arrangements[arrangement].test)
+
+    @property
     def advice(self) -> str:
         """The arrangement to use, chosen on evaluation rows; test rows have no say.
 
@@ -166,15 +175,11 @@ class Audit:
                 "problem": self.problem,
                 "n_replicates": self.gains.n_replicates,
                 "advice": self.advice,
+                "overall": _facts(self.overall),
                 "tasks": [
                     {
                         "name": task.name,
-                        "verdict": verdict.verdict,
-                        "gain": verdict.gain,
-                        "low": verdict.low,
-                        "high": verdict.high,
-                        "p_value": verdict.p_value,
-                        "detectable": verdict.detectable,
+                        **_facts(verdict),
                         "all_in_one": {
                             "verdict": all_in_one[task.name].verdict,
                             "gain": all_in_one[task.name].gain,
@@ -227,8 +232,9 @@ class Audit:
                         "parameters": arrangement.parameters,
                         "multiply_adds": arrangement.multiply_adds,
                         "seconds": arrangement.seconds,
-                        "gain": _summary(arrangement.test.overall()),
-                        "evaluation_gain": _summary(arrangement.evaluation.overall()),
+                        "verdict": self.overall_of(name).verdict,
+                        "gain": _summary(arrangement.test),
+                        "evaluation_gain": _summary(arrangement.evaluation),
                     }
                     for name, arrangement in self.arrangements.items()
                 },
@@ -336,9 +342,14 @@ def metric_name(task: Task) -> str:
     return names.get(kind, getattr(task.metric, "__name__", kind))
 
 
-def _summary(values: np.ndarray) -> dict[str, float]:
-    low, high = interval(values)
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+def _facts(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in asdict(verdict).items() if name != "task"}
+
+
+def _summary(gains: Gains) -> dict[str, float]:
+    found = gains.estimate_overall()
+    low, high = found.interval()
+    return {"mean": float(found.mean[0]), "low": float(low[0]), "high": float(high[0])}
 
 
 def _plain(value: Any) -> Any:

@@ -58,16 +58,18 @@ class Measured:
                     scores[replicate, at] = getattr(measurements, part)[row, replicate, at]
         return scores
 
-    def blocks(self, plans: Plans) -> Float[Tensor, "replicate task block"]:
-        """Test losses of each task on blocks of its test rows; NaN beyond a task's own."""
+    def blocks(self, plans: Plans, most: int) -> Float[Tensor, "replicate task block"]:
+        """Test losses of each task on `most` blocks of its test rows; NaN beyond a task's own."""
         found: dict[tuple[int, str], Tensor] = {}
         for replicate, plan in enumerate(_each(plans, self.n_replicates)):
             for network, way in ways_of(plan):
                 measurements, row = self.ways[way]
                 for name in network.served & measurements.test_blocks[row].keys():
-                    found[replicate, name] = measurements.test_blocks[row][name][replicate]
-        most = max(map(len, found.values()), default=0)
-        blocks = torch.full((self.n_replicates, len(self.tasks), most), torch.nan)
+                    losses = measurements.test_blocks[row][name][replicate]
+                    some = losses.tensor_split(min(most, len(losses)))
+                    found[replicate, name] = torch.stack([part.mean() for part in some])
+        longest = max(map(len, found.values()), default=0)
+        blocks = torch.full((self.n_replicates, len(self.tasks), longest), torch.nan)
         for (replicate, name), losses in found.items():
             blocks[replicate, self.tasks.index(name), : len(losses)] = losses
         return blocks

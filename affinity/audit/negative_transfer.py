@@ -1,20 +1,31 @@
 """Negative transfer: whether sharing harms a task, with the risk of a false alarm held down."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
-from scipy import stats
+from jaxtyping import Bool, Float
+from scipy import special, stats
 
-from .gains import Gains, interval
+from .gains import Gains
+from .spending import levels
+from .two_level import Estimate
 
 VerdictName = Literal["harmful", "neutral", "beneficial", "undecided"]
+Look = tuple[int, float]
+"""So many replicates, and the share that they are of the planned ones."""
+
+ALL_TASKS = "all tasks"
+POWER = 0.8
+MOST_REPLICATES = 10_000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the replicates say of one task.
+    """What the replicates say of one task, or of all together.
 
     Args:
         task: The task's name.
@@ -26,6 +37,9 @@ class Verdict:
             number of tasks.
         detectable: The smallest true gain or loss that as many replicates, as noisy as these,
             would find in four of five audits.
+        needed: About how many replicates would decide in four of five audits, were the gain what
+            was measured; None where no number would, since these test rows are too few, or where
+            nothing is known.
     """
 
     task: str
@@ -35,26 +49,37 @@ class Verdict:
     high: float
     p_value: float
     detectable: float
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
 class NegativeTransferTest:
-    """Judges each task's paired relative gains, by Student's t and Holm's adjustment.
+    """Judges each task's paired relative gains by Student's t, over replicates and test rows.
 
     *Neutral* where two one-sided tests place the gain within the tolerance; else *harmful* or
     *beneficial* where the adjusted test finds a loss or a gain; else *undecided*. Where the two
     arrangements are one and the same network for a task, every difference is 0: neutral.
 
-    The replicates vary training rows and seeds. The test rows stay, so the verdict is about these
-    test rows; another draw of them adds its own noise.
+    The error of a gain is that of other replicates (training rows and seeds) and of other test
+    rows like these (`two_level.estimate`); where the gains hold no losses on blocks of test rows,
+    of replicates alone. The development rows stay what they are.
+
+    Where it was looked at growing numbers of replicates, each look has its own, stricter level
+    (`spending.levels`), a verdict stands from the first look that reaches it, and intervals are
+    those of the last look's level.
 
     Args:
         level: 1 minus the risk of a false alarm over all tasks together.
         tolerance: Relative gains smaller than this are of no interest.
+        adjust: Over the tasks: ``holm`` bounds the risk of any false alarm, ``fdr`` (Benjamini and
+            Hochberg) the expected share of false alarms among the alarms, for many tasks.
+        looks: At which numbers of replicates it was looked, with their shares of the planned
+            ones; none for one look at all of them.
 
     References:
         Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure; Schuirmann (1987),
-        A Comparison of the Two One-Sided Tests Procedure (...) for Bioequivalence.
+        A Comparison of the Two One-Sided Tests Procedure (...) for Bioequivalence; Maurer and
+        Bretz (2013), Multiple Testing in Group Sequential Trials Using Graphical Approaches.
 
     Example:
         >>> import torch
@@ -63,37 +88,124 @@ class NegativeTransferTest:
         >>> gains = Gains(tasks=("helped", "harmed"), scores=scores, baseline=baseline)
         >>> [verdict.verdict for verdict in NegativeTransferTest()(gains)]
         ['beneficial', 'harmful']
+        >>> NegativeTransferTest().overall(gains).verdict
+        'undecided'
     """
 
     level: float = 0.95
     tolerance: float = 0.01
+    adjust: Literal["holm", "fdr"] = "holm"
+    looks: tuple[Look, ...] = ()
 
     def __call__(self, gains: Gains) -> list[Verdict]:
         """A verdict a task."""
-        differences = gains.relative_differences()  # replicate task
-        mean = differences.mean(axis=0)
-        low, high = interval(differences, self.level)
-        if gains.n_replicates < 2:
-            p_values = equivalence = detectable = np.full(len(gains.tasks), np.nan)
-        else:
-            error = differences.std(axis=0, ddof=1) / np.sqrt(gains.n_replicates)
-            p_values = _two_sided(mean, error, gains.n_replicates - 1)
-            equivalence = _two_one_sided(mean, error, gains.n_replicates - 1, self.tolerance)
-            detectable = _detectable(error, gains.n_replicates - 1, 1 - self.level)
-        adjusted = holm(p_values)
-        equivalent = holm(equivalence) < 1 - self.level
+        return self._judge(gains, Gains.estimate, gains.tasks)
+
+    def overall(self, gains: Gains) -> Verdict:
+        """The verdict on the mean gain over all tasks."""
+        return self._judge(gains, Gains.estimate_overall, (ALL_TASKS,))[0]
+
+    def is_decided(self, gains: Gains) -> bool:
+        """Whether nothing is undecided, neither for a task nor for all together."""
+        return all(each.verdict != "undecided" for each in (*self(gains), self.overall(gains)))
+
+    def _judge(
+        self, gains: Gains, of: Callable[[Gains], Estimate], names: tuple[str, ...]
+    ) -> list[Verdict]:
+        looks = self.looks or ((gains.n_replicates, 1.0),)
+        named: list[VerdictName] = ["undecided"] * len(names)
+        found = of(gains)
+        for at, (n_replicates, _) in enumerate(looks):
+            found = of(gains.first(n_replicates))
+            shares = tuple(share for _, share in looks[: at + 1])
+            for task, verdict in enumerate(self._name(found, shares)):
+                if named[task] == "undecided":
+                    named[task] = verdict
+        risk = 2 * levels(tuple(share for _, share in looks), (1 - self.level) / 2)[-1]
+        low, high = found.interval(1 - risk)
+        p_values = _adjusted(_two_sided(found), self.adjust)
+        reach = _reach(risk / len(names) / 2, found.degrees)
         return [
             Verdict(
-                task=task,
-                verdict=_decide(mean[at], adjusted[at], bool(equivalent[at]), 1 - self.level),
-                gain=float(mean[at]),
+                task=name,
+                verdict=named[at],
+                gain=float(found.mean[at]),
                 low=float(low[at]),
                 high=float(high[at]),
-                p_value=float(adjusted[at]),
-                detectable=float(detectable[at]),
+                p_value=float(p_values[at]),
+                detectable=float((found.error * reach)[at]),
+                needed=self._needed(found, at, len(names)),
             )
-            for at, task in enumerate(gains.tasks)
+            for at, name in enumerate(names)
         ]
+
+    def _name(self, found: Estimate, shares: tuple[float, ...]) -> list[VerdictName]:
+        """What this look says, at the level that is left for it."""
+        risk = 1 - self.level
+
+        def level_of(risk: float) -> float:
+            return levels(shares, risk)[-1]
+
+        differs = self._rejected(_two_sided(found), lambda part: 2 * level_of(risk * part / 2))
+        within = _two_one_sided(found, self.tolerance)
+        is_neutral = self._rejected(within, lambda part: level_of(risk * part))
+        return [
+            "neutral"
+            if is_neutral[at]
+            else "undecided"
+            if not differs[at]
+            else "beneficial"
+            if found.mean[at] > 0
+            else "harmful"
+            for at in range(len(differs))
+        ]
+
+    def _rejected(
+        self, p_values: Float[np.ndarray, " task"], level_of: Callable[[float], float]
+    ) -> Bool[np.ndarray, " task"]:
+        """Which hypotheses fall, where `level_of` a part of the risk is the level of a test."""
+        known = np.flatnonzero(np.isfinite(p_values))
+        order = known[np.argsort(p_values[known], kind="stable")]
+        rejected = np.zeros(len(p_values), dtype=bool)
+        if self.adjust == "fdr":
+            falls = [
+                rank + 1
+                for rank, at in enumerate(order)
+                if p_values[at] < level_of((rank + 1) / len(order))
+            ]
+            rejected[order[: max(falls, default=0)]] = True
+            return rejected
+        for rank, at in enumerate(order):
+            if p_values[at] >= level_of(1 / (len(order) - rank)):
+                break
+            rejected[at] = True
+        return rejected
+
+    def _needed(self, found: Estimate, at: int, n_tasks: int) -> int | None:
+        """By the variances found: of replicates, which more of them shrink, and of test rows."""
+        gain = abs(float(found.mean[at]))
+        of_one = float(found.of_replicates[at]) * found.n_replicates
+        if not (math.isfinite(gain) and math.isfinite(of_one)):
+            return None
+        risk = (1 - self.level) / n_tasks
+        ways: list[int] = []
+        for distance, tail in ((gain, risk / 2), (self.tolerance - gain, risk)):
+            counts, reach = _reach_by_count(tail)
+            is_enough = distance > reach * np.sqrt(of_one / counts + found.of_rows[at])
+            ways += counts[is_enough][:1].tolist()
+        return min(ways, default=None)
+
+
+@lru_cache(maxsize=4096)
+def _reach_by_count(tail: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many errors a mean must lie away to be found, for numbers of replicates."""
+    counts = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))
+    return counts, _reach(tail, counts - 1)
+
+
+def _reach(tail: float, degrees: np.ndarray) -> np.ndarray:
+    """How many errors away a mean must lie to be found in four of five audits."""
+    return special.stdtrit(degrees, POWER) - special.stdtrit(degrees, tail)
 
 
 def holm(p_values: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
@@ -111,27 +223,23 @@ def holm(p_values: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
     return adjusted
 
 
-def _decide(mean: float, p_value: float, is_equivalent: bool, risk: float) -> VerdictName:
-    if is_equivalent:
-        return "neutral"
-    if p_value < risk:
-        return "beneficial" if mean > 0 else "harmful"
-    return "undecided"
+def _adjusted(p_values: Float[np.ndarray, " task"], adjust: str) -> Float[np.ndarray, " task"]:
+    if adjust == "holm":
+        return holm(p_values)
+    known = np.isfinite(p_values)
+    adjusted = np.full_like(p_values, np.nan)
+    if known.any():
+        adjusted[known] = stats.false_discovery_control(p_values[known])
+    return adjusted
 
 
-def _two_sided(mean: np.ndarray, error: np.ndarray, degrees: int) -> np.ndarray:
+def _two_sided(found: Estimate) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(mean == 0, 0.0, np.abs(mean) / error)
-    return 2 * stats.t.sf(ratio, degrees)
+        ratio = np.where(found.mean == 0, 0 * found.error, np.abs(found.mean) / found.error)
+    return 2 * special.stdtr(found.degrees, -ratio)
 
 
-def _two_one_sided(
-    mean: np.ndarray, error: np.ndarray, degrees: int, tolerance: float
-) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        distance = (tolerance - np.abs(mean)) / error
-    return stats.t.sf(distance, degrees)
-
-
-def _detectable(error: np.ndarray, degrees: int, risk: float, power: float = 0.8) -> np.ndarray:
-    return (stats.t.ppf(1 - risk / 2, degrees) + stats.t.ppf(power, degrees)) * error
+def _two_one_sided(found: Estimate, tolerance: float) -> Float[np.ndarray, " task"]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = (tolerance - np.abs(found.mean)) / found.error
+    return special.stdtr(found.degrees, -distance)

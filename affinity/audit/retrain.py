@@ -1,19 +1,22 @@
 """Retraining: the plan beside its baselines, on the same replicates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, Overlap
-from affinity.problems import Problem
+from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
+from affinity.training import MOST_BLOCKS
 
 from .audit import Arrangement, Audit
 from .baselines import BASELINES, RANDOM, contenders
 from .gains import Gains
 from .measure import Measured, Part, Plans, measure
+
+MANY_TASKS = 100
 
 
 def retrain(
@@ -103,13 +106,29 @@ def _arrangement(
             higher_is_better=higher_is_better,
         )
 
+    n_blocks = _blocks_of(problem)
     cost = measured.cost(first)
     return Arrangement(
         plan=first,
-        test=gains("test_loss"),
+        test=replace(
+            gains("test_loss"),
+            score_blocks=measured.blocks(plans, n_blocks),
+            baseline_blocks=measured.blocks(separate, n_blocks),
+        ),
         evaluation=gains("evaluation_loss"),
         metrics=gains("test_metric", tuple(task.higher_is_better for task in problem.tasks)),
         parameters=cost.parameters,
         seconds=measured.seconds(plans).mean().item(),
         multiply_adds=cost.multiply_adds,
     )
+
+
+def _blocks_of(problem: Problem) -> int:
+    """Into how many blocks test rows are cut to tell what other test rows would change.
+
+    Long blocks where neighbours in time resemble each other; fewer where many tasks would make
+    them large in memory and on disk.
+    """
+    if isinstance(problem.resampling, TimeBlocks):
+        return problem.resampling.blocks
+    return MOST_BLOCKS if len(problem.tasks) <= MANY_TASKS else MOST_BLOCKS // 4

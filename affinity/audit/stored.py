@@ -1,6 +1,6 @@
 """A stored audit: every score of every replicate in one file, read back as it was."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -41,6 +41,9 @@ def save_audit(audit: Audit, path: str | Path) -> Path:
             gains: Gains = getattr(arrangement, part)
             tensors[f"{name}/{part}/scores"] = gains.scores
             tensors[f"{name}/{part}/baseline"] = gains.baseline
+            if gains.score_blocks is not None and gains.baseline_blocks is not None:
+                tensors[f"{name}/{part}/score_blocks"] = gains.score_blocks
+                tensors[f"{name}/{part}/baseline_blocks"] = gains.baseline_blocks
     matrix = audit.matrix
     if matrix is not None:
         for part in ("values", "standard_error", "n_steps"):
@@ -88,7 +91,14 @@ def load_audit(path: str | Path) -> Audit:
     def gains(arrangement: str, part: str) -> Gains:
         key = f"{arrangement}/{part}"
         better = tuple(task.higher_is_better for task in tasks) if part == "metrics" else None
-        return Gains(names, tensors[f"{key}/scores"], tensors[f"{key}/baseline"], better)
+        return Gains(
+            names,
+            tensors[f"{key}/scores"],
+            tensors[f"{key}/baseline"],
+            better,
+            tensors.get(f"{key}/score_blocks"),
+            tensors.get(f"{key}/baseline_blocks"),
+        )
 
     matrix = None
     if about["affinity"] is not None:
@@ -117,7 +127,10 @@ def load_audit(path: str | Path) -> Audit:
             for name, entry in about["arrangements"].items()
         },
         matrix=matrix,
-        test=NegativeTransferTest(**about["test"]),
+        test=replace(
+            NegativeTransferTest(**about["test"]),
+            looks=tuple((count, share) for count, share in about["test"]["looks"]),
+        ),
         context=about["context"],
     )
 

@@ -11,7 +11,7 @@ from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
 from .schema import schema
 from .task_graph import TaskGraph
-from .verdict_words import Headline, headline, replicates_needed
+from .verdict_words import Headline, headline
 
 __all__ = [
     "Alert",
@@ -30,7 +30,6 @@ __all__ = [
     "heatmap",
     "moved_pairs",
     "page_of",
-    "replicates_needed",
     "schema",
     "stability_of",
     "write_comparison",

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from scipy import stats
 
-from affinity.audit import Audit, Gains, interval
+from affinity.audit import Audit, Gains
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -163,14 +163,13 @@ def _headline(first: Audit, second: Audit, shared: list[str], names: tuple[str, 
 def _facts(first: Audit, second: Audit, names: tuple[str, str]) -> list[dict[str, str]]:
     facts: list[dict[str, str]] = []
     for audit, name in zip((first, second), names, strict=True):
-        overall = audit.gains.overall()
-        low, high = (float(end) for end in interval(overall))
+        overall = audit.overall
         facts.append(
             {
                 "name": f"Mean gain, {name}",
-                "value": percent(float(overall.mean())),
-                "note": percent_range(low, high) or "one replicate: no interval",
-                "tone": tone(low, high),
+                "value": percent(overall.gain),
+                "note": percent_range(overall.low, overall.high) or "one replicate: no interval",
+                "tone": tone(overall.low, overall.high),
             }
         )
         facts.append(

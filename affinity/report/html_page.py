@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from affinity.audit import Audit, interval
+from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
@@ -119,25 +119,23 @@ def _content(
 
 
 def _facts(audit: Audit) -> list[dict[str, str]]:
-    plan, overall = audit.arrangements["plan"], audit.gains.overall()
-    low, high = (float(end) for end in interval(overall))
+    plan, overall = audit.arrangements["plan"], audit.overall
     facts = [
         {
             "name": "Mean gain of the plan",
-            "value": percent(float(overall.mean())),
-            "note": percent_range(low, high) or "one replicate: no interval",
-            "tone": tone(low, high),
+            "value": percent(overall.gain),
+            "note": percent_range(overall.low, overall.high) or "one replicate: no interval",
+            "tone": tone(overall.low, overall.high),
         }
     ]
-    if other := audit.arrangements.get("all-in-one"):
-        overall = other.test.overall()
-        low, high = (float(end) for end in interval(overall))
+    if "all-in-one" in audit.arrangements:
+        overall = audit.overall_of("all-in-one")
         facts.append(
             {
                 "name": "Mean gain of all-in-one",
-                "value": percent(float(overall.mean())),
-                "note": percent_range(low, high) or "one replicate: no interval",
-                "tone": tone(low, high),
+                "value": percent(overall.gain),
+                "note": percent_range(overall.low, overall.high) or "one replicate: no interval",
+                "tone": tone(overall.low, overall.high),
             }
         )
     facts.append(

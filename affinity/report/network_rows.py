@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affinity.audit import Audit, interval
+from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
 
@@ -50,7 +50,6 @@ class NetworkRow:
 
 def network_rows(audit: Audit) -> list[NetworkRow]:
     """The networks of the audited plan, in its order."""
-    differences = audit.gains.relative_differences()  # replicate task
     place = {task: at for at, task in enumerate(audit.gains.tasks)}
     rows: list[NetworkRow] = []
     plan = audit.plan
@@ -58,8 +57,8 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
         plan.grouping.networks, plan.sharing, plan.reasons, strict=True
     ):
         served = sorted(network.served, key=place.__getitem__)
-        measured = differences[:, [place[task] for task in served]].mean(axis=1)
-        low, high = interval(measured)
+        measured = audit.gains.of(served).estimate_overall()
+        low, high = measured.interval()
         rows.append(
             NetworkRow(
                 served=tuple(served),
@@ -67,9 +66,9 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
                 sharing=sharing,
                 reason=reason,
                 expected=_expected(audit.matrix, network),
-                gain=float(measured.mean()),
-                low=float(low),
-                high=float(high),
+                gain=float(measured.mean[0]),
+                low=float(low[0]),
+                high=float(high[0]),
             )
         )
     return rows

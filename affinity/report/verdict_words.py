@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affinity.audit import Audit, Verdict, interval
+from affinity.audit import Audit
 
 from .numbers import NARROW, count, number, percent, percent_range
 
@@ -36,21 +36,6 @@ def headline(audit: Audit) -> Headline:
     return Headline(title, tuple(sentence for sentence in sentences if sentence), is_sure)
 
 
-def replicates_needed(verdict: Verdict, n_replicates: int) -> int | None:
-    """About how many replicates would decide, were the gain what was measured; None if unknown.
-
-    The detectable gain falls with the square root of their number.
-
-    Example:
-        >>> replicates_needed(Verdict("depth", "undecided", 0.01, -0.01, 0.03, 0.3, 0.02), 5)
-        20
-    """
-    if not (math.isfinite(verdict.detectable) and math.isfinite(verdict.gain)) or not verdict.gain:
-        return None
-    needed = n_replicates * (verdict.detectable / verdict.gain) ** 2
-    return math.ceil(needed) if math.isfinite(needed) else None
-
-
 def _title(audit: Audit, advice: str) -> tuple[str, bool]:
     n_tasks = len(audit.tasks)
     what = {
@@ -64,7 +49,8 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
     }.get(advice, f"Train as in {advice!r}")
     if advice.startswith("separate"):
         return f"{what}: sharing cost quality.", False
-    low, high = interval(audit.arrangements[advice].test.overall())
+    overall = audit.overall_of(advice)
+    low, high = overall.low, overall.high
     if low > 0:
         return f"{what}: on average the tasks gain from sharing.", True
     if high < 0:
@@ -79,8 +65,8 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
 def _gain_of(audit: Audit, advice: str) -> str:
     name = "plan" if advice == "separate" else advice
     gains = audit.arrangements[name].test
-    overall = gains.overall()
-    mean, (low, high) = float(overall.mean()), interval(overall)
+    overall = audit.overall_of(name)
+    mean = overall.gain
     who = {
         "plan": "The plan",
         "all-in-one": "One network for all tasks",
@@ -96,7 +82,7 @@ def _gain_of(audit: Audit, advice: str) -> str:
     if gains.n_replicates < 2:
         return text + "; measured once, so nobody can say how much of that is chance."
     text += f" and {count(gains.n_replicates, 'paired replicate')}"
-    return f"{text} (95{NARROW}% interval of the gain {percent_range(float(low), float(high))})."
+    return f"{text} (95{NARROW}% interval of the gain {percent_range(overall.low, overall.high)})."
 
 
 def _tally(audit: Audit, name: str) -> str:
@@ -131,7 +117,7 @@ def _still_open(audit: Audit) -> str:
         return ""
     if n_replicates < 2:
         return "Without a second replicate no task can be decided."
-    needed = [replicates_needed(each, n_replicates) for each in undecided]
+    needed = [each.needed for each in undecided]
     known = sorted(each for each in needed if each is not None)
     reach = float(np.nanmedian([each.detectable for each in undecided]))
     text = (

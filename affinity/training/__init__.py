@@ -2,6 +2,7 @@
 
 from .ensemble import train_members, works_at_once
 from .fan_out import fan_out
+from .judge import MOST_BLOCKS
 from .loop import train
 from .members import Build, Member, initial
 from .objectives import (
@@ -21,6 +22,7 @@ from .store import Store
 from .trained import Trained
 
 __all__ = [
+    "MOST_BLOCKS",
     "OBJECTIVES",
     "Build",
     "DynamicWeightAverage",
