@@ -26,7 +26,7 @@ PlanOn = Callable[[int], Plan]
 """The seed of a replicate to the plan that is trained on it."""
 
 
-def contenders(
+def arrangements_for(
     plan: Plan, problem: Problem, baselines: Sequence[str] = BASELINES
 ) -> tuple[dict[str, PlanOn], list[str]]:
     """By name what an audit trains, and notes on what it cannot train.

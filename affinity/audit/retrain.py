@@ -12,7 +12,7 @@ from affinity.recommendation import Plan
 from affinity.training import MOST_BLOCKS
 
 from .audit import Arrangement, Audit
-from .baselines import BASELINES, RANDOM, contenders
+from .baselines import BASELINES, RANDOM, arrangements_for
 from .gains import Gains
 from .measure import Measured, Part, Plans, measure
 
@@ -45,7 +45,7 @@ def retrain(
         replicates: How many resamplings of rows and seeds; intervals need at least two.
         seed: Decides the replicates.
         baselines: What else stands beside the plan: a random grouping, separate networks and
-            all-in-one at the plan's number of parameters (`baselines.contenders`).
+            all-in-one at the plan's number of parameters (`baselines.arrangements_for`).
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: What the report should say of how it was made.
         keep: Whether the audit keeps the trained networks and their predictions.
@@ -64,7 +64,7 @@ def retrain(
             f"Expected a plan for the tasks {problem.names}, but it serves "
             f"{tuple(sorted(plan.grouping.tasks))}."
         )
-    compared, notes = contenders(plan, problem, baselines)
+    compared, notes = arrangements_for(plan, problem, baselines)
     drawn = problem.replicates(replicates, seed)
     plans: dict[str, Plans] = {
         name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()

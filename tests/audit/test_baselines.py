@@ -4,7 +4,7 @@ import pytest
 
 from affinity import Grouping, InputError, Network, Plan, Problem, TrainingSettings, retrain
 from affinity.audit import Audit
-from affinity.audit.baselines import BASELINES, SAME_SIZE, contenders, of_equal_size, shuffled
+from affinity.audit.baselines import BASELINES, SAME_SIZE, arrangements_for, of_equal_size, shuffled
 
 
 def plan_of(problem: Problem) -> Plan:
@@ -59,22 +59,22 @@ def test_a_random_grouping_is_drawn_anew_on_every_replicate_and_never_advised(au
 def test_a_baseline_that_cannot_be_made_is_left_out_and_told(problem: Problem) -> None:
     many = Plan.all_in_one(problem.names)
     narrow = problem.of_width(1)
-    found, notes = contenders(many, narrow)  # eight networks as small as one of width 1
+    found, notes = arrangements_for(many, narrow)  # eight networks as small as one of width 1
     assert "separate at equal parameters" not in found
     assert "left out" in notes[0]
     assert "which is what width 1 costs" in notes[0]
-    found, notes = contenders(many, problem, baselines=())
+    found, notes = arrangements_for(many, problem, baselines=())
     assert list(found) == ["plan", "separate", "all-in-one"]
     assert not notes
     with pytest.raises(InputError, match="Expected baselines among"):
-        contenders(many, problem, baselines=("luck",))
+        arrangements_for(many, problem, baselines=("luck",))
 
 
 def test_a_baseline_of_the_plans_own_size_is_the_plain_one(problem: Problem) -> None:
     separate = Plan.separate(problem.names)
     assert of_equal_size(separate, separate, problem) == separate
     assert of_equal_size(separate, plan_of(problem), problem).width == 4  # 2216 / (8 x 66)
-    found, _ = contenders(separate, problem)
+    found, _ = arrangements_for(separate, problem)
     assert found["separate at equal parameters"](0) == found["separate"](0)
     assert set(found) == {"plan", "separate", "all-in-one", *BASELINES}
 
