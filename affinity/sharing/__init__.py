@@ -8,6 +8,7 @@ from torch import Tensor
 from affinity.tasks import Task
 
 from .attention import Attention
+from .branched import Branched
 from .check_fit import check_fit
 from .conditioning import TaskConditioning
 from .cost import Cost, cost_of, match_parameters
@@ -40,6 +41,7 @@ SHARINGS: dict[str, MakeSharing] = {
     "conditioning": lambda tasks, trunk, head, sample: TaskConditioning(
         tasks, trunk, head, width=_width(trunk, sample)
     ),
+    "branched": lambda tasks, trunk, head, _: Branched(tasks, trunk, head),
     "attention": lambda tasks, trunk, head, sample: Attention(tasks, trunk, head, sample),
 }
 """Every way of sharing, with its usual settings."""
@@ -47,6 +49,7 @@ SHARINGS: dict[str, MakeSharing] = {
 __all__ = [
     "SHARINGS",
     "Attention",
+    "Branched",
     "Cost",
     "CrossStitch",
     "GateHealth",

@@ -1,0 +1,51 @@
+"""Branched: the first stages of a trunk are shared, the others are each task's own."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.tasks import Task
+
+from .sharing import Head, Sharing, Trunk, alike
+from .stages import stages_of
+
+
+class Branched(Sharing):
+    """A trunk that branches after some of its stages; all branches start alike.
+
+    After 0 stages this is `Separate`, after all of them hard sharing.
+
+    Args:
+        tasks: The tasks to predict, in order.
+        trunk: Makes a trunk: an `nn.Sequential` of at least two stages.
+        head: Makes the head of a task.
+        after: How many stages are shared.
+
+    Raises:
+        InputError: If the trunk has no stages to branch between, or not so many.
+
+    Example:
+        >>> from affinity.sharing import Perceptron
+        >>> from affinity.tasks import RSquared, SquaredError, Task
+        >>> tasks = [Task(name, SquaredError(), RSquared()) for name in ("depth", "edges")]
+        >>> network = Branched(tasks, lambda: Perceptron(3, 4), lambda task: nn.Linear(4, 1))
+        >>> len(network.stem), [len(branch) for branch in network.branches]
+        (1, [1, 1])
+    """
+
+    def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head, after: int = 1) -> None:
+        super().__init__(tasks, head)
+        stages = [stages_of(each, "branching") for each in alike(len(self.names), trunk)]
+        if not 0 <= after <= len(stages[0]):
+            raise InputError(
+                f"Expected to branch after 0 to {len(stages[0])} stages, as many as the trunk has, "
+                f"but got after={after}."
+            )
+        self.stem = nn.Sequential(*stages[0][:after])
+        self.branches = nn.ModuleList(nn.Sequential(*own[after:]) for own in stages)
+
+    def represent(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The output of each task's branch on the shared stages'."""
+        shared = self.stem(inputs)
+        return tuple(branch(shared) for branch in self.branches)
