@@ -23,7 +23,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from affinity.audit import Audit, Gains, NegativeTransferTest, Verdict, retrain
+    from affinity.audit import (
+        Audit,
+        Diagnosis,
+        Gains,
+        NegativeTransferTest,
+        Verdict,
+        diagnose,
+        retrain,
+    )
     from affinity.errors import DivergenceError, InputError
     from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientCosine, InterTaskAffinity
     from affinity.grouping import Grouping, Network, solve
@@ -34,7 +42,15 @@ if TYPE_CHECKING:
     from affinity.training import TrainingSettings
 
 _ROOMS = {
-    "audit": ("Audit", "Gains", "NegativeTransferTest", "Verdict", "retrain"),
+    "audit": (
+        "Audit",
+        "Diagnosis",
+        "Gains",
+        "NegativeTransferTest",
+        "Verdict",
+        "diagnose",
+        "retrain",
+    ),
     "errors": ("DivergenceError", "InputError"),
     "estimates": ("ESTIMATORS", "AffinityMatrix", "GradientCosine", "InterTaskAffinity"),
     "grouping": ("Grouping", "Network", "solve"),
@@ -53,6 +69,7 @@ __all__ = [
     "ESTIMATORS",
     "AffinityMatrix",
     "Audit",
+    "Diagnosis",
     "DivergenceError",
     "Examples",
     "Gains",
@@ -70,6 +87,7 @@ __all__ = [
     "Trace",
     "TrainingSettings",
     "Verdict",
+    "diagnose",
     "recommend",
     "record",
     "retrain",

@@ -1,6 +1,8 @@
 """Retraining a plan beside its baselines, and what that shows."""
 
 from .audit import Agreement, Arrangement, Audit, metric_name
+from .causes import CAUSES
+from .diagnosis import Diagnosis, diagnose
 from .gains import Gains, interval
 from .kept_plan import KeptPlan
 from .negative_transfer import NegativeTransferTest, Verdict
@@ -9,16 +11,19 @@ from .raced import Contender, Raced
 from .retrain import retrain
 
 __all__ = [
+    "CAUSES",
     "Agreement",
     "Arrangement",
     "Audit",
     "Contender",
+    "Diagnosis",
     "Gains",
     "KeptPlan",
     "NegativeTransferTest",
     "Race",
     "Raced",
     "Verdict",
+    "diagnose",
     "interval",
     "metric_name",
     "retrain",

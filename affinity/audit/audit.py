@@ -323,16 +323,23 @@ class Audit:
 
         return load_audit(path)
 
-    def report(self, path: str | Path, *, trace: Trace | None = None) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        *,
+        trace: Trace | None = None,
+        diagnosis: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Write one self-contained HTML page, and return where it is.
 
         Args:
             path: The HTML file.
             trace: The recorded run, for what changes over time and between estimators.
+            diagnosis: Why sharing harms, as `Diagnosis.to_dict` gives it.
         """
         from affinity.report import write_report
 
-        return write_report(self, path, trace=trace)
+        return write_report(self, path, trace=trace, diagnosis=diagnosis)
 
 
 def metric_name(task: Task) -> str:

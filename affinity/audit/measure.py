@@ -16,7 +16,7 @@ from affinity.sharing import SHARINGS, Cost, Sharing, cost_of
 from affinity.tasks import Replicate
 from affinity.training import Trained, TrainingSettings
 
-Part = Literal["test_loss", "evaluation_loss", "test_metric"]
+Part = Literal["test_loss", "evaluation_loss", "training_loss", "test_metric", "best_epoch_of_task"]
 
 
 Plans = Plan | Sequence[Plan]
@@ -44,7 +44,6 @@ class Measured:
 
     tasks: tuple[str, ...]
     ways: Mapping[Way, tuple[Measurements, int]]
-
     costs: Mapping[Way, Cost]
 
     def served(self, plans: Plans, part: Part) -> Float[Tensor, "replicate task"]:

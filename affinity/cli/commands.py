@@ -196,6 +196,34 @@ def retrain(
     _fail(console, measured, fail_on)
 
 
+def diagnose(
+    run: flags.Run,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Explain this plan: a YAML file, or 'separate'. [all-in-one]"),
+    ] = None,
+    replicates: Annotated[int, typer.Option(help="Resamplings of rows and seeds.")] = 6,
+    quick: flags.Quick = False,
+    as_json: flags.AsJson = False,
+    quiet: flags.Quiet = False,
+    debug: flags.Debug = False,  # noqa: ARG001
+) -> None:
+    """Find out why sharing harms, by taking one cause after the other away -> diagnosis.json.
+
+    Capacity (wider trunks), optimization (loss scales, pace, conflicts), data (fewer rows), and
+    mismatch (what is left; branches, tasks apart), each with what it recovers and costs.
+    """
+    from .causes import diagnose_run, show_diagnosis
+    from .stages import resumed
+
+    with _said(quiet, as_json) as console, resumed(run, console) as stages:
+        diagnosis = diagnose_run(stages, plan, replicates, quick)
+        show_diagnosis(console, diagnosis)
+        if as_json:
+            print(json.dumps(diagnosis, ensure_ascii=False))
+        _next(console, "report", run)
+
+
 def report(
     run: flags.Run,
     other: Annotated[

@@ -108,6 +108,14 @@ PlanChoice = Annotated[
         rich_help_panel=AUDIT,
     ),
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Leave out GradNorm and PCGrad, which train networks one by one.",
+        rich_help_panel=AUDIT,
+    ),
+]
 Keep = Annotated[
     bool,
     typer.Option(

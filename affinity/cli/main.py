@@ -29,6 +29,7 @@ for command in (
     commands.estimate,
     commands.group,
     commands.retrain,
+    commands.diagnose,
     commands.report,
 ):
     app.command(rich_help_panel=STAGES)(command)

@@ -31,6 +31,7 @@ from affinity.problems import Problem, record
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
 
+from .causes import DIAGNOSIS, diagnosis_of
 from .options import AuditOptions, settings_of
 from .run_directory import RunDirectory
 from .stopped import Stopped
@@ -84,7 +85,7 @@ class Stages:
     def record(self) -> Trace:
         """One multi-task run, watched."""
         if self.run.is_done("record"):
-            self._stands("The recorded run", TRACE)
+            self.stands("The recorded run", TRACE)
             return Trace.load(self.run.file(TRACE))
         self.console.print("Recording one run of all tasks in one network ...")
         with self.run.stage("record", {}, [TRACE]):
@@ -103,7 +104,7 @@ class Stages:
                     f"Could not write {str(self.run.file(TRACE))!r}: {error}. Choose a folder that "
                     "can be written to and has space left."
                 ) from error
-        self._wrote("record", f"{len(trace)} measurements of {len(trace.tasks)} tasks", [TRACE])
+        self.wrote("record", f"{len(trace)} measurements of {len(trace.tasks)} tasks", [TRACE])
         return trace
 
     def estimate(self, trace: Trace | None = None) -> AffinityMatrix:
@@ -111,14 +112,14 @@ class Stages:
         self.run.require("record")
         inputs = {"trace": self.run.hash_of(TRACE), "estimator": self.options.estimator}
         if self.run.is_done("estimate", inputs):
-            self._stands("The estimate", AFFINITY)
+            self.stands("The estimate", AFFINITY)
             return self.matrix()
         trace = trace or Trace.load(self.run.file(TRACE))
         with self.run.stage("estimate", inputs, [AFFINITY]) as about:
             matrix = ESTIMATORS[self.options.estimator]()(trace)
             write_atomically(self.run.file(AFFINITY), matrix.frame().to_csv(index=False))
             about["estimator"] = matrix.estimator
-        self._wrote(
+        self.wrote(
             "estimate", f"{self.options.estimator} from {len(trace)} measurements", [AFFINITY]
         )
         return matrix
@@ -151,7 +152,7 @@ class Stages:
             if is_edited:
                 self.console.print(f"{escape(str(file))} was edited; it is taken as it stands.")
             else:
-                self._stands("The plan", PLAN)
+                self.stands("The plan", PLAN)
             return Plan.from_yaml(file, tasks=matrix.tasks)
         if is_edited:
             raise InputError(
@@ -174,7 +175,7 @@ class Stages:
             if grouping.gap is not None
             else "not proven best"
         )
-        self._wrote(
+        self.wrote(
             "group", f"{count} {'network' if count == 1 else 'networks'}, {certificate}", [PLAN]
         )
         return plan
@@ -211,7 +212,7 @@ class Stages:
         noted = self.run.noted("retrain")
         is_kept = noted is not None and TRAINED in noted["outputs"]
         if self.run.is_done("retrain", inputs) and (is_kept or not keep):
-            self._stands("The audit", AUDIT)
+            self.stands("The audit", AUDIT)
             return Audit.load(self.run.file(MEASUREMENTS))
         count = len(plan.grouping.networks)
         self.console.print(
@@ -248,7 +249,7 @@ class Stages:
                 write_atomically(self.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
             audit.save(self.run.file(MEASUREMENTS))
             audit.to_json(self.run.file(AUDIT))
-        self._wrote("retrain", f"{replicates} replicates", outputs)
+        self.wrote("retrain", f"{replicates} replicates", outputs)
         return audit
 
     def audit(self) -> Audit:
@@ -265,31 +266,37 @@ class Stages:
         inputs = {
             "measurements": self.run.hash_of(MEASUREMENTS),
             "trace": self.run.hash_of(TRACE) if has_trace else None,
+            "diagnosis": self.run.hash_of(DIAGNOSIS),
             "formats": list(formats),
         }
         page = self.run.file(PAGE)
         if self.run.is_done("report", inputs):
-            self._stands("The report", PAGE)
+            self.stands("The report", PAGE)
             return page
         audit = audit or self.audit()
         trace = Trace.load(self.run.file(TRACE)) if has_trace else None
+        diagnosis = diagnosis_of(self.run)
         outputs = [PAGE]
         with self.run.stage("report", inputs, outputs):
-            audit.report(page, trace=trace)
+            audit.report(page, trace=trace, diagnosis=diagnosis)
             if formats:
-                figures = write_figures(audit, self.run.file("figures"), formats, trace=trace)
+                figures = write_figures(
+                    audit, self.run.file("figures"), formats, trace=trace, diagnosis=diagnosis
+                )
                 outputs += [str(figure.relative_to(self.run.path)) for figure in figures]
-        self._wrote("report", f"{1 + len(outputs[1:])} files" if formats else "one page", outputs)
+        self.wrote("report", f"{1 + len(outputs[1:])} files" if formats else "one page", outputs)
         return page
 
-    def _stands(self, what: str, name: str) -> None:
+    def stands(self, what: str, name: str) -> None:
+        """Say that a stage was not run again."""
         self.console.print(
             f"{what} is there, and nothing that it was made from changed: "
             f"{escape(str(self.run.file(name)))}",
             soft_wrap=True,
         )
 
-    def _wrote(self, stage: str, did: str, outputs: Iterable[str]) -> None:
+    def wrote(self, stage: str, did: str, outputs: Iterable[str]) -> None:
+        """Say what a stage did."""
         seconds = (self.run.noted(stage) or {})["seconds"]
         files = [escape(str(self.run.file(name))) for name in outputs]
         shown = ", ".join(files[:4]) + (f" and {len(files) - 4} more" if len(files) > 4 else "")

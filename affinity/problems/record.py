@@ -26,6 +26,7 @@ def record(
     seed: int = 0,
     held_out: bool = False,
     step: StepKind = "gradient",
+    layers: bool = False,
     partial: str | Path | None = None,
 ) -> Trace:
     """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
@@ -41,6 +42,7 @@ def record(
             with the gradients; twice the cost.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
             the one that the run's Adam would take on the source's gradient alone.
+        layers: Also measure each layer of the trunk by itself.
         partial: Where to keep the measurements made so far if the run breaks off.
 
     Raises:
@@ -62,6 +64,7 @@ def record(
             step=step,
             optimizer=optimizer,
             sources=min(len(problem.tasks), MANY_TASKS),
+            layers=2 if layers else None,
         )
 
     generator = torch.Generator().manual_seed(seed)

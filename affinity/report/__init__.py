@@ -9,6 +9,7 @@ from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
 from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
+from .recovered_dots import RecoveredDots
 from .schema import schema
 from .task_graph import TaskGraph
 from .verdict_words import Headline, headline
@@ -21,6 +22,7 @@ __all__ = [
     "Heatmap",
     "LayerConflict",
     "OverTime",
+    "RecoveredDots",
     "TaskGraph",
     "Together",
     "choices_of",

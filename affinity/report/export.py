@@ -1,7 +1,8 @@
 """Export: every picture of an audit as files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from affinity.audit import Audit
 from affinity.errors import InputError
@@ -19,6 +20,7 @@ def write_figures(
     *,
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write every picture of the page to `folder`, once a format, and return the files.
 
@@ -28,6 +30,7 @@ def write_figures(
         formats: Of "png", "pdf" and "svg".
         matrices: Further estimates; those that the trace gives are added.
         trace: The recorded run.
+        diagnosis: As `Diagnosis.to_dict` gives it.
 
     Raises:
         InputError: If a format is unknown, or a file cannot be written.
@@ -36,7 +39,8 @@ def write_figures(
     if unknown:
         raise InputError(f"Expected formats among {list(FORMATS)}, but got {unknown}.")
     own = [] if audit.matrix is None else [audit.matrix]
-    pictures = pictures_of(audit, [*own, *matrices, *other_estimates(audit, trace)], trace)
+    every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
+    pictures = pictures_of(audit, every_matrix, trace, diagnosis=diagnosis)
     return [
         picture.save(Path(folder) / f"{name}.{kind}")
         for name, picture in pictures.items()

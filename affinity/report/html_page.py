@@ -1,6 +1,6 @@
 """The page: one self-contained HTML file that works from an e-mail, offline and on paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def write_report(
     *,
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the audit's page to `path`, and return where it is.
 
@@ -42,31 +43,41 @@ def write_report(
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, for what changes over time and from layer to layer.
+        diagnosis: Of the same problem, as `Diagnosis.to_dict` gives it.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    return write_atomically(path, page_of(audit, matrices=matrices, trace=trace))
+    return write_atomically(
+        path, page_of(audit, matrices=matrices, trace=trace, diagnosis=diagnosis)
+    )
 
 
 def page_of(
-    audit: Audit, *, matrices: Sequence[AffinityMatrix] = (), trace: Trace | None = None
+    audit: Audit,
+    *,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> str:
     """The audit's page as text; the same audit gives the same text."""
     own = [] if audit.matrix is None else [audit.matrix]
     every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
-    content = _content(audit, every_matrix, trace)
+    content = _content(audit, every_matrix, trace, diagnosis)
     return render(
         "page.html.j2",
         title=f"{audit.problem}: task affinity audit",
         page=content,
-        result=result_of(audit, every_matrix, content["choices"], content["stability"]),
+        result=result_of(audit, every_matrix, content["choices"], content["stability"], diagnosis),
         networks_of=networks_of,
     )
 
 
 def _content(
-    audit: Audit, matrices: Sequence[AffinityMatrix], trace: Trace | None
+    audit: Audit,
+    matrices: Sequence[AffinityMatrix],
+    trace: Trace | None,
+    diagnosis: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     values = audit.to_dict()
     home = {
@@ -76,12 +87,13 @@ def _content(
     }
     matrix = audit.matrix if grouping_for(audit, audit.matrix) else None
     stability = stability_of(matrix, audit.plan.grouping) if matrix is not None else None
-    figures = _figures(audit, matrices, trace, stability)
+    figures = _figures(audit, matrices, trace, stability, diagnosis)
     content = {
         "problem": audit.problem,
         "advice": audit.advice,
         "alerts": find_alerts(audit, trace),
         "arrangements": values["arrangements"],
+        "causes": diagnosis,
         "facts": _facts(audit),
         "choices": choices_of(matrix, audit.plan.grouping) if matrix is not None else [],
         "stability": stability,
@@ -106,12 +118,14 @@ def _content(
         "graph-of-tasks": "Graph",
         "groupings": "Groupings",
         "gains": "Gains",
+        "causes": "Causes",
         "made": "How it was made",
     }
     left_out = {
         *([] if content["alerts"] else ["alerts"]),
         *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
         *([] if content["choices"] else ["groupings"]),
+        *([] if diagnosis is not None else ["causes"]),
         *([] if {"over-time", "layers"} & set(figures) else ["change"]),
     }
     content["contents"] = [entry for entry in sections.items() if entry[0] not in left_out]
@@ -183,6 +197,7 @@ def _figures(
     matrices: Sequence[AffinityMatrix],
     trace: Trace | None,
     stability: Stability | None,
+    diagnosis: Mapping[str, Any] | None,
 ) -> dict[str, Figure]:
     n_tasks = count(len(audit.tasks), "task")
     said = {
@@ -206,6 +221,12 @@ def _figures(
             "a weak reason to group: near a joint optimum even related tasks seem to oppose each "
             "other.",
         ),
+        "causes": (
+            "What changes recovered",
+            "Dot plot of what each change recovered of the harm, with intervals, grouped by cause. "
+            "The same numbers are in the table below.",
+            "",
+        ),
         "together": (
             "How often two tasks stay together",
             "In which share of redrawn matrices one network serves two tasks.",
@@ -221,7 +242,7 @@ def _figures(
         ),
     }
     figures: dict[str, Figure] = {}
-    for name, picture in pictures_of(audit, matrices, trace, stability).items():
+    for name, picture in pictures_of(audit, matrices, trace, stability, diagnosis).items():
         if name.startswith("heatmap"):
             at = int(name.partition("-")[2] or 1) - 1
             title = title_of(matrices[at])

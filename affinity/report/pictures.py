@@ -1,7 +1,8 @@
 """Every picture of an audit by its name, for the page and for files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from affinity.audit import Audit
 from affinity.errors import InputError
@@ -15,6 +16,7 @@ from .heatmap import Heatmap
 from .layer_conflict import LayerConflict
 from .other_groupings import Together
 from .over_time import OverTime
+from .recovered_dots import RecoveredDots
 from .task_graph import TaskGraph
 
 FEWEST_MEASUREMENTS = 8
@@ -26,6 +28,7 @@ def pictures_of(
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
     stability: Stability | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> dict[str, Picture]:
     """The pictures that the audit, its matrices and its trace allow, in the page's order.
 
@@ -34,6 +37,7 @@ def pictures_of(
         matrices: The estimates, the plan's first.
         trace: The recorded run.
         stability: Of the grouping, where it is known.
+        diagnosis: As `Diagnosis.to_dict` gives it.
     """
     pictures: dict[str, Picture] = {"gains": GainDots.of(audit)}
     for number, matrix in enumerate(matrices, start=1):
@@ -58,6 +62,8 @@ def pictures_of(
             pictures["over-time"] = OverTime(trace, estimator, grouping if fits else None)
     if trace is not None and trace.layers is not None and len(trace.layers) > 1:
         pictures["layers"] = LayerConflict(trace)
+    if diagnosis is not None:
+        pictures["causes"] = RecoveredDots(diagnosis)
     return pictures
 
 

@@ -1,6 +1,6 @@
 """The whole result as plain values, for programs that read the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ def result_of(
     matrices: Sequence[AffinityMatrix] = (),
     choices: Sequence[Choice] = (),
     stability: Stability | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`audit.to_dict()`, affinities and groupings, as `schema` says; what is unknown is None."""
     grouping = audit.plan.grouping
@@ -48,6 +49,7 @@ def result_of(
             }
             for choice in choices
         ],
+        "diagnosis": None if diagnosis is None else dict(diagnosis),
         "stability": None
         if stability is None
         else {

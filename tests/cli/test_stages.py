@@ -449,3 +449,27 @@ def test_hostile_names_survive_every_stage(call, csv, tmp_path):
     assert Plan.from_yaml(out / "plan.yaml").grouping.tasks == set(names.values())
     assert [case.get("name") for case in Xml.parse(junit).getroot()][1:] == ["NA", "1"]
     assert np.isfinite(pd.read_csv(out / "affinity.csv")["affinity"]).any()
+
+
+def test_causes_are_kept_shown_in_the_report_and_not_sought_again(call, run, monkeypatch):
+    assert call("retrain", run, "--replicates", "2")[0] == 0
+    code, said = call("diagnose", run, "--replicates", "2", "--quick", "--json")
+    assert code == 0, said
+    found = json.loads((run / "diagnosis.json").read_text())
+    assert {each["cause"] for each in found["findings"]} == {
+        "capacity",
+        "optimization",
+        "data",
+        "mismatch",
+    }
+    assert "share as planned" in words(said)
+    assert json.loads(said[said.index('{"schema_version"') :].partition("\n")[0]) == found
+    assert call("report", run)[0] == 0
+    assert 'id="causes"' in (run / "report.html").read_text()
+
+    def never(*_, **__):
+        raise AssertionError("was run again")
+
+    monkeypatch.setattr("affinity.cli.causes.diagnose", never)
+    again = call("diagnose", run, "--replicates", "2", "--quick")[1]
+    assert "nothing that it was made from changed" in words(again)

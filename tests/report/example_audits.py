@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
-from affinity.audit import Arrangement, Audit, Gains
+from affinity.audit import Arrangement, Audit, Diagnosis, Gains
+from affinity.audit.causes import Change, Finding
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
@@ -114,6 +116,20 @@ def an_audit(
             **context,
         },
     )
+
+
+def a_diagnosis(name: str = "task 01") -> dict[str, Any]:
+    """Of three tasks, of which one is better trained apart."""
+    tasks, noise = (name, "b", "c"), 0.01 * np.random.default_rng(0).normal(size=(5, 3))
+    apart = Change(f"{name} apart", f"train {name} apart", 0.3 + noise, 0.28 + noise, 2.0)
+    wide = Change("2 times the width", "give the trunk twice the width", noise, noise, 3.0)
+    findings = (
+        Finding("mismatch", (f"{name} wants something else.",), (apart,)),
+        Finding("capacity", ("Nothing changed.",), (wide,)),
+        Finding("data", skipped=("not asked",)),
+    )
+    plan = Plan.all_in_one(tasks)
+    return Diagnosis("p", tasks, plan, (name,), 0.3 + noise, 0.3 + noise, findings).to_dict()
 
 
 def trace_of(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_audits import HOSTILE, an_audit, names, trace_of
+from example_audits import HOSTILE, a_diagnosis, an_audit, names, trace_of
 
 from affinity.report import write_report
 
@@ -42,11 +42,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     six = names(6)
     return {
-        "six": write_report(an_audit(six), folder / "six.html", trace=trace_of(six)),
+        "six": write_report(
+            an_audit(six), folder / "six.html", trace=trace_of(six), diagnosis=a_diagnosis()
+        ),
         "hostile": write_report(
             an_audit(HOSTILE, notes=["A note on </main> & more"]),
             folder / "hostile.html",
             trace=trace_of(HOSTILE),
+            diagnosis=a_diagnosis(HOSTILE[0]),
         ),
         "many": write_report(an_audit(139, n_groups=12, n_replicates=3), folder / "many.html"),
     }

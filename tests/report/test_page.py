@@ -5,12 +5,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jsonschema
 import pytest
-from example_audits import HOSTILE, an_audit, trace_of
+from example_audits import HOSTILE, a_diagnosis, an_audit, trace_of
 
 from affinity.audit import Audit
 from affinity.errors import InputError
-from affinity.report import page_of, write_report
+from affinity.report import page_of, schema, write_report
 
 
 class Elements(HTMLParser):
@@ -105,3 +106,19 @@ def test_an_audit_without_affinities_has_a_page_without_a_heatmap() -> None:
     page = page_of(audit)
     assert 'id="affinity"' not in page
     assert 'id="gains"' in page
+
+
+def test_causes_and_advice_stand_after_the_gains_in_page_and_result() -> None:
+    page = page_of(an_audit(3), diagnosis=a_diagnosis(HOSTILE[0]))
+    assert page.index('id="gains"') < page.index('id="causes"') < page.index('id="made"')
+    assert HOSTILE[0] not in page
+    assert "at work" in page
+    found = result_in(page)["diagnosis"]
+    assert found["findings"][0]["changes"][0]["name"] == f"{HOSTILE[0]} apart"
+    jsonschema.validate(result_in(page), schema())
+
+
+def test_an_audit_without_a_diagnosis_has_no_causes() -> None:
+    page = page_of(an_audit(3))
+    assert 'id="causes"' not in page
+    assert result_in(page)["diagnosis"] is None

@@ -1,0 +1,196 @@
+"""A case: an arrangement on its replicates, to be measured again with one thing changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.audit.gains import Gains
+from affinity.audit.measure import Measured, measure, ways_of
+from affinity.audit.negative_transfer import NegativeTransferTest
+from affinity.problems import Problem, record, train_networks
+from affinity.recommendation import Plan
+from affinity.recording import Trace
+from affinity.sharing import Cost, MakeSharing
+from affinity.tasks import Replicate
+from affinity.training import TrainingSettings
+
+from .change import Change
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Losses of an arrangement, each task's in the network that serves it.
+
+    Args:
+        evaluation: On evaluation rows.
+        test: On test rows.
+        training: On the rows learned from.
+        best_epoch: Where the validation loss of each task by itself was lowest.
+        parameters: Of all networks together.
+    """
+
+    evaluation: Float[Tensor, "replicate task"]
+    test: Float[Tensor, "replicate task"]
+    training: Float[Tensor, "replicate task"]
+    best_epoch: Float[Tensor, "replicate task"]
+    parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An arrangement whose harm is to be explained, beside separate networks.
+
+    Args:
+        problem: Tasks, rows, trunk and heads.
+        plan: The arrangement.
+        replicates: Draws of rows, the same for everything that is compared.
+        trace: A recorded run of all tasks in one network; one is made when it is asked for, with
+            its layers, if None.
+        instead: Another arrangement that shares less, to be tried.
+        store: A folder in which finished trainings are kept.
+    """
+
+    problem: Problem
+    plan: Plan
+    replicates: Sequence[Replicate]
+    trace: Trace | None = None
+    instead: Plan | None = None
+    store: Path | None = None
+
+    @cached_property
+    def recorded(self) -> Trace:
+        """The recorded run."""
+        if self.trace is not None:
+            return self.trace
+        first, batch = self.replicates[0], self.problem.settings.batch_size
+        every = min(10, -(-len(first.training) // batch))  # of a short run each epoch at least
+        return record(self.problem, every=every, seed=first.seed, layers=True)
+
+    @cached_property
+    def separate(self) -> Plan:
+        """A network a task."""
+        return Plan.separate(self.problem.names)
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether any network of the arrangement has more than one task."""
+        return any(not network.is_alone for network in self.plan.grouping.networks)
+
+    @cached_property
+    def joint(self) -> Losses:
+        """The arrangement as it is."""
+        return self.losses(self.plan)
+
+    @cached_property
+    def alone(self) -> Losses:
+        """Separate networks as they are."""
+        return self.losses(self.separate)
+
+    @cached_property
+    def harmed(self) -> tuple[str, ...]:
+        """The tasks that sharing is shown to harm, by evaluation rows."""
+        gains = Gains(self.problem.names, self.joint.evaluation, self.alone.evaluation)
+        return tuple(
+            each.task for each in NegativeTransferTest()(gains) if each.verdict == "harmful"
+        )
+
+    @property
+    def concerned(self) -> list[int]:
+        """Places of the tasks on which changes are judged: those harmed, or all where none is."""
+        names = self.problem.names
+        return [at for at, name in enumerate(names) if name in self.harmed or not self.harmed]
+
+    def losses(
+        self,
+        plan: Plan,
+        problem: Problem | None = None,
+        settings: TrainingSettings | None = None,
+        make: MakeSharing | None = None,
+        replicates: Sequence[Replicate] | None = None,
+    ) -> Losses:
+        """Train a plan's networks with something changed.
+
+        Args:
+            plan: Which networks.
+            problem: Of another width.
+            settings: Trained another way.
+            make: Tasks share in this way, in networks of several tasks.
+            replicates: Other rows.
+        """
+        problem, replicates = problem or self.problem, replicates or self.replicates
+        settings = settings or problem.settings
+        if make is None:
+            measured = measure([plan], problem, replicates, settings, self.store)
+        else:
+            sets = [network.trained for network in plan.grouping.networks]
+            found = train_networks(problem, sets, replicates, settings, make, self.store)
+            ways = [way for _, way in ways_of(plan)]
+            measured = Measured(
+                problem.names,
+                {way: (found, row) for row, way in enumerate(ways)},
+                {way: Cost(count, 0) for way, count in zip(ways, found.parameters, strict=True)},
+            )
+        return Losses(
+            evaluation=measured.served(plan, "evaluation_loss"),
+            test=measured.served(plan, "test_loss"),
+            training=measured.served(plan, "training_loss"),
+            best_epoch=measured.served(plan, "best_epoch_of_task"),
+            parameters=measured.cost(plan).parameters,
+        )
+
+    def harm(self, joint: Losses, alone: Losses | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Excess over separate networks `[replicate task]`, on evaluation and on test rows.
+
+        As a share of the loss of separate networks as they are, whatever `alone` is.
+        """
+        return (
+            self._excess(joint.evaluation, (alone or self.alone).evaluation, self.alone.evaluation),
+            self._excess(joint.test, (alone or self.alone).test, self.alone.test),
+        )
+
+    def change(
+        self,
+        name: str,
+        advice: str,
+        joint: Losses,
+        alone: Losses | None = None,
+        *,
+        passes: float = 1.0,
+        decides: bool = True,
+    ) -> Change:
+        """What these losses recover.
+
+        Args:
+            name: What was changed.
+            advice: What to do.
+            joint: The arrangement with the change.
+            alone: Separate networks with the change, where it concerns them.
+            passes: Backward passes a step, as a multiple.
+            decides: Whether recovering shows that the cause is at work.
+        """
+        before, after = self.harm(self.joint), self.harm(joint, alone)
+        return Change(
+            name=name,
+            advice=advice,
+            evaluation=before[0] - after[0],
+            test=before[1] - after[1],
+            parameters=joint.parameters / self.joint.parameters,
+            passes=passes,
+            decides=decides,
+        )
+
+    def said(self, joint: Losses, alone: Losses | None = None) -> str:
+        """The harm on evaluation rows, a mean over the tasks concerned, in percent."""
+        harm = self.harm(joint, alone)[0][:, self.concerned]
+        return f"{100 * float(np.nanmean(harm)):+.1f} %"
+
+    @staticmethod
+    def _excess(joint: Tensor, alone: Tensor, scale: Tensor) -> np.ndarray:
+        size = scale.double().mean(dim=0).abs()
+        return ((joint - alone).double() / size.where(size > 0, torch.nan)).numpy()

@@ -1,0 +1,85 @@
+"""Data: too few rows, so that separate networks overfit, or sharing has too little to go by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from affinity.recommendation import Plan
+from affinity.tasks import Replicate
+
+from .case import Case, Losses
+from .finding import Finding
+
+
+@dataclass(frozen=True)
+class Data:
+    """Trains on a part of the rows, and with more sharing.
+
+    What the last doubling of the rows recovered is about the most that another one would. Where
+    harm grows with the rows, it is the lack of rows that makes sharing worth while.
+
+    Args:
+        shares: Of the training rows, growing; the whole is measured anyway.
+    """
+
+    shares: tuple[float, ...] = (0.25, 0.5)
+
+    def __call__(self, case: Case) -> Finding:
+        """Train on each part."""
+        changes, curve, evidence = [], [], []
+        for share in self.shares:
+            fewer = [_part_of(replicate, share) for replicate in case.replicates]
+            joint = case.losses(case.plan, replicates=fewer)
+            alone = case.losses(case.separate, replicates=fewer)
+            curve.append((share, joint, alone))
+        curve.append((1.0, case.joint, case.alone))
+        if case.shares:
+            harms = [f"{case.said(joint, alone)} at {share:.0%}" for share, joint, alone in curve]
+            evidence.append(f"Harm by sharing by the share of the training rows: {_and(harms)}.")
+            share, joint, alone = curve[-2]
+            last = case.change("", "", joint, alone)
+            changes.append(
+                replace(
+                    last,
+                    name=f"rows from {share:.0%} to all",
+                    advice="gather more rows: harm fell as they grew",
+                    evaluation=-last.evaluation,
+                    test=-last.test,
+                    passes=1 / share,
+                )
+            )
+        losses = [
+            f"{float(alone.evaluation[:, case.concerned].nanmean()):.4g} at {share:.0%}"
+            for share, _, alone in curve
+        ]
+        evidence.append(f"Loss of separate networks by the share of the rows: {_and(losses)}.")
+        evidence.append(
+            f"Loss on training rows against evaluation rows: {_gap(case, case.alone)} in separate "
+            f"networks, {_gap(case, case.joint)} in the arrangement."
+        )
+        if len(case.plan.grouping.networks) > 1:
+            more = case.losses(Plan.all_in_one(case.problem.names))
+            changes.append(
+                case.change(
+                    "one network for all tasks",
+                    "share more: train all tasks in one network",
+                    more,
+                )
+            )
+        return Finding("data", tuple(evidence), tuple(changes))
+
+
+def _gap(case: Case, losses: Losses) -> str:
+    ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
+    return f"{100 * float(ratios[case.concerned].nanmean()) - 100:+.0f} %"
+
+
+def _part_of(replicate: Replicate, share: float) -> Replicate:
+    """The first of the training rows, which are in random order."""
+    count = max(1, round(share * len(replicate.training)))
+    return replace(replicate, training=replicate.training.take(torch.arange(count)))
+
+
+def _and(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]

@@ -1,0 +1,22 @@
+"""A finding: what was measured of one cause."""
+
+from dataclasses import dataclass
+
+from .change import Change
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The evidence for and against one cause of harm.
+
+    Args:
+        cause: A name in `CAUSES`.
+        evidence: What was seen, in sentences with numbers.
+        changes: What was changed, and what that recovered.
+        skipped: What could not be measured, and why.
+    """
+
+    cause: str
+    evidence: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    skipped: tuple[str, ...] = ()

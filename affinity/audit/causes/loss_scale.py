@@ -1,0 +1,22 @@
+"""Loss scale: the loss of the best constant prediction, by which losses become comparable."""
+
+from affinity.problems import Problem
+from affinity.training import Weighted
+from affinity.training.reference import constant_loss
+
+
+def by_loss_scale(problem: Problem) -> Weighted:
+    """A weighted sum in which each task counts 1 / its loss scale; the mean weight is 1.
+
+    Example:
+        >>> weights = dict(by_loss_scale(Problem.digits()).weights)
+        >>> weights["ink"] < weights["prime"]  # a variance of 1, an entropy of 0.67
+        True
+    """
+    rows = problem.development
+    scales = {
+        task.name: constant_loss(task, target, target)
+        for task, target in zip(problem.tasks, rows.targets.T, strict=True)
+    }
+    mean = sum(1 / scale for scale in scales.values()) / len(scales)
+    return Weighted(tuple((name, 1 / scale / mean) for name, scale in scales.items()))

@@ -1,0 +1,414 @@
+"""A diagnosis: why sharing harms, measured by taking one cause after the other away."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from affinity import markup
+from affinity.errors import InputError
+from affinity.files import write_atomically
+from affinity.problems import Problem
+from affinity.recommendation import Plan
+from affinity.recording import Trace
+
+from .causes import CAUSES, Case, Cause, Change, Finding, Rows
+from .gains import Gains, interval
+from .negative_transfer import NegativeTransferTest, Verdict
+
+SCHEMA_VERSION = 1
+LEAST_SHARE = 0.1
+"""A cause that accounts for less of the harm than this is not called at work."""
+ABOUT = 0.8
+"""A change that recovers this share of what the best one recovers does about as well."""
+
+Status = Literal["at work", "undecided", "ruled out", "not tested"]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Why an arrangement does worse than separate networks, and what to do about it.
+
+    Everything is decided on evaluation rows: which tasks are harmed, which changes recover
+    something, in which order. The same figures on test rows stand beside them.
+
+    Args:
+        problem: The problem's name.
+        tasks: Names of the tasks.
+        plan: The arrangement.
+        harmed: Tasks that it is shown to harm; where there are none, changes are judged on all.
+        evaluation: The harm: its excess over separate networks, as a share of their loss, on
+            evaluation rows; below 0 where sharing helps.
+        held_out: The same on test rows.
+        findings: What was measured of each cause.
+        test: How it is decided whether a change recovers something.
+        context: Settings, seeds and versions.
+    """
+
+    problem: str
+    tasks: tuple[str, ...]
+    plan: Plan
+    harmed: tuple[str, ...]
+    evaluation: Float[np.ndarray, "replicate task"]
+    held_out: Float[np.ndarray, "replicate task"]
+    findings: tuple[Finding, ...]
+    test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates were measured."""
+        return len(self.evaluation)
+
+    @property
+    def concerned(self) -> list[int]:
+        """Places of the tasks on which changes are judged."""
+        return [at for at, name in enumerate(self.tasks) if name in self.harmed or not self.harmed]
+
+    def harm(self, rows: Rows) -> Float[np.ndarray, " replicate"]:
+        """Mean over the tasks concerned, a replicate."""
+        harm = self.evaluation if rows == "evaluation" else self.held_out
+        return np.nanmean(harm[:, self.concerned], axis=1)
+
+    @property
+    def changes(self) -> list[Change]:
+        """Every change of every finding."""
+        return [change for finding in self.findings for change in finding.changes]
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """For each change whether it recovers ("beneficial") or worsens, by evaluation rows.
+
+        Adjusted for the number of changes. "neutral" is what is shown to recover less than the
+        test's tolerance, or than a tenth of the harm where harm is shown.
+        """
+        changes = self.changes
+        if not changes:
+            return {}
+        test = replace(self.test, tolerance=max(self.test.tolerance, self._least))
+        recovered = torch.from_numpy(
+            np.stack([change.on("evaluation", self.concerned) for change in changes], axis=1)
+        )
+        names = tuple(change.name for change in changes)
+        gains = Gains(names, 1 - recovered, torch.ones_like(recovered))
+        return {verdict.task: verdict for verdict in test(gains)}
+
+    def status(self, finding: Finding) -> Status:
+        """Whether its cause is at work: whether a change that decides recovers enough.
+
+        Enough is a tenth of the harm, where harm is shown.
+        """
+        deciding = [change for change in finding.changes if change.decides]
+        if not deciding:
+            return "not tested"
+        verdicts = self.verdicts()
+        shown = [each for each in deciding if verdicts[each.name].verdict == "beneficial"]
+        if any(self._mean(change) >= self._least for change in shown):
+            return "at work"
+        is_open = any(verdicts[each.name].verdict == "undecided" for each in deciding)
+        return "undecided" if is_open else "ruled out"
+
+    def ranked(self) -> list[Finding]:
+        """The findings: causes at work first, then by what they recover per cost."""
+        order: list[Status] = ["at work", "undecided", "ruled out", "not tested"]
+        return sorted(
+            self.findings,
+            key=lambda each: (order.index(self.status(each)), -self.recovered_per_cost(each)),
+        )
+
+    def recovered_per_cost(self, finding: Finding) -> float:
+        """Of its best remedy; of a cause that leaves some harm, no more than that."""
+        remedy = self.remedy(finding)
+        if remedy is None:
+            return -math.inf
+        most = [self._mean(change) for change in finding.changes if change.decides]
+        return min(self._mean(remedy), max(most, default=math.inf)) / remedy.cost
+
+    def remedy(self, finding: Finding) -> Change | None:
+        """The change to make: the cheapest that recovers about as much as the best one does.
+
+        Of those that are shown to recover something, where there are any.
+        """
+        verdicts = self.verdicts()
+        remedies = [change for change in finding.changes if change.is_remedy]
+        shown = [each for each in remedies if verdicts[each.name].verdict == "beneficial"]
+        if not remedies:
+            return None
+        most = max(self._mean(each) for each in shown or remedies)
+        enough = [each for each in shown or remedies if self._mean(each) >= ABOUT * most]
+        return min(enough or remedies, key=lambda each: each.cost)
+
+    @property
+    def cause(self) -> str | None:
+        """The cause at work whose cure costs least; None where no harm, or no cause, is shown."""
+        first = next(iter(self.ranked()), None)
+        is_shown = first is not None and self.status(first) == "at work"
+        return first.cause if self.harmed and first is not None and is_shown else None
+
+    @property
+    def advice(self) -> list[str]:
+        """A line for each cause at work, in the order of `ranked`, with what it recovered."""
+        lines: list[str] = []
+        for finding in self.ranked():
+            remedy = self.remedy(finding)
+            if self.status(finding) != "at work" or remedy is None:
+                continue
+            mean, low, high = self._summary(remedy, "test")
+            lines.append(
+                f"{remedy.advice[:1].upper()}{remedy.advice[1:]}: on test rows "
+                f"{_of_loss(mean, low, high)} at {remedy.cost:.1f} times the cost."
+            )
+        return lines
+
+    def headline(self) -> str:
+        """What was found, in a sentence."""
+        if not self.harmed:
+            better = "; what follows would improve on it" if self.advice else ""
+            return f"No task is shown to be harmed by sharing{better}."
+        mean = float(np.nanmean(self.harm("test")))
+        text = (
+            f"Sharing harms {_and(self.harmed)} by {100 * mean:.1f} % of their separate networks' "
+            "test loss"
+        )
+        if self.cause is None:
+            return f"{text}; these replicates do not show why."
+        return f"{text}; first of all {_WORDS[self.cause]}."
+
+    def frame(self) -> pd.DataFrame:
+        """One row a change: what it recovered, with intervals, and what it costs."""
+        verdicts = self.verdicts()
+        rows: list[dict[str, Any]] = []
+        for finding in self.ranked():
+            for change in finding.changes:
+                mean, low, high = self._summary(change, "evaluation")
+                test_mean, test_low, test_high = self._summary(change, "test")
+                rows.append(
+                    {
+                        "cause": finding.cause,
+                        "change": change.name,
+                        "verdict": _said(change, verdicts[change.name]),
+                        "recovered": mean,
+                        "low": low,
+                        "high": high,
+                        "test_recovered": test_mean,
+                        "test_low": test_low,
+                        "test_high": test_high,
+                        "cost": change.cost,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON; what is undefined is None."""
+        verdicts = self.verdicts()
+
+        def interval_of(values: np.ndarray) -> dict[str, float | None]:
+            low, high = interval(values)
+            return {
+                "mean": _plain(values.mean()),
+                "low": _plain(low),
+                "high": _plain(high),
+            }
+
+        def recovered(change: Change) -> dict[str, Any]:
+            return {
+                "evaluation": interval_of(change.on("evaluation", self.concerned)),
+                "test": interval_of(change.on("test", self.concerned)),
+                "tasks": {
+                    name: _plain(change.test[:, at].mean()) for at, name in enumerate(self.tasks)
+                },
+            }
+
+        harm = float(np.nanmean(self.harm("evaluation")))
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "problem": self.problem,
+            "n_replicates": self.n_replicates,
+            "networks": [sorted(network.trained) for network in self.plan.grouping.networks],
+            "harmed": list(self.harmed),
+            "harm": {rows: interval_of(self.harm(rows)) for rows in ("evaluation", "test")},
+            "headline": self.headline(),
+            "cause": self.cause,
+            "advice": self.advice,
+            "findings": [
+                {
+                    "cause": finding.cause,
+                    "status": self.status(finding),
+                    "evidence": list(finding.evidence),
+                    "skipped": list(finding.skipped),
+                    "remedy": None if (best := self.remedy(finding)) is None else best.name,
+                    "changes": [
+                        {
+                            "name": change.name,
+                            "advice": change.advice,
+                            "decides": change.decides,
+                            "is_remedy": change.is_remedy,
+                            "verdict": _said(change, verdicts[change.name]),
+                            "p_value": _plain(verdicts[change.name].p_value),
+                            "recovered": recovered(change),
+                            "share_of_harm": _plain(self._mean(change) / harm)
+                            if self.harmed
+                            else None,
+                            "parameters": change.parameters,
+                            "passes": change.passes,
+                            "cost": change.cost,
+                        }
+                        for change in finding.changes
+                    ],
+                }
+                for finding in self.ranked()
+            ],
+            "context": dict(self.context),
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """`to_dict` as JSON; also written to `path`, if one is given."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        if path is not None:
+            write_atomically(path, text)
+        return text
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a change."""
+        rows = [
+            [
+                row["cause"],
+                row["change"],
+                row["verdict"],
+                f"{row['test_recovered']:+.1%}",
+                f"{row['cost']:.1f}",
+            ]
+            for row in self.frame().to_dict("records")
+        ]
+        return markup.table(
+            ["cause", "change", "verdict", "recovered, test rows", "cost"],
+            rows,
+            self.headline(),
+        )
+
+    @property
+    def _least(self) -> float:
+        """What a change has to recover to be worth naming."""
+        return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.harmed else 0.0
+
+    def _mean(self, change: Change) -> float:
+        return float(np.nanmean(change.on("evaluation", self.concerned)))
+
+    def _summary(self, change: Change, rows: Rows) -> tuple[float, float, float]:
+        values = change.on(rows, self.concerned)
+        low, high = interval(values)
+        return float(values.mean()), float(low), float(high)
+
+
+def diagnose(
+    problem: Problem,
+    plan: Plan | Literal["all-in-one"] = "all-in-one",
+    replicates: int = 6,
+    *,
+    seed: int = 1,
+    trace: Trace | None = None,
+    instead: Plan | None = None,
+    causes: Mapping[str, Cause] = CAUSES,
+    store: str | Path | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Find out why an arrangement does worse than separate networks.
+
+    For every cause something is changed, with everything else equal (rows, seeds, order), and the
+    harm measured again:
+
+    - *capacity*: trunks of two and four times the width, also for the separate networks;
+    - *optimization*: losses on one scale, each task kept at its own best epoch, GradNorm, PCGrad;
+    - *data*: a quarter and half of the training rows, and more sharing;
+    - *mismatch*: what is left when width and loss scale are taken care of; trunks that branch,
+      harmed tasks apart.
+
+    Costs about ten times as much as the separate networks alone.
+
+    Args:
+        problem: Tasks, rows, trunk and heads.
+        plan: The arrangement to explain.
+        replicates: How many resamplings of rows and seeds; intervals need at least two.
+        seed: Decides the replicates.
+        trace: A recorded run of all tasks in one network; one is recorded where it is needed, with
+            layers, if None.
+        instead: An arrangement that shares less, to be tried.
+        causes: What measures each cause: entries of `CAUSES`, or with other settings.
+        store: A folder in which finished trainings are kept, so that a stopped diagnosis goes on.
+        context: What to note of how it was made.
+
+    Raises:
+        InputError: If the plan does not serve the problem's tasks, or there is no replicate.
+
+    Example:
+        >>> from affinity import TrainingSettings
+        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
+        >>> diagnosis = diagnose(problem, replicates=2, causes={"capacity": CAUSES["capacity"]})
+        >>> [change.name for change in diagnosis.changes]
+        ['2 times the width', '4 times the width']
+    """
+    arrangement = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
+    for each in (arrangement, instead):
+        if each is not None and each.grouping.tasks != frozenset(problem.names):
+            raise InputError(
+                f"Expected a plan for the tasks {problem.names}, but it serves "
+                f"{tuple(sorted(each.grouping.tasks))}."
+            )
+    if replicates < 1:
+        raise InputError(f"Expected at least one replicate, but got {replicates}.")
+    case = Case(
+        problem=problem,
+        plan=arrangement,
+        replicates=problem.replicates(replicates, seed),
+        trace=trace,
+        instead=instead,
+        store=None if store is None else Path(store),
+    )
+    evaluation, held_out = case.harm(case.joint)
+    return Diagnosis(
+        problem=problem.name,
+        tasks=problem.names,
+        plan=arrangement,
+        harmed=case.harmed,
+        evaluation=evaluation,
+        held_out=held_out,
+        findings=tuple(cause(case) for cause in causes.values()),
+        context=context or {},
+    )
+
+
+_WORDS = {
+    "capacity": "the shared trunk is too small",
+    "optimization": "tasks get in each other's way in training",
+    "data": "there are too few rows",
+    "mismatch": "the tasks want different things of what they share",
+}
+_SAID = {
+    "beneficial": ("recovers", "harm is left"),
+    "harmful": ("makes it worse", "none is left"),
+    "neutral": ("no difference", "none is left"),
+    "undecided": ("undecided", "undecided"),
+}
+
+
+def _said(change: Change, verdict: Verdict) -> str:
+    return _SAID[verdict.verdict][0 if change.is_remedy else 1]
+
+
+def _of_loss(mean: float, low: float, high: float) -> str:
+    text = f"{100 * mean:+.1f} % of the separate networks' loss recovered"
+    return text if math.isnan(low) else f"{text} ({100 * low:+.1f} to {100 * high:+.1f} %)"
+
+
+def _and(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def _plain(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None

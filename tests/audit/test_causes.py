@@ -1,0 +1,106 @@
+"""Causes: each measured by taking it away, and found where it was planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harmful_problems import contradicting, few_rows, narrow, one_loud
+
+from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
+from affinity.audit.causes import CAUSES, Case, Optimization
+from affinity.problems import RandomRows
+
+QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
+TINY = TrainingSettings(epochs=2, batch_size=128)
+
+
+def tiny(problem: Problem) -> Problem:
+    return problem.with_settings(TINY)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    problem = tiny(narrow(200))
+    return Case(problem, Plan.all_in_one(problem.names), problem.replicates(2))
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_every_cause_says_what_it_saw_and_what_each_change_recovered(name: str, case: Case) -> None:
+    finding = QUICK[name](case)
+    assert finding.cause == name
+    assert finding.evidence
+    assert any(change.decides for change in finding.changes)
+    assert any(change.is_remedy for change in finding.changes)
+    for change in finding.changes:
+        assert change.evaluation.shape == change.test.shape == (2, len(case.problem.names))
+        assert np.isfinite(change.evaluation).all()
+        assert change.cost > 0
+
+
+@pytest.mark.parametrize("name", ["capacity", "optimization", "mismatch"])
+def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: Case) -> None:
+    alone = replace(case, plan=Plan.separate(case.problem.names))
+    finding = QUICK[name](alone)
+    assert finding.skipped == ("no two tasks share a network",)
+    assert finding.changes == ()
+
+
+def test_sharing_nothing_recovers_the_whole_harm(case: Case) -> None:
+    changes = {change.name: change for change in QUICK["mismatch"](case).changes}
+    np.testing.assert_array_equal(changes["share nothing"].test, case.harm(case.joint)[1])
+
+
+def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: Case) -> None:
+    fixed = replace(case, problem=replace(case.problem, parts=None))
+    (said,) = CAUSES["capacity"](fixed).skipped
+    assert "parts=" in said
+
+
+@pytest.mark.slow  # networks are trained one by one, in processes
+def test_what_needs_torchjd_is_skipped_with_a_word_where_it_is_missing(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
+    finding = CAUSES["optimization"](case)
+    assert "GradNorm" in {change.name for change in finding.changes}
+    (said,) = finding.skipped
+    assert "task-affinity[torchjd]" in said
+
+
+def test_one_replicate_shows_nothing() -> None:
+    problem = tiny(narrow(120))
+    found = diagnose(problem, replicates=1, causes={"capacity": CAUSES["capacity"]})
+    assert found.harmed == ()
+    assert found.cause is None
+    assert found.to_dict()["harm"]["test"]["low"] is None
+
+
+def test_bad_input_is_told() -> None:
+    problem = tiny(narrow(120))
+    with pytest.raises(InputError, match="at least one replicate"):
+        diagnose(problem, replicates=0)
+    with pytest.raises(InputError, match="Expected a plan for the tasks"):
+        diagnose(problem, Plan.all_in_one(("x", "y")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "cause"),
+    [(narrow, "capacity"), (one_loud, "optimization"), (contradicting, "mismatch")],
+)
+def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
+    found = diagnose(problem(400), replicates=5, causes=QUICK)
+    assert found.cause == cause, found.to_dict()
+    assert found.harm("test").mean() > 0.3
+    first = found.ranked()[0]
+    remedy = found.remedy(first)
+    assert remedy is not None
+    assert remedy.on("test", found.concerned).mean() > 0.6 * found.harm("test").mean()
+
+
+@pytest.mark.slow
+def test_where_rows_are_few_sharing_more_is_advised() -> None:
+    problem = replace(few_rows(), resampling=RandomRows())
+    found = diagnose(problem, Plan.separate(problem.names), replicates=5, causes=QUICK)
+    assert found.status(found.ranked()[0]) == "at work"
+    assert found.advice[0].startswith("Share more")

@@ -1,0 +1,61 @@
+"""A diagnosis orders causes by what they recover per cost, and says no more than was shown."""
+
+import json
+
+import jsonschema
+import pytest
+from made_up_diagnoses import change_of, diagnosis_of
+
+from affinity.audit.causes import Finding
+from affinity.report import schema
+
+
+def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> None:
+    wide = Finding("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
+    weights = Finding("optimization", changes=(change_of("weights", 0.3),))
+    left = change_of("left", 0.0, is_remedy=False)
+    apart = Finding("mismatch", changes=(left, change_of("apart", 0.5, decides=False)))
+    found = diagnosis_of(wide, apart, weights)
+    assert [each.cause for each in found.ranked()] == ["optimization", "capacity", "mismatch"]
+    assert [found.status(each) for each in found.ranked()] == ["at work", "at work", "ruled out"]
+    assert found.cause == "optimization"
+    assert [line.partition(":")[0] for line in found.advice] == ["Do weights", "Do wide"]
+
+
+def test_the_remedy_is_the_cheapest_that_does_about_as_well_as_the_best() -> None:
+    widths = (change_of("x2", 0.2, 2.0), change_of("x4", 0.44, 4.0), change_of("x8", 0.5, 8.0))
+    found = diagnosis_of(finding := Finding("capacity", changes=widths))
+    remedy = found.remedy(finding)
+    assert remedy is not None
+    assert remedy.name == "x4"
+
+
+def test_a_cause_of_less_than_a_tenth_of_the_harm_is_not_at_work() -> None:
+    found = diagnosis_of(finding := Finding("data", changes=(change_of("rows", 0.04),)))
+    assert found.status(finding) == "ruled out"
+    assert found.cause is None
+    assert found.advice == []
+
+
+def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
+    found = diagnosis_of(Finding("data", changes=(change_of("more", 0.2),)), harm=0.0)
+    assert found.cause is None
+    assert "No task is shown to be harmed" in found.headline()
+    assert len(found.advice) == 1
+
+
+@pytest.mark.parametrize("harm", [0.5, 0.0])
+def test_what_is_written_follows_the_schema(harm: float, tmp_path) -> None:
+    left = change_of("left", 0.0, decides=True, is_remedy=False)
+    findings = (Finding("mismatch", ("seen",), (left,)), Finding("capacity", skipped=("why",)))
+    diagnosis_of(*findings, harm=harm).to_json(tmp_path / "diagnosis.json")
+    written = json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, schema()["properties"]["diagnosis"]["anyOf"][1])
+    assert [each["status"] for each in written["findings"]] == ["ruled out", "not tested"]
+    assert written["findings"][0]["changes"][0]["verdict"] == "none is left"
+
+
+def test_a_notebook_shows_a_row_a_change() -> None:
+    found = diagnosis_of(Finding("data", changes=(change_of("a & b", 0.2),)))
+    assert "a &amp; b" in found._repr_html_()
+    assert found.frame()["verdict"].tolist() == ["recovers"]
