@@ -72,10 +72,15 @@ def solve(
         >>> grouping.score, grouping.is_optimal
         (2.0, True)
     """
-    began = time.perf_counter()
     request = request_of(
         scores, budget, overlap, objective or Objective(), wishes or Wishes(), time_limit, seed
     )
+    return solve_request(request, solver)
+
+
+def solve_request(request: Request, solver: str | None = None) -> Grouping:
+    """The best grouping of a request that was found, with its bound and time."""
+    began, time_limit = time.perf_counter(), request.time_limit
     chosen = solver or _solver_for(request)
     if chosen not in SOLVERS:
         raise InputError(f"Expected one of the solvers {sorted(SOLVERS)}, but got {chosen!r}.")

@@ -1,30 +1,24 @@
 """Stability: how sure a grouping is, given the errors of the affinities."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
-from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 
 from .budget import Budget
-from .dynamic_programming import BestPartitions
+from .every_partition import MOST_UNITS, EveryPartition
 from .grouping import Grouping
-from .local_search import LocalSearch
 from .objective import Objective
 from .pairs import Pairs
+from .replicates import again, noises_of, solutions, with_noise
 from .request import Request
-from .serving import grouping_of, serving_values
 from .solve import request_of, solve
 from .wishes import Wishes
-
-_AT_ONCE = 12  # units: up to here all replicates are solved exactly and together
-_ALL_PARTITIONS = 10  # units: up to here every grouping is looked at for runners-up
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,8 @@ def stability(
         overlap: As for `solve`.
         objective: As for `solve`.
         wishes: As for `solve`.
-        time_limit: Seconds; with more than 12 tasks fewer replicates may be done by then, and they
-            are solved by local search.
+        time_limit: Seconds; with more than 12 tasks (10 with costs) fewer replicates may be done
+            by then, and where there are no costs they are solved by local search.
         seed: Of the noise.
 
     References:
@@ -140,6 +134,7 @@ def stability(
         <https://doi.org/10.1111/1468-0262.00152>`_.
 
     Example:
+        >>> import torch
         >>> values = torch.tensor([[0.0, 1.0, -1.0], [1.0, 0.0, -1.0], [-1.0, -1.0, 0.0]])
         >>> noisy = AffinityMatrix(
         ...     ("depth", "edges", "text"), values, standard_error=torch.full((3, 3), 0.1)
@@ -153,8 +148,6 @@ def stability(
     request = request_of(
         matrix, budget, overlap, objective, wishes or Wishes(), 0.2 * time_limit, seed
     )
-    if request.budget.cost is not None:
-        raise InputError(f"Expected a budget of networks for stability, but got {request.budget}.")
     best = solve(
         matrix,
         request.budget,
@@ -164,12 +157,11 @@ def stability(
         time_limit=0.2 * time_limit,
         seed=seed,
     )
-    noises = _noises(matrix, objective, replicates, n_replicates, seed)
-    noisy = [_with_noise(request, noise) for noise in noises]
-    drawn = list(_solved(noisy, began + 0.6 * time_limit))
-    found = [grouping_of(request, served, "replicate") for _, served in drawn]
+    noises = noises_of(matrix, objective, replicates, n_replicates, seed)
+    noisy = [with_noise(request, noise) for noise in noises]
+    found = [again(request, grouping) for _, grouping in solutions(noisy, began + 0.6 * time_limit)]
     alone = [replace(request, scores=noise) for noise in noises]
-    leads = [score for score, _ in _solved(alone, began + time_limit)]
+    leads = [score for score, _ in solutions(alone, began + time_limit)]
     noises = noises[: len(leads)]
     keys = [_key(grouping) for _, grouping in found]
     served = np.array(
@@ -192,79 +184,6 @@ def stability(
     )
 
 
-def _noises(
-    matrix: AffinityMatrix,
-    objective: Objective,
-    replicates: Sequence[AffinityMatrix] | None,
-    n_replicates: int,
-    seed: int,
-) -> list[Pairs]:
-    """Errors of the affinities, as the solvers read them."""
-    if replicates is not None:
-        if any(set(each.tasks) != set(matrix.tasks) for each in replicates) or not replicates:
-            raise InputError(f"Expected replicates of the tasks {list(matrix.tasks)}.")
-        drawn = [objective.pairs(each) for each in replicates]
-        onto = np.mean([each.onto for each in drawn], axis=0)
-        lone = np.mean([each.lone for each in drawn], axis=0)
-        return [replace(each, onto=each.onto - onto, lone=each.lone - lone) for each in drawn]
-    if matrix.standard_error is None:
-        raise InputError("Expected a matrix with standard errors, or replicates, but got neither.")
-    errors = matrix.standard_error.detach().to(device="cpu", dtype=torch.float64)
-    off_diagonal = ~torch.eye(len(matrix.tasks), dtype=torch.bool)
-    if objective.unknown is not None:
-        errors = torch.where(matrix.values.isnan(), 0.0, errors)
-    if objective.lone != "diagonal":
-        errors = torch.where(off_diagonal, errors, 0.0)
-    if not errors.isfinite().all() or (errors < 0).any():
-        raise InputError("Expected finite standard errors of at least 0 for every pair.")
-    generator = torch.Generator().manual_seed(seed)
-    is_own = objective.lone in ("diagonal", "forbidden")
-    of_noise = replace(objective, lone=objective.lone if is_own else 0.0)
-    return [
-        of_noise.pairs(
-            AffinityMatrix(
-                matrix.tasks,
-                errors * torch.randn(errors.shape, generator=generator, dtype=torch.float64),
-            )
-        )
-        for _ in range(n_replicates)
-    ]
-
-
-def _with_noise(request: Request, noise: Pairs) -> Request:
-    pairs = request.pairs
-    return replace(
-        request,
-        scores=replace(pairs, onto=pairs.onto + noise.onto, lone=pairs.lone + noise.lone),
-    )
-
-
-def _solved(
-    requests: Sequence[Request], deadline: float
-) -> Iterator[tuple[float, list[list[int]]]]:
-    """Score and served units of the best grouping of each: of the first, then while time lasts."""
-    first = requests[0]
-    if len(first.units) <= _AT_ONCE:
-        values = np.stack([serving_values(request) for request in requests])
-        found = BestPartitions(values, first.n_networks)
-        scores = found.scores[-1:] if first.budget.exactly else found.scores
-        for replicate in range(len(requests)):
-            number = int(scores[:, replicate].argmax()) + len(found.scores) - len(scores)
-            yield float(found.scores[number, replicate]), found.served(number, replicate)
-        return
-    index = {task: position for position, task in enumerate(first.tasks)}
-    unit_of = {index[first.tasks[t]]: unit for unit, tasks in enumerate(first.units) for t in tasks}
-    for request in requests:
-        grouping = LocalSearch(kicks=0)(request)
-        served = [
-            sorted({unit_of[index[task]] for task in network.served})
-            for network in grouping.networks
-        ]
-        yield float(grouping.score or 0.0), served
-        if time.perf_counter() > deadline:
-            return
-
-
 def _runners_up(
     request: Request,
     best: Grouping,
@@ -274,8 +193,9 @@ def _runners_up(
 ) -> list[RunnerUp]:
     """The best other groupings: of all where that is feasible, else of the replicates'."""
     others = {_key(grouping): (score, grouping) for score, grouping in found}
-    if len(request.units) <= _ALL_PARTITIONS:
-        for score, grouping in _best_of_all(request, number + 1):
+    helpers_cost = request.budget.cost is not None and bool(request.may_help.any())
+    if len(request.units) <= MOST_UNITS and not helpers_cost:
+        for score, grouping in EveryPartition(request).best(request, number + 1):
             others[_key(grouping)] = (score, grouping)
     others.pop(_key(best), None)
     ranked = sorted(others.items(), key=lambda item: -item[1][0])[:number]
@@ -287,40 +207,6 @@ def _runners_up(
         )
         for key, (score, grouping) in ranked
     ]
-
-
-def _best_of_all(request: Request, number: int) -> Iterator[tuple[float, Grouping]]:
-    """The groupings of highest score, by looking at every partition."""
-    values = serving_values(request)
-    values[0] = 0.0  # an empty network adds nothing
-    labels = _every_partition(len(request.units))
-    n_networks = labels.max(axis=1) + 1
-    fits = n_networks <= request.n_networks
-    if request.budget.exactly:
-        fits = n_networks == request.n_networks
-    labels = labels[fits]
-    bits = 1 << np.arange(labels.shape[1])
-    totals = sum(
-        values[((labels == network) * bits).sum(axis=1)] for network in range(request.n_networks)
-    )
-    for row in np.argsort(-np.asarray(totals), kind="stable")[:number]:
-        if np.isfinite(np.asarray(totals)[row]):
-            served = [
-                np.flatnonzero(labels[row] == network).tolist()
-                for network in range(int(labels[row].max()) + 1)
-            ]
-            yield grouping_of(request, served, "every partition")
-
-
-def _every_partition(n_units: int) -> Int64[np.ndarray, "partition unit"]:
-    """Every partition as labels that grow by at most one."""
-    labels = np.zeros((1, 1), dtype=np.int64)
-    for _ in range(n_units - 1):
-        grown = labels.max(axis=1) + 2
-        rows = np.repeat(np.arange(len(labels)), grown)
-        last = np.concatenate([np.arange(n) for n in grown])
-        labels = np.concatenate([labels[rows], last[:, None]], axis=1)
-    return labels
 
 
 def _contrast(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Objective, Wishes, frontier, solve, stability
+from affinity.grouping import Budget, Objective, Wishes, frontier, solve, stability
 
 
 def blocks(error: float, noise: float = 0.0, seed: int = 0, n_tasks: int = 6) -> AffinityMatrix:
@@ -96,10 +96,32 @@ def test_stability_is_the_same_with_tasks_in_another_order() -> None:
     assert one.frame()["together"].sum() == pytest.approx(other.frame()["together"].sum())
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_budget_of_cost_is_kept_in_every_replicate(overlap: bool) -> None:
+    matrix = blocks(0.5, noise=0.3, n_tasks=4)
+    budget = Budget(cost=1.5, cost_of=lambda trained: 0.5 if len(trained) == 1 else 1.0)
+    replicates = [blocks(0.0, noise=1.0, seed=seed, n_tasks=4) for seed in range(8)]
+    unsure = stability(matrix, budget, replicates=replicates, overlap=overlap)
+    assert unsure.n_replicates == len(replicates)
+    mean = torch.stack([each.values for each in replicates]).mean(dim=0)
+    same = torch.zeros(4, 4, dtype=torch.float64)
+    for each in replicates:
+        drawn = AffinityMatrix(matrix.tasks, matrix.values + each.values - mean)
+        found = solve(drawn, budget, overlap=overlap)
+        homes = [found.network_of(task) for task in matrix.tasks]
+        same += torch.tensor([[float(one == other) for other in homes] for one in homes])
+    assert torch.tensor(unsure.together).allclose(same / len(replicates))
+    for runner in unsure.runners_up:
+        assert sum(budget.of(network.trained) for network in runner.grouping.networks) <= 1.5
+        assert Objective().score(matrix, runner.grouping) == pytest.approx(runner.grouping.score)
+
+
 def test_stability_needs_errors() -> None:
     matrix = AffinityMatrix(("depth", "edges"), torch.zeros(2, 2))
     with pytest.raises(InputError, match="standard errors, or replicates"):
         stability(matrix, 1)
+    with pytest.raises(InputError, match="at least 1 replicate"):
+        stability(blocks(0.1), 1, n_replicates=0)
     other = AffinityMatrix(("depth", "text"), torch.zeros(2, 2))
     with pytest.raises(InputError, match="replicates of the tasks"):
         stability(matrix, 1, replicates=[other])
