@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 
-from affinity.errors import InputError
-
 from .assignment import any_partition
 from .integer_program import IntegerProgram, has_grouping
-from .request import Request
+from .request import NothingFoundError, Request
 from .table import Table
 
 
-def conflict(request: Request) -> InputError | None:
+def conflict(request: Request) -> NothingFoundError | None:
     """The error that names a smallest set of wishes in conflict; None if there is a grouping.
 
     Wishes are left out one after another as long as the rest stays in conflict (a deletion
@@ -33,7 +31,7 @@ def conflict(request: Request) -> InputError | None:
         named.append("only networks of the table")
     elif request.scores.smallest > 1:
         named.append("no task alone")
-    return InputError(
+    return NothingFoundError(
         f"Expected wishes that {request.budget} can meet for the {len(request.tasks)} tasks "
         f"{list(request.tasks)}, but these are in conflict: {'; '.join(named) or 'the budget'}. "
         "Leave one out, or change the budget."

@@ -21,7 +21,7 @@ class DynamicProgramming:
         E_k(S) = \max_{\ell(S) \in R \subseteq S} v(R) + E_{k-1}(S \setminus R)
 
     with :math:`v` the serving values and :math:`\ell(S)` the first unit of :math:`S`. It takes
-    :math:`O(3^n k)` steps.
+    :math:`O(3^{n-1} k)` steps.
 
     Example:
         >>> DynamicProgramming().largest
@@ -37,25 +37,32 @@ class DynamicProgramming:
             InputError: If there are more than `largest` units, or costs.
         """
         began = time.perf_counter()
+        found = self.by_number(request)
+        if request.budget.exactly:
+            found = {n: each for n, each in found.items() if n == request.budget.networks}
+        if not found:
+            raise NothingFoundError(f"No partition makes a grouping of {request.budget}.")
+        best = max(found.values(), key=lambda each: each.score or 0.0)
+        return replace(best, seconds=time.perf_counter() - began)
+
+    def by_number(self, request: Request) -> dict[int, Grouping]:
+        """The best grouping of exactly 1, 2, ... networks; without the numbers that have none.
+
+        Raises:
+            InputError: If there are more than `largest` units, or costs.
+        """
         if len(request.units) > self.largest or request.budget.cost is not None:
             raise InputError(
                 f"Expected at most {self.largest} tasks and no cost for dynamic programming, but "
                 f"got {len(request.units)} and {request.budget}. Use another solver."
             )
         found = BestPartitions(serving_values(request)[None], request.n_networks)
-        numbers = [request.n_networks] if request.budget.exactly else range(request.n_networks + 1)
-        if (request.budget.exactly and request.budget.networks != request.n_networks) or not (
-            numbers := [number for number in numbers if found.scores[number, 0] > -np.inf]
-        ):
-            raise NothingFoundError(f"No partition makes a grouping of {request.budget}.")
-        score, best = max(
-            (
-                grouping_of(request, found.served(number), "dynamic_programming")
-                for number in numbers
-            ),
-            key=lambda each: each[0],
-        )
-        return replace(best, bound=score, seconds=time.perf_counter() - began)
+        numbers = [n for n in range(request.n_networks + 1) if found.scores[n, 0] > -np.inf]
+        best: dict[int, Grouping] = {}
+        for number in numbers:
+            score, grouping = grouping_of(request, found.served(number), "dynamic_programming")
+            best[number] = replace(grouping, bound=score)
+        return best
 
 
 class BestPartitions:
@@ -71,15 +78,18 @@ class BestPartitions:
         best[0, :, 0] = 0.0
         self._choice = np.zeros(best.shape, dtype=np.int32)
         allowed = values.max(axis=0) > -np.inf
-        for subset in range(1, n_subsets):
+        whole = n_subsets - 1
+        left = range(2, whole, 2) if n_networks > 1 else []  # without the network of the first unit
+        for subset in [*left, whole]:
+            most = n_networks if subset == whole else n_networks - 1
             first = subset & -subset
             parts = submasks(subset ^ first) | first
             parts = parts[allowed[parts]]
             if len(parts):
-                totals = values[:, parts] + best[:-1, :, subset ^ parts]  # number replicate part
-                chosen = totals.argmax(axis=-1)
-                best[1:, :, subset] = np.take_along_axis(totals, chosen[..., None], axis=-1)[..., 0]
-                self._choice[1:, :, subset] = parts[chosen]
+                totals = values[:, parts] + best[:most, :, subset ^ parts]  # number replicate part
+                chosen = totals.argmax(axis=-1)[..., None]
+                best[1 : most + 1, :, subset] = np.take_along_axis(totals, chosen, axis=-1)[..., 0]
+                self._choice[1 : most + 1, :, subset] = parts[chosen[..., 0]]
         self.scores = best[:, :, -1]
 
     def served(self, number: int, replicate: int = 0) -> list[list[int]]:

@@ -1,15 +1,18 @@
 """The frontier: the best grouping for every budget."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
-from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GroupScores
 
 from .budget import Budget
+from .conflict import conflict
+from .dynamic_programming import DynamicProgramming
 from .grouping import Grouping
 from .objective import Objective
-from .solve import solve
+from .request import NothingFoundError, Request
+from .solve import request_of, solve_request, solver_for
 from .wishes import Wishes
 
 
@@ -46,38 +49,33 @@ def frontier(
         >>> {budget: grouping.score for budget, grouping in best.items()}
         {1: -1.0, 2: 2.0, 3: 2.0}
     """
-    began = time.perf_counter()
     largest = len(scores.tasks) if largest is None else largest
-    Budget(networks=largest).check(scores.tasks)
+    request = request_of(
+        scores, largest, overlap, objective or Objective(), wishes or Wishes(), time_limit, seed
+    )
+    chosen = solver or solver_for(request)
+    if chosen == "dynamic_programming":  # which finds all numbers at once
+        found = DynamicProgramming().by_number(request)
+    else:
+        found = _one_by_one(request, largest, chosen)
+    if not found:
+        raise conflict(request) or NothingFoundError("No budget has a grouping.")
     best: dict[int, Grouping] = {}
-    failure: InputError | None = None
-    for budget in range(1, largest + 1):
-        left = began + time_limit - time.perf_counter()
-        try:
-            found = solve(
-                scores,
-                Budget(networks=budget, exactly=True),
-                overlap=overlap,
-                objective=objective,
-                wishes=wishes,
-                solver=solver,
-                time_limit=max(0.1, left / (largest + 1 - budget)),
-                seed=seed,
-            )
-        except InputError as error:
-            failure = error
-            if budget - 1 in best:
-                best[budget] = best[budget - 1]
-            continue
-        best[budget] = _better(best.get(budget - 1), found)
-    if not best and failure is not None:
-        raise failure
+    for budget in range(min(found), largest + 1):
+        options = [each for each in (best.get(budget - 1), found.get(budget)) if each is not None]
+        highest = max(options, key=lambda each: each.score or 0.0)
+        best[budget] = replace(highest, bound=max(each.bound or 0.0 for each in options))
     return best
 
 
-def _better(smaller: Grouping | None, found: Grouping) -> Grouping:
-    """The better of two groupings, with a bound on both budgets."""
-    if smaller is None:
-        return found
-    by_score = sorted([smaller, found], key=lambda each: each.score or 0.0)
-    return replace(by_score[-1], bound=max(smaller.bound or 0.0, found.bound or 0.0))
+def _one_by_one(request: Request, largest: int, solver: str) -> dict[int, Grouping]:
+    """The best grouping of exactly each number of networks, where there is one."""
+    deadline = time.perf_counter() + request.time_limit
+    found: dict[int, Grouping] = {}
+    for number in range(1, largest + 1):
+        left = (deadline - time.perf_counter()) / (largest + 1 - number)
+        budget = Budget(networks=number, exactly=True)
+        each = replace(request, budget=budget, time_limit=max(0.1, left))
+        with suppress(NothingFoundError):
+            found[number] = solve_request(each, solver)
+    return found

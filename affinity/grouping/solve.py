@@ -81,7 +81,7 @@ def solve(
 def solve_request(request: Request, solver: str | None = None) -> Grouping:
     """The best grouping of a request that was found, with its bound and time."""
     began, time_limit = time.perf_counter(), request.time_limit
-    chosen = solver or _solver_for(request)
+    chosen = solver or solver_for(request)
     if chosen not in SOLVERS:
         raise InputError(f"Expected one of the solvers {sorted(SOLVERS)}, but got {chosen!r}.")
     try:
@@ -130,7 +130,7 @@ def request_of(
     )
 
 
-def _solver_for(request: Request) -> str:
+def solver_for(request: Request) -> str:
     """An exact solver where one is feasible, else local search."""
     if isinstance(request.scores, Table):
         return "integer_program"

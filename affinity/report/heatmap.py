@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Heatmap:
     matrix: AffinityMatrix
     grouping: Grouping | None = None
 
-    @property
+    @cached_property
     def order(self) -> list[int]:
         """Positions of the tasks as drawn, from the top and from the left."""
         return clustered_order(self.matrix, self.grouping)
@@ -64,7 +65,7 @@ class Heatmap:
         """The tasks as drawn, from the top and from the left."""
         return [self.matrix.tasks[at] for at in self.order]
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The affinity of the strongest colour, either way.
 
