@@ -8,7 +8,8 @@ import typer
 DATA, NETWORK, AUDIT, OUTPUT = "Data", "Network", "Audit", "Output"
 
 Source = Annotated[
-    str | None, typer.Argument(help="A table (CSV, also compressed, or Parquet), or 'digits'.")
+    str | None,
+    typer.Argument(help="A table (CSV, also compressed, or Parquet), 'digits' or 'planted'."),
 ]
 Run = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="RUN")]
 

@@ -10,11 +10,11 @@ import yaml
 
 from affinity.audit.baselines import BASELINES
 from affinity.errors import InputError
-from affinity.problems import Problem
+from affinity.problems import Problem, planted
 from affinity.problems.kinds import KINDS, Kind
 from affinity.training import TrainingSettings
 
-BUILT_IN = {"digits": Problem.digits}
+BUILT_IN = {"digits": Problem.digits, "planted": planted}
 """Problems that need no file."""
 
 

@@ -9,11 +9,13 @@ from .calibrated import CalibratedGains, PredictedGains
 from .first_order import FirstOrderAffinity
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
+from .gradient_surrogate import GradientSurrogate
 from .group_predictor import GroupPredictor
 from .group_scores import Candidate, GroupScores
 from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation
 from .linear_surrogate import LinearSurrogate
+from .linearized_network import LinearizedNetwork
 from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
 from .momentum_affinity import MomentumAffinity
@@ -55,11 +57,13 @@ __all__ = [
     "FirstOrderAffinity",
     "GradientConflict",
     "GradientCosine",
+    "GradientSurrogate",
     "GroupPredictor",
     "GroupScores",
     "InterTaskAffinity",
     "LabelCorrelation",
     "LinearSurrogate",
+    "LinearizedNetwork",
     "MomentumAffinity",
     "Overlap",
     "PairwiseGains",

@@ -2,6 +2,7 @@
 
 from .equal_size import at_equal_size
 from .merge import merge
+from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import Problem
 from .record import record
@@ -25,6 +26,7 @@ __all__ = [
     "TimeBlocks",
     "at_equal_size",
     "merge",
+    "planted",
     "problem_from_table",
     "record",
     "train_networks",

@@ -1,0 +1,108 @@
+"""Gradient surrogate: groups predicted by the linearized network of one joint run (Grad-TAG)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from affinity.errors import InputError
+from affinity.problems import Problem
+from affinity.tasks import Examples, Task
+from affinity.training import initial, train
+
+from .linearized_network import LinearizedNetwork
+from .projection import Projection
+from .row_gradients import row_gradients
+
+
+@dataclass(frozen=True)
+class GradientSurrogate:
+    r"""Predict what any group of tasks would reach, from gradients of single rows at one network.
+
+    Around the parameters :math:`\theta^*` of a network that was trained on all tasks, with P a
+    projection to a few dimensions by random signs over :math:`\sqrt{d}`,
+
+    .. math::
+        f_k(x; \theta^* + P w) \approx f_k(x; \theta^*) + (P^T \nabla_\theta f_k(x; \theta^*))^T w
+
+    so that fine-tuning on the tasks S is a ridge or logistic regression on d features,
+
+    .. math::
+        w_S = \arg\min_w \; \sum_{k \in S} L_k(f_k + G_k w) + \frac{\lambda}{2} \|w\|^2
+
+    on training rows, and its losses on other rows are what the group is predicted to reach. It
+    costs the joint run, a backward pass a row and output, and a small regression a group: no
+    training. The released code takes logistic regression on gradients alone and evaluates
+    the real network; here the network's own predictions are the offset, every loss is taken as it
+    is, and evaluating the real network is `is_real`.
+
+    Args:
+        dimensions: d; None keeps all parameters.
+        strengths: Values of lambda; the one with which single tasks and all together do best on
+            the evaluation rows is taken.
+        is_real: Evaluate the real network at the shifted parameters, not the linearized one.
+        seed: Of the projection.
+
+    Raises:
+        InputError: If a setting is out of range.
+
+    References:
+        Li et al. (2024), `Scalable Multitask Learning Using Gradient-based Estimation of Task
+        Affinity <https://arxiv.org/abs/2409.06091>`_.
+    """
+
+    dimensions: int | None = 200
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    is_real: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dimensions is not None and self.dimensions < 1:
+            raise InputError(f"Expected at least 1 dimension, but got {self.dimensions}.")
+        if not self.strengths or min(self.strengths) <= 0:
+            raise InputError(f"Expected strengths above 0, but got {self.strengths}.")
+
+    def __call__(self, problem: Problem, seed: int = 0) -> LinearizedNetwork:
+        """Train one network for all tasks on `problem.replicate(seed)`, and linearize it.
+
+        Groups are judged on the replicate's evaluation rows, which the network did not see.
+        """
+        replicate = problem.replicate(seed)
+        network = initial(problem.network, problem.tasks, seed)
+        train(network, problem.tasks, replicate, problem.settings)
+        rows = replicate.evaluation
+        judging = replicate.validation if rows is None or not len(rows) else rows
+        return self.linearize(network, problem.tasks, replicate.training, judging)
+
+    def linearize(
+        self, network: nn.Module, tasks: Sequence[Task], training: Examples, judging: Examples
+    ) -> LinearizedNetwork:
+        """Linearize a trained network around its parameters.
+
+        Args:
+            network: Gives a prediction ``[row output]`` a task, by name.
+            tasks: The tasks, in the order of the targets' columns.
+            training: Rows to fit on.
+            judging: Rows to predict losses on.
+        """
+        was_training = network.training
+        network.eval()
+        parameters = {n: p.detach() for n, p in network.named_parameters() if p.requires_grad}
+        projection = Projection(parameters, self.dimensions, self.seed)
+        names = [task.name for task in tasks]
+        linearized = LinearizedNetwork(
+            tasks=tuple(tasks),
+            training=row_gradients(network, parameters, names, training, projection),
+            judging=row_gradients(network, parameters, names, judging, projection),
+            strength=self.strengths[0],
+            network=network if self.is_real else None,
+            projection=projection,
+            inputs=judging.inputs,
+        )
+        network.train(was_training)
+        if len(self.strengths) == 1:
+            return linearized
+        return min(
+            (linearized.with_strength(strength) for strength in self.strengths),
+            key=lambda each: each.total_loss(),
+        )

@@ -1,0 +1,152 @@
+"""The linearized network of the gradient surrogate: exact where the network is linear."""
+
+import pytest
+import torch
+from scipy import optimize
+from torch import nn
+
+from affinity import InputError, TrainingSettings
+from affinity.estimates import GradientSurrogate
+from affinity.estimates.projection import Projection
+from affinity.problems import planted
+from affinity.tasks import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Examples,
+    RocAuc,
+    RSquared,
+    SquaredError,
+    Task,
+)
+
+NAMES = ("one", "two", "three")
+
+
+class Linear(nn.Module):
+    """Every task is predicted by the same linear function: nothing but shared weights."""
+
+    def __init__(self, n_outputs=1):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, n_outputs, bias=False)
+
+    def forward(self, inputs):
+        return dict.fromkeys(NAMES, self.layer(inputs))
+
+
+def examples(targets_of, n_rows=60, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n_rows, 4, generator=generator)
+    weights = torch.randn(4, 3, generator=generator)
+    targets = targets_of(inputs @ weights + 0.3 * torch.randn(n_rows, 3, generator=generator))
+    return Examples(inputs, targets)
+
+
+def squares(group, rows, start, strength):
+    """The exact ridge solution of the group's rows, around where the network stands."""
+    x = rows.inputs.double()
+    normal, right = strength * torch.eye(4).double(), torch.zeros(4).double()
+    for name in group:
+        y = rows.targets[:, NAMES.index(name)].double()
+        known = ~y.isnan()
+        normal += 2 * x[known].T @ x[known] / known.sum()
+        right += 2 * x[known].T @ (y - x @ start)[known] / known.sum()
+    return start + torch.linalg.solve(normal, right)
+
+
+@pytest.mark.parametrize("is_real", [False, True])
+@pytest.mark.parametrize("group", [("one",), ("one", "three"), NAMES])
+def test_of_a_linear_model_it_is_the_exact_ridge_regression(group, is_real):
+    tasks = [Task(name, SquaredError(), RSquared()) for name in NAMES]
+    training, judging = examples(lambda y: y), examples(lambda y: y, n_rows=40, seed=1)
+    training.targets[::3, 2] = torch.nan
+    judging.targets[::2, 0] = torch.nan
+    network = Linear()
+    surrogate = GradientSurrogate(dimensions=None, strengths=(0.1,), is_real=is_real)
+    found = surrogate.linearize(network, tasks, training, judging).losses(group)
+    weights = squares(group, training, network.layer.weight[0].detach().double(), 0.1)
+    for name in group:
+        error = judging.inputs.double() @ weights - judging.targets[:, NAMES.index(name)]
+        assert found[name] == pytest.approx(error.square().nanmean().item(), rel=1e-5)
+
+
+def test_of_a_linear_model_it_is_the_exact_logistic_regression():
+    tasks = [Task(name, BinaryCrossEntropy(), RocAuc()) for name in NAMES]
+    rows = examples(lambda y: (y > 0).float())
+    network = Linear()
+    surrogate = GradientSurrogate(dimensions=None, strengths=(0.01,))
+    found = surrogate.linearize(network, tasks, rows, rows).losses(NAMES[:2])
+    start = network.layer.weight[0].detach().double().numpy()
+    x, y = rows.inputs.double(), rows.targets[:, :2].double()
+
+    def objective(weights):
+        logits = (x @ torch.from_numpy(weights))[:, None].expand(-1, 2)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        return losses.mean(dim=0).sum().item() + 0.005 * ((weights - start) ** 2).sum()
+
+    best = torch.from_numpy(optimize.minimize(objective, start, tol=1e-12).x)
+    logits = (x @ best)[:, None].expand(-1, 2)
+    exact = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none").mean(dim=0)
+    assert list(found.values()) == pytest.approx(exact.tolist(), rel=1e-5)
+
+
+def test_classes_are_fitted_by_their_own_loss():
+    tasks = [Task(name, CrossEntropy(), RSquared(), n_outputs=3) for name in NAMES]
+    rows = examples(lambda y: (y * 2).clamp(-1, 1).round() + 1)
+    linearized = GradientSurrogate(dimensions=None, strengths=(0.01,)).linearize(
+        Linear(n_outputs=3), tasks, rows, rows
+    )
+    before = CrossEntropy()(linearized.training[0].outputs, linearized.training[0].targets)
+    assert linearized.losses(["one"])["one"] < 0.8 * before.item()
+
+
+def test_tasks_with_one_function_help_each_other_and_opposites_harm():
+    tasks = [Task(name, SquaredError(), RSquared()) for name in NAMES]
+
+    def alike_and_opposite(y):
+        noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(3))
+        return y[:, :1] * torch.tensor([1.0, 1.0, -1.0]) + 2 * noise
+
+    training = examples(alike_and_opposite, n_rows=15)
+    judging = examples(alike_and_opposite, n_rows=400)
+    judging = Examples(judging.inputs[200:], judging.targets[200:])
+    matrix = (
+        GradientSurrogate(dimensions=None, strengths=(1e-3,))
+        .linearize(Linear(), tasks, training, judging)
+        .matrix()
+    )
+    assert matrix.between("two", "one") > 0.02
+    assert matrix.between("three", "one") < -0.05
+    assert (matrix.values.diagonal() == 0).all()
+
+
+def test_a_projection_keeps_inner_products():
+    weights = {"a": torch.zeros(30, 10), "b": torch.zeros(())}
+    gradients = {"a": torch.randn(6, 30, 10), "b": torch.randn(6)}
+    whole = Projection(weights, None, seed=0).down(gradients)
+    exact = whole @ whole.T
+    products = [Projection(weights, 200, seed).down(gradients) for seed in range(40)]
+    mean = torch.stack([each @ each.T for each in products]).mean(dim=0)
+    torch.testing.assert_close(mean, exact, rtol=0, atol=0.05 * exact.diagonal().max().item())
+
+
+def test_a_problem_is_trained_and_its_groups_are_predicted():
+    problem = planted(n_clusters=2, tasks_per_cluster=2, n_rows=120).with_settings(
+        TrainingSettings(epochs=3, batch_size=32)
+    )
+    linearized = GradientSurrogate(dimensions=20, strengths=(0.1, 1.0))(problem)
+    scores = linearized.predict([("a1", "a2"), ("a1", "b1", "b2")])
+    assert [len(candidate.trained) for candidate in scores.candidates] == [1, 1, 1, 1, 2, 3]
+    assert all(score == score for each in scores.candidates for score in each.scores.values())
+    assert linearized.strength in {0.1, 1.0}
+    with pytest.raises(InputError, match=r"got \['x'\]"):
+        linearized.losses(["x"])
+    with pytest.raises(InputError, match="at least one task"):
+        linearized.losses([])
+
+
+def test_settings_out_of_range_are_told():
+    with pytest.raises(InputError, match="at least 1 dimension"):
+        GradientSurrogate(dimensions=0)
+    with pytest.raises(InputError, match="above 0"):
+        GradientSurrogate(strengths=())
