@@ -147,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("subsets", "ratios"), help="One of the two.")
     parser.add_argument("--sample", type=int, default=28, help="Sets trained by loop and joblib.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -155,6 +156,8 @@ def main() -> None:
         "subsets": subsets(arguments.sample),
         "ratios": ratios(arguments.epochs, arguments.rounds),
     }.items():
+        if arguments.only not in (None, name):
+            continue
         seen = []
         for line in lines:
             seen.append(line)

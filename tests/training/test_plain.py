@@ -1,4 +1,4 @@
-"""Plain parts take the direct way, all others that of `vmap`; both end where training alone ends."""
+"""Plain parts take the direct way, others that of `vmap`; both end where training alone ends."""
 
 import math
 from collections.abc import Callable
