@@ -6,6 +6,7 @@ python scripts/studies/mmoe_synthetic.py --seeds 20
 import argparse
 import time
 from collections.abc import Callable, Iterable
+from itertools import product
 
 import matplotlib as mpl
 import pandas as pd
@@ -22,7 +23,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 OUT = ROOT / "reports/sharing/mmoe_synthetic"
-CORRELATIONS = (1.0, 0.5, 0.0)
+CORRELATIONS = (1.0, 0.9, 0.5, 0.0)
 SETTINGS = TrainingSettings(epochs=60, batch_size=256, learning_rate=2e-3, patience=8)
 N_FEATURES, TOWER = 100, 8
 BOTH = frozenset({"first", "second"})
@@ -56,23 +57,23 @@ MODELS: dict[str, Callable[[Iterable[Task]], Sharing]] = {
 def run(seeds: int, n_rows: int, suites: list[str]) -> pd.DataFrame:
     """Train what is not yet in the results file; a killed study goes on where it was."""
     file = OUT / "results.csv"
-    done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["suite", "model"])
-    for suite in (SUITES[name] for name in suites):
-        problems = {
-            (correlation, seed): mmoe_recipe(
-                correlation, suite, n_rows=n_rows, n_features=N_FEATURES, seed=seed
-            )
-            for correlation in CORRELATIONS
-            for seed in range(seeds)
+    done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["suite", "p", "model"])
+    for suite, correlation in product((SUITES[name] for name in suites), CORRELATIONS):
+        own = done[(done["suite"] == suite.name) & (done["p"] == correlation)]
+        missing = {
+            model: build for model, build in MODELS.items() if model not in set(own["model"])
         }
-        replicates = [problem.replicate(seed) for (_, seed), problem in problems.items()]
-        tasks = next(iter(problems.values())).tasks
-        members = [Member(BOTH, number) for number in range(len(replicates))]
-        for model, build in MODELS.items():
-            if ((done["suite"] == suite.name) & (done["model"] == model)).any():
-                continue
+        if not missing:
+            continue
+        problems = [
+            mmoe_recipe(correlation, suite, n_rows=n_rows, n_features=N_FEATURES, seed=seed)
+            for seed in range(seeds)
+        ]
+        replicates = [problem.replicate(seed) for seed, problem in enumerate(problems)]
+        members = [Member(BOTH, seed) for seed in range(seeds)]
+        for model, build in missing.items():
             start = time.perf_counter()
-            trained = train_members(build, tasks, members, replicates, SETTINGS)
+            trained = train_members(build, problems[0].tasks, members, replicates, SETTINGS)
             rows = [
                 {
                     "suite": suite.name,
@@ -84,13 +85,13 @@ def run(seeds: int, n_rows: int, suites: list[str]) -> pd.DataFrame:
                     "mse": sum(result.test_loss.values()) / 2,
                     "epochs": result.epochs,
                 }
-                for ((correlation, seed), problem), result in zip(
-                    problems.items(), trained, strict=True
-                )
+                for seed, (problem, result) in enumerate(zip(problems, trained, strict=True))
             ]
             done = pd.concat([done, pd.DataFrame(rows)]) if len(done) else pd.DataFrame(rows)
             done.to_csv(file, index=False)
-            print(suite.name, model, f"{time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                suite.name, correlation, model, f"{time.perf_counter() - start:.0f} s", flush=True
+            )
     return done
 
 
