@@ -23,6 +23,7 @@ from .over_runs import combine, runs_of
 from .overlap import Overlap, label_overlap
 from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, seed_to_seed, split_half
+from .representation_similarity import RepresentationSimilarity, separate_representations
 from .signal_cosine import SignalCosine
 from .window import Window
 
@@ -69,6 +70,7 @@ __all__ = [
     "PairwiseGains",
     "PredictedGains",
     "Reliability",
+    "RepresentationSimilarity",
     "SignalCosine",
     "Window",
     "combine",
@@ -76,5 +78,6 @@ __all__ = [
     "measured_gains",
     "runs_of",
     "seed_to_seed",
+    "separate_representations",
     "split_half",
 ]
