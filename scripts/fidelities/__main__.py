@@ -11,6 +11,7 @@ import pandas as pd
 
 from affinity.errors import InputError
 
+from .kept import measure_missing
 from .measure import Judged, measure
 from .measured import Measured
 from .methods import METHODS
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--halvings", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print a list of objects")
-    parser.add_argument("--out", type=Path, help="write table, picture and README into this folder")
+    parser.add_argument("--out", type=Path, help="keep judgements, table and picture here")
+    parser.add_argument("--anew", default="", help="judge these again, though --out has them")
     parser.add_argument("--paired", default="", help="in the report: compare these with each other")
     arguments = parser.parse_args()
     try:
@@ -72,7 +74,12 @@ def _judge(arguments: argparse.Namespace) -> list[Judged]:
     judged: list[Judged] = []
     for table in tables:
         print(f"{table.table}: {table.n_replicates} replicates", file=sys.stderr)
-        judged.append(measure(table, methods, arguments.halvings, arguments.seed))
+        if arguments.out:
+            path = arguments.out / "judged" / f"{table.table}.json"
+            decided = arguments.halvings, arguments.seed
+            judged.append(measure_missing(table, methods, *decided, path, _names(arguments.anew)))
+        else:
+            judged.append(measure(table, methods, arguments.halvings, arguments.seed))
     return judged
 
 

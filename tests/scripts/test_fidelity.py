@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fidelities import METHODS, Half, Measured, measure
 from fidelities.groupings import groupings_of, members
+from fidelities.kept import measure_missing
 from fidelities.measured import gains_of
 from fidelities.shares import rows, shares
 from numpy.typing import NDArray
@@ -142,6 +143,25 @@ def test_a_choice_beyond_the_budget_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="at most 1 groups"):
         measure(truth(clusters(0.3), noise=0.02), {**SIMPLE, "wrong": separate}, halvings=2)
+
+
+def test_kept_judgements_are_those_of_judging_again(tmp_path: Path) -> None:
+    measured = truth(clusters(0.3), noise=0.05)
+    path = tmp_path / "made.json"
+    few = {name: SIMPLE[name] for name in ("all-in-one", "separate", "raw best, 1 replicate")}
+    measure_missing(measured, few, 4, 0, path)
+    from_both = measure_missing(measured, SIMPLE, 4, 0, path)
+    stamp = path.stat().st_mtime_ns
+    again = measure_missing(measured, SIMPLE, 4, 0, path)
+    assert path.stat().st_mtime_ns == stamp
+    at_once = measure(measured, SIMPLE, 4, 0)
+    assert list(from_both.choices) == list(again.choices) == list(at_once.choices)
+    for key, choices in at_once.choices.items():
+        for kept in (from_both, again):
+            np.testing.assert_allclose(kept.choices[key].gains, choices.gains, atol=1e-6)
+            assert kept.choices[key].trainings == choices.trainings
+    measure_missing(truth(clusters(0.2), noise=0.05), SIMPLE, 4, 0, path)
+    assert path.stat().st_mtime_ns > stamp
 
 
 def replay(folder: Path) -> Path:
