@@ -15,6 +15,12 @@ from affinity.errors import InputError
 Gradient = list[Tensor | None]
 """One entry a shared tensor; None where the loss does not reach it."""
 
+KEEP_COMPILED_GRAPHS = (
+    "Before the model is compiled, set torch._functorch.config.donated_buffer = False and the "
+    "environment's TORCHINDUCTOR_CACHE_DIR to a new folder (PyTorch's cache does not tell graphs "
+    'with and without donated buffers apart); or compile with backend="aot_eager".'
+)
+
 CHUNK = 1 << 14
 
 
@@ -55,9 +61,7 @@ def gradient_of_sum(
             raise
         raise InputError(
             "Expected a graph that can be used more than once, but torch.compile made one that "
-            "reuses its buffers. Set torch._functorch.config.donated_buffer = False before the "
-            'model is compiled, or record with backend="aot_eager": runs of the inductor backend '
-            "are not yet left bit for bit as they are."
+            f"reuses its buffers. {KEEP_COMPILED_GRAPHS}"
         ) from None
     return [None if part is None else part.detach() for part in parts]
 

@@ -1,6 +1,6 @@
 """The part of an autograd graph that at least two losses reach: what tasks share, as it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -103,13 +103,7 @@ def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:
     Raises:
         InputError: If a loss was made through a reentrant checkpoint.
     """
-    seen: set[Node] = set()
-    stack = [_root(loss).node for loss in losses]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
+    for node in nodes(losses):
         if node.name() == "CheckpointFunctionBackward":
             raise InputError(
                 "Expected non-reentrant activation checkpointing, but a loss was made through a "
@@ -117,7 +111,18 @@ def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:
                 "use_reentrant=False to torch.utils.checkpoint (Transformers: "
                 'gradient_checkpointing_kwargs={"use_reentrant": False}).'
             )
-        stack.extend(parent for parent, _ in node.next_functions if parent is not None)
+
+
+def nodes(losses: Iterable[Tensor]) -> Iterator[Node]:
+    """All nodes of the losses' graphs, once each."""
+    seen: set[Node] = set()
+    stack = [_root(loss).node for loss in losses]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack.extend(parent for parent, _ in node.next_functions if parent is not None)
 
 
 def _root(loss: Tensor) -> GradientEdge:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 
 from .batch import Batch, is_without_labels
+from .compiled import refuse_graphs_that_overwrite_themselves
 from .gradients import Gradient, GradientRows, LooseGradients
 from .graph import refuse_reentrant_checkpoints, shared_graph
 from .layers import last_layer
@@ -166,4 +167,6 @@ def watched_part(
         parameters = shared_parameters(model, shared, losses)
     if level == "last layer":
         parameters = last_layer(parameters, losses)
+    if parameters:
+        refuse_graphs_that_overwrite_themselves(losses, list(parameters.values()))
     return Watched(tasks, model, parameters, level, ranks)
