@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from affinity.errors import InputError
+from affinity.recording import Trace
 
 pl = pytest.importorskip("lightning.pytorch")
 
@@ -121,3 +125,36 @@ def test_a_fit_resumes_with_its_trace(tmp_path: Path) -> None:
     assert one is not None
     assert other is not None
     assert torch.equal(one.isnan(), other.isnan())
+
+
+def fit_on_two_ranks(folder: Path) -> None:
+    """What each of two processes runs: the same fit, plain and recorded."""
+    torch.set_num_threads(1)
+    settings = {"strategy": "ddp", "devices": 2, "accumulate_grad_batches": 2}
+    plain, _ = fit(folder, None, **settings)
+    callback = AffinityCallback("net.trunk", closure="evaluated", every=3, lookahead_every=1)
+    recorded, trainer = fit(folder, callback, **settings)
+    assert trainer.world_size == 2
+    assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True))
+    callback.trace().save(folder / f"{trainer.global_rank}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_a_recorded_fit_on_two_ranks_is_the_same_fit(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         __file__, str(tmp_path)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GLOO_SOCKET_IFNAME": "lo"},
+    )  # fmt: skip
+    one, two = (Trace.load(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert one.steps.tolist() == two.steps.tolist() == [0, 3, 6]
+    assert torch.equal(one.losses, two.losses)
+    assert one.gramians is not None
+    assert two.gramians is not None
+    assert torch.allclose(one.gramians, two.gramians, rtol=1e-6)
+
+
+if __name__ == "__main__":
+    fit_on_two_ranks(Path(sys.argv[1]))

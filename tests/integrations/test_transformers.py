@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from affinity.errors import InputError
+from affinity.recording import Trace
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -207,3 +211,36 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     mixture = AffinityTrainerCallback("transformer", task="domain", tasks=["code", "prose"])
     with pytest.raises(InputError, match=r"input 'domain'.*remove_unused_columns=False"):
         train(tmp_path, mixture)
+
+
+def train_on_two_ranks(folder: Path) -> None:
+    """What each of two processes runs: the same training, plain and recorded."""
+    torch.set_num_threads(1)
+    settings = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}
+    plain = train(folder, None, **settings)
+    callback = AffinityTrainerCallback("transformer", every=3, lookahead_every=1)
+    recorded = train(folder, callback, **settings)
+    assert torch.distributed.get_world_size() == 2
+    assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True))
+    callback.trace().save(folder / f"{torch.distributed.get_rank()}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_a_recorded_run_on_two_ranks_is_the_same_run(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         __file__, str(tmp_path)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GLOO_SOCKET_IFNAME": "lo"},
+    )  # fmt: skip
+    one, two = (Trace.load(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert one.steps.tolist() == two.steps.tolist() == [0, 3, 6]
+    assert torch.equal(one.losses, two.losses)
+    assert one.gramians is not None
+    assert two.gramians is not None
+    assert torch.allclose(one.gramians, two.gramians, rtol=1e-6)
+
+
+if __name__ == "__main__":
+    train_on_two_ranks(Path(sys.argv[1]))
