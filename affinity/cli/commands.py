@@ -39,6 +39,7 @@ def audit(
     learning_rate: flags.LearningRate = None,
     patience: flags.Patience = None,
     every: flags.Every = None,
+    runs: flags.Runs = None,
     seed: flags.Seed = None,
     estimator: flags.Estimator = None,
     budget: flags.Budget = None,
@@ -104,6 +105,7 @@ def record(
     learning_rate: flags.LearningRate = None,
     patience: flags.Patience = None,
     every: flags.Every = None,
+    runs: flags.Runs = None,
     seed: flags.Seed = None,
     out: flags.Out = None,
     config: flags.Config = None,
@@ -306,7 +308,7 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
     """What decides the recorded run, out of a command's arguments."""
     names = (
         "source task_column exclude time_column split_column test_share validation_share width "
-        "depth epochs batch_size learning_rate patience every seed"
+        "depth epochs batch_size learning_rate patience every runs seed"
     )
     targets = given["targets"].split(",") if given["targets"] else ()
     return {

@@ -66,6 +66,13 @@ Every = Annotated[
     int | None,
     typer.Option(help="Measure affinity every so many steps. [10]", rich_help_panel=AUDIT),
 ]
+Runs = Annotated[
+    int | None,
+    typer.Option(
+        help="Runs to record, with seeds of their own; several tell how sure affinities are. [1]",
+        rich_help_panel=AUDIT,
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option(help="Decides all random numbers. [0]", rich_help_panel=AUDIT)
 ]

@@ -41,6 +41,7 @@ class AuditOptions:
     replicates: int | None = None
     baselines: str = "all"
     every: int = 10
+    runs: int = 1
     width: int | None = None
     depth: int | None = None
     epochs: int | None = None

@@ -87,11 +87,13 @@ class Stages:
         if self.run.is_done("record"):
             self.stands("The recorded run", TRACE)
             return Trace.load(self.run.file(TRACE))
-        self.console.print("Recording one run of all tasks in one network ...")
+        count = "one run" if self.options.runs == 1 else f"{self.options.runs} runs"
+        self.console.print(f"Recording {count} of all tasks in one network ...")
         with self.run.stage("record", {}, [TRACE]):
             trace = record(
                 self.problem,
                 every=self.options.every,
+                runs=self.options.runs,
                 seed=self.options.seed,
                 held_out=self.options.estimator in NEED_HELD_OUT,
                 step="optimizer" if self.options.estimator in NEED_OPTIMIZER_STEPS else "gradient",
@@ -382,6 +384,8 @@ def _check(options: AuditOptions) -> None:
     options.chosen_baselines()
     if options.every < 1:
         raise InputError(f"Expected every of at least 1, but got {options.every}.")
+    if options.runs < 1:
+        raise InputError(f"Expected runs of at least 1, but got {options.runs}.")
     if options.budget is not None and options.budget < 1:
         raise InputError(f"Expected a budget of at least 1, but got {options.budget}.")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, StepKind, Trace
+from affinity.recording import Recorder, StepKind, Trace, merge_traces
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task
 from affinity.training import initial, train
@@ -24,6 +24,7 @@ def record(
     *,
     every: int = 10,
     seed: int = 0,
+    runs: int = 1,
     held_out: bool = False,
     step: StepKind = "gradient",
     layers: bool = False,
@@ -38,6 +39,9 @@ def record(
         problem: Tasks, rows, trunk and heads.
         every: Measure at every so many steps.
         seed: Decides rows, initial parameters and the order of rows.
+        runs: How many runs to record, each with rows and a start of its own, in one trace.
+            Estimators average them, with an error from run to run: a matrix that looks sure by the
+            steps of one run may be another one with the next seed.
         held_out: Also measure every target on a batch of validation rows, which shares no noise
             with the gradients; twice the cost.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
@@ -46,9 +50,26 @@ def record(
         partial: Where to keep the measurements made so far if the run breaks off.
 
     Raises:
-        InputError: If the run ends before anything was measured.
+        InputError: If a run ends before anything was measured.
         DivergenceError: If a loss becomes NaN or infinite; the message names the task and step.
     """
+    if runs < 1:
+        raise InputError(f"Expected at least one run to record, but got runs={runs}.")
+    if runs > 1:
+        return merge_traces(
+            [
+                record(
+                    problem,
+                    every=every,
+                    seed=each,
+                    held_out=held_out,
+                    step=step,
+                    layers=layers,
+                    partial=partial,
+                )
+                for each in (seed + 1_000_003 * number for number in range(runs))
+            ]
+        )
     replicate = problem.replicate(seed)
     network = initial(problem.network, problem.tasks, seed)
     recorder: Recorder | None = None

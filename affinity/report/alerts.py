@@ -7,10 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from affinity.audit import Audit
-from affinity.estimates import AffinityMatrix, Overlap
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix, Overlap, runs_of, seed_to_seed, split_half
 from affinity.recording import Trace
 
 from .numbers import count, number, percent
+from .pictures import estimator_of
 
 Severity = Literal["serious", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -18,6 +20,8 @@ FEWEST_REPLICATES = 3
 FEWEST_MEASUREMENTS = 20
 FEWEST_ROWS = 200
 DOMINATION = 20.0
+RELIABLE = 0.5
+MOST_COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ def find_alerts(audit: Audit, trace: Trace | None = None) -> list[Alert]:
         *_overlap(audit),
         *_context(audit),
         *(_domination(trace) if trace is not None else []),
+        *(_reliability(audit, trace) if trace is not None else []),
     ]
     return sorted(found, key=lambda alert: SEVERITIES.index(alert.severity))
 
@@ -225,6 +230,29 @@ def _domination(trace: Trace) -> list[Alert]:
             "One task's loss dominates",
             f"The gradient of “{strong}” is typically {number(largest / smallest, digits=2)} times "
             f"as large as that of “{weak}”, so shared parameters follow it; scale the losses.",
+        )
+    ]
+
+
+def _reliability(audit: Audit, trace: Trace) -> list[Alert]:
+    estimator = estimator_of(audit)
+    if audit.matrix is None or estimator is None or len(trace.tasks) > MOST_COMPARED:
+        return []
+    n_runs = len(runs_of(trace))
+    try:
+        reliability = seed_to_seed(trace, estimator) if n_runs > 1 else split_half(trace, estimator)
+    except InputError:  # the trace is of another run than the matrix
+        return []
+    if not reliability.whole < RELIABLE:
+        return []
+    parts = f"{n_runs} runs with seeds of their own" if n_runs > 1 else "Two halves of the run"
+    return [
+        Alert(
+            "warning",
+            "The affinities would not come out the same",
+            f"{parts} agree at a rank correlation of "
+            f"{number(reliability.parts, signed=True, digits=2)} over pairs of tasks. Believe "
+            "measured gains, or record more runs (--runs).",
         )
     ]
 

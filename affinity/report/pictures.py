@@ -6,7 +6,7 @@ from typing import Any
 
 from affinity.audit import Audit
 from affinity.errors import InputError
-from affinity.estimates import ESTIMATORS, AffinityMatrix
+from affinity.estimates import ESTIMATORS, AffinityMatrix, Estimator, runs_of
 from affinity.grouping import Grouping, Stability
 from affinity.recording import Trace
 
@@ -48,23 +48,25 @@ def pictures_of(
     if stability is not None:
         pictures["together"] = Together(stability, matrices[0])
     if trace is not None and len(trace) >= FEWEST_MEASUREMENTS:
-        estimator = next(
-            (
-                make()
-                for make in ESTIMATORS.values()
-                if audit.matrix is None or repr(make()) == audit.matrix.estimator
-            ),
-            None,
-        )
+        estimator = estimator_of(audit)
         if estimator is not None:
             grouping = audit.plan.grouping
             fits = grouping.tasks == frozenset(trace.tasks)
-            pictures["over-time"] = OverTime(trace, estimator, grouping if fits else None)
+            pictures["over-time"] = OverTime(
+                runs_of(trace)[0], estimator, grouping if fits else None
+            )
     if trace is not None and trace.layers is not None and len(trace.layers) > 1:
         pictures["layers"] = LayerConflict(trace)
     if diagnosis is not None:
         pictures["causes"] = RecoveredDots(diagnosis)
     return pictures
+
+
+def estimator_of(audit: Audit) -> Estimator | None:
+    """The estimator that the audit's matrix is from, where it is one of the table."""
+    made = (make() for make in ESTIMATORS.values())
+    fitting = (e for e in made if audit.matrix is None or repr(e) == audit.matrix.estimator)
+    return next(fitting, None)
 
 
 def other_estimates(audit: Audit, trace: Trace | None) -> list[AffinityMatrix]:

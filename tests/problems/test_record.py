@@ -72,3 +72,13 @@ def test_what_was_measured_is_kept_when_a_run_breaks_off(clusters, tmp_path, mon
     with pytest.raises(DivergenceError):
         record(clusters, every=2, partial=tmp_path / "partial.safetensors")
     assert Trace.load(tmp_path / "partial.safetensors").steps.tolist() == [0, 2, 4, 6, 8]
+
+
+def test_several_runs_are_one_trace_and_the_first_is_the_run_alone(clusters):
+    trace = record(clusters, every=20, runs=2)
+    first = record(clusters, every=20)
+    assert trace.runs.unique().tolist() == [0, 1]
+    assert torch.equal(trace.losses[trace.runs == 0], first.losses)
+    assert not torch.equal(trace.losses[trace.runs == 1][: len(first)], first.losses)
+    with pytest.raises(InputError, match="at least one run"):
+        record(clusters, runs=0)

@@ -11,6 +11,7 @@ from example_audits import HOSTILE, an_audit, trace_of
 from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
+from affinity.recording import merge_traces
 from affinity.report import OverTime, find_alerts, heatmap, write_figures
 from affinity.report.drawing import Picture
 from affinity.report.pictures import other_estimates, pictures_of
@@ -139,3 +140,15 @@ def test_tasks_that_share_few_rows_raise_an_alert_beside_an_estimate() -> None:
     enough = {**few, "n_below": 0}
     for audit in (an_audit(6, overlap=enough), replace(an_audit(6, overlap=few), matrix=None)):
         assert "Tasks share few rows" not in [alert.title for alert in find_alerts(audit)]
+
+
+def test_affinities_that_another_run_would_not_repeat_raise_an_alert() -> None:
+    audit = an_audit(6)
+    noise = trace_of(audit.matrix.tasks)
+    together = merge_traces([noise, noise.at(torch.arange(40).flip(0))])
+    title = "The affinities would not come out the same"
+    assert title in {alert.title for alert in find_alerts(audit, noise)}
+    assert title not in {alert.title for alert in find_alerts(audit, together)}  # the same twice
+    other = replace(noise, lookahead_losses=noise.lookahead_losses.flip(1))
+    told = {a.title: a.text for a in find_alerts(audit, merge_traces([noise, other]))}
+    assert told[title].startswith("2 runs with seeds of their own agree at")
