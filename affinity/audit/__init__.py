@@ -7,11 +7,12 @@ from .gains import Gains, interval
 from .kept_plan import KeptPlan
 from .negative_transfer import NegativeTransferTest, Verdict
 from .race import Race
-from .raced import Contender, Raced
+from .raced import ENDED, Contender, Raced
 from .retrain import retrain
 
 __all__ = [
     "CAUSES",
+    "ENDED",
     "Agreement",
     "Arrangement",
     "Audit",

@@ -94,6 +94,14 @@ class Contenders:
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
+    def prudent(self, best: Grouping, safe: Sequence[Grouping], probability: float) -> Grouping:
+        """The best grouping where it is better than every safe one with this probability."""
+        if not safe:
+            return best
+        safest = max(safe, key=self.expected)
+        is_better = (self.worth(best) > self.worth(safest)).mean() > probability
+        return best if is_better else safest
+
     def judged(
         self,
         name: str,

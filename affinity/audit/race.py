@@ -31,12 +31,16 @@ class Race:
 
     The race is decided when a grouping is, with probability `confidence`, within `tolerance` of
     the best: exact best groupings differ by less than anybody could measure. Separate networks
-    and all-in-one always take part, and may win, also where the budget would not allow them.
+    and all-in-one always take part, and may win, also where the budget would not allow them: the
+    best of very many groupings looks better than it is, so it takes the place of a safe choice
+    only where it is better with probability `prudence`.
 
     Args:
         budget: At most so many networks, if the winner is neither separate nor all-in-one.
         confidence: The probability asked for.
         tolerance: Differences of mean gain smaller than this are of no interest.
+        prudence: The probability with which a grouping must be better than the better of all-in-one
+            and separate networks to be chosen instead.
         trainings: At most so many networks are trained; the first round always is.
         seconds: No round begins after that.
         groups: How many groups of several tasks a round trains; as many as tasks if None.
@@ -53,6 +57,7 @@ class Race:
     budget: int
     confidence: float = 0.95
     tolerance: float = 0.01
+    prudence: float = 0.75
     trainings: int | None = None
     seconds: float | None = None
     groups: int | None = None
@@ -111,8 +116,10 @@ class Race:
             predicted = self.predictor(measured, matrices)
             seed = self.seed + len(parts)
             field = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
-            within = field.best_expected(self.budget)
-            plan = max([*safe.values(), within], key=field.expected)
+            best = field.best_expected(self.budget)
+            allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
+            within = field.prudent(best, allowed, self.prudence)
+            plan = field.prudent(best, list(safe.values()), self.prudence)
             named = {"plan": plan, "within the budget": within, **safe, **random}
             top = np.max([field.best, *(field.worth(each) for each in safe.values())], axis=0)
             judged = [
@@ -124,7 +131,11 @@ class Race:
             if ended is not None:
                 return Raced(
                     contenders=tuple(judged),
-                    networks={network: field.gain_of(network) for network in plan.networks},
+                    networks={
+                        network: field.gain_of(network)
+                        for each in named.values()
+                        for network in each.networks
+                    },
                     ended=ended,
                     tolerance=self.tolerance,
                     measured=measured,

@@ -53,8 +53,8 @@ class Raced:
 
     Args:
         contenders: The plan first, then the others.
-        networks: Each network of the plan with the expected mean gain of its tasks and the ends
-            of its 95 % interval.
+        networks: Each network of a contender with the expected mean gain of its tasks and the
+            ends of its 95 % interval.
         ended: Why no more was measured.
         tolerance: Differences of mean gain smaller than this were of no interest.
         measured: All that was measured.
@@ -98,13 +98,14 @@ class Raced:
             if contender.name in ("separate", "all-in-one") and contender.as_good > 0.05
         )
 
-    def to_plan(self, provenance: Mapping[str, Any] | None = None) -> Plan:
-        """The winner as a plan, with what was measured as its reasons."""
-        winner = self.winner
+    def to_plan(self, name: str = "plan", provenance: Mapping[str, Any] | None = None) -> Plan:
+        """A contender as a plan, the winner by default, with what was measured as its reasons."""
+        winner = self.contender(name)
+        networks = winner.grouping.networks
         return Plan(
             grouping=winner.grouping,
-            sharing=tuple("separate" if n.is_alone else "hard" for n in winner.grouping.networks),
-            reasons=tuple(self._reason(network) for network in winner.grouping.networks),
+            sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
+            reasons=tuple(self._reason(network) for network in networks),
             provenance={
                 "evidence": f"measured: a race of {self.trainings} trainings in {self.rounds} "
                 f"rounds; {ENDED[self.ended]}",

@@ -44,6 +44,8 @@ def audit(
     estimator: flags.Estimator = None,
     budget: flags.Budget = None,
     overlap: flags.Overlap = None,
+    verify: flags.Verify = None,
+    race_minutes: flags.RaceMinutes = None,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
     baselines: flags.Baselines = None,
@@ -59,9 +61,9 @@ def audit(
 ) -> None:
     """Find out which tasks should share a network, and what that is worth: all stages.
 
-    One multi-task run is recorded, affinities are estimated, tasks are grouped within the budget,
-    and the plan is retrained beside separate networks and all-in-one. A folder keeps it all; the
-    same command goes on where it was stopped, and does nothing again that did not change.
+    One multi-task run is recorded, affinities are estimated, contending groupings race within the
+    budget, and the one that won is retrained beside its baselines. A folder keeps it all; the same
+    command goes on where it was stopped, and does nothing again that did not change.
 
     [bold]Examples[/bold]
 
@@ -79,7 +81,9 @@ def audit(
         with started(options, out, console, _typed()) as stages:
             trace = stages.record()
             matrix = stages.estimate(trace)
-            chosen = stages.group(matrix) if options.plan is None else stages.plan(options.plan)
+            chosen = (
+                stages.group(matrix, trace) if options.plan is None else stages.plan(options.plan)
+            )
             measured = stages.retrain(chosen, keep=keep, backend=backend)
             page = stages.report(measured)
         _answer(console, measured, as_json=as_json, junit=junit)
@@ -148,6 +152,8 @@ def group(
     run: flags.Run,
     budget: flags.Budget = None,
     overlap: flags.Overlap = None,
+    verify: flags.Verify = None,
+    race_minutes: flags.RaceMinutes = None,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,  # noqa: ARG001
@@ -158,7 +164,14 @@ def group(
 
     with (
         _said(quiet, as_json) as console,
-        resumed(run, console, budget=budget, overlap=overlap) as stages,
+        resumed(
+            run,
+            console,
+            budget=budget,
+            overlap=overlap,
+            verify=verify,
+            race_minutes=race_minutes,
+        ) as stages,
     ):
         plan = stages.group()
         show_plan(console, plan)
@@ -319,7 +332,7 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later_options(given: dict[str, Any]) -> dict[str, Any]:
-    names = "estimator budget overlap plan replicates baselines"
+    names = "estimator budget overlap verify race_minutes plan replicates baselines"
     return {name: given[name] for name in names.split()}
 
 

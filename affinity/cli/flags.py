@@ -101,6 +101,17 @@ Replicates = Annotated[
         help="Resamplings of rows and seeds. [10; 5 from 21 tasks]", rich_help_panel=AUDIT
     ),
 ]
+Verify = Annotated[
+    Literal["race", "affinity"] | None,
+    typer.Option(
+        help="Group by a race that trains contending groups, or by affinity alone. [a race, where "
+        "it fits the time allowed]",
+        rich_help_panel=AUDIT,
+    ),
+]
+RaceMinutes = Annotated[
+    float | None, typer.Option(help="Time allowed for the race. [3]", rich_help_panel=AUDIT)
+]
 Baselines = Annotated[
     Literal["all", "few"] | None,
     typer.Option(

@@ -40,6 +40,8 @@ class AuditOptions:
     plan: str | None = None
     replicates: int | None = None
     baselines: str = "all"
+    verify: str | None = None
+    race_minutes: float = 3.0
     every: int = 10
     runs: int = 1
     width: int | None = None

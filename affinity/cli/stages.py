@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from safetensors import SafetensorError
 
-from affinity.audit import Audit, KeptPlan, retrain
+from affinity.audit import ENDED, Audit, KeptPlan, retrain
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import (
     ESTIMATORS,
@@ -33,9 +33,10 @@ from affinity.recording import Trace
 
 from .causes import DIAGNOSIS, diagnosis_of
 from .options import AuditOptions, settings_of
+from .racing import contender_of, fits, race, read_race, write_race
 from .run_directory import RunDirectory
 from .stopped import Stopped
-from .summary import show_problem
+from .summary import show_problem, show_race
 
 TRACE, AFFINITY, PLAN, AUDIT, PAGE = (
     "trace.safetensors",
@@ -45,6 +46,7 @@ TRACE, AFFINITY, PLAN, AUDIT, PAGE = (
     "report.html",
 )
 MEASUREMENTS = "measurements.safetensors"
+RACE = "race.csv"
 TRAININGS = "trainings"  # a folder
 TRAINED, PREDICTIONS = "trained.safetensors", "predictions.csv"
 
@@ -137,14 +139,16 @@ class Stages:
         )
         return AffinityMatrix.from_frame(frame, estimator=noted["estimator"])
 
-    def group(self, matrix: AffinityMatrix | None = None) -> Plan:
+    def group(self, matrix: AffinityMatrix | None = None, trace: Trace | None = None) -> Plan:
         """A grouping within the budget, and the plan made of it; an edited plan is kept."""
         matrix = matrix or self.matrix()
         budget = self.options.budget_for(len(matrix.tasks))
+        is_race = self._is_race()
         inputs = {
             "affinity": self.run.hash_of(AFFINITY),
             "budget": budget,
             "overlap": self.options.overlap,
+            "race": self.options.race_minutes if is_race else None,
         }
         noted, file = self.run.noted("group"), self.run.file(PLAN)
         is_edited = file.exists() and (
@@ -162,14 +166,37 @@ class Stages:
                 "there, made from other affinities or another budget. Audit it (affinity retrain "
                 f"{shlex.quote(str(self.run.path))}), or move it away to group again."
             )
-        with self.run.stage("group", inputs, [PLAN]):
-            grouping = solve(
-                self._without_gaps(matrix), budget=budget, overlap=self.options.overlap
-            )
-            name = self.run.body()["problem"]
-            plan = recommend(matrix, grouping, {"problem": name, "budget": budget})
+        outputs = [PLAN, RACE] if is_race else [PLAN]
+        with self.run.stage("group", inputs, outputs):
+            about = {"problem": self.run.body()["problem"], "budget": budget}
+            make = self._raced if is_race else self._grouped
+            plan, did = make(matrix, trace, about)
             plan.to_yaml(file)
-        count = len(grouping.networks)
+        self.wrote("group", did, outputs)
+        return plan
+
+    def _is_race(self) -> bool:
+        """Whether the grouping is raced: as asked for, else where that fits the time allowed."""
+        if self.options.verify is not None:
+            return self.options.verify == "race"
+        is_fitting = not self.options.overlap and fits(
+            self.problem, self.options, (self.run.noted("record") or {})["seconds"]
+        )
+        if not is_fitting:
+            self.console.print(
+                "Grouping by affinity alone, since a race is not likely to end within "
+                f"{self.options.race_minutes:g} minutes or groups may overlap (--verify race "
+                "--race-minutes 30 races nevertheless)."
+            )
+        return is_fitting
+
+    def _grouped(
+        self, matrix: AffinityMatrix, _: Trace | None, about: Mapping[str, Any]
+    ) -> tuple[Plan, str]:
+        """The plan that affinity alone makes, and what to say of it."""
+        grouping = solve(
+            self._without_gaps(matrix), budget=about["budget"], overlap=self.options.overlap
+        )
         certificate = (
             "proven best within the budget"
             if grouping.is_optimal
@@ -177,10 +204,21 @@ class Stages:
             if grouping.gap is not None
             else "not proven best"
         )
-        self.wrote(
-            "group", f"{count} {'network' if count == 1 else 'networks'}, {certificate}", [PLAN]
-        )
-        return plan
+        plan = recommend(matrix, grouping, about)
+        return plan, f"{_networks(plan)}, {certificate} by affinity"
+
+    def _raced(
+        self, matrix: AffinityMatrix, trace: Trace | None, about: Mapping[str, Any]
+    ) -> tuple[Plan, str]:
+        """The plan that wins a race, and what to say of it."""
+        self.console.print("Racing contending groupings, a round of trainings after the other ...")
+        trace = trace or Trace.load(self.run.file(TRACE))
+        store = self.run.file(TRAININGS)
+        raced = race(self.problem, self.options, matrix, trace, store)
+        write_race(raced, self.run.file(RACE))
+        show_race(self.console, raced)
+        plan = raced.to_plan(contender_of(self.options), about)
+        return plan, f"{_networks(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
 
     def plan(self, choice: str | None) -> Plan:
         """The run's plan.yaml, or another: a file, "separate" or "all-in-one"."""
@@ -216,10 +254,9 @@ class Stages:
         if self.run.is_done("retrain", inputs) and (is_kept or not keep):
             self.stands("The audit", AUDIT)
             return Audit.load(self.run.file(MEASUREMENTS))
-        count = len(plan.grouping.networks)
         self.console.print(
-            f"Retraining the plan ({count} {'network' if count == 1 else 'networks'}) beside its "
-            f"baselines, {replicates} replicates ..."
+            f"Retraining the plan ({_networks(plan)}) beside its baselines, {replicates} "
+            "replicates ..."
         )
         outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
         body = self.run.body()
@@ -239,6 +276,7 @@ class Stages:
                     "budget": plan.provenance.get("budget"),
                     "settings": settings_of(self.problem.settings),
                     "measurements": _measurements(self.run),
+                    "race": self._race_of(plan),
                 },
                 keep=keep,
                 store=self.run.file(TRAININGS),
@@ -253,6 +291,12 @@ class Stages:
             audit.to_json(self.run.file(AUDIT))
         self.wrote("retrain", f"{replicates} replicates", outputs)
         return audit
+
+    def _race_of(self, plan: Plan) -> list[dict[str, Any]] | None:
+        """The contenders of the race that made this plan; None if none did."""
+        is_raced = RACE in (self.run.noted("group") or {"outputs": ()})["outputs"]
+        is_own = is_raced and plan == Plan.from_yaml(self.run.file(PLAN))
+        return read_race(self.run.file(RACE)) if is_own else None
 
     def audit(self) -> Audit:
         """The audit in the folder."""
@@ -382,12 +426,21 @@ def _check(options: AuditOptions) -> None:
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {options.estimator!r}."
         )
     options.chosen_baselines()
+    if options.verify not in (None, "race", "affinity"):
+        raise InputError(f"Expected verify to be 'race' or 'affinity', but got {options.verify!r}.")
+    if not options.race_minutes > 0:
+        raise InputError(f"Expected race_minutes above 0, but got {options.race_minutes}.")
     if options.every < 1:
         raise InputError(f"Expected every of at least 1, but got {options.every}.")
     if options.runs < 1:
         raise InputError(f"Expected runs of at least 1, but got {options.runs}.")
     if options.budget is not None and options.budget < 1:
         raise InputError(f"Expected a budget of at least 1, but got {options.budget}.")
+
+
+def _networks(plan: Plan) -> str:
+    count = len(plan.grouping.networks)
+    return f"{count} {'network' if count == 1 else 'networks'}"
 
 
 def _measurements(run: RunDirectory) -> int | None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Arrangement, Audit, Verdict, metric_name
+from affinity.audit import Arrangement, Audit, Raced, Verdict, metric_name
 from affinity.estimates import Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
@@ -49,6 +49,29 @@ def show_problem(console: Console, problem: Problem) -> None:
         console.print(f"... and {len(problem.tasks) - MOST_ROWS} more tasks")
     for note in filter(None, [*problem.notes[:MOST_ROWS], str(Overlap.of(problem))]):
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+
+
+def show_race(console: Console, raced: Raced) -> None:
+    """A row a contender: what it is expected to gain, and whether it may be best."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("contender", "networks", "expected gain", "95 % interval", "may be best"):
+        is_text = heading == "contender"
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for each in raced.contenders:
+        table.add_row(
+            each.name,
+            str(len(each.grouping.networks)),
+            f"{each.gain:+.1%}",
+            f"{each.low:+.1%} to {each.high:+.1%}",
+            f"{each.probability:.0%}",
+        )
+    console.print(table)
+    if raced.indistinguishable:
+        console.print(
+            "[yellow]Note:[/yellow] the plan cannot be told from "
+            f"{' and '.join(raced.indistinguishable)}: they may well be as good, within "
+            f"{raced.tolerance:.0%}."
+        )
 
 
 def show_plan(console: Console, plan: Plan) -> None:

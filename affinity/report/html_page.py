@@ -90,6 +90,7 @@ def _content(
     figures = _figures(audit, matrices, trace, stability, diagnosis)
     content = {
         "problem": audit.problem,
+        "race": audit.context.get("race"),
         "advice": audit.advice,
         "alerts": find_alerts(audit, trace),
         "arrangements": values["arrangements"],
@@ -116,6 +117,7 @@ def _content(
         "affinity": "Affinity",
         "change": "Over time",
         "graph-of-tasks": "Graph",
+        "race": "Race",
         "groupings": "Groupings",
         "gains": "Gains",
         "causes": "Causes",
@@ -124,6 +126,7 @@ def _content(
     left_out = {
         *([] if content["alerts"] else ["alerts"]),
         *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
+        *([] if content["race"] else ["race"]),
         *([] if content["choices"] else ["groupings"]),
         *([] if diagnosis is not None else ["causes"]),
         *([] if {"over-time", "layers"} & set(figures) else ["change"]),

@@ -24,7 +24,7 @@ NAMES = {
     "seconds": "Seconds",
     "versions": "Versions",
 }
-SAID_ELSEWHERE = {"notes", "overlap"}
+SAID_ELSEWHERE = {"notes", "overlap", "race"}
 LONGEST = 12
 
 

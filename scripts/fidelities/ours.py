@@ -49,7 +49,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Raced:
-    """The race for three networks, and what it says of every group when it is over.
+    """The race: it chooses itself, within the budget.
 
     Args:
         rounds: How many rounds of 2T trainings at most.
@@ -59,13 +59,13 @@ class Raced:
     rounds: int = 2
     tolerance: float = 0.01
 
-    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
-        """Predicted gains ``[group task]``."""
+    def __call__(self, half: Half, budget: int, seed: int) -> tuple[int, ...]:
+        """The groups chosen."""
         order = np.random.default_rng(seed).permutation(half.n_replicates).tolist()
         names = half.measured.tasks
 
         def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-            groups = [sum(1 << names.index(task) for task in network) for network in networks]
+            groups = [_number(network, names) for network in networks]
             replicate = order[number % len(order)]
             half.measure(groups, [replicate])
             losses = half.measured.losses[half.replicates[replicate], groups]
@@ -83,13 +83,18 @@ class Raced:
             )
 
         race = Race(
-            budget=min(3, len(names)),
+            budget=budget,
             trainings=self.rounds * 2 * len(names),
             tolerance=self.tolerance,
             seed=seed,
         )
         raced = race.over(names, measure, _matrices(half, seed))
-        return _table(half, raced.predicted)
+        chosen = raced.contender("within the budget").grouping
+        return tuple(_number(network.trained, names) for network in chosen.networks)
+
+
+def _number(network: frozenset[str], names: tuple[str, ...]) -> int:
+    return sum(1 << names.index(task) for task in network)
 
 
 def _matrices(half: Half, seed: int) -> list[AffinityMatrix]:

@@ -38,7 +38,7 @@ def grouped(tmp_path_factory):
     for arguments in (
         ["record", csv, *RECORD, "--out", out],
         ["estimate", out],
-        ["group", out, "--budget", "2"],
+        ["group", out, "--budget", "2", "--verify", "affinity"],
     ):
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
