@@ -25,6 +25,12 @@ def write_table(path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_race_unless_asked(monkeypatch):
+    """A race takes seconds; `test_racing.py` asks for it."""
+    monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 0)
+
+
 @pytest.fixture
 def csv(tmp_path):
     return write_table(tmp_path / "table.csv")

@@ -1,0 +1,79 @@
+"""The race from the command line: what it leaves, and when it is not run."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from affinity.cli.racing import fits
+from affinity.cli.stages import options_of
+from affinity.cli.run_directory import RunDirectory
+from affinity.recommendation import Plan
+
+
+@pytest.fixture
+def raced(call, run):
+    code, said = call("group", run, "--verify", "race", "--race-minutes", "0.01")
+    assert code == 0
+    return run, said
+
+
+def test_a_race_leaves_its_contenders_and_a_plan_with_measured_reasons(raced):
+    run, said = raced
+    contenders = pd.read_csv(run / "race.csv")
+    assert list(contenders["contender"][:4]) == [
+        "plan",
+        "within the budget",
+        "separate",
+        "all-in-one",
+    ]
+    plan = Plan.from_yaml(run / "plan.yaml")
+    assert plan.provenance["evidence"].startswith("measured: a race of")
+    assert "may be best" in said
+    assert "trainings" in said
+
+
+def test_a_race_is_not_run_again(call, raced):
+    run, _ = raced
+    code, said = call("group", run, "--verify", "race", "--race-minutes", "0.01")
+    assert code == 0
+    assert "nothing that it was made from changed" in said
+
+
+def test_the_audit_of_a_raced_plan_shows_the_race(call, raced):
+    run, _ = raced
+    code, said = call("retrain", run, "--replicates", "2", "--baselines", "few", "--json")
+    assert code == 0
+    audit = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
+    assert audit["context"]["race"][0]["contender"] == "plan"
+    assert call("report", run)[0] == 0
+    assert "The race for the plan" in (run / "report.html").read_text()
+
+
+def test_a_plan_that_was_edited_after_the_race_is_not_said_to_have_won_it(call, raced):
+    run, _ = raced
+    code, _ = call("retrain", run, "--plan", "all-in-one", "--replicates", "1", "--quiet")
+    assert code == 0
+    audit = json.loads((run / "audit.json").read_text())
+    is_winner = len(Plan.from_yaml(run / "plan.yaml").grouping.networks) == 1
+    assert (audit["context"]["race"] is None) == (not is_winner)
+
+
+def test_overlap_and_a_race_do_not_go_together(call, run):
+    code, said = call("group", run, "--verify", "race", "--overlap")
+    assert code == 2
+    assert "disjoint groups" in said
+
+
+def test_a_race_of_no_time_is_refused(call, run):
+    code, said = call("group", run, "--verify", "race", "--race-minutes", "0")
+    assert code == 2
+    assert "above 0" in said
+
+
+def test_a_race_that_takes_too_long_is_left_out(call, run, monkeypatch):
+    monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 20)
+    options = options_of(RunDirectory(run))
+    problem = options.problem()
+    assert fits(problem, options, recording_seconds=1.0)
+    assert not fits(problem, options, recording_seconds=1000.0)
