@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from affinity.cli.racing import fits
-from affinity.cli.stages import options_of
 from affinity.cli.run_directory import RunDirectory
+from affinity.cli.stages import options_of
 from affinity.recommendation import Plan
 
 
@@ -71,7 +71,7 @@ def test_a_race_of_no_time_is_refused(call, run):
     assert "above 0" in said
 
 
-def test_a_race_that_takes_too_long_is_left_out(call, run, monkeypatch):
+def test_a_race_that_takes_too_long_is_left_out(run, monkeypatch):
     monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 20)
     options = options_of(RunDirectory(run))
     problem = options.problem()
