@@ -21,6 +21,7 @@ FEWEST_MEASUREMENTS = 20
 FEWEST_ROWS = 200
 DOMINATION = 20.0
 RELIABLE = 0.5
+MUCH_HARM = 0.1  # of one network for all; reports/fidelity/trust.csv
 MOST_COMPARED = 200
 
 
@@ -42,6 +43,7 @@ def find_alerts(audit: Audit, trace: Trace | None = None) -> list[Alert]:
         *_undecided(audit),
         *_estimate(audit.matrix),
         *_agreement(audit),
+        *_weak_guide(audit),
         *_solver(audit),
         *_overlap(audit),
         *_context(audit),
@@ -166,6 +168,27 @@ def _agreement(audit: Audit) -> list[Alert]:
             f"The rank correlation of estimated affinity with measured gain is "
             f"{number(agreement.spearman, signed=True, digits=2)} over {agreement.n_tasks} tasks. "
             "Believe the measured gains, not the heatmap.",
+        )
+    ]
+
+
+def _weak_guide(audit: Audit) -> list[Alert]:
+    """Over measured tables, affinity foretold gains only where sharing everything did much harm."""
+    all_in_one = audit.arrangements.get("all-in-one")
+    if audit.matrix is None or audit.context.get("race") or all_in_one is None:
+        return []
+    gain = float(np.nanmean(all_in_one.evaluation.overall()))
+    if gain < -MUCH_HARM:
+        return []
+    return [
+        Alert(
+            "warning",
+            "Affinity is a weak guide here",
+            f"One network for all tasks gains {percent(gain)} against separate ones. Over eight "
+            "tables of which every group was trained, affinity foretold gains where one network "
+            "for all lost much (rank correlations of 0.2 to 0.45), and hardly at all where it did "
+            "not (0 to 0.15). Let a race measure groups before you choose: affinity group RUN "
+            "--verify race.",
         )
     ]
 

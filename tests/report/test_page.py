@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from example_audits import HOSTILE, a_diagnosis, an_audit, trace_of
 from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.report import page_of, schema, write_report
+from affinity.report.alerts import find_alerts
 
 
 class Elements(HTMLParser):
@@ -116,6 +118,22 @@ def test_causes_and_advice_stand_after_the_gains_in_page_and_result() -> None:
     found = result_in(page)["diagnosis"]
     assert found["findings"][0]["changes"][0]["name"] == f"{HOSTILE[0]} apart"
     jsonschema.validate(result_in(page), schema())
+
+
+def test_affinity_is_called_a_weak_guide_where_sharing_everything_does_little_harm() -> None:
+    for harm, is_weak in ((0.0, True), (0.5, False)):
+        base = an_audit()
+        worse = replace(
+            base.arrangements["all-in-one"],
+            evaluation=replace(
+                base.gains, scores=base.gains.baseline * (1 + harm), baseline=base.gains.baseline
+            ),
+        )
+        audit = replace(base, arrangements={**base.arrangements, "all-in-one": worse})
+        titles = [alert.title for alert in find_alerts(audit)]
+        assert ("Affinity is a weak guide here" in titles) == is_weak
+        raced = replace(audit, context={**audit.context, "race": [{"contender": "plan"}]})
+        assert "Affinity is a weak guide here" not in [each.title for each in find_alerts(raced)]
 
 
 def test_an_audit_without_a_diagnosis_has_no_causes() -> None:
