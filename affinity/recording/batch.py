@@ -1,6 +1,7 @@
 """One batch as the recorder sees it: losses with their graph, and how to evaluate them anew."""
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 import torch
@@ -97,11 +98,12 @@ class Batch:
         if task not in self._losses or task in self.missing:
             return None
         loss = self.loss(task)
-        if not loss.isfinite():
+        value = loss.item()
+        if not math.isfinite(value):
             self.missing.add(task)
             return None
         gradient = task_gradient(loss, shared)
-        if is_without_labels(loss, gradient):
+        if is_without_labels(value, gradient):
             self.missing.add(task)
             return None
         return gradient
@@ -145,6 +147,8 @@ class Batch:
         self.has_drawn = self.has_drawn or has_drawn
 
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:
+        if len(losses) == len(self._tasks) and not self.missing:
+            return torch.stack([losses[task] for task in self._tasks]).float()
         like = next(iter(losses.values()))
         missing = like.new_full((), torch.nan).detach().float()
         return torch.stack(
@@ -155,16 +159,16 @@ class Batch:
         )
 
     def _check_names(self, losses: Mapping[str, Tensor]) -> None:
-        if set(losses) != set(self._losses):
+        if losses.keys() != self._losses.keys():
             raise InputError(
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as given to "
                 f"observe, but got {sorted(losses)}."
             )
 
 
-def is_without_labels(loss: Float[Tensor, ""], gradient: Gradient) -> bool:
+def is_without_labels(loss: float, gradient: Gradient) -> bool:
     """Whether a batch has no label of the task: its loss is exactly 0, and so is the gradient."""
-    return loss.item() == 0 and not any(part is not None and bool(part.any()) for part in gradient)
+    return loss == 0 and not any(part is not None and bool(part.any()) for part in gradient)
 
 
 def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:

@@ -1,5 +1,6 @@
 """Gradients of one loss at a time on the shared parameters, and their inner products."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -50,12 +51,13 @@ def gradient_of_sum(
     Raises:
         InputError: If the graph cannot be kept.
     """
+    device = losses[0].device.type
+    outside = contextlib.nullcontext()  # of the forward pass's autocast
+    if torch.is_autocast_enabled(device):
+        outside = torch.autocast(device, enabled=False)
     try:
-        with torch.autocast(losses[0].device.type, enabled=False):  # as outside of a forward pass
-            parts = cast(
-                "Gradient",  # what `allow_unused` makes of it
-                torch.autograd.grad(losses, shared, retain_graph=True, allow_unused=True),
-            )
+        with outside:
+            parts = torch.autograd.grad(losses, shared, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if "donated" not in str(error):
             raise
@@ -63,7 +65,7 @@ def gradient_of_sum(
             "Expected a graph that can be used more than once, but torch.compile made one that "
             f"reuses its buffers. {KEEP_COMPILED_GRAPHS}"
         ) from None
-    return [None if part is None else part.detach() for part in parts]
+    return list(cast("tuple[Tensor | None, ...]", parts))  # what `allow_unused` makes of it
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,13 +189,14 @@ class Measurement:
         watched, shared = self._watched, self._watched.shared
         with put_back_after(shared) as before:
             step = self._step_from(before)
+            present = [] if batch is None else watched.present(batch).tolist()
             for task in sources:
                 if isinstance(sources, Mapping):
                     gradient = sources[task]
                 else:  # the graph is read at the values that it was made with
                     assert batch is not None
                     write(shared, before)
-                    gradient = watched.gradient(batch, task)
+                    gradient = watched.gradient(batch, task, present)
                     if gradient is not None and self._settings.held_out is not None:
                         self._kept[task] = gradient
                 if gradient is None:

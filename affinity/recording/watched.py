@@ -53,7 +53,7 @@ class Watched:
 
     def present(self, batch: Batch) -> Float[Tensor, " task"]:
         """On how many ranks each task has a loss."""
-        names = batch.names
+        names = set(batch.names)
         present = [float(task in names) for task in self.tasks]
         return self.ranks.total(torch.tensor(present, device=self.device))
 
@@ -80,21 +80,22 @@ class Watched:
         if self.level == "representation":
             return self._at_the_representation(batch, tasks)
         rows = GradientRows.like(self.shared, len(tasks))
-        present = self.present(batch)
+        present = self.present(batch).tolist()
         for task in tasks:
-            gradient = self._gradient(batch, task, present)
+            gradient = self.gradient(batch, task, present)
             if gradient is not None:
                 rows.put(task, gradient)
         return rows
 
-    def gradient(self, batch: Batch, task: str) -> Gradient | None:
-        """The gradient of one task at the shared parameters."""
-        return self._gradient(batch, task, self.present(batch))
+    def gradient(self, batch: Batch, task: str, present: Sequence[float]) -> Gradient | None:
+        """The gradient of one task at the shared parameters.
 
-    def _gradient(
-        self, batch: Batch, task: str, present: Float[Tensor, " task"]
-    ) -> Gradient | None:
-        count = int(present[self.tasks.index(task)].item())
+        Args:
+            batch: The batch.
+            task: One of the tasks.
+            present: On how many ranks each is.
+        """
+        count = int(present[self.tasks.index(task)])
         if not count:
             return None
         gradient = batch.gradient(task, self.shared)
@@ -119,7 +120,7 @@ class Watched:
         for task, gradient in gradients.items():
             if all(part is None for part in gradient):
                 self._tell_unreached(task)
-            elif is_without_labels(losses[task], gradient):
+            elif is_without_labels(losses[task].item(), gradient):
                 batch.missing.add(task)
         present = dict(zip(self.tasks, self.present(batch).tolist(), strict=True))
         absent: Gradient = [None] * len(graph.representation)
