@@ -1,7 +1,8 @@
 """A stored audit: every score of every replicate in one file, read back as it was."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -127,12 +128,14 @@ def load_audit(path: str | Path) -> Audit:
             for name, entry in about["arrangements"].items()
         },
         matrix=matrix,
-        test=replace(
-            NegativeTransferTest(**about["test"]),
-            looks=tuple((count, share) for count, share in about["test"]["looks"]),
-        ),
+        test=NegativeTransferTest(**(about["test"] | {"looks": _pairs(about["test"]["looks"])})),
         context=about["context"],
     )
+
+
+def _pairs(looks: list[list[Any]]) -> Any:
+    """Lists as JSON has them, as the pairs that they were."""
+    return tuple((count, share) for count, share in looks)
 
 
 def _of_task(task: Task) -> dict[str, object]:
