@@ -26,7 +26,7 @@ from .negative_transfer import NegativeTransferTest, Verdict
 SCHEMA_VERSION = 1
 LEAST_SHARE = 0.1
 """A cause that accounts for less of the harm than this is not called at work."""
-ABOUT = 0.8
+ABOUT = 0.7
 """A change that recovers this share of what the best one recovers does about as well."""
 
 Status = Literal["at work", "undecided", "ruled out", "not tested"]

@@ -62,7 +62,7 @@ def few_rows(n_rows: int = 300) -> Problem:
 
 
 def contradicting(n_rows: int = 600) -> Problem:
-    """Two unrelated tasks that both want the one number that the trunk hands on."""
+    """Four unrelated tasks that all want the one number that the trunk hands on."""
     inputs = noise(n_rows, 4, seed=0)
 
     def parts(width: int) -> Parts:
@@ -71,5 +71,5 @@ def contradicting(n_rows: int = 600) -> Problem:
 
         return trunk, linear_heads(1)
 
-    targets = inputs[:, :2] + 0.5 * noise(n_rows, 2, seed=1)
+    targets = inputs + 0.5 * noise(n_rows, 4, seed=1)
     return problem_of(inputs, targets, width=8, parts=parts)

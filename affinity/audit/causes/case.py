@@ -144,14 +144,17 @@ class Case:
             parameters=measured.cost(plan).parameters,
         )
 
-    def harm(self, joint: Losses, alone: Losses | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def harm(
+        self, joint: Losses, alone: Losses | None = None, scale: Losses | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Excess over separate networks `[replicate task]`, on evaluation and on test rows.
 
-        As a share of the loss of separate networks as they are, whatever `alone` is.
+        As a share of `scale`, by default the loss of separate networks as they are.
         """
+        alone, scale = alone or self.alone, scale or self.alone
         return (
-            self._excess(joint.evaluation, (alone or self.alone).evaluation, self.alone.evaluation),
-            self._excess(joint.test, (alone or self.alone).test, self.alone.test),
+            self._excess(joint.evaluation, alone.evaluation, scale.evaluation),
+            self._excess(joint.test, alone.test, scale.test),
         )
 
     def change(
@@ -185,9 +188,9 @@ class Case:
             decides=decides,
         )
 
-    def said(self, joint: Losses, alone: Losses | None = None) -> str:
+    def said(self, joint: Losses, alone: Losses | None = None, scale: Losses | None = None) -> str:
         """The harm on evaluation rows, a mean over the tasks concerned, in percent."""
-        harm = self.harm(joint, alone)[0][:, self.concerned]
+        harm = self.harm(joint, alone, scale)[0][:, self.concerned]
         return f"{100 * float(np.nanmean(harm)):+.1f} %"
 
     @staticmethod

@@ -9,12 +9,15 @@ from affinity.recommendation import Plan
 from affinity.tasks import Replicate
 
 from .case import Case, Losses
+from .change import Change
 from .finding import Finding
 
 
 @dataclass(frozen=True)
 class Data:
     """Trains on a part of the rows, and with more sharing.
+
+    Harm on a part of the rows is a share of the loss that separate networks have on that part.
 
     What the last doubling of the rows recovered is about the most that another one would. Where
     harm grows with the rows, it is the lack of rows that makes sharing worth while.
@@ -35,17 +38,18 @@ class Data:
             curve.append((share, joint, alone))
         curve.append((1.0, case.joint, case.alone))
         if case.shares:
-            harms = [f"{case.said(joint, alone)} at {share:.0%}" for share, joint, alone in curve]
+            harms = [
+                f"{case.said(joint, alone, alone)} at {share:.0%}" for share, joint, alone in curve
+            ]
             evidence.append(f"Harm by sharing by the share of the training rows: {_and(harms)}.")
             share, joint, alone = curve[-2]
-            last = case.change("", "", joint, alone)
+            before, after = case.harm(joint, alone, alone), case.harm(case.joint)
             changes.append(
-                replace(
-                    last,
+                Change(
                     name=f"rows from {share:.0%} to all",
                     advice="gather more rows: harm fell as they grew",
-                    evaluation=-last.evaluation,
-                    test=-last.test,
+                    evaluation=before[0] - after[0],
+                    test=before[1] - after[1],
                     passes=1 / share,
                 )
             )

@@ -71,6 +71,7 @@ def _weighted(case: Case) -> Change:
 
 
 def _balanced(case: Case, name: str, objective: Objective, passes: float) -> Change:
+    objective.start(case.problem.names, torch.zeros(()))  # says what is not installed, at once
     settings = replace(case.problem.settings, objective=objective)
     joint = case.losses(case.plan, settings=settings)
     return case.change(name, f"train with {name}", joint, passes=passes)
