@@ -5,6 +5,7 @@ from .causes import CAUSES
 from .diagnosis import Diagnosis, diagnose
 from .gains import Gains, interval
 from .kept_plan import KeptPlan
+from .measure_sharing import measure_sharing
 from .negative_transfer import NegativeTransferTest, Verdict
 from .race import Race
 from .raced import ENDED, Contender, Raced
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "diagnose",
     "interval",
+    "measure_sharing",
     "metric_name",
     "retrain",
 ]

@@ -44,6 +44,7 @@ def audit(
     estimator: flags.Estimator = None,
     budget: flags.Budget = None,
     overlap: flags.Overlap = None,
+    sharing: flags.SharingChoice = None,
     verify: flags.Verify = None,
     race_minutes: flags.RaceMinutes = None,
     plan: flags.PlanChoice = None,
@@ -152,6 +153,7 @@ def group(
     run: flags.Run,
     budget: flags.Budget = None,
     overlap: flags.Overlap = None,
+    sharing: flags.SharingChoice = None,
     verify: flags.Verify = None,
     race_minutes: flags.RaceMinutes = None,
     as_json: flags.AsJson = False,
@@ -169,6 +171,7 @@ def group(
             console,
             budget=budget,
             overlap=overlap,
+            sharing=sharing,
             verify=verify,
             race_minutes=race_minutes,
         ) as stages,
@@ -332,7 +335,7 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later_options(given: dict[str, Any]) -> dict[str, Any]:
-    names = "estimator budget overlap verify race_minutes plan replicates baselines"
+    names = "estimator budget overlap sharing verify race_minutes plan replicates baselines"
     return {name: given[name] for name in names.split()}
 
 

@@ -95,6 +95,14 @@ Estimator = Annotated[
         rich_help_panel=AUDIT,
     ),
 ]
+SharingChoice = Annotated[
+    Literal["hard", "measured"] | None,
+    typer.Option(
+        help="How the tasks of a network share: hard, or the best of five ways by measurement, "
+        "which trains each network in every way. [hard]",
+        rich_help_panel=AUDIT,
+    ),
+]
 Replicates = Annotated[
     int | None,
     typer.Option(

@@ -37,6 +37,7 @@ class AuditOptions:
     budget: int | None = None
     overlap: bool = False
     estimator: str = "inter-task affinity"
+    sharing: str = "hard"
     plan: str | None = None
     replicates: int | None = None
     baselines: str = "all"

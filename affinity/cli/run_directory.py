@@ -17,7 +17,16 @@ from affinity.files import write_atomically
 
 SCHEMA_VERSION = 2
 LOCK = ".lock"
-LATER_OPTIONS = ("estimator", "budget", "overlap", "verify", "race_minutes", "replicates", "plan")
+LATER_OPTIONS = (
+    "estimator",
+    "budget",
+    "overlap",
+    "sharing",
+    "verify",
+    "race_minutes",
+    "replicates",
+    "plan",
+)
 """Options of stages after the recorded run: other ones make later stages run again."""
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from safetensors import SafetensorError
 
-from affinity.audit import ENDED, Audit, KeptPlan, retrain
+from affinity.audit import ENDED, Audit, KeptPlan, measure_sharing, retrain
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import (
     ESTIMATORS,
@@ -28,7 +28,7 @@ from affinity.estimates import (
 from affinity.files import write_atomically
 from affinity.grouping import solve
 from affinity.problems import Problem, record
-from affinity.recommendation import Plan, recommend
+from affinity.recommendation import Plan, recommend, share_as_measured
 from affinity.recording import Trace
 
 from .causes import DIAGNOSIS, diagnosis_of
@@ -148,6 +148,7 @@ class Stages:
             "affinity": self.run.hash_of(AFFINITY),
             "budget": budget,
             "overlap": self.options.overlap,
+            "sharing": self.options.sharing,
             "race": self.options.race_minutes if is_race else None,
         }
         noted, file = self.run.noted("group"), self.run.file(PLAN)
@@ -171,6 +172,11 @@ class Stages:
             about = {"problem": self.run.body()["problem"], "budget": budget}
             make = self._raced if is_race else self._grouped
             plan, did = make(matrix, trace, about)
+            if self.options.sharing == "measured":
+                self.console.print("Training each network in every way to share ...")
+                seed = self.options.seed + 2
+                measured = measure_sharing(self.problem, plan.grouping, seed=seed)
+                plan = share_as_measured(plan, measured)
             plan.to_yaml(file)
         self.wrote("group", did, outputs)
         return plan

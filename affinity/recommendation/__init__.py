@@ -1,6 +1,7 @@
 """Which sharing each group gets, and why."""
 
+from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import Plan, Sharing
-from .policy import recommend
+from .policy import recommend, share_as_measured
 
-__all__ = ["Plan", "Sharing", "recommend"]
+__all__ = ["MeasuredSharing", "Plan", "Sharing", "choose_sharing", "recommend", "share_as_measured"]

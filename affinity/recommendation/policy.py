@@ -1,6 +1,7 @@
 """The policy: from a grouping to a plan, with reasons in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -9,22 +10,30 @@ import torch
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Network
 
+from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import Plan, Sharing
 
 
 def recommend(
-    matrix: AffinityMatrix, grouping: Grouping, provenance: Mapping[str, Any] | None = None
+    matrix: AffinityMatrix,
+    grouping: Grouping,
+    provenance: Mapping[str, Any] | None = None,
+    measured: Mapping[frozenset[str], Sequence[MeasuredSharing]] | None = None,
 ) -> Plan:
     """Say how each network of `grouping` should share, and why.
 
-    A lone task gets a network of its own, a group shares hard. The reasons quote the affinities
-    and say when they are within their noise. They are estimates from one run: whether a group is
-    worth it is for the audit to measure.
+    A lone task gets a network of its own. A group shares in the way that was measured to be best
+    at equal size (`choose_sharing`); where nothing was measured it shares hard, and the reason
+    says that this is a guess. The reasons also quote the affinities, and say when they are within
+    their noise. They are estimates from one run: whether a group is worth it is for the audit to
+    measure.
 
     Args:
         matrix: Estimated affinities.
         grouping: What a solver made of them.
         provenance: What to note in the plan of where it came from.
+        measured: For sets of tasks what each way to share was worth
+            (`affinity.audit.measure_sharing`).
 
     Raises:
         InputError: If the grouping serves a task that the matrix does not know.
@@ -42,17 +51,44 @@ def recommend(
     reasons: list[str] = []
     for network in grouping.networks:
         sharing.append("separate" if network.is_alone else "hard")
-        reasons.append(_alone(matrix, network) if network.is_alone else _together(matrix, network))
-    return Plan(
+        reasons.append(
+            _alone(matrix, network)
+            if network.is_alone
+            else f"{_together(matrix, network)} {_GUESS}"
+        )
+    plan = Plan(
         grouping=grouping,
         sharing=tuple(sharing),
         reasons=tuple(reasons),
         provenance={
             **({"estimator": matrix.estimator} if matrix.estimator else {}),
             "evidence": "estimated from one run, not measured",
+            "sharing": "a guess, not measured",
             **(provenance or {}),
         },
     )
+    return share_as_measured(plan, measured) if measured else plan
+
+
+def share_as_measured(
+    plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]]
+) -> Plan:
+    """The plan, its networks sharing in the way that was measured to be best (`choose_sharing`).
+
+    Args:
+        plan: Any plan; the reasons of its grouping stay.
+        measured: For sets of tasks what each way to share was worth.
+    """
+    sharing, reasons = list(plan.sharing), list(plan.reasons)
+    for at, network in enumerate(plan.grouping.networks):
+        if ways := measured.get(network.trained):
+            sharing[at], why = choose_sharing(ways)
+            reasons[at] = f"{reasons[at].removesuffix(_GUESS).rstrip()} {why}"
+    provenance = {**plan.provenance, "sharing": "measured at equal parameters"}
+    return replace(plan, sharing=tuple(sharing), reasons=tuple(reasons), provenance=provenance)
+
+
+_GUESS = "Sharing hard is a guess: no other way was measured."
 
 
 def _together(matrix: AffinityMatrix, network: Network) -> str:

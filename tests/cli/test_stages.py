@@ -473,3 +473,12 @@ def test_causes_are_kept_shown_in_the_report_and_not_sought_again(call, run, mon
     monkeypatch.setattr("affinity.cli.causes.diagnose", never)
     again = call("diagnose", run, "--replicates", "2", "--quick")[1]
     assert "nothing that it was made from changed" in words(again)
+
+
+def test_the_way_to_share_can_be_measured(call, run):
+    code, said = call("group", run, "--budget", "1", "--sharing", "measured")
+    assert code == 0, said
+    plan = Plan.from_yaml(run / "plan.yaml")
+    assert "Gains over hard sharing at equal parameters" in plan.reasons[0]
+    assert plan.provenance["sharing"] == "measured at equal parameters"
+    assert "is a guess" in call("group", run, "--budget", "1", "--sharing", "hard")[1]
