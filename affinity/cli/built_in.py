@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +29,9 @@ def show_built_in(console: Console) -> None:
 
 
 def _first_line(method: object) -> str:
+    if isinstance(method, partial):
+        settings = ", ".join(f"{name}={value!r}" for name, value in method.keywords.items())
+        return f"{_first_line(method.func)} With {settings}."
     is_own = inspect.isroutine(method) or inspect.isclass(method)
     text = (method if is_own else type(method)).__doc__ or ""
     return text.strip().partition("\n")[0]

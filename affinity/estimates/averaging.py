@@ -15,13 +15,22 @@ def average_over_time(
     estimator: str,
     block: int | None = None,
 ) -> AffinityMatrix:
-    """Mean over the steps at which a pair was measured, with a moving-block bootstrap error.
+    r"""Mean over the steps at which a pair was measured, with a moving-block bootstrap error.
 
     Consecutive measurements come from neighbouring parameters, so single ones are not independent:
-    blocks of them are drawn with replacement. Infinite values count as missing.
+    blocks of them are drawn with replacement. Without `block` their length is the one that is best
+    for the mean of an autoregressive series,
+
+    .. math:: b = \Big(\frac{3}{2} \Big(\frac{2 \rho}{1 - \rho^2}\Big)^2 T\Big)^{1/3},
+
+    with the median over pairs of the correlation of neighbours, and a quarter of the series at
+    most. Infinite values count as missing.
 
     References:
-        Künsch (1989), The Jackknife and the Bootstrap for General Stationary Observations.
+        Künsch (1989), `The Jackknife and the Bootstrap for General Stationary Observations
+        <https://doi.org/10.1214/aos/1176347265>`_; Politis and White (2004), `Automatic
+        Block-Length Selection for the Dependent Bootstrap
+        <https://doi.org/10.1081/ETR-120028836>`_.
     """
     values = values.double()
     known = values.isfinite()
@@ -32,7 +41,7 @@ def average_over_time(
     if n_steps < 2:
         error = torch.full_like(mean, torch.nan)
     else:
-        error = _block_bootstrap(values, known, block or max(1, round(n_steps ** (1 / 3))))
+        error = _block_bootstrap(values, known, block or _block_length(values - mean, known))
     return AffinityMatrix(
         tasks=tasks,
         values=mean,
@@ -40,6 +49,19 @@ def average_over_time(
         n_steps=counts,
         estimator=estimator,
     )
+
+
+def _block_length(deviations: Float[Tensor, "time source target"], known: Tensor) -> int:
+    n_steps = len(deviations)
+    deviations = deviations.where(known, 0.0)
+    together = (deviations[1:] * deviations[:-1]).sum(dim=0)
+    alike = (together / deviations.square().sum(dim=0)).flatten().nanmedian().item()
+    alike += (1 + 3 * alike) / n_steps  # the mean is taken from the same series
+    if not alike > 0:
+        return 1
+    alike = min(alike, 0.95)
+    best = (1.5 * (2 * alike / (1 - alike**2)) ** 2 * n_steps) ** (1 / 3)
+    return max(1, min(round(best), n_steps // 4))
 
 
 def _block_bootstrap(
@@ -61,4 +83,5 @@ def _block_bootstrap(
     n_means = drawn_at_all.sum(dim=0)
     centre = means.where(drawn_at_all, 0.0).sum(dim=0) / n_means
     variance = (means - centre).square().where(drawn_at_all, 0.0).sum(dim=0) / (n_means - 1)
-    return variance.sqrt()
+    # Blocks of b out of n steps have their mean taken out: they vary by 1 - b / n too little.
+    return (variance / (1 - block / n_steps)).sqrt() if block < n_steps else variance.sqrt()

@@ -35,7 +35,7 @@ class MomentumAffinity:
         window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
             ``(first, end)``, the steps from one to before another.
         block: Consecutive measurements that are resampled together for the standard error;
-            None chooses the cube root of their number.
+            None chooses by how alike neighbours are.
 
     Raises:
         InputError: If the trace holds no products of gradients with the optimizer's momentum.

@@ -27,7 +27,7 @@ def planted(
     depth: int = 1,
     seed: int = 0,
 ) -> Problem:
-    r"""Regressions named a1, a2, ..., b1, ...; those of one letter look in the same directions.
+    r"""Tasks a1, a2, ..., b1, ... in clusters that were chosen: one letter, the same directions.
 
     .. math::
         y_k = \sum_{r=1}^{2} w_{kr} \, \big|x^T v_{kr}\big| + \epsilon, \qquad

@@ -124,8 +124,8 @@ def test_the_same_trace_gives_the_same_matrix(estimator):
     assert torch.equal(first.standard_error, second.standard_error)
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.6])
-def test_the_standard_error_covers_the_mean(correlation):
+@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.93), (0.6, 0.89), (0.8, 0.85)])
+def test_the_standard_error_covers_the_mean(correlation, least):
     """The interval of two errors holds the true mean 0 in about 95 % of series."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(400, 200, generator=generator).double()
@@ -137,7 +137,7 @@ def test_the_standard_error_covers_the_mean(correlation):
         values[:, :400].reshape(200, 20, 20), tuple(map(str, range(20))), estimator="test"
     )
     covered = (matrix_of.values.abs() < 2 * matrix_of.standard_error).double().mean()
-    assert 0.80 <= covered <= 0.99
+    assert least <= covered <= 0.99
 
 
 WINDOWS = [("early", slice(13)), ("late", slice(27, 40)), ((10, 30), slice(10, 30))]
