@@ -32,9 +32,10 @@ class GradientSurrogate:
 
     on training rows, and its losses on other rows are what the group is predicted to reach. It
     costs the joint run, a backward pass a row and output, and a small regression a group: no
-    training. The released code takes logistic regression on gradients alone and evaluates
-    the real network; here the network's own predictions are the offset, every loss is taken as it
-    is, and evaluating the real network is `is_real`.
+    training. It holds d numbers a row and output, and d a parameter. The released code takes
+    logistic regression on gradients alone and evaluates the real network; here the network's own
+    predictions are the offset, every loss is taken as it is, and evaluating the real network is
+    `is_real`.
 
     Args:
         dimensions: d; None keeps all parameters.

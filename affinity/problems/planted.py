@@ -33,7 +33,8 @@ def planted(
         y_k = \sum_{r=1}^{2} w_{kr} \, \big|x^T v_{kr}\big| + \epsilon, \qquad
         v_{kr} \propto \sqrt{s} \, u_{c(k) r} + \sqrt{1 - s} \, z_{kr}
 
-    with the directions u of the task's cluster and z of its own, readouts w drawn for each task,
+    with the directions u of the task's cluster and z of its own, readouts w of either sign and a
+    size between 0.6 and 1, so that every task needs both directions,
     :math:`x \sim N(0, I)`, and noise of half the signal's deviation. The absolute value hides
     the directions from any line. Rows are few and the trunk is narrow: tasks of a cluster learn
     their directions together, tasks of several do not fit into one trunk. At strength 1 a network a
@@ -77,7 +78,8 @@ def planted(
         for number in range(1, tasks_per_cluster + 1):
             own = _directions(n_features, generator)
             along = strength**0.5 * common + (1 - strength) ** 0.5 * own
-            readout = torch.randn(DIRECTIONS, generator=generator)
+            sign = torch.randint(0, 2, (DIRECTIONS,), generator=generator) * 2 - 1
+            readout = sign * (0.6 + 0.4 * torch.rand(DIRECTIONS, generator=generator))
             signal = (inputs @ (along / along.norm(dim=0))).abs() @ readout
             noise = torch.randn(len(inputs), generator=generator)
             scaled = (signal - signal.mean()) / signal.std()

@@ -41,7 +41,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 OUT = ROOT / "reports/planted"
-STRENGTHS = (1.0, 0.9, 0.8, 0.6, 0.0)
+STRENGTHS = (1.0, 0.9, 0.8, 0.0)
 CLUSTERS = PER_CLUSTER = 3
 RUNS = 2
 SURE = 0.95
