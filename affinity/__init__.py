@@ -28,12 +28,20 @@ if TYPE_CHECKING:
         Diagnosis,
         Gains,
         NegativeTransferTest,
+        Race,
+        Raced,
         Verdict,
         diagnose,
         retrain,
     )
     from affinity.errors import DivergenceError, InputError
-    from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientCosine, InterTaskAffinity
+    from affinity.estimates import (
+        ESTIMATORS,
+        AffinityMatrix,
+        CalibratedGains,
+        GradientCosine,
+        InterTaskAffinity,
+    )
     from affinity.grouping import Grouping, Network, solve
     from affinity.problems import Problem, record
     from affinity.recommendation import Plan, recommend
@@ -47,12 +55,20 @@ _ROOMS = {
         "Diagnosis",
         "Gains",
         "NegativeTransferTest",
+        "Race",
+        "Raced",
         "Verdict",
         "diagnose",
         "retrain",
     ),
     "errors": ("DivergenceError", "InputError"),
-    "estimates": ("ESTIMATORS", "AffinityMatrix", "GradientCosine", "InterTaskAffinity"),
+    "estimates": (
+        "ESTIMATORS",
+        "AffinityMatrix",
+        "CalibratedGains",
+        "GradientCosine",
+        "InterTaskAffinity",
+    ),
     "grouping": ("Grouping", "Network", "solve"),
     "problems": ("Problem", "record"),
     "recommendation": ("Plan", "recommend"),
@@ -69,6 +85,7 @@ __all__ = [
     "ESTIMATORS",
     "AffinityMatrix",
     "Audit",
+    "CalibratedGains",
     "Diagnosis",
     "DivergenceError",
     "Examples",
@@ -81,6 +98,8 @@ __all__ = [
     "Network",
     "Plan",
     "Problem",
+    "Race",
+    "Raced",
     "Recorder",
     "Replicate",
     "Task",
