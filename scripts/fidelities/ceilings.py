@@ -9,8 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from affinity.files import write_atomically
-
 from .groupings import groupings_of, members
 from .measure import per_task_spearman
 from .measured import Measured, gains_of
@@ -89,7 +87,6 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "reports/truth")
     tables = sorted(path.parent for path in folder.glob("*/truth.csv.gz"))
     lines = pd.DataFrame([_line(Measured.read(table)) for table in tables])
-    write_atomically(folder / "ceilings.csv", lines.to_csv(index=False))
     made = "\n\n".join(
         [
             "## Noise ceiling",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fidelities import METHODS, Half, Measured, measure
+from fidelities.ceilings import ceilings, spearman_brown
 from fidelities.groupings import groupings_of, members
 from fidelities.kept import measure_missing
 from fidelities.measured import gains_of
@@ -176,6 +177,25 @@ def replay(folder: Path) -> Path:
     names = [f"{task}.{part}" for part in ("validation", "test") for task in "abc"]
     pd.DataFrame(lines, columns=[*"abc", *names]).to_csv(folder / "three.csv", index=False)
     return folder / "three.csv"
+
+
+def test_committed_truths_are_whole() -> None:
+    tables = [
+        Measured.read(path.parent) for path in (ROOT / "reports/truth").glob("*/truth.csv.gz")
+    ]
+    assert len(tables) == 8
+    for table in tables:
+        assert table.n_replicates >= 12
+        assert {"inter-task affinity", "gradient cosine", "etap"} <= table.estimators
+
+
+def test_two_halves_of_the_truth_agree_as_their_noise_allows() -> None:
+    gains = clusters(0.3)
+    found = ceilings(truth(gains, noise=0.001))
+    assert min(found.values()) > 0.8
+    nothing = ceilings(truth(clusters(0.0), noise=0.1))
+    assert abs(nothing["within tasks"]) < 0.2
+    assert spearman_brown(0.5) == pytest.approx(2 / 3)
 
 
 def test_a_replay_prints_a_list_of_objects(
