@@ -1,0 +1,171 @@
+"""Calibration of the verdicts: false alarms where there is no effect, power where there is one.
+
+scripts/calibration --audits 200 --json
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from null_audits import NULLS, audits, planted
+from scipy import stats
+
+from affinity import Gains, NegativeTransferTest
+from affinity.audit.two_level import bootstrap
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "reports/calibration"
+COUNTS = (5, 10, 20)
+LOOKS = ((5, 0.25), (10, 0.5), (20, 1.0))
+EFFECTS = (0.01, 0.02, 0.05)
+AT_ONCE = 4  # audits trained together
+TEST = NegativeTransferTest()
+ALARMS = ("harmful", "beneficial")
+
+
+def judged(found: dict[str, Gains]) -> Iterator[dict[str, Any]]:
+    """What every test says of one audit."""
+    for null, gains in found.items():
+        for count in COUNTS:
+            some = gains.first(count)
+            alone = replace(some, score_blocks=None, baseline_blocks=None)
+            for name, each in (("two levels", some), ("replicates alone", alone)):
+                yield {"null": null, "test": name, "replicates": count, **alarms(TEST, each)}
+            yield {"null": null, "test": "bootstrap", "replicates": count, **excluded(some)}
+        patient = replace(TEST, looks=LOOKS)
+        yield {"null": null, "test": "growing", "replicates": COUNTS[-1], **alarms(patient, gains)}
+    for effect in EFFECTS:
+        gains = planted(found["duplicate"], effect)
+        for count in COUNTS:
+            yield {"effect": effect, "replicates": count, **power(TEST, gains.first(count))}
+        patient = replace(TEST, looks=LOOKS)
+        yield {"effect": effect, "replicates": f"up to {COUNTS[-1]}", **power(patient, gains)}
+
+
+def alarms(test: NegativeTransferTest, gains: Gains) -> dict[str, Any]:
+    named = [each.verdict for each in test(gains)]
+    return {
+        "any task": any(verdict in ALARMS for verdict in named),
+        "all tasks together": test.overall(gains).verdict in ALARMS,
+        "a task": float(np.mean([p < 0.05 for p in raw(gains)])),
+        "gain": float(gains.overall().mean()),
+    }
+
+
+def raw(gains: Gains) -> np.ndarray:
+    """Unadjusted p-values, for which intervals of 95 % leave out 0."""
+    low, high = gains.estimate().interval()
+    return np.where((low > 0) | (high < 0), 0.0, 1.0)
+
+
+def excluded(gains: Gains) -> dict[str, Any]:
+    """How often the bootstrap's intervals leave out 0."""
+    blocks = gains.relative_block_differences()
+    assert blocks is not None
+    ends = [bootstrap(blocks[:, at], draws=400) for at in range(blocks.shape[1])]
+    return {"a task": float(np.mean([low > 0 or high < 0 for low, high in ends]))}
+
+
+def power(test: NegativeTransferTest, gains: Gains) -> dict[str, Any]:
+    named = [each.verdict for each in test(gains)]
+    return {
+        "a task": float(np.mean([verdict == "beneficial" for verdict in named])),
+        "all tasks together": test.overall(gains).verdict == "beneficial",
+        "wrong": any(verdict == "harmful" for verdict in named),
+        "detectable": float(np.median([each.detectable for each in test(gains)])),
+    }
+
+
+def share(values: pd.Series) -> dict[str, float]:
+    """A share with its 95 % Wilson interval; of several tasks an audit, as so many audits."""
+    values = values.dropna().astype(float)
+    count = len(values)
+    result = stats.binomtest(round(float(values.sum())), count).proportion_ci(method="wilson")
+    return {"rate": float(values.mean()), "low": float(result.low), "high": float(result.high)}
+
+
+def summary(records: pd.DataFrame) -> dict[str, Any]:
+    nulls, effects = records[records["null"].notna()], records[records["effect"].notna()]
+    rates = [
+        {
+            "null": null,
+            "test": test,
+            "replicates": int(count),
+            "of": of,
+            **share(rows[of]),
+        }
+        for (null, test, count), rows in nulls.groupby(["null", "test", "replicates"], sort=False)
+        for of in ("any task", "all tasks together", "a task")
+        if rows[of].notna().any()
+    ]
+    found = [
+        {
+            "effect": effect,
+            "replicates": count,
+            "of": of,
+            **share(rows[of]),
+            "detectable": float(rows["detectable"].median()),
+        }
+        for (effect, count), rows in effects.groupby(["effect", "replicates"], sort=False)
+        for of in ("a task", "all tasks together", "wrong")
+    ]
+    truth = nulls[nulls["replicates"] == COUNTS[-1]].groupby("null", sort=False)["gain"]
+    return {
+        "audits": int(records["audit"].nunique()),
+        "nulls": NULLS,
+        "mean gain": {
+            name: {"mean": values.mean(), "error": values.std() / np.sqrt(values.size)}
+            for name, values in (
+                (name, series.dropna().groupby(level=0).mean()) for name, series in truth
+            )
+        },
+        "rates": rates,
+        "power": found,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--audits", type=int, default=200)
+    parser.add_argument("--json", action="store_true", help="rates with intervals, to stdout")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--fresh", action="store_true", help="leave finished audits out of account")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = ROOT / "build/calibration.jsonl"  # a killed run goes on from here
+    kept.parent.mkdir(exist_ok=True)
+    if options.fresh:
+        kept.unlink(missing_ok=True)
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    done = {json.loads(line)["audit"] for line in lines}
+    start = time.process_time()
+    todo = [number for number in range(options.audits) if number not in done]
+    for at in range(0, len(todo), AT_ONCE):
+        some = todo[at : at + AT_ONCE]
+        for number, found in zip(some, audits(some, COUNTS[-1]), strict=True):
+            with kept.open("a") as file:
+                for record in judged(found):
+                    file.write(json.dumps({"audit": number, **record}) + "\n")
+        spent = time.process_time() - start
+        print(f"{at + len(some)} of {len(todo)} audits, {spent:.0f} s", file=sys.stderr)
+    records = pd.DataFrame(map(json.loads, kept.read_text().splitlines()))
+    result = summary(records[records["audit"] < options.audits].set_index("audit", drop=False))
+    for part in ("rates", "power"):
+        frame = pd.DataFrame(result[part]).round(4)
+        frame.to_csv(options.out / f"{part}.csv", index=False)
+        if not options.json:
+            print(frame.to_string(index=False))
+    (options.out / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
+    if options.json:
+        print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
