@@ -1,7 +1,7 @@
 """An audit: a plan retrained beside separate networks and all-in-one, and what that shows."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,17 @@ class Arrangement:
     parameters: int
     seconds: float
     multiply_adds: int | None = None
+
+    def joined(self, more: "Arrangement") -> "Arrangement":
+        """These replicates and more."""
+        counts = [each.test.n_replicates for each in (self, more)]
+        return replace(
+            self,
+            test=self.test.joined(more.test),
+            evaluation=self.evaluation.joined(more.evaluation),
+            metrics=self.metrics.joined(more.metrics),
+            seconds=float(np.average([self.seconds, more.seconds], weights=counts)),
+        )
 
 
 @dataclass(frozen=True)
@@ -130,9 +141,9 @@ class Audit:
         mean gain comes within the test's tolerance of the best. A random grouping is no advice.
         """
         gains = {
-            name: float(np.nanmean(arrangement.evaluation.overall()))
+            name: gain
             for name, arrangement in self.arrangements.items()
-            if name != RANDOM
+            if name != RANDOM and np.isfinite(gain := arrangement.evaluation.overall().mean())
         }
         enough = max(gains.values()) - self.test.tolerance
 

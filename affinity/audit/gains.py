@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
@@ -134,9 +135,23 @@ class Gains:
         """Mean relative gain of each task."""
         return dict(zip(self.tasks, self.relative_differences().mean(axis=0).tolist(), strict=True))
 
+    def joined(self, more: "Gains") -> "Gains":
+        """These replicates and more."""
+        parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
+        return replace(
+            self,
+            **{
+                name: torch.cat([value, getattr(more, name)])
+                for name in parts
+                if (value := getattr(self, name)) is not None
+            },
+        )
+
     def overall(self) -> Float[np.ndarray, " replicate"]:
-        """Mean relative gain over the tasks, a replicate."""
-        return np.nanmean(self.relative_differences(), axis=1)
+        """Mean relative gain over the tasks that have one, a replicate; NaN where none has."""
+        relative = self.relative_differences()
+        known = relative[:, np.isfinite(relative).all(axis=0)]
+        return known.mean(axis=1) if known.size else np.full(len(relative), np.nan)
 
     @property
     def _sign(self) -> Float[np.ndarray, " task"]:

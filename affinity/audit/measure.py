@@ -67,7 +67,12 @@ class Measured:
                     losses = measurements.test_blocks[row][name][replicate]
                     some = losses.tensor_split(min(most, len(losses)))
                     found[replicate, name] = torch.stack([part.mean() for part in some])
-        longest = max(map(len, found.values()), default=0)
+        every = [
+            losses.shape[1]
+            for measurements, row in self.ways.values()
+            for losses in measurements.test_blocks[row].values()
+        ]
+        longest = min(most, max(every, default=0))  # also where all trainings diverged
         blocks = torch.full((self.n_replicates, len(self.tasks), longest), torch.nan)
         for (replicate, name), losses in found.items():
             blocks[replicate, self.tasks.index(name), : len(losses)] = losses

@@ -1,20 +1,24 @@
 """Retraining: the plan beside its baselines, on the same replicates."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, Overlap
 from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
-from affinity.training import MOST_BLOCKS
+from affinity.tasks import Replicate
+from affinity.training import MOST_BLOCKS, Trained
 
 from .audit import Arrangement, Audit
-from .baselines import BASELINES, RANDOM, arrangements_for
+from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
 from .gains import Gains
 from .measure import Measured, Part, Plans, measure
+from .negative_transfer import NegativeTransferTest
+from .undefined import undefined
 
 MANY_TASKS = 100
 
@@ -26,6 +30,10 @@ def retrain(
     *,
     seed: int = 1,
     baselines: Sequence[str] = BASELINES,
+    test: NegativeTransferTest | None = None,
+    until: Literal["decided"] | None = None,
+    max_replicates: int = 40,
+    minutes: float | None = None,
     matrix: AffinityMatrix | None = None,
     context: Mapping[str, Any] | None = None,
     keep: bool = False,
@@ -39,6 +47,10 @@ def retrain(
     trained once. Networks are of one size: those that share in another way than hard are as
     narrow as it takes to have as many parameters (see `measure`).
 
+    With ``until="decided"`` replicates are added, as many as there are at a time, until no verdict
+    on the plan is undecided, for a task or for all, or until there are `max_replicates`, or
+    `minutes` are spent. Verdicts are as strict as looking repeatedly demands (`spending.levels`).
+
     Args:
         plan: Which networks to train.
         problem: Tasks, rows, trunk and heads.
@@ -46,6 +58,10 @@ def retrain(
         seed: Decides the replicates.
         baselines: What else stands beside the plan: a random grouping, separate networks and
             all-in-one at the plan's number of parameters (`baselines.arrangements_for`).
+        test: How verdicts are reached.
+        until: Whether to go on until the verdicts are ``decided``.
+        max_replicates: How many replicates then at most.
+        minutes: How long to go on then at most; the first `replicates` are always trained.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: What the report should say of how it was made.
         keep: Whether the audit keeps the trained networks and their predictions.
@@ -55,7 +71,8 @@ def retrain(
     Raises:
         InputError: If the plan does not serve the problem's tasks, shares in a way that does not
             fit its trunk, there is no such baseline, or there is no replicate.
-        DivergenceError: If a loss became NaN or infinite in one of the trainings.
+        DivergenceError: If a loss became NaN or infinite in a training of the plan, or of every
+            separate network. Other trainings that diverged leave gains undefined, and are told.
     """
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.")
@@ -64,35 +81,84 @@ def retrain(
             f"Expected a plan for the tasks {problem.names}, but it serves "
             f"{tuple(sorted(plan.grouping.tasks))}."
         )
+    if until is None and minutes is not None:
+        raise InputError("Expected until='decided' where minutes are given to get there.")
     compared, notes = arrangements_for(plan, problem, baselines)
-    drawn = problem.replicates(replicates, seed)
+    most = max(replicates, max_replicates) if until else replicates
+    start = time.monotonic()
+    done, goal, looks = 0, replicates, ()
+    audit: Audit | None = None
+    while audit is None or goal > done:
+        seeds = problem.replicate_seeds(goal, seed)[done:]
+        drawn = [problem.replicate(each) for each in seeds]
+        arrangements, trained = _measured(compared, problem, drawn, store, backend, keep)
+        if audit is not None:
+            arrangements = {
+                name: each.joined(arrangements[name]) for name, each in audit.arrangements.items()
+            }
+            trained = {
+                name: tuple(a + b for a, b in zip(each, trained[name], strict=True))
+                for name, each in audit.trained.items()
+            }
+        done = goal
+        goal = _goal(done, most, time.monotonic() - start, minutes)
+        looks = (*looks, (done, done / most if goal > done else 1.0))
+        audit = Audit(
+            problem=problem.name,
+            tasks=problem.tasks,
+            plan=plan,
+            arrangements=arrangements,
+            matrix=matrix,
+            test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
+            context={
+                **problem.provenance,
+                "notes": [*problem.notes, *notes, *undefined(problem, arrangements)],
+                "width": problem.width,
+                "overlap": asdict(Overlap.of(problem)),
+                **(context or {}),
+            },
+            trained=trained,
+        )
+        if audit.test.is_decided(audit.gains):
+            break
+    return audit
+
+
+def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
+    """How many replicates to have next: twice as many, or what fits into the time."""
+    goal = min(2 * done, most)
+    if minutes is None:
+        return goal
+    fitting = int((60 * minutes - spent) * done / max(spent, 1e-9))
+    return done if fitting < max(1, (goal - done) // 2) else min(goal, done + fitting)
+
+
+def _measured(
+    compared: Mapping[str, PlanOn],
+    problem: Problem,
+    drawn: Sequence[Replicate],
+    store: str | Path | None,
+    backend: str | None,
+    keep: bool,
+) -> tuple[dict[str, Arrangement], dict[str, tuple[tuple[Trained, ...], ...]]]:
+    """Every arrangement on these replicates, and its networks if they are kept."""
     plans: dict[str, Plans] = {
         name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()
     }
     measured = measure(plans.values(), problem, drawn, store=store, backend=backend, keep=keep)
-    if diverged := measured.diverged:
-        raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
     first = {name: on(drawn[0].seed) for name, on in compared.items()}
-    return Audit(
-        problem=problem.name,
-        tasks=problem.tasks,
-        plan=plan,
-        arrangements={
-            name: _arrangement(first[name], each, problem, measured, plans["separate"])
-            for name, each in plans.items()
-        },
-        matrix=matrix,
-        context={
-            **problem.provenance,
-            "notes": [*problem.notes, *notes],
-            "width": problem.width,
-            "overlap": asdict(Overlap.of(problem)),
-            **(context or {}),
-        },
-        trained={name: measured.trained(each) for name, each in first.items() if name != RANDOM}
-        if keep
-        else {},
-    )
+    arrangements = {
+        name: _arrangement(first[name], each, problem, measured, plans["separate"])
+        for name, each in plans.items()
+    }
+    if diverged := measured.diverged:
+        needed = (arrangements["plan"].test.scores, arrangements["separate"].test.scores)
+        if bool(needed[0].isnan().any() or needed[1].isnan().any(dim=0).all()):
+            raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
+    if not keep:
+        return arrangements, {}
+    kept = {name: measured.trained(each) for name, each in first.items() if name != RANDOM}
+    return arrangements, kept
 
 
 def _arrangement(

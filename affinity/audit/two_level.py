@@ -29,7 +29,8 @@ class Estimate:
     Args:
         mean: Over the replicates.
         of_replicates: Variance of the mean by replicates; NaN from a single one.
-        of_rows: What test rows add; 0 where no losses on blocks of rows are known.
+        of_rows: What test rows add; 0 where no losses on blocks of rows are known, NaN where there
+            is a single labelled row.
         n_replicates: How many replicates.
         n_blocks: How many blocks of test rows; 0 where they are unknown.
 
@@ -91,8 +92,7 @@ def estimate(
         for at in range(n_tasks):
             own = known_blocks(blocks[:, at])
             n_blocks[at] = own.shape[1]
-            if own.shape[1] > 1:
-                of_rows[at] = max(0.0, _added_by_rows(own))
+            of_rows[at] = max(0.0, _added_by_rows(own)) if own.shape[1] > 1 else np.nan
     return Estimate(differences.mean(axis=0), of_replicates, of_rows, n_replicates, n_blocks)
 
 
@@ -133,13 +133,13 @@ def averaged(
     summed. Tasks whose rows hang together are so in step, others are not.
     """
     bins = np.zeros((len(overall), BINS))
-    for at in range(blocks.shape[1]):
-        own = known_blocks(blocks[:, at])
+    tasks = [known_blocks(blocks[:, at]) for at in range(blocks.shape[1])]
+    known = [own for own in tasks if own.size and np.isfinite(own).all()]
+    for own in known:
         n_blocks = own.shape[1]
-        if n_blocks > 1:
-            beyond = (own - own.mean(axis=1, keepdims=True)) * BINS / n_blocks
-            in_bin = np.arange(n_blocks) * BINS // n_blocks == np.arange(BINS)[:, None]
-            bins += beyond @ in_bin.T / blocks.shape[1]
+        beyond = (own - own.mean(axis=1, keepdims=True)) * BINS / n_blocks
+        in_bin = np.arange(n_blocks) * BINS // n_blocks == np.arange(BINS)[:, None]
+        bins += beyond @ in_bin.T / len(known)
     return (overall[:, None] + bins)[:, None]
 
 

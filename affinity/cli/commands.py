@@ -49,6 +49,8 @@ def audit(
     race_minutes: flags.RaceMinutes = None,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
+    minutes: flags.Minutes = None,
+    max_replicates: flags.MaxReplicates = None,
     baselines: flags.Baselines = None,
     keep: flags.Keep = False,
     backend: flags.Backend = None,
@@ -187,6 +189,8 @@ def retrain(
     run: flags.Run,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
+    minutes: flags.Minutes = None,
+    max_replicates: flags.MaxReplicates = None,
     baselines: flags.Baselines = None,
     keep: flags.Keep = False,
     backend: flags.Backend = None,
@@ -204,7 +208,14 @@ def retrain(
 
     with (
         _said(quiet, as_json) as console,
-        resumed(run, console, replicates=replicates, baselines=baselines) as stages,
+        resumed(
+            run,
+            console,
+            replicates=replicates,
+            minutes=minutes,
+            max_replicates=max_replicates,
+            baselines=baselines,
+        ) as stages,
     ):
         measured = stages.retrain(stages.plan(plan), keep=keep, backend=backend)
         _answer(console, measured, as_json=as_json, junit=junit)
@@ -335,7 +346,10 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later_options(given: dict[str, Any]) -> dict[str, Any]:
-    names = "estimator budget overlap sharing verify race_minutes plan replicates baselines"
+    names = (
+        "estimator budget overlap sharing verify race_minutes plan replicates minutes "
+        "max_replicates baselines"
+    )
     return {name: given[name] for name in names.split()}
 
 

@@ -120,6 +120,20 @@ Verify = Annotated[
 RaceMinutes = Annotated[
     float | None, typer.Option(help="Time allowed for the race. [3]", rich_help_panel=AUDIT)
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Add replicates until no verdict is undecided, for so long at most.",
+        rich_help_panel=AUDIT,
+    ),
+]
+MaxReplicates = Annotated[
+    int | None,
+    typer.Option(
+        help="Add replicates until no verdict is undecided, so many at most. [40, with --minutes]",
+        rich_help_panel=AUDIT,
+    ),
+]
 Baselines = Annotated[
     Literal["all", "few"] | None,
     typer.Option(

@@ -40,6 +40,8 @@ class AuditOptions:
     sharing: str = "hard"
     plan: str | None = None
     replicates: int | None = None
+    minutes: float | None = None
+    max_replicates: int | None = None
     baselines: str = "all"
     verify: str | None = None
     race_minutes: float = 3.0
@@ -118,6 +120,16 @@ class AuditOptions:
         if replicates < 1:
             raise InputError(f"Expected replicates of at least 1, but got {replicates}.")
         return replicates
+
+    def growth(self) -> dict[str, Any]:
+        """How `retrain` adds replicates: not at all, or until the verdicts are decided."""
+        if self.minutes is None and self.max_replicates is None:
+            return {}
+        for name in ("minutes", "max_replicates"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise InputError(f"Expected {name} above 0, but got {value}.")
+        most = {} if self.max_replicates is None else {"max_replicates": self.max_replicates}
+        return {"until": "decided", "minutes": self.minutes, **most}
 
     def chosen_baselines(self) -> tuple[str, ...]:
         """What stands beside the plan besides separate networks and all-in-one."""

@@ -244,6 +244,7 @@ class Stages:
     def retrain(self, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
         """The plan beside its baselines, measured; trainings that were finished count."""
         replicates = self.options.replicates_for(len(self.problem.tasks))
+        growth = self.options.growth()
         matrix = self.matrix() if self.run.is_done("estimate") else None
         inputs = {
             "width": plan.width,
@@ -254,6 +255,7 @@ class Stages:
             "affinity": self.run.hash_of(AFFINITY) if matrix is not None else None,
             "replicates": replicates,
             "baselines": self.options.baselines,
+            "growth": growth,
         }
         noted = self.run.noted("retrain")
         is_kept = noted is not None and TRAINED in noted["outputs"]
@@ -262,7 +264,7 @@ class Stages:
             return Audit.load(self.run.file(MEASUREMENTS))
         self.console.print(
             f"Retraining the plan ({_networks(plan)}) beside its baselines, {replicates} "
-            "replicates ..."
+            f"replicates{' at first' if growth else ''} ..."
         )
         outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
         body = self.run.body()
@@ -273,6 +275,7 @@ class Stages:
                 replicates,
                 seed=self.options.seed + 1,
                 baselines=self.options.chosen_baselines(),
+                **growth,
                 matrix=matrix,
                 context={
                     "command": body["command"],
@@ -295,7 +298,7 @@ class Stages:
                 write_atomically(self.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
             audit.save(self.run.file(MEASUREMENTS))
             audit.to_json(self.run.file(AUDIT))
-        self.wrote("retrain", f"{replicates} replicates", outputs)
+        self.wrote("retrain", f"{audit.gains.n_replicates} replicates", outputs)
         return audit
 
     def _race_of(self, plan: Plan) -> list[dict[str, Any]] | None:
@@ -436,6 +439,7 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"Expected verify to be 'race' or 'affinity', but got {options.verify!r}.")
     if not options.race_minutes > 0:
         raise InputError(f"Expected race_minutes above 0, but got {options.race_minutes}.")
+    options.growth()
     if options.every < 1:
         raise InputError(f"Expected every of at least 1, but got {options.every}.")
     if options.runs < 1:

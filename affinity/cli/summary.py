@@ -13,6 +13,7 @@ from affinity.problems import Problem
 from affinity.recommendation import Plan
 
 MOST_ROWS = 30
+UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
 WORDS = {
     "separate": "train every task separately",
@@ -113,7 +114,7 @@ def show_audit(console: Console, audit: Audit) -> None:
             escape(task.name),
             str(1 + networks.index(audit.plan.grouping.network_of(task.name))),
             metric_name(task).removeprefix("ROC "),
-            *(f"{metrics[name][at]:.4f}" for name in ("separate", "plan", "all-in-one")),
+            *(_number(metrics[name][at]) for name in ("separate", "plan", "all-in-one")),
             _with_error(verdict),
             f"[{colour}]{verdict.verdict}[/{colour}]",
         )
@@ -125,20 +126,29 @@ def show_audit(console: Console, audit: Audit) -> None:
             + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             + " in all)"
         )
+    n_replicates = audit.gains.n_replicates
     console.print(
-        "Gains: the share of the separate network's test loss that is gone, with its 95 % "
-        f"interval over {audit.gains.n_replicates} replicates.",
+        "Gains: the share of the separate network's test loss that is gone"
+        + (
+            f", with its 95 % interval over {n_replicates} replicates and over test rows."
+            if n_replicates > 1
+            else ". One replicate gives no intervals and no verdicts: --replicates 5 does."
+        ),
         style="dim",
+    )
+    overall = audit.overall
+    console.print(
+        f"All tasks together: [{COLOURS[overall.verdict]}]{overall.verdict}"
+        f"[/{COLOURS[overall.verdict]}], {_with_error(overall)}{_needed(overall, n_replicates)}"
     )
     for name, arrangement in audit.arrangements.items():
         if name == "separate":
             continue
-        gains = arrangement.test.frame()
         console.print(
             f"{name}: {len(arrangement.plan.grouping.networks)} "
             f"{'network' if len(arrangement.plan.grouping.networks) == 1 else 'networks'}, "
             f"{_width(arrangement)}{arrangement.parameters:,} parameters, mean gain "
-            f"{gains['gain'].mean():+.1%}"
+            f"{_with_error(audit.overall_of(name))}"
         )
     console.print(
         f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
@@ -150,10 +160,25 @@ def _width(arrangement: Arrangement) -> str:
     return f"width {arrangement.plan.width}, " if arrangement.plan.width is not None else ""
 
 
+def _needed(verdict: Verdict, n_replicates: int) -> str:
+    """What it would take to decide."""
+    if verdict.verdict != "undecided" or n_replicates < 2:
+        return ""
+    if verdict.needed is None:
+        return "; more replicates alone would not decide it, more test rows might"
+    return f"; about {max(verdict.needed, n_replicates + 1):,} replicates would decide it"
+
+
 def _with_error(verdict: Verdict) -> str:
+    if math.isnan(verdict.gain):
+        return UNKNOWN
     if math.isnan(verdict.low):
         return f"{verdict.gain:+.1%}"
     return f"{100 * verdict.gain:+.1f} ± {50 * (verdict.high - verdict.low):.1f} %"
+
+
+def _number(value: float) -> str:
+    return UNKNOWN if math.isnan(value) else f"{value:.4f}"
 
 
 def _gain(verdict: Verdict) -> float:

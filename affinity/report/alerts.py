@@ -86,9 +86,9 @@ def _lost_on_test(audit: Audit) -> list[Alert]:
     if audit.advice == "separate":
         return []
     arrangement = audit.arrangements[audit.advice]
-    evaluation = float(np.nanmean(arrangement.evaluation.overall()))
-    test = float(np.nanmean(arrangement.test.overall()))
-    if test >= 0:
+    evaluation = float(arrangement.evaluation.overall().mean())
+    test = float(arrangement.test.overall().mean())
+    if not test < 0:
         return []
     return [
         Alert(
@@ -232,7 +232,9 @@ def _context(audit: Audit) -> list[Alert]:
 
 def _severity(note: str) -> Severity:
     return (
-        "warning" if any(word in note.lower() for word in ("leak", "gives", "missing")) else "note"
+        "warning"
+        if any(word in note.lower() for word in ("leak", "gives", "missing", "no verdict", "few"))
+        else "note"
     )
 
 

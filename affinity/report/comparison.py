@@ -133,7 +133,7 @@ def _only(gains: Gains, tasks: list[str]) -> Gains:
 
 
 def _headline(first: Audit, second: Audit, shared: list[str], names: tuple[str, str]) -> list[str]:
-    before, after = (float(np.nanmean(audit.gains.overall())) for audit in (first, second))
+    before, after = (float(audit.gains.overall().mean()) for audit in (first, second))
     changed = [
         task for task in shared if first.verdicts[task].verdict != second.verdicts[task].verdict
     ]

@@ -119,13 +119,16 @@ def _still_open(audit: Audit) -> str:
         return "Without a second replicate no task can be decided."
     needed = [each.needed for each in undecided]
     known = sorted(each for each in needed if each is not None)
-    reach = float(np.nanmedian([each.detectable for each in undecided]))
+    reaches = [each.detectable for each in undecided if math.isfinite(each.detectable)]
+    reach = float(np.median(reaches)) if reaches else math.nan
     text = (
         f"An audit of this size finds gains or losses of about {percent(reach, signed=False)} and "
         "more on the undecided tasks"
     )
-    if not known or not math.isfinite(reach):
-        return "" if not math.isfinite(reach) else text + "."
+    if not reaches:
+        return ""
+    if not known:
+        return f"{text}; more replicates alone would decide none of them, more test rows might."
     first = max(known[0], n_replicates + 1)
     if first > MOST_REPLICATES:
         return f"{text}; what they show now is too small for any sensible number of replicates."

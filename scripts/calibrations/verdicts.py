@@ -22,10 +22,10 @@ from affinity.audit.two_level import bootstrap
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports/calibration"
-COUNTS = (5, 10, 20)
-LOOKS = ((5, 0.25), (10, 0.5), (20, 1.0))
+COUNTS = (5, 10)
+LOOKS = ((3, 0.3), (5, 0.5), (10, 1.0))
 EFFECTS = (0.01, 0.02, 0.05)
-AT_ONCE = 4  # audits trained together
+AT_ONCE = 8  # audits trained together
 TEST = NegativeTransferTest()
 ALARMS = ("harmful", "beneficial")
 

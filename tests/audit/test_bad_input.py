@@ -1,0 +1,114 @@
+"""What an audit cannot tell is said, and does not stop the rest."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from torch import Tensor
+
+import affinity.audit.measure as measuring
+from affinity import DivergenceError, Grouping, Network, Plan, Problem, TrainingSettings, retrain
+from affinity.audit import Audit
+from affinity.report import page_of
+from affinity.tasks import Examples
+
+SETTINGS = TrainingSettings(epochs=2, batch_size=512)
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return Problem.digits(width=4, depth=1).with_settings(SETTINGS)
+
+
+def audit_of(problem: Problem, replicates: int = 2, plan: Plan | None = None) -> Audit:
+    return retrain(plan or Plan.separate(problem.names), problem, replicates, baselines=())
+
+
+def notes(audit: Audit) -> str:
+    return " ".join(audit.context["notes"])
+
+
+def with_test(problem: Problem, targets: Tensor) -> Problem:
+    return replace(problem, test=Examples(problem.test.inputs[: len(targets)], targets))
+
+
+def shown(audit: Audit) -> str:
+    """The page and the JSON can be written, undefined numbers and all."""
+    audit.to_json()
+    return page_of(audit)
+
+
+def test_one_replicate_gives_no_interval_and_says_so(problem: Problem) -> None:
+    audit = audit_of(problem, replicates=1, plan=Plan.all_in_one(problem.names))
+    assert all(math.isnan(each.low) for each in audit.verdicts.values())
+    assert audit.overall.verdict == "undecided"
+    assert "Only 1 replicate" in shown(audit)
+
+
+def test_a_task_with_one_class_in_the_test_rows_is_judged_by_its_loss(problem: Problem) -> None:
+    targets = problem.test.targets.clone()
+    targets[:, 0] = 1.0
+    audit = audit_of(with_test(problem, targets))
+    assert "The ROC AUC of task 'odd' is missing" in notes(audit)
+    assert "one class or value only" in notes(audit)
+    row = audit.to_dict()["tasks"][0]
+    assert row["metric"]["plan"] is None
+    assert row["loss"]["plan"] > 0
+    assert row["verdict"] == "neutral"
+    shown(audit)
+
+
+def test_more_tasks_than_test_rows_are_told(problem: Problem) -> None:
+    audit = audit_of(
+        with_test(problem, problem.test.targets[:6]), plan=Plan.all_in_one(problem.names)
+    )
+    assert "more tasks (8) than test rows (6)" in notes(audit)
+    shown(audit)
+
+
+def test_a_single_labelled_test_row_gives_no_verdict(problem: Problem) -> None:
+    targets = problem.test.targets.clone()
+    targets[1:, 1] = math.nan
+    audit = audit_of(with_test(problem, targets), plan=Plan.all_in_one(problem.names))
+    assert "'at least 5' has 1 labelled test row" in notes(audit)
+    assert audit.verdicts["at least 5"].verdict == "undecided"
+    assert math.isnan(audit.verdicts["at least 5"].low)
+    assert math.isfinite(audit.verdicts["ink"].low)
+    shown(audit)
+
+
+def test_a_plan_that_failed_to_train_ends_the_audit(problem: Problem) -> None:
+    targets = problem.development.targets.clone()
+    targets[:, 5] *= 1e25
+    spoilt = replace(problem, development=Examples(problem.development.inputs, targets))
+    with pytest.raises(DivergenceError, match="'ink'"):
+        audit_of(spoilt, plan=Plan.all_in_one(problem.names))
+
+
+def test_a_baseline_that_failed_to_train_is_told(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = measuring.train_networks
+
+    def failing(*arguments: object, **settings: object) -> object:
+        measured = train(*arguments, **settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for row, network in enumerate(measured.networks):
+            if len(network) == 8 or network == frozenset({"odd"}):
+                measured.test_loss[row, 1] = math.nan
+                measured.test_blocks[row].clear()
+        return replace(measured, diverged=("The loss of 'odd' became inf.",))
+
+    monkeypatch.setattr(measuring, "train_networks", failing)
+    first, second, *others = problem.names
+    grouping = Grouping((Network.of(first, second), Network.of(*others)))
+    audit = audit_of(problem, plan=Plan(grouping, ("hard", "hard"), ("", "")))
+    said = notes(audit)
+    assert "'all-in-one' failed to train on 1 of 2 replicates" in said
+    assert "'separate' failed to train on 1 of 2 replicates" in said
+    assert audit.verdicts["odd"].verdict == "undecided"
+    assert math.isnan(audit.verdicts["odd"].gain)
+    assert math.isfinite(audit.verdicts["ink"].gain)
+    assert math.isfinite(audit.overall.gain)
+    assert math.isnan(audit.overall_of("all-in-one").gain)
+    assert audit.advice in ("plan", "separate")
+    shown(audit)
