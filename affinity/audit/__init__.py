@@ -2,7 +2,8 @@
 
 from .audit import Agreement, Arrangement, Audit, metric_name
 from .causes import CAUSES
-from .diagnosis import Diagnosis, diagnose
+from .diagnose import diagnose
+from .diagnosis import Diagnosis
 from .gains import Gains, interval
 from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing

@@ -13,13 +13,10 @@ import torch
 from jaxtyping import Float
 
 from affinity import markup
-from affinity.errors import InputError
 from affinity.files import write_atomically
-from affinity.problems import Problem
 from affinity.recommendation import Plan
-from affinity.recording import Trace
 
-from .causes import CAUSES, Case, Cause, Change, Finding, Rows
+from .causes import Change, Finding, Rows
 from .gains import Gains, interval
 from .negative_transfer import NegativeTransferTest, Verdict
 
@@ -135,14 +132,8 @@ class Diagnosis:
 
         Of those that are shown to recover something, where there are any.
         """
-        verdicts = self.verdicts()
         remedies = [change for change in finding.changes if change.is_remedy]
-        shown = [each for each in remedies if verdicts[each.name].verdict == "beneficial"]
-        if not remedies:
-            return None
-        most = max(self._mean(each) for each in shown or remedies)
-        enough = [each for each in shown or remedies if self._mean(each) >= ABOUT * most]
-        return min(enough or remedies, key=lambda each: each.cost)
+        return self._cheapest(self._shown(remedies) or remedies)
 
     @property
     def cause(self) -> str | None:
@@ -153,17 +144,18 @@ class Diagnosis:
 
     @property
     def advice(self) -> list[str]:
-        """A line for each cause at work, in the order of `ranked`, with what it recovered."""
-        lines: list[str] = []
-        for finding in self.ranked():
-            remedy = self.remedy(finding)
-            if self.status(finding) != "at work" or remedy is None:
-                continue
-            mean, low, high = self._summary(remedy, "test")
-            lines.append(
-                f"{remedy.advice[:1].upper()}{remedy.advice[1:]}: on test rows "
-                f"{_of_loss(mean, low, high)} at {remedy.cost:.1f} times the cost."
-            )
+        """What to do, with what it recovered: a line for each cause at work, in their order.
+
+        And a last one where something else is the cheapest way to recover about as much as can be,
+        whatever the cause.
+        """
+        ranked = [each for each in self.ranked() if self.status(each) == "at work"]
+        remedies = [remedy for each in ranked if (remedy := self.remedy(each)) is not None]
+        lines = [self._line(remedy) for remedy in remedies]
+        every = self._shown([change for change in self.changes if change.is_remedy])
+        cheapest = self._cheapest(every)
+        if self.harmed and cheapest is not None and cheapest not in remedies:
+            lines.append(f"Whatever the cause: {self._line(cheapest)}")
         return lines
 
     def headline(self) -> str:
@@ -292,6 +284,24 @@ class Diagnosis:
             self.headline(),
         )
 
+    def _shown(self, changes: Sequence[Change]) -> list[Change]:
+        """Those that are shown to recover something."""
+        verdicts = self.verdicts()
+        return [each for each in changes if verdicts[each.name].verdict == "beneficial"]
+
+    def _cheapest(self, changes: Sequence[Change]) -> Change | None:
+        """The cheapest that recovers about as much as the best one does."""
+        most = max((self._mean(each) for each in changes), default=0.0)
+        enough = [each for each in changes if self._mean(each) >= min(most, ABOUT * most)]
+        return min(enough, key=lambda each: each.cost, default=None)
+
+    def _line(self, change: Change) -> str:
+        mean, low, high = self._summary(change, "test")
+        return (
+            f"{change.advice[:1].upper()}{change.advice[1:]}: on test rows "
+            f"{_of_loss(mean, low, high)} at {change.cost:.1f} times the cost."
+        )
+
     @property
     def _least(self) -> float:
         """What a change has to recover to be worth naming."""
@@ -304,83 +314,6 @@ class Diagnosis:
         values = change.on(rows, self.concerned)
         low, high = interval(values)
         return float(values.mean()), float(low), float(high)
-
-
-def diagnose(
-    problem: Problem,
-    plan: Plan | Literal["all-in-one"] = "all-in-one",
-    replicates: int = 6,
-    *,
-    seed: int = 1,
-    trace: Trace | None = None,
-    instead: Plan | None = None,
-    causes: Mapping[str, Cause] = CAUSES,
-    store: str | Path | None = None,
-    context: Mapping[str, Any] | None = None,
-) -> Diagnosis:
-    """Find out why an arrangement does worse than separate networks.
-
-    For every cause something is changed, with everything else equal (rows, seeds, order), and the
-    harm measured again:
-
-    - *capacity*: trunks of two and four times the width, also for the separate networks;
-    - *optimization*: losses on one scale, each task kept at its own best epoch, GradNorm, PCGrad;
-    - *data*: a quarter and half of the training rows, and more sharing;
-    - *mismatch*: what is left when width and loss scale are taken care of; trunks that branch,
-      harmed tasks apart.
-
-    Costs about ten times as much as the separate networks alone.
-
-    Args:
-        problem: Tasks, rows, trunk and heads.
-        plan: The arrangement to explain.
-        replicates: How many resamplings of rows and seeds; intervals need at least two.
-        seed: Decides the replicates.
-        trace: A recorded run of all tasks in one network; one is recorded where it is needed, with
-            layers, if None.
-        instead: An arrangement that shares less, to be tried.
-        causes: What measures each cause: entries of `CAUSES`, or with other settings.
-        store: A folder in which finished trainings are kept, so that a stopped diagnosis goes on.
-        context: What to note of how it was made.
-
-    Raises:
-        InputError: If the plan does not serve the problem's tasks, or there is no replicate.
-
-    Example:
-        >>> from affinity import TrainingSettings
-        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
-        >>> diagnosis = diagnose(problem, replicates=2, causes={"capacity": CAUSES["capacity"]})
-        >>> [change.name for change in diagnosis.changes]
-        ['2 times the width', '4 times the width']
-    """
-    arrangement = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
-    for each in (arrangement, instead):
-        if each is not None and each.grouping.tasks != frozenset(problem.names):
-            raise InputError(
-                f"Expected a plan for the tasks {problem.names}, but it serves "
-                f"{tuple(sorted(each.grouping.tasks))}."
-            )
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.")
-    case = Case(
-        problem=problem,
-        plan=arrangement,
-        replicates=problem.replicates(replicates, seed),
-        trace=trace,
-        instead=instead,
-        store=None if store is None else Path(store),
-    )
-    evaluation, held_out = case.harm(case.joint)
-    return Diagnosis(
-        problem=problem.name,
-        tasks=problem.names,
-        plan=arrangement,
-        harmed=case.harmed,
-        evaluation=evaluation,
-        held_out=held_out,
-        findings=tuple(cause(case) for cause in causes.values()),
-        context=context or {},
-    )
 
 
 _WORDS = {

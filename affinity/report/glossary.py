@@ -34,6 +34,12 @@ GLOSSARY = (
         "four of five audits.",
     ),
     (
+        "Cause, recovered",
+        "A cause of harm is measured by taking it away with everything else equal. What comes back "
+        "is recovered: a share of the separate network's loss. A cause is at work where that is "
+        "shown, and is at least a tenth of the harm.",
+    ),
+    (
         "Sharing",
         "How the tasks of a network share parameters. Hard: one trunk, a head a task. Soft: a "
         "trunk a task, drawn together. Mixture of experts: several trunks, mixed by each task. "

@@ -14,7 +14,7 @@ def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> Non
     wide = Finding("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
     weights = Finding("optimization", changes=(change_of("weights", 0.3),))
     left = change_of("left", 0.0, is_remedy=False)
-    apart = Finding("mismatch", changes=(left, change_of("apart", 0.5, decides=False)))
+    apart = Finding("mismatch", changes=(left, change_of("apart", 0.5, 9.0, decides=False)))
     found = diagnosis_of(wide, apart, weights)
     assert [each.cause for each in found.ranked()] == ["optimization", "capacity", "mismatch"]
     assert [found.status(each) for each in found.ranked()] == ["at work", "at work", "ruled out"]
@@ -28,6 +28,17 @@ def test_the_remedy_is_the_cheapest_that_does_about_as_well_as_the_best() -> Non
     remedy = found.remedy(finding)
     assert remedy is not None
     assert remedy.name == "x4"
+
+
+def test_what_recovers_as_much_for_less_is_told_whatever_the_cause() -> None:
+    wide = Finding("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
+    left = change_of("left", 0.0, is_remedy=False)
+    planned = change_of("planned", 0.42, cost=2.0, decides=False)
+    found = diagnosis_of(wide, Finding("mismatch", changes=(left, planned)))
+    assert found.cause == "capacity"
+    first, last = found.advice
+    assert first.startswith("Do wide: on test rows +4")
+    assert last.startswith("Whatever the cause: Do planned: on test rows +4")
 
 
 def test_a_cause_of_less_than_a_tenth_of_the_harm_is_not_at_work() -> None:

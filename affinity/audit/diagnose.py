@@ -1,0 +1,90 @@
+"""Diagnosing: causes of harm taken away, one after the other, on the same replicates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from affinity.errors import InputError
+from affinity.problems import Problem
+from affinity.recommendation import Plan
+from affinity.recording import Trace
+
+from .causes import CAUSES, Case, Cause
+from .diagnosis import Diagnosis
+
+
+def diagnose(
+    problem: Problem,
+    plan: Plan | Literal["all-in-one"] = "all-in-one",
+    replicates: int = 6,
+    *,
+    seed: int = 1,
+    trace: Trace | None = None,
+    instead: Plan | None = None,
+    causes: Mapping[str, Cause] = CAUSES,
+    store: str | Path | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Find out why an arrangement does worse than separate networks.
+
+    For every cause something is changed, with everything else equal (rows, seeds, order), and the
+    harm measured again:
+
+    - *capacity*: trunks of two and four times the width, also for the separate networks;
+    - *optimization*: losses on one scale, each task kept at its own best epoch, GradNorm, PCGrad;
+    - *data*: a quarter and half of the training rows, and more sharing;
+    - *mismatch*: what is left when width and loss scale are taken care of; trunks that branch,
+      harmed tasks apart.
+
+    Costs about ten times as much as the separate networks alone.
+
+    Args:
+        problem: Tasks, rows, trunk and heads.
+        plan: The arrangement to explain.
+        replicates: How many resamplings of rows and seeds; intervals need at least two.
+        seed: Decides the replicates.
+        trace: A recorded run of all tasks in one network; one is recorded where it is needed, with
+            layers, if None.
+        instead: An arrangement that shares less, to be tried.
+        causes: What measures each cause: entries of `CAUSES`, or with other settings.
+        store: A folder in which finished trainings are kept, so that a stopped diagnosis goes on.
+        context: What to note of how it was made.
+
+    Raises:
+        InputError: If the plan does not serve the problem's tasks, or there is no replicate.
+
+    Example:
+        >>> from affinity import TrainingSettings
+        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
+        >>> diagnosis = diagnose(problem, replicates=2, causes={"capacity": CAUSES["capacity"]})
+        >>> [change.name for change in diagnosis.changes]
+        ['2 times the width', '4 times the width']
+    """
+    arrangement = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
+    for each in (arrangement, instead):
+        if each is not None and each.grouping.tasks != frozenset(problem.names):
+            raise InputError(
+                f"Expected a plan for the tasks {problem.names}, but it serves "
+                f"{tuple(sorted(each.grouping.tasks))}."
+            )
+    if replicates < 1:
+        raise InputError(f"Expected at least one replicate, but got {replicates}.")
+    case = Case(
+        problem=problem,
+        plan=arrangement,
+        replicates=problem.replicates(replicates, seed),
+        trace=trace,
+        instead=instead,
+        store=None if store is None else Path(store),
+    )
+    evaluation, held_out = case.harm(case.joint)
+    return Diagnosis(
+        problem=problem.name,
+        tasks=problem.names,
+        plan=arrangement,
+        harmed=case.harmed,
+        evaluation=evaluation,
+        held_out=held_out,
+        findings=tuple(cause(case) for cause in causes.values()),
+        context=context or {},
+    )
