@@ -39,11 +39,11 @@ def fan_out(
 ) -> list[Trained]:
     """Train every member by itself, `n_jobs` at a time with one thread each.
 
-    The results are those of `train_members`, for any objective, sampling and architecture. On
-    ``loky`` (processes of this machine) a worker that dies takes no finished training with it: the
-    unfinished ones are tried once more, one by one, and what dies again is named. ``ray`` and
-    ``dask`` go past one machine: they use the cluster that this program is connected to, or start
-    a local one.
+    The results are those of `train_members`, for any objective, sampling and architecture.
+    ``loky`` are processes of this machine; ``ray`` and ``dask`` go past it: they use the cluster
+    that this program is connected to, or start a local one. A worker that dies takes no finished
+    training with it (on ``ray`` only those in the store count as finished): the unfinished ones
+    are tried once more, one by one in a process of this machine, and what dies again is named.
 
     Args:
         build: Makes a fresh network of some of the tasks.
@@ -73,6 +73,7 @@ def fan_out(
                 (number, networks[number], tasks, replicates[members[number].replicate], settings)
                 for number in finished.missing
             ]
+            deaths = _deaths_on(backend)
             try:
                 with _connected(backend, n_jobs):
                     parallel = Parallel(
@@ -84,7 +85,7 @@ def fan_out(
                     for number, result in done:
                         finished.add(number, _on(result, members[number]))
                         progress.advance()
-            except BrokenProcessPool:
+            except deaths:
                 _try_again([job for job in jobs if job[0] in finished.missing], finished, members)
         return [finished.results[number] for number in range(len(members))]
 
@@ -104,6 +105,27 @@ def _work(
 
 def _on(result: Trained, member: Member) -> Trained:
     return replace(result, replicate=member.replicate)
+
+
+def _deaths_on(backend: str) -> tuple[type[BaseException], ...]:
+    """What is raised where a worker dies."""
+    try:
+        if backend == "ray":
+            from ray.exceptions import (  # pyright: ignore[reportMissingImports]
+                RayActorError,
+                WorkerCrashedError,
+            )
+
+            return RayActorError, WorkerCrashedError
+        if backend == "dask":
+            from distributed import KilledWorker  # pyright: ignore[reportMissingImports]
+
+            return (KilledWorker,)
+    except ImportError as error:
+        raise InputError(
+            f"Expected {backend} to be installed; run: pip install 'task-affinity[{backend}]'"
+        ) from error
+    return (BrokenProcessPool,)
 
 
 def _try_again(
@@ -136,36 +158,31 @@ def _connected(backend: str, n_jobs: int) -> Generator[None]:
         with parallel_config(backend="loky", n_jobs=n_jobs):
             yield
         return
-    try:
-        if backend == "ray":
-            import ray  # pyright: ignore[reportMissingImports]
-            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+    if backend == "ray":
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
-            was_running = ray.is_initialized()
+        was_running = ray.is_initialized()
+        if not was_running:
+            ray.init(num_cpus=int(str(effective_n_jobs(n_jobs))), include_dashboard=False)
+        register_ray()
+        try:
+            with parallel_config(backend="ray", n_jobs=n_jobs):
+                yield
+        finally:
             if not was_running:
-                ray.init(num_cpus=int(str(effective_n_jobs(n_jobs))), include_dashboard=False)
-            register_ray()
-            try:
-                with parallel_config(backend="ray", n_jobs=n_jobs):
-                    yield
-            finally:
-                if not was_running:
-                    ray.shutdown()
-        else:
-            from distributed import Client, get_client  # pyright: ignore[reportMissingImports]
+                ray.shutdown()
+    else:
+        from distributed import Client, get_client  # pyright: ignore[reportMissingImports]
 
-            try:
-                client, own = get_client(), False
-            except ValueError:
-                count = effective_n_jobs(n_jobs)
-                client, own = Client(n_workers=count, threads_per_worker=1), True
-            try:
-                with parallel_config(backend="dask", n_jobs=n_jobs):
-                    yield
-            finally:
-                if own:
-                    client.close()
-    except ImportError as error:
-        raise InputError(
-            f"Expected {backend} to be installed; run: pip install 'task-affinity[{backend}]'"
-        ) from error
+        try:
+            client, own = get_client(), False
+        except ValueError:
+            count = effective_n_jobs(n_jobs)
+            client, own = Client(n_workers=count, threads_per_worker=1), True
+        try:
+            with parallel_config(backend="dask", n_jobs=n_jobs):
+                yield
+        finally:
+            if own:
+                client.close()

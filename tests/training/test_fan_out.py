@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.sharing import HardSharing
 from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
-from affinity.training import Member, Store, TrainingSettings, fan_out, train_members
+from affinity.training import Build, Member, Store, TrainingSettings, fan_out, train_members
 
 TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("a", "b"))
 SETTINGS = TrainingSettings(epochs=3, batch_size=16)
@@ -33,6 +33,11 @@ def build(tasks: tuple[Task, ...]) -> HardSharing:
     return HardSharing(tasks, lambda: nn.Linear(4, 8), lambda task: nn.Linear(8, task.n_outputs))
 
 
+def _needs(backend: str) -> None:
+    library = {"loky": "joblib", "ray": "ray", "dask": "distributed"}[backend]
+    pytest.importorskip(library, reason=f"an extra: pip install 'task-affinity[{backend}]'")
+
+
 def assert_like_an_ensemble(backend: str) -> None:
     expected = train_members(build, TASKS, MEMBERS, replicates(), SETTINGS)
     results = fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, n_jobs=2, backend=backend)
@@ -50,8 +55,7 @@ def test_processes_give_what_an_ensemble_gives() -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("backend", ["ray", "dask"])
 def test_a_local_cluster_gives_what_an_ensemble_gives(backend: str) -> None:
-    library = {"ray": "ray", "dask": "distributed"}[backend]
-    pytest.importorskip(library, reason=f"an extra: pip install 'task-affinity[{backend}]'")
+    _needs(backend)
     assert_like_an_ensemble(backend)
 
 
@@ -83,28 +87,52 @@ def test_what_decides_a_result_decides_its_name(tmp_path: Path) -> None:
     train_members(build, TASKS, MEMBERS[:1], replicates(), SETTINGS, store=store)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_a_training_that_kills_its_worker_twice_is_named_and_the_others_are_kept(
-    tmp_path: Path,
-) -> None:
-    on = replicates()
-    on[1].training.inputs[5] = 77.0
-    main = os.getpid()
+def deadly(main: int, once: Path | None = None) -> Build:
+    """What makes networks that kill every process but this one on a certain row, or only once."""
 
-    def deadly(tasks: tuple[Task, ...]) -> HardSharing:
+    def build(tasks: tuple[Task, ...]) -> HardSharing:
         class Deadly(nn.Linear):
             def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-                if self.training and os.getpid() != main and bool((input == 77.0).any()):
+                is_here = self.training and os.getpid() != main and bool((input == 77.0).any())
+                if is_here and (once is None or not once.exists()):
+                    if once is not None:
+                        once.touch()
                     os.kill(os.getpid(), 9)
                 return super().forward(input)
 
         return HardSharing(tasks, lambda: Deadly(4, 8), lambda task: nn.Linear(8, task.n_outputs))
 
-    store = Store(tmp_path)
+    return build
+
+
+def with_a_deadly_row() -> list[Replicate]:
+    on = replicates()
+    on[1].training.inputs[5] = 77.0
+    return on
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("backend", ["loky", "ray", "dask"])
+def test_a_training_that_kills_its_worker_twice_is_named_and_the_others_are_kept(
+    backend: str, tmp_path: Path
+) -> None:
+    _needs(backend)
+    on, store = with_a_deadly_row(), Store(tmp_path)
     with pytest.raises(RuntimeError, match=r"network of \['a'\] on replicate 1; the network of"):
-        fan_out(deadly, TASKS, MEMBERS, on, SETTINGS, n_jobs=2, store=store)
+        fan_out(deadly(os.getpid()), TASKS, MEMBERS, on, SETTINGS, 2, backend, store)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_training_whose_worker_dies_once_is_tried_again(tmp_path: Path) -> None:
+    on = with_a_deadly_row()
+    build = deadly(os.getpid(), once=tmp_path / "died")
+    results = fan_out(build, TASKS, MEMBERS, on, SETTINGS, n_jobs=2)
+    assert (tmp_path / "died").exists()
+    for one, other in zip(results, train_members(build, TASKS, MEMBERS, on, SETTINGS), strict=True):
+        assert one.test_loss == pytest.approx(other.test_loss, rel=1e-4)
 
 
 def test_an_unknown_backend_is_refused() -> None:
