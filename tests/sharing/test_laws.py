@@ -311,6 +311,13 @@ def test_what_does_not_fit_is_told() -> None:
         CrossStitch(TASKS, lambda: nn.Linear(5, 4), head)
     with pytest.raises(InputError, match="at least two stages"):
         Attention(TASKS, lambda: nn.Sequential(nn.Linear(5, 4)), head, SAMPLE)
+    with pytest.raises(InputError, match=r"\[batch width\] for .*, but stage 1 puts out"):
+        Attention(
+            TASKS,
+            lambda: nn.Sequential(nn.Linear(5, 4), nn.Unflatten(1, (2, 2)), nn.Flatten()),
+            head,
+            SAMPLE,
+        )
     with pytest.raises(InputError, match="strength of at least 0"):
         SoftSharing(TASKS, trunk, head, strength=-1.0)
     with pytest.raises(InputError, match="3 by 3"):

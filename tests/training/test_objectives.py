@@ -93,6 +93,27 @@ def test_every_objective_trains(name: str) -> None:
     assert again.test_loss == result.test_loss
 
 
+@pytest.mark.filterwarnings("default")  # of cvxpy, about how TorchJD states its problems
+@pytest.mark.parametrize(
+    "objective",
+    [
+        JacobianDescent("CAGrad", (("c", 0.4),)),
+        JacobianDescent("NashMTL", (("n_tasks", 3),)),
+        JacobianDescent("AlignedMTL"),
+        JacobianDescent("IMTLG"),
+    ],
+    ids=lambda objective: objective.aggregator,
+)
+def test_other_aggregators_of_torchjd_train(objective: JacobianDescent) -> None:
+    pytest.importorskip("torchjd", reason="TorchJD is an extra: pip install torchjd")
+    pytest.importorskip("cvxpy", reason="what CAGrad and NashMTL solve with: pip install cvxpy")
+    settings = TrainingSettings(epochs=5, batch_size=32, learning_rate=0.05, objective=objective)
+    net = network()
+    before = losses_of(net).detach()
+    train(net, TASKS, replicate(), settings)
+    assert losses_of(net).mean() < 0.8 * before.mean()
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_task_without_labels_in_the_batch_gets_no_gradient(name: str) -> None:
     needs_torchjd(name)
