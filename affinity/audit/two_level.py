@@ -104,10 +104,9 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of a mean over redrawn replicates and redrawn blocks of test rows.
 
-    Both are drawn anew with replacement. From few replicates the interval is too narrow: a
-    redrawn mean of R values varies by (R - 1) / R of what it should, and has no heavy tails. So
-    verdicts rest on `estimate`, with which it agrees from about twenty replicates
-    (`reports/calibration` measures both).
+    Both are drawn anew with replacement. A redrawn mean of R values varies by (R - 1) / R of
+    what it should and has no heavy tails, while the variance of single rows counts twice. So
+    verdicts rest on `estimate`; `reports/calibration` measures both.
 
     Example:
         >>> blocks = np.random.default_rng(0).normal(size=(40, 100))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from null_audits import NULLS, audits, planted
@@ -19,6 +20,9 @@ from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
 from affinity.audit.two_level import bootstrap
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports/calibration"
@@ -131,6 +135,34 @@ def summary(records: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def picture(result: dict[str, Any], path: Path) -> None:
+    """False alarms for any of the tasks, and how often planted effects are found."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4), width_ratios=(3, 2))
+    frame = pd.DataFrame(result["rates"]).query("of == 'any task'")
+    kinds = [("replicates alone", 5), ("replicates alone", 10)]
+    kinds += [("two levels", 5), ("two levels", 10), ("growing", 10)]
+    for shift, (test, count) in enumerate(kinds):
+        rows = frame[(frame["test"] == test) & (frame["replicates"] == count)]
+        places = np.arange(len(rows)) + 0.15 * (shift - 2)
+        label = f"{test}, {count} replicates" if test != "growing" else "two levels, 3 looks"
+        reach = np.abs(rows[["low", "high"]].to_numpy().T - rows["rate"].to_numpy())
+        left.errorbar(places, rows["rate"], reach, fmt="os^vD"[shift], label=label, ms=4)
+    left.axhline(0.05, color="black", linewidth=0.8)
+    left.set_xticks(range(len(NULLS)), list(NULLS))
+    left.set_ylabel("audits with a false alarm")
+    left.legend(fontsize=7)
+    found = pd.DataFrame(result["power"]).query("of == 'a task'")
+    for count, rows in found.groupby("replicates", sort=False):
+        reach = np.abs(rows[["low", "high"]].to_numpy().T - rows["rate"].to_numpy())
+        right.errorbar(rows["effect"], rows["rate"], reach, fmt="o-", label=f"{count}", ms=4)
+    right.set_xticks(EFFECTS, [f"{effect:.0%}" for effect in EFFECTS])
+    right.set_xlabel("planted gain")
+    right.set_ylabel("tasks found beneficial")
+    right.legend(title="replicates", fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--audits", type=int, default=200)
@@ -162,6 +194,7 @@ def main() -> None:
         frame.to_csv(options.out / f"{part}.csv", index=False)
         if not options.json:
             print(frame.to_string(index=False))
+    picture(result, options.out / "rates.png")
     (options.out / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result, indent=1))
