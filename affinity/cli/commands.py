@@ -162,7 +162,10 @@ def group(
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,  # noqa: ARG001
 ) -> None:
-    """Group the tasks within a budget -> plan.yaml, which is meant to be edited."""
+    """Group the tasks within a budget -> plan.yaml, which is meant to be edited.
+
+    frontier.csv has the best grouping for every other budget.
+    """
     from .stages import resumed
     from .summary import show_plan
 

@@ -32,16 +32,18 @@ from affinity.recommendation import Plan, recommend, share_as_measured
 from affinity.recording import Trace
 
 from .causes import DIAGNOSIS, diagnosis_of
+from .frontier_file import frontier_csv
 from .options import AuditOptions, settings_of
 from .racing import contender_of, fits, race, read_race, write_race
 from .run_directory import RunDirectory
 from .stopped import Stopped
 from .summary import show_problem, show_race
 
-TRACE, AFFINITY, PLAN, AUDIT, PAGE = (
+TRACE, AFFINITY, PLAN, FRONTIER, AUDIT, PAGE = (
     "trace.safetensors",
     "affinity.csv",
     "plan.yaml",
+    "frontier.csv",
     "audit.json",
     "report.html",
 )
@@ -167,11 +169,14 @@ class Stages:
                 "there, made from other affinities or another budget. Audit it (affinity retrain "
                 f"{shlex.quote(str(self.run.path))}), or move it away to group again."
             )
-        outputs = [PLAN, RACE] if is_race else [PLAN]
+        outputs = [PLAN, FRONTIER, *([RACE] if is_race else ())]
         with self.run.stage("group", inputs, outputs):
             about = {"problem": self.run.body()["problem"], "budget": budget}
+            known = self._without_gaps(matrix)
+            frontier = frontier_csv(known, budget, self.options.overlap)
+            write_atomically(self.run.file(FRONTIER), frontier)
             make = self._raced if is_race else self._grouped
-            plan, did = make(matrix, trace, about)
+            plan, did = make(known, trace, about)
             if self.options.sharing == "measured":
                 self.console.print("Training each network in every way to share ...")
                 seed = self.options.seed + 2
@@ -200,9 +205,7 @@ class Stages:
         self, matrix: AffinityMatrix, _: Trace | None, about: Mapping[str, Any]
     ) -> tuple[Plan, str]:
         """The plan that affinity alone makes, and what to say of it."""
-        grouping = solve(
-            self._without_gaps(matrix), budget=about["budget"], overlap=self.options.overlap
-        )
+        grouping = solve(matrix, budget=about["budget"], overlap=self.options.overlap)
         certificate = (
             "proven best within the budget"
             if grouping.is_optimal

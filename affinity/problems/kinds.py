@@ -55,7 +55,7 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
     if distinct == 1:
         raise InputError(
             f"Expected the target {name!r} to vary, but all its {len(labels)} labels are "
-            f"{labels.iloc[0]!r}. Leave it out."
+            f"{labels.tolist()[0]!r}. Leave it out."
         )
     if kind == "binary" and distinct != 2:
         raise InputError(

@@ -49,8 +49,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise InputError(f"Expected a table in {str(path)!r}, but the file is empty.") from error
     except (pd.errors.ParserError, UnicodeDecodeError, ArrowException, OSError, csv.Error) as error:
         raise InputError(
-            f"Could not read {str(path)!r} as a table: {error}. Expected CSV with a header line, "
-            "or Parquet."
+            f"Could not read {str(path)!r} as a table: {str(error).strip().rstrip('.')}. Expected "
+            "CSV with a header line, or Parquet."
         ) from error
     table.columns = [str(name) for name in table.columns]
     if table.empty:

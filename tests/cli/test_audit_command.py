@@ -23,6 +23,7 @@ def test_an_audit_leaves_its_files(call, csv, tmp_path):
         "trace.safetensors",
         "affinity.csv",
         "plan.yaml",
+        "frontier.csv",
         "audit.json",
         "report.html",
     }
@@ -167,7 +168,7 @@ def test_stopping_keeps_what_was_finished(call, csv, tmp_path, monkeypatch):
         code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
     said = " ".join(said.split())
     assert code == 130
-    assert "affinity.csv, plan.yaml, run.json, trace.safetensors" in said
+    assert "affinity.csv, frontier.csv, plan.yaml, run.json, trace.safetensors" in said
     code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
     assert code == 0
     assert "recorded run is there" in said

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from affinity import Audit, Plan
+from affinity import AffinityMatrix, Audit, Plan, solve
 from affinity.audit import NegativeTransferTest
 from affinity.training.alone import train_alone
 
@@ -47,6 +47,18 @@ def test_stages_say_what_they_wrote_and_what_is_next(call, csv, tmp_path):
         assert following in words(said)
         if following.startswith("affinity"):
             assert f"'{out}'" in words(said)  # can be pasted, space and all
+
+
+def test_the_frontier_has_the_best_grouping_for_every_budget(run):
+    rows = pd.read_csv(run / "frontier.csv")
+    assert rows["budget"].tolist() == [1, 2, 3]
+    assert rows["score"].is_monotonic_increasing
+    assert rows["proven_best"].all()
+    for budget, serves in zip(rows["budget"], map(json.loads, rows["serves"]), strict=True):
+        assert len(serves) <= budget
+        assert sorted(task for tasks in serves for task in tasks) == sorted(TASKS)
+    matrix = AffinityMatrix.from_frame(pd.read_csv(run / "affinity.csv"))
+    assert rows["score"][1] == pytest.approx(solve(matrix, 2).score)
 
 
 def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, run, monkeypatch):
