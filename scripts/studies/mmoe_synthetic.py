@@ -110,7 +110,7 @@ def report(results: pd.DataFrame, command: str) -> str:
     for suite in results["suite"].unique():
         means = []
         differences = []
-        for p in CORRELATIONS:
+        for p in sorted(results[results["suite"] == suite]["p"].unique(), reverse=True):
             r = pearson.loc[(suite, p)]
             line = {"p": p, "label Pearson": shown(r["mean"], r["half"], 3)}
             for model in MODELS:
@@ -196,10 +196,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--suites", default=",".join(SUITES))
+    parser.add_argument("--report", action="store_true", help="Report what was trained; no more.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    results = run(arguments.seeds, arguments.rows, arguments.suites.split(","))
+    if arguments.report:
+        results = pd.read_csv(OUT / "results.csv")
+    else:
+        results = run(arguments.seeds, arguments.rows, arguments.suites.split(","))
     command = (
         f"python scripts/studies/mmoe_synthetic.py --seeds {arguments.seeds} "
         f"--rows {arguments.rows} --suites {arguments.suites}"
