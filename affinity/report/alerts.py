@@ -21,7 +21,7 @@ FEWEST_MEASUREMENTS = 20
 FEWEST_ROWS = 200
 DOMINATION = 20.0
 RELIABLE = 0.5
-MUCH_HARM = 0.1  # of one network for all; reports/fidelity/trust.csv
+MUCH_HARM = 0.1  # of one network for all; reports/trust/trust.csv
 MOST_COMPARED = 200
 
 

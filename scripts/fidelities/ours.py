@@ -43,7 +43,7 @@ class Calibrated:
             drawn = generator.choice(together[:-1], count, replace=False)
             replicate = int(generator.integers(half.n_replicates))
             half.measure([int(together[-1]), *drawn.tolist()], [replicate])
-        matrices = _matrices(half, seed) if self.affinities else []
+        matrices = matrices_of(half, seed) if self.affinities else []
         return _table(half, CalibratedGains()(half.measurements(), matrices))
 
 
@@ -65,7 +65,7 @@ class Raced:
         names = half.measured.tasks
 
         def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-            groups = [_number(network, names) for network in networks]
+            groups = [number_of(network, names) for network in networks]
             replicate = order[number % len(order)]
             half.measure(groups, [replicate])
             losses = half.measured.losses[half.replicates[replicate], groups]
@@ -88,16 +88,17 @@ class Raced:
             tolerance=self.tolerance,
             seed=seed,
         )
-        raced = race.over(names, measure, _matrices(half, seed))
+        raced = race.over(names, measure, matrices_of(half, seed))
         chosen = raced.contender("within the budget").grouping
-        return tuple(_number(network.trained, names) for network in chosen.networks)
+        return tuple(number_of(network.trained, names) for network in chosen.networks)
 
 
-def _number(network: frozenset[str], names: tuple[str, ...]) -> int:
+def number_of(network: frozenset[str], names: tuple[str, ...]) -> int:
+    """The group of these tasks."""
     return sum(1 << names.index(task) for task in network)
 
 
-def _matrices(half: Half, seed: int) -> list[AffinityMatrix]:
+def matrices_of(half: Half, seed: int) -> list[AffinityMatrix]:
     """Affinities of one recorded run, where the table has runs."""
     return [
         AffinityMatrix(

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=.:scripts python scripts/studies/trust.py reports/truth
 
-writes reports/fidelity/trust.csv (a row a table and estimator) and prints, for every sign, its rank
+writes reports/trust/trust.csv (a row a table and estimator) and prints, for every sign, its rank
 correlation over the tables with what it should foretell.
 """
 
@@ -26,7 +26,7 @@ SIGNS = ("all_in_one_gain", "agreement_of_runs", "conflict", "share_negative")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of scripts/truth")
-    parser.add_argument("--out", type=Path, default=Path("reports/fidelity"))
+    parser.add_argument("--out", type=Path, default=Path("reports/trust"))
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
     for file in sorted(arguments.folder.glob("*/truth.csv.gz")):
