@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
-from intervals import ROOT, interval, markdown, share
+from intervals import ROOT, markdown, share
 from sklearn.metrics import adjusted_rand_score
 
 from affinity.estimates import (
@@ -190,8 +190,8 @@ def report(rows: pd.DataFrame, gains: pd.DataFrame, command: str) -> str:
         line: dict[str, object] = {"method": method}
         for strength in STRENGTHS:
             values = own[own["strength"] == strength]["rand"]
-            each = interval(values)
-            line[f"{strength:g}"] = f"{each['mean']:.2f} ± {each['half']:.2f}"
+            low, high = values.min(), values.max()
+            line[f"{strength:g}"] = f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
         lines.append(line)
     single = rows[~rows["method"].str.contains("runs") & rows["contrast"].notna()]
     areas = single.pivot_table(index="method", columns="strength", values="contrast", sort=False)
@@ -245,7 +245,7 @@ in % of the loss. "Within" are tasks of one cluster, "across" of several.
 ## Recovery
 
 Adjusted Rand index of the best grouping into at most three networks (no task alone, as in TAG) with
-the planted clusters: 1 is exact, 0 is chance. Mean over problems with 95 % t interval. The
+the planted clusters: 1 is exact, 0 is chance. Mean over problems (lowest to highest). The
 linear surrogate and the pairs are measured by training, the others come from the recorded runs.
 
 {rand}
@@ -271,7 +271,7 @@ and between the runs of two seeds (other rows, other initial parameters):
 ## False discoveries
 
 Pairs (of 36; 9 are planted) that one run's own standard errors call together in at least 95 % of
-redrawn matrices, mean over problems:
+redrawn matrices, mean over problems (nan: an error is not known for every pair):
 
 {sure}
 
@@ -306,7 +306,7 @@ def plot(rows: pd.DataFrame) -> None:
             means,
             yerr=errors,
             label=method,
-            color="grey" if method == "chance" else f"C{number}",
+            color={"chance": "grey", shown[7]: "black"}.get(method, f"C{number}"),
             linestyle=":" if method == "chance" else "-" if is_measured else "--",
             marker="s" if is_measured else "o",
             markersize=4,
