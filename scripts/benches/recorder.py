@@ -271,6 +271,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tasks", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--trunks", nargs="+", choices=list(TRUNKS), default=list(TRUNKS))
+    parser.add_argument("--tables", nargs="+", help="thousand_tasks, overhead, measurements")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after")
     parser.add_argument("--output", type=Path, default=Path("reports/bench/recorder"))
     chosen = parser.parse_args(arguments)
@@ -281,18 +282,17 @@ def main(arguments: list[str]) -> None:
     def is_over() -> bool:
         return time.monotonic() > end
 
-    # First: its memory is that of the process.
-    table(chosen.output / "thousand_tasks.csv", {("1000",): measure_many}, is_over)
-    overheads: dict[tuple[str, ...], Body] = {
-        (trunk,): partial(measure_overhead, trunk) for trunk in chosen.trunks
+    tables: dict[str, dict[tuple[str, ...], Body]] = {
+        "thousand_tasks": {("1000",): measure_many},  # first: its memory is that of the process
+        "overhead": {(trunk,): partial(measure_overhead, trunk) for trunk in chosen.trunks},
+        "measurements": {
+            (trunk, str(count)): partial(measure, trunk, count, chosen.rounds)
+            for trunk in chosen.trunks
+            for count in chosen.tasks
+        },
     }
-    table(chosen.output / "overhead.csv", overheads, is_over)
-    measurements: dict[tuple[str, ...], Body] = {
-        (trunk, str(count)): partial(measure, trunk, count, chosen.rounds)
-        for trunk in chosen.trunks
-        for count in chosen.tasks
-    }
-    table(chosen.output / "measurements.csv", measurements, is_over)
+    for name in chosen.tables or tables:
+        table(chosen.output / f"{name}.csv", tables[name], is_over)
 
 
 if __name__ == "__main__":
