@@ -279,58 +279,6 @@ def test_reentrant_checkpoints_are_refused() -> None:
         recorder.observe(model(torch.randn(4, 5, requires_grad=True)))
 
 
-Count = Callable[..., None]
-
-HOOKS: dict[str, tuple[Callable[[Network, Count], Any], str]] = {
-    "of a parameter": (
-        lambda model, count: model.trunk[0].weight.register_hook(count),
-        r"\['trunk\.0\.weight'\].*every task",
-    ),
-    "backward": (
-        lambda model, count: model.trunk[4].register_full_backward_hook(count),
-        r"\['trunk\.4'\].*every task",
-    ),
-    "before backward": (
-        lambda model, count: model.trunk[4].register_full_backward_pre_hook(count),
-        r"\['trunk\.4'\].*every task",
-    ),
-    "forward": (
-        lambda model, count: model.trunk.register_forward_hook(count),
-        r"\['trunk'\].*whenever the closure",
-    ),
-    "before forward": (
-        lambda model, count: model.register_forward_pre_hook(count),
-        r"\['the model'\].*whenever the closure",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HOOKS)
-def test_hooks_that_may_count_calls_are_told_and_can_leave_out_the_recorders(name: str) -> None:
-    register, message = HOOKS[name]
-    model, batch, calls = Network(), torch.randn(4, 5), []
-    recorder = Recorder(model, "trunk", lookahead_every=1)
-
-    def count(*_: object) -> None:
-        calls.append(recorder.is_observing)
-
-    register(model, count)
-    losses = model(batch)
-    with pytest.warns(UserWarning, match=message + r".*recorder\.is_observing"):
-        recorder.observe(losses, closure=lambda: model(batch))
-    sum(losses.values(), torch.tensor(0.0)).backward()
-    assert calls.count(True) >= 2
-    assert calls.count(False) == 1
-
-
-def test_hooks_of_libraries_are_not_told() -> None:
-    model, batch = Network(), torch.randn(4, 5)
-    nn.utils.spectral_norm(model.trunk[4])
-    recorder = Recorder(model, "trunk", lookahead_every=1)
-    recorder.observe(model(batch), closure=lambda: model(batch))  # warnings are errors
-    assert len(recorder.trace()) == 1
-
-
 def test_nothing_is_kept_alive() -> None:
     model = Network()
     recorder = Recorder(model, "trunk", every=1, lookahead_every=1)
