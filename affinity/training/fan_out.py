@@ -44,6 +44,7 @@ def fan_out(
     that this program is connected to, or start a local one. A worker that dies takes no finished
     training with it (on ``ray`` only those in the store count as finished): the unfinished ones
     are tried once more, one by one in a process of this machine, and what dies again is named.
+    Dask tries them again by its own rules.
 
     Args:
         build: Makes a fresh network of some of the tasks.
@@ -73,7 +74,8 @@ def fan_out(
                 (number, networks[number], tasks, replicates[members[number].replicate], settings)
                 for number in finished.missing
             ]
-            deaths = _deaths_on(backend)
+            with _installed(backend):
+                deaths = _deaths_on(backend)
             try:
                 with _connected(backend, n_jobs):
                     parallel = Parallel(
@@ -109,23 +111,25 @@ def _on(result: Trained, member: Member) -> Trained:
 
 def _deaths_on(backend: str) -> tuple[type[BaseException], ...]:
     """What is raised where a worker dies."""
+    if backend != "ray":
+        return (BrokenProcessPool,)
+    from ray.exceptions import (  # pyright: ignore[reportMissingImports]
+        RayActorError,
+        WorkerCrashedError,
+    )
+
+    return RayActorError, WorkerCrashedError
+
+
+@contextmanager
+def _installed(backend: str) -> Generator[None]:
+    """Say how to install a backend whose import fails inside this block."""
     try:
-        if backend == "ray":
-            from ray.exceptions import (  # pyright: ignore[reportMissingImports]
-                RayActorError,
-                WorkerCrashedError,
-            )
-
-            return RayActorError, WorkerCrashedError
-        if backend == "dask":
-            from distributed import KilledWorker  # pyright: ignore[reportMissingImports]
-
-            return (KilledWorker,)
+        yield
     except ImportError as error:
         raise InputError(
             f"Expected {backend} to be installed; run: pip install 'task-affinity[{backend}]'"
         ) from error
-    return (BrokenProcessPool,)
 
 
 def _try_again(
@@ -159,8 +163,9 @@ def _connected(backend: str, n_jobs: int) -> Generator[None]:
             yield
         return
     if backend == "ray":
-        import ray  # pyright: ignore[reportMissingImports]
-        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+        with _installed(backend):
+            import ray  # pyright: ignore[reportMissingImports]
+            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
         was_running = ray.is_initialized()
         if not was_running:
@@ -173,7 +178,8 @@ def _connected(backend: str, n_jobs: int) -> Generator[None]:
             if not was_running:
                 ray.shutdown()
     else:
-        from distributed import Client, get_client  # pyright: ignore[reportMissingImports]
+        with _installed(backend):
+            from distributed import Client, get_client  # pyright: ignore[reportMissingImports]
 
         try:
             client, own = get_client(), False
