@@ -34,8 +34,13 @@ def test_every_value_shows_itself_in_a_notebook_and_escapes_its_names() -> None:
         assert "&lt;img src=x onerror=alert(1)&gt;" in shown
 
 
-def test_every_picture_gives_its_table_and_every_kind_of_file(tmp_path: Path) -> None:
-    pictures = every_picture(an_audit(HOSTILE))
+@pytest.mark.parametrize(
+    "names", [HOSTILE[:4], pytest.param(HOSTILE, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_every_picture_gives_its_table_and_every_kind_of_file(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    pictures = every_picture(an_audit(names))
     assert {"heatmap", "heatmap-2", "gains", "graph", "over-time", "layers"} <= set(pictures)
     for name, picture in pictures.items():
         assert len(picture.frame()) > 0, name
