@@ -140,15 +140,19 @@ class Diagnosis:
         """The cause at work whose cure costs least; None where no harm, or no cause, is shown."""
         first = next(iter(self.ranked()), None)
         is_shown = first is not None and self.status(first) == "at work"
-        return first.cause if self.harmed and first is not None and is_shown else None
+        if not self.harmed or not self._is_confirmed or first is None or not is_shown:
+            return None
+        return first.cause
 
     @property
     def advice(self) -> list[str]:
         """What to do, with what it recovered: a line for each cause at work, in their order.
 
         And a last one where something else is the cheapest way to recover about as much as can be,
-        whatever the cause.
+        whatever the cause. None where test rows do not confirm the harm.
         """
+        if not self._is_confirmed:
+            return []
         ranked = [each for each in self.ranked() if self.status(each) == "at work"]
         remedies = [remedy for each in ranked if (remedy := self.remedy(each)) is not None]
         lines = [self._line(remedy) for remedy in remedies]
@@ -164,6 +168,12 @@ class Diagnosis:
             better = "; what follows would improve on it" if self.advice else ""
             return f"No task is shown to be harmed by sharing{better}."
         mean = float(np.nanmean(self.harm("test")))
+        if not self._is_confirmed:
+            seen = float(np.nanmean(self.harm("evaluation")))
+            return (
+                f"Evaluation rows show a harm to {_and(self.harmed)} of {100 * seen:.1f} % that "
+                f"test rows do not ({100 * mean:+.1f} %): do not act on it."
+            )
         text = (
             f"Sharing harms {_and(self.harmed)} by {100 * mean:.1f} % of their separate networks' "
             "test loss"
@@ -283,6 +293,11 @@ class Diagnosis:
             rows,
             self.headline(),
         )
+
+    @property
+    def _is_confirmed(self) -> bool:
+        """Whether test rows show some of the harm that evaluation rows do."""
+        return not self.harmed or float(np.nanmean(self.harm("test"))) > 0
 
     def _shown(self, changes: Sequence[Change]) -> list[Change]:
         """Those that are shown to recover something."""

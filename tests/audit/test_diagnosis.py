@@ -1,6 +1,7 @@
 """A diagnosis orders causes by what they recover per cost, and says no more than was shown."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -46,6 +47,14 @@ def test_a_cause_of_less_than_a_tenth_of_the_harm_is_not_at_work() -> None:
     assert found.status(finding) == "ruled out"
     assert found.cause is None
     assert found.advice == []
+
+
+def test_a_harm_that_test_rows_do_not_confirm_is_told_and_not_acted_on() -> None:
+    found = diagnosis_of(Finding("capacity", changes=(change_of("wide", 0.4),)))
+    unconfirmed = replace(found, held_out=found.held_out - 0.6)
+    assert "do not act on it" in unconfirmed.headline()
+    assert unconfirmed.cause is None
+    assert unconfirmed.advice == []
 
 
 def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
