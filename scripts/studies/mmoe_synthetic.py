@@ -107,6 +107,11 @@ def report(results: pd.DataFrame, command: str) -> str:
         ("shared bottom, 113", "separate, 113 a task"),
     ]
     sections = [HEADER.format(command=command, seeds=results["seed"].nunique())]
+    done = {tuple(key) for key in results[keys].drop_duplicates().to_numpy()}
+    missing = [f"{suite}, p = {p:g}" for suite in SUITES for p in CORRELATIONS]
+    missing = [name for name in missing if name not in {f"{s}, p = {p:g}" for s, p in done}]
+    if missing:
+        sections.append(f"Not trained yet: {'; '.join(missing)}.")
     for suite in results["suite"].unique():
         means = []
         differences = []
