@@ -120,6 +120,13 @@ class Batch:
         with torch.no_grad():
             return self._evaluate().detach()
 
+    def evaluate_in_a_row(self) -> Float[Tensor, " task"]:
+        """The losses of a second evaluation, while what the first changed is still in place."""
+        assert self._closure is not None  # losses that are functions are not checked
+        with torch.no_grad(), _without_synchronization(self._model), _fresh_autocast():
+            self._closure()
+        return self.evaluate()
+
     def evaluate_by_chance(self) -> Float[Tensor, " task"]:
         """The losses with other random numbers than `evaluate` takes."""
         draw_some(accelerators(self._model))

@@ -85,6 +85,41 @@ def test_a_closure_of_another_batch_is_refused(model: nn.ModuleDict) -> None:
         Recorder(model, "trunk").observe(losses_of(model), closure=doubled)
 
 
+class Warming(nn.Linear):
+    """Its output grows with every forward pass, as `spectral_norm`'s approaches its limit."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        self.calls += 1
+        return super().forward(input) * self.calls.item()
+
+
+def test_a_closure_whose_forward_pass_moves_buffers_may_give_other_values(
+    model: nn.ModuleDict,
+) -> None:
+    model["trunk"] = Warming()
+    recorder = Recorder(model, "trunk", every=1)
+    recorder.observe(losses_of(model), closure=lambda: losses_of(model))
+    assert len(recorder.trace()) == 1
+
+
+def test_batch_normalization_does_not_hide_a_closure_of_another_batch(
+    model: nn.ModuleDict,
+) -> None:
+    model["trunk"] = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    inputs = torch.randn(8, 3)
+
+    def losses(scale: float = 1.0) -> dict[str, Tensor]:
+        shared = model["trunk"](inputs)
+        return {name: scale * model[name](shared).square().mean() for name in "ab"}
+
+    with pytest.raises(InputError, match="same losses on the same batch"):
+        Recorder(model, "trunk").observe(losses(), closure=lambda: losses(2.0))
+
+
 def test_with_dropout_the_closure_may_give_other_values(model: nn.ModuleDict) -> None:
     def dropped() -> dict[str, Tensor]:
         scale = nn.functional.dropout(torch.ones(()), 0.5)
