@@ -46,11 +46,20 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
     """Say what is wrong with a target, if anything.
 
     Raises:
-        InputError: If no row is labelled, the labels do not vary, or do not fit the kind.
+        InputError: If no row is labelled, a label is infinite, or the labels do not vary or do not
+            fit the kind.
     """
     labels = values.dropna()
     if labels.empty:
         raise InputError(f"Expected labels in the target {name!r}, but all of them are missing.")
+    if pd.api.types.is_numeric_dtype(labels):
+        infinite = np.isinf(labels.astype(float))
+        if infinite.any():
+            raise InputError(
+                f"Expected finite labels in the target {name!r}, but {int(infinite.sum())} are "
+                f"infinite, the first in row {labels.index[infinite][0]}. Leave their cells empty: "
+                "an empty cell is a missing label."
+            )
     distinct = labels.nunique()
     if distinct == 1:
         raise InputError(

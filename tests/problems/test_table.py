@@ -177,6 +177,11 @@ BAD = {
         TARGETS,
         {},
     ),
+    "target 'height', but 1 are infinite, the first in row 5": lambda t: (
+        t.assign(height=lambda u: u["height"].where(u.index != 5, np.inf)),
+        TARGETS,
+        {},
+    ),
     "two values in the binary target 'blood'": lambda t: (
         t,
         TARGETS,
