@@ -349,11 +349,9 @@ def _recorded_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later_options(given: dict[str, Any]) -> dict[str, Any]:
-    names = (
-        "estimator budget overlap sharing verify race_minutes plan replicates minutes "
-        "max_replicates baselines"
-    )
-    return {name: given[name] for name in names.split()}
+    from .run_directory import LATER_OPTIONS
+
+    return {name: given[name] for name in LATER_OPTIONS}
 
 
 def _typed() -> str:

@@ -24,8 +24,11 @@ LATER_OPTIONS = (
     "sharing",
     "verify",
     "race_minutes",
-    "replicates",
     "plan",
+    "replicates",
+    "minutes",
+    "max_replicates",
+    "baselines",
 )
 """Options of stages after the recorded run: other ones make later stages run again."""
 

@@ -54,6 +54,7 @@ def test_the_same_command_goes_on_and_another_is_refused(call, csv, tmp_path):
     assert code == 0
     assert "recorded run is there" in said
     assert json.loads((out / "audit.json").read_text())["tasks"] == json.loads(first)["tasks"]
+    assert call(*arguments, "--baselines", "few")[0] == 0  # a later stage's: the run is the same
     code, said = call(*arguments, "--seed", "5")
     assert code == 2
     assert "seed: 0 there, 5 here" in said
