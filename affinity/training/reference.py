@@ -40,11 +40,14 @@ def constant_loss(
 
 
 def _known(task: Task, labels: Float[Tensor, " row"]) -> Float[Tensor, "1 output"] | None:
-    """In closed form; a class that does not occur is next to impossible."""
+    """In closed form where there is one; an absent class is next to impossible."""
     if isinstance(task.loss, SquaredError):
         return labels.mean().reshape(1, 1)
     if isinstance(task.loss, BinaryCrossEntropy | CrossEntropy):
-        counts = labels.long().bincount(minlength=max(2, task.n_outputs)).double().clamp(min=1e-9)
+        n_classes = max(2, task.n_outputs)
+        if not bool(((labels >= 0) & (labels < n_classes) & (labels == labels.round())).all()):
+            return None
+        counts = labels.long().bincount(minlength=n_classes).double().clamp(min=1e-9)
         logits = counts.log()[None]
         return logits[:, 1:] - logits[:, :1] if task.n_outputs == 1 else logits
     return None
