@@ -102,6 +102,7 @@ def test_equal_seeds_race_alike():
     assert one.contenders == other.contenders
 
 
+@pytest.mark.slow
 def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
     names = tuple(f"task {number}" for number in range(12))
 

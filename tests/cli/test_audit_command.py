@@ -60,6 +60,7 @@ def test_the_same_command_goes_on_and_another_is_refused(call, csv, tmp_path):
     assert "seed: 0 there, 5 here" in said
 
 
+@pytest.mark.slow
 def test_without_a_folder_each_run_gets_its_own(call, csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in ("0", "0", "1"):

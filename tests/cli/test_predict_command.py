@@ -75,6 +75,7 @@ def test_preprocessing_does_what_scikit_learn_did(mixed):
     assert torch.equal(inputs[encoder.test], test.inputs)
 
 
+@pytest.mark.slow
 def test_what_was_not_kept_can_be_kept_later(call, csv, tmp_path):
     out = tmp_path / "run"
     assert call("audit", csv, *TARGETS, *QUICK, "--out", out)[0] == 0

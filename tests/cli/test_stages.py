@@ -121,6 +121,7 @@ def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
     np.testing.assert_allclose(again.gains.scores, before.gains.scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_networks_are_trained_in_processes_where_asked(call, run):
     code, said = call("retrain", run, "--replicates", "2", "--backend", "loky")
     assert code == 0, said
@@ -243,6 +244,7 @@ def test_two_runs_are_compared(call, csv, run, tmp_path):
     assert all(name in page for name in ("run", "other", *TASKS))
 
 
+@pytest.mark.slow
 def test_pictures_are_exported(call, run):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     code, said = call("report", run, "--png", "--svg")
@@ -369,6 +371,7 @@ def on_a_disk_of(size, *arguments):
     return done.returncode, words(done.stdout + done.stderr)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_nothing_half_written_is_read_later(call, csv, run):
     whole = (run / "trace.safetensors").stat().st_size
     (run / "trace.safetensors").unlink()
@@ -463,6 +466,7 @@ def test_hostile_names_survive_every_stage(call, csv, tmp_path):
     assert np.isfinite(pd.read_csv(out / "affinity.csv")["affinity"]).any()
 
 
+@pytest.mark.slow
 def test_causes_are_kept_shown_in_the_report_and_not_sought_again(call, run, monkeypatch):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     code, said = call("diagnose", run, "--replicates", "2", "--quick", "--json")

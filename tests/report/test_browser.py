@@ -11,6 +11,8 @@ from example_audits import HOSTILE, a_diagnosis, an_audit, names, trace_of
 
 from affinity.report import write_report
 
+pytestmark = pytest.mark.slow
+
 api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -49,6 +49,7 @@ def test_every_picture_gives_its_table_and_every_kind_of_file(
             assert path.read_bytes().startswith(start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
 def test_a_picture_is_the_same_file_every_time(tmp_path: Path, kind: str) -> None:
     for name, picture in every_picture(an_audit(4)).items():
