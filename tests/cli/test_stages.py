@@ -136,6 +136,7 @@ def test_networks_are_trained_in_processes_where_asked(call, run):
     assert "Leave one of the two out" in words(said)
 
 
+@pytest.mark.slow
 def test_stages_and_the_whole_audit_measure_the_same(call, csv, run, tmp_path):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     whole = tmp_path / "whole"
@@ -222,6 +223,7 @@ def test_harm_fails_the_build_and_is_told_to_junit(call, run, tmp_path, monkeypa
     assert call(*plain)[0] == 0  # without the flag, harm is only said
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared(call, csv, run, tmp_path):
     other = tmp_path / "other"
     assert call("retrain", run, "--replicates", "2")[0] == 0
@@ -285,6 +287,7 @@ def test_a_stage_without_the_one_before_says_what_to_run(call, csv, tmp_path):
     assert "Make it (affinity group" in words(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
 @pytest.mark.parametrize("name", ["trace.safetensors", "affinity.csv"])
 def test_a_file_that_no_stage_wrote_is_not_read(call, csv, run, name, damage):

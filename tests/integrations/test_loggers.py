@@ -52,6 +52,7 @@ def test_mlflow_keeps_metrics_and_files(audit, tmp_path, monkeypatch):
     assert list((folder / "figures").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_wandb_works_offline(audit, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")

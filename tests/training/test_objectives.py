@@ -93,6 +93,7 @@ def test_every_objective_trains(name: str) -> None:
     assert again.test_loss == result.test_loss
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of cvxpy, about how TorchJD states its problems
 @pytest.mark.parametrize(
     "objective",
