@@ -22,18 +22,9 @@ def measured_gains(measured: Measurements) -> Float[Tensor, "network replicate t
         InputError: If a task was not trained alone.
 
     Example:
-        >>> nothing = torch.full((3, 1, 2), torch.nan)
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
-        >>> measured = Measurements(
-        ...     networks=(frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"})),
-        ...     tasks=("a", "b"),
-        ...     test_loss=nothing,
-        ...     validation_loss=nothing,
-        ...     evaluation_loss=losses[:, None, :],
-        ...     test_metric=nothing,
-        ...     parameters=(1, 1, 1),
-        ...     seconds=torch.zeros(3, 1),
-        ... )
+        >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
+        >>> measured = Measurements.of_losses(networks, ("a", "b"), losses[:, None, :])
         >>> measured_gains(measured)[2].tolist()
         [[0.5, -0.25]]
     """

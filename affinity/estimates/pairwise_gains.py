@@ -29,18 +29,9 @@ class PairwiseGains:
         <https://arxiv.org/abs/1905.07553>`_, section 6.
 
     Example:
-        >>> nothing = torch.full((3, 1, 2), torch.nan)
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
-        >>> measured = Measurements(
-        ...     networks=(frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"})),
-        ...     tasks=("a", "b"),
-        ...     test_loss=nothing,
-        ...     validation_loss=nothing,
-        ...     evaluation_loss=losses[:, None, :],
-        ...     test_metric=nothing,
-        ...     parameters=(1, 1, 1),
-        ...     seconds=torch.zeros(3, 1),
-        ... )
+        >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
+        >>> measured = Measurements.of_losses(networks, ("a", "b"), losses[:, None, :])
         >>> matrix = PairwiseGains()(measured)
         >>> matrix.between("b", "a"), matrix.between("a", "b")
         (0.5, -0.25)

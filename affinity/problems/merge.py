@@ -22,14 +22,8 @@ def merge(parts: Sequence[Measurements]) -> Measurements:
         InputError: If there is nothing, or the parts are of different tasks.
 
     Example:
-        >>> nothing = torch.full((1, 1, 1), torch.nan)
         >>> def measured(name: str) -> Measurements:
-        ...     losses = torch.ones(1, 1, 2)
-        ...     return Measurements(
-        ...         networks=(frozenset({name}),), tasks=("a", "b"), test_loss=losses,
-        ...         validation_loss=losses, evaluation_loss=losses, test_metric=losses,
-        ...         parameters=(1,), seconds=torch.ones(1, 1),
-        ...     )
+        ...     return Measurements.of_losses([frozenset({name})], ("a", "b"), torch.ones(1, 1, 2))
         >>> merge([measured("a"), measured("b")]).evaluation_loss[:, :, 0].tolist()
         [[1.0, nan], [nan, 1.0]]
     """

@@ -72,6 +72,26 @@ class Measurements:
     best_epoch: Float[Tensor, "network replicate"] | None = None
     best_epoch_of_task: Float[Tensor, "network replicate task"] | None = None
 
+    @classmethod
+    def of_losses(
+        cls,
+        networks: Sequence[frozenset[str]],
+        tasks: tuple[str, ...],
+        evaluation_loss: Float[Tensor, "network replicate task"],
+    ) -> "Measurements":
+        """Evaluation losses from wherever they come; of the rest nothing is known."""
+        unknown = torch.full_like(evaluation_loss, torch.nan)
+        return cls(
+            networks=tuple(networks),
+            tasks=tasks,
+            test_loss=unknown,
+            validation_loss=unknown,
+            evaluation_loss=evaluation_loss,
+            test_metric=unknown,
+            parameters=(0,) * len(networks),
+            seconds=torch.zeros(evaluation_loss.shape[:2]),
+        )
+
 
 def train_networks(
     problem: Problem,

@@ -66,19 +66,11 @@ class Half:
         groups = np.flatnonzero(~np.isnan(losses).all(axis=(0, 2)))
         evaluation = torch.from_numpy(losses[:, groups].transpose(1, 0, 2).copy())
         names = self.measured.tasks
-        return Measurements(
-            networks=tuple(
-                frozenset(name for at, name in enumerate(names) if group >> at & 1)
-                for group in groups.tolist()
-            ),
-            tasks=names,
-            test_loss=torch.full_like(evaluation, torch.nan),
-            validation_loss=torch.full_like(evaluation, torch.nan),
-            evaluation_loss=evaluation,
-            test_metric=torch.full_like(evaluation, torch.nan),
-            parameters=(0,) * len(groups),
-            seconds=torch.zeros(evaluation.shape[:2]),
-        )
+        networks = [
+            frozenset(name for at, name in enumerate(names) if group >> at & 1)
+            for group in groups.tolist()
+        ]
+        return Measurements.of_losses(networks, names, evaluation)
 
     def gains(self) -> NDArray[np.float64]:
         """``[group task]``: mean over the replicates on which it was measured, alone too.

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from affinity.audit import Race
+from affinity.audit.race import Measure
 from affinity.estimates import AffinityMatrix, CalibratedGains, PredictedGains
 from affinity.problems import Measurements
 
@@ -63,34 +64,29 @@ class Raced:
         """The groups chosen."""
         order = np.random.default_rng(seed).permutation(half.n_replicates).tolist()
         names = half.measured.tasks
-
-        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-            groups = [number_of(network, names) for network in networks]
-            replicate = order[number % len(order)]
-            half.measure(groups, [replicate])
-            losses = half.measured.losses[half.replicates[replicate], groups]
-            known = torch.from_numpy(losses[:, None])
-            nothing = torch.full_like(known, torch.nan)
-            return Measurements(
-                networks=tuple(networks),
-                tasks=names,
-                test_loss=nothing,
-                validation_loss=nothing,
-                evaluation_loss=known,
-                test_metric=nothing,
-                parameters=(0,) * len(networks),
-                seconds=torch.zeros(len(networks), 1),
-            )
-
         race = Race(
             budget=budget,
             trainings=self.rounds * 2 * len(names),
             tolerance=self.tolerance,
             seed=seed,
         )
-        raced = race.over(names, measure, matrices_of(half, seed))
+        raced = race.over(names, measure_on(half, order), matrices_of(half, seed))
         chosen = raced.contender("within the budget").grouping
         return tuple(number_of(network.trained, names) for network in chosen.networks)
+
+
+def measure_on(half: Half, order: Sequence[int]) -> Measure:
+    """Trains on the half's replicates in this order, from the first again when all were used."""
+    names = half.measured.tasks
+
+    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        groups = [number_of(network, names) for network in networks]
+        replicate = order[number % len(order)]
+        half.measure(groups, [replicate])
+        losses = half.measured.losses[half.replicates[replicate], groups]
+        return Measurements.of_losses(networks, names, torch.from_numpy(losses[:, None]))
+
+    return measure
 
 
 def number_of(network: frozenset[str], names: tuple[str, ...]) -> int:

@@ -11,20 +11,17 @@ was stopped.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from fidelities import Half, Measured
 from fidelities.groupings import groupings_of
 from fidelities.measured import gains_of
-from fidelities.ours import matrices_of, number_of
+from fidelities.ours import matrices_of, measure_on, number_of
 from scipy import stats
 
 from affinity.audit import Race
-from affinity.problems import Measurements
 
 TOLERANCE = 0.01
 
@@ -54,24 +51,9 @@ def _race(measured: Measured, budget: int, seed: int) -> dict[str, object]:
     seen, judging = order[: len(order) // 2], order[len(order) // 2 :]
     half, names = Half(measured, tuple(seen)), measured.tasks
 
-    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-        groups = [number_of(network, names) for network in networks]
-        losses = torch.from_numpy(measured.losses[seen[number], groups][:, None])
-        nothing = torch.full_like(losses, torch.nan)
-        return Measurements(
-            networks=tuple(networks),
-            tasks=names,
-            test_loss=nothing,
-            validation_loss=nothing,
-            evaluation_loss=losses,
-            test_metric=nothing,
-            parameters=(0,) * len(networks),
-            seconds=torch.zeros(len(networks), 1),
-        )
-
     most = 2 * len(names) * len(seen) - len(names)  # a round for each replicate at most
     race = Race(budget=budget, trainings=most, tolerance=TOLERANCE, seed=seed)
-    raced = race.over(names, measure, matrices_of(half, seed))
+    raced = race.over(names, measure_on(half, range(len(seen))), matrices_of(half, seed))
     groupings = groupings_of(len(names))
     gains = gains_of(measured.losses)
     worth = groupings.totals(gains[judging]) / len(names)  # replicate grouping

@@ -30,17 +30,7 @@ def _measured(networks, onto, noise=0.0, replicates=1, seed=0, per_task=0.0) -> 
         gain = _gain(onto, group) + per_task * (group.sum() - 1)
         error = torch.randn(replicates, len(TASKS), generator=generator, dtype=torch.double)
         losses[number][:, group] = (2 * (1 - gain + 0.1 * rows + noise * error))[:, group]
-    nothing = torch.full_like(losses, torch.nan)
-    return Measurements(
-        networks=tuple(networks),
-        tasks=TASKS,
-        test_loss=nothing,
-        validation_loss=nothing,
-        evaluation_loss=losses,
-        test_metric=nothing,
-        parameters=(1,) * len(networks),
-        seconds=torch.zeros(len(networks), replicates),
-    )
+    return Measurements.of_losses(networks, TASKS, losses)
 
 
 def _random_groups(count: int, seed: int = 0) -> list[frozenset[str]]:
