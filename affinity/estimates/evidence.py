@@ -94,8 +94,7 @@ class Evidence:
         variance, scale, rows, noise = self._split(unknowns)
         own = scale[self.cells.task]
         effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
-        factor = factor_of(self._covariance(effects, rows, noise))
-        weights = torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        factor, weights = self._solved(effects, rows, noise)
         value = 0.5 * self.gain @ weights + factor.diagonal().log().sum()
         # Half of the derivative by each entry of the covariance.
         slope = (torch.cholesky_inverse(factor) - torch.outer(weights, weights)) / 2
@@ -116,8 +115,7 @@ class Evidence:
         variance, scale, rows, noise = self._split(unknowns)
         own = scale[self.cells.task]
         effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
-        factor = factor_of(self._covariance(effects, rows, noise))
-        weights = torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        factor, weights = self._solved(effects, rows, noise)
         variances = dict(zip(self._names, variance.tolist(), strict=True))
         return Fit(variances, scale, self.cells, factor, weights)
 
@@ -150,10 +148,12 @@ class Evidence:
         scale, rows, noise = tasks.unflatten(0, (3, self._n_tasks))
         return effects, scale, rows, noise
 
-    def _covariance(self, effects: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
+    def _solved(self, effects: Tensor, rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor of the covariance of what was measured, and its inverse times that."""
         task = self.cells.task
         same = _FLAT * self._same_task + rows[task] * self._same_rows
-        return effects + same + noise[task].diag()
+        factor = factor_of(effects + same + noise[task].diag())
+        return factor, torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
 
     @cached_property
     def _by_name(self) -> dict[str, Float[Tensor, "cell cell"]]:

@@ -3,7 +3,7 @@
 from affinity.estimates import Candidate, GroupScores
 
 from .budget import Budget
-from .every_draw import LARGEST, all_groups, best_of_every_draw
+from .every_draw import all_groups, best_of_every_draw
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import Objective
@@ -12,7 +12,6 @@ from .stability import Contrast, RunnerUp, Stability, stability
 from .wishes import Wishes
 
 __all__ = [
-    "LARGEST",
     "SOLVERS",
     "Budget",
     "Candidate",
