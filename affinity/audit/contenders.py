@@ -95,7 +95,7 @@ class Contenders:
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
     def prudent(self, best: Grouping, safe: Sequence[Grouping], probability: float) -> Grouping:
-        """The best grouping where it is better than every safe one with this probability."""
+        """The best grouping if it beats the safest one with this probability, else that one."""
         if not safe:
             return best
         safest = max(safe, key=self.expected)

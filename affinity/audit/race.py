@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network
 from affinity.problems import Measurements, Problem, merge, train_networks
@@ -46,12 +47,16 @@ class Race:
         groups: How many groups of several tasks a round trains; as many as tasks if None.
         predictor: Learns what groups gain.
         n_draws: Of the posterior, a round.
-        seed: Decides random groupings and draws.
+        seed: Decides replicates, random groupings and draws. Another one than the audit's, which
+            is to judge on replicates that the race did not see.
 
     References:
         Thompson (1933), On the Likelihood that One Unknown Probability Exceeds Another;
         Russo (2020), `Simple Bayesian Algorithms for Best-Arm Identification
         <https://arxiv.org/abs/1602.08448>`_.
+
+    Raises:
+        InputError: If the budget is below 1, or a probability is none.
     """
 
     budget: int
@@ -64,6 +69,15 @@ class Race:
     predictor: CalibratedGains = field(default_factory=CalibratedGains)
     n_draws: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget < 1:
+            raise InputError(f"Expected a budget of at least 1 network, but got {self.budget}.")
+        for name in ("confidence", "prudence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"Expected a probability as {name}, but got {getattr(self, name)}."
+                )
 
     def __call__(
         self,
@@ -81,7 +95,7 @@ class Race:
         """
 
         def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-            (seed,) = problem.replicate_seeds(number + 1, self.seed + 1)[number:]
+            seed = problem.replicate_seeds(number + 1, self.seed)[number]
             replicate = problem.replicate(seed)
             assert replicate.evaluation is not None  # the problem drew it
             blind = replace(replicate, test=replicate.evaluation)
@@ -115,15 +129,16 @@ class Race:
             measured = merge(parts)
             predicted = self.predictor(measured, matrices)
             seed = self.seed + len(parts)
-            field = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
-            best = field.best_expected(self.budget)
+            standing = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
+            best = standing.best_expected(self.budget)
             allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
-            within = field.prudent(best, allowed, self.prudence)
-            plan = field.prudent(best, list(safe.values()), self.prudence)
+            within = standing.prudent(best, allowed, self.prudence)
+            plan = standing.prudent(best, list(safe.values()), self.prudence)
             named = {"plan": plan, "within the budget": within, **safe, **random}
-            top = np.max([field.best, *(field.worth(each) for each in safe.values())], axis=0)
+            top = np.max([standing.best, *(standing.worth(each) for each in safe.values())], axis=0)
             judged = [
-                field.judged(name, each, plan, top, self.tolerance) for name, each in named.items()
+                standing.judged(name, each, plan, top, self.tolerance)
+                for name, each in named.items()
             ]
             trainings = sum(len(part.networks) for part in parts)
             room = limit - trainings - len(alone)
@@ -132,7 +147,7 @@ class Race:
                 return Raced(
                     contenders=tuple(judged),
                     networks={
-                        network: field.gain_of(network)
+                        network: standing.gain_of(network)
                         for each in named.values()
                         for network in each.networks
                     },
@@ -144,7 +159,7 @@ class Race:
                     rounds=len(parts),
                     seconds=time.perf_counter() - began,
                 )
-            wanted = [*alone, *self._next(field, [plan, *safe.values()], min(n_groups, room))]
+            wanted = [*alone, *self._next(standing, [plan, *safe.values()], min(n_groups, room))]
 
     def _ended(self, plan: Contender, rounds: int, room: int, seconds: float) -> Ended | None:
         if plan.probability >= self.confidence and rounds > 1:
@@ -173,13 +188,13 @@ class Race:
         return Grouping(tuple(Network.of(*(tasks[at] for at in part)) for part in parts))
 
     def _next(
-        self, field: Contenders, leading: Sequence[Grouping], count: int
+        self, standing: Contenders, leading: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose measurement may change the winner soonest."""
-        seen: Counter[int] = Counter(field.chosen[field.chosen >= 0].tolist())
+        seen: Counter[int] = Counter(standing.chosen[standing.chosen >= 0].tolist())
         for grouping in leading:
-            seen.update(dict.fromkeys(field.rows(grouping), len(field.chosen)))
-        spread = field.values.std(axis=0)
-        shared = [row for row in seen if field.groups[row].sum() > 1]
+            seen.update(dict.fromkeys(standing.rows(grouping), len(standing.chosen)))
+        spread = standing.values.std(axis=0)
+        shared = [row for row in seen if standing.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-seen[row] * spread[row], row))
-        return [field.group(row) for row in shared[:count]]
+        return [standing.group(row) for row in shared[:count]]

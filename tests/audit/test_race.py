@@ -1,5 +1,6 @@
 """The race finds a planted grouping, says when nothing is to be gained, and keeps to its limits."""
 
+import inspect
 import math
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from affinity.audit import Race
+from affinity.audit import Race, retrain
+from affinity.errors import InputError
 from affinity.problems import Measurements, Problem
 from affinity.training import TrainingSettings
 
@@ -39,16 +41,7 @@ class Table:
                 if task in network:
                     error = self.noise * self.generator.normal()
                     losses[row, 0, column] = 1 - self.gain(task, network) + rows[column] + error
-        return Measurements(
-            networks=tuple(networks),
-            tasks=TASKS,
-            test_loss=torch.full_like(losses, math.nan),
-            validation_loss=torch.full_like(losses, math.nan),
-            evaluation_loss=losses,
-            test_metric=torch.full_like(losses, math.nan),
-            parameters=(1,) * len(networks),
-            seconds=torch.zeros(len(networks), 1),
-        )
+        return Measurements.of_losses(networks, TASKS, losses)
 
 
 def _groups(raced):
@@ -115,16 +108,7 @@ def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
                     alike = [names.index(other) % 2 == column % 2 for other in network - {name}]
                     gain = 0.3 * (2 * np.mean(alike) - 1) if alike else 0.0
                     losses[row, 0, column] = 1 - gain + 0.02 * generator.normal()
-        return Measurements(
-            networks=tuple(networks),
-            tasks=names,
-            test_loss=losses,
-            validation_loss=losses,
-            evaluation_loss=losses,
-            test_metric=losses,
-            parameters=(1,) * len(networks),
-            seconds=torch.zeros(len(networks), 1),
-        )
+        return Measurements.of_losses(networks, names, losses)
 
     raced = Race(budget=2, trainings=60).over(names, measure)
     assert len(raced.winner.grouping.networks) <= 2
@@ -143,3 +127,32 @@ def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
     assert len(list(tmp_path.glob("*.json"))) == raced.trainings
     again = race(problem, store=tmp_path)
     assert again.contenders == raced.contenders
+
+
+def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatch):
+    problem = Problem.digits()
+    seen: list[int] = []
+
+    def train(problem, networks, replicates, **_):
+        seen.extend(replicate.seed for replicate in replicates)
+        assert all(replicate.test is replicate.evaluation for replicate in replicates)
+        losses = torch.rand(len(networks), 1, len(problem.names), dtype=torch.double)
+        for row, network in enumerate(networks):
+            for column, name in enumerate(problem.names):
+                if name not in network:
+                    losses[row, 0, column] = math.nan
+        return Measurements.of_losses(networks, problem.names, losses)
+
+    monkeypatch.setattr("affinity.audit.race.train_networks", train)
+    Race(budget=2, trainings=40)(problem)
+    judging = inspect.signature(retrain).parameters["seed"].default
+    assert len(seen) > 1
+    assert not set(seen) & set(problem.replicate_seeds(1000, judging))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("budget", 0), ("confidence", 1.5), ("prudence", -1.0)]
+)
+def test_a_race_that_cannot_be_run_is_refused(name, value):
+    with pytest.raises(InputError, match=name):
+        Race(**{"budget": 2, name: value})
