@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from affinity.audit import Audit, Gains
 from affinity.audit.negative_transfer import VerdictName
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .numbers import percent
+from .one_axes import OneAxes
 from .palette import HARMS, HELPS, INK, NOISE, RULE
 
 KEYS_A_ROW = 4
@@ -26,7 +24,7 @@ TONES = {"beneficial": HELPS, "harmful": HARMS, "neutral": "#6b7280", "undecided
 
 
 @dataclass(frozen=True, eq=False)
-class GainDots:
+class GainDots(OneAxes):
     """Relative gain over a separate network, a row a task, best under the plan at the top.
 
     The zero line is the task's separate network; the band about it is the tolerance within which
@@ -79,21 +77,6 @@ class GainDots:
     def _n_keys(self) -> int:
         """Entries of the legend."""
         return len(self.gains) - 1 + len(set((self.verdicts or {"": ""}).values()))
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         place = {task: at for at, task in enumerate(self.tasks)}

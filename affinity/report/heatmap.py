@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,15 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .numbers import MINUS, number
+from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import DIVERGING, INK, NOISE, SOFT
 
@@ -31,7 +29,7 @@ MOST_VECTOR = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Heatmap:
+class Heatmap(OneAxes):
     """Sources as rows, targets as columns, both in one clustered order; blue helps, orange harms.
 
     Colours are symmetric about 0 and ignore the diagonal. Cells within two standard errors of 0
@@ -104,21 +102,6 @@ class Heatmap:
         longest = max(map(len, short_labels(self.matrix.tasks)))
         margin = 0.35 + 0.075 * longest if n_tasks <= MOST_NAMED else 0.4
         return cells + margin + 0.9, cells + margin
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         values, noise = self.frame(), self.within_noise()

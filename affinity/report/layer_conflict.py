@@ -2,24 +2,22 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from affinity.errors import InputError
 from affinity.recording import Trace
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
+from .one_axes import OneAxes
 from .palette import DIVERGING, INK
 
 
 @dataclass(frozen=True, eq=False)
-class LayerConflict:
+class LayerConflict(OneAxes):
     """Share of measurements at which two tasks' gradients conflict, a row a pair, a column a layer.
 
     0 says never, 1 always, a half what unrelated tasks show. Pairs that agree in the first layers
@@ -69,21 +67,6 @@ class LayerConflict:
         layers = self.trace.layers
         assert layers is not None
         return min(9.4, 4.2 + 0.6 * len(layers)), 1.6 + 0.26 * n_pairs
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         table = self.frame().head(self.most_pairs)

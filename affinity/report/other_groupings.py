@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Objective, Stability, frontier, stability
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .numbers import count, number
+from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import INK
 
@@ -107,7 +105,7 @@ def networks_of(grouping: Grouping) -> list[list[str]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
+class Together(OneAxes):
     """How often two tasks are served by one network when the affinities are drawn again.
 
     Args:
@@ -127,21 +125,6 @@ class Together:
         """Width and height in inches."""
         side = 1.4 + 0.45 * len(self.matrix.tasks)
         return side + 1.6, side + 0.4
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         order = clustered_order(self.matrix, self.stability.grouping)

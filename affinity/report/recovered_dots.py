@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .numbers import percent
+from .one_axes import OneAxes
 from .palette import HARMS, HELPS, INK, NEUTRAL, RULE
 
 TONES = {"recovers": HELPS, "harm is left": HELPS, "makes it worse": HARMS}
@@ -22,7 +20,7 @@ LONGEST = 44
 
 
 @dataclass(frozen=True, eq=False)
-class RecoveredDots:
+class RecoveredDots(OneAxes):
     """The share of the separate networks' loss that each change recovered, on test rows.
 
     The dashed line is the harm: what reaches it has removed it all. A hollow dot was not decided.
@@ -55,21 +53,6 @@ class RecoveredDots:
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         return 8.6, 1.0 + 0.3 * len(self.frame())
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         table = self.frame()

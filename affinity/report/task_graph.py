@@ -1,20 +1,18 @@
 """The task graph: tasks in a circle, group by group, and arrows for affinities that stand out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
+from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import HARMS, HELPS, INK, group_colour
 
@@ -23,7 +21,7 @@ MOST_UPRIGHT = 16
 
 
 @dataclass(frozen=True, eq=False)
-class TaskGraph:
+class TaskGraph(OneAxes):
     """Tasks as nodes, coloured by the network that serves them; arrows from source to target.
 
     An arrow is drawn where an affinity is beyond two standard errors of 0, at most a few onto each
@@ -71,21 +69,6 @@ class TaskGraph:
         n_tasks = len(self.matrix.tasks)
         side = min(7.4, 3.6 + 0.12 * n_tasks)
         return side + (1.8 if n_tasks <= MOST_NAMED else 0.0), side
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw on `ax`, or on a new figure."""
-        with style():
-            axes = own_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
-
-    def draw(self, figure: Figure) -> None:
-        """Draw on an empty figure of this size."""
-        self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
-        return save_picture(self, path)
 
     def _draw(self, axes: Axes) -> None:
         graph = self.graph()
