@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from affinity.audit import (
         Audit,
         Diagnosis,
-        Gains,
-        NegativeTransferTest,
         Race,
         Raced,
-        Verdict,
         diagnose,
         retrain,
     )
@@ -48,16 +45,14 @@ if TYPE_CHECKING:
     from affinity.recording import Recorder, Trace
     from affinity.tasks import Examples, Replicate, Task
     from affinity.training import TrainingSettings
+    from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 _ROOMS = {
     "audit": (
         "Audit",
         "Diagnosis",
-        "Gains",
-        "NegativeTransferTest",
         "Race",
         "Raced",
-        "Verdict",
         "diagnose",
         "retrain",
     ),
@@ -75,6 +70,7 @@ _ROOMS = {
     "recording": ("Recorder", "Trace"),
     "tasks": ("Examples", "Replicate", "Task"),
     "training": ("TrainingSettings",),
+    "verdicts": ("Gains", "NegativeTransferTest", "Verdict"),
     "sharing": (),
     "report": (),
     "integrations": (),

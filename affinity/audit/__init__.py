@@ -4,10 +4,8 @@ from .audit import Agreement, Arrangement, Audit, metric_name
 from .causes import CAUSES
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
-from .gains import Gains, interval
 from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing
-from .negative_transfer import NegativeTransferTest, Verdict
 from .race import Race
 from .raced import ENDED, Contender, Raced
 from .retrain import retrain
@@ -20,14 +18,10 @@ __all__ = [
     "Audit",
     "Contender",
     "Diagnosis",
-    "Gains",
     "KeptPlan",
-    "NegativeTransferTest",
     "Race",
     "Raced",
-    "Verdict",
     "diagnose",
-    "interval",
     "measure_sharing",
     "metric_name",
     "retrain",

@@ -16,10 +16,9 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Task
 from affinity.training import Trained
+from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 from .baselines import RANDOM
-from .gains import Gains
-from .negative_transfer import NegativeTransferTest, Verdict
 
 if TYPE_CHECKING:
     import affinity.report

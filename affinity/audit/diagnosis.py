@@ -15,10 +15,9 @@ from jaxtyping import Float
 from affinity import markup
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
+from affinity.verdicts import Gains, NegativeTransferTest, Verdict, interval
 
 from .causes import Change, Finding, Rows
-from .gains import Gains, interval
-from .negative_transfer import NegativeTransferTest, Verdict
 
 SCHEMA_VERSION = 1
 LEAST_SHARE = 0.1

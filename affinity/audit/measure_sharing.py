@@ -12,8 +12,8 @@ from affinity.problems import Problem
 from affinity.recommendation import MeasuredSharing, Plan, Sharing
 from affinity.sharing import MMoE, gate_health
 from affinity.tasks import Replicate
+from affinity.verdicts import Gains
 
-from .gains import Gains
 from .measure import Measured, Part, Way, measure, network_of
 
 WAYS: tuple[Sharing, ...] = ("hard", "soft", "mmoe", "cross-stitch", "separate")

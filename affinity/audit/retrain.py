@@ -12,12 +12,11 @@ from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
 from affinity.tasks import Replicate
 from affinity.training import MOST_BLOCKS, Trained
+from affinity.verdicts import Gains, NegativeTransferTest
 
 from .audit import Arrangement, Audit
 from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
-from .gains import Gains
 from .measure import Measured, Part, Plans, measure
-from .negative_transfer import NegativeTransferTest
 from .undefined import undefined
 
 MANY_TASKS = 100
@@ -49,7 +48,8 @@ def retrain(
 
     With ``until="decided"`` replicates are added, as many as there are at a time, until no verdict
     on the plan is undecided, for a task or for all, or until there are `max_replicates`, or
-    `minutes` are spent. Verdicts are as strict as looking repeatedly demands (`spending.levels`).
+    `minutes` are spent. Verdicts are as strict as looking repeatedly demands
+    (`affinity.verdicts.spending`).
 
     Args:
         plan: Which networks to train.

@@ -19,10 +19,9 @@ from affinity.tasks import (
     Task,
 )
 from affinity.tensor_file import read_tensors, write_tensors
+from affinity.verdicts import Gains, NegativeTransferTest
 
 from .audit import Arrangement, Audit
-from .gains import Gains
-from .negative_transfer import NegativeTransferTest
 
 KIND, VERSION = "audit", 2
 LOSSES = {kind.__name__: kind for kind in (BinaryCrossEntropy, CrossEntropy, SquaredError)}

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Arrangement, Audit, Raced, Verdict, metric_name
+from affinity.audit import Arrangement, Audit, Raced, metric_name
 from affinity.estimates import Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
+from affinity.verdicts import Verdict
 
 MOST_ROWS = 30
 UNKNOWN = "\N{EN DASH}"

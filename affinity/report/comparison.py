@@ -10,11 +10,12 @@ import numpy as np
 from markupsafe import Markup
 from scipy import stats
 
-from affinity.audit import Audit, Gains
+from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
+from affinity.verdicts import Gains
 
 from .drawing import inline_svg
 from .gain_dots import GainDots

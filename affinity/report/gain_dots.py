@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from affinity.audit import Audit, Gains
-from affinity.audit.negative_transfer import VerdictName
+from affinity.audit import Audit
+from affinity.verdicts import Gains, VerdictName
 
 from .labels import short_labels
 from .numbers import percent

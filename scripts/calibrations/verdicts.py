@@ -19,7 +19,7 @@ from null_audits import NULLS, audits, planted
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.audit.two_level import bootstrap
+from affinity.verdicts.two_level import bootstrap
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

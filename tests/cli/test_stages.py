@@ -15,8 +15,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from affinity import AffinityMatrix, Audit, Plan, solve
-from affinity.audit import NegativeTransferTest
+from affinity import AffinityMatrix, Audit, NegativeTransferTest, Plan, solve
 from affinity.training.alone import train_alone
 
 ROOT = Path(__file__).parents[2]

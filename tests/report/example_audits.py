@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from affinity.audit import Arrangement, Audit, Diagnosis, Gains
+from affinity.audit import Arrangement, Audit, Diagnosis
 from affinity.audit.causes import Change, Finding
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
 from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
+from affinity.verdicts import Gains
 
 HOSTILE = (
     "</script><script>alert(1)</script>",

@@ -10,15 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.audit.gains import Gains
 from affinity.audit.measure import Measured, measure, ways_of
-from affinity.audit.negative_transfer import NegativeTransferTest
 from affinity.problems import Problem, record, train_networks
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.sharing import Cost, MakeSharing
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
+from affinity.verdicts import Gains, NegativeTransferTest
 
 from .change import Change
 

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affinity.audit.gains import Gains
-from affinity.audit.negative_transfer import NegativeTransferTest
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, Sharing
 from affinity.sharing import Branched, Head, Trunk
 from affinity.sharing.stages import stages_of
 from affinity.tasks import Task
+from affinity.verdicts import Gains, NegativeTransferTest
 
 from .case import Case
 from .change import Change

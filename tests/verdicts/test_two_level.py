@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.audit.two_level import bootstrap, estimate
+from affinity.verdicts.two_level import bootstrap, estimate
 
 
 def crossed(random, n_replicates, n_blocks, of_replicates, of_rows, of_rest):

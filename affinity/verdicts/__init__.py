@@ -1,0 +1,16 @@
+"""Verdicts from paired scores: what replicates and test rows say of a gain."""
+
+from .gains import Gains, interval
+from .negative_transfer import ALL_TASKS, NegativeTransferTest, Verdict, VerdictName
+from .two_level import Estimate, estimate
+
+__all__ = [
+    "ALL_TASKS",
+    "Estimate",
+    "Gains",
+    "NegativeTransferTest",
+    "Verdict",
+    "VerdictName",
+    "estimate",
+    "interval",
+]
