@@ -1,11 +1,14 @@
 """Retraining a plan beside its baselines, and what that shows."""
 
-from .audit import Agreement, Arrangement, Audit, metric_name
+from .agreement import Agreement
+from .arrangement import Arrangement
+from .audit import Audit
 from .causes import CAUSES
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing
+from .metric_name import metric_name
 from .race import Race
 from .raced import ENDED, Contender, Raced
 from .retrain import retrain

@@ -1,80 +1,28 @@
 """An audit: a plan retrained beside separate networks and all-in-one, and what that shows."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from affinity import markup
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.files import write_atomically
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Task
 from affinity.training import Trained
 from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
+from .agreement import Agreement
+from .arrangement import Arrangement
 from .baselines import RANDOM
+from .plain import to_json
 
 if TYPE_CHECKING:
     import affinity.report
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Arrangement:
-    """One way to train all tasks, measured over the replicates.
-
-    Args:
-        plan: The networks; of an arrangement that is drawn anew on every replicate, those of the
-            first one.
-        test: Test losses beside those of separate networks.
-        evaluation: Losses on evaluation rows beside those of separate networks; decisions see only
-            these. (Validation losses would flatter separate networks, each of which stopped where
-            its one task did best on them.)
-        metrics: Test metrics beside those of separate networks.
-        parameters: Of all its networks together.
-        seconds: It took to train them, a replicate.
-        multiply_adds: To predict one row with all its networks; None if not counted.
-    """
-
-    plan: Plan
-    test: Gains
-    evaluation: Gains
-    metrics: Gains
-    parameters: int
-    seconds: float
-    multiply_adds: int | None = None
-
-    def joined(self, more: "Arrangement") -> "Arrangement":
-        """These replicates and more."""
-        counts = [each.test.n_replicates for each in (self, more)]
-        return replace(
-            self,
-            test=self.test.joined(more.test),
-            evaluation=self.evaluation.joined(more.evaluation),
-            metrics=self.metrics.joined(more.metrics),
-            seconds=float(np.average([self.seconds, more.seconds], weights=counts)),
-        )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How well estimated affinities foretold measured gains, over tasks that share.
-
-    Args:
-        spearman: Rank correlation of the mean affinity onto a task from its partners with the
-            gain it had with them; NaN with fewer than three tasks.
-        n_tasks: Task and partners in each arrangement, counted once.
-    """
-
-    spearman: float
-    n_tasks: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,117 +105,18 @@ class Audit:
         """How well the affinities foretold the gains of the plan and of all-in-one."""
         if self.matrix is None:
             return None
-        pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
-        for name in ("plan", "all-in-one"):
-            arrangement = self.arrangements[name]
-            gains = arrangement.test.relative()
-            for task in gains:
-                network = arrangement.plan.grouping.network_of(task)
-                partners = network.trained - {task}
-                onto = [self.matrix.between(partner, task) for partner in partners]
-                if onto and np.isfinite(np.mean(onto)) and np.isfinite(gains[task]):
-                    pairs[task, network.trained] = (float(np.mean(onto)), gains[task])
-        estimated = [estimate for estimate, _ in pairs.values()]
-        measured = [gain for _, gain in pairs.values()]
-        if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:
-            return Agreement(spearman=float("nan"), n_tasks=len(pairs))
-        correlation = float(stats.spearmanr(estimated, measured).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-        return Agreement(spearman=correlation, n_tasks=len(pairs))
+        compared = [self.arrangements[name] for name in ("plan", "all-in-one")]
+        return Agreement.of(self.matrix, compared)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON; what is undefined is None."""
-        plan = self.arrangements["plan"]
-        metric_rows = plan.metrics.frame().set_index("task")
-        all_in_one = self.verdicts_of("all-in-one")
-        return _plain(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "problem": self.problem,
-                "n_replicates": self.gains.n_replicates,
-                "advice": self.advice,
-                "overall": _facts(self.overall),
-                "tasks": [
-                    {
-                        "name": task.name,
-                        **_facts(verdict),
-                        "all_in_one": {
-                            "verdict": all_in_one[task.name].verdict,
-                            "gain": all_in_one[task.name].gain,
-                            "low": all_in_one[task.name].low,
-                            "high": all_in_one[task.name].high,
-                        },
-                        "loss": {
-                            name: arrangement.test.scores.double().mean(dim=0)[at].item()
-                            for name, arrangement in self.arrangements.items()
-                        },
-                        "metric": {
-                            "name": metric_name(task),
-                            **{
-                                name: arrangement.metrics.scores.double().mean(dim=0)[at].item()
-                                for name, arrangement in self.arrangements.items()
-                            },
-                            "difference": metric_rows.loc[task.name, "difference"],
-                            "low": metric_rows.loc[task.name, "difference_low"],
-                            "high": metric_rows.loc[task.name, "difference_high"],
-                        },
-                    }
-                    for at, (task, verdict) in enumerate(
-                        zip(self.tasks, self.verdicts.values(), strict=True)
-                    )
-                ],
-                "networks": [
-                    {
-                        "serves": sorted(network.served),
-                        "trains": sorted(network.trained),
-                        "sharing": sharing,
-                        "reason": reason,
-                    }
-                    for network, sharing, reason in zip(
-                        self.plan.grouping.networks,
-                        self.plan.sharing,
-                        self.plan.reasons,
-                        strict=True,
-                    )
-                ],
-                "grouping": {
-                    "score": self.plan.grouping.score,
-                    "bound": self.plan.grouping.bound,
-                    "is_optimal": self.plan.grouping.is_optimal,
-                    "solver": self.plan.grouping.solver,
-                },
-                "arrangements": {
-                    name: {
-                        "networks": len(arrangement.plan.grouping.networks),
-                        "width": arrangement.plan.width or self.context.get("width"),
-                        "parameters": arrangement.parameters,
-                        "multiply_adds": arrangement.multiply_adds,
-                        "seconds": arrangement.seconds,
-                        "verdict": self.overall_of(name).verdict,
-                        "gain": _summary(arrangement.test),
-                        "evaluation_gain": _summary(arrangement.evaluation),
-                    }
-                    for name, arrangement in self.arrangements.items()
-                },
-                "agreement": (
-                    None
-                    if self.agreement is None
-                    else {
-                        "spearman": self.agreement.spearman,
-                        "n_tasks": self.agreement.n_tasks,
-                    }
-                ),
-                "context": dict(self.context),
-            }
-        )
+        from .audit_facts import facts_of
+
+        return facts_of(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """`to_dict` as JSON; also written to `path`, if one is given."""
-        import json
-
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            write_atomically(path, text)
-        return text
+        return to_json(self.to_dict(), path)
 
     def heatmap(self) -> "affinity.report.Heatmap":
         """The affinities as a picture: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`.
@@ -350,32 +199,3 @@ class Audit:
         from affinity.report import write_report
 
         return write_report(self, path, trace=trace, diagnosis=diagnosis)
-
-
-def metric_name(task: Task) -> str:
-    """What the task's metric is called in a report."""
-    names = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
-    kind = type(task.metric).__name__
-    return names.get(kind, getattr(task.metric, "__name__", kind))
-
-
-def _facts(verdict: Verdict) -> dict[str, Any]:
-    return {name: value for name, value in asdict(verdict).items() if name != "task"}
-
-
-def _summary(gains: Gains) -> dict[str, float]:
-    found = gains.estimate_overall()
-    low, high = found.interval()
-    return {"mean": float(found.mean[0]), "low": float(low[0]), "high": float(high[0])}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value

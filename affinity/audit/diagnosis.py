@@ -1,6 +1,5 @@
 """A diagnosis: why sharing harms, measured by taking one cause after the other away."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +12,13 @@ import torch
 from jaxtyping import Float
 
 from affinity import markup
-from affinity.files import write_atomically
 from affinity.recommendation import Plan
 from affinity.verdicts import Gains, NegativeTransferTest, Verdict, interval
 
 from .causes import Change, Finding, Rows
+from .diagnosis_words import advised, headline, said
+from .plain import to_json
 
-SCHEMA_VERSION = 1
 LEAST_SHARE = 0.1
 """A cause that accounts for less of the harm than this is not called at work."""
 ABOUT = 0.7
@@ -74,6 +73,11 @@ class Diagnosis:
         return np.nanmean(harm[:, self.concerned], axis=1)
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether test rows show some of the harm that evaluation rows do."""
+        return not self.harmed or float(np.nanmean(self.harm("test"))) > 0
+
+    @property
     def changes(self) -> list[Change]:
         """Every change of every finding."""
         return [change for finding in self.findings for change in finding.changes]
@@ -118,6 +122,12 @@ class Diagnosis:
             key=lambda each: (order.index(self.status(each)), -self.recovered_per_cost(each)),
         )
 
+    def recovered(self, change: Change, rows: Rows) -> tuple[float, float, float]:
+        """What a change recovered, a mean over the tasks concerned, and its 95 % interval."""
+        values = change.on(rows, self.concerned)
+        low, high = interval(values)
+        return float(values.mean()), float(low), float(high)
+
     def recovered_per_cost(self, finding: Finding) -> float:
         """Of its best remedy; of a cause that leaves some harm, no more than that."""
         remedy = self.remedy(finding)
@@ -139,7 +149,7 @@ class Diagnosis:
         """The cause at work whose cure costs least; None where no harm, or no cause, is shown."""
         first = next(iter(self.ranked()), None)
         is_shown = first is not None and self.status(first) == "at work"
-        if not self.harmed or not self._is_confirmed or first is None or not is_shown:
+        if not self.harmed or not self.is_confirmed or first is None or not is_shown:
             return None
         return first.cause
 
@@ -150,36 +160,20 @@ class Diagnosis:
         And a last one where something else is the cheapest way to recover about as much as can be,
         whatever the cause. None where test rows do not confirm the harm.
         """
-        if not self._is_confirmed:
+        if not self.is_confirmed:
             return []
         ranked = [each for each in self.ranked() if self.status(each) == "at work"]
         remedies = [remedy for each in ranked if (remedy := self.remedy(each)) is not None]
-        lines = [self._line(remedy) for remedy in remedies]
+        lines = [advised(self, remedy) for remedy in remedies]
         every = self._shown([change for change in self.changes if change.is_remedy])
         cheapest = self._cheapest(every)
         if self.harmed and cheapest is not None and cheapest not in remedies:
-            lines.append(f"Whatever the cause: {self._line(cheapest)}")
+            lines.append(f"Whatever the cause: {advised(self, cheapest)}")
         return lines
 
     def headline(self) -> str:
         """What was found, in a sentence."""
-        if not self.harmed:
-            better = "; what follows would improve on it" if self.advice else ""
-            return f"No task is shown to be harmed by sharing{better}."
-        mean = float(np.nanmean(self.harm("test")))
-        if not self._is_confirmed:
-            seen = float(np.nanmean(self.harm("evaluation")))
-            return (
-                f"Evaluation rows show a harm to {_and(self.harmed)} of {100 * seen:.1f} % that "
-                f"test rows do not ({100 * mean:+.1f} %): do not act on it."
-            )
-        text = (
-            f"Sharing harms {_and(self.harmed)} by {100 * mean:.1f} % of their separate networks' "
-            "test loss"
-        )
-        if self.cause is None:
-            return f"{text}; these replicates do not show why."
-        return f"{text}; first of all {_WORDS[self.cause]}."
+        return headline(self)
 
     def frame(self) -> pd.DataFrame:
         """One row a change: what it recovered, with intervals, and what it costs."""
@@ -187,13 +181,13 @@ class Diagnosis:
         rows: list[dict[str, Any]] = []
         for finding in self.ranked():
             for change in finding.changes:
-                mean, low, high = self._summary(change, "evaluation")
-                test_mean, test_low, test_high = self._summary(change, "test")
+                mean, low, high = self.recovered(change, "evaluation")
+                test_mean, test_low, test_high = self.recovered(change, "test")
                 rows.append(
                     {
                         "cause": finding.cause,
                         "change": change.name,
-                        "verdict": _said(change, verdicts[change.name]),
+                        "verdict": said(change, verdicts[change.name]),
                         "recovered": mean,
                         "low": low,
                         "high": high,
@@ -207,73 +201,13 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON; what is undefined is None."""
-        verdicts = self.verdicts()
+        from .diagnosis_facts import facts_of
 
-        def interval_of(values: np.ndarray) -> dict[str, float | None]:
-            low, high = interval(values)
-            return {
-                "mean": _plain(values.mean()),
-                "low": _plain(low),
-                "high": _plain(high),
-            }
-
-        def recovered(change: Change) -> dict[str, Any]:
-            return {
-                "evaluation": interval_of(change.on("evaluation", self.concerned)),
-                "test": interval_of(change.on("test", self.concerned)),
-                "tasks": {
-                    name: _plain(change.test[:, at].mean()) for at, name in enumerate(self.tasks)
-                },
-            }
-
-        harm = float(np.nanmean(self.harm("evaluation")))
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "problem": self.problem,
-            "n_replicates": self.n_replicates,
-            "networks": [sorted(network.trained) for network in self.plan.grouping.networks],
-            "harmed": list(self.harmed),
-            "harm": {rows: interval_of(self.harm(rows)) for rows in ("evaluation", "test")},
-            "headline": self.headline(),
-            "cause": self.cause,
-            "advice": self.advice,
-            "findings": [
-                {
-                    "cause": finding.cause,
-                    "status": self.status(finding),
-                    "evidence": list(finding.evidence),
-                    "skipped": list(finding.skipped),
-                    "remedy": None if (best := self.remedy(finding)) is None else best.name,
-                    "changes": [
-                        {
-                            "name": change.name,
-                            "advice": change.advice,
-                            "decides": change.decides,
-                            "is_remedy": change.is_remedy,
-                            "verdict": _said(change, verdicts[change.name]),
-                            "p_value": _plain(verdicts[change.name].p_value),
-                            "recovered": recovered(change),
-                            "share_of_harm": _plain(self._mean(change) / harm)
-                            if self.harmed
-                            else None,
-                            "parameters": change.parameters,
-                            "passes": change.passes,
-                            "cost": change.cost,
-                        }
-                        for change in finding.changes
-                    ],
-                }
-                for finding in self.ranked()
-            ],
-            "context": dict(self.context),
-        }
+        return facts_of(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """`to_dict` as JSON; also written to `path`, if one is given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            write_atomically(path, text)
-        return text
+        return to_json(self.to_dict(), path)
 
     def _repr_html_(self) -> str:
         """For notebooks: a row a change."""
@@ -293,11 +227,6 @@ class Diagnosis:
             self.headline(),
         )
 
-    @property
-    def _is_confirmed(self) -> bool:
-        """Whether test rows show some of the harm that evaluation rows do."""
-        return not self.harmed or float(np.nanmean(self.harm("test"))) > 0
-
     def _shown(self, changes: Sequence[Change]) -> list[Change]:
         """Those that are shown to recover something."""
         verdicts = self.verdicts()
@@ -309,13 +238,6 @@ class Diagnosis:
         enough = [each for each in changes if self._mean(each) >= min(most, ABOUT * most)]
         return min(enough, key=lambda each: each.cost, default=None)
 
-    def _line(self, change: Change) -> str:
-        mean, low, high = self._summary(change, "test")
-        return (
-            f"{change.advice[:1].upper()}{change.advice[1:]}: on test rows "
-            f"{_of_loss(mean, low, high)} at {change.cost:.1f} times the cost."
-        )
-
     @property
     def _least(self) -> float:
         """What a change has to recover to be worth naming."""
@@ -323,39 +245,3 @@ class Diagnosis:
 
     def _mean(self, change: Change) -> float:
         return float(np.nanmean(change.on("evaluation", self.concerned)))
-
-    def _summary(self, change: Change, rows: Rows) -> tuple[float, float, float]:
-        values = change.on(rows, self.concerned)
-        low, high = interval(values)
-        return float(values.mean()), float(low), float(high)
-
-
-_WORDS = {
-    "capacity": "the shared trunk is too small",
-    "optimization": "tasks get in each other's way in training",
-    "data": "there are too few rows",
-    "mismatch": "the tasks want different things of what they share",
-}
-_SAID = {
-    "beneficial": ("recovers", "harm is left"),
-    "harmful": ("makes it worse", "none is left"),
-    "neutral": ("no difference", "none is left"),
-    "undecided": ("undecided", "undecided"),
-}
-
-
-def _said(change: Change, verdict: Verdict) -> str:
-    return _SAID[verdict.verdict][0 if change.is_remedy else 1]
-
-
-def _of_loss(mean: float, low: float, high: float) -> str:
-    text = f"{100 * mean:+.1f} % of the separate networks' loss recovered"
-    return text if math.isnan(low) else f"{text} ({100 * low:+.1f} to {100 * high:+.1f} %)"
-
-
-def _and(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
-
-
-def _plain(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -14,7 +14,8 @@ from affinity.tasks import Replicate
 from affinity.training import MOST_BLOCKS, Trained
 from affinity.verdicts import Gains, NegativeTransferTest
 
-from .audit import Arrangement, Audit
+from .arrangement import Arrangement
+from .audit import Audit
 from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
 from .measure import Measured, Part, Plans, measure
 from .undefined import undefined

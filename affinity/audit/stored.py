@@ -21,7 +21,8 @@ from affinity.tasks import (
 from affinity.tensor_file import read_tensors, write_tensors
 from affinity.verdicts import Gains, NegativeTransferTest
 
-from .audit import Arrangement, Audit
+from .arrangement import Arrangement
+from .audit import Audit
 
 KIND, VERSION = "audit", 2
 LOSSES = {kind.__name__: kind for kind in (BinaryCrossEntropy, CrossEntropy, SquaredError)}

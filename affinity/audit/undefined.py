@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from affinity.problems import Problem
 
-from .audit import Arrangement, metric_name
+from .arrangement import Arrangement
+from .metric_name import metric_name
 
 FEWEST_ROWS = 2
 

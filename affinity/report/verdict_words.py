@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from affinity.audit import Audit
+from affinity.words import listed
 
 from .numbers import NARROW, count, number, percent, percent_range
 
@@ -95,7 +96,7 @@ def _tally(audit: Audit, name: str) -> str:
     }
     parts = [f"{verdicts.count(key)} {words}" for key, words in said.items() if key in verdicts]
     way = {"plan": "under the plan", "all-in-one": "in one network"}.get(name, f"with {name}")
-    return f"Of {count(len(verdicts), 'task')} {way}: {_and(parts)}."
+    return f"Of {count(len(verdicts), 'task')} {way}: {listed(parts)}."
 
 
 def _cost(audit: Audit, advice: str) -> str:
@@ -133,7 +134,3 @@ def _still_open(audit: Audit) -> str:
     if first > MOST_REPLICATES:
         return f"{text}; what they show now is too small for any sensible number of replicates."
     return f"{text}; the nearest to a verdict would need about {count(first, 'replicate')}."
-
-
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -1,12 +1,12 @@
 """Data: too few rows, so that separate networks overfit, or sharing has too little to go by."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from affinity.recommendation import Plan
 from affinity.tasks import Replicate
+from affinity.words import listed
 
 from .case import Case, Losses
 from .change import Change
@@ -41,7 +41,7 @@ class Data:
             harms = [
                 f"{case.said(joint, alone, alone)} at {share:.0%}" for share, joint, alone in curve
             ]
-            evidence.append(f"Harm by sharing by the share of the training rows: {_and(harms)}.")
+            evidence.append(f"Harm by sharing by the share of the training rows: {listed(harms)}.")
             share, joint, alone = curve[-2]
             before, after = case.harm(joint, alone, alone), case.harm(case.joint)
             changes.append(
@@ -57,7 +57,7 @@ class Data:
             f"{float(alone.evaluation[:, case.concerned].nanmean()):.4g} at {share:.0%}"
             for share, _, alone in curve
         ]
-        evidence.append(f"Loss of separate networks by the share of the rows: {_and(losses)}.")
+        evidence.append(f"Loss of separate networks by the share of the rows: {listed(losses)}.")
         evidence.append(
             f"Loss on training rows against evaluation rows: {_gap(case, case.alone)} in separate "
             f"networks, {_gap(case, case.joint)} in the arrangement."
@@ -83,7 +83,3 @@ def _part_of(replicate: Replicate, share: float) -> Replicate:
     """The first of the training rows, which are in random order."""
     count = max(1, round(share * len(replicate.training)))
     return replace(replicate, training=replicate.training.take(torch.arange(count)))
-
-
-def _and(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]

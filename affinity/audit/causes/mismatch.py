@@ -14,6 +14,7 @@ from affinity.sharing import Branched, Head, Trunk
 from affinity.sharing.stages import stages_of
 from affinity.tasks import Task
 from affinity.verdicts import Gains, NegativeTransferTest
+from affinity.words import listed
 
 from .case import Case
 from .change import Change
@@ -46,7 +47,7 @@ class Mismatch:
         except InputError as error:
             skipped.append(f"branching: {error}")
         plans = {
-            f"{_and(apart)} apart": (_without(case.plan, apart), f"train {_and(apart)} apart"),
+            f"{listed(apart)} apart": (_without(case.plan, apart), f"train {listed(apart)} apart"),
             "share as planned": (case.instead, "train as planned"),
             "share nothing": (case.separate, "train every task apart"),
         }
@@ -59,7 +60,7 @@ class Mismatch:
         evidence = (
             f"Of the harm {harm:+.1f} % of the separate networks' loss is left {left.advice}, "
             "beside separate networks changed alike"
-            + (f"; still harmed: {_and(still_harmed)}." if still_harmed else "."),
+            + (f"; still harmed: {listed(still_harmed)}." if still_harmed else "."),
         )
         return Finding("mismatch", evidence, tuple(changes), tuple(skipped))
 
@@ -109,7 +110,3 @@ def _without(plan: Plan, apart: Sequence[str]) -> Plan:
             networks.append(Network(trained=trained, served=served))
             sharing.append(how if len(trained) > 1 else "separate")
     return Plan(Grouping(tuple(networks)), tuple(sharing), ("",) * len(networks))
-
-
-def _and(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]

@@ -1,0 +1,45 @@
+"""An arrangement: one way to train all tasks, with what it scored and what it costs."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from affinity.recommendation import Plan
+from affinity.verdicts import Gains
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """One way to train all tasks, measured over the replicates.
+
+    Args:
+        plan: The networks; of an arrangement that is drawn anew on every replicate, those of the
+            first one.
+        test: Test losses beside those of separate networks.
+        evaluation: Losses on evaluation rows beside those of separate networks; decisions see only
+            these. (Validation losses would flatter separate networks, each of which stopped where
+            its one task did best on them.)
+        metrics: Test metrics beside those of separate networks.
+        parameters: Of all its networks together.
+        seconds: It took to train them, a replicate.
+        multiply_adds: To predict one row with all its networks; None if not counted.
+    """
+
+    plan: Plan
+    test: Gains
+    evaluation: Gains
+    metrics: Gains
+    parameters: int
+    seconds: float
+    multiply_adds: int | None = None
+
+    def joined(self, more: "Arrangement") -> "Arrangement":
+        """These replicates and more."""
+        counts = [each.test.n_replicates for each in (self, more)]
+        return replace(
+            self,
+            test=self.test.joined(more.test),
+            evaluation=self.evaluation.joined(more.evaluation),
+            metrics=self.metrics.joined(more.metrics),
+            seconds=float(np.average([self.seconds, more.seconds], weights=counts)),
+        )

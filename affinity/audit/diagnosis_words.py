@@ -1,0 +1,64 @@
+"""A diagnosis in words: what was found, what to do, what is said of a change."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from affinity.verdicts import Verdict
+from affinity.words import listed
+
+from .causes import Change
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
+
+CAUSES = {
+    "capacity": "the shared trunk is too small",
+    "optimization": "tasks get in each other's way in training",
+    "data": "there are too few rows",
+    "mismatch": "the tasks want different things of what they share",
+}
+SAID = {
+    "beneficial": ("recovers", "harm is left"),
+    "harmful": ("makes it worse", "none is left"),
+    "neutral": ("no difference", "none is left"),
+    "undecided": ("undecided", "undecided"),
+}
+"""Of a remedy, and of what is left without the other causes."""
+
+
+def headline(diagnosis: "Diagnosis") -> str:
+    """What was found, in a sentence."""
+    if not diagnosis.harmed:
+        better = "; what follows would improve on it" if diagnosis.advice else ""
+        return f"No task is shown to be harmed by sharing{better}."
+    mean = float(np.nanmean(diagnosis.harm("test")))
+    if not diagnosis.is_confirmed:
+        seen = float(np.nanmean(diagnosis.harm("evaluation")))
+        return (
+            f"Evaluation rows show a harm to {listed(diagnosis.harmed)} of {100 * seen:.1f} % that "
+            f"test rows do not ({100 * mean:+.1f} %): do not act on it."
+        )
+    text = (
+        f"Sharing harms {listed(diagnosis.harmed)} by {100 * mean:.1f} % of their separate "
+        "networks' test loss"
+    )
+    if diagnosis.cause is None:
+        return f"{text}; these replicates do not show why."
+    return f"{text}; first of all {CAUSES[diagnosis.cause]}."
+
+
+def advised(diagnosis: "Diagnosis", change: Change) -> str:
+    """What to do, with what it recovered on test rows and what it costs."""
+    mean, low, high = diagnosis.recovered(change, "test")
+    text = f"{100 * mean:+.1f} % of the separate networks' loss recovered"
+    if not math.isnan(low):
+        text += f" ({100 * low:+.1f} to {100 * high:+.1f} %)"
+    advice = f"{change.advice[:1].upper()}{change.advice[1:]}"
+    return f"{advice}: on test rows {text} at {change.cost:.1f} times the cost."
+
+
+def said(change: Change, verdict: Verdict) -> str:
+    """The verdict on a change, as a table has it."""
+    return SAID[verdict.verdict][0 if change.is_remedy else 1]
