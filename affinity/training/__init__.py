@@ -18,6 +18,7 @@ from .objectives import (
 )
 from .sampling import JointBatches, TaskBatches
 from .settings import TrainingSettings
+from .start import Start
 from .store import Store
 from .trained import Trained
 
@@ -32,6 +33,7 @@ __all__ = [
     "Member",
     "Minimax",
     "Objective",
+    "Start",
     "Store",
     "Sum",
     "TaskBatches",

@@ -11,6 +11,7 @@ from affinity.tasks import Replicate, Task
 from .loop import train
 from .members import Member
 from .settings import TrainingSettings
+from .start import Start
 from .trained import Trained
 
 
@@ -22,6 +23,7 @@ def train_alone(
     settings: TrainingSettings,
     keep: bool,
     reason: str | None,
+    start: Start | None = None,
 ) -> Trained:
     """Train one member by itself; a loss that diverges marks the result.
 
@@ -33,9 +35,10 @@ def train_alone(
         settings: How to train.
         keep: Whether to return parameters and predictions.
         reason: Why it is trained by itself; None where there is nothing to say.
+        start: What it started from, where it goes on from something.
     """
     try:
-        result = train(network, tasks, replicates[member.replicate], settings)
+        result = train(network, tasks, replicates[member.replicate], settings, start=start)
     except DivergenceError as error:
         nothing = dict.fromkeys(network.names, math.nan)
         result = Trained(

@@ -16,6 +16,7 @@ from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack
 from .stackable import bytes_a_step, shape_of, why_alone
+from .start import Start
 from .store import Store
 from .trained import Trained
 
@@ -32,6 +33,7 @@ def train_members(
     keep: bool = False,
     at_once: int | None = None,
     store: Store | None = None,
+    starts: Sequence[Start] | None = None,
 ) -> list[Trained]:
     """Train every member; those of one shape at once, each as if it were trained alone.
 
@@ -55,6 +57,7 @@ def train_members(
         at_once: How many members to train at once at most; chosen to fit the machine if None.
         store: Finished trainings are kept there, and not trained again. With `keep` it is not
             looked at, since it holds no parameters.
+        starts: What each member starts from, where it is not fresh parameters alone.
 
     Returns:
         A result for each member, in their order.
@@ -64,8 +67,11 @@ def train_members(
             the objective or the sampling does not work in an ensemble.
     """
     _check_settings(tasks, settings)
-    networks = start_all(build, tasks, members, replicates)
-    finished = Finished(None if keep else store, networks, tasks, members, replicates, settings)
+    networks = start_all(build, tasks, members, replicates, starts)
+    starts = starts or [Start()] * len(members)
+    finished = Finished(
+        None if keep else store, networks, tasks, members, replicates, settings, starts
+    )
     results = finished.results
     with track("training networks", len(members)) as progress:
         progress.advance(len(results))
@@ -84,7 +90,14 @@ def train_members(
                         finished.add(
                             number,
                             train_alone(
-                                networks[number], tasks, member, replicates, settings, keep, reason
+                                networks[number],
+                                tasks,
+                                member,
+                                replicates,
+                                settings,
+                                keep,
+                                reason,
+                                starts[number],
                             ),
                         )
                         progress.advance()
@@ -95,6 +108,7 @@ def train_members(
                         [members[number].replicate for number in chunk],
                         replicates,
                         settings,
+                        [starts[number] for number in chunk],
                     )
                     for position, result in enumerate(stack.train(keep)):
                         finished.add(chunk[position], result)

@@ -8,6 +8,7 @@ from affinity.tasks import Replicate, Task
 
 from .members import Member
 from .settings import TrainingSettings
+from .start import Start
 from .store import Store
 from .trained import Trained
 
@@ -22,6 +23,7 @@ class Finished:
         members: What is trained.
         replicates: What members refer to.
         settings: How to train.
+        starts: What the networks started from, where they go on from something.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Finished:
         members: Sequence[Member],
         replicates: Sequence[Replicate],
         settings: TrainingSettings,
+        starts: Sequence[Start] | None = None,
     ) -> None:
         self._store = store
         self._count = len(members)
@@ -40,7 +43,8 @@ class Finished:
         if store is None:
             return
         for number, (network, member) in enumerate(zip(networks, members, strict=True)):
-            key = store.key(network, tasks, replicates[member.replicate], settings)
+            start = None if starts is None else starts[number]
+            key = store.key(network, tasks, replicates[member.replicate], settings, start)
             self.keys.append(key)
             found = store.get(key)
             if found is not None:

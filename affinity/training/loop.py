@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from .judge import block_losses, losses_of, metrics_of, predict, scales_of, scor
 from .objectives import Balance
 from .order import ranks
 from .settings import TrainingSettings
+from .start import Start
 from .trained import Trained
 
 Losses = dict[str, Tensor]
@@ -37,6 +39,7 @@ def train(
     watch: Watch | None = None,
     prepare: Callable[[torch.optim.Optimizer], object] | None = None,
     checkpoint: Path | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Train `network` in place until its validation loss no longer falls; keep its best state.
 
@@ -53,13 +56,16 @@ def train(
         prepare: Called with the optimizer before the first step, for a recorder that looks at it.
         checkpoint: A file written after every epoch. Where it exists, the training goes on from
             it, and ends where the unbroken one ends, bit for bit on a CPU.
+        start: How fast each parameter may go, and what it is drawn to; its state is put into the
+            network by whoever calls.
 
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
         InputError: If the network predicts an unknown task, its parts do not fit, no row is
             labelled for its tasks, or the checkpoint is of another training.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
+    start = start or Start()
     columns = columns_of(network.names, tasks)
     mine = [tasks[column] for column in columns]
     check_fit(network, tasks, replicate.training.inputs[:2])
@@ -67,7 +73,7 @@ def train(
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(mine, training, validation)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
-    run = _Run(network, balance, settings, replicate, checkpoint)
+    run = _Run(network, balance, settings, replicate, checkpoint, start)
     if prepare is not None:
         prepare(run.optimizer)
     with _seeded(replicate.seed), track("training", settings.epochs) as progress:
@@ -92,7 +98,7 @@ def train(
                 together = torch.stack(list(losses.values()))
                 is_present = examples.labelled.any(dim=0)
                 run.optimizer.zero_grad()
-                rest = together.new_zeros(()) + network.penalty()
+                rest = together.new_zeros(()) + network.penalty() + start.penalty(network)
                 balance.backward(list(losses.values()), is_present, rest)
                 run.optimizer.step()
                 seen.append(together.detach().where(is_present, torch.nan))
@@ -113,7 +119,7 @@ def train(
         best_epoch=run.best_epoch,
         best_epoch_of_task={name: epoch for name, (_, epoch) in run.lowest.items()},
         epochs=run.epoch,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - began,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         state=run.best_state,
         predictions=predictions,
@@ -134,19 +140,27 @@ class _Run:
         settings: TrainingSettings,
         replicate: Replicate,
         checkpoint: Path | None,
+        start: Start,
     ) -> None:
         self.network = network
+        self.start = start
         self.balance = balance
         self.settings = settings
         self.checkpoint = checkpoint
         self.identity = (
             f"{settings}, tasks {network.names}, seed {replicate.seed}, "
             f"{len(replicate.training)} training rows"
+            + (f", {start.description}" if start.changes_training else "")
         )
-        trainable = [each for each in network.parameters() if each.requires_grad]
-        groups = [{"params": trainable}]
+        by_scale: dict[float, list[Tensor]] = {}
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                by_scale.setdefault(start.scale_of(name), []).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": some, "lr_scale": scale} for scale, some in by_scale.items()
+        ]
         if learned := list(balance.parameters()):
-            groups.append({"params": learned, "weight_decay": 0.0})  # pyright: ignore[reportArgumentType]
+            groups.append({"params": learned, "weight_decay": 0.0, "lr_scale": 1.0})
         self.optimizer = torch.optim.AdamW(
             groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
@@ -160,8 +174,9 @@ class _Run:
         """Set the learning rate and the mode."""
         self.epoch += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(self.epoch)
+            group["lr"] = self.settings.learning_rate_at(self.epoch) * group["lr_scale"]
         self.network.train()
+        self.start.settle(self.network)
 
     def end_epoch(self, losses: dict[str, float], scales: dict[str, float]) -> None:
         """Keep the state if it is the best one, and write the checkpoint."""

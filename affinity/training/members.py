@@ -10,6 +10,7 @@ from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
 from .columns import columns_of
+from .start import Start
 
 Build = Callable[[tuple[Task, ...]], Sharing]
 """Makes a fresh network of these tasks, with random numbers from torch's global stream."""
@@ -36,15 +37,20 @@ def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
 
 
 def start_all(
-    build: Build, tasks: Sequence[Task], members: Sequence[Member], replicates: Sequence[Replicate]
+    build: Build,
+    tasks: Sequence[Task],
+    members: Sequence[Member],
+    replicates: Sequence[Replicate],
+    starts: Sequence[Start] | None = None,
 ) -> list[Sharing]:
     """The network that each member starts from.
 
     Raises:
-        InputError: If a member has no task, an unknown task, or no replicate.
+        InputError: If a member has no task, an unknown task, or no replicate; if a start does not
+            fit the network.
     """
     networks: list[Sharing] = []
-    for member in members:
+    for number, member in enumerate(members):
         if not member.tasks:
             raise InputError("Expected at least one task in every network, but got an empty one.")
         columns_of(sorted(member.tasks), tasks)
@@ -55,4 +61,6 @@ def start_all(
             )
         own = [task for task in tasks if task.name in member.tasks]
         networks.append(initial(build, own, replicates[member.replicate].seed))
+        if starts is not None:
+            starts[number].put_into(networks[-1])
     return networks

@@ -15,11 +15,13 @@ from .divergence import divergence
 from .early_stopping import EarlyStopping
 from .judge import block_losses, scales_of
 from .order import ranks
+from .pace import Pace
 from .row_sets import RowSets
 from .settings import TrainingSettings
 from .slots import Slots
 from .stacked_network import StackedNetwork
 from .stacked_tensors import Tensors, optimizer_of, stacked, unstacked, without
+from .start import Start
 from .trained import Trained
 
 _AT_ONCE = 2**22  # numbers in one tensor of a pass over rows that are judged
@@ -38,6 +40,7 @@ class Stack:
         on: The replicate of each network.
         replicates: What `on` refers to.
         settings: How to train.
+        starts: What the networks started from, where they go on from something.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Stack:
         on: Sequence[int],
         replicates: Sequence[Replicate],
         settings: TrainingSettings,
+        starts: Sequence[Start] | None = None,
     ) -> None:
         self._networks = networks
         self._tasks = tasks
@@ -55,6 +59,7 @@ class Stack:
         self._settings = settings
         self._slots = Slots(networks, tasks)
         self._network = StackedNetwork(networks[0], self._slots)
+        self._starts = starts or [Start()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
         assert fixed is not None  # checked by `train_members`
         dtype = next(networks[0].parameters()).dtype
@@ -78,11 +83,12 @@ class Stack:
         tensors = stacked(self._networks, self._slots)
         stopping = EarlyStopping(tensors, (n_members, self._slots.columns.shape[1]))
         optimizer = optimizer_of(tensors, settings)
+        pace = Pace(self._networks, self._slots, self._starts, tensors)
         with torch.random.fork_rng():
             torch.manual_seed(self._replicates[self._on[0]].seed)
             for epoch in range(1, settings.epochs + 1):
                 start = time.perf_counter()
-                losses = self._epoch(epoch, tensors, optimizer, training, here)
+                losses = self._epoch(epoch, tensors, optimizer, pace, training, here)
                 for position in (~losses.isfinite().all(dim=2).all(dim=0)).nonzero().flatten():
                     number = int(here[position])
                     if going[position]:
@@ -114,6 +120,7 @@ class Stack:
         epoch: int,
         tensors: Tensors,
         optimizer: torch.optim.Optimizer,
+        pace: Pace,
         training: RowSets,
         here: Int[Tensor, " member"],
     ) -> Float[Tensor, "step member slot"]:
@@ -127,9 +134,10 @@ class Stack:
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
             inputs, targets = training.take(rows, here)
             loss = self._network.losses(self._network.predictions(tensors, inputs), targets)
+            rest = self._network.penalty(tensors) + pace.penalty(tensors, here)
             optimizer.zero_grad()
-            ((weights * loss).sum() + self._network.penalty(tensors)).backward()
-            optimizer.step()
+            ((weights * loss).sum() + rest).backward()
+            pace.step(optimizer, tensors, here)
             losses.append(loss.detach())
         return torch.stack(losses)
 

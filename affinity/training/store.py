@@ -16,6 +16,7 @@ from affinity.tasks import Examples, Replicate, Task
 
 from .columns import columns_of
 from .settings import TrainingSettings
+from .start import Start
 from .trained import Trained
 
 
@@ -39,9 +40,12 @@ class Store:
         tasks: Sequence[Task],
         replicate: Replicate,
         settings: TrainingSettings,
+        start: Start | None = None,
     ) -> str:
         """The name of this training."""
         digest = hashlib.sha256()
+        if start is not None and start.changes_training:
+            digest.update(start.description.encode())
         own = [tasks[column] for column in columns_of(network.names, tasks)]
         digest.update(repr([torch.__version__, network, own, settings, replicate.seed]).encode())
         for name, value in {

@@ -1,0 +1,103 @@
+"""A start: what a network learns from other than fresh parameters, and how fast each part moves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    r"""Parameters to start from, a learning rate each, and where they are drawn to.
+
+    With a scale :math:`s` a parameter goes :math:`s` times as far at every step, weight decay
+    included; at 0 it stays bit for bit. A pull :math:`\alpha` adds
+    :math:`\frac{\alpha}{2} \lVert w - w_0 \rVert^2` to the loss, :math:`w_0` being `toward`.
+
+    Args:
+        state: Values of some of the network's parameters and buffers, by name; the others start
+            afresh.
+        scales: Of the learning rate, by the name of a parameter; 1 where it is not named.
+        pull: How strongly parameters are drawn.
+        toward: What they are drawn to, by name.
+
+    Raises:
+        InputError: If a scale or the pull is negative or not finite.
+    """
+
+    state: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    scales: Mapping[str, float] = field(default_factory=dict[str, float])
+    pull: float = 0.0
+    toward: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def __post_init__(self) -> None:
+        wrong = {
+            name: scale for name, scale in self.scales.items() if not 0 <= scale < float("inf")
+        }
+        if wrong or not 0 <= self.pull < float("inf"):
+            raise InputError(
+                f"Expected finite scales of at least 0 and a pull of at least 0, but got "
+                f"{wrong or self.pull}."
+            )
+
+    def scale_of(self, name: str) -> float:
+        """How far this parameter goes, beside the learning rate."""
+        return self.scales.get(name, 1.0)
+
+    @property
+    def changes_training(self) -> bool:
+        """Whether more than the state is other than without a start."""
+        return bool(self.pull) or any(scale != 1 for scale in self.scales.values())
+
+    @property
+    def description(self) -> str:
+        """Everything but the state, for the name of a training."""
+        sums = {name: float(value.double().sum()) for name, value in self.toward.items()}
+        return f"scales {dict(self.scales)}, pull {self.pull} to {sums}"
+
+    def put_into(self, network: nn.Module) -> None:
+        """Set the state, and freeze what does not move.
+
+        Raises:
+            InputError: If the network has no parameter or buffer of a name, or it has another
+                shape.
+        """
+        own = network.state_dict()
+        unknown = [name for name in self.state if name not in own]
+        other = [
+            f"{name} {list(value.shape)}, here {list(own[name].shape)}"
+            for name, value in self.state.items()
+            if name in own and value.shape != own[name].shape
+        ]
+        if unknown or other:
+            raise InputError(
+                "Expected a start that fits the network, but "
+                + " and ".join(
+                    [f"it has no {unknown}"] * bool(unknown)
+                    + [f"these have other shapes: {other}"] * bool(other)
+                )
+                + f". The network has {list(own)}."
+            )
+        network.load_state_dict({**own, **self.state})
+        for name, parameter in network.named_parameters():
+            if self.scale_of(name) == 0:
+                parameter.requires_grad_(False)
+
+    def penalty(self, network: nn.Module) -> Tensor | float:
+        """What draws the parameters of `network`."""
+        if not self.pull:
+            return 0.0
+        own = dict(network.named_parameters())
+        squares = [(own[name] - value).square().sum() for name, value in self.toward.items()]
+        return self.pull / 2 * torch.stack(squares).sum()
+
+    def settle(self, network: nn.Module) -> None:
+        """Keep the running statistics of frozen normalizations as they are."""
+        for name, module in network.named_modules():
+            own = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
+            has_statistics = isinstance(module, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
+            if has_statistics and own and all(self.scale_of(each) == 0 for each in own):
+                module.eval()
