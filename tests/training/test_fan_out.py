@@ -113,7 +113,7 @@ def with_a_deadly_row() -> list[Replicate]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("backend", ["loky", "ray"])
+@pytest.mark.parametrize("backend", ["loky", "ray", "dask"])
 def test_a_training_that_kills_its_worker_twice_is_named_and_the_others_are_kept(
     backend: str, tmp_path: Path
 ) -> None:

@@ -1,0 +1,144 @@
+"""Where trainings run side by side: processes of this machine, a Ray or a Dask cluster."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from affinity.errors import InputError
+from affinity.sharing import Sharing
+from affinity.tasks import Replicate, Task
+
+from .alone import train_alone
+from .members import Member
+from .settings import TrainingSettings
+from .trained import Trained
+
+Job = tuple[int, Sharing, Sequence[Task], Replicate, TrainingSettings]
+Done = tuple[int, Trained]
+
+
+def work(
+    number: int,
+    network: Sharing,
+    tasks: Sequence[Task],
+    replicate: Replicate,
+    settings: TrainingSettings,
+) -> Done:
+    """What a worker does: one training on one thread."""
+    torch.set_num_threads(1)
+    member = Member(frozenset(network.names), 0)
+    return number, train_alone(network, tasks, member, [replicate], settings, False, None)
+
+
+def on_loky(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+    """Processes of this machine. A death ends them all."""
+    parallel = Parallel(n_jobs, backend="loky", return_as="generator_unordered")
+    with suppress(BrokenProcessPool):
+        yield from parallel(delayed(work)(*job) for job in jobs)  # pyright: ignore[reportReturnType]
+
+
+def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+    """The Ray cluster that this program is connected to, or a local one."""
+    with _installed("ray"):
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import (  # pyright: ignore[reportMissingImports]
+            NodeDiedError,
+            OutOfMemoryError,
+            WorkerCrashedError,
+        )
+    with ExitStack() as afterwards:
+        if not ray.is_initialized():
+            ray.init(num_cpus=_count(n_jobs), include_dashboard=False)
+            afterwards.callback(ray.shutdown)
+        limit = int(ray.cluster_resources()["CPU"]) if n_jobs < 0 else n_jobs
+        train = ray.remote(max_retries=0)(work)
+        for result in _a_few_at_once(jobs, limit, lambda job: train.remote(*job), ray.wait):
+            with suppress(NodeDiedError, OutOfMemoryError, WorkerCrashedError):
+                yield ray.get(result)
+
+
+def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+    """The Dask cluster that this program is connected to, or a local one."""
+    with _installed("dask"):
+        from distributed import (  # pyright: ignore[reportMissingImports]
+            Client,
+            KilledWorker,
+            get_client,
+            wait,
+        )
+    with ExitStack() as afterwards:
+        client: Any
+        try:
+            client = get_client()
+        except ValueError:
+            local = Client(n_workers=_count(n_jobs), threads_per_worker=1)
+            client = afterwards.enter_context(local)
+        limit = sum(client.nthreads().values()) if n_jobs < 0 else n_jobs
+
+        def wait_for_one(running: list[Any]) -> tuple[list[Any], list[Any]]:
+            finished: Any = wait(running, return_when="FIRST_COMPLETED")
+            return list(finished.done), list(finished.not_done)
+
+        def start(job: Job) -> Any:
+            return client.submit(work, *job, pure=False)
+
+        for result in _a_few_at_once(jobs, limit, start, wait_for_one):
+            with suppress(KilledWorker):
+                yield result.result()
+
+
+def one_by_one(jobs: Sequence[Job]) -> Iterator[Done]:
+    """One training at a time, each in a process of its own: a death ends only itself."""
+    for job in jobs:
+        executor = get_reusable_executor(max_workers=1, reuse=False)  # pyright: ignore[reportArgumentType]
+        try:
+            with suppress(BrokenProcessPool):
+                yield executor.submit(work, *job).result()
+        finally:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+BACKENDS: dict[str, Callable[[Sequence[Job], int], Iterator[Done]]] = {
+    "loky": on_loky,
+    "ray": on_ray,
+    "dask": on_dask,
+}
+"""By name: jobs, how many at a time -> what is done, as it is. What died is left out."""
+
+
+def _a_few_at_once(
+    jobs: Sequence[Job],
+    limit: int,
+    start: Callable[[Job], Any],
+    wait: Callable[[list[Any]], tuple[list[Any], list[Any]]],
+) -> Iterator[Any]:
+    """What `start` gives, as it is done, with at most `limit` of them under way."""
+    left, running = iter(jobs), list[Any]()
+    while True:
+        running += map(start, islice(left, limit - len(running)))
+        if not running:
+            return
+        done, running = wait(running)
+        yield from done
+
+
+def _count(n_jobs: int) -> int:
+    """How many workers that is on this machine."""
+    return int(str(effective_n_jobs(n_jobs)))
+
+
+@contextmanager
+def _installed(backend: str) -> Generator[None]:
+    """Say how to install a backend whose import fails inside this block."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"Expected {backend} to be installed; run: pip install 'task-affinity[{backend}]'"
+        ) from error
