@@ -72,6 +72,7 @@ _ROOMS = {
     "training": ("TrainingSettings",),
     "verdicts": ("Gains", "NegativeTransferTest", "Verdict"),
     "sharing": (),
+    "transfer": (),
     "report": (),
     "integrations": (),
 }

@@ -1,0 +1,279 @@
+"""Laws that every recipe keeps, on a user's own model, and the words of what cannot be used."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.transfer import (
+    L2SP,
+    RECIPES,
+    FineTuning,
+    FullFineTuning,
+    LayerwiseDecay,
+    LinearProbe,
+    ProbeThenTune,
+    Recipe,
+    ReinitializedLastLayer,
+    SmallerLearningRate,
+    SurgicalFineTuning,
+    TuningPlan,
+    blocks_of,
+    relative_gradient_norms,
+)
+
+BLOCKS = ["stem", "body", "head"]
+EPOCHS = 4
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+
+
+def model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    parts = {"stem": nn.Linear(3, 5), "body": nn.Linear(5, 4), "head": nn.Linear(4, 1)}
+    return nn.Sequential(
+        *(nn.Sequential(parts[name], nn.BatchNorm1d(parts[name].out_features)) for name in BLOCKS)
+    )
+
+
+def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(3):
+        inputs = torch.randn(16, 3, generator=generator)
+        yield inputs, inputs.sum(dim=1, keepdim=True)
+
+
+def norms_of(network: nn.Module) -> dict[str, float]:
+    losses = ((network(x) - y).square().mean() for x, y in batches(9))
+    return relative_gradient_norms(network, losses, blocks_of(network))
+
+
+def tuned(
+    recipe: Recipe | TuningPlan, epochs: int = EPOCHS
+) -> tuple[FineTuning, dict[str, Tensor]]:
+    """A tuned model, and the state that it came from."""
+    network = model()
+    norms = norms_of(copy.deepcopy(network))
+    source = copy.deepcopy(network.state_dict())
+    torch.manual_seed(1)
+    tuning = FineTuning(network, recipe, epochs, norms=norms)
+    optimizer = torch.optim.AdamW(tuning.param_groups(learning_rate=0.01))
+    for epoch in range(epochs):
+        network.train()
+        tuning.begin_epoch(epoch, optimizer)
+        for inputs, target in batches(epoch):
+            optimizer.zero_grad()
+            ((network(inputs) - target).square().mean() + tuning.penalty()).backward()
+            optimizer.step()
+    return tuning, source
+
+
+def moved(tuning: FineTuning, source: dict[str, Tensor]) -> set[str]:
+    now = tuning.model.state_dict()
+    return {name for name, value in source.items() if not torch.equal(now[name], value)}
+
+
+@every_recipe
+def test_a_plan_names_every_block_in_every_phase_and_trains_the_head(recipe: Recipe) -> None:
+    plan = recipe(BLOCKS, EPOCHS)
+    assert plan.blocks == tuple(BLOCKS)
+    assert sum(phase.epochs for phase in plan.phases) == EPOCHS
+    assert all(phase.scales["head"] > 0 for phase in plan.phases)
+    assert all(0 <= scale <= 1 for phase in plan.phases for scale in phase.scales.values())
+
+
+@every_recipe
+def test_a_plan_is_read_back_as_it_was_written(recipe: Recipe) -> None:
+    plan = recipe(BLOCKS, EPOCHS)
+    assert TuningPlan.from_yaml(plan.to_yaml(), BLOCKS) == plan
+
+
+@every_recipe
+def test_equal_seeds_give_equal_results(recipe: Recipe) -> None:
+    (one, _), (other, _) = tuned(recipe), tuned(recipe)
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name])
+
+
+@every_recipe
+def test_a_frozen_block_stays_bit_for_bit_until_it_is_thawed(recipe: Recipe) -> None:
+    for epochs in range(1, EPOCHS + 1):
+        network = model()
+        norms = norms_of(copy.deepcopy(network))
+        tuning = FineTuning(network, recipe, EPOCHS, norms=norms)
+        source = copy.deepcopy(network.state_dict())
+        optimizer = torch.optim.AdamW(tuning.param_groups(0.01, weight_decay=0.1))
+        thawed: set[str] = set()
+        for epoch in range(epochs):
+            network.train()
+            tuning.begin_epoch(epoch, optimizer)
+            thawed |= {name for name, own in tuning.blocks.items() if is_moving(network, own)}
+            for inputs, target in batches(epoch):
+                optimizer.zero_grad()
+                ((network(inputs) - target).square().mean() + tuning.penalty()).backward()
+                optimizer.step()
+        assert {name.split(".")[0] for name in moved(tuning, source)} == {
+            name.split(".")[0] for name in thawed
+        }
+
+
+def is_moving(network: nn.Module, names: tuple[str, ...]) -> bool:
+    parameters = dict(network.named_parameters())
+    return any(parameters[name].requires_grad for name in names)
+
+
+def test_a_linear_probe_leaves_trunk_and_running_statistics_bit_for_bit() -> None:
+    assert {name.split(".")[0] for name in moved(*tuned(LinearProbe()))} == {"2"}
+
+
+def test_the_rates_are_those_of_the_formulas() -> None:
+    def rates(recipe: Recipe) -> list[float]:
+        groups = FineTuning(model(), recipe).param_groups(learning_rate=0.5)
+        return [group["lr"] for group in groups]
+
+    assert rates(FullFineTuning()) == [0.5, 0.5, 0.5]
+    assert rates(SmallerLearningRate(0.5)) == [0.25, 0.25, 0.5]
+    assert rates(LayerwiseDecay(0.5)) == [0.125, 0.25, 0.5]  # d^(K - k)
+    groups = FineTuning(model(), LayerwiseDecay(0.5)).param_groups(0.5, is_scaled=False)
+    assert [(group["lr"], group["lr_scale"]) for group in groups] == [
+        (0.5, 0.25),
+        (0.5, 0.5),
+        (0.5, 1.0),
+    ]
+
+
+def test_a_recipe_at_its_limit_is_full_fine_tuning() -> None:
+    full = tuned(FullFineTuning())[0].model.state_dict()
+    for recipe in (
+        SmallerLearningRate(1.0),
+        LayerwiseDecay(1.0),
+        ReinitializedLastLayer(0),
+        L2SP(0.0),
+    ):
+        other = tuned(recipe)[0].model.state_dict()
+        assert all(torch.equal(value, other[name]) for name, value in full.items())
+
+
+def test_l2_sp_ends_closer_to_the_source_the_stronger_it_pulls() -> None:
+    def distance(pull: float) -> float:
+        tuning, source = tuned(L2SP(pull), epochs=12)
+        now = tuning.model.state_dict()
+        own = [name for block in ("0.0", "1.0") for name in (f"{block}.weight", f"{block}.bias")]
+        return sum(float((now[name] - source[name]).square().sum()) for name in own)
+
+    far, near, at = distance(0.0), distance(1.0), distance(100.0)
+    assert at < near < far
+    assert at < far / 20
+
+
+def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1))
+    tuning = FineTuning(network, L2SP(3.0))
+    with torch.no_grad():
+        network.get_parameter("0.weight").add_(2.0)
+        network.get_parameter("1.weight").add_(5.0)  # the head is not drawn
+    assert torch.as_tensor(tuning.penalty()).item() == pytest.approx(3.0 / 2 * 4.0)
+
+
+def test_a_phase_changes_the_pace_that_a_scheduler_has_reached() -> None:
+    network = model()
+    tuning = FineTuning(network, ProbeThenTune(scale=0.1), epochs=2)
+    optimizer = torch.optim.SGD(tuning.param_groups(learning_rate=1.0))
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    tuning.begin_epoch(0, optimizer)
+    assert optimizer.param_groups[2]["lr"] == 1.0
+    optimizer.step()
+    scheduler.step()
+    tuning.begin_epoch(1, optimizer)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05] * 3)
+    assert is_moving(network, tuning.blocks["0"])
+
+
+def test_automatic_surgery_gives_the_block_with_the_largest_relative_gradient_the_full_rate() -> (
+    None
+):
+    network = model()
+    norms = {"0": 0.5, "1": 2.0, "2": 9.0}
+    groups = FineTuning(network, SurgicalFineTuning(), norms=norms).param_groups(1.0)
+    assert [group["lr"] for group in groups] == [0.25, 1.0, 1.0]
+    tuning = FineTuning(network, SurgicalFineTuning(head=False), norms=norms)
+    assert [group["lr"] for group in tuning.param_groups(1.0)] == pytest.approx(
+        [0.5 / 9, 2 / 9, 1.0]
+    )
+
+
+def test_surgery_moves_the_block_that_was_asked_for() -> None:
+    scales = {
+        block: SurgicalFineTuning(block, head=False)(BLOCKS).phases[0].scales
+        for block in ("first", "middle", "last", "body")
+    }
+    assert scales["first"] == {"stem": 1.0, "body": 0.0, "head": 0.0}
+    assert scales["middle"] == scales["body"] == {"stem": 0.0, "body": 1.0, "head": 0.0}
+    assert scales["last"] == {"stem": 0.0, "body": 0.0, "head": 1.0}
+
+
+def test_a_block_that_the_trunk_does_not_have_is_told_with_those_it_has() -> None:
+    with pytest.raises(InputError, match=r"among \['stem', 'body', 'head'\].*'neck'"):
+        SurgicalFineTuning("neck")(BLOCKS)
+    edited = LinearProbe()(BLOCKS).to_yaml().replace("stem", "neck")
+    with pytest.raises(
+        InputError, match=r"none called \['neck'\]. It has \['stem', 'body', 'head'\]"
+    ):
+        TuningPlan.from_yaml(edited, BLOCKS)
+    with pytest.raises(InputError, match=r"none called \['stem'"):
+        FineTuning(model(), LinearProbe()(BLOCKS))
+    with pytest.raises(InputError, match=r"\['neck'\] hold none.*parts are \['0', '0.0'"):
+        blocks_of(model(), ["neck", "0", "1", "2"])
+    with pytest.raises(InputError, match=r"'2.0.weight'.*belong to none or to two"):
+        blocks_of(model(), ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[1, 2]", "entries by name"),
+        ("a: [", "in YAML"),
+        ("phases: []", "at least one phase"),
+        ("fases: []", "Unknown entries"),
+        ("phases: [{epochs: 3}]", "learning_rate_scales"),
+        ("phases: [{epochs: soon, learning_rate_scales: {a: 1}}]", "whole number of epochs"),
+        ("phases: [{epochs: 0, learning_rate_scales: {a: 1}}]", "at least one epoch"),
+        ("phases: [{epochs: 1, learning_rate_scales: {a: 0}}]", "a block that moves"),
+        ("phases: [{epochs: 1, learning_rate_scales: {a: -1}}]", "at least 0"),
+        (
+            "{pull: strong, phases: [{epochs: 1, learning_rate_scales: {a: 1}}]}",
+            "number for the pull",
+        ),
+        ("{pull: -1, phases: [{epochs: 1, learning_rate_scales: {a: 1}}]}", "pull of at least 0"),
+        (
+            "{fresh: [b], phases: [{epochs: 1, learning_rate_scales: {a: 1}}]}",
+            r"none called \['b'\]",
+        ),
+    ],
+)
+def test_an_edited_plan_that_cannot_be_used_says_why(text: str, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        TuningPlan.from_yaml(text)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for recipe in (SmallerLearningRate, LayerwiseDecay):
+        with pytest.raises(InputError, match="above 0 and of at most 1"):
+            recipe(1.5)
+    with pytest.raises(InputError, match="relative gradient norms"):
+        FineTuning(model(), SurgicalFineTuning())
+
+
+def test_a_fresh_block_that_cannot_start_afresh_is_named() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(1))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.factor * inputs
+
+    with pytest.raises(InputError, match=r"'0'.*reset_parameters"):
+        FineTuning(nn.Sequential(Scale(), nn.Linear(1, 1)), ReinitializedLastLayer())
