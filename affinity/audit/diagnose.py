@@ -31,12 +31,13 @@ def diagnose(
     harm measured again:
 
     - *capacity*: trunks of two and four times the width, also for the separate networks;
-    - *optimization*: losses on one scale, each task kept at its own best epoch, GradNorm, PCGrad;
+    - *optimization*: losses on one scale, longer training, each task kept at its own best epoch,
+      GradNorm, PCGrad;
     - *data*: a quarter and half of the training rows, and more sharing;
-    - *mismatch*: what is left when width and loss scale are taken care of; trunks that branch,
-      harmed tasks apart.
+    - *mismatch*: what is left when width, loss scale and length of training are taken care of;
+      trunks that branch, harmed tasks apart.
 
-    Costs about ten times as much as the separate networks alone.
+    Costs about fifteen times as much as the separate networks alone.
 
     Args:
         problem: Tasks, rows, trunk and heads.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CAUSES = {
     "capacity": "the shared trunk is too small",
-    "optimization": "tasks get in each other's way in training",
+    "optimization": "the tasks are not trained well together",
     "data": "there are too few rows",
     "mismatch": "the tasks want different things of what they share",
 }

@@ -1,5 +1,7 @@
 """Problems in which sharing harms for a reason that we chose."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,13 @@ def one_loud(n_rows: int = 600) -> Problem:
     targets = torch.stack([inputs[:, 0] * inputs[:, 1], inputs[:, 2].abs(), inputs[:, 3].sin()], 1)
     scale = torch.tensor([1000.0**0.5, 1.0, 1.0])
     return problem_of(inputs, (targets + 0.3 * noise(n_rows, 3, seed=1)) * scale, width=24)
+
+
+def hurried(n_rows: int = 600) -> Problem:
+    """Four unrelated tasks and room for all, but epochs for one."""
+    inputs = noise(n_rows, 8, seed=0)
+    targets = inputs[:, ::2] * inputs[:, 1::2] + 0.3 * noise(n_rows, 4, seed=1)
+    return problem_of(inputs, targets, width=32, settings=replace(SETTINGS, epochs=12))
 
 
 def few_rows(n_rows: int = 300) -> Problem:

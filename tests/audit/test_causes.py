@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from harmful_problems import contradicting, few_rows, narrow, one_loud
+from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
 from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, Case, Optimization
@@ -96,6 +96,13 @@ def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
     remedy = found.remedy(first)
     assert remedy is not None
     assert remedy.on("test", found.concerned).mean() > 0.6 * found.harm("test").mean()
+
+
+@pytest.mark.slow
+def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
+    found = diagnose(hurried(400), replicates=5, causes=QUICK)
+    assert found.cause == "optimization", found.to_dict()
+    assert found.advice[0].startswith("Train 3 times as long (36 epochs at most")
 
 
 @pytest.mark.slow

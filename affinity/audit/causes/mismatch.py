@@ -19,6 +19,7 @@ from affinity.words import listed
 from .case import Case
 from .change import Change
 from .finding import Finding
+from .longer import LONGER, longer
 from .loss_scale import by_loss_scale
 
 
@@ -26,8 +27,8 @@ from .loss_scale import by_loss_scale
 class Mismatch:
     """Takes the other causes away at once, and calls mismatch what is left; then shares less.
 
-    What is left is the harm in trunks of several times the width under losses on one scale. Ways
-    to share less are measured in the arrangement as it is.
+    What is left is the harm in trunks of several times the width, trained longer under losses on
+    one scale. Ways to share less are measured in the arrangement as it is.
 
     Args:
         factor: Multiple of the width.
@@ -66,13 +67,14 @@ class Mismatch:
 
     def _left(self, case: Case) -> tuple[Change, tuple[str, ...]]:
         """The harm without the other causes, and the tasks that are still harmed."""
-        problem, how = case.problem, "with losses on one scale"
+        problem, how = case.problem, f"trained {LONGER} times as long with losses on one scale"
         if problem.width is not None and problem.parts is not None:
             problem = problem.of_width(self.factor * problem.width)
             how = f"in trunks of {self.factor} times the width {how}"
-        settings = replace(problem.settings, objective=by_loss_scale(case.problem))
-        joint = case.losses(case.plan, problem, settings)
-        alone = case.losses(case.separate, problem)
+        settings = longer(problem.settings)
+        weighted = replace(settings, objective=by_loss_scale(case.problem))
+        joint = case.losses(case.plan, problem, weighted)
+        alone = case.losses(case.separate, problem, settings)
         left = Change("what is left", how, *case.harm(joint, alone), is_remedy=False)
         gains = Gains(case.problem.names, joint.evaluation, alone.evaluation)
         judged = NegativeTransferTest()(gains)

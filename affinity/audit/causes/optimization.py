@@ -1,4 +1,4 @@
-"""Optimization: tasks that could share get in each other's way while they are trained."""
+"""Optimization: tasks that could share, but are not trained well together."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,6 +15,7 @@ from affinity.training import GradNorm, JacobianDescent, Objective
 from .case import Case, Losses
 from .change import Change
 from .finding import Finding
+from .longer import trained_longer
 from .loss_scale import by_loss_scale
 
 MOST_TASKS = 20
@@ -23,7 +24,7 @@ MOST_TASKS = 20
 
 @dataclass(frozen=True)
 class Optimization:
-    """Weights losses, settles conflicts, stops each task at its own best epoch.
+    """Weights losses, trains longer, settles conflicts, stops each task at its own best epoch.
 
     Args:
         one_by_one: Whether to train with GradNorm and PCGrad too, which need every task's own
@@ -36,8 +37,9 @@ class Optimization:
         """Train in each way."""
         if not case.shares:
             return Finding("optimization", skipped=("no two tasks share a network",))
-        changes, skipped = [_weighted(case)], []
-        evidence = [_norms(case), _conflicts(case)]
+        more_epochs, what_they_did = trained_longer(case)
+        changes, skipped = [_weighted(case), more_epochs], []
+        evidence = [_norms(case), _conflicts(case), what_they_did]
         n_tasks = max(len(network.trained) for network in case.plan.grouping.networks)
         if n_tasks > MOST_TASKS:
             skipped.append(
