@@ -13,7 +13,7 @@ from affinity.audit import Audit
 from affinity.errors import InputError
 
 from .run_directory import RunDirectory
-from .stages import MEASUREMENTS
+from .run_files import MEASUREMENTS
 from .summary import COLOURS
 
 

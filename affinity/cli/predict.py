@@ -9,8 +9,9 @@ from affinity.audit import KeptPlan
 from affinity.errors import InputError
 from affinity.problems.reading import read_table
 
+from .opening import use_one_thread
 from .run_directory import RunDirectory
-from .stages import TRAINED, use_one_thread
+from .run_files import TRAINED
 
 
 def predictions(run: Path, table: Path) -> pd.DataFrame:

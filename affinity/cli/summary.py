@@ -87,6 +87,12 @@ def show_plan(console: Console, plan: Plan) -> None:
         console.print(f"  {number}. {escape(served + also)}: {sharing}. {escape(reason)}")
 
 
+def networks_in(plan: Plan) -> str:
+    """How many networks a plan has, in words."""
+    count = len(plan.grouping.networks)
+    return f"{count} {'network' if count == 1 else 'networks'}"
+
+
 def show_audit(console: Console, audit: Audit) -> None:
     """A row a task, then what to do."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -146,8 +152,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         if name == "separate":
             continue
         console.print(
-            f"{name}: {len(arrangement.plan.grouping.networks)} "
-            f"{'network' if len(arrangement.plan.grouping.networks) == 1 else 'networks'}, "
+            f"{name}: {networks_in(arrangement.plan)}, "
             f"{_width(arrangement)}{arrangement.parameters:,} parameters, mean gain "
             f"{_with_error(audit.overall_of(name))}"
         )

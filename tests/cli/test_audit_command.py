@@ -166,7 +166,7 @@ def test_stopping_keeps_what_was_finished(call, csv, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("affinity.cli.stages.retrain", stop)
+        patched.setattr("affinity.cli.stages.retrain.retrain", stop)
         code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
     said = " ".join(said.split())
     assert code == 130
@@ -180,7 +180,7 @@ def test_debug_shows_where_it_went_wrong(call, csv, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise DivergenceError("boom")
 
-    monkeypatch.setattr("affinity.cli.stages.retrain", diverge)
+    monkeypatch.setattr("affinity.cli.stages.retrain.retrain", diverge)
     code, said = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run", "--debug")
     assert code == 1
     assert "Traceback" in said

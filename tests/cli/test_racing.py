@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from affinity.cli.opening import options_of
 from affinity.cli.racing import fits
 from affinity.cli.run_directory import RunDirectory
-from affinity.cli.stages import options_of
 from affinity.recommendation import Plan
 
 

@@ -68,7 +68,7 @@ def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, run, monkeyp
     def never(*_, **__):
         raise AssertionError("was run again")
 
-    for function in ("record", "solve", "retrain"):
+    for function in ("record.record", "group.solve", "retrain.retrain"):
         monkeypatch.setattr(f"affinity.cli.stages.{function}", never)
     for stage in (
         ["estimate", run],
@@ -100,7 +100,7 @@ def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     first = (run / "measurements.safetensors").read_bytes()
     (run / "audit.json").unlink()  # as if it had been stopped
-    lost = next((run / "trainings").iterdir())
+    lost = min((run / "trainings").iterdir())
     lost.unlink()
     trained = []
 
@@ -360,7 +360,7 @@ FULL = """
 import resource, sys
 from affinity.cli import main
 from affinity import Problem  # everything is imported before the disk is full
-import affinity.cli.stages
+import affinity.cli.stages.record
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 main(sys.argv[2:])
 """
@@ -488,7 +488,7 @@ def test_causes_are_kept_shown_in_the_report_and_not_sought_again(call, run, mon
     def never(*_, **__):
         raise AssertionError("was run again")
 
-    monkeypatch.setattr("affinity.cli.causes.diagnose", never)
+    monkeypatch.setattr("affinity.cli.stages.diagnose.diagnose", never)
     again = call("diagnose", run, "--replicates", "2", "--quick")[1]
     assert "nothing that it was made from changed" in words(again)
 

@@ -1,0 +1,16 @@
+"""The names of a run's files."""
+
+TRACE = "trace.safetensors"
+TRACE_SO_FAR = "trace.partial.safetensors"  # of a run that broke off
+AFFINITY = "affinity.csv"
+PLAN = "plan.yaml"
+FRONTIER = "frontier.csv"
+RACE = "race.csv"
+AUDIT = "audit.json"
+MEASUREMENTS = "measurements.safetensors"
+TRAINED = "trained.safetensors"
+PREDICTIONS = "predictions.csv"
+DIAGNOSIS = "diagnosis.json"
+PAGE = "report.html"
+FIGURES = "figures"  # a folder
+TRAININGS = "trainings"  # a folder: finished trainings, so that a stopped stage goes on

@@ -1,0 +1,68 @@
+"""The stage that diagnoses: why sharing harms, by taking one cause after the other away."""
+
+import json
+from typing import Any
+
+from affinity.audit import CAUSES, diagnose
+from affinity.audit.causes import Optimization
+from affinity.cli.run_files import DIAGNOSIS, PLAN, TRAININGS
+from affinity.cli.work import Work
+from affinity.recommendation import Plan
+
+from .retrain import chosen_plan
+
+
+def diagnosed(work: Work, choice: str | None, replicates: int, quick: bool) -> dict[str, Any]:
+    """Why one network for all tasks, or another arrangement, harms; kept in the run's folder.
+
+    The run's own plan is tried as a way to share less.
+
+    Args:
+        work: A run that was recorded.
+        choice: A plan: a file, "separate" or "all-in-one", which is the default.
+        replicates: How many.
+        quick: Whether to leave out what trains networks one by one.
+    """
+    run = work.run
+    plan = chosen_plan(work, choice or "all-in-one")
+    own = chosen_plan(work, None) if run.file(PLAN).exists() else None
+    inputs = {
+        "networks": _plain(plan),
+        "instead": None if own is None else _plain(own),
+        "replicates": replicates,
+        "quick": quick,
+    }
+    if run.is_done("diagnose", inputs):
+        work.stands("The diagnosis", DIAGNOSIS)
+        return diagnosis_of(work) or {}
+    work.console.print(
+        f"Taking causes of harm away, one after the other, {replicates} replicates ..."
+    )
+    with run.stage("diagnose", inputs, [DIAGNOSIS]):
+        diagnosis = diagnose(
+            work.problem,
+            plan,
+            replicates,
+            seed=work.options.seed + 1,
+            instead=own,
+            causes={**CAUSES, "optimization": Optimization(one_by_one=not quick)},
+            store=run.file(TRAININGS),
+            context={"seed": work.options.seed, "versions": run.body()["versions"]},
+        )
+        diagnosis.to_json(run.file(DIAGNOSIS))
+    work.wrote("diagnose", f"{len(diagnosis.changes)} changes measured", [DIAGNOSIS])
+    return diagnosis.to_dict()
+
+
+def diagnosis_of(work: Work) -> dict[str, Any] | None:
+    """What `diagnosed` found in this run; None where it was not asked."""
+    if not work.run.is_done("diagnose"):
+        return None
+    return json.loads(work.run.file(DIAGNOSIS).read_text(encoding="utf-8"))
+
+
+def _plain(plan: Plan) -> list[list[Any]]:
+    return [
+        [sorted(network.trained), sorted(network.served), sharing]
+        for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
+    ]

@@ -1,0 +1,127 @@
+"""The stage that groups: a plan within the budget, by a race or by affinity alone."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from rich.markup import escape
+
+from affinity.audit import ENDED, measure_sharing
+from affinity.cli.frontier_file import frontier_csv
+from affinity.cli.racing import contender_of, fits, race, write_race
+from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, TRACE, TRAININGS
+from affinity.cli.summary import networks_in, show_race
+from affinity.cli.work import Work
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix
+from affinity.files import write_atomically
+from affinity.grouping import solve
+from affinity.recommendation import Plan, recommend, share_as_measured
+from affinity.recording import Trace
+
+from .estimate import matrix_of
+
+
+def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | None = None) -> Plan:
+    """A grouping within the budget, and the plan made of it; an edited plan is kept."""
+    matrix = matrix or matrix_of(work)
+    budget = work.options.budget_for(len(matrix.tasks))
+    is_race = _is_race(work)
+    inputs = {
+        "affinity": work.run.hash_of(AFFINITY),
+        "budget": budget,
+        "overlap": work.options.overlap,
+        "sharing": work.options.sharing,
+        "race": work.options.race_minutes if is_race else None,
+    }
+    noted, file = work.run.noted("group"), work.run.file(PLAN)
+    is_edited = file.exists() and (
+        noted is None or noted["outputs"][PLAN] != work.run.hash_of(PLAN)
+    )
+    if noted is not None and noted["inputs"] == inputs and file.exists():
+        if is_edited:
+            work.console.print(f"{escape(str(file))} was edited; it is taken as it stands.")
+        else:
+            work.stands("The plan", PLAN)
+        return Plan.from_yaml(file, tasks=matrix.tasks)
+    if is_edited:
+        raise InputError(
+            f"Expected to write the plan to {str(file)!r}, but a plan that was edited stands "
+            "there, made from other affinities or another budget. Audit it (affinity retrain "
+            f"{shlex.quote(str(work.run.path))}), or move it away to group again."
+        )
+    outputs = [PLAN, FRONTIER, *([RACE] if is_race else ())]
+    with work.run.stage("group", inputs, outputs):
+        about = {"problem": work.run.body()["problem"], "budget": budget}
+        known = _without_gaps(work, matrix)
+        frontier = frontier_csv(known, budget, work.options.overlap)
+        write_atomically(work.run.file(FRONTIER), frontier)
+        make = _by_race if is_race else _by_affinity
+        plan, did = make(work, known, trace, about)
+        if work.options.sharing == "measured":
+            work.console.print("Training each network in every way to share ...")
+            seed = work.options.seed + 2
+            measured = measure_sharing(work.problem, plan.grouping, seed=seed)
+            plan = share_as_measured(plan, measured)
+        plan.to_yaml(file)
+    work.wrote("group", did, outputs)
+    return plan
+
+
+def _is_race(work: Work) -> bool:
+    """Whether the grouping is raced: as asked for, else where that fits the time allowed."""
+    if work.options.verify is not None:
+        return work.options.verify == "race"
+    is_fitting = not work.options.overlap and fits(
+        work.problem, work.options, (work.run.noted("record") or {})["seconds"]
+    )
+    if not is_fitting:
+        work.console.print(
+            "Grouping by affinity alone, since a race is not likely to end within "
+            f"{work.options.race_minutes:g} minutes or groups may overlap (--verify race "
+            "--race-minutes 30 races nevertheless)."
+        )
+    return is_fitting
+
+
+def _by_affinity(
+    work: Work, matrix: AffinityMatrix, _: Trace | None, about: Mapping[str, Any]
+) -> tuple[Plan, str]:
+    """The plan that affinity alone makes, and what to say of it."""
+    grouping = solve(matrix, budget=about["budget"], overlap=work.options.overlap)
+    certificate = (
+        "proven best within the budget"
+        if grouping.is_optimal
+        else f"not proven best, at most {grouping.gap:.3g} below"
+        if grouping.gap is not None
+        else "not proven best"
+    )
+    plan = recommend(matrix, grouping, about)
+    return plan, f"{networks_in(plan)}, {certificate} by affinity"
+
+
+def _by_race(
+    work: Work, matrix: AffinityMatrix, trace: Trace | None, about: Mapping[str, Any]
+) -> tuple[Plan, str]:
+    """The plan that wins a race, and what to say of it."""
+    work.console.print("Racing contending groupings, a round of trainings after the other ...")
+    trace = trace or Trace.load(work.run.file(TRACE))
+    store = work.run.file(TRAININGS)
+    raced = race(work.problem, work.options, matrix, trace, store)
+    write_race(raced, work.run.file(RACE))
+    show_race(work.console, raced)
+    plan = raced.to_plan(contender_of(work.options), about)
+    return plan, f"{networks_in(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
+
+
+def _without_gaps(work: Work, matrix: AffinityMatrix) -> AffinityMatrix:
+    """Pairs that were never measured count as 0: neither help nor harm is known."""
+    n_missing = int((matrix.values.isnan() & ~torch.eye(len(matrix.tasks)).bool()).sum())
+    if n_missing:
+        work.console.print(
+            f"[yellow]Note:[/yellow] {n_missing} pairs of tasks were never measured together; "
+            "they count as 0."
+        )
+    return replace(matrix, values=matrix.values.nan_to_num(nan=0.0))

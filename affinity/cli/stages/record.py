@@ -1,0 +1,38 @@
+"""The stage that records: one multi-task run, watched."""
+
+from safetensors import SafetensorError
+
+from affinity.cli.run_files import TRACE, TRACE_SO_FAR
+from affinity.cli.work import Work
+from affinity.errors import InputError
+from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
+from affinity.problems import record
+from affinity.recording import Trace
+
+
+def recorded(work: Work) -> Trace:
+    """One multi-task run, watched."""
+    if work.run.is_done("record"):
+        work.stands("The recorded run", TRACE)
+        return Trace.load(work.run.file(TRACE))
+    count = "one run" if work.options.runs == 1 else f"{work.options.runs} runs"
+    work.console.print(f"Recording {count} of all tasks in one network ...")
+    with work.run.stage("record", {}, [TRACE]):
+        trace = record(
+            work.problem,
+            every=work.options.every,
+            runs=work.options.runs,
+            seed=work.options.seed,
+            held_out=work.options.estimator in NEED_HELD_OUT,
+            step="optimizer" if work.options.estimator in NEED_OPTIMIZER_STEPS else "gradient",
+            partial=work.run.file(TRACE_SO_FAR),
+        )
+        try:
+            trace.save(work.run.file(TRACE))
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"Could not write {str(work.run.file(TRACE))!r}: {error}. Choose a folder that "
+                "can be written to and has space left."
+            ) from error
+    work.wrote("record", f"{len(trace)} measurements of {len(trace.tasks)} tasks", [TRACE])
+    return trace

@@ -1,0 +1,122 @@
+"""The stage that retrains: a plan beside its baselines, measured and judged."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from affinity.audit import Audit, KeptPlan, retrain
+from affinity.cli.options import settings_of
+from affinity.cli.racing import read_race
+from affinity.cli.run_files import (
+    AFFINITY,
+    AUDIT,
+    MEASUREMENTS,
+    PLAN,
+    PREDICTIONS,
+    RACE,
+    TRACE,
+    TRAINED,
+    TRAININGS,
+)
+from affinity.cli.summary import networks_in
+from affinity.cli.work import Work
+from affinity.errors import InputError
+from affinity.files import write_atomically
+from affinity.recommendation import Plan
+from affinity.recording import Trace
+
+from .estimate import matrix_of
+
+
+def chosen_plan(work: Work, choice: str | None) -> Plan:
+    """The run's plan.yaml, or another: a file, "separate" or "all-in-one"."""
+    names = work.problem.names
+    if choice == "separate":
+        return Plan.separate(names)
+    if choice == "all-in-one":
+        return Plan.all_in_one(names)
+    file = work.run.file(PLAN) if choice is None else Path(choice)
+    if choice is None and not file.exists():
+        raise InputError(
+            f"Expected a plan in {str(work.run.path)!r}, but there is none. Make it (affinity "
+            f"group {shlex.quote(str(work.run.path))}), or give one with --plan."
+        )
+    return Plan.from_yaml(file, tasks=names)
+
+
+def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
+    """The plan beside its baselines, measured; trainings that were finished count."""
+    replicates = work.options.replicates_for(len(work.problem.tasks))
+    growth = work.options.growth()
+    matrix = matrix_of(work) if work.run.is_done("estimate") else None
+    inputs = {
+        "width": plan.width,
+        "networks": [
+            [sorted(network.trained), sorted(network.served), sharing]
+            for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
+        ],
+        "affinity": work.run.hash_of(AFFINITY) if matrix is not None else None,
+        "replicates": replicates,
+        "baselines": work.options.baselines,
+        "growth": growth,
+    }
+    noted = work.run.noted("retrain")
+    is_kept = noted is not None and TRAINED in noted["outputs"]
+    if work.run.is_done("retrain", inputs) and (is_kept or not keep):
+        work.stands("The audit", AUDIT)
+        return Audit.load(work.run.file(MEASUREMENTS))
+    work.console.print(
+        f"Retraining the plan ({networks_in(plan)}) beside its baselines, {replicates} "
+        f"replicates{' at first' if growth else ''} ..."
+    )
+    outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
+    body = work.run.body()
+    with work.run.stage("retrain", inputs, outputs):
+        audit = retrain(
+            plan,
+            work.problem,
+            replicates,
+            seed=work.options.seed + 1,
+            baselines=work.options.chosen_baselines(),
+            **growth,
+            matrix=matrix,
+            context={
+                "command": body["command"],
+                "versions": body["versions"],
+                "seed": work.options.seed,
+                "every": work.options.every,
+                "budget": plan.provenance.get("budget"),
+                "settings": settings_of(work.problem.settings),
+                "measurements": _measurements(work),
+                "race": _race_of(work, plan),
+            },
+            keep=keep,
+            store=work.run.file(TRAININGS),
+            backend=backend,
+        )
+        if keep:
+            kept = KeptPlan.of(audit, work.problem, seed=work.options.seed + 1)
+            kept.save(work.run.file(TRAINED))
+            frame = kept.test_predictions(audit, work.problem)
+            write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
+        audit.save(work.run.file(MEASUREMENTS))
+        audit.to_json(work.run.file(AUDIT))
+    work.wrote("retrain", f"{audit.gains.n_replicates} replicates", outputs)
+    return audit
+
+
+def audit_of(work: Work) -> Audit:
+    """The audit in the folder."""
+    work.run.require("retrain")
+    return Audit.load(work.run.file(MEASUREMENTS))
+
+
+def _race_of(work: Work, plan: Plan) -> list[dict[str, Any]] | None:
+    """The contenders of the race that made this plan; None if none did."""
+    is_raced = RACE in (work.run.noted("group") or {"outputs": ()})["outputs"]
+    is_own = is_raced and plan == Plan.from_yaml(work.run.file(PLAN))
+    return read_race(work.run.file(RACE)) if is_own else None
+
+
+def _measurements(work: Work) -> int | None:
+    return len(Trace.load(work.run.file(TRACE))) if work.run.is_done("record") else None
