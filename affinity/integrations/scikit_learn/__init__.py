@@ -1,0 +1,6 @@
+"""scikit-learn's door: estimators that find out which targets should share a network."""
+
+from .classifier import TaskGroupedClassifier
+from .regressor import TaskGroupedRegressor
+
+__all__ = ["TaskGroupedClassifier", "TaskGroupedRegressor"]

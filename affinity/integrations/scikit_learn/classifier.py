@@ -1,0 +1,81 @@
+"""Classification of several targets."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.multiclass import check_classification_targets
+
+from affinity.errors import InputError
+from affinity.tasks import Accuracy, CrossEntropy, Task
+
+from .task_grouped import TaskGrouped
+
+
+class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
+    """Classification of several targets, sharing networks where the audit says that it pays.
+
+    As `TaskGroupedRegressor`, with probabilities averaged over the replicates.
+
+    Attributes:
+        audit_: The audit; None for a single target.
+        arrangement_: The arrangement in use.
+        classes_: The classes; a list, one array a target, where there are several.
+
+    Example:
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> Y = np.where(X[:, :2] > 0, "high", "low")
+        >>> model = TaskGroupedClassifier(width=16, replicates=2, random_state=0).fit(X, Y)
+        >>> model.predict(X)[0].tolist() == Y[0].tolist(), model.score(X, Y) > 0.9
+        (True, True)
+    """
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Classes ``[row target]``, or ``[row]`` for a single target."""
+        probabilities = self.predict_proba(X)
+        if self.is_single_:
+            return self.classes_[probabilities.argmax(axis=1)]
+        return np.column_stack(
+            [
+                classes[each.argmax(axis=1)]
+                for classes, each in zip(self.classes_, probabilities, strict=True)
+            ]
+        )
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """Probabilities ``[row class]``; a list of them, one a target, where there are several."""
+        outputs = self._outputs(X)
+        each = [outputs[f"target {at}"].numpy() for at in range(len(outputs))]
+        return each[0] if self.is_single_ else each
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Accuracy, a mean over the targets."""
+        truth = np.asarray(y).reshape(len(y), -1)
+        guess = np.asarray(self.predict(X)).reshape(len(y), -1)
+        return float(
+            np.mean(
+                [
+                    accuracy_score(truth[:, at], guess[:, at], sample_weight=sample_weight)
+                    for at in range(truth.shape[1])
+                ]
+            )
+        )
+
+    def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
+        for at in range(targets.shape[1]):
+            check_classification_targets(targets[:, at])
+        found = [np.unique(column, return_inverse=True) for column in targets.T]
+        for at, (classes, _) in enumerate(found):
+            if len(classes) < 2:
+                raise InputError(
+                    f"Expected at least two classes in target {at}, but got one class: "
+                    f"{classes.tolist()}."
+                )
+        self.classes_ = found[0][0] if self.is_single_ else [classes for classes, _ in found]
+        tasks = tuple(
+            Task(f"target {at}", CrossEntropy(), Accuracy(), n_outputs=len(classes))
+            for at, (classes, _) in enumerate(found)
+        )
+        return tasks, np.column_stack([numbers for _, numbers in found]).astype(np.float64)

@@ -1,0 +1,178 @@
+"""What both estimators do: audit the targets, and keep the networks of the arrangement to use."""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, MultiOutputMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from affinity.audit import Audit, retrain
+from affinity.errors import InputError
+from affinity.estimates import InterTaskAffinity
+from affinity.grouping import solve
+from affinity.problems import Problem, record
+from affinity.problems.problem import linear_heads
+from affinity.recommendation import recommend
+from affinity.sharing import HardSharing, Perceptron
+from affinity.tasks import Task
+from affinity.training import Member, Trained, TrainingSettings, train_members
+
+from .fitted import Fitted
+from .rows import Rows
+
+FEWEST_ROWS = 10
+Arrangement = Literal["advice", "plan", "separate", "all-in-one"]
+
+
+class TaskGrouped(MultiOutputMixin, BaseEstimator):
+    """An estimator of several targets whose tasks subclasses name."""
+
+    n_features_in_: int
+
+    def __init__(
+        self,
+        *,
+        arrangement: Arrangement = "advice",
+        budget: int | None = None,
+        replicates: int = 3,
+        width: int = 64,
+        depth: int = 2,
+        epochs: int = 100,
+        batch_size: int = 64,
+        learning_rate: float = 2e-3,
+        patience: int = 10,
+        every: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.arrangement = arrangement
+        self.budget = budget
+        self.replicates = replicates
+        self.width = width
+        self.depth = depth
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.every = every
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> "TaskGrouped":  # noqa: N803
+        """Audit which targets should share, and keep the networks of the arrangement to use.
+
+        Args:
+            X: ``[row feature]``, finite numbers.
+            y: ``[row target]``, or ``[row]`` for a single target, which there is nothing to audit
+                for.
+
+        Raises:
+            InputError: If a setting is out of range, or there are too few rows.
+        """
+        choices = ("advice", "plan", "separate", "all-in-one")
+        if self.arrangement not in choices:
+            raise InputError(
+                f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}."
+            )
+        checked: tuple[np.ndarray, np.ndarray] = validate_data(  # pyright: ignore[reportAssignmentType]
+            self, X, y, multi_output=True, ensure_min_samples=FEWEST_ROWS
+        )
+        inputs, targets = checked
+        self.is_single_ = targets.ndim == 1
+        tasks, numbers = self._tasks(targets.reshape(len(inputs), -1))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        rows = Rows(
+            inputs=torch.from_numpy(np.array(inputs, dtype=np.float64)),
+            targets=torch.from_numpy(numbers),
+            is_number=tasks[0].n_outputs == 1,
+            seed=seed,
+        )
+        settings = TrainingSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+        )
+        if len(tasks) == 1:
+            self.audit_, trained = None, self._train_one(tasks[0], rows, settings, seed)
+            seeds = Problem.replicate_seeds(self.replicates, seed)
+        else:
+            name = type(self).__name__
+            problem = rows.problem(name, tasks, self.width, self.depth, settings)
+            self.audit_, trained = self._audit(problem, seed)
+            seeds = Problem.replicate_seeds(self.replicates, seed + 1)
+        statistics = [rows.statistics(rows.draw(each)) for each in seeds]
+        self.networks_ = [
+            Fitted(statistics[each.replicate], tuple(served), self._rebuilt(each, tasks))
+            for each, served in trained
+        ]
+        return self
+
+    @abstractmethod
+    def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
+        """The tasks, and their targets ``[row task]`` as floats."""
+
+    def _audit(
+        self, problem: Problem, seed: int
+    ) -> tuple[Audit, list[tuple[Trained, frozenset[str]]]]:
+        matrix = InterTaskAffinity()(record(problem, every=self.every, seed=seed))
+        budget = self.budget if self.budget is not None else max(2, -(-len(problem.tasks) // 3))
+        whole = replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
+        plan = recommend(matrix, solve(whole, budget=budget))
+        audit = retrain(
+            plan,
+            problem,
+            self.replicates,
+            seed=seed + 1,
+            baselines=(),  # of other widths, or random: nothing to predict with
+            matrix=matrix,
+            keep=True,
+        )
+        name = audit.advice if self.arrangement == "advice" else self.arrangement
+        networks = audit.arrangements[name].plan.grouping.networks
+        trained = [
+            (each, network.served)
+            for replicate in range(self.replicates)
+            for each, network in zip(audit.networks_of(name, replicate), networks, strict=True)
+        ]
+        self.arrangement_ = name
+        return replace(audit, trained={}), trained
+
+    def _train_one(
+        self, task: Task, rows: Rows, settings: TrainingSettings, seed: int
+    ) -> list[tuple[Trained, frozenset[str]]]:
+        alone = frozenset({task.name})
+        results = train_members(
+            lambda tasks: HardSharing(tasks, self._trunk, linear_heads(self.width)),
+            (task,),
+            [Member(alone, number) for number in range(self.replicates)],
+            [rows.replicate(each) for each in Problem.replicate_seeds(self.replicates, seed)],
+            settings,
+            keep=True,
+        )
+        self.arrangement_ = "separate"
+        return [(each, alone) for each in results]
+
+    def _trunk(self) -> Perceptron:
+        return Perceptron(self.n_features_in_, width=self.width, depth=self.depth)
+
+    def _rebuilt(self, trained: Trained, tasks: tuple[Task, ...]) -> HardSharing:
+        own = [task for task in tasks if task.name in trained.tasks]
+        network = HardSharing(own, self._trunk, linear_heads(self.width))
+        assert trained.state is not None
+        network.load_state_dict(trained.state)
+        return network.double().eval()  # doubles: a row alone is predicted as among others
+
+    def _outputs(self, X: Any) -> dict[str, Float[Tensor, "row output"]]:  # noqa: N803
+        """Mean over the replicates of what each task's head says, in the targets' own units."""
+        check_is_fitted(self)
+        rows = torch.from_numpy(np.array(validate_data(self, X, reset=False), dtype=np.float64))
+        sums: dict[str, Tensor] = {}
+        for fitted in self.networks_:
+            for name, value in fitted(rows).items():
+                sums[name] = sums[name] + value if name in sums else value
+        return {name: value / self.replicates for name, value in sums.items()}
