@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         GradientCosine,
         InterTaskAffinity,
     )
+    from affinity.fewshot import FewShotProblem
     from affinity.grouping import Grouping, Network, solve
     from affinity.problems import Problem, record
     from affinity.recommendation import Plan, recommend
@@ -64,6 +65,7 @@ _ROOMS = {
         "GradientCosine",
         "InterTaskAffinity",
     ),
+    "fewshot": ("FewShotProblem",),
     "grouping": ("Grouping", "Network", "solve"),
     "problems": ("Problem", "record"),
     "recommendation": ("Plan", "recommend"),
@@ -86,6 +88,7 @@ __all__ = [
     "Diagnosis",
     "DivergenceError",
     "Examples",
+    "FewShotProblem",
     "Gains",
     "GradientCosine",
     "Grouping",

@@ -1,5 +1,6 @@
 """Pages, pictures and tables; plotting libraries are imported only here."""
 
+from .adaptation_curves import AdaptationCurves
 from .alerts import Alert, find_alerts
 from .comparison import comparison_of, moved_pairs, write_comparison
 from .export import write_figures
@@ -15,6 +16,7 @@ from .task_graph import TaskGraph
 from .verdict_words import Headline, headline
 
 __all__ = [
+    "AdaptationCurves",
     "Alert",
     "Choice",
     "GainDots",

@@ -1,0 +1,54 @@
+"""Optimizing for transfer: learning from few rows what many other tasks have in common."""
+
+from .anil import ANIL
+from .built_in import few_shot_digits, few_shot_sines
+from .class_family import ClassFamily
+from .class_problem import class_problem
+from .compare import METHODS, Method, compare, methods_for
+from .episodes import Episodes
+from .family import Family, Joint
+from .first_order_maml import FirstOrderMAML
+from .from_scratch import FromScratch
+from .learned import Initialization, Learned
+from .maml import MAML
+from .one_distribution import OneDistribution, check_one_distribution
+from .pretrained import Pretrained
+from .problem import FewShotProblem
+from .prototypical_network import Embedding, PrototypicalNetwork
+from .reptile import Reptile
+from .results import FewShotResult, Scores
+from .settings import MetaTraining
+from .sine_waves import SineWaves
+from .task_family import TaskFamily
+
+__all__ = [
+    "ANIL",
+    "MAML",
+    "METHODS",
+    "ClassFamily",
+    "Embedding",
+    "Episodes",
+    "Family",
+    "FewShotProblem",
+    "FewShotResult",
+    "FirstOrderMAML",
+    "FromScratch",
+    "Initialization",
+    "Joint",
+    "Learned",
+    "MetaTraining",
+    "Method",
+    "OneDistribution",
+    "Pretrained",
+    "PrototypicalNetwork",
+    "Reptile",
+    "Scores",
+    "SineWaves",
+    "TaskFamily",
+    "check_one_distribution",
+    "class_problem",
+    "compare",
+    "few_shot_digits",
+    "few_shot_sines",
+    "methods_for",
+]
