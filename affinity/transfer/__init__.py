@@ -2,9 +2,13 @@
 
 from .blocks import blocks_of
 from .choose_recipe import ChosenRecipe, candidates, choose_recipe
+from .distortion import Distortion, distortion
 from .fine_tuning import FineTuning
+from .joint_or_sequential import Advice, Circumstances, JointOrSequential, compare_joint
+from .low_data import LowDataCurve, few, low_data_curves
 from .measure_transfer import measure_transfer
 from .own_inputs import pretrain_on_inputs
+from .promise import Foretold, foretold, promise, representation_similarity
 from .recipes import (
     L2SP,
     RECIPES,
@@ -20,6 +24,7 @@ from .recipes import (
     SurgicalFineTuning,
 )
 from .relative_gradients import relative_gradient_norms
+from .scores import LEEP, SCORES, HScore, LogME, View
 from .sources import ALL_OTHERS, OWN_INPUTS, Sources, learn_sources
 from .transfer import Transfer
 from .tune import Job, plan_for, tune
@@ -29,16 +34,26 @@ from .weights import read_trunk, save_trunk
 __all__ = [
     "ALL_OTHERS",
     "L2SP",
+    "LEEP",
     "OWN_INPUTS",
     "RECIPES",
+    "SCORES",
+    "Advice",
     "ChosenRecipe",
+    "Circumstances",
+    "Distortion",
     "FineTuning",
+    "Foretold",
     "FromScratch",
     "FullFineTuning",
     "GradualUnfreezing",
+    "HScore",
     "Job",
+    "JointOrSequential",
     "LayerwiseDecay",
     "LinearProbe",
+    "LogME",
+    "LowDataCurve",
     "Phase",
     "ProbeThenTune",
     "Recipe",
@@ -48,15 +63,23 @@ __all__ = [
     "SurgicalFineTuning",
     "Transfer",
     "TuningPlan",
+    "View",
     "blocks_of",
     "candidates",
     "choose_recipe",
+    "compare_joint",
+    "distortion",
+    "few",
+    "foretold",
     "learn_sources",
+    "low_data_curves",
     "measure_transfer",
     "plan_for",
     "pretrain_on_inputs",
+    "promise",
     "read_trunk",
     "relative_gradient_norms",
+    "representation_similarity",
     "save_trunk",
     "tune",
 ]

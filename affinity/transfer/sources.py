@@ -1,7 +1,7 @@
 """Sources: what a trunk is trained on before it comes to a target."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,11 +33,13 @@ class Sources:
         trunks: ``trunks[source][target]`` is a trunk a replicate; without a target that the source
             was trained on.
         replicates: On whose training rows they learned.
+        states: The whole network of each source that is a single task, a replicate each.
     """
 
     names: tuple[str, ...]
     trunks: Mapping[str, Mapping[str, Sequence[Trunk]]]
     replicates: Sequence[Replicate]
+    states: Mapping[str, Sequence[Trunk]] = field(default_factory=dict[str, Sequence[Trunk]])
 
 
 def learn_sources(
@@ -80,7 +82,11 @@ def learn_sources(
     networks = list(dict.fromkeys(each for of in wanted.values() for each in of.values()))
     learned = _train(problem, networks, replicates, settings)
     trunks: dict[str, dict[str, Sequence[Trunk]]] = {
-        name: {target: learned[tasks] for target, tasks in of.items() if target not in tasks}
+        name: {
+            target: [_trunk_of(state) for state in learned[tasks]]
+            for target, tasks in of.items()
+            if target not in tasks
+        }
         for name, of in wanted.items()
     }
     if OWN_INPUTS in sets:
@@ -90,7 +96,12 @@ def learn_sources(
             trunk = problem.trunk()
         found = {f"{TRUNK}{key}": value for key, value in read_trunk(trunk, path).items()}
         trunks[name] = {target: [found] * len(replicates) for target in targets}
-    return Sources(tuple(names), {name: trunks[name] for name in names}, replicates)
+    return Sources(
+        names=tuple(names),
+        trunks={name: trunks[name] for name in names},
+        replicates=replicates,
+        states={name: learned[frozenset({name})] for name in names if name in problem.names},
+    )
 
 
 def learn_own_inputs(
@@ -169,7 +180,9 @@ def _train(
                 f"Expected the source {sorted(member.tasks)} to train, but {result.diverged}. A "
                 "smaller learning rate may help."
             )
-        found[member.tasks].append(
-            {name: value for name, value in result.state.items() if name.startswith(TRUNK)}
-        )
+        found[member.tasks].append(result.state)
     return found
+
+
+def _trunk_of(state: Trunk) -> Trunk:
+    return {name: value for name, value in state.items() if name.startswith(TRUNK)}

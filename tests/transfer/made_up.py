@@ -1,0 +1,27 @@
+"""Made-up transfers, whose gains are known."""
+
+import torch
+
+from affinity.transfer import Transfer
+from affinity.transfer.transfer import Scores
+
+
+def made_up_transfer(noise: float = 0.01, n_replicates: int = 6) -> Transfer:
+    """Four sources gain from -0.3 to 0.3 on one target, the other way round on another."""
+    generator = torch.Generator().manual_seed(0)
+    gains = torch.linspace(-0.3, 0.3, 4, dtype=torch.double)
+    table = torch.stack([gains, -gains], dim=1)  # source target
+    shape = (4, n_replicates, 2)
+    losses = (
+        1 - table[:, None] + noise * torch.randn(shape, generator=generator, dtype=torch.double)
+    )
+    ones = torch.ones(1, n_replicates, 2, dtype=torch.double)
+    return Transfer(
+        problem="made up",
+        sources=("depth", "edges", "normals", "own inputs"),
+        targets=("key points", "shading"),
+        recipe="full fine-tuning",
+        tuned=Scores(losses, losses, losses[..., None].float()),
+        scratch=Scores(ones, ones, ones[..., None].float()),
+        is_measured=torch.ones(4, 2, dtype=torch.bool),
+    )
