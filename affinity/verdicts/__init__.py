@@ -2,6 +2,7 @@
 
 from .gains import Gains, interval
 from .negative_transfer import ALL_TASKS, NegativeTransferTest, Verdict, VerdictName
+from .ratio import Ratio
 from .two_level import Estimate, estimate
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Estimate",
     "Gains",
     "NegativeTransferTest",
+    "Ratio",
     "Verdict",
     "VerdictName",
     "estimate",

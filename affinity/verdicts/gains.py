@@ -13,7 +13,8 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import check_names
 
-from .two_level import Estimate, averaged, estimate
+from .ratio import Ratio
+from .two_level import averaged, estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +80,7 @@ class Gains:
         Their mean is the gain :math:`g`, their spread that of a ratio whose baseline varies, too:
         :math:`g + d_r / |\overline{b}| - g\,b_r / \overline{b}`.
         """
-        return self._relative(self.differences(), self.baseline.double().numpy())
-
-    def relative_block_differences(self) -> Float[np.ndarray, "replicate task block"] | None:
-        """The same on each block of test rows; None where no scores on blocks are known."""
-        if self.baseline_blocks is None or (differences := self.block_differences()) is None:
-            return None
-        return self._relative(differences, self.baseline_blocks.double().numpy())
+        return self.estimate().linear()
 
     def block_differences(self) -> Float[np.ndarray, "replicate task block"] | None:
         """Improvement on each block in the score's own units."""
@@ -94,14 +89,43 @@ class Gains:
         differences = self.score_blocks.double() - self.baseline_blocks.double()
         return self._sign[:, None] * differences.numpy()
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> Ratio:
         """The relative gain of each task, with its error over replicates and test rows."""
-        return estimate(self.relative_differences(), self.relative_block_differences())
+        level = self.baseline.double().mean(dim=0).numpy()
+        level = np.where(level == 0, np.nan, level)
+        blocks = self.block_differences()
+        known = None if blocks is None else self.baseline_blocks
+        return Ratio(
+            self.differences() / np.abs(level),
+            self.baseline.double().numpy() / level,
+            None if blocks is None else blocks / np.abs(level)[:, None],
+            None if known is None else known.double().numpy() / level[:, None],
+        )
 
-    def estimate_overall(self) -> Estimate:
-        """The mean relative gain over the tasks, as an estimate of one entry."""
-        overall, blocks = self.overall(), self.relative_block_differences()
-        return estimate(overall[:, None], None if blocks is None else averaged(overall, blocks))
+    def estimate_overall(self) -> Ratio:
+        """The mean relative gain over the tasks that have one, as a ratio of one entry.
+
+        How tasks differ in their gains is taken as it was found; what is tested is their mean.
+        """
+        found = self.estimate()
+        known = np.isfinite(found.mean)
+        mean = found.mean[known].mean() if known.any() else np.nan
+        unlike = found.mean - mean
+
+        def averages(values: np.ndarray) -> np.ndarray:
+            return values[:, known].mean(axis=1) if known.any() else values[:, 0] * np.nan
+
+        differences = averages(found.differences - unlike * found.baseline)
+        baseline = averages(found.baseline)
+        if found.difference_blocks is None or found.baseline_blocks is None:
+            return Ratio(differences[:, None], baseline[:, None])
+        blocks = found.difference_blocks - unlike[:, None] * found.baseline_blocks
+        return Ratio(
+            differences[:, None],
+            baseline[:, None],
+            averaged(differences, blocks),
+            averaged(baseline, found.baseline_blocks),
+        )
 
     def of(self, tasks: Sequence[str]) -> "Gains":
         """The gains of some of the tasks."""
@@ -133,7 +157,7 @@ class Gains:
 
     def relative(self) -> dict[str, float]:
         """Mean relative gain of each task."""
-        return dict(zip(self.tasks, self.relative_differences().mean(axis=0).tolist(), strict=True))
+        return dict(zip(self.tasks, self.estimate().mean.tolist(), strict=True))
 
     def joined(self, more: "Gains") -> "Gains":
         """These replicates and more."""
@@ -149,23 +173,12 @@ class Gains:
 
     def overall(self) -> Float[np.ndarray, " replicate"]:
         """Mean relative gain over the tasks that have one, a replicate; NaN where none has."""
-        relative = self.relative_differences()
-        known = relative[:, np.isfinite(relative).all(axis=0)]
-        return known.mean(axis=1) if known.size else np.full(len(relative), np.nan)
+        return self.estimate_overall().linear()[:, 0]
 
     @property
     def _sign(self) -> Float[np.ndarray, " task"]:
         better = self.higher_is_better or (False,) * len(self.tasks)
         return np.where(better, 1.0, -1.0)
-
-    def _relative(self, differences: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-        """Differences ``[replicate task ...]`` as shares, with a mean of the gain."""
-        level = self.baseline.double().mean(dim=0).numpy()
-        level = np.where(level == 0, np.nan, level)
-        gain = self.differences().mean(axis=0) / np.abs(level)
-        if differences.ndim == 3:  # replicate task block
-            level, gain = level[:, None], gain[:, None]
-        return gain + differences / np.abs(level) - gain * baseline / level
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row a task: gain, low and high of its interval, and the same in own units."""

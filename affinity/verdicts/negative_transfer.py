@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from scipy import special, stats
 
 from .gains import Gains
+from .ratio import Ratio
 from .spending import levels
 from .two_level import Estimate
 
@@ -54,7 +55,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NegativeTransferTest:
-    """Judges each task's paired relative gains by Student's t, over replicates and test rows.
+    """Judges each task's paired differences by Student's t, over replicates and test rows.
 
     *Neutral* where two one-sided tests place the gain within the tolerance; else *harmful* or
     *beneficial* where the adjusted test finds a loss or a gain; else *undecided*. Where the two
@@ -110,19 +111,21 @@ class NegativeTransferTest:
         return all(each.verdict != "undecided" for each in (*self(gains), self.overall(gains)))
 
     def _judge(
-        self, gains: Gains, of: Callable[[Gains], Estimate], names: tuple[str, ...]
+        self, gains: Gains, of: Callable[[Gains], Ratio], names: tuple[str, ...]
     ) -> list[Verdict]:
         looks = self.looks or ((gains.n_replicates, 1.0),)
         named: list[VerdictName] = ["undecided"] * len(names)
-        found = of(gains)
+        ratio = of(gains)
+        found = ratio.beyond(0.0)
         for at, (n_replicates, _) in enumerate(looks):
-            found = of(gains.first(n_replicates))
+            ratio = of(gains.first(n_replicates))
+            found = ratio.beyond(0.0)
             shares = tuple(share for _, share in looks[: at + 1])
             for task, verdict in enumerate(self._name(found, shares)):
                 if named[task] == "undecided":
                     named[task] = verdict
         risk = 2 * levels(tuple(share for _, share in looks), (1 - self.level) / 2)[-1]
-        low, high = found.interval(1 - risk)
+        low, high = ratio.interval(1 - risk)
         p_values = _adjusted(_two_sided(found), self.adjust)
         reach = _reach(risk / len(names) / 2, found.degrees)
         return [

@@ -61,8 +61,12 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Student's interval for the mean; NaN from a single replicate."""
-        reach = special.stdtrit(self.degrees, 0.5 + level / 2) * self.error
+        reach = self.reach(level)
         return self.mean - reach, self.mean + reach
+
+    def reach(self, level: float = 0.95) -> Float[np.ndarray, " task"]:
+        """Half the width of the interval."""
+        return special.stdtrit(self.degrees, 0.5 + level / 2) * self.error
 
 
 def known_blocks(
@@ -83,6 +87,16 @@ def estimate(
         >>> [round(float(end[0]), 3) for end in found.interval()]
         [-0.048, 0.448]
     """
+    of_replicates, of_rows, n_blocks = components(differences, blocks)
+    of_rows = np.maximum(0.0, of_rows)
+    return Estimate(differences.mean(axis=0), of_replicates, of_rows, len(differences), n_blocks)
+
+
+def components(
+    differences: Float[np.ndarray, "replicate task"],
+    blocks: Float[np.ndarray, "replicate task block"] | None = None,
+) -> tuple[Float[np.ndarray, " task"], Float[np.ndarray, " task"], Float[np.ndarray, " task"]]:
+    """The variance by replicates, what rows add (below 0 by chance), and how many blocks."""
     n_replicates, n_tasks = differences.shape
     of_replicates = np.full(n_tasks, np.nan)
     of_rows, n_blocks = np.zeros(n_tasks), np.zeros(n_tasks)
@@ -92,8 +106,8 @@ def estimate(
         for at in range(n_tasks):
             own = known_blocks(blocks[:, at])
             n_blocks[at] = own.shape[1]
-            of_rows[at] = max(0.0, _added_by_rows(own)) if own.shape[1] > 1 else np.nan
-    return Estimate(differences.mean(axis=0), of_replicates, of_rows, n_replicates, n_blocks)
+            of_rows[at] = _added_by_rows(own) if own.shape[1] > 1 else np.nan
+    return of_replicates, of_rows, n_blocks
 
 
 def bootstrap(

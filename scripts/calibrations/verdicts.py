@@ -71,7 +71,7 @@ def raw(gains: Gains) -> np.ndarray:
 
 def excluded(gains: Gains) -> dict[str, Any]:
     """How often the bootstrap's intervals leave out 0."""
-    blocks = gains.relative_block_differences()
+    blocks = gains.estimate().linear_blocks()
     assert blocks is not None
     ends = [bootstrap(blocks[:, at], draws=400) for at in range(blocks.shape[1])]
     return {"a task": float(np.mean([low > 0 or high < 0 for low, high in ends]))}

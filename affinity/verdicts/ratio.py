@@ -1,0 +1,127 @@
+"""A gain is a ratio: a mean difference as a share of a mean baseline that was measured, too."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+from .two_level import Estimate, components
+
+_ROUNDS = 6  # until the error at an end of the interval is that of this end
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    r"""Gains, an entry a task, tested by plain differences and with intervals of their own.
+
+    With paired differences :math:`u_r` as shares of the mean baseline, and the baseline
+    :math:`v_r` itself with a mean of 1, a gain :math:`g` is refuted where
+
+    .. math::
+        \overline{u} - g\,\overline{v}, \qquad \text{with the error of } u_r - g\,v_r,
+
+    lies away from 0 by Student's t. At :math:`g = 0` that is the t test of plain differences. The
+    interval is made of the gains that are not refuted, so that it leaves out 0 exactly where that
+    test finds a difference. (A ratio's error by its tangent alone would be too small where the
+    baseline is uncertain, and find more gains than losses.)
+
+    Args:
+        differences: Of each replicate, as shares of the mean baseline.
+        baseline: Of each replicate, with a mean of 1.
+        difference_blocks: The same on blocks of test rows, where they are known.
+        baseline_blocks: The same of the baseline.
+
+    References:
+        Fieller (1954), Some Problems in Interval Estimation.
+
+    Example:
+        >>> found = Ratio(np.array([[0.1], [0.2], [0.3]]), np.array([[0.5], [1.0], [1.5]]))
+        >>> [round(float(end[0]), 3) for end in found.interval()]  # the gain is 20 %, always
+        [0.2, 0.2]
+    """
+
+    differences: Float[np.ndarray, "replicate task"]
+    baseline: Float[np.ndarray, "replicate task"]
+    difference_blocks: Float[np.ndarray, "replicate task block"] | None = None
+    baseline_blocks: Float[np.ndarray, "replicate task block"] | None = None
+
+    @cached_property
+    def mean(self) -> Float[np.ndarray, " task"]:
+        """The gains."""
+        return self.differences.mean(axis=0)
+
+    def linear(self) -> Float[np.ndarray, "replicate task"]:
+        """Gains, replicate by replicate, along the tangent at their mean."""
+        return self.mean + self.differences - self.mean * self.baseline
+
+    def linear_blocks(self) -> Float[np.ndarray, "replicate task block"] | None:
+        """The same on blocks of test rows."""
+        if self.difference_blocks is None or self.baseline_blocks is None:
+            return None
+        mean = self.mean[:, None]
+        return mean + self.difference_blocks - mean * self.baseline_blocks
+
+    def beyond(self, gain: float | Float[np.ndarray, " task"]) -> Estimate:
+        """What the differences show beyond a gain, with its error if that were the true one."""
+        weights = (1.0, -2.0 * gain, np.square(gain))
+        of_replicates, of_rows = (
+            sum(weight * part for weight, part in zip(weights, parts, strict=True))
+            for parts in self._products
+        )
+        return Estimate(
+            mean=self.mean - gain,
+            of_replicates=np.maximum(0.0, of_replicates),
+            of_rows=np.maximum(0.0, of_rows),
+            n_replicates=len(self.differences),
+            n_blocks=self._blocks,
+        )
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """The gains that are not refuted; NaN from a single replicate.
+
+        Where the baseline is so uncertain that no gain on one side is refuted, the end is that of
+        the tangent.
+        """
+        return self._end(-1.0, level), self._end(1.0, level)
+
+    def _end(self, side: float, level: float) -> Float[np.ndarray, " task"]:
+        """A root of Fieller's equation, with the error and the degrees of freedom at this root."""
+        tangent = self.mean + side * self.beyond(self.mean).reach(level)
+        gain = self.mean
+        for _ in range(_ROUNDS):
+            there = self.beyond(gain)
+            of_differences, of_both, of_baseline = (
+                of_replicates + np.where(there.of_rows > 0, of_rows, 0.0)
+                for of_replicates, of_rows in zip(*self._products, strict=True)
+            )
+            t = special.stdtrit(there.degrees, 0.5 + level / 2) ** 2
+            curve, half = 1 - t * of_baseline, self.mean - t * of_both
+            under_root = half**2 - curve * (self.mean**2 - t * of_differences)
+            is_bounded = curve > 0
+            root = np.sqrt(np.maximum(0.0, under_root))
+            curve = np.where(is_bounded, curve, 1.0)
+            gain = np.where(is_bounded, (half + side * root) / curve, tangent)
+        return np.where(np.isnan(tangent), np.nan, gain)
+
+    @cached_property
+    def _products(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """For each level of chance: variance of differences, covariance, variance of baseline."""
+        both = None
+        if self.difference_blocks is not None and self.baseline_blocks is not None:
+            both = self.difference_blocks + self.baseline_blocks
+        of_differences = components(self.differences, self.difference_blocks)
+        of_baseline = components(self.baseline, self.baseline_blocks)
+        of_sum = components(self.differences + self.baseline, both)
+        replicates, rows = (
+            [first, (together - first - second) / 2, second]
+            for first, second, together in zip(
+                of_differences[:2], of_baseline[:2], of_sum[:2], strict=True
+            )
+        )
+        return replicates, rows
+
+    @cached_property
+    def _blocks(self) -> Float[np.ndarray, " task"]:
+        return components(self.differences, self.difference_blocks)[2]
