@@ -84,6 +84,7 @@ def diagnose(
         tasks=problem.names,
         plan=arrangement,
         harmed=case.harmed,
+        together=case.are_harmed_together,
         evaluation=evaluation,
         held_out=held_out,
         findings=tuple(cause(case) for cause in causes.values()),

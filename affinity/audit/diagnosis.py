@@ -38,13 +38,15 @@ class Diagnosis:
         problem: The problem's name.
         tasks: Names of the tasks.
         plan: The arrangement.
-        harmed: Tasks that it is shown to harm; where there are none, changes are judged on all.
+        harmed: Tasks that it is shown to harm, each by itself.
         evaluation: The harm: its excess over separate networks, as a share of their loss, on
             evaluation rows; below 0 where sharing helps.
         held_out: The same on test rows.
         findings: What was measured of each cause.
         test: How it is decided whether a change recovers something.
         context: Settings, seeds and versions.
+        together: Whether it is shown to harm the mean over all tasks, and more clearly than the
+            mean over those harmed. Changes are judged on all then, as where no harm is shown.
     """
 
     problem: str
@@ -56,6 +58,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    together: bool = False
 
     @property
     def n_replicates(self) -> int:
@@ -65,7 +68,13 @@ class Diagnosis:
     @property
     def concerned(self) -> list[int]:
         """Places of the tasks on which changes are judged."""
-        return [at for at, name in enumerate(self.tasks) if name in self.harmed or not self.harmed]
+        are_all = self.together or not self.harmed
+        return [at for at, name in enumerate(self.tasks) if are_all or name in self.harmed]
+
+    @property
+    def shows_harm(self) -> bool:
+        """Whether any harm is shown, to a task or to all together."""
+        return self.together or bool(self.harmed)
 
     def harm(self, rows: Rows) -> Float[np.ndarray, " replicate"]:
         """Mean over the tasks concerned, a replicate."""
@@ -75,7 +84,7 @@ class Diagnosis:
     @property
     def is_confirmed(self) -> bool:
         """Whether test rows show some of the harm that evaluation rows do."""
-        return not self.harmed or float(np.nanmean(self.harm("test"))) > 0
+        return not self.shows_harm or float(np.nanmean(self.harm("test"))) > 0
 
     @property
     def changes(self) -> list[Change]:
@@ -149,7 +158,7 @@ class Diagnosis:
         """The cause at work whose cure costs least; None where no harm, or no cause, is shown."""
         first = next(iter(self.ranked()), None)
         is_shown = first is not None and self.status(first) == "at work"
-        if not self.harmed or not self.is_confirmed or first is None or not is_shown:
+        if not self.shows_harm or not self.is_confirmed or first is None or not is_shown:
             return None
         return first.cause
 
@@ -167,7 +176,7 @@ class Diagnosis:
         lines = [advised(self, remedy) for remedy in remedies]
         every = self._shown([change for change in self.changes if change.is_remedy])
         cheapest = self._cheapest(every)
-        if self.harmed and cheapest is not None and cheapest not in remedies:
+        if self.shows_harm and cheapest is not None and cheapest not in remedies:
             lines.append(f"Whatever the cause: {advised(self, cheapest)}")
         return lines
 
@@ -241,7 +250,7 @@ class Diagnosis:
     @property
     def _least(self) -> float:
         """What a change has to recover to be worth naming."""
-        return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.harmed else 0.0
+        return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.shows_harm else 0.0
 
     def _mean(self, change: Change) -> float:
         return float(np.nanmean(change.on("evaluation", self.concerned)))

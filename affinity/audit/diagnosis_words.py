@@ -30,23 +30,32 @@ SAID = {
 
 def headline(diagnosis: "Diagnosis") -> str:
     """What was found, in a sentence."""
-    if not diagnosis.harmed:
+    if not diagnosis.shows_harm:
         better = "; what follows would improve on it" if diagnosis.advice else ""
         return f"No task is shown to be harmed by sharing{better}."
     mean = float(np.nanmean(diagnosis.harm("test")))
     if not diagnosis.is_confirmed:
         seen = float(np.nanmean(diagnosis.harm("evaluation")))
         return (
-            f"Evaluation rows show a harm to {listed(diagnosis.harmed)} of {100 * seen:.1f} % that "
+            f"Evaluation rows show a harm to {_whom(diagnosis)} of {100 * seen:.1f} % that "
             f"test rows do not ({100 * mean:+.1f} %): do not act on it."
         )
     text = (
-        f"Sharing harms {listed(diagnosis.harmed)} by {100 * mean:.1f} % of their separate "
+        f"Sharing harms {_whom(diagnosis)} by {100 * mean:.1f} % of their separate "
         "networks' test loss"
     )
     if diagnosis.cause is None:
         return f"{text}; these replicates do not show why."
     return f"{text}; first of all {CAUSES[diagnosis.cause]}."
+
+
+def _whom(diagnosis: "Diagnosis") -> str:
+    if not diagnosis.together:
+        return listed(diagnosis.harmed)
+    n_harmed, n_tasks = len(diagnosis.harmed), len(diagnosis.tasks)
+    if n_harmed in (0, n_tasks):
+        return "the tasks together" if n_harmed == 0 else listed(diagnosis.harmed)
+    return f"the tasks together ({listed(diagnosis.harmed)} also alone)"
 
 
 def advised(diagnosis: "Diagnosis", change: Change) -> str:

@@ -60,7 +60,7 @@ class RecoveredDots(OneAxes):
         low, high = self._limits(table, harm)
         axes.axvline(0, color=INK, linewidth=1, zorder=1)
         axes.hlines(range(len(table)), low, high, color=RULE, linewidth=0.6, zorder=0)
-        if self.diagnosis["harmed"]:
+        if self._shows_harm:
             axes.axvline(harm, color=HARMS, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         columns = table[["verdict", "recovered", "low", "high"]]
         for y, (verdict, mean, start, end) in enumerate(columns.itertuples(index=False, name=None)):
@@ -95,7 +95,7 @@ class RecoveredDots(OneAxes):
                 Line2D([], [], color=NEUTRAL, marker="o", mfc="white", label="undecided"),
                 Line2D([], [], color=HARMS, marker="o", label="makes it worse"),
                 Line2D([], [], color=HARMS, linestyle="--", label="the whole harm"),
-            ][: 5 if self.diagnosis["harmed"] else 4],
+            ][: 5 if self._shows_harm else 4],
             loc="lower right",
             bbox_to_anchor=(1, 1.0),
             ncols=5,
@@ -104,9 +104,13 @@ class RecoveredDots(OneAxes):
             handletextpad=0.5,
         )
 
+    @property
+    def _shows_harm(self) -> bool:
+        return bool(self.diagnosis["harmed"]) or self.diagnosis["together"]
+
     def _limits(self, table: pd.DataFrame, harm: float) -> tuple[float, float]:
         """Wide enough for every dot and for the harm; long intervals are cut."""
-        ends = [0.0, harm if self.diagnosis["harmed"] else 0.0, *table["recovered"]]
+        ends = [0.0, harm if self._shows_harm else 0.0, *table["recovered"]]
         known = np.array([end for end in ends if np.isfinite(end)])
         reach = max(float(np.ptp(known)), 0.02)
         return float(known.min() - 0.15 * reach), float(known.max() + 0.15 * reach)

@@ -84,7 +84,8 @@ class Ratio:
         Where the baseline is so uncertain that no gain on one side is refuted, the end is that of
         the tangent.
         """
-        return self._end(-1.0, level), self._end(1.0, level)
+        with np.errstate(invalid="ignore"):  # an early look may demand infinite certainty
+            return self._end(-1.0, level), self._end(1.0, level)
 
     def _end(self, side: float, level: float) -> Float[np.ndarray, " task"]:
         """A root of Fieller's equation, with the error and the degrees of freedom at this root."""

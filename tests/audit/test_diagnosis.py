@@ -57,6 +57,15 @@ def test_a_harm_that_test_rows_do_not_confirm_is_told_and_not_acted_on() -> None
     assert unconfirmed.advice == []
 
 
+def test_where_all_together_are_harmed_changes_are_judged_on_all() -> None:
+    found = diagnosis_of(Finding("capacity", changes=(change_of("wide", 0.4),)))
+    together = replace(found, harmed=("a",), together=True)
+    assert together.concerned == [0, 1, 2]
+    assert replace(together, together=False).concerned == [0]
+    assert replace(together, harmed=()).cause == "capacity"
+    assert "harms the tasks together (a also alone) by 49.7" in together.headline()
+
+
 def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
     found = diagnosis_of(Finding("data", changes=(change_of("more", 0.2),)), harm=0.0)
     assert found.cause is None

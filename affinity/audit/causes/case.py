@@ -94,16 +94,36 @@ class Case:
     @cached_property
     def harmed(self) -> tuple[str, ...]:
         """The tasks that sharing is shown to harm, by evaluation rows."""
-        gains = Gains(self.problem.names, self.joint.evaluation, self.alone.evaluation)
         return tuple(
-            each.task for each in NegativeTransferTest()(gains) if each.verdict == "harmful"
+            each.task for each in NegativeTransferTest()(self._gains) if each.verdict == "harmful"
         )
+
+    @cached_property
+    def are_harmed_together(self) -> bool:
+        """Whether harm to the mean over all tasks is shown, and more clearly than to those harmed.
+
+        More clearly is at more of its standard errors from 0.
+        """
+        if NegativeTransferTest().overall(self._gains).verdict != "harmful":
+            return False
+        together, some = (
+            gains.estimate_overall().beyond(0.0)
+            for gains in (self._gains, self._gains.of(self.harmed or self.problem.names))
+        )
+        return bool(together.mean[0] / together.error[0] <= some.mean[0] / some.error[0])
 
     @property
     def concerned(self) -> list[int]:
-        """Places of the tasks on which changes are judged: those harmed, or all where none is."""
-        names = self.problem.names
-        return [at for at, name in enumerate(names) if name in self.harmed or not self.harmed]
+        """Places of the tasks on which changes are judged.
+
+        All where all together are harmed, or none is; else those that are.
+        """
+        names, are_all = self.problem.names, self.are_harmed_together or not self.harmed
+        return [at for at, name in enumerate(names) if are_all or name in self.harmed]
+
+    @property
+    def _gains(self) -> Gains:
+        return Gains(self.problem.names, self.joint.evaluation, self.alone.evaluation)
 
     def losses(
         self,
