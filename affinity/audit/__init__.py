@@ -9,6 +9,7 @@ from .diagnosis import Diagnosis
 from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing
 from .metric_name import metric_name
+from .outer import OuterDraws, retrain_draws
 from .race import Race
 from .raced import ENDED, Contender, Raced
 from .retrain import retrain
@@ -22,10 +23,12 @@ __all__ = [
     "Contender",
     "Diagnosis",
     "KeptPlan",
+    "OuterDraws",
     "Race",
     "Raced",
     "diagnose",
     "measure_sharing",
     "metric_name",
     "retrain",
+    "retrain_draws",
 ]

@@ -142,6 +142,14 @@ Baselines = Annotated[
         rich_help_panel=AUDIT,
     ),
 ]
+Outer = Annotated[
+    int | None,
+    typer.Option(
+        help="Draw the test rows anew so many times, decide the plan anew and audit it on each: "
+        "what the whole procedure gains, since one test split is one draw.",
+        rich_help_panel=AUDIT,
+    ),
+]
 PlanChoice = Annotated[
     str | None,
     typer.Option(

@@ -77,7 +77,7 @@ class AuditOptions:
                 raise InputError(
                     f"Expected no targets for the built-in problem {self.source!r}: it has its own."
                 )
-            return BUILT_IN[self.source](test_share=self.test_share, **size)
+            return BUILT_IN[self.source](test_share=self.test_share, draw=self.seed, **size)
         if not Path(self.source).exists():
             near = difflib.get_close_matches(self.source, BUILT_IN, n=1)
             raise InputError(

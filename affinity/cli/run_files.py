@@ -13,4 +13,6 @@ PREDICTIONS = "predictions.csv"
 DIAGNOSIS = "diagnosis.json"
 PAGE = "report.html"
 FIGURES = "figures"  # a folder
+OUTER = "outer.json"
+DRAWS = "draws"  # a folder: the runs of the other draws
 TRAININGS = "trainings"  # a folder: finished trainings, so that a stopped stage goes on

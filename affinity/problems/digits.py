@@ -21,7 +21,7 @@ CLASSES = {
 """Binary targets: the digits that are labelled 1."""
 
 
-def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem:
+def digits(width: int = 32, depth: int = 2, test_share: float = 0.25, draw: int = 0) -> Problem:
     """1,797 images of 8 x 8 pixels, five binary targets and three regressions.
 
     Odd, at least 5, prime, has a loop, is one of five digits drawn at random; the amount of ink
@@ -32,6 +32,7 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         width: Width of the trunk.
         depth: Layers of the trunk.
         test_share: Share of the rows set aside for the audit.
+        draw: Which rows these are.
     """
     images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     pixels = images.reshape(-1, 8, 8)
@@ -47,8 +48,8 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25) -> Problem
         inputs=torch.from_numpy(images / 16.0).float(),
         targets=columns_of([*binary, *regressions]),
     )
-    draw = RandomRows(test_share, evaluation_share=0.0)(examples, seed=0)
-    rest, test = draw.training, draw.validation
+    parts = RandomRows(test_share, evaluation_share=0.0)(examples, seed=draw)
+    rest, test = parts.training, parts.validation
     mean, deviation = examples.targets[rest].mean(dim=0), examples.targets[rest].std(dim=0)
     is_number = torch.arange(len(mean)) >= len(CLASSES)
     examples = Examples(

@@ -26,6 +26,7 @@ def planted(
     width: int = 8,
     depth: int = 1,
     seed: int = 0,
+    draw: int = 0,
 ) -> Problem:
     r"""Tasks a1, a2, ..., b1, ... in clusters that were chosen: one letter, the same directions.
 
@@ -52,6 +53,7 @@ def planted(
         width: Width of the trunk.
         depth: Layers of the trunk.
         seed: Decides directions, readouts and rows.
+        draw: Decides which of the rows are set aside for the audit.
 
     Raises:
         InputError: If a setting is out of range.
@@ -85,7 +87,10 @@ def planted(
             scaled = (signal - signal.mean()) / signal.std()
             targets[f"{letter}{number}"] = scaled + NOISE * noise
     examples = Examples(inputs, columns_of(list(targets.values())))
-    development, test = torch.arange(len(examples)).tensor_split([n_rows])
+    order = torch.arange(len(examples))
+    if draw > 0:
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(draw))
+    development, test = order.tensor_split([n_rows])
 
     def parts(width: int) -> Parts:
         return lambda: Perceptron(n_features, width=width, depth=depth), linear_heads(width)

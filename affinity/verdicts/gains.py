@@ -145,11 +145,15 @@ class Gains:
 
     def first(self, n_replicates: int) -> "Gains":
         """The gains of the first replicates."""
+        return self.of_replicates(range(n_replicates))
+
+    def of_replicates(self, replicates: Sequence[int]) -> "Gains":
+        """The gains of some of the replicates."""
         parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
         return replace(
             self,
             **{
-                name: value[:n_replicates]
+                name: value[list(replicates)]
                 for name in parts
                 if (value := getattr(self, name)) is not None
             },

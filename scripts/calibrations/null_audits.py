@@ -37,12 +37,29 @@ NULLS = {
     "plan = baseline": "the same two networks, on other replicates",
     "labels permuted": "two groupings of tasks whose labels are permuted",
     "mirrored": "trained on fewer rows of the left half, or of the right, of a symmetric problem",
+    "mirrored, other rows": "the same, with other development rows in every replicate",
+    "mirrored, outer draws": "the same, over draws of the test rows from the rows there are",
 }
 """What each null compares with what; the truth is that both are as good."""
 
 
+DRAWS, A_DRAW = 5, 3
+"""Outer draws, and replicates in each."""
+COMPARED = {
+    "duplicate": ("again", "base"),
+    "plan = baseline": ("other", "base"),
+    "labels permuted": ("crossed", "straight"),
+    "mirrored": ("left", "right"),
+    "mirrored, other rows": ("left of others", "right of others"),
+    "mirrored, outer draws": ("left of draws", "right of draws"),
+}
+
+
 def audits(numbers: Sequence[int], n_replicates: int) -> list[dict[str, Gains]]:
-    """For each audit, on data of its own, the gains of each null."""
+    """For each audit, on data of its own, the gains of each null.
+
+    Those over outer draws have the replicates of each draw, one draw after the other.
+    """
     replicates: list[Replicate] = []
     members: list[Member] = []
     places: list[dict[str, list[int]]] = []
@@ -60,17 +77,12 @@ def audits(numbers: Sequence[int], n_replicates: int) -> list[dict[str, Gains]]:
 
     def gains(scores: Sequence[int], baseline: Sequence[int]) -> Gains:
         (mine, my_blocks), (theirs, their_blocks) = (
-            table([trained[at] for at in side], n_replicates) for side in (scores, baseline)
+            table([trained[at] for at in side]) for side in (scores, baseline)
         )
         return Gains(NAMES, mine, theirs, None, my_blocks, their_blocks)
 
     return [
-        {
-            "duplicate": gains(place["again"], place["base"]),
-            "plan = baseline": gains(place["other"], place["base"]),
-            "labels permuted": gains(place["crossed"], place["straight"]),
-            "mirrored": gains(place["left"], place["right"]),
-        }
+        {null: gains(place[mine], place[theirs]) for null, (mine, theirs) in COMPARED.items()}
         for place in places
     ]
 
@@ -95,11 +107,20 @@ def sides(
     base = drawn(development, test, number, range(n_replicates))
     shuffled = Examples(rows.inputs, permuted(rows.targets, generator))
     noise = drawn(*split(shuffled), number, range(n_replicates))
-    half = torch.rand(N_DEVELOPMENT, generator=generator) < 0.5
-    is_left = development.inputs[:, 0] < 0
-    fewer = {
-        name: drawn(development, test, number, range(n_replicates), keep=~(half & side))
-        for name, side in (("left", is_left), ("right", ~is_left))
+    mirrored = fewer(development, test, number, range(n_replicates), generator)
+    others = [
+        fewer(examples(N_DEVELOPMENT, generator), test, number, [at], generator)
+        for at in range(n_replicates)
+    ]
+    draws: list[dict[str, list[Replicate]]] = []
+    for draw in range(DRAWS):
+        again = rows.take(torch.randperm(len(rows), generator=generator))
+        numbers = range(A_DRAW * draw, A_DRAW * (draw + 1))
+        draws.append(fewer(*split(again), number, numbers, generator))
+    sides_of = {
+        f"{side}{of}": (STRAIGHT, [each for part in parts for each in part[side]])
+        for of, parts in (("", [mirrored]), (" of others", others), (" of draws", draws))
+        for side in ("left", "right")
     }
     return {
         "base": (STRAIGHT, base),
@@ -107,7 +128,23 @@ def sides(
         "other": (STRAIGHT, drawn(development, test, number, range(100, 100 + n_replicates))),
         "straight": (STRAIGHT, noise),
         "crossed": (CROSSED, noise),
-        **{name: (STRAIGHT, some) for name, some in fewer.items()},
+        **sides_of,
+    }
+
+
+def fewer(
+    development: Examples,
+    test: Examples,
+    number: int,
+    replicates: Sequence[int],
+    generator: torch.Generator,
+) -> dict[str, list[Replicate]]:
+    """Without half of the development rows on the left, or on the right."""
+    half = torch.rand(len(development), generator=generator) < 0.5
+    is_left = development.inputs[:, 0] < 0
+    return {
+        name: drawn(development, test, number, replicates, keep=~(half & side))
+        for name, side in (("left", is_left), ("right", ~is_left))
     }
 
 
@@ -163,12 +200,13 @@ def build(tasks: tuple[Task, ...]) -> HardSharing:
     )
 
 
-def table(trained: Sequence[Trained], n_replicates: int) -> tuple[Tensor, Tensor]:
+def table(trained: Sequence[Trained]) -> tuple[Tensor, Tensor]:
     """Losses ``[replicate task]``, and on blocks of test rows."""
+    n_replicates = len(trained) // len(STRAIGHT)
     losses = torch.empty(n_replicates, len(NAMES), dtype=torch.double)
     blocks = torch.empty(n_replicates, len(NAMES), N_TEST)
     for at, each in enumerate(trained):
-        replicate = at * n_replicates // len(trained)
+        replicate = at // len(STRAIGHT)
         for name, loss in each.test_loss.items():
             losses[replicate, NAMES.index(name)] = loss
             blocks[replicate, NAMES.index(name)] = torch.tensor(each.test_blocks[name])

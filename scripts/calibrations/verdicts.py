@@ -15,10 +15,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from null_audits import NULLS, audits, planted
+from null_audits import A_DRAW, DRAWS, N_DEVELOPMENT, N_TEST, NULLS, audits, planted
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
+from affinity.audit.outer import over_draws
 from affinity.verdicts.two_level import bootstrap
 
 mpl.use("agg")
@@ -36,7 +37,13 @@ ALARMS = ("harmful", "beneficial")
 
 def judged(found: dict[str, Gains]) -> Iterator[dict[str, Any]]:
     """What every test says of one audit."""
+    draws = found["mirrored, outer draws"]
+    yield {"null": "mirrored, outer draws", "test": "outer draws", "replicates": DRAWS} | outer(
+        draws
+    )
     for null, gains in found.items():
+        if gains is draws:
+            continue
         for count in COUNTS:
             some = gains.first(count)
             alone = replace(some, score_blocks=None, baseline_blocks=None)
@@ -61,6 +68,18 @@ def alarms(test: NegativeTransferTest, gains: Gains) -> dict[str, Any]:
         "a task": float(np.mean([p < 0.05 for p in raw(gains)])),
         "gain": float(gains.overall().mean()),
     }
+
+
+def outer(gains: Gains) -> dict[str, Any]:
+    """How often intervals over draws of the test rows leave out 0."""
+    parts = [gains.of_replicates(range(at, at + A_DRAW)) for at in range(0, DRAWS * A_DRAW, A_DRAW)]
+    tasks = np.array([list(part.relative().values()) for part in parts])
+    share = N_TEST / (N_TEST + N_DEVELOPMENT)
+    shown: dict[str, float] = {}
+    for of, values in (("a task", tasks), ("all tasks together", tasks.mean(axis=1)[:, None])):
+        low, high = over_draws(values, share).interval()
+        shown[of] = float(np.mean((low > 0) | (high < 0)))
+    return {**shown, "gain": float(tasks.mean())}
 
 
 def raw(gains: Gains) -> np.ndarray:
@@ -120,7 +139,7 @@ def summary(records: pd.DataFrame) -> dict[str, Any]:
         for (effect, count), rows in effects.groupby(["effect", "replicates"], sort=False)
         for of in ("a task", "all tasks together", "wrong")
     ]
-    truth = nulls[nulls["replicates"] == COUNTS[-1]].groupby("null", sort=False)["gain"]
+    truth = nulls.groupby("null", sort=False)["gain"]
     return {
         "audits": int(records["audit"].nunique()),
         "nulls": NULLS,
@@ -148,7 +167,8 @@ def picture(result: dict[str, Any], path: Path) -> None:
         reach = np.abs(rows[["low", "high"]].to_numpy().T - rows["rate"].to_numpy())
         left.errorbar(places, rows["rate"], reach, fmt="os^vD"[shift], label=label, ms=4)
     left.axhline(0.05, color="black", linewidth=0.8)
-    left.set_xticks(range(len(NULLS)), list(NULLS))
+    names = frame["null"].unique().tolist()
+    left.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     left.set_ylabel("audits with a false alarm")
     left.legend(fontsize=7)
     found = pd.DataFrame(result["power"]).query("of == 'a task'")

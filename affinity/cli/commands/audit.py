@@ -39,6 +39,7 @@ def audit(
     minutes: flags.Minutes = None,
     max_replicates: flags.MaxReplicates = None,
     baselines: flags.Baselines = None,
+    outer: flags.Outer = None,
     keep: flags.Keep = False,
     backend: flags.Backend = None,
     out: flags.Out = None,
@@ -62,26 +63,23 @@ def audit(
       affinity audit long.parquet --task-column school --target score
       affinity audit visits.csv --targets click,buy --time-column day --kind buy=binary
       affinity audit digits --plan mine.yaml --fail-on harmful --junit audit.xml
+      affinity audit table.csv --targets income,married,college --outer 5
     """
+    from affinity.cli.drawing_anew import check_draws, drawn_anew, show_draws
     from affinity.cli.opening import started
     from affinity.cli.options import gather
-    from affinity.cli.stages.estimate import estimated
-    from affinity.cli.stages.group import grouped
-    from affinity.cli.stages.record import recorded
-    from affinity.cli.stages.report import reported
-    from affinity.cli.stages.retrain import chosen_plan, retrained
+    from affinity.cli.run_files import OUTER
+    from affinity.cli.stages.all import audited
 
     options = gather(recorded_options(locals()) | later_options(locals()), config)
+    check_draws(options, outer)
     with said(quiet, as_json) as console:
         with started(options, out, console, typed()) as work:
-            trace = recorded(work)
-            matrix = estimated(work, trace)
-            if options.plan is None:
-                chosen = grouped(work, matrix, trace)
-            else:
-                chosen = chosen_plan(work, options.plan)
-            measured = retrained(work, chosen, keep=keep, backend=backend)
-            page = reported(work, measured)
+            measured, page = audited(work, keep=keep, backend=backend)
+        if outer is not None:
+            folder = work.run.path
+            found = drawn_anew(measured, options, folder, outer, console, typed(), backend)
+            show_draws(console, found, folder / OUTER)
         say_answer(console, measured, as_json=as_json, junit=junit)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
     fail_if_harmed(console, measured, fail_on)

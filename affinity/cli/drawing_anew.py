@@ -1,0 +1,89 @@
+"""Drawing anew: the whole audit on other test rows, each draw a run in the first one's folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from affinity.audit import Audit, OuterDraws
+from affinity.audit.outer import Followed
+from affinity.errors import InputError
+
+from .opening import started
+from .options import AuditOptions
+from .run_files import DRAWS, OUTER
+from .stages.all import audited
+from .summary import COLOURS
+
+APART = 1_000
+"""Between the seeds of two draws, so that they have none in common."""
+
+
+def check_draws(options: AuditOptions, draws: int | None) -> None:
+    """Say what cannot be drawn anew.
+
+    Raises:
+        InputError: If there are fewer than two draws, or a column decides the test rows.
+    """
+    if draws is None:
+        return
+    if draws < 2:
+        raise InputError(f"Expected --outer of at least 2 draws of the test rows, but got {draws}.")
+    for name, column in (("split", options.split_column), ("time", options.time_column)):
+        if column is not None:
+            raise InputError(
+                f"Expected test rows that can be drawn anew for --outer {draws}, but the {name} "
+                f"column {column!r} decides which they are. Leave --outer or --{name}-column out."
+            )
+
+
+def drawn_anew(
+    first: Audit,
+    options: AuditOptions,
+    folder: Path,
+    draws: int,
+    console: Console,
+    command: str,
+    backend: str | None = None,
+) -> OuterDraws:
+    """The first audit and those of the other draws; kept in outer.json."""
+    audits = [first]
+    for draw in range(1, draws):
+        console.rule(f"draw {draw + 1} of {draws}", style="dim")
+        other = replace(options, seed=options.seed + APART * draw)
+        with started(other, folder / DRAWS / str(draw + 1), console, command) as work:
+            audits.append(audited(work, backend=backend)[0])
+    found = OuterDraws(tuple(audits), options.test_share)
+    found.to_json(folder / OUTER)
+    return found
+
+
+def show_draws(console: Console, found: OuterDraws, file: Path) -> None:
+    """A row a draw, then what the procedure is worth."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("draw", "networks", "gain of plan", "verdict", "gain as advised", "advice"):
+        is_text = heading in ("verdict", "advice")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for row in found.frame().to_dict("records"):
+        colour = COLOURS[row["verdict"]]
+        table.add_row(
+            str(row["draw"]),
+            str(row["networks"]),
+            f"{row['gain']:+.1%}",
+            f"[{colour}]{row['verdict']}[/{colour}]",
+            f"{row['gain_as_advised']:+.1%}",
+            row["advice"],
+        )
+    console.print(table)
+    ways: tuple[tuple[Followed, str], ...] = (("plan", "as planned"), ("advice", "as advised"))
+    for followed, words in ways:
+        overall, verdict = found.overall(followed), found.verdict(followed)
+        (low,), (high,) = overall.interval()
+        console.print(
+            f"Deciding anew on each of {len(found.audits)} draws of the test rows and training "
+            f"{words}: [{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}], mean gain "
+            f"{overall.mean[0]:+.1%} ({low:+.1%} to {high:+.1%})"
+        )
+    console.print(f"Wrote {escape(str(file))}", soft_wrap=True)
