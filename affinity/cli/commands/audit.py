@@ -76,10 +76,10 @@ def audit(
     with said(quiet, as_json) as console:
         with started(options, out, console, typed()) as work:
             measured, page = audited(work, keep=keep, backend=backend)
+        say_answer(console, measured, as_json=as_json, junit=junit)
+        console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
         if outer is not None:
             folder = work.run.path
             found = drawn_anew(measured, options, folder, outer, console, typed(), backend)
             show_draws(console, found, folder / OUTER)
-        say_answer(console, measured, as_json=as_json, junit=junit)
-        console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
     fail_if_harmed(console, measured, fail_on)
