@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from affinity.estimates import ESTIMATORS
+from affinity.fewshot import METHODS
 from affinity.grouping import SOLVERS
 from affinity.sharing import SHARINGS
 
@@ -21,6 +22,7 @@ def show_built_in(console: Console) -> None:
         "Estimators (--estimator NAME)": ESTIMATORS,
         "Solvers (affinity.solve(..., solver=NAME))": SOLVERS,
         "Ways to share (affinity.sharing.SHARINGS)": SHARINGS,
+        "Few-shot methods (affinity fewshot --methods NAME)": METHODS,
     }
     for heading, methods in tables.items():
         console.print(f"[bold]{heading}[/bold]")

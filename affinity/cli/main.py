@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 STAGES, OTHERS = "Stages", "With finished runs"
 app.command()(commands.audit)
+app.command()(commands.fewshot)
 for command in (
     commands.record,
     commands.estimate,

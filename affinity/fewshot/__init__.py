@@ -9,6 +9,7 @@ from .episodes import Episodes
 from .family import Family, Joint
 from .first_order_maml import FirstOrderMAML
 from .from_scratch import FromScratch
+from .hierarchical_regression import HierarchicalRegression, entropy
 from .learned import Initialization, Learned
 from .maml import MAML
 from .one_distribution import OneDistribution, check_one_distribution
@@ -19,6 +20,7 @@ from .reptile import Reptile
 from .results import FewShotResult, Scores
 from .settings import MetaTraining
 from .sine_waves import SineWaves
+from .table_problem import few_shot_table
 from .task_family import TaskFamily
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "FewShotResult",
     "FirstOrderMAML",
     "FromScratch",
+    "HierarchicalRegression",
     "Initialization",
     "Joint",
     "Learned",
@@ -48,7 +51,9 @@ __all__ = [
     "check_one_distribution",
     "class_problem",
     "compare",
+    "entropy",
     "few_shot_digits",
     "few_shot_sines",
+    "few_shot_table",
     "methods_for",
 ]

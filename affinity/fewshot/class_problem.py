@@ -87,8 +87,7 @@ def class_problem(
     Raises:
         InputError: If there are too few classes or rows.
     """
-    names = sorted({*labels}, key=_natural)
-    training, test = split_classes(names, ways, test_classes, seed)
+    training, test = split_classes(classes_in(labels), ways, test_classes, seed)
     known = np.asarray(labels, dtype=object)
 
     def family(classes: list[str], rows: Tensor) -> ClassFamily:
@@ -117,6 +116,16 @@ def class_problem(
         inner_rate=inner_rate,
         settings=settings or MetaTraining(),
     )
+
+
+def classes_in(labels: Sequence[str]) -> list[str]:
+    """The classes, in order; numbers by their size.
+
+    Example:
+        >>> classes_in(["10", "b", "2", "10", "a"])
+        ['2', '10', 'a', 'b']
+    """
+    return sorted({*labels}, key=_natural)
 
 
 def _natural(name: str) -> tuple[float, str]:

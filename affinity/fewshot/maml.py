@@ -59,9 +59,7 @@ def learn_initialization(
     network = problem.network(seed)
 
     def loss_of(parameters: Tensors, generator: torch.Generator) -> Tensor:
-        episodes = problem.training.draw(
-            problem.settings.batch, problem.shots, problem.queries, generator
-        )
+        episodes = problem.draw_batch(generator)
         return adapted_losses(
             network, parameters, episodes, problem, inner_steps, is_moved, is_first_order
         ).mean()

@@ -29,7 +29,7 @@ class Pretrained:
         """Pretrain with as many rows an iteration as the episodes of a batch have."""
         generator = torch.Generator().manual_seed(0)
         example = problem.training.draw(1, problem.shots, problem.queries, generator)
-        n_rows = problem.settings.batch * sum(part.shape[1] for part in example.parts[1::2])
+        n_rows = problem.batch * sum(part.shape[1] for part in example.parts[1::2])
         task = problem.training.joint(1, generator).task
         network = problem.network(seed, task)
 

@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import nn
 
 from affinity.errors import InputError
 from affinity.tasks import CrossEntropy, Task
 
+from .episodes import Episodes
 from .family import Family
 from .network import Network
 from .random_numbers import seeded
 from .settings import MetaTraining
+
+MOST_TASKS_A_BATCH = 32
+"""Where no number was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +66,26 @@ class FewShotProblem:
                 )
         for part in (self.training, self.validation, self.test):
             part.check_shots(self.shots, self.queries)
-        if self.training.n_tasks < self.settings.batch:
+        if self.training.n_tasks < self.batch:
             raise InputError(
-                f"Expected at least as many meta-training tasks as a batch has, "
-                f"{self.settings.batch}, but there are {self.training.n_tasks:g}. Lower the batch "
-                f"(--batch {self.training.n_tasks:g})."
+                f"Expected at least as many meta-training tasks as a batch has, {self.batch}, but "
+                f"there are {self.training.n_tasks:g}. Lower the batch (--batch "
+                f"{self.training.n_tasks:g})."
             )
 
     @property
     def task(self) -> Task:
         """What every few-shot task predicts."""
         return self.training.task
+
+    @property
+    def batch(self) -> int:
+        """Tasks a batch of meta-training."""
+        return self.settings.batch or int(min(MOST_TASKS_A_BATCH, self.training.n_tasks))
+
+    def draw_batch(self, generator: torch.Generator) -> Episodes:
+        """A batch of meta-training tasks."""
+        return self.training.draw(self.batch, self.shots, self.queries, generator)
 
     @property
     def has_classes(self) -> bool:

@@ -43,9 +43,7 @@ class PrototypicalNetwork:
         ways = problem.task.n_outputs
 
         def loss_of(parameters: Tensors, generator: torch.Generator) -> Tensor:
-            episodes = problem.training.draw(
-                problem.settings.batch, problem.shots, problem.queries, generator
-            )
+            episodes = problem.draw_batch(generator)
             scores = Embedding(network, parameters, ways).scores(episodes)
             return vmap(problem.task.loss)(scores, episodes.query_targets).mean()
 

@@ -45,9 +45,7 @@ class Reptile:
         network = problem.network(seed)
 
         def loss_of(parameters: Tensors, generator: torch.Generator) -> Tensor:
-            episodes = problem.training.draw(
-                problem.settings.batch, problem.shots, problem.queries, generator
-            )
+            episodes = problem.draw_batch(generator)
             order = torch.randperm(
                 sum(part.shape[1] for part in episodes.parts[1::2]), generator=generator
             )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
+
+from affinity.verdicts import interval as student
 
 from .one_distribution import OneDistribution
 
@@ -132,10 +133,8 @@ class FewShotResult:
         return [scores for methods in self.scores.values() for scores in methods.values()]
 
 
-def interval(
-    scores: Float[np.ndarray, "replicate task"], level: float = 0.95
-) -> tuple[float, float]:
-    """The mean, and half the width of its interval.
+def interval(scores: Float[np.ndarray, "replicate task"]) -> tuple[float, float]:
+    """The mean, and half the width of its 95 % interval.
 
     From one replicate, Student's over the tasks: what to expect of other tasks, after this
     meta-training. From several, Student's over their means: of other tasks and other
@@ -147,11 +146,8 @@ def interval(
         (0.5, 0.92)
     """
     values = scores[0] if len(scores) == 1 else scores.mean(axis=1)
-    count = len(values)
-    if count < 2:
-        return float(values.mean()), float("nan")
-    reach = stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)
-    return float(values.mean()), float(reach)
+    low, high = student(values)
+    return float(values.mean()), float(high - low) / 2
 
 
 def _what_to_do(name: str) -> str:

@@ -12,21 +12,21 @@ class MetaTraining:
 
     Args:
         iterations: Batches.
-        batch: Tasks a batch.
+        batch: Tasks a batch; by default 32, or as many as there are to meta-train on.
         learning_rate: Step size of Adam at the start.
 
     Raises:
         InputError: If a setting is out of range.
     """
 
-    iterations: int = 1000
-    batch: int = 32
+    iterations: int = 500
+    batch: int | None = None
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Expected {name} of at least 1, but got {getattr(self, name)}.")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"Expected {name} of at least 1, but got {value}.")
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(
                 f"Expected a positive, finite learning_rate, but got {self.learning_rate}."

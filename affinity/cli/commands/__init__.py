@@ -4,6 +4,7 @@ from .audit import audit
 from .compare import compare
 from .diagnose import diagnose
 from .estimate import estimate
+from .fewshot import fewshot
 from .group import group
 from .predict import predict
 from .problems import problems
@@ -17,6 +18,7 @@ __all__ = [
     "compare",
     "diagnose",
     "estimate",
+    "fewshot",
     "group",
     "predict",
     "problems",

@@ -1,0 +1,189 @@
+"""Few shots in the terminal: the problem asked for, the table, and the files."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from affinity.errors import InputError
+from affinity.fewshot import (
+    FewShotProblem,
+    FewShotResult,
+    MetaTraining,
+    few_shot_digits,
+    few_shot_sines,
+    few_shot_table,
+)
+from affinity.files import write_atomically
+
+BUILT_IN = ("digits", "sines")
+WAYS = 5
+
+
+@dataclass(frozen=True)
+class FewShotOptions:
+    """What was asked for; a value of None is chosen from the data."""
+
+    source: str
+    target: str | None
+    task_column: str | None
+    exclude: tuple[str, ...]
+    test_classes: tuple[str, ...]
+    ways: int | None
+    queries: int | None
+    steps: tuple[int, ...]
+    iterations: int
+    batch: int | None
+    inner_rate: float | None
+    width: int | None
+    depth: int | None
+    seed: int
+
+    def problem(self, shots: Sequence[int]) -> FewShotProblem:
+        """Read the table, or make the built-in problem, for these shots.
+
+        Raises:
+            InputError: If options do not fit each other or the data.
+        """
+        for name in ("width", "depth", "queries"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"Expected {name} of at least 1, but got {value}.")
+        problem = self._read()
+        changes = {
+            name: value
+            for name in ("queries", "inner_rate")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(problem, shots=min(shots), steps=self.steps, **changes)
+
+    def _read(self) -> FewShotProblem:
+        settings = MetaTraining(iterations=self.iterations, batch=self.batch)
+        size = {} if self.width is None else {"width": self.width}
+        test_classes = self.test_classes or None
+        if self.source in BUILT_IN and not Path(self.source).exists():
+            self._refuse(target=self.target, task_column=self.task_column, depth=self.depth)
+            if self.source == "sines":
+                self._refuse(ways=self.ways, test_classes=test_classes)
+                return few_shot_sines(settings, **size)
+            ways = WAYS if self.ways is None else self.ways
+            return few_shot_digits(ways, test_classes, settings, seed=self.seed, **size)
+        if not Path(self.source).exists():
+            raise InputError(
+                f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is "
+                f"no file {self.source!r}."
+            )
+        if self.target is None:
+            raise InputError(
+                "Expected the column of classes (--target species), or a task column and what its "
+                "tasks predict (--task-column school --target score)."
+            )
+        if self.task_column is not None:
+            self._refuse(ways=self.ways, test_classes=test_classes)
+        return few_shot_table(
+            self.source,
+            self.target,
+            task_column=self.task_column,
+            ways=WAYS if self.ways is None else self.ways,
+            queries=self.queries,
+            test_classes=test_classes,
+            exclude=self.exclude,
+            depth=2 if self.depth is None else self.depth,
+            settings=settings,
+            seed=self.seed,
+            **size,
+        )
+
+    def _refuse(self, **options: object) -> None:
+        given = [name for name, value in options.items() if value is not None]
+        if given:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise InputError(
+                f"Expected no {named} here: {self.source!r} has none to choose. Leave it out."
+            )
+
+
+def numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between.
+
+    Raises:
+        InputError: If it is anything else.
+
+    Example:
+        >>> numbers("--shots", "1, 5")
+        (1, 5)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"Expected whole numbers with commas between for {flag}, like 1,5, but got {text!r}."
+        ) from error
+
+
+def show_result(console: Console, result: FewShotResult) -> None:
+    """A row a method, a column a number of shots; then what to do."""
+    frame = result.frame()
+    last = frame[frame["steps"] == result.steps[-1]]
+    shots = list(result.scores)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("method")
+    for each in shots:
+        table.add_column(f"{each} shot{'' if each == 1 else 's'}", justify="right", no_wrap=True)
+        table.add_column("than scratch", justify="right", no_wrap=True)
+    for method in last["method"].unique():
+        cells: list[str] = []
+        for each in shots:
+            row = last[(last["method"] == method) & (last["shots"] == each)].iloc[0]
+            cells.append(_with_half(row["score"], row["high"]))
+            is_baseline = "better" not in row or row["better"] == 0 == row["better_high"]
+            cells.append("" if is_baseline else _with_half(row["better"], row["better_high"], "+"))
+        is_advised = [result.advised(each) == method for each in shots]
+        name = escape(str(method))
+        table.add_row(f"[bold]{name}[/bold]" if any(is_advised) else name, *cells)
+    console.print(table)
+    first = next(iter(next(iter(result.scores.values())).values())).test
+    replicates, _, n_tasks = first.shape
+    over = (
+        f"{n_tasks} meta-test tasks after one meta-training (--replicates 5 tells of others)"
+        if replicates == 1
+        else f"{replicates} meta-trainings with {n_tasks} meta-test tasks each"
+    )
+    better = "higher" if result.sign > 0 else "lower"
+    console.print(
+        f"Mean {result.score} on queries after {result.steps[-1]} gradient steps ({better} is "
+        f"better), 95 % intervals over {over}; 'than scratch': how much better, paired.",
+        style="dim",
+    )
+    if result.check.warning is not None:
+        console.print(f"[yellow]Warning:[/yellow] {escape(result.check.warning)}")
+    for line in result.advice():
+        console.print(f"[bold]Advice, {escape(line)}[/bold]")
+    console.print(
+        "(The simplest method that validation tasks do not show to be worse than the best.)",
+        style="dim",
+    )
+
+
+def write_result(result: FewShotResult, folder: Path) -> list[Path]:
+    """fewshot.json, fewshot.csv, and a picture for each number of shots."""
+    from affinity.report import AdaptationCurves
+
+    text = json.dumps(result.plain(), indent=1, ensure_ascii=False)
+    return [
+        write_atomically(folder / "fewshot.json", text + "\n"),
+        write_atomically(folder / "fewshot.csv", result.frame().to_csv(index=False)),
+        *(
+            AdaptationCurves.of(result, shots).save(folder / f"{shots}-shot.png")
+            for shots in result.scores
+        ),
+    ]
+
+
+def _with_half(value: float, high: float, sign: str = "") -> str:
+    text = f"{value:{sign}.3f}"
+    return text if math.isnan(high) else f"{text} ± {high - value:.3f}"

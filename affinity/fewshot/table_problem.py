@@ -1,0 +1,172 @@
+"""A few-shot problem from a user's table: a column of classes, or rows of many tasks."""
+
+import difflib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.problems.features import find_columns
+from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
+from affinity.problems.problem import linear_heads
+from affinity.problems.reading import read_table
+from affinity.problems.table_parts import TableTrunk
+from affinity.tasks import Examples
+
+from .class_problem import class_problem, classes_in, split_classes
+from .problem import FewShotProblem
+from .settings import MetaTraining
+from .task_family import TaskFamily
+
+LEAST_TASKS = 10
+SHARE = 5  # one task of five for decisions, and one for the meta-test
+
+
+def few_shot_table(
+    source: str | Path | pd.DataFrame,
+    target: str,
+    *,
+    task_column: str | None = None,
+    ways: int = 5,
+    queries: int | None = None,
+    test_classes: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    width: int = 64,
+    depth: int = 2,
+    settings: MetaTraining | None = None,
+    seed: int = 0,
+) -> FewShotProblem:
+    """Read a table and make it a few-shot problem; inputs are scaled by meta-training rows alone.
+
+    Args:
+        source: A CSV or Parquet file, or a data frame.
+        target: The column of classes; or, with a task column, what all tasks predict: numbers, or
+            one of two values. Rows without it are left out.
+        task_column: Says to which task a row belongs. A fifth of the tasks is drawn for the
+            meta-test, and another fifth for decisions.
+        ways: Classes a task, without a task column.
+        queries: Query rows a class (15 by default) or a task (10 by default).
+        test_classes: Classes to be judged on; by default a third of them.
+        exclude: Columns to leave out of the features.
+        width: Width of the trunk.
+        depth: Layers of the trunk.
+        settings: How the outer loop is run.
+        seed: Decides which classes or tasks are for what.
+
+    Raises:
+        InputError: If a column is missing, there are too few classes, tasks or rows, or the target
+            does not fit.
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> table = pd.DataFrame({"x": generator.normal(size=400), "plant": list("abcdefgh") * 50})
+        >>> problem = few_shot_table(table, "plant", ways=2, test_classes=["c", "f"])
+        >>> problem.training.classes, problem.test.classes
+        (('a', 'b', 'd', 'e', 'g', 'h'), ('c', 'f'))
+    """
+    table = source if isinstance(source, pd.DataFrame) else read_table(source)
+    name = "table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0]
+    special = [target, *([task_column] if task_column is not None else [])]
+    for column in (*special, *exclude):
+        _check_column(column, table)
+    table = table.dropna(subset=special).reset_index(drop=True)
+    features = table.drop(columns=[*special, *exclude])
+    if task_column is not None:
+        return _of_tasks(
+            name, table[target], table[task_column].astype(str), features, queries or 10,
+            width, depth, settings, seed,
+        )  # fmt: skip
+    labels = table[target].astype(str).tolist()
+    training, _ = split_classes(classes_in(labels), ways, test_classes, seed)
+    inputs = _encoded(features, table[target].astype(str).isin(training).to_numpy())
+    return class_problem(
+        name,
+        inputs,
+        labels,
+        ways=ways,
+        trunk=TableTrunk(inputs.shape[1], width, depth),
+        head=linear_heads(width),
+        test_classes=test_classes,
+        queries=queries or 15,
+        settings=settings,
+        seed=seed,
+    )
+
+
+def _of_tasks(
+    name: str,
+    target: pd.Series,
+    task_of_row: pd.Series,
+    features: pd.DataFrame,
+    queries: int,
+    width: int,
+    depth: int,
+    settings: MetaTraining | None,
+    seed: int,
+) -> FewShotProblem:
+    kind = find_kind(target)
+    if kind == "classes":
+        raise InputError(
+            f"Expected numbers or two values in the target {target.name!r} beside a task column, "
+            f"but it has classes. Leave the task column out for episodes of classes."
+        )
+    check_target(str(target.name), target, kind)
+    tasks = sorted(task_of_row.unique())
+    if len(tasks) < LEAST_TASKS:
+        raise InputError(
+            f"Expected at least {LEAST_TASKS} tasks in the column {task_of_row.name!r}, to "
+            f"meta-train on some and be judged on others, but there are {len(tasks)}."
+        )
+    order = random.Random(seed).sample(tasks, len(tasks))
+    share = len(tasks) // SHARE
+    parts = {
+        "test": order[:share],
+        "validation": order[share : 2 * share],
+        "training": order[2 * share :],
+    }
+    is_training = task_of_row.isin(parts["training"]).to_numpy()
+    inputs = _encoded(features, is_training)
+    classes = classes_of(target, kind)
+    values = encode_target(target, classes)
+    if kind == "regression":
+        values = (values - values[is_training].mean()) / (values[is_training].std() or 1.0)
+    targets = torch.tensor(values, dtype=torch.float32).unsqueeze(1)
+    rows = {each: torch.from_numpy(np.flatnonzero(task_of_row == each)) for each in tasks}
+
+    def family(part: str) -> TaskFamily:
+        names = sorted(parts[part])
+        own = [Examples(inputs[rows[each]], targets[rows[each]]) for each in names]
+        return TaskFamily(tuple(names), own, task_of(str(target.name), kind, classes))
+
+    return FewShotProblem(
+        name=name,
+        training=family("training"),
+        validation=family("validation"),
+        test=family("test"),
+        trunk=TableTrunk(inputs.shape[1], width, depth),
+        head=linear_heads(width),
+        shots=1,
+        queries=queries,
+        settings=settings or MetaTraining(),
+    )
+
+
+def _encoded(features: pd.DataFrame, is_training: np.ndarray) -> Float[Tensor, "row feature"]:
+    """Numbers for all rows, with statistics of the meta-training rows."""
+    columns = find_columns(features[is_training])
+    clean = columns.read(features)
+    transformer = columns.transformer(clean[is_training]).fit(clean[is_training])
+    return torch.tensor(np.asarray(transformer.transform(clean)), dtype=torch.float32)
+
+
+def _check_column(name: str, table: pd.DataFrame) -> None:
+    if name not in table.columns:
+        near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"the columns are {list(table.columns)}."
+        raise InputError(f"Expected a column named {name!r}, but there is none; {hint}")

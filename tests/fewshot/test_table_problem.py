@@ -1,0 +1,77 @@
+"""Few-shot problems from tables: apart, scaled by meta-training rows, and refused by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affinity.errors import InputError
+from affinity.fewshot import few_shot_table
+
+
+def plants():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"length": random.normal(size=320), "soil": ["sandy", "clay"] * 160})
+    table["plant"] = [f"plant {at % 8}" for at in range(320)]
+    table.loc[table["plant"] == "plant 2", "length"] += 1000
+    return table
+
+
+def schools(n_schools=10, rows=24):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"age": random.normal(size=n_schools * rows)})
+    table["school"] = np.arange(len(table)) % n_schools
+    table["score"] = table["age"] * table["school"] + 50
+    table["passed"] = np.where(table["score"] > 50, "yes", "no")
+    return table
+
+
+def test_inputs_are_scaled_by_the_rows_of_meta_training_classes():
+    problem = few_shot_table(plants(), "plant", ways=2, test_classes=["plant 2", "plant 5"])
+    length = problem.training.inputs[:, 0]
+    assert length.mean().abs() < 1e-5
+    assert length.std().item() == pytest.approx(1, abs=0.01)
+    assert problem.test.classes == ("plant 2", "plant 5")
+    assert problem.test.inputs[:, 0].max() == 10  # far out, and clipped
+
+
+def test_tasks_of_a_long_table_are_kept_apart_and_scaled_by_those_learned_from():
+    problem = few_shot_table(schools(), "score", task_column="school")
+    parts = [set(part.names) for part in (problem.training, problem.validation, problem.test)]
+    assert [len(part) for part in parts] == [6, 2, 2]
+    assert len(set.union(*parts)) == 10
+    targets = torch.cat([rows.targets for rows in problem.training.rows])
+    assert targets.mean().abs() < 1e-5
+    assert targets.std().item() == pytest.approx(1, abs=0.01)
+    assert problem.batch == 6  # as many as there are
+
+
+def test_two_values_are_a_binary_task():
+    problem = few_shot_table(schools(), "passed", task_column="school")
+    assert problem.task.n_outputs == 1
+    assert not problem.has_classes
+    assert set(problem.test.rows[0].targets.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_rows_without_a_label_are_left_out():
+    table = plants()
+    table.loc[:9, "plant"] = None
+    problem = few_shot_table(table, "plant", ways=2)
+    families = (problem.training, problem.validation, problem.test)
+    assert sum(len(part.labels) for part in families) == 310
+
+
+def test_tables_that_cannot_be_used_are_refused():
+    for arguments, message in (
+        ({"target": "plnt"}, "named 'plnt'.* did you mean 'plant'"),
+        ({"target": "plant", "ways": 5}, "at least 10 classes for 5 ways"),
+        ({"target": "plant", "test_classes": ["rose"], "ways": 2}, r"got \['rose'\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            few_shot_table(plants(), **arguments)
+    with pytest.raises(InputError, match=r"at least 10 tasks in the column 'school'.* there are 9"):
+        few_shot_table(schools(9), "score", task_column="school")
+    with pytest.raises(InputError, match=r"10 queries of every task, 11 rows, but task '.' has 8"):
+        few_shot_table(schools(10, 8), "score", task_column="school")
+    with pytest.raises(InputError, match="numbers or two values in the target 'of'"):
+        few_shot_table(schools().assign(of=list("abcdefghij") * 24), "of", task_column="school")
