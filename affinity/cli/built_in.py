@@ -11,6 +11,7 @@ from affinity.estimates import ESTIMATORS
 from affinity.fewshot import METHODS
 from affinity.grouping import SOLVERS
 from affinity.sharing import SHARINGS
+from affinity.transfer import RECIPES
 
 from .options import BUILT_IN
 
@@ -23,6 +24,7 @@ def show_built_in(console: Console) -> None:
         "Solvers (affinity.solve(..., solver=NAME))": SOLVERS,
         "Ways to share (affinity.sharing.SHARINGS)": SHARINGS,
         "Few-shot methods (affinity fewshot --methods NAME)": METHODS,
+        "Recipes (affinity transfer --recipe NAME)": RECIPES,
     }
     for heading, methods in tables.items():
         console.print(f"[bold]{heading}[/bold]")

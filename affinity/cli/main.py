@@ -25,6 +25,7 @@ app = typer.Typer(
 STAGES, OTHERS = "Stages", "With finished runs"
 app.command()(commands.audit)
 app.command()(commands.fewshot)
+app.command()(commands.transfer)
 for command in (
     commands.record,
     commands.estimate,

@@ -8,11 +8,14 @@ from .gain_dots import GainDots
 from .heatmap import Heatmap, heatmap
 from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
+from .low_data_lines import LowDataLines
 from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
 from .recovered_dots import RecoveredDots
 from .schema import schema
 from .task_graph import TaskGraph
+from .transfer_heatmap import TransferHeatmap
+from .transfer_page import transfer_page_of, transfer_pictures, write_transfer
 from .verdict_words import Headline, headline
 
 __all__ = [
@@ -23,10 +26,12 @@ __all__ = [
     "Headline",
     "Heatmap",
     "LayerConflict",
+    "LowDataLines",
     "OverTime",
     "RecoveredDots",
     "TaskGraph",
     "Together",
+    "TransferHeatmap",
     "choices_of",
     "comparison_of",
     "find_alerts",
@@ -36,7 +41,10 @@ __all__ = [
     "page_of",
     "schema",
     "stability_of",
+    "transfer_page_of",
+    "transfer_pictures",
     "write_comparison",
     "write_figures",
     "write_report",
+    "write_transfer",
 ]

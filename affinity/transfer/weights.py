@@ -56,7 +56,7 @@ def read_trunk(trunk: nn.Module, path: str | Path) -> dict[str, Tensor]:
         if name.startswith(beginning)
     }
     missing = [name for name in wanted if name not in own]
-    unexpected = [name for name in own if name not in wanted]
+    unexpected = sorted(name for name in own if name not in wanted)
     other = [
         f"{name} {list(own[name].shape)} there, {list(value.shape)} here"
         for name, value in wanted.items()

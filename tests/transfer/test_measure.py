@@ -123,6 +123,7 @@ def test_another_order_of_tasks_gives_the_same_gains_in_that_order(transfer: Tra
         )
 
 
+@pytest.mark.slow
 def test_few_rows_of_a_target_gain_more_from_a_task_of_its_cluster_than_from_others() -> None:
     problem = planted(n_rows=800)
     on = problem.replicates(3)

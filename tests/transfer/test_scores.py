@@ -141,6 +141,7 @@ def test_a_score_that_is_not_defined_is_nan() -> None:
     assert all(math.isnan(s(View(torch.zeros(0, 2), torch.zeros(0), 2))) for s in SCORES.values())
 
 
+@pytest.mark.slow
 def test_scores_find_the_source_of_the_target_s_cluster() -> None:
     problem = planted(n_rows=800)
     sources = learn_sources(

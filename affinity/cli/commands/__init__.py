@@ -12,6 +12,7 @@ from .record import record
 from .report import report
 from .retrain import retrain
 from .schema import schema
+from .transfer import transfer
 
 __all__ = [
     "audit",
@@ -26,4 +27,5 @@ __all__ = [
     "report",
     "retrain",
     "schema",
+    "transfer",
 ]

@@ -1,0 +1,233 @@
+"""The stage that measures transfer: every source to every target, and what goes with it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from affinity.cli.run_files import TRAININGS, TRANSFER, TRANSFER_PAGE, TRANSFER_TABLE, TUNING_PLAN
+from affinity.cli.work import Work
+from affinity.errors import InputError
+from affinity.files import write_atomically
+from affinity.problems import Problem
+from affinity.report.transfer_page import write_transfer
+from affinity.transfer import (
+    OWN_INPUTS,
+    RECIPES,
+    SCORES,
+    FromScratch,
+    Sources,
+    Transfer,
+    TuningPlan,
+    choose_recipe,
+    compare_joint,
+    foretold,
+    learn_sources,
+    low_data_curves,
+    measure_transfer,
+    plan_for,
+    promise,
+    representation_similarity,
+)
+from affinity.words import listed
+
+BEST = "best"
+REPLICATES = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, beside the data.
+
+    Args:
+        recipe: A name in `RECIPES`, or ``best``: all are measured, and one is chosen a pair.
+        tuning_plan: A file with an edited plan, in place of a recipe.
+        sources: Names; all if empty.
+        targets: Names; all if empty.
+        groups: More sources: NAME=TASK,TASK.
+        weights: More sources: NAME=FILE.
+        sizes: Rows of the targets for low-data curves; none if empty.
+        is_joint: Whether to train pairs jointly, too.
+    """
+
+    recipe: str = "full fine-tuning"
+    tuning_plan: str | None = None
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    weights: Mapping[str, str] = field(default_factory=dict[str, str])
+    sizes: tuple[int, ...] = ()
+    is_joint: bool = False
+
+
+def planned(work: Work, request: Request) -> Path:
+    """Write the tuning plan of the recipe, to be edited, and return where it is."""
+    plan = _plan(work.problem, request)
+    return write_atomically(work.run.file(TUNING_PLAN), plan.to_yaml())
+
+
+def transferred(work: Work, request: Request) -> dict[str, Any]:
+    """Measure transfer; kept in the run's folder as JSON, CSV and a page."""
+    run, problem = work.run, work.problem
+    plan = None if request.recipe == BEST else _plan(problem, request)
+    n_replicates = work.options.replicates or REPLICATES
+    inputs = {
+        **json.loads(json.dumps(asdict(request))),
+        "plan": None if plan is None else plan.to_yaml(),
+        "replicates": n_replicates,
+        "files": {name: _hash_of(path) for name, path in request.weights.items()},
+    }
+    if run.is_done("transfer", inputs):
+        work.stands("The transfer", TRANSFER)
+        return json.loads(run.file(TRANSFER).read_text(encoding="utf-8"))
+    on = problem.replicates(n_replicates, work.options.seed + 1)
+    targets = list(request.targets or problem.names)
+    outputs = [TRANSFER, TRANSFER_TABLE, TRANSFER_PAGE]
+    with run.stage("transfer", inputs, outputs):
+        work.console.print(f"Training sources on {n_replicates} replicates ...")
+        sources = learn_sources(
+            problem,
+            on,
+            request.sources or None,
+            request.groups,
+            request.weights,
+            targets,
+        )
+        work.console.print(f"Bringing {len(sources.names)} sources to {len(targets)} targets ...")
+        store = run.file(TRAININGS)
+        transfer, chosen = _measured(problem, plan, sources, targets, store)
+        result = _result(problem, sources, transfer, plan, request, targets, store)
+        result["recipes"] = [
+            {"source": source, "target": target, "recipe": recipe}
+            for (source, target), recipe in chosen.items()
+        ]
+        text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(run.file(TRANSFER), text)
+        write_atomically(run.file(TRANSFER_TABLE), transfer.frame().to_csv(index=False))
+        write_transfer(result, run.file(TRANSFER_PAGE))
+    work.wrote("transfer", f"{len(transfer.pairs)} pairs measured", outputs)
+    return result
+
+
+def _hash_of(path: str) -> str | None:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None  # said where it is read
+
+
+def _plan(problem: Problem, request: Request) -> TuningPlan:
+    if request.tuning_plan is not None:
+        return plan_for(problem, TuningPlan.read(request.tuning_plan))
+    if request.recipe not in RECIPES:
+        raise InputError(
+            f"Expected one of the recipes {[*RECIPES, BEST]}, but got {request.recipe!r}."
+        )
+    return plan_for(problem, RECIPES[request.recipe])
+
+
+def _measured(
+    problem: Problem, plan: TuningPlan | None, sources: Sources, targets: list[str], store: Path
+) -> tuple[Transfer, Mapping[tuple[str, str], str]]:
+    """By the plan; or by all recipes, of which one is chosen a pair."""
+    if plan is not None:
+        return measure_transfer(problem, plan, sources, targets=targets, store=store), {}
+    measured = {
+        name: measure_transfer(problem, recipe, sources, targets=targets, store=store)
+        for name, recipe in RECIPES.items()
+        if not isinstance(recipe, FromScratch)
+    }
+    chosen = choose_recipe(measured)
+    return chosen.transfer, chosen.recipes
+
+
+def _result(
+    problem: Problem,
+    sources: Sources,
+    transfer: Transfer,
+    plan: TuningPlan | None,
+    request: Request,
+    targets: list[str],
+    store: Path,
+) -> dict[str, Any]:
+    estimates = {name: promise(problem, sources, score, targets) for name, score in SCORES.items()}
+    estimates["representation similarity"] = representation_similarity(problem, sources, targets)
+    lines = _lines(transfer)
+    result: dict[str, Any] = transfer.to_dict()
+    result["scores"] = [
+        {"score": name} | _known(asdict(foretold(transfer, values)))
+        for name, values in estimates.items()
+    ]
+    result["estimates"] = {
+        name: [[_known_number(value) for value in row] for row in values.tolist()]
+        for name, values in estimates.items()
+    }
+    result["curves"], result["joint"] = [], []
+    if request.sizes:
+        curves = [
+            curve
+            for target, source in transfer.best_sources().items()
+            for curve in low_data_curves(
+                problem, _only(sources, source), plan, [target], request.sizes, store=store
+            )
+        ]
+        lines += [curve.summary for curve in curves]
+        result["curves"] = [
+            _known(row) for curve in curves for row in curve.frame().to_dict("records")
+        ]
+    if request.is_joint:
+        both = compare_joint(problem, sources, transfer, store=store)
+        result["joint"] = [
+            _known(row) | {"reasons": list(both.advise(row["source"], row["target"]).reasons)}
+            for row in both.frame().to_dict("records")
+        ]
+    result["lines"] = lines
+    return result
+
+
+def _only(sources: Sources, best: str | None) -> Sources:
+    """The best source of a target, or all where none was better than from scratch; the control."""
+    names = [name for name in sources.names if best is None or name in (best, OWN_INPUTS)]
+    return replace(sources, names=tuple(names))
+
+
+def _lines(transfer: Transfer) -> list[str]:
+    """What to learn first for each target, in words."""
+    lines: list[str] = []
+    nothing = [target for target, source in transfer.best_sources().items() if source is None]
+    for target, source in transfer.best_sources().items():
+        if source is None:
+            continue
+        verdict = transfer.verdicts[source, target]
+        line = f"{target}: {source} first ({verdict.verdict}, {verdict.gain:+.1%}"
+        if math.isfinite(verdict.low):
+            line += f", {verdict.low:+.1%} to {verdict.high:+.1%}"
+        line += ")"
+        beyond = transfer.beyond_own_inputs.get((source, target))
+        if beyond is not None and verdict.verdict == "beneficial":
+            line += (
+                "; its own inputs alone give less"
+                if beyond.verdict == "beneficial"
+                else "; not found to be more than its own inputs alone give"
+            )
+        lines.append(line + ".")
+    if nothing:
+        lines.append(f"From scratch: {listed(nothing)}; no source was better on development rows.")
+    harmful = [pair for pair, v in transfer.verdicts.items() if v.verdict == "harmful"]
+    lines.append(
+        f"{len(harmful)} of {len(transfer.pairs)} pairs were found harmful."
+        if transfer.n_replicates > 1
+        else "One replicate gives no intervals and no verdicts: --replicates 5 does."
+    )
+    return lines
+
+
+def _known(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _known_number(value) for key, value in row.items()}
+
+
+def _known_number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

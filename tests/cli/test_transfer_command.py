@@ -1,0 +1,116 @@
+"""`affinity transfer`: what a person types, reads and edits."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from affinity import Problem
+from affinity.transfer import save_trunk
+
+DATA = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
+QUICK = ["--epochs", "3", "--replicates", "2", "--width", "8"]
+
+
+@pytest.fixture
+def run(call, csv, tmp_path):
+    def of(*more):
+        return call("transfer", csv, *DATA, *QUICK, "--out", tmp_path / "run", *more)
+
+    return of
+
+
+@pytest.mark.slow
+def test_one_command_goes_from_a_table_to_what_to_learn_first(run, tmp_path):
+    code, said = run("--rows", "20", "--joint", "--png")
+    assert code == 0, said
+    result = json.loads((tmp_path / "run/transfer.json").read_text())
+    assert result["sources"] == ["sum", "sign, of y", "thirds", "all others", "own inputs"]
+    assert len(result["pairs"]) == 3 * 2 + 3 + 3
+    assert {row["score"] for row in result["scores"]} == {
+        *("LogME", "LEEP", "H-score", "representation similarity")
+    }
+    assert {row["rows"] for row in result["curves"]} >= {20}
+    assert {row["advice"] for row in result["joint"]} <= {"joint", "sequential", "neither"}
+    table = pd.read_csv(tmp_path / "run/transfer.csv")
+    assert table["gain"].tolist() == pytest.approx([pair["gain"] for pair in result["pairs"]])
+    assert "<!doctype html>" in (tmp_path / "run/transfer.html").read_text()
+    assert (tmp_path / "run/figures/transfer.png").stat().st_size > 1000
+    for line in result["lines"]:
+        assert line.split(":")[0] in said
+
+
+def test_the_same_command_does_nothing_again(run, tmp_path):
+    few = ["--from", "sum", "--to", "thirds"]
+    assert run(*few)[0] == 0
+    before = (tmp_path / "run/transfer.json").stat().st_mtime_ns
+    code, said = run(*few)
+    assert (code, (tmp_path / "run/transfer.json").stat().st_mtime_ns) == (0, before)
+    assert "nothing that it was made from changed" in said
+    assert run("--from", "sum", "--to", "sign, of y")[0] == 0
+    assert (tmp_path / "run/transfer.json").stat().st_mtime_ns != before
+
+
+def test_a_tuning_plan_is_written_edited_and_followed(run, tmp_path):
+    code, said = run("--recipe", "gradual unfreezing", "--plan-only")
+    file = tmp_path / "run/tuning.yaml"
+    assert code == 0, said
+    assert "--tuning-plan" in said
+    text = file.read_text()
+    edited = tmp_path / "mine.yaml"
+    edited.write_text(text.replace("recipe: gradual unfreezing", "recipe: my own"))
+    few = ["--from", "sum", "--to", "thirds", "--tuning-plan", edited]
+    assert run(*few)[0] == 0
+    assert json.loads((tmp_path / "run/transfer.json").read_text())["recipe"] == "my own"
+    edited.write_text(text.replace("trunk.0", "trunk.7"))
+    code, said = run(*few)
+    assert code == 2
+    assert "none called ['trunk.7']" in said.replace("\n", " ")
+    assert "'trunk.0', 'trunk.1', 'heads'" in said.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_the_best_recipe_is_chosen_for_each_pair(run, tmp_path):
+    code, said = run("--recipe", "best", "--from", "sum", "--to", "thirds")
+    assert code == 0, said
+    result = json.loads((tmp_path / "run/transfer.json").read_text())
+    assert result["recipe"] == "chosen by cross-validation"
+    assert [(each["source"], each["target"]) for each in result["recipes"]] == [("sum", "thirds")]
+
+
+def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
+    problem = Problem.from_table(csv, targets=["sum", "sign, of y", "thirds"], width=8)
+    torch.manual_seed(0)
+    file = save_trunk(problem.trunk(), tmp_path / "trunk.safetensors")
+    code, said = run(
+        *("--from", "own inputs", "--group", "two=sum,thirds", "--weights", f"elsewhere={file}"),
+        *("--to", "sign, of y"),
+    )
+    assert code == 0, said
+    result = json.loads((tmp_path / "run/transfer.json").read_text())
+    assert result["sources"] == ["own inputs", "two", "elsewhere"]
+    wrong = save_trunk(torch.nn.Linear(4, 8), tmp_path / "wrong.safetensors")
+    code, said = run("--from", "sum", "--weights", f"elsewhere={wrong}")
+    assert code == 2
+    assert "Missing: ['0.0.weight'" in said.replace("\n", " ")
+    assert "Unexpected: ['bias', 'weight']" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--recipe", "magic"], "Expected one of the recipes"),
+        (["--from", "summ"], "but got ['summ']"),
+        (["--to", "summ"], "but got ['summ']"),
+        (["--group", "two"], "--group NAME=TASK,TASK"),
+        (["--weights", "=x"], "--weights NAME=FILE"),
+        (["--rows", "few"], "--rows as numbers from 2 on"),
+        (["--rows", "1"], "from 2 on, like 25,50,100, but got '1'"),
+        (["--tuning-plan", "missing.yaml"], "Could not read the tuning plan"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_words(run, flags, word):
+    code, said = run("--from", "sum", *flags) if "--from" not in flags else run(*flags)
+    assert code == 2
+    assert word in said.replace("\n", " ")
