@@ -6,6 +6,7 @@ from .audit import Audit
 from .causes import CAUSES
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
+from .gates import Gates
 from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing
 from .metric_name import metric_name
@@ -22,6 +23,7 @@ __all__ = [
     "Audit",
     "Contender",
     "Diagnosis",
+    "Gates",
     "KeptPlan",
     "OuterDraws",
     "Race",

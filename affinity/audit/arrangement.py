@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from affinity.recommendation import Plan
+from affinity.sharing import Cost
 from affinity.verdicts import Gains
 
 
@@ -23,6 +24,7 @@ class Arrangement:
         parameters: Of all its networks together.
         seconds: It took to train them, a replicate.
         multiply_adds: To predict one row with all its networks; None if not counted.
+        costs: Of each network of the plan, in its order; empty if not counted.
     """
 
     plan: Plan
@@ -32,6 +34,7 @@ class Arrangement:
     parameters: int
     seconds: float
     multiply_adds: int | None = None
+    costs: tuple[Cost, ...] = ()
 
     def joined(self, more: "Arrangement") -> "Arrangement":
         """These replicates and more."""

@@ -19,6 +19,7 @@ from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 from .agreement import Agreement
 from .arrangement import Arrangement
 from .baselines import RANDOM
+from .gates import Gates
 from .plain import to_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Audit:
         context: Settings, seeds, versions and notes, for the report.
         trained: The networks of every arrangement, where they were kept: in the order of its
             plan, an entry a replicate.
+        gates: Of each network of the plan what its gates chose; None where it is no mixture of
+            experts, or was trained elsewhere.
     """
 
     problem: str
@@ -51,6 +54,7 @@ class Audit:
     trained: Mapping[str, tuple[tuple[Trained, ...], ...]] = field(
         default_factory=dict[str, tuple[tuple[Trained, ...], ...]]
     )
+    gates: tuple[Gates | None, ...] = ()
 
     @property
     def gains(self) -> Gains:

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from affinity.recommendation import Plan
 from affinity.verdicts import Gains, Verdict
 
 from .metric_name import metric_name
@@ -26,7 +25,7 @@ def facts_of(audit: "Audit") -> dict[str, Any]:
             "advice": audit.advice,
             "overall": _of_verdict(audit.overall),
             "tasks": _of_tasks(audit),
-            "networks": _of_networks(audit.plan),
+            "networks": _of_networks(audit),
             "grouping": {
                 "score": audit.plan.grouping.score,
                 "bound": audit.plan.grouping.bound,
@@ -82,16 +81,26 @@ def _of_tasks(audit: "Audit") -> list[dict[str, Any]]:
     return facts
 
 
-def _of_networks(plan: Plan) -> list[dict[str, Any]]:
+def _of_networks(audit: "Audit") -> list[dict[str, Any]]:
+    plan, costs = audit.plan, audit.arrangements["plan"].costs
+    n_networks = len(plan.grouping.networks)
     return [
         {
             "serves": sorted(network.served),
             "trains": sorted(network.trained),
             "sharing": sharing,
             "reason": reason,
+            "parameters": cost and cost.parameters,
+            "multiply_adds": cost and cost.multiply_adds,
+            "gates": gates and gates.to_dict(),
         }
-        for network, sharing, reason in zip(
-            plan.grouping.networks, plan.sharing, plan.reasons, strict=True
+        for network, sharing, reason, cost, gates in zip(
+            plan.grouping.networks,
+            plan.sharing,
+            plan.reasons,
+            costs or (None,) * n_networks,
+            audit.gates or (None,) * n_networks,
+            strict=True,
         )
     ]
 

@@ -49,24 +49,32 @@ class KeptPlan:
         Raises:
             InputError: If the problem is no table, or the networks were not kept.
         """
-        encoder = problem.encoder
+        encoder = cls.encoder_of(problem)
         trunks = [sized(problem, way).trunk for _, way in ways_of(audit.plan)]
-        kept = tuple(trunk for trunk in trunks if isinstance(trunk, TableTrunk))
-        if not isinstance(encoder, TableEncoder) or len(kept) < len(trunks):
-            raise InputError(
-                f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
-                "built in: there are no new rows to predict. Leave --keep out."
-            )
         trained = audit.networks_of("plan")
         replicate = problem.replicate_seeds(1, seed)[0]
         states = [each.state for each in trained]
         return cls(
             plan=audit.plan,
             preprocessing=encoder.fitted(problem.draw(replicate).training),
-            trunks=kept,
+            trunks=tuple(trunk for trunk in trunks if isinstance(trunk, TableTrunk)),
             tasks=tuple(each.tasks for each in trained),
             outputs={task.name: task.n_outputs for task in problem.tasks},
             states=tuple(state for state in states if state is not None),
+        )
+
+    @staticmethod
+    def encoder_of(problem: Problem) -> TableEncoder:
+        """What turns the rows of a problem's table into inputs.
+
+        Raises:
+            InputError: If the problem is no table, so that there is nothing to predict from.
+        """
+        if isinstance(problem.encoder, TableEncoder) and isinstance(problem.trunk, TableTrunk):
+            return problem.encoder
+        raise InputError(
+            f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
+            "built in: there are no new rows to predict. Leave --keep out."
         )
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:

@@ -78,9 +78,13 @@ class Measured:
             blocks[replicate, self.tasks.index(name), : len(losses)] = losses
         return blocks
 
+    def costs_of(self, plan: Plan) -> tuple[Cost, ...]:
+        """Of each network of the plan."""
+        return tuple(self.costs[way] for _, way in ways_of(plan))
+
     def cost(self, plan: Plan) -> Cost:
         """Of all networks of the plan together."""
-        found = [self.costs[way] for _, way in ways_of(plan)]
+        found = self.costs_of(plan)
         return Cost(
             parameters=sum(each.parameters for each in found),
             multiply_adds=sum(each.multiply_adds for each in found),
@@ -96,8 +100,9 @@ class Measured:
         return spent
 
     def trained(self, plan: Plan) -> tuple[tuple[Trained, ...], ...]:
-        """The kept networks in the plan's order, a tuple a network with an entry a replicate."""
-        return tuple(self.ways[way][0].trained[self.ways[way][1]] for _, way in ways_of(plan))
+        """The networks in the plan's order, an entry a replicate; none of those not kept."""
+        found = [self.ways[way] for _, way in ways_of(plan)]
+        return tuple(each.trained[row] if each.trained else () for each, row in found)
 
     @property
     def n_replicates(self) -> int:
@@ -135,7 +140,8 @@ def measure(
         settings: How to train; the problem's own settings if None.
         store: A folder in which finished trainings are kept.
         backend: Where to train networks, each by itself; chosen if None.
-        keep: Whether to keep parameters and predictions.
+        keep: Whether to keep parameters and predictions. Those of mixtures of experts are kept
+            anyway, where they are trained here, so that their gates can be looked at.
 
     Raises:
         InputError: If a network cannot be made or trained.
@@ -158,7 +164,7 @@ def measure(
             ways[0].sharing,
             store=store,
             backend=backend,
-            keep=keep,
+            keep=keep or (ways[0].sharing == "mmoe" and backend is None),
             on=[sorted(on[way]) for way in ways],
         )
         found |= {way: (measurements, row) for row, way in enumerate(ways)}

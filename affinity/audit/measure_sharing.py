@@ -10,11 +10,12 @@ from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.problems import Problem
 from affinity.recommendation import MeasuredSharing, Plan, Sharing
-from affinity.sharing import MMoE, gate_health
 from affinity.tasks import Replicate
+from affinity.training import Trained
 from affinity.verdicts import Gains
 
-from .measure import Measured, Part, Way, measure, network_of
+from .gates import Gates
+from .measure import Measured, Part, Way, measure
 
 WAYS: tuple[Sharing, ...] = ("hard", "soft", "mmoe", "cross-stitch", "separate")
 
@@ -74,7 +75,10 @@ def _of_network(
             _gains(problem, network, sharing, other, hard, part)
             for part in ("evaluation_loss", "test_loss")
         )
-        veto = _veto(problem, network, replicates, other) if sharing == "mmoe" else None
+        veto: str | None = None
+        if sharing == "mmoe":
+            (kept,) = other.trained(_alone(network, sharing))
+            veto = _veto(problem, network, replicates, kept)
         found.append(MeasuredSharing(sharing, evaluation, test, veto))
     return tuple(found)
 
@@ -86,9 +90,7 @@ def _trained(
     replicates: Sequence[Replicate],
     store: str | Path | None,
 ) -> Measured:
-    keep = sharing == "mmoe"  # its gates are looked at
-    plan = _alone(network, sharing)
-    return measure([plan], problem, replicates, store=None if keep else store, keep=keep)
+    return measure([_alone(network, sharing)], problem, replicates, store=store)
 
 
 def _alone(network: Network, sharing: Sharing) -> Plan:
@@ -113,26 +115,9 @@ def _gains(
 
 
 def _veto(
-    problem: Problem, network: Network, replicates: Sequence[Replicate], measured: Measured
+    problem: Problem, network: Network, replicates: Sequence[Replicate], kept: Sequence[Trained]
 ) -> str | None:
-    """What is wrong with the gates and experts of a mixture, if it is on half of the replicates."""
-    (kept,) = measured.trained(_alone(network, "mmoe"))
-    polarized: list[str] = []
-    n_identical = 0
-    for trained, replicate in zip(kept, replicates, strict=True):
-        mixture = network_of(problem, Way(network.trained, "mmoe"))
-        assert isinstance(mixture, MMoE)
-        assert trained.state is not None
-        mixture.load_state_dict(trained.state)
-        health = gate_health(mixture.eval(), replicate.validation.inputs)
-        polarized += health.polarized
-        n_identical += bool(health.identical)
-    for task in sorted(set(polarized)):
-        if 2 * polarized.count(task) >= len(replicates):
-            return (
-                f"the gate of {task} takes one expert on {polarized.count(task)} of "
-                f"{len(replicates)} replicates"
-            )
-    if 2 * n_identical >= len(replicates):
-        return f"experts are the same on {n_identical} of {len(replicates)} replicates"
-    return None
+    """What is wrong with a mixture, if it is on half of the replicates."""
+    if n_diverged := sum(each.diverged is not None for each in kept):
+        return f"its training diverged on {n_diverged} of {len(kept)} replicates"
+    return Gates.of(problem, Way(network.trained, "mmoe"), kept, replicates).fault

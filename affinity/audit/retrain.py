@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from affinity.verdicts import Gains, NegativeTransferTest
 from .arrangement import Arrangement
 from .audit import Audit
 from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
-from .measure import Measured, Part, Plans, measure
+from .gates import Gates
+from .measure import Measured, Part, Plans, measure, ways_of
 from .undefined import undefined
 
 MANY_TASKS = 100
@@ -88,19 +89,13 @@ def retrain(
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
     done, goal, looks = 0, replicates, ()
+    found: _Found | None = None
     audit: Audit | None = None
     while audit is None or goal > done:
         seeds = problem.replicate_seeds(goal, seed)[done:]
         drawn = [problem.replicate(each) for each in seeds]
-        arrangements, trained = _measured(compared, problem, drawn, store, backend, keep)
-        if audit is not None:
-            arrangements = {
-                name: each.joined(arrangements[name]) for name, each in audit.arrangements.items()
-            }
-            trained = {
-                name: tuple(a + b for a, b in zip(each, trained[name], strict=True))
-                for name, each in audit.trained.items()
-            }
+        more = _measured(compared, problem, drawn, store, backend, keep)
+        found = more if found is None else found.joined(more)
         done = goal
         goal = _goal(done, most, time.monotonic() - start, minutes)
         looks = (*looks, (done, done / most if goal > done else 1.0))
@@ -108,17 +103,18 @@ def retrain(
             problem=problem.name,
             tasks=problem.tasks,
             plan=plan,
-            arrangements=arrangements,
+            arrangements=found.arrangements,
             matrix=matrix,
             test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
             context={
                 **problem.provenance,
-                "notes": [*problem.notes, *notes, *undefined(problem, arrangements)],
+                "notes": [*problem.notes, *notes, *undefined(problem, found.arrangements)],
                 "width": problem.width,
                 "overlap": asdict(Overlap.of(problem)),
                 **(context or {}),
             },
-            trained=trained,
+            trained=found.trained,
+            gates=found.gates,
         )
         if audit.test.is_decided(audit.gains):
             break
@@ -134,6 +130,31 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
     return done if fitting < max(1, (goal - done) // 2) else min(goal, done + fitting)
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What trainings on some replicates have shown: the fields of an audit."""
+
+    arrangements: dict[str, Arrangement]
+    trained: dict[str, tuple[tuple[Trained, ...], ...]]
+    gates: tuple[Gates | None, ...]
+
+    def joined(self, more: "_Found") -> "_Found":
+        """These replicates and more."""
+        return _Found(
+            arrangements={
+                name: each.joined(more.arrangements[name])
+                for name, each in self.arrangements.items()
+            },
+            trained={
+                name: tuple(a + b for a, b in zip(each, more.trained[name], strict=True))
+                for name, each in self.trained.items()
+            },
+            gates=tuple(
+                a and b and a.joined(b) for a, b in zip(self.gates, more.gates, strict=True)
+            ),
+        )
+
+
 def _measured(
     compared: Mapping[str, PlanOn],
     problem: Problem,
@@ -141,7 +162,7 @@ def _measured(
     store: str | Path | None,
     backend: str | None,
     keep: bool,
-) -> tuple[dict[str, Arrangement], dict[str, tuple[tuple[Trained, ...], ...]]]:
+) -> _Found:
     """Every arrangement on these replicates, and its networks if they are kept."""
     plans: dict[str, Plans] = {
         name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()
@@ -156,10 +177,22 @@ def _measured(
         needed = (arrangements["plan"].test.scores, arrangements["separate"].test.scores)
         if bool(needed[0].isnan().any() or needed[1].isnan().any(dim=0).all()):
             raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
-    if not keep:
-        return arrangements, {}
     kept = {name: measured.trained(each) for name, each in first.items() if name != RANDOM}
-    return arrangements, kept
+    return _Found(
+        arrangements, kept if keep else {}, _gates(first["plan"], problem, measured, drawn)
+    )
+
+
+def _gates(
+    plan: Plan, problem: Problem, measured: Measured, drawn: Sequence[Replicate]
+) -> tuple[Gates | None, ...]:
+    """Those of the plan's mixtures; None for other networks and for trainings elsewhere."""
+    if "mmoe" not in plan.sharing:
+        return (None,) * len(plan.grouping.networks)
+    return tuple(
+        Gates.of(problem, way, trained, drawn) if way.sharing == "mmoe" and trained else None
+        for (_, way), trained in zip(ways_of(plan), measured.trained(plan), strict=True)
+    )
 
 
 def _arrangement(
@@ -187,6 +220,7 @@ def _arrangement(
         parameters=cost.parameters,
         seconds=measured.seconds(plans).mean().item(),
         multiply_adds=cost.multiply_adds,
+        costs=measured.costs_of(first),
     )
 
 

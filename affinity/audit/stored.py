@@ -1,6 +1,6 @@
 """A stored audit: every score of every replicate in one file, read back as it was."""
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
+from affinity.sharing import Cost
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
@@ -23,10 +24,12 @@ from affinity.verdicts import Gains, NegativeTransferTest
 
 from .arrangement import Arrangement
 from .audit import Audit
+from .gates import Gates
 
 KIND, VERSION = "audit", 2
 LOSSES = {kind.__name__: kind for kind in (BinaryCrossEntropy, CrossEntropy, SquaredError)}
 METRICS = {kind.__name__: kind for kind in (RocAuc, Accuracy, RSquared)}
+GATES = ("utilization", "entropy", "polarized", "identical")
 SCORES = ("test", "evaluation", "metrics")
 
 
@@ -45,6 +48,9 @@ def save_audit(audit: Audit, path: str | Path) -> Path:
             if gains.score_blocks is not None and gains.baseline_blocks is not None:
                 tensors[f"{name}/{part}/score_blocks"] = gains.score_blocks
                 tensors[f"{name}/{part}/baseline_blocks"] = gains.baseline_blocks
+    for number, gates in enumerate(audit.gates):
+        for part in GATES if gates is not None else ():
+            tensors[f"gates/{number}/{part}"] = getattr(gates, part)
     matrix = audit.matrix
     if matrix is not None:
         for part in ("values", "standard_error", "n_steps"):
@@ -60,9 +66,11 @@ def save_audit(audit: Audit, path: str | Path) -> Path:
                 "parameters": arrangement.parameters,
                 "seconds": arrangement.seconds,
                 "multiply_adds": arrangement.multiply_adds,
+                "costs": [astuple(cost) for cost in arrangement.costs],
             }
             for name, arrangement in audit.arrangements.items()
         },
+        "gates": [None if gates is None else gates.tasks for gates in audit.gates],
         "affinity": None if matrix is None else [list(matrix.tasks), matrix.estimator],
         "test": asdict(audit.test),
         "context": dict(audit.context),
@@ -124,12 +132,19 @@ def load_audit(path: str | Path) -> Audit:
                 parameters=entry["parameters"],
                 seconds=entry["seconds"],
                 multiply_adds=entry["multiply_adds"],
+                costs=tuple(Cost(*cost) for cost in entry.get("costs", ())),
             )
             for name, entry in about["arrangements"].items()
         },
         matrix=matrix,
         test=NegativeTransferTest(**(about["test"] | {"looks": _pairs(about["test"]["looks"])})),
         context=about["context"],
+        gates=tuple(
+            None
+            if names is None
+            else Gates(tuple(names), *(tensors[f"gates/{number}/{part}"] for part in GATES))
+            for number, names in enumerate(about.get("gates", ()))
+        ),
     )
 
 

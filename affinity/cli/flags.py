@@ -165,6 +165,15 @@ Quick = Annotated[
         rich_help_panel=AUDIT,
     ),
 ]
+Diagnose = Annotated[
+    bool,
+    typer.Option(
+        "--diagnose",
+        help="Also find out why one network for all tasks harms, so that the page says it; takes "
+        "several times as long as the audit. `affinity diagnose RUN` does it later.",
+        rich_help_panel=AUDIT,
+    ),
+]
 Keep = Annotated[
     bool,
     typer.Option(

@@ -46,6 +46,12 @@ class AffinityMatrix:
         square = (len(self.tasks), len(self.tasks))
         for name in ("values", "standard_error", "n_steps"):
             array = getattr(self, name)
+            if array is not None and not isinstance(array, Tensor):
+                raise InputError(
+                    f"Expected {name} to be a tensor [source target], but got "
+                    f"{type(array).__name__}: torch.tensor({name}) makes one of nested lists, "
+                    f"torch.as_tensor({name}) of an array."
+                )
             if array is not None and tuple(array.shape) != square:
                 raise InputError(
                     f"Expected {name} of shape {square} for the {len(self.tasks)} tasks "

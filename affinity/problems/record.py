@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, StepKind, Trace, merge_traces
+from affinity.recording import Cost, Recorder, StepKind, Trace, merge_traces
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task
 from affinity.training import initial, train
@@ -29,6 +29,7 @@ def record(
     step: StepKind = "gradient",
     layers: bool = False,
     partial: str | Path | None = None,
+    tell: Callable[[Cost], None] | None = None,
 ) -> Trace:
     """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
 
@@ -48,6 +49,7 @@ def record(
             the one that the run's Adam would take on the source's gradient alone.
         layers: Also measure each layer of the trunk by itself.
         partial: Where to keep the measurements made so far if the run breaks off.
+        tell: Called with what recording cost, once a run.
 
     Raises:
         InputError: If a run ends before anything was measured.
@@ -66,6 +68,7 @@ def record(
                     step=step,
                     layers=layers,
                     partial=partial,
+                    tell=tell,
                 )
                 for each in (seed + 1_000_003 * number for number in range(runs))
             ]
@@ -110,6 +113,8 @@ def record(
         raise
     assert recorder is not None
     trace = recorder.trace()
+    if tell is not None:
+        tell(recorder.cost)
     if len(trace) < 2:
         raise InputError(
             f"Expected at least two measurements to estimate from, but the run made {len(trace)}: "

@@ -2,7 +2,8 @@
 
 from .merge import merge_traces
 from .recorder import Recorder
+from .schedule import Cost
 from .settings import StepKind
 from .trace import Trace
 
-__all__ = ["Recorder", "StepKind", "Trace", "merge_traces"]
+__all__ = ["Cost", "Recorder", "StepKind", "Trace", "merge_traces"]

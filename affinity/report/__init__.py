@@ -1,10 +1,12 @@
 """Pages, pictures and tables; plotting libraries are imported only here."""
 
 from .adaptation_curves import AdaptationCurves
-from .alerts import Alert, find_alerts
+from .alert import Alert
+from .alerts import find_alerts
 from .comparison import comparison_of, moved_pairs, write_comparison
 from .export import write_figures
 from .gain_dots import GainDots
+from .gate_use import GateUse
 from .heatmap import Heatmap, heatmap
 from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
@@ -23,6 +25,7 @@ __all__ = [
     "Alert",
     "Choice",
     "GainDots",
+    "GateUse",
     "Headline",
     "Heatmap",
     "LayerConflict",

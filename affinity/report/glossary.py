@@ -13,7 +13,11 @@ GLOSSARY = (
     ),
     ("Separate", "Every task has a network of its own. The baseline: its gain is 0."),
     ("All-in-one", "One network for every task."),
-    ("Plan", "The networks that were proposed from the affinities within the budget."),
+    (
+        "Plan",
+        "The networks that were proposed within the budget: by a race that trained contending "
+        "groupings, or from the affinities alone.",
+    ),
     (
         "Replicate",
         "One repetition of everything with other training rows and another seed. All arrangements "
@@ -50,7 +54,7 @@ GLOSSARY = (
 LIMITS = (
     "The verdicts hold for this data, this network and these settings. A wider network, more rows "
     "or longer training can turn them around.",
-    "Replicates vary training rows and seeds; the test rows stay the same. Another draw of test "
-    "rows adds noise that these intervals do not contain.",
+    "Intervals hold for other training rows drawn from the same development rows, other seeds, and "
+    "other test rows like these; the development rows themselves are one sample.",
     "The arrangement is chosen on evaluation rows, and judged on test rows that no choice saw.",
 )

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from affinity.audit import Audit
 
-from .numbers import count, number
+from .numbers import count, number, percent
 
 NAMES = {
     "command": "Command",
@@ -14,14 +14,15 @@ NAMES = {
     "rows": "Rows",
     "columns": "Columns",
     "layout": "Layout",
+    "features": "Features",
     "kinds": "Kinds of tasks",
     "seed": "Seed",
     "every": "Measured at every",
-    "measurements": "Measurements",
+    "recording": "Recording",
     "budget": "Budget",
     "width": "Width of the trunks",
     "settings": "Settings",
-    "seconds": "Seconds",
+    "seconds": "Seconds of each stage",
     "versions": "Versions",
 }
 SAID_ELSEWHERE = {"notes", "overlap", "race"}
@@ -33,6 +34,8 @@ def how_made(audit: Audit) -> list[tuple[str, str]]:
     context = {**audit.context}
     known = [key for key in NAMES if key in context]
     others = [key for key in context if key not in NAMES and key not in SAID_ELSEWHERE]
+    if context.get("recording"):
+        context["recording"] = _overhead(**context["recording"])
     rows = [(NAMES.get(key, key), _text(context[key])) for key in [*known, *others]]
     grouping, matrix = audit.plan.grouping, audit.matrix
     rows.append(("Replicates", str(audit.gains.n_replicates)))
@@ -46,11 +49,20 @@ def how_made(audit: Audit) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
+def _overhead(measurements: int, seconds: float, plain_seconds: float) -> str:
+    """What watching the run cost."""
+    share = f", {percent(seconds / plain_seconds, signed=False)} on top" if plain_seconds else ""
+    return (
+        f"{count(measurements, 'measurement')} took {number(seconds)} s{share} of the "
+        f"{number(plain_seconds)} s of the run itself"
+    )
+
+
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
-        entries = [(key, entry) for key, entry in pairs if entry is not None]
-        shown = ", ".join(f"{key}: {_text(entry)}" for key, entry in entries[:LONGEST])
+        entries = [(key, text) for key, entry in pairs if (text := _text(entry))]
+        shown = ", ".join(f"{key}: {text}" for key, text in entries[:LONGEST])
         more = len(entries) - LONGEST
         return f"{shown} and {count(more, 'other')}" if more > 0 else shown
     if isinstance(value, list | tuple):

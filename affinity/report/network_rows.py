@@ -8,6 +8,7 @@ import numpy as np
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
+from affinity.sharing import Cost
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class NetworkRow:
         gain: Mean measured gain of the tasks served; NaN where undefined.
         low: Lower end of its 95 % interval; NaN from a single replicate.
         high: Upper end.
+        cost: Parameters, and multiply-adds a row; None if not counted.
+        share: Its parameters as a share of those of separate networks for the same tasks.
     """
 
     served: tuple[str, ...]
@@ -33,6 +36,8 @@ class NetworkRow:
     gain: float
     low: float
     high: float
+    cost: Cost | None = None
+    share: float | None = None
 
     @property
     def confidence(self) -> str:
@@ -52,9 +57,14 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
     """The networks of the audited plan, in its order."""
     place = {task: at for at, task in enumerate(audit.gains.tasks)}
     rows: list[NetworkRow] = []
-    plan = audit.plan
-    for network, sharing, reason in zip(
-        plan.grouping.networks, plan.sharing, plan.reasons, strict=True
+    plan, costs = audit.plan, audit.arrangements["plan"].costs
+    alone = _alone(audit)
+    for network, sharing, reason, cost in zip(
+        plan.grouping.networks,
+        plan.sharing,
+        plan.reasons,
+        costs or (None,) * len(plan.grouping.networks),
+        strict=True,
     ):
         served = sorted(network.served, key=place.__getitem__)
         measured = audit.gains.of(served).estimate_overall()
@@ -69,9 +79,23 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
                 gain=float(measured.mean[0]),
                 low=float(low[0]),
                 high=float(high[0]),
+                cost=cost,
+                share=cost.parameters / sum(alone[task] for task in served)
+                if cost is not None and alone
+                else None,
             )
         )
     return rows
+
+
+def _alone(audit: Audit) -> dict[str, int]:
+    """Parameters of each task's separate network; empty if they were not counted."""
+    separate = audit.arrangements["separate"]
+    return {
+        task: cost.parameters
+        for network, cost in zip(separate.plan.grouping.networks, separate.costs, strict=False)
+        for task in network.served
+    }
 
 
 def _expected(matrix: AffinityMatrix | None, network: Network) -> float | None:

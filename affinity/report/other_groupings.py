@@ -19,7 +19,7 @@ from .order import clustered_order
 from .palette import INK
 
 MOST_EXACT = 12
-MOST_TASKS = 40
+MOST_TASKS = 200
 LARGEST_BUDGET = 8
 SECONDS = 8.0
 N_REPLICATES = 200
@@ -58,7 +58,7 @@ class Choice:
 def choices_of(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[Choice]:
     """The best grouping for every budget up to the tasks' number or a few, solved anew.
 
-    None for more than 40 tasks, where that would take too long for a page.
+    None for more than 200 tasks, where that would take too long for a page.
     """
     n_tasks = len(matrix.tasks)
     if not 2 <= n_tasks <= MOST_TASKS:
@@ -79,8 +79,13 @@ def choices_of(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[
 
 
 def stability_of(matrix: AffinityMatrix, planned: Grouping) -> Stability | None:
-    """How sure the grouping of the plan's budget is; None where that cannot be told exactly."""
+    """How sure the grouping of the plan's budget is.
+
+    None where that cannot be told exactly, or there is but one grouping: one network for all.
+    """
     if not 2 <= len(matrix.tasks) <= MOST_EXACT or matrix.standard_error is None:
+        return None
+    if len(planned.networks) < 2:
         return None
     try:
         return stability(

@@ -12,6 +12,7 @@ from affinity.recording import Trace
 
 from .drawing import Picture
 from .gain_dots import GainDots
+from .gate_use import GateUse
 from .heatmap import Heatmap
 from .layer_conflict import LayerConflict
 from .other_groupings import Together
@@ -57,6 +58,9 @@ def pictures_of(
             )
     if trace is not None and trace.layers is not None and len(trace.layers) > 1:
         pictures["layers"] = LayerConflict(trace)
+    for number, gates in enumerate(audit.gates, start=1):
+        if gates is not None:
+            pictures[f"gates-{number}"] = GateUse(gates)
     if diagnosis is not None:
         pictures["causes"] = RecoveredDots(diagnosis)
     return pictures

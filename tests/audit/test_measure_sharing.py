@@ -1,7 +1,5 @@
 """Ways to share are measured on equal terms, and gates that no longer choose are vetoed."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -52,8 +50,7 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
                     gate.register_forward_hook(lambda *_: torch.tensor([[99.0, 0.0, 0.0, 0.0]]))
         return network
 
-    module = sys.modules["affinity.audit.measure_sharing"]  # the function has its name
-    monkeypatch.setattr(module, "network_of", stuck)
+    monkeypatch.setattr("affinity.audit.gates.network_of", stuck)
     measured = measure_sharing(problem, GROUPING, replicates=2, ways=["mmoe"])
     (_, mixture) = measured[frozenset({"first", "second"})]
     assert mixture.veto == "the gate of first takes one expert on 2 of 2 replicates"

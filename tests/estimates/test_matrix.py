@@ -29,6 +29,13 @@ def test_rows_are_sources():
     assert matrix.onto("a") == {"b": 2.0}
 
 
+def test_lists_are_told_how_to_become_tensors():
+    with pytest.raises(InputError, match=r"torch.tensor\(values\)"):
+        AffinityMatrix(("a", "b"), [[0.0, 1.0], [1.0, 0.0]])
+    with pytest.raises(InputError, match="standard_error to be a tensor"):
+        AffinityMatrix(("a", "b"), torch.zeros(2, 2), torch.zeros(2, 2).numpy())
+
+
 def test_names_and_shapes_must_fit():
     with pytest.raises(InputError, match=r"shape \(2, 2\)"):
         AffinityMatrix(("a", "b"), torch.zeros(3, 3))

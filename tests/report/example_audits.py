@@ -1,16 +1,18 @@
 """Audits of made-up measurements, of any size and with hostile names."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from affinity.audit import Arrangement, Audit, Diagnosis
+from affinity.audit import Arrangement, Audit, Diagnosis, Gates
 from affinity.audit.causes import Change, Finding
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
+from affinity.sharing import Cost
 from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
 from affinity.verdicts import Gains
 
@@ -117,6 +119,45 @@ def an_audit(
             **context,
         },
     )
+
+
+def with_gates(audit: Audit, *, polarized: bool = False) -> Audit:
+    """The same audit, but the plan's first network is a mixture of four experts."""
+    plan = replace(audit.plan, sharing=("mmoe", *audit.plan.sharing[1:]))
+    first, *others = plan.grouping.networks
+    tasks = tuple(task.name for task in audit.tasks if task.name in first.trained)
+    n_replicates = audit.gains.n_replicates
+    draw = torch.Generator().manual_seed(0)
+    gates = Gates(
+        tasks=tasks,
+        utilization=torch.rand(n_replicates, len(tasks), 4, generator=draw).softmax(dim=2),
+        entropy=torch.rand(n_replicates, len(tasks), generator=draw),
+        polarized=torch.full((n_replicates, len(tasks)), polarized),
+        identical=torch.full((n_replicates,), polarized),
+    )
+    planned = replace(
+        audit.arrangements["plan"],
+        plan=plan,
+        costs=tuple(Cost(2000, 1900) for _ in plan.grouping.networks),
+    )
+    return replace(
+        audit,
+        plan=plan,
+        arrangements={**audit.arrangements, "plan": planned},
+        gates=(gates, *(None for _ in others)),
+    )
+
+
+def a_race(tasks: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Two contenders, one of them under two names."""
+    together, apart = ", ".join(tasks), " | ".join(tasks)
+    plan = {"networks": together, "gain": 0.1, "low": 0.05, "high": 0.15, "probability": 0.9}
+    separate = {"networks": apart, "gain": 0.0, "low": 0.0, "high": 0.0, "probability": 0.1}
+    return [
+        {"contender": "plan", **plan},
+        {"contender": "separate", **separate},
+        {"contender": "all-in-one", **plan},
+    ]
 
 
 def a_diagnosis(name: str = "task 01") -> dict[str, Any]:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_audits import HOSTILE, a_diagnosis, an_audit, names, trace_of
+from example_audits import (
+    HOSTILE,
+    a_diagnosis,
+    a_race,
+    an_audit,
+    names,
+    trace_of,
+    with_gates,
+)
 
 from affinity.report import write_report
 
@@ -45,10 +53,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     six = names(6)
     return {
         "six": write_report(
-            an_audit(six), folder / "six.html", trace=trace_of(six), diagnosis=a_diagnosis()
+            with_gates(an_audit(six, race=a_race(six))),
+            folder / "six.html",
+            trace=trace_of(six),
+            diagnosis=a_diagnosis(),
         ),
         "hostile": write_report(
-            an_audit(HOSTILE, notes=["A note on </main> & more"]),
+            with_gates(an_audit(HOSTILE, notes=["A note on </main> & more"], race=a_race(HOSTILE))),
             folder / "hostile.html",
             trace=trace_of(HOSTILE),
             diagnosis=a_diagnosis(HOSTILE[0]),

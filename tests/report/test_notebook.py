@@ -4,15 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
-from example_audits import HOSTILE, an_audit, trace_of
+from example_audits import HOSTILE, an_audit, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.recording import merge_traces
-from affinity.report import OverTime, find_alerts, heatmap, write_figures
+from affinity.report import GateUse, OverTime, find_alerts, heatmap, write_figures
 from affinity.report.drawing import Picture
 from affinity.report.pictures import other_estimates, pictures_of
 
@@ -135,6 +136,25 @@ def test_a_task_whose_gradients_dwarf_the_others_raises_an_alert() -> None:
     )
     quiet = [alert.title for alert in find_alerts(an_audit(("a", "b"), n_groups=1), loud)]
     assert "One task's loss dominates" in quiet
+
+
+def test_gates_that_choose_nothing_and_experts_that_are_alike_raise_alerts() -> None:
+    polarized = with_gates(an_audit(6), polarized=True)
+    told = {alert.title: alert.text for alert in find_alerts(polarized)}
+    assert told["Gates of network 1 are polarized"].startswith("“task 01”, “task 04”: the gate")
+    assert "on 5 of 5 replicates" in told["Experts of network 1 are identical"]
+    fine = [alert.title for alert in find_alerts(with_gates(an_audit(6)))]
+    assert not any("network 1" in title for title in fine)
+
+
+def test_a_gates_weights_add_up_to_one_with_the_most_used_expert_first() -> None:
+    (gates, *_) = with_gates(an_audit(6)).gates
+    assert gates is not None
+    weights = GateUse(gates).frame()
+    totals = weights.groupby(["replicate", "task"])["weight"].sum()
+    np.testing.assert_allclose(totals, 1.0, rtol=1e-6)
+    by_expert = weights.groupby(["replicate", "expert"])["weight"].sum().unstack()
+    assert (by_expert.diff(axis=1).iloc[:, 1:] <= 0).all(axis=None)
 
 
 def test_tasks_that_share_few_rows_raise_an_alert_beside_an_estimate() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from example_audits import HOSTILE, a_diagnosis, an_audit, trace_of
+from example_audits import HOSTILE, a_diagnosis, a_race, an_audit, names, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.errors import InputError
@@ -140,3 +140,26 @@ def test_an_audit_without_a_diagnosis_has_no_causes() -> None:
     page = page_of(an_audit(3))
     assert 'id="causes"' not in page
     assert result_in(page)["diagnosis"] is None
+
+
+def test_gates_costs_and_overhead_stand_on_the_page() -> None:
+    cost = {"measurements": 30, "seconds": 0.5, "plain_seconds": 2.0}
+    page = page_of(with_gates(an_audit(6, recording=cost)))
+    assert 'id="figure-gates-1"' in page
+    assert "2,000 parameters, 1,900 multiply-adds a row" in page
+    assert "30 measurements took 0.5 s, 25.0\u202f% on top of the 2 s of the run itself" in page
+    plain = page_of(an_audit(6))
+    assert "What the gates chose" not in plain
+    assert "multiply-adds a row;" not in plain
+
+
+def test_a_grouping_that_ran_under_two_names_stands_once_in_the_race() -> None:
+    page = page_of(an_audit(6, race=a_race(names(6))))
+    rows = page[page.index("The race for the plan") : page.index("</table>")].count("<tr>")
+    assert rows == 3  # the header, and two groupings
+    assert "plan, all-in-one<small>" in page
+
+
+def test_many_tasks_have_a_budget_to_choose_too() -> None:
+    page = page_of(an_audit(60, n_groups=6))
+    assert page.count('class="choice"') == 8

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from example_audits import HOSTILE, an_audit, names, trace_of
+from example_audits import HOSTILE, an_audit, names, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.report import page_of, schema
@@ -23,8 +23,13 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize(
     "audit",
-    [an_audit(5), an_audit(2, n_groups=1, n_replicates=1), an_audit(HOSTILE)],
-    ids=["5", "one replicate", "hostile"],
+    [
+        an_audit(5),
+        an_audit(2, n_groups=1, n_replicates=1),
+        an_audit(HOSTILE),
+        with_gates(an_audit(6)),
+    ],
+    ids=["5", "one replicate", "hostile", "gates"],
 )
 def test_audit_json_follows_the_schema(audit: Audit, tmp_path: Path) -> None:
     audit.to_json(tmp_path / "audit.json")

@@ -40,6 +40,8 @@ def audit(
     max_replicates: flags.MaxReplicates = None,
     baselines: flags.Baselines = None,
     outer: flags.Outer = None,
+    diagnose: flags.Diagnose = False,
+    quick: flags.Quick = False,
     keep: flags.Keep = False,
     backend: flags.Backend = None,
     out: flags.Out = None,
@@ -65,18 +67,24 @@ def audit(
       affinity audit digits --plan mine.yaml --fail-on harmful --junit audit.xml
       affinity audit table.csv --targets income,married,college --outer 5
     """
+    from affinity.cli.causes import show_diagnosis
     from affinity.cli.drawing_anew import check_draws, drawn_anew, show_draws
     from affinity.cli.opening import started
     from affinity.cli.options import gather
     from affinity.cli.run_files import OUTER
     from affinity.cli.stages.all import audited
+    from affinity.cli.stages.diagnose import diagnosis_of
 
     options = gather(recorded_options(locals()) | later_options(locals()), config)
     check_draws(options, outer)
     with said(quiet, as_json) as console:
         with started(options, out, console, typed()) as work:
-            measured, page = audited(work, keep=keep, backend=backend)
+            measured, page = audited(
+                work, keep=keep, backend=backend, with_causes=diagnose, quick=quick
+            )
         say_answer(console, measured, as_json=as_json, junit=junit)
+        if diagnose and (diagnosis := diagnosis_of(work)) is not None:
+            show_diagnosis(console, diagnosis)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
         if outer is not None:
             folder = work.run.path

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from affinity.audit import Audit
+from affinity.audit import Audit, KeptPlan
 from affinity.cli.work import Work
 
+from .diagnose import diagnosed
 from .estimate import estimated
 from .group import grouped
 from .record import recorded
@@ -12,8 +13,21 @@ from .report import reported
 from .retrain import chosen_plan, retrained
 
 
-def audited(work: Work, *, keep: bool = False, backend: str | None = None) -> tuple[Audit, Path]:
-    """The audit, and its page."""
+def audited(
+    work: Work,
+    *,
+    keep: bool = False,
+    backend: str | None = None,
+    with_causes: bool = False,
+    quick: bool = False,
+) -> tuple[Audit, Path]:
+    """The audit, and its page; `with_causes` finds those of harm, too, `quick` leaves out the slow.
+
+    Raises:
+        InputError: If networks are to be kept, and the problem is no table; before any training.
+    """
+    if keep:
+        KeptPlan.encoder_of(work.problem)
     trace = recorded(work)
     matrix = estimated(work, trace)
     if work.options.plan is None:
@@ -21,4 +35,6 @@ def audited(work: Work, *, keep: bool = False, backend: str | None = None) -> tu
     else:
         plan = chosen_plan(work, work.options.plan)
     audit = retrained(work, plan, keep=keep, backend=backend)
+    if with_causes:
+        diagnosed(work, quick=quick)
     return audit, reported(work, audit)

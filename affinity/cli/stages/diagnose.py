@@ -11,8 +11,12 @@ from affinity.recommendation import Plan
 
 from .retrain import chosen_plan
 
+REPLICATES = 6
 
-def diagnosed(work: Work, choice: str | None, replicates: int, quick: bool) -> dict[str, Any]:
+
+def diagnosed(
+    work: Work, choice: str | None = None, replicates: int = REPLICATES, quick: bool = False
+) -> dict[str, Any]:
     """Why one network for all tasks, or another arrangement, harms; kept in the run's folder.
 
     The run's own plan is tried as a way to share less.

@@ -7,7 +7,10 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
 from affinity.problems import record
-from affinity.recording import Trace
+from affinity.recording import Cost, Trace
+
+MOST_TASKS_BY_LAYER = 40
+"""Up to so many tasks each layer is measured by itself, too: where to branch."""
 
 
 def recorded(work: Work) -> Trace:
@@ -17,7 +20,8 @@ def recorded(work: Work) -> Trace:
         return Trace.load(work.run.file(TRACE))
     count = "one run" if work.options.runs == 1 else f"{work.options.runs} runs"
     work.console.print(f"Recording {count} of all tasks in one network ...")
-    with work.run.stage("record", {}, [TRACE]):
+    costs: list[Cost] = []
+    with work.run.stage("record", {}, [TRACE]) as about:
         trace = record(
             work.problem,
             every=work.options.every,
@@ -25,8 +29,15 @@ def recorded(work: Work) -> Trace:
             seed=work.options.seed,
             held_out=work.options.estimator in NEED_HELD_OUT,
             step="optimizer" if work.options.estimator in NEED_OPTIMIZER_STEPS else "gradient",
+            layers=len(work.problem.tasks) <= MOST_TASKS_BY_LAYER,
             partial=work.run.file(TRACE_SO_FAR),
+            tell=costs.append,
         )
+        about["cost"] = {
+            "measurements": sum(cost.measurements for cost in costs),
+            "seconds": sum(cost.seconds for cost in costs),
+            "plain_seconds": sum(cost.plain_seconds for cost in costs),
+        }
         try:
             trace.save(work.run.file(TRACE))
         except (OSError, SafetensorError) as error:

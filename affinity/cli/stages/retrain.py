@@ -14,7 +14,6 @@ from affinity.cli.run_files import (
     PLAN,
     PREDICTIONS,
     RACE,
-    TRACE,
     TRAINED,
     TRAININGS,
 )
@@ -23,7 +22,6 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
-from affinity.recording import Trace
 
 from .estimate import matrix_of
 
@@ -46,6 +44,8 @@ def chosen_plan(work: Work, choice: str | None) -> Plan:
 
 def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
     """The plan beside its baselines, measured; trainings that were finished count."""
+    if keep:
+        KeptPlan.encoder_of(work.problem)
     replicates = work.options.replicates_for(len(work.problem.tasks))
     growth = work.options.growth()
     matrix = matrix_of(work) if work.run.is_done("estimate") else None
@@ -87,7 +87,12 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
                 "every": work.options.every,
                 "budget": plan.provenance.get("budget"),
                 "settings": settings_of(work.problem.settings),
-                "measurements": _measurements(work),
+                "seconds": {
+                    stage: noted["seconds"]
+                    for stage in ("record", "estimate", "group")
+                    if (noted := work.run.noted(stage)) is not None
+                },
+                "recording": (work.run.noted("record") or {}).get("cost"),
                 "race": _race_of(work, plan),
             },
             keep=keep,
@@ -116,7 +121,3 @@ def _race_of(work: Work, plan: Plan) -> list[dict[str, Any]] | None:
     is_raced = RACE in (work.run.noted("group") or {"outputs": ()})["outputs"]
     is_own = is_raced and plan == Plan.from_yaml(work.run.file(PLAN))
     return read_race(work.run.file(RACE)) if is_own else None
-
-
-def _measurements(work: Work) -> int | None:
-    return len(Trace.load(work.run.file(TRACE))) if work.run.is_done("record") else None

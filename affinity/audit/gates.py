@@ -1,0 +1,106 @@
+"""Gates: what those of a trained mixture of experts chose, replicate by replicate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from affinity.problems import Problem
+from affinity.sharing import GateHealth, MMoE, gate_health
+from affinity.tasks import Replicate
+from affinity.training import Trained
+
+from .measure import Way, network_of
+
+
+@dataclass(frozen=True, eq=False)
+class Gates:
+    """What the gates of one mixture chose on validation rows.
+
+    An expert of one replicate has nothing to do with the expert of that number in the next.
+
+    Args:
+        tasks: A gate each.
+        utilization: Mean weight of each expert.
+        entropy: Of the weights, as a share of its largest value: 1 mixes all experts alike.
+        polarized: Whether the gate takes a single expert.
+        identical: Whether two experts give the same output on every row.
+    """
+
+    tasks: tuple[str, ...]
+    utilization: Float[Tensor, "replicate gate expert"]
+    entropy: Float[Tensor, "replicate gate"]
+    polarized: Bool[Tensor, "replicate gate"]
+    identical: Bool[Tensor, " replicate"]
+
+    @classmethod
+    def of(
+        cls, problem: Problem, way: Way, trained: Sequence[Trained], replicates: Sequence[Replicate]
+    ) -> "Gates":
+        """Of a mixture as it was trained on each replicate."""
+        found: list[GateHealth] = []
+        for each, replicate in zip(trained, replicates, strict=True):
+            mixture = network_of(problem, way)
+            assert isinstance(mixture, MMoE)
+            assert each.state is not None
+            mixture.load_state_dict(each.state)
+            found.append(gate_health(mixture.eval(), replicate.validation.inputs))
+        tasks = found[0].tasks
+        return cls(
+            tasks=tasks,
+            utilization=torch.stack([health.utilization for health in found]),
+            entropy=torch.stack([health.entropy for health in found]),
+            polarized=torch.tensor([[task in h.polarized for task in tasks] for h in found]),
+            identical=torch.tensor([bool(health.identical) for health in found]),
+        )
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates were looked at."""
+        return len(self.identical)
+
+    @property
+    def often_polarized(self) -> dict[str, int]:
+        """Tasks whose gate takes one expert on half of the replicates or more: on how many."""
+        counts = dict(zip(self.tasks, self.polarized.sum(dim=0).tolist(), strict=True))
+        return {task: n for task, n in counts.items() if 2 * n >= self.n_replicates}
+
+    @property
+    def often_identical(self) -> int:
+        """On how many replicates two experts are the same, if on half or more; else 0."""
+        count = int(self.identical.sum())
+        return count if 2 * count >= self.n_replicates else 0
+
+    @property
+    def fault(self) -> str | None:
+        """Why this is no mixture, if it is none on at least half of the replicates."""
+        for task, count in sorted(self.often_polarized.items()):
+            return (
+                f"the gate of {task} takes one expert on {count} of {self.n_replicates} replicates"
+            )
+        if count := self.often_identical:
+            return f"experts are the same on {count} of {self.n_replicates} replicates"
+        return None
+
+    def joined(self, more: "Gates") -> "Gates":
+        """These replicates and more."""
+        names = ("utilization", "entropy", "polarized", "identical")
+        both = {name: torch.cat([getattr(each, name) for each in (self, more)]) for name in names}
+        return replace(self, **both)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "tasks": list(self.tasks),
+            "utilization": _rounded(self.utilization).tolist(),
+            "entropy": _rounded(self.entropy).tolist(),
+            "polarized": self.polarized.sum(dim=0).tolist(),
+            "identical": int(self.identical.sum()),
+        }
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return values.double().round(decimals=4)

@@ -1,0 +1,36 @@
+"""What should make a reader doubt the data: leaks, missing labels, small splits."""
+
+from typing import Any
+
+from affinity.audit import Audit
+
+from .alert import Alert, Severity
+from .numbers import count
+
+FEWEST_ROWS = 200
+
+
+def alerts_of_data(audit: Audit) -> list[Alert]:
+    """Of what was noticed when the rows were read and drawn."""
+    notes = audit.context.get("notes") or ()
+    found = [Alert(_severity(str(note)), "About the data", str(note)) for note in notes]
+    rows: Any = audit.context.get("rows")
+    parts = rows.items() if isinstance(rows, dict) else []
+    for part, amount in parts:
+        if isinstance(amount, int) and part != "training" and amount < FEWEST_ROWS:
+            found.append(
+                Alert(
+                    "warning",
+                    f"The {part} split is small",
+                    f"{count(amount, 'row')}: differences on so few rows are mostly chance.",
+                )
+            )
+    return found
+
+
+def _severity(note: str) -> Severity:
+    return (
+        "warning"
+        if any(word in note.lower() for word in ("leak", "gives", "missing", "no verdict", "few"))
+        else "note"
+    )
