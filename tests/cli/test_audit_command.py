@@ -38,6 +38,10 @@ def test_an_audit_leaves_its_files(call, csv, tmp_path):
     }
     assert all(task["low"] <= task["gain"] <= task["high"] for task in audit["tasks"])
     assert len(audit["networks"]) <= 2
+    assert all(network["parameters"] > 0 for network in audit["networks"])
+    assert audit["context"]["recording"]["seconds"] > 0
+    assert list(audit["context"]["seconds"]) == ["record", "estimate", "group"]
+    assert 'id="figure-layers"' in (out / "report.html").read_text()
     assert Trace.load(out / "trace.safetensors").tasks == tasks
     assert AffinityMatrix.from_frame(pd.read_csv(out / "affinity.csv")).tasks == tasks
     assert Plan.from_yaml(out / "plan.yaml", tasks=tasks)

@@ -115,3 +115,4 @@ def test_built_in_problems_have_no_new_rows(call, tmp_path):
     code, said = call("audit", "digits", *more, "--keep")
     assert code == 2
     assert "Leave --keep out" in " ".join(said.split())
+    assert not (tmp_path / "run" / "trace.safetensors").exists()  # before anything is trained

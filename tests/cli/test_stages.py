@@ -501,3 +501,12 @@ def test_the_way_to_share_can_be_measured(call, run):
     assert "Gains over hard sharing at equal parameters" in plan.reasons[0]
     assert plan.provenance["sharing"] == "measured at equal parameters"
     assert "is a guess" in call("group", run, "--budget", "1", "--sharing", "hard")[1]
+
+
+@pytest.mark.slow
+def test_an_audit_can_end_with_its_causes_on_the_page(call, csv, tmp_path):
+    quick = ["--replicates", "2", "--baselines", "few", "--diagnose", "--quick"]
+    code, said = call("audit", csv, *RECORD, *quick, "--out", tmp_path / "run")
+    assert code == 0, said
+    assert "share as planned" in words(said)
+    assert 'id="causes"' in (tmp_path / "run" / "report.html").read_text()
