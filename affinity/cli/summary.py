@@ -95,7 +95,7 @@ def networks_in(plan: Plan) -> str:
 
 def show_audit(console: Console, audit: Audit) -> None:
     """A row a task, then what to do."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("task")
     for heading in ("net", "metric", "separate", "plan", "all-in-one", "gain of plan", "verdict"):
         is_text = heading in ("metric", "verdict")
@@ -176,11 +176,15 @@ def _needed(verdict: Verdict, n_replicates: int) -> str:
 
 
 def _with_error(verdict: Verdict) -> str:
+    """The gain with its interval, which need not be as long on either side."""
     if math.isnan(verdict.gain):
         return UNKNOWN
     if math.isnan(verdict.low):
         return f"{verdict.gain:+.1%}"
-    return f"{100 * verdict.gain:+.1f} ± {50 * (verdict.high - verdict.low):.1f} %"
+    percent = [100 * value for value in (verdict.gain, verdict.low, verdict.high)]
+    digits = 0 if max(map(abs, percent)) >= 20 else 1
+    gain, low, high = (f"{value:+.{digits}f}" for value in percent)
+    return f"{gain} % ({low} to {high})"
 
 
 def _number(value: float) -> str:
