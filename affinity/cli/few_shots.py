@@ -151,7 +151,7 @@ def show_result(console: Console, result: FewShotResult) -> None:
     over = (
         f"{n_tasks} meta-test tasks after one meta-training (--replicates 5 tells of others)"
         if replicates == 1
-        else f"{replicates} meta-trainings with {n_tasks} meta-test tasks each"
+        else f"{n_tasks} meta-test tasks and {replicates} meta-trainings"
     )
     better = "higher" if result.sign > 0 else "lower"
     console.print(

@@ -65,14 +65,14 @@ def compare(
 ) -> FewShotResult:
     """Learn with every method at every number of shots, and judge on the same meta-test tasks.
 
-    A replicate has its own initial network, meta-training batches and meta-test tasks, which all
-    methods share.
+    A replicate has its own initial network and meta-training batches, which all methods share; the
+    meta-test tasks are the same for all replicates.
 
     Args:
         problem: The tasks, trunk and head.
         shots: Support rows a task, or a class.
         methods: By name, the simplest first; all of `METHODS` that fit, by default.
-        n_tasks: Meta-test tasks a replicate.
+        n_tasks: Meta-test tasks; no more than can be drawn before one comes again.
         replicates: Meta-trainings.
         seed: Of the first replicate; the others follow.
 
@@ -95,6 +95,7 @@ def compare(
             f"Expected at least two meta-test tasks and one replicate, but got {n_tasks} and "
             f"{replicates}."
         )
+    first = seed * 1_000_003
     problems = {each: problem.with_shots(each) for each in dict.fromkeys(shots)}
     scores: dict[int, dict[str, Scores]] = {}
     with track("methods", len(problems) * len(chosen) * replicates) as progress:
@@ -103,7 +104,7 @@ def compare(
             for name, method in chosen.items():
                 parts: list[tuple[Tensor, Tensor]] = []
                 for number in range(replicates):
-                    parts.append(_judge(own, method, n_tasks, seed * 1_000_003 + number))
+                    parts.append(_judge(own, method, n_tasks, first + number, first))
                     progress.advance()
                 test, validation = (torch.stack(each) for each in zip(*parts, strict=True))
                 scores[each][name] = Scores(test, validation)
@@ -117,18 +118,16 @@ def compare(
 
 
 def _judge(
-    problem: FewShotProblem, method: Method, n_tasks: int, seed: int
-) -> tuple[Float[Tensor, "step task"], Float[Tensor, " task"]]:
+    problem: FewShotProblem, method: Method, n_tasks: int, seed: int, seed_of_tasks: int
+) -> tuple[Float[Tensor, "step task"], Float[Tensor, " decision"]]:
     """Scores on meta-test tasks, and on validation tasks after the last step."""
     learned = method(problem, seed)
-    scores = [
-        _scores(
-            problem,
-            learned,
-            family.draw(n_tasks, problem.shots, problem.queries, generator_of(seed, purpose)),
-        )
-        for family, purpose in ((problem.test, "test"), (problem.validation, "validation"))
-    ]
+    scores: list[Tensor] = []
+    for family, purpose in ((problem.test, "test"), (problem.validation, "validation")):
+        count = int(min(n_tasks, family.most_draws))
+        generator = generator_of(seed_of_tasks, purpose)
+        episodes = family.draw(count, problem.shots, problem.queries, generator)
+        scores.append(_scores(problem, learned, episodes))
     return scores[0], scores[1][-1]
 
 

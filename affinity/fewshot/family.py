@@ -1,5 +1,6 @@
 """A family of tasks: what few-shot tasks are drawn from."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class Family(ABC):
     @abstractmethod
     def n_tasks(self) -> float:
         """How many different tasks there are; infinite where a formula makes them."""
+
+    @property
+    def most_draws(self) -> float:
+        """How many tasks can be drawn before one comes again, and tells nothing new."""
+        return math.inf
 
     @abstractmethod
     def draw(self, count: int, shots: int, queries: int, generator: torch.Generator) -> Episodes:

@@ -55,4 +55,5 @@ def adapt(
 
     gradients = grad(support_loss)(moving)
     steps = {name: value.detach() if is_first_order else value for name, value in gradients.items()}
-    return {**parameters, **{name: moving[name] - rate * step for name, step in steps.items()}}
+    moved = {name: moving[name].add(step, alpha=-rate) for name, step in steps.items()}
+    return {**parameters, **moved}

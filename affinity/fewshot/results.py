@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from affinity.verdicts import estimate
 from affinity.verdicts import interval as student
 
 from .one_distribution import OneDistribution
@@ -18,7 +19,7 @@ BASELINE = "from scratch"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of one method at one number of shots, on tasks that are the same for all methods.
+    """Scores of one method at one number of shots; tasks are the same for all methods.
 
     Args:
         test: On meta-test tasks.
@@ -137,17 +138,18 @@ def interval(scores: Float[np.ndarray, "replicate task"]) -> tuple[float, float]
     """The mean, and half the width of its 95 % interval.
 
     From one replicate, Student's over the tasks: what to expect of other tasks, after this
-    meta-training. From several, Student's over their means: of other tasks and other
-    meta-trainings, as every replicate has tasks of its own.
+    meta-training. From several, of other tasks and other meta-trainings, by a crossed design.
 
     Example:
         >>> mean, half = interval(np.array([[0.0, 1.0, 0.0, 1.0]]))
         >>> mean, round(half, 2)  # 3.18 * 0.577 / 2
         (0.5, 0.92)
     """
-    values = scores[0] if len(scores) == 1 else scores.mean(axis=1)
-    low, high = student(values)
-    return float(values.mean()), float(high - low) / 2
+    if len(scores) == 1:
+        low, high = student(scores[0])
+        return float(scores.mean()), float(high - low) / 2
+    found = estimate(scores.mean(axis=1, keepdims=True), scores[:, None, :])
+    return float(found.mean[0]), float(found.reach()[0])
 
 
 def _what_to_do(name: str) -> str:

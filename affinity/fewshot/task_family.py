@@ -57,6 +57,11 @@ class TaskFamily(Family):
         """The tasks there are."""
         return float(len(self.rows))
 
+    @property
+    def most_draws(self) -> float:
+        """Each task once."""
+        return self.n_tasks
+
     def check_shots(self, shots: int, queries: int) -> None:
         """Say which task has too few rows, if one has."""
         super().check_shots(shots, queries)

@@ -58,6 +58,10 @@ of meta-test classes only, so the intervals say nothing of other digits. Omniglo
 
 {table}
 
+Accuracy beyond that of learning from scratch after 10 steps, paired by meta-training:
+
+{paired}
+
 A prototypical network takes no gradient steps.
 
 ![Accuracy after each number of gradient steps](curves.png)
@@ -132,6 +136,7 @@ def main() -> None:
             seeds=results["seed"].nunique(),
             command=command,
             table=few_shots.table(results, (1, 5, 10), 3),
+            paired=few_shots.paired(results, "from scratch", 3),
         )
     )
     few_shots.plot(results, "accuracy", out / "curves.png")

@@ -69,6 +69,25 @@ def table(results: pd.DataFrame, steps: Sequence[int], digits: int) -> str:
     return markdown(pd.DataFrame(rows).fillna("not run"))
 
 
+def paired(results: pd.DataFrame, baseline: str, digits: int) -> str:
+    """How much more each method scores than a baseline after the last step, seed by seed."""
+    last = results[results["steps"] == results["steps"].max()]
+    scores = last.pivot(index=["shots", "seed"], columns="method", values="score")
+    rows = []
+    for method in last["method"].unique():
+        if method == baseline:
+            continue
+        more = (scores[method] - scores[baseline]).groupby("shots").apply(interval).unstack()
+        rows.append(
+            {"method": method}
+            | {
+                f"K = {shots}": f"{found['mean']:+.{digits}f} ± {found['half']:.{digits}f}"
+                for shots, found in more.iterrows()
+            }
+        )
+    return markdown(pd.DataFrame(rows))
+
+
 def plot(results: pd.DataFrame, score: str, path: Path, top: float | None = None) -> None:
     """A panel a number of shots."""
     found = summary(results)

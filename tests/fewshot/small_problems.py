@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -32,3 +34,12 @@ def clouds(ways=3, settings=SETTINGS, per_class=24, **options):
         **options,
     )
     return replace(problem, steps=(1, 3))
+
+
+def schools(n_schools=10, rows=24):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"age": random.normal(size=n_schools * rows)})
+    table["school"] = np.arange(len(table)) % n_schools
+    table["score"] = table["age"] * table["school"] + 50
+    table["passed"] = np.where(table["score"] > 50, "yes", "no")
+    return table

@@ -7,10 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
-from small_problems import clouds
+from small_problems import clouds, schools
 
 from affinity.errors import InputError
-from affinity.fewshot import FewShotResult, OneDistribution, Scores, compare, methods_for
+from affinity.fewshot import (
+    FewShotResult,
+    OneDistribution,
+    Scores,
+    compare,
+    few_shot_table,
+    methods_for,
+)
+from affinity.fewshot.results import interval
 from affinity.report import AdaptationCurves
 
 FEW = methods_for(clouds(), ["from scratch", "prototypical network"])
@@ -94,9 +102,28 @@ def test_a_result_is_plain_json_and_a_picture(tmp_path):
         AdaptationCurves.of(found, 3)
 
 
-def test_replicates_have_tasks_of_their_own():
-    found = compare(clouds(), (1,), FEW, n_tasks=6, replicates=2).scores[1]["from scratch"].test
-    assert not np.array_equal(found[0], found[1])
+def test_replicates_are_other_meta_trainings_judged_on_the_same_tasks():
+    one, two = (compare(clouds(), (1,), FEW, 6, replicates) for replicates in (1, 2))
+    name = "from scratch"
+    assert torch.equal(one.scores[1][name].test[0], two.scores[1][name].test[0])
+    assert not torch.equal(two.scores[1][name].test[0], two.scores[1][name].test[1])
+
+
+def test_tasks_with_rows_of_their_own_judge_once():
+    """A task that is drawn again would only seem to make the interval narrower."""
+    problem = few_shot_table(schools(), "score", task_column="school")
+    found = compare(problem, (2,), methods_for(problem, ["from scratch"]), n_tasks=50)
+    assert found.scores[2]["from scratch"].test.shape == (1, 3, 2)  # two schools judge
+
+
+def test_the_crossed_interval_covers_other_tasks_and_other_meta_trainings():
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        scores = 0.3 * random.normal(size=(4, 1)) + random.normal(size=(1, 12))
+        mean, half = interval(scores + 0.5 * random.normal(size=(4, 12)))
+        hits += abs(mean) <= half
+    assert 0.9 <= hits / 200 <= 0.99
 
 
 def test_nothing_to_compare_is_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_problems import schools
 
 from affinity.errors import InputError
 from affinity.fewshot import few_shot_table
@@ -14,15 +15,6 @@ def plants():
     table = pd.DataFrame({"length": random.normal(size=320), "soil": ["sandy", "clay"] * 160})
     table["plant"] = [f"plant {at % 8}" for at in range(320)]
     table.loc[table["plant"] == "plant 2", "length"] += 1000
-    return table
-
-
-def schools(n_schools=10, rows=24):
-    random = np.random.default_rng(0)
-    table = pd.DataFrame({"age": random.normal(size=n_schools * rows)})
-    table["school"] = np.arange(len(table)) % n_schools
-    table["score"] = table["age"] * table["school"] + 50
-    table["passed"] = np.where(table["score"] > 50, "yes", "no")
     return table
 
 
