@@ -168,7 +168,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
         left.errorbar(places, rows["rate"], reach, fmt="os^vD"[shift], label=label, ms=4)
     left.axhline(0.05, color="black", linewidth=0.8)
     names = frame["null"].unique().tolist()
-    left.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    left.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
     left.set_ylabel("audits with a false alarm")
     left.legend(fontsize=7)
     found = pd.DataFrame(result["power"]).query("of == 'a task'")
