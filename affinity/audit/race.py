@@ -11,7 +11,9 @@ import numpy as np
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network
-from affinity.problems import Measurements, Problem, merge, train_networks
+from affinity.problems import Branching, Measurements, Problem, merge, train_networks
+from affinity.tasks import Replicate
+from affinity.training import works_at_once
 
 from .contenders import Contenders
 from .raced import Contender, Ended, Raced
@@ -25,10 +27,12 @@ class Race:
     r"""Finds the grouping of highest mean gain by training few networks.
 
     Each round trains networks on a fresh replicate, and `predictor` learns from all that was
-    measured what every group may gain. The first round trains every task alone, all in one, and
-    the groups of random groupings; each later one the tasks alone and the groups that stand most
-    often in the best grouping of a posterior draw (Thompson sampling), weighted by how uncertain
-    they are. A group that several contenders share is trained once a round.
+    measured what every group may gain. The first round trains every task alone, all in one, and the
+    groups of random groupings; each later one the tasks alone and the groups that stand most often
+    in the best grouping of a posterior draw (Thompson sampling), weighted by how uncertain they
+    are. A group that several contenders share is trained once a round. Where a full training costs
+    much, many groups can be measured the cheap way beforehand (`branching`): the predictor learns
+    what that is worth, and it counts as far as it foretells full trainings.
 
     The race is decided when a grouping is, with probability `confidence`, within `tolerance` of
     the best: exact best groupings differ by less than anybody could measure. Separate networks
@@ -42,9 +46,12 @@ class Race:
         tolerance: Differences of mean gain smaller than this are of no interest.
         prudence: The probability with which a grouping must be better than the better of all-in-one
             and separate networks to be chosen instead.
-        trainings: At most so many networks are trained; the first round always is.
+        trainings: At most so many networks are trained to the end; the first round always is.
         seconds: No round begins after that.
         groups: How many groups of several tasks a round trains; as many as tasks if None.
+        branching: Measures groups cheaply beforehand; none if None.
+        branches: How many groups that measures, tasks alone among them; six a task if None, which
+            costs about as much as training every task alone.
         predictor: Learns what groups gain.
         n_draws: Of the posterior, a round.
         seed: Decides replicates, random groupings and draws. Another one than the audit's, which
@@ -66,6 +73,8 @@ class Race:
     trainings: int | None = None
     seconds: float | None = None
     groups: int | None = None
+    branching: Branching | None = None
+    branches: int | None = None
     predictor: CalibratedGains = field(default_factory=CalibratedGains)
     n_draws: int = 256
     seed: int = 0
@@ -94,24 +103,37 @@ class Race:
             store: A folder in which finished trainings are kept; the same race goes on from them.
         """
 
-        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
-            seed = problem.replicate_seeds(number + 1, self.seed)[number]
-            replicate = problem.replicate(seed)
+        def blind(number: int) -> Replicate:
+            replicate = problem.replicate(problem.replicate_seeds(number + 1, self.seed)[number])
             assert replicate.evaluation is not None  # the problem drew it
-            blind = replace(replicate, test=replicate.evaluation)
-            return train_networks(problem, networks, [blind], store=store)
+            return replace(replicate, test=replicate.evaluation)
 
-        return self.over(problem.names, measure, matrices)
+        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+            return train_networks(problem, networks, [blind(number)], store=store)
+
+        branching = self.branching
+        if branching is None or not works_at_once(problem.tasks, problem.settings):
+            return self.over(problem.names, measure, matrices)
+
+        def branch(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+            return branching(problem, networks, blind(number))
+
+        return self.over(problem.names, measure, matrices, branch)
 
     def over(
-        self, tasks: tuple[str, ...], measure: Measure, matrices: Sequence[AffinityMatrix] = ()
+        self,
+        tasks: tuple[str, ...],
+        measure: Measure,
+        matrices: Sequence[AffinityMatrix] = (),
+        branch: Measure | None = None,
     ) -> Raced:
         """Race with any way to measure: a cluster, or a table of results.
 
         Args:
             tasks: All tasks.
-            measure: Called once a round, with the replicate's number 0, 1, ...
+            measure: Called once a round, with the number of a replicate that was not used before.
             matrices: Affinities that may foretell gains; what they are worth is learned.
+            branch: A cheaper way to measure, called once before the first round.
         """
         began = time.perf_counter()
         safe = {
@@ -123,11 +145,16 @@ class Race:
         n_groups = self.groups or len(tasks)
         limit = 20 * len(tasks) if self.trainings is None else self.trainings
         parts: list[Measurements] = []
+        early: Measurements | None = None
+        if branch is not None:
+            count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
+            early = branch(self._first(tasks, list(safe.values()), count), 0)
+        first = 0 if early is None else 1
         wanted = self._first(tasks, [*safe.values(), *random.values()], n_groups)
         while True:
-            parts.append(measure(wanted, len(parts)))
+            parts.append(measure(wanted, first + len(parts)))
             measured = merge(parts)
-            predicted = self.predictor(measured, matrices)
+            predicted = self.predictor(measured, matrices, early)
             seed = self.seed + len(parts)
             standing = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
             best = standing.best_expected(self.budget)
@@ -156,6 +183,7 @@ class Race:
                     measured=measured,
                     predicted=predicted,
                     trainings=trainings,
+                    branches=0 if early is None else len(early.networks),
                     rounds=len(parts),
                     seconds=time.perf_counter() - began,
                 )

@@ -59,7 +59,8 @@ class Raced:
         tolerance: Differences of mean gain smaller than this were of no interest.
         measured: All that was measured.
         predicted: What that says of every group.
-        trainings: How many networks were trained.
+        trainings: How many networks were trained to the end.
+        branches: How many were measured the cheap way beforehand.
         rounds: In how many rounds.
         seconds: How long it took.
     """
@@ -71,6 +72,7 @@ class Raced:
     measured: Measurements
     predicted: PredictedGains
     trainings: int
+    branches: int
     rounds: int
     seconds: float
 
@@ -107,8 +109,8 @@ class Raced:
             sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
             reasons=tuple(self._reason(network) for network in networks),
             provenance={
-                "evidence": f"measured: a race of {self.trainings} trainings in {self.rounds} "
-                f"rounds; {ENDED[self.ended]}",
+                "evidence": f"measured: a race of {self._size} in {self.rounds} rounds; "
+                f"{ENDED[self.ended]}",
                 "expected_gain": [round(x, 4) for x in (winner.gain, winner.low, winner.high)],
                 "probability": round(winner.probability, 3),
                 "indistinguishable_from": list(self.indistinguishable),
@@ -148,8 +150,13 @@ class Raced:
                 ]
                 for each in self.contenders
             ],
-            f"A race of {self.trainings} trainings: {ENDED[self.ended]}",
+            f"A race of {self._size}: {ENDED[self.ended]}",
         )
+
+    @property
+    def _size(self) -> str:
+        branches = f" and {self.branches} short branches" if self.branches else ""
+        return f"{self.trainings} trainings{branches}"
 
     def _reason(self, network: Network) -> str:
         if network.is_alone:

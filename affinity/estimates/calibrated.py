@@ -71,15 +71,21 @@ class CalibratedGains:
     fits: int = 8
 
     def __call__(
-        self, measured: Measurements, matrices: Sequence[AffinityMatrix] = ()
+        self,
+        measured: Measurements,
+        matrices: Sequence[AffinityMatrix] = (),
+        early: Measurements | None = None,
     ) -> "PredictedGains":
         """Learn from `measured`; cells that were not measured are NaN.
 
         Args:
             measured: Networks on replicates; only evaluation losses are looked at.
             matrices: Affinities that may foretell gains.
+            early: Networks measured in a cheaper way, as `Branching` does. What they say of every
+                group is learned first, and then what that foretells of `measured`.
         """
-        data = _Data.of(measured, matrices)
+        cheap = None if early is None else self(early)
+        data = _Data.of(measured, _Features.of(measured.tasks, matrices, cheap))
         evidence = Evidence(data.cells, data.replicate, data.gain, self.prior, self.vague)
         return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.fits))
 
@@ -112,10 +118,7 @@ class PredictedGains:
 
     def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
         """Expected gains; NaN for tasks that are not in the group."""
-        cells = self._cells(groups)
-        known = components(cells, self._data.cells)
-        means = [fit.mean(known) * self._scale(fit, cells) for fit in self._fits]
-        return self._table(groups, torch.stack(means).mean(dim=0))
+        return self._table(groups, self._means(self._cells(groups)))
 
     def standard_deviation(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
         """How far the gains may lie from their expectation."""
@@ -159,10 +162,21 @@ class PredictedGains:
             drawn.append(mean + noise @ factor_of(covariance).T)
         return torch.cat(drawn)
 
+    def early(
+        self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]
+    ) -> Float[Tensor, " cell"]:
+        """Expected gains in units of each task's spread; columns in the order of the names."""
+        return self._means(self._data.features(group, task)) / self._data.scale[task]
+
     def _cells(self, groups: Bool[Tensor, "group task"]) -> Cells:
         ordered = groups[:, self._order]
         row, task = ordered.nonzero(as_tuple=True)
-        return _cells(ordered[row], task, self._data.onto)
+        return self._data.features(ordered[row], task)
+
+    def _means(self, cells: Cells) -> Float[Tensor, " cell"]:
+        known = components(cells, self._data.cells)
+        means = [fit.mean(known) * self._scale(fit, cells) for fit in self._fits]
+        return torch.stack(means).mean(dim=0)
 
     def _table(
         self, groups: Bool[Tensor, "group task"], values: Float[Tensor, " cell"]
@@ -183,10 +197,10 @@ class _Data:
     replicate: Int[Tensor, " cell"]
     gain: Float[Tensor, " cell"]
     scale: Float[Tensor, " task"]
-    onto: Mapping[str, Float[Tensor, "source target"]]
+    features: "_Features"
 
     @classmethod
-    def of(cls, measured: Measurements, matrices: Iterable[AffinityMatrix]) -> "_Data":
+    def of(cls, measured: Measurements, features: "_Features") -> "_Data":
         # In the order of the names, so that the order of tasks and networks decides nothing.
         tasks, networks = sorted(measured.tasks), measured.networks
         rows = sorted(range(len(networks)), key=lambda row: sorted(networks[row]))
@@ -205,35 +219,46 @@ class _Data:
             gains[:, :, column] = 1 - own / known[known.isfinite()].mean()
         scale = _scales(gains)
         network, replicate, task = gains.isfinite().nonzero(as_tuple=True)
-        onto = {}
-        for number, matrix in enumerate(matrices):
-            name = f"affinity: {matrix.estimator or number}"
-            onto[name] = _standardized(matrix, tasks)
         return cls(
-            cells=_cells(groups[network], task, onto),
+            cells=features(groups[network], task),
             replicate=replicate,
             gain=gains[network, replicate, task] / scale[task],
             scale=scale,
-            onto=onto,
+            features=features,
         )
 
 
-def _cells(
-    group: Bool[Tensor, "cell task"],
-    task: Int[Tensor, " cell"],
-    onto: Mapping[str, Float[Tensor, "source target"]],
-) -> Cells:
-    others = group.double()
-    others[torch.arange(len(task)), task] = 0.0
-    count = others.sum(dim=1).clamp(min=1.0)
-    return Cells(
-        task,
-        group,
-        {
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """What may foretell gains, beside the groups themselves; tasks in the order of their names."""
+
+    onto: Mapping[str, Float[Tensor, "source target"]]
+    early: PredictedGains | None
+
+    @classmethod
+    def of(
+        cls,
+        tasks: Iterable[str],
+        matrices: Iterable[AffinityMatrix],
+        early: PredictedGains | None,
+    ) -> "_Features":
+        onto = {
+            f"affinity: {matrix.estimator or number}": _standardized(matrix, sorted(tasks))
+            for number, matrix in enumerate(matrices)
+        }
+        return cls(onto, early)
+
+    def __call__(self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]) -> Cells:
+        others = group.double()
+        others[torch.arange(len(task)), task] = 0.0
+        count = others.sum(dim=1).clamp(min=1.0)
+        found = {
             name: (others * values.T[task]).sum(dim=1) / count.sqrt()
-            for name, values in onto.items()
-        },
-    )
+            for name, values in self.onto.items()
+        }
+        if self.early is not None:
+            found["early gain"] = self.early.early(group, task)
+        return Cells(task, group, found)
 
 
 def _standardized(matrix: AffinityMatrix, tasks: Sequence[str]) -> Float[Tensor, "source target"]:

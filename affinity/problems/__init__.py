@@ -1,5 +1,6 @@
 """Ready problems: a user's table, scikit-learn's digits, planted clusters."""
 
+from .branching import Branching
 from .equal_size import at_equal_size
 from .merge import merge
 from .planted import planted
@@ -13,6 +14,7 @@ from .table_parts import TableParts, TableTrunk
 from .train_networks import Measurements, train_networks
 
 __all__ = [
+    "Branching",
     "Draw",
     "Measurements",
     "Preprocessing",

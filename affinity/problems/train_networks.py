@@ -1,6 +1,6 @@
 """Measure networks: train sets of tasks on replicates, as many at once as fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from affinity.sharing import SHARINGS, MakeSharing, Sharing
 from affinity.tasks import Replicate, Task
 from affinity.training import (
     Member,
+    Start,
     Store,
     Trained,
     TrainingSettings,
@@ -103,6 +104,7 @@ def train_networks(
     backend: str | None = None,
     keep: bool = False,
     on: Sequence[Sequence[int]] | None = None,
+    starts: Mapping[frozenset[str], Start] | None = None,
 ) -> Measurements:
     """Train every network on every replicate, and judge it.
 
@@ -122,10 +124,11 @@ def train_networks(
         backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
         keep: Whether to keep parameters and predictions; then all are trained here and anew.
         on: The replicates that each network is trained on; all of them if None.
+        starts: What a network starts from, where it is not fresh parameters alone.
 
     Raises:
-        InputError: If a task or the sharing is unknown, a task has no labelled rows, or both
-            `keep` and a `backend` are asked for.
+        InputError: If a task or the sharing is unknown, a task has no labelled rows, a start does
+            not fit its network, or both `keep` and a `backend` are asked for.
 
     Example:
         >>> problem = Problem.digits()
@@ -153,13 +156,14 @@ def train_networks(
     sample = replicates[0].training.inputs[:2]
     settings = settings or problem.settings
     kept = None if store is None else Store(Path(store))
+    begin = None if starts is None else [starts.get(m.tasks, Start()) for m in members]
 
     def build(tasks: tuple[Task, ...]) -> Sharing:
         return make(tasks, problem.trunk, problem.head, sample)
 
     if keep or (backend is None and works_at_once(problem.tasks, settings)):
         results = train_members(
-            build, problem.tasks, members, replicates, settings, keep=keep, store=kept
+            build, problem.tasks, members, replicates, settings, keep, store=kept, starts=begin
         )
     else:
         results = fan_out(
@@ -170,6 +174,7 @@ def train_networks(
             settings,
             backend=backend or "loky",
             store=kept,
+            starts=begin,
         )
     of: dict[frozenset[str], list[tuple[int, Trained]]] = {network: [] for network in wanted}
     for member, result in zip(members, results, strict=True):

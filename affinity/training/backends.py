@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
@@ -17,30 +17,37 @@ from affinity.tasks import Replicate, Task
 from .alone import train_alone
 from .members import Member
 from .settings import TrainingSettings
+from .start import Start
 from .trained import Trained
 
-Job = tuple[int, Sharing, Sequence[Task], Replicate, TrainingSettings]
 Done = tuple[int, Trained]
 
 
-def work(
-    number: int,
-    network: Sharing,
-    tasks: Sequence[Task],
-    replicate: Replicate,
-    settings: TrainingSettings,
-) -> Done:
+class Job(NamedTuple):
+    """One training by itself."""
+
+    number: int
+    network: Sharing
+    tasks: Sequence[Task]
+    replicate: Replicate
+    settings: TrainingSettings
+    start: Start
+
+
+def work(job: Job) -> Done:
     """What a worker does: one training on one thread."""
     torch.set_num_threads(1)
-    member = Member(frozenset(network.names), 0)
-    return number, train_alone(network, tasks, member, [replicate], settings, False, None)
+    member = Member(frozenset(job.network.names), 0)
+    return job.number, train_alone(
+        job.network, job.tasks, member, [job.replicate], job.settings, False, None, job.start
+    )
 
 
 def on_loky(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
     """Processes of this machine. A death ends them all."""
     parallel = Parallel(n_jobs, backend="loky", return_as="generator_unordered")
     with suppress(BrokenProcessPool):
-        yield from parallel(delayed(work)(*job) for job in jobs)  # pyright: ignore[reportReturnType]
+        yield from parallel(delayed(work)(job) for job in jobs)  # pyright: ignore[reportReturnType]
 
 
 def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
@@ -58,7 +65,7 @@ def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
             afterwards.callback(ray.shutdown)
         limit = int(ray.cluster_resources()["CPU"]) if n_jobs < 0 else n_jobs
         train = ray.remote(max_retries=0)(work)
-        for result in _a_few_at_once(jobs, limit, lambda job: train.remote(*job), ray.wait):
+        for result in _a_few_at_once(jobs, limit, train.remote, ray.wait):
             with suppress(NodeDiedError, OutOfMemoryError, WorkerCrashedError):
                 yield ray.get(result)
 
@@ -86,7 +93,7 @@ def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
             return list(finished.done), list(finished.not_done)
 
         def start(job: Job) -> Any:
-            return client.submit(work, *job, pure=False)
+            return client.submit(work, job, pure=False)
 
         for result in _a_few_at_once(jobs, limit, start, wait_for_one):
             with suppress(KilledWorker):
@@ -99,7 +106,7 @@ def one_by_one(jobs: Sequence[Job]) -> Iterator[Done]:
         executor = get_reusable_executor(max_workers=1, reuse=False)  # pyright: ignore[reportArgumentType]
         try:
             with suppress(BrokenProcessPool):
-                yield executor.submit(work, *job).result()
+                yield executor.submit(work, job).result()
         finally:
             executor.shutdown(wait=True, kill_workers=True)
 

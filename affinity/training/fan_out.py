@@ -14,6 +14,7 @@ from .backends import BACKENDS, Done, Job, one_by_one
 from .finished import Finished
 from .members import Build, Member, start_all
 from .settings import TrainingSettings
+from .start import Start
 from .store import Store
 from .trained import Trained
 
@@ -27,6 +28,7 @@ def fan_out(
     n_jobs: int = -1,
     backend: str = "loky",
     store: Store | None = None,
+    starts: Sequence[Start] | None = None,
 ) -> list[Trained]:
     """Train every member by itself, `n_jobs` at a time with one thread each.
 
@@ -45,6 +47,7 @@ def fan_out(
         n_jobs: How many at a time; -1 is one a core.
         backend: ``loky``, ``ray`` or ``dask``.
         store: Finished trainings are kept there, and not trained again.
+        starts: What each member starts from, where it is not fresh parameters alone.
 
     Raises:
         InputError: If the backend is unknown or not installed, or a member cannot be trained.
@@ -52,16 +55,24 @@ def fan_out(
     """
     if backend not in BACKENDS:
         raise InputError(f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.")
-    networks = start_all(build, tasks, members, replicates)
+    networks = start_all(build, tasks, members, replicates, starts)
+    begin = starts or [Start()] * len(members)
     for network, member in zip(networks, members, strict=True):
         check_fit(network, tasks, replicates[member.replicate].training.inputs[:2])
     with tempfile.TemporaryDirectory() as folder:
         kept = store or Store(Path(folder))
-        finished = Finished(kept, networks, tasks, members, replicates, settings)
+        finished = Finished(kept, networks, tasks, members, replicates, settings, begin)
 
         def missing() -> list[Job]:
             return [
-                (number, networks[number], tasks, replicates[members[number].replicate], settings)
+                Job(
+                    number,
+                    networks[number],
+                    tasks,
+                    replicates[members[number].replicate],
+                    settings,
+                    begin[number],
+                )
                 for number in finished.missing
             ]
 

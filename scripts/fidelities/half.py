@@ -32,6 +32,7 @@ class Half:
     replicates: tuple[int, ...]
     _asked: set[tuple[int, int]] = field(default_factory=set)
     _recorded: set[int] = field(default_factory=set)
+    _branched: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def n_tasks(self) -> int:
@@ -53,6 +54,13 @@ class Half:
         numbers = [self.replicates[each] for each in replicates]
         self._asked.update((number, group) for group in groups for number in numbers)
 
+    def branch(self, groups: Iterable[int], replicates: Iterable[int]) -> Measurements:
+        """Let these groups branch on each of these replicates."""
+        assert self.measured.branches is not None  # the method needs them
+        numbers, chosen = [self.replicates[each] for each in replicates], sorted(set(groups))
+        self._branched.update((number, group) for group in chosen for number in numbers)
+        return self._as_measurements(self.measured.branches[numbers], np.array(chosen))
+
     def losses(self) -> NDArray[np.float64]:
         """``[replicate group task]``; NaN where nothing was measured."""
         known = np.full_like(self.measured.losses, np.nan)
@@ -64,6 +72,11 @@ class Half:
         """The same as the estimators of measured groups take it."""
         losses = self.losses()
         groups = np.flatnonzero(~np.isnan(losses).all(axis=(0, 2)))
+        return self._as_measurements(losses, groups)
+
+    def _as_measurements(
+        self, losses: NDArray[np.float64], groups: NDArray[np.int64]
+    ) -> Measurements:
         evaluation = torch.from_numpy(losses[:, groups].transpose(1, 0, 2).copy())
         names = self.measured.tasks
         networks = [
@@ -101,12 +114,14 @@ class Half:
         return found[run].copy()
 
     @property
-    def trainings(self) -> int:
-        """How many trainings were asked for."""
-        return len(self._asked) + len(self._recorded)
+    def trainings(self) -> float:
+        """How many trainings were asked for; a branch counts as far as it costs."""
+        branched = self.measured.branch_cost * len(self._branched)
+        return len(self._asked) + len(self._recorded) + branched
 
     @property
     def seconds(self) -> float:
         """How long those trainings took."""
         cells = sum(float(self.measured.seconds[cell]) for cell in self._asked)
+        cells += len(self._branched) * self.measured.branch_cost * self.measured.seconds.mean()
         return cells + sum(self.measured.recording.get(run, 0.0) for run in self._recorded)

@@ -25,7 +25,8 @@ class Method(Protocol):
     exact solver chooses; or the grouping that it chose itself, as group numbers (bit t of a group
     is task t). What returns predictions is asked once and its answer used for every budget; what
     chooses is asked for each budget, on a fresh half. A method with a field `estimator` is left
-    out of tables for which there are not two recorded runs with it, one for each half.
+    out of tables for which there are not two recorded runs with it, one for each half; one that
+    `needs_branches`, out of tables without branches.
     """
 
     def __call__(self, half: Half, budget: int, seed: int) -> Answer: ...
@@ -80,7 +81,7 @@ class Judged:
 class _Sum:
     gains: NDArray[np.float64]
     counts: NDArray[np.int64]
-    trainings: list[int] = field(default_factory=list)
+    trainings: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     spearman: list[float] = field(default_factory=list)
 
@@ -105,6 +106,7 @@ def measure(
         name: method
         for name, method in methods.items()
         if getattr(method, "estimator", None) in {None, *measured.estimators}
+        and (measured.branches is not None or not getattr(method, "needs_branches", False))
     }
     gains, judging_gains = gains_of(measured.losses), gains_of(measured.judging)
     worth = groupings.totals(judging_gains) / n_tasks  # replicate grouping

@@ -1,6 +1,6 @@
 """What every group of a table's tasks loses, replicate by replicate."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ class Measured:
         affinities: ``[source target]`` by estimator and by the replicate of the recorded run; of
             replicate -1 where an estimator looks at the data alone.
         recording: Seconds that the recorded run of a replicate took.
+        branches: ``[replicate group task]``, losses at the end of short branches, where groups
+            branched on all replicates.
+        branch_cost: What a branch costs, in trainings.
     """
 
     table: str
@@ -36,6 +39,8 @@ class Measured:
     seconds: NDArray[np.float64]
     affinities: dict[str, dict[int, NDArray[np.float64]]] = field(default_factory=dict)
     recording: dict[int, float] = field(default_factory=dict)
+    branches: NDArray[np.float64] | None = None
+    branch_cost: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = np.isnan(self.losses) & members(len(self.tasks))
@@ -63,18 +68,17 @@ class Measured:
         path = folder / "truth.csv.gz"
         if not path.exists():
             raise InputError(f"Expected {path}, as scripts/truth writes it, but it is missing.")
-        truth = pd.read_csv(path, dtype={"network": str})
-        tasks = tuple(dict.fromkeys(truth["task"]))
-        group = np.array([int(mask[::-1], 2) for mask in truth["network"].astype(str)])
-        task = truth["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
-        numbers = {each: at for at, each in enumerate(sorted(set(truth["replicate"])))}
-        replicate = truth["replicate"].map(numbers).to_numpy()
-        losses = np.full((len(numbers), 1 << len(tasks), len(tasks)), np.nan)
-        losses[replicate, group, task] = truth["evaluation_loss"]
-        seconds = np.zeros(losses.shape[:2])
-        seconds[replicate, group] = truth["seconds"]
+        losses, seconds, tasks = _read(path)
         affinities, recording = _affinities(folder / "affinities.csv", tasks)
-        return cls(folder.name, tasks, losses, losses, seconds, affinities, recording)
+        found = cls(folder.name, tasks, losses, losses, seconds, affinities, recording)
+        path = folder / "branches.csv.gz"
+        if not path.exists():
+            return found
+        branches, spent, _ = _read(path)
+        if len(branches) < len(losses):
+            return found
+        cost = spent[:, 1:].mean() / seconds[:, 1:].mean()
+        return replace(found, branches=branches[: len(losses)], branch_cost=float(cost))
 
     @classmethod
     def read_replay(cls, path: Path) -> "Measured":
@@ -113,6 +117,21 @@ def gains_of(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     n_tasks = losses.shape[-1]
     alone = losses[:, 1 << np.arange(n_tasks), np.arange(n_tasks)]  # replicate task
     return (alone[:, None, :] - losses) / np.nanmean(alone, axis=0)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Losses ``[replicate group task]``, seconds ``[replicate group]``, and the tasks."""
+    rows = pd.read_csv(path, dtype={"network": str})
+    tasks = tuple(dict.fromkeys(rows["task"]))
+    group = np.array([int(mask[::-1], 2) for mask in rows["network"].astype(str)])
+    task = rows["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
+    numbers = {each: at for at, each in enumerate(sorted(set(rows["replicate"])))}
+    replicate = rows["replicate"].map(numbers).to_numpy()
+    losses = np.full((len(numbers), 1 << len(tasks), len(tasks)), np.nan)
+    losses[replicate, group, task] = rows["evaluation_loss"]
+    seconds = np.zeros(losses.shape[:2])
+    seconds[replicate, group] = rows["seconds"]
+    return losses, seconds, tasks
 
 
 def _affinities(

@@ -11,7 +11,7 @@ from .affinities import FromAffinity
 from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
-from .ours import Calibrated, Raced
+from .ours import Branched, Calibrated, Raced
 from .simple import AllInOne, RandomGrouping, Separate
 
 METHODS: dict[str, Method] = {
@@ -39,6 +39,10 @@ METHODS: dict[str, Method] = {
     "ours, 2T trainings": Calibrated(rounds=1),
     "ours, 4T trainings": Calibrated(rounds=2),
     "ours, 4T trainings, no affinity": Calibrated(rounds=2, affinities=False),
+    "branches, T trainings": Branched(),
+    "branches, 2T trainings": Branched(branches=2),
+    "ours, 2T trainings, and branches": Branched(rounds=1),
+    "ours, 4T trainings, and branches": Branched(rounds=2),
     "race, 4T trainings": Raced(rounds=2, tolerance=-1.0),
     "race, 8T trainings": Raced(rounds=4, tolerance=-1.0),
     "raw best, 1 replicate": RawBest(replicates=1),

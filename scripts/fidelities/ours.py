@@ -49,6 +49,37 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class Branched:
+    """The calibrated predictor, from branches: every task alone and random groups.
+
+    Args:
+        branches: What branches may cost, in T trainings; so many replicates share them.
+        rounds: How many rounds of 2T full trainings as well; what branches foretell of them is
+            learned. With none, branches are believed.
+    """
+
+    branches: int = 1
+    rounds: int = 0
+    needs_branches = True
+
+    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
+        """Predicted gains ``[group task]``."""
+        generator = np.random.default_rng(seed)
+        n_tasks = half.n_tasks
+        each = round(n_tasks / half.measured.branch_cost)  # branches that cost T trainings
+        together = np.flatnonzero(half.members.sum(axis=1) > 1)
+        alone = [1 << task for task in range(n_tasks)]
+        replicates = generator.permutation(half.n_replicates)[: self.branches].tolist()
+        drawn = generator.permutation(together)[: max(0, each - n_tasks)].tolist()
+        early = half.branch([*alone, *drawn], replicates)
+        if not self.rounds:
+            return _table(half, CalibratedGains()(early))
+        measure_random_groups(half, self.rounds, seed)
+        matrices = matrices_of(half, seed)
+        return _table(half, CalibratedGains()(half.measurements(), matrices, early))
+
+
+@dataclass(frozen=True)
 class Raced:
     """The race: it chooses itself, within the budget.
 

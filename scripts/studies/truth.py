@@ -26,6 +26,7 @@ from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, NEED_OPTIMIZER_STEPS, LabelCorrelation
 from affinity.files import write_atomically
 from affinity.problems import (
+    Branching,
     Draw,
     Measurements,
     Problem,
@@ -194,6 +195,7 @@ def run(arguments: argparse.Namespace) -> None:
             truth = pd.concat([truth, rows_of(measured, replicate, spent)], ignore_index=True)
             write(truth, path)
             print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
+    branch(problem, out / "branches.csv.gz", arguments.branches)
     for seed in range(arguments.traces):
         trace = out / f"trace-{seed}.safetensors"
         if not trace.with_suffix(".seconds").exists():
@@ -204,6 +206,23 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{problem.name}: recorded {trace.name}", flush=True)
     if arguments.traces:
         estimate(problem, out)
+
+
+def branch(problem: Problem, path: Path, count: int) -> None:
+    """What every set of tasks loses in a short branch off a young all-in-one training."""
+    branches = pd.read_csv(path, dtype={"network": str}) if path.exists() else pd.DataFrame()
+    done = set(branches["replicate"]) if len(branches) else set[int]()
+    for number in sorted(set(range(count)) - done):
+        replicate = problem.replicate(number)
+        assert replicate.evaluation is not None  # the problem drew it
+        blind = replace(replicate, test=replicate.evaluation)
+        began = time.process_time()
+        measured = Branching()(problem, networks_of(problem.names), blind)
+        rows = rows_of(measured, number, time.process_time() - began)
+        rows = rows[["replicate", "network", "task", "evaluation_loss", "seconds"]]
+        branches = pd.concat([branches, rows], ignore_index=True)
+        write(branches, path)
+        print(f"{problem.name}: branches on replicate {number}", flush=True)
 
 
 def estimate(problem: Problem, out: Path) -> None:
@@ -245,6 +264,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--patience", type=int)
     parser.add_argument("--traces", type=int, default=0, help="record all-in-one on the first")
+    parser.add_argument("--branches", type=int, default=0, help="branch on the first replicates")
     parser.add_argument("--every", type=int, default=5, help="measure at every so many steps")
     try:
         torch.set_num_threads(1)

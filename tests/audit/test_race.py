@@ -81,6 +81,21 @@ def test_a_race_keeps_to_the_trainings_allowed():
     assert raced.trainings == sum(map(len, table.asked)) <= 40
 
 
+def test_branches_come_first_and_on_rows_of_their_own():
+    branches, table = Table(within=0.1, across=-0.1), Table(within=0.2, across=-0.2)
+    numbers: list[int] = []
+
+    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        numbers.append(number)
+        return table(networks, number - 1)
+
+    raced = Race(budget=2, branches=20).over(TASKS, measure, branch=branches)
+    assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+    assert [len(asked) for asked in branches.asked] == [20] == [raced.branches]
+    assert numbers == list(range(1, raced.rounds + 1))
+    assert "20 short branches" in raced.to_plan().provenance["evidence"]
+
+
 def test_no_group_is_trained_twice_in_a_round_and_tasks_alone_in_each():
     table = Table(within=0.1, across=-0.1, noise=0.1)
     Race(budget=2, trainings=80, tolerance=0.0).over(TASKS, table)

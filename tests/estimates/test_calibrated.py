@@ -70,6 +70,23 @@ def test_an_affinity_counts_with_the_sign_that_it_has_here():
     assert reversed_ > 0.9 > without
 
 
+def test_branches_count_as_far_as_they_foretell_full_trainings():
+    onto = _onto(seed=4)
+    few = _measured([*ALONE, *_random_groups(5)], onto, noise=0.01)
+    groups = [*ALONE, *_random_groups(40, seed=1)]
+    half_as_far = _measured(groups, onto / 2, noise=0.01, seed=1)
+    the_other_way = _measured(groups, -onto, noise=0.01, seed=1)
+    of_chance = _measured(groups, _onto(seed=5), noise=0.01, seed=1)
+    without = _correlation(CalibratedGains()(few).mean(GROUPS), _truth(onto))
+
+    def with_(early: Measurements) -> float:
+        return _correlation(CalibratedGains()(few, early=early).mean(GROUPS), _truth(onto))
+
+    assert with_(half_as_far) > 0.9 > without
+    assert with_(the_other_way) > 0.9
+    assert with_(of_chance) > without - 0.15
+
+
 def test_an_affinity_that_foretells_nothing_counts_for_little():
     onto = _onto(seed=2)
     many = _measured([*ALONE, *_random_groups(30)], onto, noise=0.01)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fidelities.__main__
@@ -134,6 +134,7 @@ def test_every_method_decides_within_the_budget(name: str) -> None:
         if estimator := getattr(method, "estimator", None):
             measured.affinities[estimator] = dict.fromkeys(range(3), pairs)
     measured.affinities["label correlation"] = {-1: pairs}
+    measured = replace(measured, branches=measured.losses, branch_cost=0.2)
     judged = measure(measured, {**SIMPLE, name: METHODS[name]}, halvings=2)
     assert np.isfinite(judged.choices[name, 2].gains).all()
 
