@@ -1,6 +1,5 @@
 """A few-shot problem from a user's table: a column of classes, or rows of many tasks."""
 
-import difflib
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.problems.columns import check_column
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
 from affinity.problems.problem import linear_heads
@@ -74,7 +74,7 @@ def few_shot_table(
     name = "table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0]
     special = [target, *([task_column] if task_column is not None else [])]
     for column in (*special, *exclude):
-        _check_column(column, table)
+        check_column(column, table)
     table = table.dropna(subset=special).reset_index(drop=True)
     features = table.drop(columns=[*special, *exclude])
     if task_column is not None:
@@ -163,10 +163,3 @@ def _encoded(features: pd.DataFrame, is_training: np.ndarray) -> Float[Tensor, "
     clean = columns.read(features)
     transformer = columns.transformer(clean[is_training]).fit(clean[is_training])
     return torch.tensor(np.asarray(transformer.transform(clean)), dtype=torch.float32)
-
-
-def _check_column(name: str, table: pd.DataFrame) -> None:
-    if name not in table.columns:
-        near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"the columns are {list(table.columns)}."
-        raise InputError(f"Expected a column named {name!r}, but there is none; {hint}")

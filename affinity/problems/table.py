@@ -1,6 +1,5 @@
 """A user's table as a problem: wide (a column a target) or long (each row belongs to one task)."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from affinity.errors import InputError
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
+from .columns import check_column, some
 from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
@@ -83,7 +83,7 @@ def problem_from_table(
     special = [name for name in (task_column, time_column, split_column) if name is not None]
     chosen = [*([target] if target is not None else ()), *(targets or ())]
     for name in (*chosen, *exclude, *special):
-        _check_column(name, table)
+        check_column(name, table)
     if task_column is not None:
         if target is None or targets:
             raise InputError(
@@ -95,7 +95,7 @@ def problem_from_table(
         if len(chosen) < 2:
             raise InputError(
                 f"Expected at least two targets to compare, but got {len(chosen)}: {chosen}. "
-                f"The columns are {_some(table.columns)}."
+                f"The columns are {some(table.columns)}."
             )
         labels, found = _wide_targets(table, check_names(chosen), kinds or {})
 
@@ -298,14 +298,6 @@ def _time(table: pd.DataFrame, name: str) -> np.ndarray:
     return times.to_numpy()
 
 
-def _check_column(name: str, table: pd.DataFrame) -> None:
-    if name in table.columns:
-        return
-    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {_some(table.columns)}."
-    raise InputError(f"Expected a column named {name!r}, but there is none; {hint}")
-
-
 def _check_labels_are_clean(name: str, values: pd.Series) -> None:
     """A target of numbers with a few strays of text would silently become hundreds of classes."""
     if pd.api.types.is_numeric_dtype(values) or values.dropna().empty:
@@ -318,8 +310,3 @@ def _check_labels_are_clean(name: str, values: pd.Series) -> None:
             f"{known[is_text].index[0]} holds {known[is_text].iloc[0]!r}. Mend it, or empty the "
             "cell if the label is missing."
         )
-
-
-def _some(names: Sequence[str] | pd.Index) -> str:
-    listed = ", ".join(map(str, list(names)[:12]))
-    return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
