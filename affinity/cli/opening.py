@@ -15,6 +15,7 @@ from rich.console import Console
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS
 
+from .notes import warnings_as_notes
 from .options import AuditOptions
 from .run_directory import RunDirectory
 from .stopped import Stopped
@@ -39,7 +40,7 @@ def started(
     what = {"options": options.plain(), "fingerprint": fingerprint_of(problem)}
     run = RunDirectory(out) if out else RunDirectory.fresh(Path("runs") / problem.name, what)
     about = {"problem": problem.name, "command": command, "versions": _versions()}
-    with run.opened(what, about), _kept(run):
+    with run.opened(what, about), _kept(run), warnings_as_notes(console):
         show_problem(console, problem)
         yield Work(run, options, console, problem)
 
@@ -58,7 +59,7 @@ def resumed(path: Path, console: Console, **chosen: Any) -> Generator[Work]:
     )
     _check(options)
     use_one_thread()
-    with run.reopened(), _kept(run):
+    with run.reopened(), _kept(run), warnings_as_notes(console):
         yield Work(run, options, console)
 
 

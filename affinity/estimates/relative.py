@@ -13,6 +13,11 @@ from .matrix import AffinityMatrix
 Ratio = Literal["auto", "steps", "means"]
 """Mean over steps of ratios, ratio of means over steps, or the one that each target needs."""
 
+
+class RatioWarning(UserWarning):
+    """Affinities onto some tasks are ratios of means, not means of ratios."""
+
+
 NEIGHBOURS = 11
 NEAR_ZERO = 0.05
 
@@ -83,5 +88,6 @@ def _warn(tasks: list[str]) -> None:
         "rows, where a mean of ratios hangs on those steps. Affinities onto these tasks are ratios "
         'of means instead; ratio="steps" insists on the mean of ratios, ratio="means" says so '
         "without this warning.",
+        RatioWarning,
         stacklevel=6,
     )

@@ -1,6 +1,7 @@
 """Affinity over training time: the same heatmap, early against late."""
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
+from affinity.estimates.relative import RatioWarning
 from affinity.grouping import Grouping
 from affinity.recording import Trace
 
@@ -58,14 +60,16 @@ class OverTime:
     def parts(self) -> list[tuple[int, int, AffinityMatrix]]:
         """First step, last step and affinities of each part."""
         borders = np.linspace(0, len(self.trace), self.n_parts + 1).round().astype(int)
-        return [
-            (
-                int(self.trace.steps[start]),
-                int(self.trace.steps[end - 1]),
-                self.estimator(_part(self.trace, slice(int(start), int(end)))),
-            )
-            for start, end in itertools.pairwise(borders)
-        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RatioWarning)  # the estimate from all of it says so
+            return [
+                (
+                    int(self.trace.steps[start]),
+                    int(self.trace.steps[end - 1]),
+                    self.estimator(_part(self.trace, slice(int(start), int(end)))),
+                )
+                for start, end in itertools.pairwise(borders)
+            ]
 
     def frame(self) -> pd.DataFrame:
         """One row a part and pair: first_step, last_step, source, target, affinity."""
