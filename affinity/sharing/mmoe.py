@@ -20,8 +20,7 @@ class MMoE(Sharing):
 
     With gate dropout, in training an expert's weight is set to 0 with this probability, for each
     row and gate anew, and the rest are divided by their sum; a row that would lose all experts
-    keeps them. One gate for all tasks (`one_gate`) is the mixture of experts under a shared
-    bottom.
+    keeps them. A single gate for all tasks is the mixture of experts under a shared bottom.
 
     Args:
         tasks: The tasks to predict, in order.
@@ -30,10 +29,11 @@ class MMoE(Sharing):
         n_features: Numbers an input has; inputs are flattened for the gates.
         n_experts: How many experts.
         gate_dropout: Probability that an expert's weight is set to 0 in training.
-        one_gate: Whether all tasks share one gate.
+        n_gates: One for all tasks, or one a task; one a task if None.
 
     Raises:
-        InputError: If there are no experts or the probability is not in [0, 1).
+        InputError: If there are no experts, the probability is not in [0, 1), or there are more
+            gates than tasks, or fewer but several.
 
     References:
         Ma et al. (2018), `Modeling Task Relationships in Multi-task Learning with Multi-gate
@@ -59,7 +59,7 @@ class MMoE(Sharing):
         n_features: int,
         n_experts: int = 4,
         gate_dropout: float = 0.0,
-        one_gate: bool = False,
+        n_gates: int | None = None,
     ) -> None:
         tasks = tuple(tasks)
         super().__init__(tasks, head)
@@ -67,11 +67,16 @@ class MMoE(Sharing):
             raise InputError(f"Expected at least one expert, but got n_experts={n_experts}.")
         if not 0 <= gate_dropout < 1:
             raise InputError(f"Expected a gate_dropout in [0, 1), but got {gate_dropout}.")
+        if n_gates not in (None, 1, len(tasks)):
+            raise InputError(
+                f"Expected one gate for all tasks (n_gates=1) or a gate for each of the "
+                f"{len(tasks)} tasks {[task.name for task in tasks]}, but got n_gates={n_gates}."
+            )
         self.gate_dropout = gate_dropout
-        self.represents_once = one_gate
+        self.represents_once = n_gates == 1
         self.experts = nn.ModuleList(trunk() for _ in range(n_experts))
         self.gates = per_task(
-            tasks[:1] if one_gate else tasks,
+            tasks[:1] if self.represents_once else tasks,
             lambda _: nn.Linear(n_features, n_experts, bias=False),
         )
 

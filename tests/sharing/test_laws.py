@@ -222,7 +222,7 @@ def test_a_mixture_is_its_gates_times_its_experts() -> None:
 
 
 def test_one_gate_is_shared_by_all_tasks() -> None:
-    network = mixture(one_gate=True)
+    network = mixture(n_gates=1)
     assert len(network.gates) == 1
     assert isinstance(network.represent(SAMPLE), Tensor)
 
@@ -326,6 +326,9 @@ def test_what_does_not_fit_is_told() -> None:
         mixture(n_experts=0)
     with pytest.raises(InputError, match=r"gate_dropout in \[0, 1\)"):
         mixture(gate_dropout=1.0)
+    for n_gates in (0, 2, 4):  # three tasks
+        with pytest.raises(InputError, match=rf"3 tasks .*'kind'.* got n_gates={n_gates}"):
+            mixture(n_gates=n_gates)
     with pytest.raises(InputError, match="conditioning 'concat'"):
         TaskConditioning(TASKS, trunk, head, width=4, conditioning="magic")
     with pytest.raises(InputError, match="width 1 costs"):
