@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,38 +87,42 @@ class Evidence:
     def fits(self, count: int) -> tuple[Fit, ...]:
         """The likeliest variances of effects, and others drawn by their probability."""
         bounds = [LIMITS] * len(self._centre)
-        best = minimize(self.loss, self._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
-        return tuple(self._fit(each) for each in self._likely(best, count))
+        found = minimize(self.slope, self._centre, jac=True, method="L-BFGS-B", bounds=bounds)
+        return tuple(self._fit(each) for each in self._likely(found.x, count))
 
-    def loss(self, unknowns: np.ndarray) -> tuple[float, np.ndarray]:
-        """Minus the logarithm of the posterior probability, up to a constant, and its slope."""
-        variance, scale, rows, noise = self._split(unknowns)
-        own = scale[self.cells.task]
-        effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
-        factor, weights = self._solved(effects, rows, noise)
-        value = 0.5 * self.gain @ weights + factor.diagonal().log().sum()
+    def loss(self, unknowns: np.ndarray) -> float:
+        """Minus the logarithm of the posterior probability, up to a constant."""
+        return self._loss(unknowns, self._model(unknowns))
+
+    def slope(self, unknowns: np.ndarray) -> tuple[float, np.ndarray]:
+        """That loss, and its derivative by each of the unknowns."""
+        model, task = self._model(unknowns), self.cells.task
+        inverse = torch.cholesky_inverse(model.factor)
         # Half of the derivative by each entry of the covariance.
-        slope = (torch.cholesky_inverse(factor) - torch.outer(weights, weights)) / 2
-        by_effect = torch.einsum("kab,ab->k", self._parts, slope * own[:, None] * own)
+        slope = (inverse - torch.outer(model.weights, model.weights)) / 2
+        own = model.scale[task]
+        by_effect = self._flat_parts @ (slope * own[:, None] * own).flatten()
         by_task = torch.stack(
             [
-                2 * (slope * effects).sum(dim=1),
-                rows[self.cells.task] * (slope * self._same_rows).sum(dim=1),
-                noise[self.cells.task] * slope.diagonal(),
+                2 * (slope * model.effects).sum(dim=1),
+                model.rows[task] * (slope * self._same_rows).sum(dim=1),
+                model.noise[task] * slope.diagonal(),
             ]
         )  # kind cell
-        per_task = by_task.new_zeros(3, self._n_tasks).index_add_(1, self.cells.task, by_task)
+        per_task = by_task.new_zeros(3, self._n_tasks).index_add_(1, task, by_task)
+        gradient = torch.cat([model.variance * by_effect, per_task.flatten()]).numpy()
         off = (unknowns - self._centre) / self._spread
-        gradient = torch.cat([variance * by_effect, per_task.flatten()]).numpy()
-        return float(value) + 0.5 * float(off @ off), gradient + off / self._spread
+        return self._loss(unknowns, model), gradient + off / self._spread
+
+    def _loss(self, unknowns: np.ndarray, model: "_Model") -> float:
+        off = (unknowns - self._centre) / self._spread
+        value = 0.5 * self.gain @ model.weights + model.factor.diagonal().log().sum()
+        return float(value) + 0.5 * float(off @ off)
 
     def _fit(self, unknowns: np.ndarray) -> Fit:
-        variance, scale, rows, noise = self._split(unknowns)
-        own = scale[self.cells.task]
-        effects = torch.einsum("k,kab->ab", variance, self._parts) * own[:, None] * own
-        factor, weights = self._solved(effects, rows, noise)
-        variances = dict(zip(self._names, variance.tolist(), strict=True))
-        return Fit(variances, scale, self.cells, factor, weights)
+        model = self._model(unknowns)
+        variances = dict(zip(self._names, model.variance.tolist(), strict=True))
+        return Fit(variances, model.scale, self.cells, model.factor, model.weights)
 
     def _likely(self, best: np.ndarray, count: int) -> list[np.ndarray]:
         """The best, and others by importance sampling around it; those of tasks stay."""
@@ -125,7 +130,7 @@ class Evidence:
             return [best]
         n_effects, step = len(self._names), 1e-3
         units = step * np.eye(len(best))[:n_effects]
-        slopes = [self.loss(best + unit)[1] - self.loss(best - unit)[1] for unit in units]
+        slopes = [self.slope(best + unit)[1] - self.slope(best - unit)[1] for unit in units]
         curvature = np.array(slopes)[:, :n_effects] / (2 * step)
         spread, axes = np.linalg.eigh((curvature + curvature.T) / 2)
         generator = np.random.default_rng(0)
@@ -136,24 +141,21 @@ class Evidence:
         proposed[:, :n_effects] += standard / np.sqrt(np.maximum(spread, 0.05)) @ axes.T
         proposed = np.clip(proposed, *LIMITS)
         density = -(5 + n_effects) / 2 * np.log1p((standard**2).sum(axis=1) / 5)
-        weight = np.array([-self.loss(each)[0] for each in proposed]) - density
+        weight = np.array([-self.loss(each) for each in proposed]) - density
         share = np.cumsum(np.exp(weight - weight.max()))
         places = (np.arange(count) + 0.5) / count
         return list(proposed[np.searchsorted(share / share[-1], places)])
 
-    def _split(self, unknowns: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Variances of effects; scale, variance of rows and of noise a task."""
-        values = torch.from_numpy(np.exp(unknowns))
-        effects, tasks = values[: len(self._names)], values[len(self._names) :]
-        scale, rows, noise = tasks.unflatten(0, (3, self._n_tasks))
-        return effects, scale, rows, noise
-
-    def _solved(self, effects: Tensor, rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Factor of the covariance of what was measured, and its inverse times that."""
-        task = self.cells.task
+    def _model(self, unknowns: np.ndarray) -> "_Model":
+        values, task = torch.from_numpy(np.exp(unknowns)), self.cells.task
+        variance, of_tasks = values[: len(self._names)], values[len(self._names) :]
+        scale, rows, noise = of_tasks.unflatten(0, (3, self._n_tasks))
+        own = scale[task]
+        effects = (variance @ self._flat_parts).view_as(self._same_rows) * own[:, None] * own
         same = _FLAT * self._same_task + rows[task] * self._same_rows
         factor = factor_of(effects + same + noise[task].diag())
-        return factor, torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        weights = torch.cholesky_solve(self.gain[:, None], factor)[:, 0]
+        return _Model(variance, scale, rows, noise, effects, factor, weights)
 
     @cached_property
     def _by_name(self) -> dict[str, Float[Tensor, "cell cell"]]:
@@ -171,8 +173,8 @@ class Evidence:
         return list(self._by_name)
 
     @cached_property
-    def _parts(self) -> Float[Tensor, "effect cell cell"]:
-        return torch.stack(list(self._by_name.values()))
+    def _flat_parts(self) -> Float[Tensor, "effect entry"]:
+        return torch.stack([part.flatten() for part in self._by_name.values()])
 
     @property
     def _n_tasks(self) -> int:
@@ -195,6 +197,23 @@ class Evidence:
     def _spread(self) -> np.ndarray:
         parts = [len(self._names), self._n_tasks, 2 * self._n_tasks]
         return np.repeat([self.vague, _VAGUE_SCALE, self.vague], parts)
+
+
+class _Model(NamedTuple):
+    """The model with some values of the unknowns.
+
+    Variances of effects; of each task the scale of its effects and the variances of rows and of
+    noise; the covariance of effects; the factor of the whole covariance, and its inverse times what
+    was measured.
+    """
+
+    variance: Float[Tensor, " effect"]
+    scale: Float[Tensor, " task"]
+    rows: Float[Tensor, " task"]
+    noise: Float[Tensor, " task"]
+    effects: Float[Tensor, "cell cell"]
+    factor: Float[Tensor, "cell cell"]
+    weights: Float[Tensor, " cell"]
 
 
 def factor_of(covariance: Float[Tensor, "cell cell"]) -> Float[Tensor, "cell cell"]:
