@@ -3,9 +3,11 @@
 from .blocks import blocks_of
 from .choose_recipe import ChosenRecipe, candidates, choose_recipe
 from .distortion import Distortion, distortion
+from .feature_distortion import FeatureDistortion
 from .fine_tuning import FineTuning
 from .joint_or_sequential import Advice, Circumstances, JointOrSequential, compare_joint
 from .low_data import LowDataCurve, few, low_data_curves
+from .measure_distortion import measure_distortion
 from .measure_transfer import measure_transfer
 from .own_inputs import pretrain_on_inputs
 from .promise import Foretold, foretold, promise, representation_similarity
@@ -25,6 +27,7 @@ from .recipes import (
 )
 from .relative_gradients import relative_gradient_norms
 from .scores import LEEP, SCORES, HScore, LogME, View
+from .shifted_rows import Shifted, hold_out_shifted
 from .sources import ALL_OTHERS, OWN_INPUTS, Sources, learn_sources
 from .transfer import Transfer
 from .tune import Job, plan_for, tune
@@ -42,6 +45,7 @@ __all__ = [
     "ChosenRecipe",
     "Circumstances",
     "Distortion",
+    "FeatureDistortion",
     "FineTuning",
     "Foretold",
     "FromScratch",
@@ -58,6 +62,7 @@ __all__ = [
     "ProbeThenTune",
     "Recipe",
     "ReinitializedLastLayer",
+    "Shifted",
     "SmallerLearningRate",
     "Sources",
     "SurgicalFineTuning",
@@ -71,8 +76,10 @@ __all__ = [
     "distortion",
     "few",
     "foretold",
+    "hold_out_shifted",
     "learn_sources",
     "low_data_curves",
+    "measure_distortion",
     "measure_transfer",
     "plan_for",
     "pretrain_on_inputs",

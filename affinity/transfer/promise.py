@@ -13,10 +13,9 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
-from affinity.sharing import HardSharing
-from affinity.tasks import BinaryCrossEntropy, CrossEntropy, Replicate, Task
-from affinity.training import initial
+from affinity.tasks import BinaryCrossEntropy, CrossEntropy
 
+from .network_of import network_of
 from .scores import View
 from .sources import Sources, Trunk
 from .transfer import Transfer
@@ -71,11 +70,11 @@ def representation_similarity(
                 continue
             rows = replicate.validation
             inputs = rows.inputs[rows.labelled[:, problem.names.index(target)]]
-            own = _represent(problem, replicate, sources.states[target][at], inputs)
+            own = _represent(problem, sources.states[target][at], inputs)
             for row, source in enumerate(sources.names):
                 if target in sources.trunks[source]:
                     trunk = sources.trunks[source][target][at]
-                    other = _represent(problem, replicate, trunk, inputs)
+                    other = _represent(problem, trunk, inputs)
                     matrix = similarity({"source": other, "target": own})
                     found[row, column, at] = matrix.between("source", "target")
     return found.mean(dim=2)
@@ -161,14 +160,14 @@ def _view(
     inputs = replicate.training.inputs[chosen]
     probabilities = None
     if source in sources.states and (n_classes := _n_classes(problem, source)) is not None:
-        network = _network(problem, replicate, sources.states[source][at], source)
+        network = network_of(problem, sources.states[source][at], source)
         with torch.no_grad():
             logits = network(inputs)[source].double()
         if n_classes == 2 and logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         probabilities = logits.softmax(dim=1)
     return View(
-        features=_represent(problem, replicate, trunk, inputs),
+        features=_represent(problem, trunk, inputs),
         labels=replicate.training.targets[chosen, column],
         n_classes=_n_classes(problem, target),
         probabilities=probabilities,
@@ -182,19 +181,7 @@ def _n_classes(problem: Problem, name: str) -> int | None:
     return task.n_outputs if isinstance(task.loss, CrossEntropy) else None
 
 
-def _network(
-    problem: Problem, replicate: Replicate, state: Trunk, task: str | None = None
-) -> HardSharing:
-    own: list[Task] = [each for each in problem.tasks if task in (None, each.name)][:1]
-    network = initial(problem.network, own, replicate.seed)
-    assert isinstance(network, HardSharing)
-    network.load_state_dict({**network.state_dict(), **state})
-    return network.eval()
-
-
-def _represent(
-    problem: Problem, replicate: Replicate, state: Trunk, inputs: Tensor
-) -> Float[Tensor, "row width"]:
+def _represent(problem: Problem, state: Trunk, inputs: Tensor) -> Float[Tensor, "row width"]:
     trunk = {name: value for name, value in state.items() if name.startswith("trunk.")}
     with torch.no_grad():
-        return _network(problem, replicate, trunk).represent(inputs).flatten(1)
+        return network_of(problem, trunk).represent(inputs).flatten(1)

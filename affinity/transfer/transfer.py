@@ -179,6 +179,20 @@ class Transfer:
             found[target] = self.sources[row] if float(own[row]) > 0 else None
         return found
 
+    def leading_sources(self) -> dict[str, str]:
+        """The source of the largest gain on evaluation rows for each target, gain or loss.
+
+        The control is left out; a target without any other source is.
+        """
+        values = self.values("evaluation")
+        if OWN_INPUTS in self.sources:
+            values[self._row(OWN_INPUTS)] = math.nan
+        return {
+            target: self.sources[int(values[:, column].nan_to_num(nan=-math.inf).argmax())]
+            for column, target in enumerate(self.targets)
+            if bool(values[:, column].isfinite().any())
+        }
+
     def with_test(self, test: NegativeTransferTest) -> "Transfer":
         """The same measurements, judged another way."""
         return replace(self, test=test)

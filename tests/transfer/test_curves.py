@@ -1,14 +1,12 @@
-"""Low-data curves, joint or sequential, and distortion."""
+"""Low-data curves; joint or sequential."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from affinity.errors import InputError
-from affinity.problems import Problem, planted, train_networks
-from affinity.sharing import Perceptron
+from affinity.problems import planted, train_networks
 from affinity.training import TrainingSettings
 from affinity.transfer import (
     OWN_INPUTS,
@@ -17,7 +15,6 @@ from affinity.transfer import (
     LowDataCurve,
     Sources,
     compare_joint,
-    distortion,
     few,
     learn_sources,
     low_data_curves,
@@ -165,20 +162,3 @@ def test_a_joint_comparison_needs_a_source_that_is_a_task() -> None:
     transfer = measure_transfer(PROBLEM, sources=only, targets=["a2"])
     with pytest.raises(InputError, match="sources that are tasks"):
         compare_joint(PROBLEM, only, transfer)
-
-
-def test_what_was_not_tuned_is_not_distorted_and_a_turn_is_drift_alone() -> None:
-    trunk = Perceptron(3, width=4, depth=2)
-    rows = torch.randn(50, 3)
-    found = distortion(trunk, trunk, rows)
-    assert found.drift == 0
-    assert found.similarity == pytest.approx(1.0)
-    turn = nn.Linear(4, 4, bias=False)
-    with torch.no_grad():
-        turn.weight.copy_(torch.linalg.qr(torch.randn(4, 4))[0])
-    turned = distortion(trunk, nn.Sequential(trunk, turn), rows)
-    assert turned.drift > 0.1
-    assert turned.similarity == pytest.approx(1.0)
-    other = distortion(trunk, Perceptron(3, width=4, depth=2), rows)
-    assert other.similarity < 0.95
-    assert Problem.digits().names  # the trunk of a problem goes as well
