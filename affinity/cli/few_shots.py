@@ -170,16 +170,18 @@ def show_result(console: Console, result: FewShotResult) -> None:
 
 
 def write_result(result: FewShotResult, folder: Path) -> list[Path]:
-    """fewshot.json, fewshot.csv, and a picture for each number of shots."""
-    from affinity.report import AdaptationCurves
+    """fewshot.json, fewshot.csv, a page, and a picture for each number of shots."""
+    from affinity.report import fewshot_pictures, write_fewshot
 
-    text = json.dumps(result.plain(), indent=1, ensure_ascii=False)
+    plain = result.plain()
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
     return [
         write_atomically(folder / "fewshot.json", text + "\n"),
         write_atomically(folder / "fewshot.csv", result.frame().to_csv(index=False)),
+        write_fewshot(plain, folder / "fewshot.html"),
         *(
-            AdaptationCurves.of(result, shots).save(folder / f"{shots}-shot.png")
-            for shots in result.scores
+            picture.save(folder / f"{name}.png")
+            for name, picture in fewshot_pictures(plain).items()
         ),
     ]
 

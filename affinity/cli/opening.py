@@ -39,7 +39,7 @@ def started(
     options.replicates_for(len(problem.tasks))
     what = {"options": options.plain(), "fingerprint": fingerprint_of(problem)}
     run = RunDirectory(out) if out else RunDirectory.fresh(Path("runs") / problem.name, what)
-    about = {"problem": problem.name, "command": command, "versions": _versions()}
+    about = {"problem": problem.name, "command": command, "versions": versions()}
     with run.opened(what, about), _kept(run), warnings_as_notes(console):
         show_problem(console, problem)
         yield Work(run, options, console, problem)
@@ -110,12 +110,13 @@ def _kept(run: RunDirectory) -> Generator[None]:
         raise
 
 
-def _versions() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
+    """Of what results depend on."""
     names = ("task-affinity", "torch", "scikit-learn", "numpy", "pandas")
-    versions = {"python": sys.version.split()[0]}
+    found = {"python": sys.version.split()[0]}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
-    return versions
+            found[name] = "not installed as a package"
+    return found

@@ -1,6 +1,7 @@
 """Few-shot methods side by side, on the same meta-training and the same meta-test tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import torch
 from jaxtyping import Float
@@ -114,6 +115,13 @@ def compare(
         steps=problem.steps,
         scores=scores,
         check=check_one_distribution(problem.training, problem.test, seed),
+        context={
+            "seed": seed,
+            "queries": problem.queries,
+            "inner_rate": problem.inner_rate,
+            "settings": asdict(replace(problem.settings, batch=problem.batch)),
+            "methods": [repr(method) for method in chosen.values()],
+        },
     )
 
 

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ class FewShotResult:
         steps: Gradient steps on the support rows after which tasks were judged.
         scores: By shots and method, from the simplest method to the most expensive one.
         check: Whether meta-training and meta-test tasks look alike.
+        context: Settings, seeds and methods.
     """
 
     name: str
@@ -47,6 +49,7 @@ class FewShotResult:
     steps: tuple[int, ...]
     scores: Mapping[int, Mapping[str, Scores]]
     check: OneDistribution
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def sign(self) -> int:
@@ -111,7 +114,7 @@ class FewShotResult:
             )
         return f"{said}; the meta-test tasks do not show it to be better than from scratch."
 
-    def plain(self) -> dict[str, object]:
+    def plain(self) -> dict[str, Any]:
         """As values for JSON."""
         return {
             "version": 1,
@@ -128,6 +131,7 @@ class FewShotResult:
             "rows": json.loads(self.frame().to_json(orient="records")),
             "advised": {str(shots): self.advised(shots) for shots in self.scores},
             "advice": self.advice(),
+            "context": dict(self.context),
         }
 
     def _all(self) -> list[Scores]:

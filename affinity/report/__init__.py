@@ -5,6 +5,7 @@ from .alert import Alert
 from .alerts import find_alerts
 from .comparison import comparison_of, moved_pairs, write_comparison
 from .export import write_figures
+from .fewshot_page import fewshot_page_of, fewshot_pictures, write_fewshot
 from .gain_dots import GainDots
 from .gate_use import GateUse
 from .heatmap import Heatmap, heatmap
@@ -37,6 +38,8 @@ __all__ = [
     "TransferHeatmap",
     "choices_of",
     "comparison_of",
+    "fewshot_page_of",
+    "fewshot_pictures",
     "find_alerts",
     "headline",
     "heatmap",
@@ -47,6 +50,7 @@ __all__ = [
     "transfer_page_of",
     "transfer_pictures",
     "write_comparison",
+    "write_fewshot",
     "write_figures",
     "write_report",
     "write_transfer",

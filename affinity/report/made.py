@@ -17,10 +17,15 @@ NAMES = {
     "features": "Features",
     "kinds": "Kinds of tasks",
     "seed": "Seed",
+    "seeds": "Seeds of the replicates",
     "every": "Measured at every",
     "recording": "Recording",
     "budget": "Budget",
     "width": "Width of the trunks",
+    "recipe": "Recipe",
+    "methods": "Methods",
+    "queries": "Query rows, a task or a class",
+    "inner_rate": "Step size of the inner loop",
     "settings": "Settings",
     "seconds": "Seconds of each stage",
     "versions": "Versions",
@@ -32,11 +37,9 @@ LONGEST = 12
 def how_made(audit: Audit) -> list[tuple[str, str]]:
     """Rows for the page, the known ones first."""
     context = {**audit.context}
-    known = [key for key in NAMES if key in context]
-    others = [key for key in context if key not in NAMES and key not in SAID_ELSEWHERE]
     if context.get("recording"):
         context["recording"] = _overhead(**context["recording"])
-    rows = [(NAMES.get(key, key), _text(context[key])) for key in [*known, *others]]
+    rows = rows_of(context)
     grouping, matrix = audit.plan.grouping, audit.matrix
     rows.append(("Replicates", str(audit.gains.n_replicates)))
     if matrix is not None and matrix.estimator:
@@ -46,6 +49,14 @@ def how_made(audit: Audit) -> list[tuple[str, str]]:
         score = f", score {number(grouping.score)}" if grouping.score is not None else ""
         rows.append(("Solver", f"{grouping.solver}{score}, {certificate}"))
     rows.append(("Test of verdicts", repr(audit.test)))
+    return [(name, text) for name, text in rows if text]
+
+
+def rows_of(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and short texts of a context, the known ones first; nothing of what is empty."""
+    known = [key for key in NAMES if key in context]
+    others = [key for key in context if key not in NAMES and key not in SAID_ELSEWHERE]
+    rows = [(NAMES.get(key, key), _text(context[key])) for key in [*known, *others]]
     return [(name, text) for name, text in rows if text]
 
 

@@ -56,6 +56,20 @@ def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
     return (MINUS if value < 0 else "+" if signed else "") + text
 
 
+def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
+    """So many decimals, with a true minus: for numbers below each other.
+
+    Example:
+        >>> fixed(0.96), fixed(-0.18, signed=True), fixed(None)
+        ('0.960', '−0.180', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{abs(value):,.{decimals}f}"
+    is_zero = not text.strip("0.")
+    return ("" if is_zero else MINUS if value < 0 else "+" if signed else "") + text
+
+
 def count(amount: int, noun: str) -> str:
     """An amount with its noun.
 

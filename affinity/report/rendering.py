@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .numbers import number, percent, percent_range
+from .numbers import fixed, number, percent, percent_range
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def _raw(value: float | None) -> str:
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 FILTERS: dict[str, Callable[..., Any]] = {
     "calm": _without_direction,
+    "fixed": fixed,
     "known": _is_known,
     "number": number,
     "percent": percent,

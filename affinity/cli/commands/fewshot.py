@@ -1,6 +1,7 @@
 """`affinity fewshot`: learning from few rows, with every method beside each other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 from affinity.cli import flags
 
 from .telling import said
+from .typed import typed
 
 EPISODES = "Episodes"
 
@@ -90,7 +92,7 @@ def fewshot(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A folder for fewshot.json, fewshot.csv and a picture for each number of shots.",
+            help="A folder for fewshot.html (the page), fewshot.json, fewshot.csv and pictures.",
             rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
@@ -111,7 +113,7 @@ def fewshot(
       affinity fewshot sines --shots 5,10
     """
     from affinity.cli.few_shots import FewShotOptions, numbers, show_result, write_result
-    from affinity.cli.opening import use_one_thread
+    from affinity.cli.opening import use_one_thread, versions
     from affinity.fewshot import compare, methods_for
 
     options = FewShotOptions(
@@ -137,6 +139,8 @@ def fewshot(
         result = compare(
             problem, numbers("--shots", shots), chosen, tasks, replicates, options.seed
         )
+        made = {"source": source, "command": typed(), "versions": versions()}
+        result = replace(result, context={**result.context, **made})
         show_result(console, result)
         if out is not None:
             for path in write_result(result, out):
