@@ -47,8 +47,14 @@ def show_transfer(console: Console, result: Mapping[str, Any]) -> None:
             f"{escape('; '.join(row['reasons']))}.",
             soft_wrap=True,
         )
-    for line in result["lines"][:MOST_ROWS]:
-        console.print(f"[bold]{escape(line)}[/bold]", soft_wrap=True)
+    distortion = result.get("distortion") or {"summary": ""}
+    for line in [*result["curve_lines"], distortion["summary"]]:
+        if line:
+            console.print(escape(line), soft_wrap=True)
+    title, *sentences = result["lines"]
+    console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
+    for line in sentences[:MOST_ROWS]:
+        console.print(escape(line), soft_wrap=True)
 
 
 def write_pictures(work: Work, result: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The page of a transfer: what to learn first for each target, and what that is worth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,31 @@ from affinity.files import write_atomically
 
 from .drawing import Picture, inline_svg
 from .low_data_lines import LowDataLines
+from .made import rows_of
 from .numbers import count
 from .rendering import Figure, render
 from .transfer_heatmap import TransferHeatmap
+from .transfer_words import transfer_facts, transfer_headline
+
+MOST_OPEN = 24
+"""Pairs whose table is not folded."""
+
+CONTENTS = {
+    "gains": "Measured gains",
+    "rows": "Rows of the target",
+    "distortion": "Representation",
+    "joint": "Joint or sequential",
+    "scores": "Scores without training",
+    "made": "How it was made",
+}
 
 
 def write_transfer(result: Mapping[str, Any], path: str | Path) -> Path:
     """Write one self-contained page, and return where it is.
 
     Args:
-        result: As `Transfer.to_dict` gives it; and, where they were measured, `lines` (what to do),
-            `scores`, `curves` and `joint`.
+        result: As `Transfer.to_dict` gives it; and, where they were measured, `scores`, `curves`,
+            `joint` and `distortion`.
         path: The HTML file.
 
     Raises:
@@ -41,31 +55,60 @@ def transfer_pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
 
 def transfer_page_of(result: Mapping[str, Any]) -> str:
     """The page as text; the same result gives the same text."""
-    figures: list[Figure] = []
-    for name, picture in transfer_pictures(result).items():
-        is_matrix = name == "transfer"
-        target = "" if is_matrix else str(picture.frame()["target"].iat[0])
-        figures.append(
-            Figure(
-                name,
-                "Measured transfer" if is_matrix else f"By rows of {target}",
-                f"Heatmap of the gains of {count(len(result['sources']), 'source')} on "
-                f"{count(len(result['targets']), 'target')}. The same numbers are in the table."
-                if is_matrix
-                else f"Lines of the gain by rows of {target}. The same numbers are in the JSON of "
-                "this page.",
-                Markup(inline_svg(picture, name)),
-                "Percent of the loss from scratch that is gone. Blue is beneficial, orange "
-                "harmful, \N{ALMOST EQUAL TO} neutral, grey undecided; blank was trained on the "
-                "target."
-                if is_matrix
-                else "",
-            )
-        )
+    distortion = result.get("distortion")
+    figures = [_figure(result, name, each) for name, each in transfer_pictures(result).items()]
+    has = {
+        "gains": True,
+        "rows": len(figures) > 1,
+        "distortion": distortion,
+        "joint": result.get("joint"),
+        "scores": result.get("scores"),
+        "made": True,
+    }
     return render(
         "transfer.html.j2",
         title=f"{result['problem']}: transfer",
         result=dict(result),
         transfer=result,
+        headline=transfer_headline(result),
+        numbers=transfer_facts(result),
+        contents=[(anchor, CONTENTS[anchor]) for anchor, is_there in has.items() if is_there],
         figures=figures,
+        distortion=distortion,
+        moved=_by_recipe(distortion["overall"]) if distortion else {},
+        n_moved=len({(p["source"], p["target"]) for p in distortion["pairs"]}) if distortion else 0,
+        is_long=len(result["pairs"]) > MOST_OPEN,
+        recipes={
+            (row["source"], row["target"]): row["recipe"] for row in result.get("recipes", ())
+        },
+        settings=rows_of({"recipe": result["recipe"], **result.get("context", {})}),
+    )
+
+
+def _by_recipe(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Familiar and shifted rows of each recipe."""
+    return {
+        recipe: [row for row in rows if row["recipe"] == recipe]
+        for recipe in dict.fromkeys(row["recipe"] for row in rows)
+    }
+
+
+def _figure(result: Mapping[str, Any], name: str, picture: Picture) -> Figure:
+    svg = Markup(inline_svg(picture, name))
+    if name == "transfer":
+        return Figure(
+            name,
+            "Measured transfer",
+            f"Heatmap of the gains of {count(len(result['sources']), 'source')} on "
+            f"{count(len(result['targets']), 'target')}. The same numbers are in the table.",
+            svg,
+            "Percent of the loss from scratch that is gone. Blue is beneficial, orange harmful, "
+            "\N{ALMOST EQUAL TO} neutral, grey undecided; blank was trained on the target.",
+        )
+    target = str(picture.frame()["target"].iat[0])
+    return Figure(
+        name,
+        f"By rows of {target}",
+        f"Lines of the gain by rows of {target}. The same numbers are in the JSON of this page.",
+        svg,
     )

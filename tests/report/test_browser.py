@@ -16,8 +16,9 @@ from example_audits import (
     trace_of,
     with_gates,
 )
+from example_transfers import a_fewshot, a_transfer
 
-from affinity.report import write_report
+from affinity.report import write_fewshot, write_report, write_transfer
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             diagnosis=a_diagnosis(HOSTILE[0]),
         ),
         "many": write_report(an_audit(139, n_groups=12, n_replicates=3), folder / "many.html"),
+        "transfer": write_transfer(a_transfer(HOSTILE[0]), folder / "transfer.html"),
+        "fewshot": write_fewshot(a_fewshot(HOSTILE[0]), folder / "fewshot.html"),
     }
 
 
@@ -90,7 +93,7 @@ class Opened:
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-@pytest.mark.parametrize("name", ["six", "hostile", "many"])
+@pytest.mark.parametrize("name", ["six", "hostile", "many", "transfer", "fewshot"])
 def test_a_page_loads_without_complaint_request_or_overflow(
     browser: Any, files: dict[str, Path], name: str, width: int
 ) -> None:
@@ -103,7 +106,7 @@ def test_a_page_loads_without_complaint_request_or_overflow(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["hostile", "many"])
+@pytest.mark.parametrize("name", ["hostile", "many", "transfer", "fewshot"])
 def test_axe_finds_no_serious_fault(
     browser: Any, files: dict[str, Path], name: str, scheme: str
 ) -> None:

@@ -6,61 +6,67 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_transfers import a_transfer
 
 from affinity.report import LowDataLines, TransferHeatmap, transfer_page_of, write_transfer
+from affinity.report.transfer_words import transfer_headline
 
+SECTIONS = ("rows", "joint", "scores", "distortion")
 HOSTILE = '<script>alert("&")</script>'
 
 
-def result(name: str = "depth") -> dict[str, Any]:
-    pairs = [
-        (name, "edges", 0.25, "beneficial"),
-        ("edges", name, -0.5, "harmful"),
-        ("own inputs", name, 0.001, "neutral"),
-        ("own inputs", "edges", 0.1, "undecided"),
-    ]
-    curve = [
-        {"source": name, "target": "edges", "rows": rows, "gain": gain, "low": gain - 0.1}
-        | {"high": gain + 0.1, "verdict": verdict, "own_inputs": 0.1}
-        for rows, gain, verdict in ((25, 0.4, "beneficial"), (100, 0.0, "undecided"))
-    ]
-    return {
-        "problem": "made up",
-        "recipe": "full fine-tuning",
-        "n_replicates": 5,
-        "sources": [name, "edges", "own inputs"],
-        "targets": [name, "edges"],
-        "pairs": [
-            {"source": source, "target": target, "gain": gain, "low": gain - 0.1}
-            | {"high": gain + 0.1, "verdict": verdict}
-            | {"beyond": None, "beyond_low": None, "beyond_high": None, "beyond_verdict": None}
-            for source, target, gain, verdict in pairs
-        ],
-        "lines": [f"edges: {name} first."],
-        "scores": [{"score": "LogME", "spearman": 0.5, "ceiling": None, "n_targets": 2}],
-        "curves": curve,
-        "joint": [],
-    }
-
-
 def test_a_page_holds_the_result_and_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
-    page = write_transfer(result(), tmp_path / "t.html").read_text(encoding="utf-8")
+    page = write_transfer(a_transfer(), tmp_path / "t.html").read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert found
-    assert json.loads(found[1]) == result()
-    assert page == transfer_page_of(result())
-    assert "depth first." in page
+    assert json.loads(found[1]) == a_transfer()
+    assert page == transfer_page_of(a_transfer())
+    assert "Learn a source first for edges" in page
     assert not re.search(r"https?:|//\w+\.", page)
 
 
+def test_a_page_opens_with_what_to_learn_first_and_gives_credit_beyond_the_control() -> None:
+    made = a_transfer()
+    assert transfer_headline(made).title.startswith("Learn a source first for edges")
+    assert "1 of 4 pairs was found harmful, most of all edges for depth" in page_text(made)
+    pair = made["pairs"][0]
+    pair["beyond_verdict"] = "undecided"
+    assert transfer_headline(made).title.startswith("Pretrain edges on unlabelled inputs")
+    pair["verdict"] = "undecided"
+    assert transfer_headline(made).title.startswith("Train from scratch: no source was found")
+    made["n_replicates"] = 1
+    assert transfer_headline(made).title.startswith("Measured once")
+
+
+def test_a_page_shows_the_sections_that_were_measured() -> None:
+    made = a_transfer()
+    assert [f'id="{name}"' in transfer_page_of(made) for name in SECTIONS] == [True] * 4
+    for name in ("curves", "joint", "scores", "distortion"):
+        made.pop(name)
+    assert [f'id="{name}"' in transfer_page_of(made) for name in SECTIONS] == [False] * 4
+
+
+def test_recipes_chosen_for_each_pair_stand_in_its_table() -> None:
+    made = a_transfer()
+    made["recipes"] = [
+        {"source": pair["source"], "target": pair["target"], "recipe": "L2-SP"}
+        for pair in made["pairs"]
+    ]
+    assert transfer_page_of(made).count('<td class="words">L2-SP</td>') == 4
+
+
+def page_text(made: dict[str, Any]) -> str:
+    return " ".join(transfer_headline(made).sentences)
+
+
 def test_names_are_escaped() -> None:
-    page = transfer_page_of(result(HOSTILE))
+    page = transfer_page_of(a_transfer(HOSTILE))
     assert "alert(&#34;" in page
     assert HOSTILE not in page
 
 
 def test_the_heatmap_gives_its_gains_and_verdicts_as_tables() -> None:
-    picture = TransferHeatmap(result())
+    picture = TransferHeatmap(a_transfer())
     assert picture.frame().loc["depth"].isna().tolist() == [True, False]
     assert picture.frame().loc["edges", "depth"] == -0.5
     assert picture.verdicts().loc["own inputs", "edges"] == "undecided"
@@ -68,21 +74,21 @@ def test_the_heatmap_gives_its_gains_and_verdicts_as_tables() -> None:
 
 
 def test_the_heatmap_tells_what_was_decided_without_colour(tmp_path: Path) -> None:
-    texts = {t.get_text(): t.get_fontweight() for t in TransferHeatmap(result()).plot().texts}
+    texts = {t.get_text(): t.get_fontweight() for t in TransferHeatmap(a_transfer()).plot().texts}
     assert texts == {"25": "bold", "\N{MINUS SIGN}50": "bold", "≈0": "bold", "10": "normal"}
-    file = TransferHeatmap(result()).save(tmp_path / "t.png")
+    file = TransferHeatmap(a_transfer()).save(tmp_path / "t.png")
     assert file.stat().st_size > 1000
 
 
 def test_a_heatmap_without_decisions_has_a_scale() -> None:
-    undecided = result()
+    undecided = a_transfer()
     for pair in undecided["pairs"]:
         pair["verdict"] = "undecided"
     assert TransferHeatmap(undecided).limit == pytest.approx(0.1)
 
 
 def test_the_lines_fill_the_dots_that_were_decided() -> None:
-    axes = LowDataLines(result()["curves"]).plot()
+    axes = LowDataLines(a_transfer()["curves"]).plot()
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [dot.get_markerfacecolor() == "white" for dot in dots] == [False, True]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["25", "100"]

@@ -89,7 +89,7 @@ def transfer(
     rows: Annotated[
         str | None,
         typer.Option(
-            help="Follow the best sources over so many rows of the target: 25,50,100.",
+            help="Follow each target's best source over so many rows of the target: 25,50,100.",
             rich_help_panel=TRANSFER,
         ),
     ] = None,
@@ -98,6 +98,15 @@ def transfer(
         typer.Option(
             "--joint",
             help="Train each pair jointly, too: joint, sequential, or neither?",
+            rich_help_panel=TRANSFER,
+        ),
+    ] = False,
+    distortion: Annotated[
+        bool,
+        typer.Option(
+            "--distortion",
+            help="Measure what every recipe does to the representation and to losses, on rows like "
+            "those learned from and on shifted ones.",
             rich_help_panel=TRANSFER,
         ),
     ] = False,
@@ -139,6 +148,7 @@ def transfer(
         weights=_pairs(weights, "--weights", "FILE"),
         sizes=_sizes(rows),
         is_joint=joint,
+        is_distortion=distortion,
     )
     with said(quiet, as_json) as console, started(options, out, console, typed()) as work:
         if plan_only:

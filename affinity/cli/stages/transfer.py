@@ -8,12 +8,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from affinity.cli.options import settings_of
 from affinity.cli.run_files import TRAININGS, TRANSFER, TRANSFER_PAGE, TRANSFER_TABLE, TUNING_PLAN
 from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.problems import Problem
 from affinity.report.transfer_page import write_transfer
+from affinity.report.transfer_words import transfer_headline
 from affinity.transfer import (
     OWN_INPUTS,
     RECIPES,
@@ -27,12 +31,12 @@ from affinity.transfer import (
     foretold,
     learn_sources,
     low_data_curves,
+    measure_distortion,
     measure_transfer,
     plan_for,
     promise,
     representation_similarity,
 )
-from affinity.words import listed
 
 BEST = "best"
 REPLICATES = 5
@@ -51,6 +55,7 @@ class Request:
         weights: More sources: NAME=FILE.
         sizes: Rows of the targets for low-data curves; none if empty.
         is_joint: Whether to train pairs jointly, too.
+        is_distortion: Whether to measure what every recipe does to representations.
     """
 
     recipe: str = "full fine-tuning"
@@ -61,6 +66,7 @@ class Request:
     weights: Mapping[str, str] = field(default_factory=dict[str, str])
     sizes: tuple[int, ...] = ()
     is_joint: bool = False
+    is_distortion: bool = False
 
 
 def planned(work: Work, request: Request) -> Path:
@@ -73,6 +79,12 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
     """Measure transfer; kept in the run's folder as JSON, CSV and a page."""
     run, problem = work.run, work.problem
     plan = None if request.recipe == BEST else _plan(problem, request)
+    is_alone = request.sources == (OWN_INPUTS,) and not (request.groups or request.weights)
+    if is_alone and (request.sizes or request.is_distortion):
+        raise InputError(
+            f"Expected a source beside {OWN_INPUTS!r}, the control, to follow over rows or to look "
+            "into: name one with --from."
+        )
     n_replicates = work.options.replicates or REPLICATES
     inputs = {
         **json.loads(json.dumps(asdict(request))),
@@ -100,6 +112,7 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
         store = run.file(TRAININGS)
         transfer, chosen = _measured(problem, plan, sources, targets, store)
         result = _result(problem, sources, transfer, plan, request, targets, store)
+        result["context"] |= _context(work)
         result["recipes"] = [
             {"source": source, "target": target, "recipe": recipe}
             for (source, target), recipe in chosen.items()
@@ -155,7 +168,6 @@ def _result(
 ) -> dict[str, Any]:
     estimates = {name: promise(problem, sources, score, targets) for name, score in SCORES.items()}
     estimates["representation similarity"] = representation_similarity(problem, sources, targets)
-    lines = _lines(transfer)
     result: dict[str, Any] = transfer.to_dict()
     result["scores"] = [
         {"score": name} | _known(asdict(foretold(transfer, values)))
@@ -165,64 +177,57 @@ def _result(
         name: [[_known_number(value) for value in row] for row in values.tolist()]
         for name, values in estimates.items()
     }
-    result["curves"], result["joint"] = [], []
+    leading = transfer.leading_sources()
+    said = transfer_headline(result)
+    result["lines"] = [said.title, *said.sentences]
+    result["curves"], result["curve_lines"], result["joint"] = [], [], []
     if request.sizes:
         curves = [
             curve
-            for target, source in transfer.best_sources().items()
+            for target, source in leading.items()
             for curve in low_data_curves(
                 problem, _only(sources, source), plan, [target], request.sizes, store=store
             )
         ]
-        lines += [curve.summary for curve in curves]
-        result["curves"] = [
-            _known(row) for curve in curves for row in curve.frame().to_dict("records")
-        ]
+        result["curve_lines"] = [curve.summary for curve in curves]
+        result["curves"] = _records(pd.concat([curve.frame() for curve in curves]))
     if request.is_joint:
         both = compare_joint(problem, sources, transfer, store=store)
         result["joint"] = [
-            _known(row) | {"reasons": list(both.advise(row["source"], row["target"]).reasons)}
-            for row in both.frame().to_dict("records")
+            row | {"reasons": list(both.advise(row["source"], row["target"]).reasons)}
+            for row in _records(both.frame())
         ]
-    result["lines"] = lines
+    if request.is_distortion:
+        pairs = [(source, target) for target, source in leading.items()]
+        moved = measure_distortion(problem, sources, pairs)
+        result["distortion"] = {
+            "summary": moved.summary,
+            "overall": _records(moved.overall()),
+            "pairs": _records(moved.frame()),
+        }
     return result
 
 
-def _only(sources: Sources, best: str | None) -> Sources:
-    """The best source of a target, or all where none was better than from scratch; the control."""
-    names = [name for name in sources.names if best is None or name in (best, OWN_INPUTS)]
+def _only(sources: Sources, source: str) -> Sources:
+    """One source, and the control."""
+    names = [name for name in sources.names if name in (source, OWN_INPUTS)]
     return replace(sources, names=tuple(names))
 
 
-def _lines(transfer: Transfer) -> list[str]:
-    """What to learn first for each target, in words."""
-    lines: list[str] = []
-    nothing = [target for target, source in transfer.best_sources().items() if source is None]
-    for target, source in transfer.best_sources().items():
-        if source is None:
-            continue
-        verdict = transfer.verdicts[source, target]
-        line = f"{target}: {source} first ({verdict.verdict}, {verdict.gain:+.1%}"
-        if math.isfinite(verdict.low):
-            line += f", {verdict.low:+.1%} to {verdict.high:+.1%}"
-        line += ")"
-        beyond = transfer.beyond_own_inputs.get((source, target))
-        if beyond is not None and verdict.verdict == "beneficial":
-            line += (
-                "; its own inputs alone give less"
-                if beyond.verdict == "beneficial"
-                else "; not found to be more than its own inputs alone give"
-            )
-        lines.append(line + ".")
-    if nothing:
-        lines.append(f"From scratch: {listed(nothing)}; no source was better on development rows.")
-    harmful = [pair for pair, v in transfer.verdicts.items() if v.verdict == "harmful"]
-    lines.append(
-        f"{len(harmful)} of {len(transfer.pairs)} pairs were found harmful."
-        if transfer.n_replicates > 1
-        else "One replicate gives no intervals and no verdicts: --replicates 5 does."
-    )
-    return lines
+def _context(work: Work) -> dict[str, Any]:
+    """How it was made, for the page and the file."""
+    body = work.run.body()
+    return {
+        **work.problem.provenance,
+        "command": body["command"],
+        "seed": work.options.seed,
+        "settings": settings_of(work.problem.settings),
+        "versions": body["versions"],
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [_known(row) for row in frame.to_dict("records")]
 
 
 def _known(row: Mapping[Any, Any]) -> dict[str, Any]:
