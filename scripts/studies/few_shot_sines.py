@@ -1,6 +1,6 @@
-"""Sine waves from few points: MAML, Reptile, a pretrained network and one from scratch.
+"""Sine waves from few points: MAML and its cheaper kin, a pretrained network and one from scratch.
 
-python scripts/studies/few_shot_sines.py --seeds 3 --iterations 1000
+python scripts/studies/few_shot_sines.py --seeds 10 --iterations 1000
 """
 
 import argparse
@@ -12,8 +12,10 @@ import torch
 from intervals import ROOT
 
 from affinity.fewshot import (
+    ANIL,
     MAML,
     FewShotProblem,
+    FirstOrderMAML,
     FromScratch,
     MetaTraining,
     Pretrained,
@@ -29,6 +31,8 @@ METHODS = {
     "from scratch": FromScratch(),
     "pretrained": Pretrained(),
     "Reptile": Reptile(inner_steps=5),
+    "first-order MAML": FirstOrderMAML(inner_steps=3),
+    "ANIL": ANIL(inner_steps=3),
     "MAML": MAML(inner_steps=3),
 }
 HEADER = """# Sine waves from few points
@@ -89,7 +93,7 @@ def draw_waves(iterations: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=60, help="Then stop; run it again.")
     arguments = parser.parse_args()

@@ -41,7 +41,12 @@ def run(
         results = pd.concat([results, own], ignore_index=True)
         results.to_csv(path, index=False)
         print(seed, count, name, own["score"].iloc[-1], own["seconds"].iloc[-1], flush=True)
-    return results
+    order = {name: at for at, name in enumerate(methods)}
+    return results.sort_values(
+        ["seed", "shots", "method", "steps"],
+        key=lambda column: column.map(order) if column.name == "method" else column,
+        ignore_index=True,
+    )
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
