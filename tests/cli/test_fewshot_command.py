@@ -25,11 +25,13 @@ def test_a_table_advice_and_files(call, tmp_path):
     ):
         assert shown in said
     assert {file.name for file in out.iterdir()} == {
-        "fewshot.json", "fewshot.csv", "1-shot.png", "5-shot.png",
+        "fewshot.html", "fewshot.json", "fewshot.csv", "1-shot.png", "5-shot.png",
     }  # fmt: skip
     kept = json.loads((out / "fewshot.json").read_text())
     assert kept["steps"] == [1, 2]
     assert kept["n_tasks"] == 4
+    assert kept["context"]["source"] == "digits"
+    assert kept["advice"][0] in (out / "fewshot.html").read_text()
 
 
 def test_json_goes_to_standard_output_alone(capsys):

@@ -23,7 +23,7 @@ def run(call, csv, tmp_path):
 
 @pytest.mark.slow
 def test_one_command_goes_from_a_table_to_what_to_learn_first(run, tmp_path):
-    code, said = run("--rows", "20", "--joint", "--png")
+    code, said = run("--rows", "20", "--joint", "--distortion", "--png")
     assert code == 0, said
     result = json.loads((tmp_path / "run/transfer.json").read_text())
     assert result["sources"] == ["sum", "sign, of y", "thirds", "all others", "own inputs"]
@@ -32,13 +32,16 @@ def test_one_command_goes_from_a_table_to_what_to_learn_first(run, tmp_path):
         *("LogME", "LEEP", "H-score", "representation similarity")
     }
     assert {row["rows"] for row in result["curves"]} >= {20}
+    assert {row["rows"] for row in result["distortion"]["overall"]} == {"familiar", "shifted"}
+    assert result["distortion"]["summary"] in said
+    assert result["context"]["command"].startswith("affinity ")
     assert {row["advice"] for row in result["joint"]} <= {"joint", "sequential", "neither"}
     table = pd.read_csv(tmp_path / "run/transfer.csv")
     assert table["gain"].tolist() == pytest.approx([pair["gain"] for pair in result["pairs"]])
     assert "<!doctype html>" in (tmp_path / "run/transfer.html").read_text()
     assert (tmp_path / "run/figures/transfer.png").stat().st_size > 1000
     for line in result["lines"]:
-        assert line.split(":")[0] in said
+        assert line in said
 
 
 def test_the_same_command_does_nothing_again(run, tmp_path):
@@ -107,6 +110,7 @@ def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
         (["--weights", "=x"], "--weights NAME=FILE"),
         (["--rows", "few"], "--rows as numbers from 2 on"),
         (["--rows", "1"], "from 2 on, like 25,50,100, but got '1'"),
+        (["--from", "own inputs", "--rows", "20"], "a source beside 'own inputs'"),
         (["--tuning-plan", "missing.yaml"], "Could not read the tuning plan"),
     ],
 )
