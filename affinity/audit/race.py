@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, CalibratedGains
+from affinity.estimates import AffinityMatrix, CalibratedGains, Forecast
 from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, Measurements, Problem, merge, train_networks
 from affinity.tasks import Replicate
@@ -92,6 +92,7 @@ class Race:
         self,
         problem: Problem,
         matrices: Sequence[AffinityMatrix] = (),
+        forecasts: Mapping[str, Forecast] | None = None,
         *,
         store: str | Path | None = None,
     ) -> Raced:
@@ -100,6 +101,7 @@ class Race:
         Args:
             problem: Tasks, rows, trunk and heads.
             matrices: Affinities that may foretell gains; what they are worth is learned.
+            forecasts: What else may foretell them, by name.
             store: A folder in which finished trainings are kept; the same race goes on from them.
         """
 
@@ -113,18 +115,19 @@ class Race:
 
         branching = self.branching
         if branching is None or not works_at_once(problem.tasks, problem.settings):
-            return self.over(problem.names, measure, matrices)
+            return self.over(problem.names, measure, matrices, forecasts)
 
         def branch(networks: Sequence[frozenset[str]], number: int) -> Measurements:
             return branching(problem, networks, blind(number))
 
-        return self.over(problem.names, measure, matrices, branch)
+        return self.over(problem.names, measure, matrices, forecasts, branch)
 
     def over(
         self,
         tasks: tuple[str, ...],
         measure: Measure,
         matrices: Sequence[AffinityMatrix] = (),
+        forecasts: Mapping[str, Forecast] | None = None,
         branch: Measure | None = None,
     ) -> Raced:
         """Race with any way to measure: a cluster, or a table of results.
@@ -133,6 +136,7 @@ class Race:
             tasks: All tasks.
             measure: Called once a round, with the number of a replicate that was not used before.
             matrices: Affinities that may foretell gains; what they are worth is learned.
+            forecasts: What else may foretell them, by name.
             branch: A cheaper way to measure, called once before the first round.
         """
         began = time.perf_counter()
@@ -149,12 +153,13 @@ class Race:
         if branch is not None:
             count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
             early = branch(self._first(tasks, list(safe.values()), count), 0)
+            forecasts = {**(forecasts or {}), "branches": self.predictor(early)}
         first = 0 if early is None else 1
         wanted = self._first(tasks, [*safe.values(), *random.values()], n_groups)
         while True:
             parts.append(measure(wanted, first + len(parts)))
             measured = merge(parts)
-            predicted = self.predictor(measured, matrices, early)
+            predicted = self.predictor(measured, matrices, forecasts)
             seed = self.seed + len(parts)
             standing = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
             best = standing.best_expected(self.budget)

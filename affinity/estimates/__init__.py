@@ -7,6 +7,7 @@ from affinity.recording import Trace
 
 from .calibrated import CalibratedGains, PredictedGains
 from .first_order import FirstOrderAffinity
+from .forecast import Forecast
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
 from .gradient_surrogate import GradientSurrogate
@@ -56,6 +57,7 @@ __all__ = [
     "Candidate",
     "Estimator",
     "FirstOrderAffinity",
+    "Forecast",
     "GradientConflict",
     "GradientCosine",
     "GradientSurrogate",

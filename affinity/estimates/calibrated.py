@@ -1,6 +1,6 @@
 """Calibrated gains: what every group would gain, foretold from the few that were measured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from affinity.errors import InputError
 from affinity.problems import Measurements
 
 from .evidence import Evidence, Fit, factor_of
+from .forecast import Forecast
 from .group_kernel import Cells, components
 from .matrix import AffinityMatrix
 
@@ -74,18 +75,18 @@ class CalibratedGains:
         self,
         measured: Measurements,
         matrices: Sequence[AffinityMatrix] = (),
-        early: Measurements | None = None,
+        forecasts: Mapping[str, Forecast] | None = None,
     ) -> "PredictedGains":
         """Learn from `measured`; cells that were not measured are NaN.
 
         Args:
             measured: Networks on replicates; only evaluation losses are looked at.
             matrices: Affinities that may foretell gains.
-            early: Networks measured in a cheaper way, as `Branching` does. What they say of every
-                group is learned first, and then what that foretells of `measured`.
+            forecasts: What else foretells gains of whole groups, by name: a linearized network
+                (`GradientSurrogate`), or what is predicted from networks that were measured in a
+                cheaper way (`Branching`).
         """
-        cheap = None if early is None else self(early)
-        data = _Data.of(measured, _Features.of(measured.tasks, matrices, cheap))
+        data = _Data.of(measured, matrices, forecasts or {})
         evidence = Evidence(data.cells, data.replicate, data.gain, self.prior, self.vague)
         return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.fits))
 
@@ -162,12 +163,6 @@ class PredictedGains:
             drawn.append(mean + noise @ factor_of(covariance).T)
         return torch.cat(drawn)
 
-    def early(
-        self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]
-    ) -> Float[Tensor, " cell"]:
-        """Expected gains in units of each task's spread; columns in the order of the names."""
-        return self._means(self._data.features(group, task)) / self._data.scale[task]
-
     def _cells(self, groups: Bool[Tensor, "group task"]) -> Cells:
         ordered = groups[:, self._order]
         row, task = ordered.nonzero(as_tuple=True)
@@ -200,7 +195,12 @@ class _Data:
     features: "_Features"
 
     @classmethod
-    def of(cls, measured: Measurements, features: "_Features") -> "_Data":
+    def of(
+        cls,
+        measured: Measurements,
+        matrices: Sequence[AffinityMatrix],
+        forecasts: Mapping[str, Forecast],
+    ) -> "_Data":
         # In the order of the names, so that the order of tasks and networks decides nothing.
         tasks, networks = sorted(measured.tasks), measured.networks
         rows = sorted(range(len(networks)), key=lambda row: sorted(networks[row]))
@@ -218,6 +218,16 @@ class _Data:
                 )
             gains[:, :, column] = 1 - own / known[known.isfinite()].mean()
         scale = _scales(gains)
+        features = _Features(
+            {
+                f"affinity: {matrix.estimator or number}": _standardized(matrix, tasks)
+                for number, matrix in enumerate(matrices)
+            },
+            {
+                f"forecast: {name}": _Standardized.of(forecast, groups, tasks, scale)
+                for name, forecast in forecasts.items()
+            },
+        )
         network, replicate, task = gains.isfinite().nonzero(as_tuple=True)
         return cls(
             cells=features(groups[network], task),
@@ -233,20 +243,7 @@ class _Features:
     """What may foretell gains, beside the groups themselves; tasks in the order of their names."""
 
     onto: Mapping[str, Float[Tensor, "source target"]]
-    early: PredictedGains | None
-
-    @classmethod
-    def of(
-        cls,
-        tasks: Iterable[str],
-        matrices: Iterable[AffinityMatrix],
-        early: PredictedGains | None,
-    ) -> "_Features":
-        onto = {
-            f"affinity: {matrix.estimator or number}": _standardized(matrix, sorted(tasks))
-            for number, matrix in enumerate(matrices)
-        }
-        return cls(onto, early)
+    forecasts: Mapping[str, "_Standardized"]
 
     def __call__(self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]) -> Cells:
         others = group.double()
@@ -256,9 +253,37 @@ class _Features:
             name: (others * values.T[task]).sum(dim=1) / count.sqrt()
             for name, values in self.onto.items()
         }
-        if self.early is not None:
-            found["early gain"] = self.early.early(group, task)
+        found |= {name: forecast(group, task) for name, forecast in self.forecasts.items()}
         return Cells(task, group, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Standardized:
+    """A forecast in units of each task's spread, of mean square 1 over the groups measured."""
+
+    forecast: Forecast
+    order: list[int]  # of its tasks by their names
+    unit: Float[Tensor, " task"]
+
+    @classmethod
+    def of(
+        cls,
+        forecast: Forecast,
+        measured: Bool[Tensor, "group task"],
+        tasks: Sequence[str],
+        scale: Float[Tensor, " task"],
+    ) -> "_Standardized":
+        plain = cls(forecast, [tasks.index(name) for name in forecast.tasks], scale)
+        row, task = (measured & (measured.sum(dim=1, keepdim=True) > 1)).nonzero(as_tuple=True)
+        size = plain(measured[row], task).square().mean().sqrt() if len(task) else 0.0
+        return cls(forecast, plain.order, scale * size if size > 0 else scale)
+
+    def __call__(
+        self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]
+    ) -> Float[Tensor, " cell"]:
+        distinct, row = group.unique(dim=0, return_inverse=True)
+        gains = self.forecast.mean(distinct[:, self.order])[:, torch.tensor(self.order).argsort()]
+        return (gains[row, task] / self.unit[task]).nan_to_num(0.0, 0.0, 0.0)
 
 
 def _standardized(matrix: AffinityMatrix, tasks: Sequence[str]) -> Float[Tensor, "source target"]:

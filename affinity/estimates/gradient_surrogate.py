@@ -31,11 +31,11 @@ class GradientSurrogate:
         w_S = \arg\min_w \; \sum_{k \in S} L_k(f_k + G_k w) + \frac{\lambda}{2} \|w\|^2
 
     on training rows, and its losses on other rows are what the group is predicted to reach. It
-    costs the joint run, a backward pass a row and output, and a small regression a group: no
-    training. It holds d numbers a row and output, and d a parameter. The released code takes
-    logistic regression on gradients alone and evaluates the real network; here the network's own
-    predictions are the offset, every loss is taken as it is, and evaluating the real network is
-    `is_real`.
+    costs the joint run, a backward pass a row and output, and a regression on d features a group,
+    cubic in d: no training. It holds d numbers a row and output, and d a parameter. The released
+    code takes logistic regression on gradients alone and evaluates the real network; here the
+    network's own predictions are the offset, every loss is taken as it is, and evaluating the real
+    network is `is_real`.
 
     Args:
         dimensions: d; None keeps all parameters.
@@ -92,7 +92,7 @@ class GradientSurrogate:
         projection = Projection(parameters, self.dimensions, self.seed)
         names = [task.name for task in tasks]
         linearized = LinearizedNetwork(
-            tasks=tuple(tasks),
+            judged=tuple(tasks),
             training=row_gradients(network, parameters, names, training, projection),
             judging=row_gradients(network, parameters, names, judging, projection),
             strength=self.strengths[0],

@@ -1,13 +1,16 @@
 """A linearized network: what any group of tasks would reach by fine-tuning it."""
 
+import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.optimize import minimize
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad_and_value, jacrev, vmap
 
 from affinity.errors import InputError
 from affinity.tasks import Task
@@ -17,6 +20,8 @@ from .matrix import AffinityMatrix
 from .projection import Projection
 from .row_gradients import RowGradients
 
+_TOLERANCE = 1e-8  # of the slope at the best weights
+
 
 @dataclass(frozen=True, eq=False)
 class LinearizedNetwork:
@@ -25,7 +30,7 @@ class LinearizedNetwork:
     `GradientSurrogate` makes it.
 
     Args:
-        tasks: In the order of `training` and `judging`.
+        judged: The tasks, in the order of `training` and `judging`.
         training: Outputs and features of the rows to fit on, a task.
         judging: Of the rows to predict losses on.
         strength: Of the ridge.
@@ -34,76 +39,87 @@ class LinearizedNetwork:
         inputs: The judging rows of the real one.
     """
 
-    tasks: tuple[Task, ...]
+    judged: tuple[Task, ...]
     training: list[RowGradients]
     judging: list[RowGradients]
     strength: float
     network: nn.Module | None
     projection: Projection
     inputs: Tensor
+    _found: dict[frozenset[str], dict[str, float]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[str, ...]:
         """The tasks' names."""
-        return tuple(task.name for task in self.tasks)
+        return tuple(task.name for task in self.judged)
 
     def with_strength(self, strength: float) -> "LinearizedNetwork":
         """The same, with another strength of the ridge."""
         return replace(self, strength=strength)
 
     def losses(self, group: Collection[str]) -> dict[str, float]:
-        """Loss of each task of the group on the judging rows, fine-tuned on the group.
+        """Loss of each task of the group on the judging rows, fine-tuned on the group; kept.
 
         Raises:
             InputError: If a task is unknown, or there is none.
         """
+        wanted = frozenset(group)
+        if wanted not in self._found:
+            self._found[wanted] = self._losses(wanted)
+        return dict(self._found[wanted])
+
+    def _losses(self, group: frozenset[str]) -> dict[str, float]:
         weights = self.weights(group)
-        chosen = [at for at, task in enumerate(self.tasks) if task.name in group]
+        chosen = [at for at, task in enumerate(self.judged) if task.name in group]
         with torch.no_grad():
             if self.network is not None:
                 return self._real_losses(self.network, weights, chosen)
             return {
-                self.tasks[at].name: _loss(self.tasks[at], self.judging[at], weights).item()
+                self.judged[at].name: _loss(self.judged[at], self.judging[at], weights).item()
                 for at in chosen
             }
 
     def weights(self, group: Collection[str]) -> Float[Tensor, " dimension"]:
         """The weights of the features that fit the group's training rows best."""
-        if unknown := sorted(set(group) - set(self.names)):
-            raise InputError(f"Expected groups of the tasks {self.names}, but got {unknown}.")
+        if unknown := sorted(set(group) - set(self.tasks)):
+            raise InputError(f"Expected groups of the tasks {self.tasks}, but got {unknown}.")
         if not group:
             raise InputError("Expected a group of at least one task, but got none.")
-        chosen = [at for at, task in enumerate(self.tasks) if task.name in group]
-        weights = torch.zeros(self.projection.dimensions).double().requires_grad_()
-        search = torch.optim.LBFGS(
-            [weights],
-            max_iter=300,
-            history_size=30,
-            tolerance_grad=1e-9,
-            tolerance_change=1e-14,
-            line_search_fn="strong_wolfe",
+        chosen = [at for at, task in enumerate(self.judged) if task.name in group]
+
+        def objective(weights: Tensor) -> Tensor:
+            losses = [_loss(self.judged[at], self.training[at], weights) for at in chosen]
+            return self.strength / 2 * weights.square().sum() + torch.stack(losses).sum()
+
+        def curvature(weights: np.ndarray) -> np.ndarray:
+            at_weights = torch.from_numpy(weights)
+            parts = [_curvature(self.judged[at], self.training[at], at_weights) for at in chosen]
+            return (torch.stack(parts).sum(dim=0) + self.strength * torch.eye(len(weights))).numpy()
+
+        def value_and_slope(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            slope, value = grad_and_value(objective)(torch.from_numpy(weights))
+            return value.item(), slope.numpy()
+
+        found = minimize(
+            value_and_slope,
+            np.zeros(self.projection.dimensions),
+            jac=True,
+            hess=curvature,
+            method="trust-exact",
+            options={"gtol": _TOLERANCE},
         )
-
-        def objective() -> Tensor:
-            search.zero_grad()
-            loss = self.strength / 2 * weights.square().sum()
-            for at in chosen:
-                loss = loss + _loss(self.tasks[at], self.training[at], weights)
-            loss.backward()
-            return loss
-
-        with torch.enable_grad():
-            search.step(objective)  # pyright: ignore[reportArgumentType]
-        return weights.detach()
+        return torch.from_numpy(found.x)
 
     def total_loss(self) -> float:
         """Losses of single tasks and of all together, each beside that of the network as it is."""
         total = 0.0
         before = {
             task.name: task.loss(rows.outputs, rows.targets).item()
-            for task, rows in zip(self.tasks, self.judging, strict=True)
+            for task, rows in zip(self.judged, self.judging, strict=True)
         }
-        for group in (*([name] for name in self.names), self.names):
+        for group in (*([name] for name in self.tasks), self.tasks):
             total += sum(loss / before[name] for name, loss in self.losses(group).items())
         return total
 
@@ -112,29 +128,37 @@ class LinearizedNetwork:
 
         .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / L_j(\{j\})
         """
-        alone = {name: self.losses([name])[name] for name in self.names}
-        distinct = dict.fromkeys(map(frozenset, (*([name] for name in self.names), *groups)))
+        alone = {name: self.losses([name])[name] for name in self.tasks}
+        distinct = dict.fromkeys(map(frozenset, (*([name] for name in self.tasks), *groups)))
         return GroupScores(
-            self.names,
+            self.tasks,
             tuple(
                 Candidate(
-                    {name: 1 - loss / alone[name] for name, loss in self.losses(group).items()}
-                    if len(group) > 1
-                    else dict.fromkeys(group, 0.0)
+                    {name: 1 - loss / alone[name] for name, loss in self.losses(each).items()}
                 )
-                for group in distinct
+                for each in distinct
             ),
         )
 
+    def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
+        """The same gains as a table; NaN for tasks that are not in the group."""
+        named = [
+            frozenset(name for name, inside in zip(self.tasks, group, strict=True) if inside)
+            for group in groups.tolist()
+        ]
+        scores = {each.trained: each.scores for each in self.predict(named).candidates}
+        rows = [[scores[group].get(name, math.nan) for name in self.tasks] for group in named]
+        return torch.tensor(rows).double()
+
     def matrix(self) -> AffinityMatrix:
         """Predicted gain of the target in a pair with the source."""
-        values = torch.zeros(len(self.names), len(self.names)).double()
-        for candidate in self.predict(combinations(self.names, 2)).candidates:
+        values = torch.zeros(len(self.tasks), len(self.tasks)).double()
+        for candidate in self.predict(combinations(self.tasks, 2)).candidates:
             for target, gain in candidate.scores.items():
                 for source in candidate.trained - {target}:
-                    values[self.names.index(source), self.names.index(target)] = gain
+                    values[self.tasks.index(source), self.tasks.index(target)] = gain
         what = "real network" if self.network is not None else "linearized network"
-        return AffinityMatrix(self.names, values, estimator=f"GradientSurrogate, {what}")
+        return AffinityMatrix(self.tasks, values, estimator=f"GradientSurrogate, {what}")
 
     def _real_losses(
         self, network: nn.Module, weights: Tensor, chosen: list[int]
@@ -148,12 +172,26 @@ class LinearizedNetwork:
         network.train(was_training)
         found: dict[str, float] = {}
         for at in chosen:
-            name = self.tasks[at].name
+            name = self.judged[at].name
             rows = self.judging[at]
             outputs = predictions[name][rows.places].double()
-            found[name] = self.tasks[at].loss(outputs, rows.targets).item()
+            found[name] = self.judged[at].loss(outputs, rows.targets).item()
         return found
 
 
 def _loss(task: Task, rows: RowGradients, weights: Tensor) -> Float[Tensor, ""]:
     return task.loss(rows.outputs + rows.features @ weights, rows.targets)
+
+
+def _curvature(
+    task: Task, rows: RowGradients, weights: Tensor
+) -> Float[Tensor, "dimension dimension"]:
+    """Second derivative of the mean loss, from that of each row by its outputs."""
+
+    def of_row(outputs: Tensor, target: Tensor) -> Tensor:
+        return task.loss(outputs[None], target[None])
+
+    outputs = rows.outputs + rows.features @ weights
+    by_outputs = vmap(jacrev(jacrev(of_row)))(outputs, rows.targets) / len(outputs)
+    bent = torch.einsum("rop,rpd->rod", by_outputs, rows.features)
+    return torch.einsum("rod,roe->de", rows.features, bent)

@@ -80,7 +80,10 @@ def test_branches_count_as_far_as_they_foretell_full_trainings():
     without = _correlation(CalibratedGains()(few).mean(GROUPS), _truth(onto))
 
     def with_(early: Measurements) -> float:
-        return _correlation(CalibratedGains()(few, early=early).mean(GROUPS), _truth(onto))
+        branches = {"branches": CalibratedGains()(early)}
+        found = CalibratedGains()(few, forecasts=branches)
+        assert "forecast: branches" in found.variances
+        return _correlation(found.mean(GROUPS), _truth(onto))
 
     assert with_(half_as_far) > 0.9 > without
     assert with_(the_other_way) > 0.9
