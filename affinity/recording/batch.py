@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 
@@ -93,8 +94,8 @@ class Batch:
         check_loss(task, loss)
         return loss
 
-    def gradient(self, task: str, shared: Sequence[Tensor]) -> Gradient | None:
-        """The gradient of a task's loss; None where it is missing."""
+    def gradient(self, task: str, places: Sequence[Tensor | GradientEdge]) -> Gradient | None:
+        """The gradient of a task's loss at these places; None where it is missing."""
         if task not in self._losses or task in self.missing:
             return None
         loss = self.loss(task)
@@ -102,7 +103,7 @@ class Batch:
         if not math.isfinite(value):
             self.missing.add(task)
             return None
-        gradient = task_gradient(loss, shared)
+        gradient = task_gradient(loss, places)
         if is_without_labels(value, gradient):
             self.missing.add(task)
             return None

@@ -2,10 +2,9 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,10 +24,8 @@ KEEP_COMPILED_GRAPHS = (
 CHUNK = 1 << 14
 
 
-def task_gradient(
-    loss: Float[Tensor, ""], shared: Sequence[Tensor] | Sequence[GradientEdge]
-) -> Gradient:
-    """Gradient of `loss`, in as many parts as `shared`.
+def task_gradient(loss: Float[Tensor, ""], places: Sequence[Tensor | GradientEdge]) -> Gradient:
+    """Gradient of `loss`, in as many parts as `places`.
 
     The graph is kept for the user's own backward pass; nothing is accumulated into ``.grad``.
 
@@ -40,11 +37,11 @@ def task_gradient(
         >>> task_gradient((3 * trunk).sum(), [trunk])
         [tensor([3., 3.])]
     """
-    return gradient_of_sum([loss], shared)
+    return gradient_of_sum([loss], places)
 
 
 def gradient_of_sum(
-    losses: Sequence[Float[Tensor, ""]], shared: Sequence[Tensor] | Sequence[GradientEdge]
+    losses: Sequence[Float[Tensor, ""]], places: Sequence[Tensor | GradientEdge]
 ) -> Gradient:
     """Gradient of the sum of `losses`, in one backward pass, as `task_gradient` of one.
 
@@ -57,7 +54,9 @@ def gradient_of_sum(
         outside = torch.autocast(device, enabled=False)
     try:
         with outside:
-            parts = torch.autograd.grad(losses, shared, retain_graph=True, allow_unused=True)
+            parts = torch.autograd.grad(
+                losses, cast("list[Tensor]", places), retain_graph=True, allow_unused=True
+            )
     except RuntimeError as error:
         if "donated" not in str(error):
             raise
@@ -69,92 +68,37 @@ def gradient_of_sum(
 
 
 @dataclass(frozen=True, eq=False)
-class GradientRows:
-    """Gradients of several tasks, a row each in one buffer.
-
-    A buffer that is filled row by row is read faster than as many tensors, and costs a few large
-    pages of memory where those would cost thousands of small ones.
+class Gradients:
+    """Gradients of several tasks, as they came.
 
     Args:
-        values: The buffer.
-        shapes: Of the shared tensors, in order.
-        gradients: The tasks' gradients so far, as views of their rows.
+        of_tasks: By task, each in as many parts as there are shared tensors.
     """
 
-    values: Float[Tensor, "row param"]
-    shapes: tuple[torch.Size, ...]
-    gradients: dict[str, Gradient] = field(default_factory=dict[str, Gradient])
+    of_tasks: dict[str, Gradient]
 
-    @classmethod
-    def like(cls, tensors: Sequence[Tensor], count: int) -> "GradientRows":
-        """Room for `count` gradients with respect to `tensors`, at least in single precision."""
-        shapes = tuple(tensor.shape for tensor in tensors)
-        dtype = torch.float32
-        for tensor in tensors:
-            dtype = torch.promote_types(dtype, tensor.dtype)
-        size = count, sum(shape.numel() for shape in shapes)
-        if tensors[0].device.type == "cpu":  # NumPy asks the system for large pages
-            values = torch.from_numpy(np.empty(size, torch.empty((), dtype=dtype).numpy().dtype))
-        else:
-            values = torch.empty(size, dtype=dtype, device=tensors[0].device)
-        return cls(values, shapes)
+    def sizes(self) -> list[int]:
+        """Of the shared tensors, in order; 0 where no gradient reaches."""
+        return [
+            max((part.numel() for part in parts if part is not None), default=0)
+            for parts in zip(*self.of_tasks.values(), strict=True)
+        ]
 
-    def put(self, task: str, gradient: Gradient) -> None:
-        """Copy a task's gradient into the next row."""
-        row = self.values[len(self.gradients)]
-        views: Gradient = []
-        for part, shape, piece in zip(gradient, self.shapes, self._pieces(row), strict=True):
-            if part is None:
-                piece.zero_()
-            else:
-                piece.copy_(part.reshape(-1))
-            views.append(None if part is None else piece.view(shape))
-        self.gradients[task] = views
-
-    def block(self, place: int, start: int, stop: int) -> Float[Tensor, "row chunk"]:
+    def block(self, place: int, start: int, stop: int) -> Float[Tensor, "task chunk"]:
         """Numbers `start` to `stop` of one shared tensor."""
-        before = sum(shape.numel() for shape in self.shapes[:place])
-        return self.values[: len(self.gradients), before + start : before + stop].float()
-
-    def _pieces(self, row: Float[Tensor, " param"]) -> tuple[Tensor, ...]:
-        return row.split([shape.numel() for shape in self.shapes])
-
-
-@dataclass(frozen=True, eq=False)
-class LooseGradients:
-    """Gradients of several tasks as they came: for small ones, which need no buffer.
-
-    Args:
-        gradients: At least one, or there are no shapes.
-    """
-
-    gradients: dict[str, Gradient]
-
-    @property
-    def shapes(self) -> tuple[torch.Size, ...]:
-        """Of the shared tensors; empty ones where no gradient reaches."""
-        return tuple(
-            next((part.shape for part in parts if part is not None), torch.Size([0]))
-            for parts in zip(*self.gradients.values(), strict=True)
-        )
-
-    def block(self, place: int, start: int, stop: int) -> Float[Tensor, "row chunk"]:
-        """Numbers `start` to `stop` of one shared tensor."""
-        parts = [gradient[place] for gradient in self.gradients.values()]
+        parts = [gradient[place] for gradient in self.of_tasks.values()]
         some = next(part for part in parts if part is not None)
-        zeros = some.new_zeros(stop - start)
+        zeros = some.new_zeros(()).expand(stop - start)
         rows = [zeros if part is None else part.reshape(-1)[start:stop] for part in parts]
         return torch.stack(rows).float()
 
 
 def inner_products(
-    sources: GradientRows | LooseGradients,
-    targets: GradientRows | LooseGradients,
-    layers: Sequence[Sequence[int]],
+    sources: Gradients, targets: Gradients, layers: Sequence[Sequence[int]]
 ) -> Float[Tensor, "layer source target"]:
     """Inner products of every source's gradient with every target's, a layer at a time.
 
-    Gradients are read once, in blocks that fit a cache.
+    Gradients are read once, in blocks.
 
     Args:
         sources: Gradients of the sources.
@@ -162,22 +106,19 @@ def inner_products(
         layers: For each layer, which parts of a gradient belong to it.
 
     Example:
-        >>> rows = GradientRows.like([torch.zeros(2)], 2)
-        >>> rows.put("a", [torch.tensor([1.0, 2.0])])
-        >>> rows.put("b", [torch.tensor([3.0, -1.0])])
+        >>> rows = Gradients({"a": [torch.tensor([1.0, 2.0])], "b": [torch.tensor([3.0, -1.0])]})
         >>> inner_products(rows, rows, layers=[[0]]).tolist()
         [[[5.0, 1.0], [1.0, 10.0]]]
     """
-    some = next(iter(sources.gradients.values()))
+    some = next(iter(sources.of_tasks.values()))
     device = next(part.device for part in some if part is not None)
-    products = torch.zeros(
-        len(layers), len(sources.gradients), len(targets.gradients), device=device
-    )
+    size = len(layers), len(sources.of_tasks), len(targets.of_tasks)
+    products = torch.zeros(size, device=device)
+    sizes = [min(pair) for pair in zip(sources.sizes(), targets.sizes(), strict=True)]
     for layer, places in enumerate(layers):
         for place in places:
-            size = sources.shapes[place].numel()
-            for start in range(0, size, CHUNK):
-                stop = min(start + CHUNK, size)
+            for start in range(0, sizes[place], CHUNK):
+                stop = min(start + CHUNK, sizes[place])
                 rows = sources.block(place, start, stop)
                 columns = rows if sources is targets else targets.block(place, start, stop)
                 products[layer].addmm_(rows, columns.T)

@@ -10,8 +10,9 @@ from affinity.errors import InputError
 
 from .base import base_losses
 from .batch import Batch
-from .gradients import Gradient, GradientRows, LooseGradients, inner_products
+from .gradients import Gradient, Gradients, inner_products
 from .layers import layers_of
+from .linear_layers import FactoredGradients
 from .lookahead import lookahead_losses, put_back_after, write
 from .progress import Progress
 from .settings import Settings
@@ -93,7 +94,7 @@ class Measurement:
         if self._sketch is not None:
             self._sketch_again(other, self._sketch)
         elif self._settings.gramians and self._kept:
-            self._cross(LooseGradients(self._kept), other)
+            self._cross(Gradients(self._kept), other)
         if self._does_look and other.can_evaluate:
             self._look(None, other, self._kept)
         self._kept = {}
@@ -128,14 +129,18 @@ class Measurement:
     def _exactly(self, batch: Batch, other: Batch | None) -> None:
         """Gramians, and lookaheads, of the visited sources, as many at once as memory holds."""
         watched, values = self._watched, self._values
+        factored = self._factored(batch, other)
+        if factored is not None:
+            self._by_factors(factored)
+            return
         tasks = watched.tasks
         visited = self._progress.visit(tasks, self._settings.sources or len(tasks))
         done: set[str] = set()
         for block in self._blocks(visited):
             sources = watched.gradients(batch, block)
-            if not sources.gradients:
+            if not sources.of_tasks:
                 continue
-            rows = list(sources.gradients)
+            rows = list(sources.of_tasks)
             values.gramians(self._products(sources, sources), rows, rows)
             self._along_momentum(sources)
             done.update(block)
@@ -143,7 +148,7 @@ class Measurement:
                 if task in done:
                     continue
                 target = watched.gradients(batch, [task])
-                if target.gradients:
+                if target.of_tasks:
                     self._along_momentum(target)
                     products = self._products(sources, target)
                     values.gramians(products, rows, [task])
@@ -151,32 +156,50 @@ class Measurement:
             if other is not None:
                 self._cross(sources, other)
             if self._does_look:
-                self._look(batch, other, sources.gradients)
+                self._look(batch, other, sources.of_tasks)
             if self._settings.held_out is not None:
-                self._kept = sources.gradients
+                self._kept = sources.of_tasks
 
-    def _along_momentum(self, gradients: GradientRows | LooseGradients) -> None:
+    def _factored(self, batch: Batch, other: Batch | None) -> FactoredGradients | None:
+        """All gradients in factors, where their inner products are all that is asked for."""
+        settings = self._settings
+        needs_gradients = self._does_look or other is not None or settings.held_out is not None
+        if needs_gradients or settings.sources is not None or not self._progress.has_factors:
+            return None
+        factored = self._watched.factored(batch)
+        self._progress.has_factors = factored is not None
+        return factored
+
+    def _by_factors(self, factored: FactoredGradients) -> None:
+        tasks = list(factored.gradients.of_tasks)
+        if tasks:
+            products = factored.inner_products(list(self._layers.values()))
+            self._values.gramians(products, tasks, tasks)
+            if self._momentum is not None:
+                self._values.momentum(factored.products_with(self._momentum), tasks)
+
+    def _along_momentum(self, gradients: Gradients) -> None:
         if self._momentum is not None:
-            momentum = LooseGradients({"momentum": list[Tensor | None](self._momentum)})
+            momentum = Gradients({"momentum": list[Tensor | None](self._momentum)})
             products = self._products(gradients, momentum).sum(0)[:, 0]
-            self._values.momentum(products, list(gradients.gradients))
+            self._values.momentum(products, list(gradients.of_tasks))
 
-    def _cross(self, sources: GradientRows | LooseGradients, other: Batch) -> None:
+    def _cross(self, sources: Gradients, other: Batch) -> None:
         """Inner products with the targets' gradients on the held-out batch."""
         for task in other.names:
             target = self._watched.gradients(other, [task])
-            if target.gradients:
+            if target.of_tasks:
                 products = self._products(sources, target).sum(0)
-                self._values.held_out_gramian(products, list(sources.gradients), task)
+                self._values.held_out_gramian(products, list(sources.of_tasks), task)
 
     def _products(
         self,
-        sources: GradientRows | LooseGradients,
-        targets: GradientRows | LooseGradients,
+        sources: Gradients,
+        targets: Gradients,
     ) -> Float[Tensor, "layer source target"]:
         layers = list(self._layers.values())
         if self._settings.level == "representation":
-            layers = [list(range(len(sources.shapes)))]
+            layers = [list(range(len(sources.sizes())))]
         return self._watched.summed(inner_products(sources, targets, layers))
 
     def _look(

@@ -22,6 +22,7 @@ class Progress:
             next micro-batch is waited for.
         base_is_given: Whether the closure gives, bit for bit, the losses that it is given with:
             then they need not be evaluated again.
+        has_factors: Whether gradients in factors were cheaper, when they were last looked for.
     """
 
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -29,6 +30,7 @@ class Progress:
     first_source: int = 0
     begun: int = 0
     base_is_given: bool = False
+    has_factors: bool = True
 
     def visit(self, tasks: tuple[str, ...], count: int) -> tuple[str, ...]:
         """The next `count` sources.

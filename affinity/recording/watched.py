@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 
 from .batch import Batch, is_without_labels
 from .compiled import refuse_graphs_that_overwrite_themselves
-from .gradients import Gradient, GradientRows, LooseGradients
+from .gradients import Gradient, Gradients
 from .graph import refuse_reentrant_checkpoints, shared_graph
 from .layers import last_layer
+from .linear_layers import FactoredGradients, linear_layers
 from .once import Once
 from .ranks import Ranks
 from .representation import representation_gradients
@@ -75,17 +77,29 @@ class Watched:
         losses = self.ranks.mean_losses(losses)
         return losses.where(losses.isfinite(), torch.nan)
 
-    def gradients(self, batch: Batch, tasks: Sequence[str]) -> GradientRows | LooseGradients:
+    def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         """Gradients of those of `tasks` that are present and reach the shared part."""
         if self.level == "representation":
             return self._at_the_representation(batch, tasks)
-        rows = GradientRows.like(self.shared, len(tasks))
         present = self.present(batch).tolist()
-        for task in tasks:
-            gradient = self.gradient(batch, task, present)
-            if gradient is not None:
-                rows.put(task, gradient)
-        return rows
+        gradients = {task: self.gradient(batch, task, present) for task in tasks}
+        return Gradients({task: each for task, each in gradients.items() if each is not None})
+
+    def factored(self, batch: Batch) -> FactoredGradients | None:
+        """Gradients of all tasks in factors, where that is cheaper and the process is alone."""
+        if self.level == "representation" or self.ranks.count > 1 or batch.is_apart:
+            return None
+        losses = [batch.loss(task) for task in batch.names]
+        linear = linear_layers(losses, self.shared, len(losses))
+        if not linear:
+            return None
+        places = [
+            linear[place].output if place in linear else parameter
+            for place, parameter in enumerate(self.shared)
+        ]
+        gradients = {task: self._gradient(batch, task, places) for task in batch.names}
+        present = {task: each for task, each in gradients.items() if each is not None}
+        return FactoredGradients(Gradients(present), linear)
 
     def gradient(self, batch: Batch, task: str, present: Sequence[float]) -> Gradient | None:
         """The gradient of one task at the shared parameters.
@@ -98,16 +112,22 @@ class Watched:
         count = int(present[self.tasks.index(task)])
         if not count:
             return None
-        gradient = batch.gradient(task, self.shared)
-        if gradient is not None and all(part is None for part in gradient):
-            self._tell_unreached(task)
-            gradient = None
+        gradient = self._gradient(batch, task, self.shared)
         return self.ranks.mean_gradient(gradient, self.shared, count)
 
-    def _at_the_representation(self, batch: Batch, tasks: Sequence[str]) -> LooseGradients:
+    def _gradient(
+        self, batch: Batch, task: str, places: Sequence[Tensor | GradientEdge]
+    ) -> Gradient | None:
+        gradient = batch.gradient(task, places)
+        if gradient is not None and all(part is None for part in gradient):
+            self._tell_unreached(task)
+            return None
+        return gradient
+
+    def _at_the_representation(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         losses = {task: batch.loss(task) for task in batch.names}
         if len(losses) < 2:  # where the representation is cannot be told
-            return LooseGradients({})
+            return Gradients({})
         graph = shared_graph(losses.values())
         if not graph.representation:
             raise InputError(
@@ -131,7 +151,7 @@ class Watched:
                 for task, gradient in of_tasks.items()
                 if any(part is not None for part in gradient)
             }
-        return LooseGradients(of_tasks)
+        return Gradients(of_tasks)
 
     def summed(self, products: Float[Tensor, "layer a b"]) -> Float[Tensor, "layer a b"]:
         """Over ranks, at the representation: each holds its part of the batch's."""
