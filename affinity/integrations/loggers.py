@@ -1,13 +1,13 @@
 """Loggers: an audit's figures, pictures and page in TensorBoard, MLflow or Weights & Biases."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from affinity.audit import Audit
 from affinity.errors import InputError
+from affinity.extras import needs
 from affinity.recording import Trace
 from affinity.report import write_figures
 
@@ -41,7 +41,7 @@ def log_to_tensorboard(
     Raises:
         InputError: If tensorboard is not installed.
     """
-    with _needed("tensorboard"):
+    with needs("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
     import numpy as np
     from PIL import Image
@@ -61,7 +61,7 @@ def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
     Raises:
         InputError: If MLflow is not installed, or no run is active.
     """
-    with _needed("mlflow"):
+    with needs("mlflow"):
         import mlflow  # pyright: ignore[reportMissingImports]
     if mlflow.active_run() is None:
         raise InputError("Expected an active run: call this inside `with mlflow.start_run():`.")
@@ -83,7 +83,7 @@ def log_to_wandb(audit: Audit, run: Any, *, trace: Trace | None = None) -> None:
     Raises:
         InputError: If wandb is not installed.
     """
-    with _needed("wandb"):
+    with needs("wandb"):
         import wandb  # pyright: ignore[reportMissingImports]
     with TemporaryDirectory() as folder:
         page, pictures = _write_all(audit, Path(folder), trace)
@@ -104,18 +104,6 @@ LOGGERS: Mapping[str, Callable[..., None]] = {
     "wandb": log_to_wandb,
 }
 """Every logger by the name of its library."""
-
-
-@contextmanager
-def _needed(library: str) -> Generator[None]:
-    """Say which extra to install where a library is missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(
-            f"Expected the library {library!r} to be installed. Install it: pip install "
-            f"'task-affinity[{library}]'"
-        ) from error
 
 
 def _write_all(audit: Audit, folder: Path, trace: Trace | None) -> tuple[Path, list[Path]]:

@@ -1,7 +1,7 @@
 """Where trainings run side by side: processes of this machine, a Ray or a Dask cluster."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from affinity.errors import InputError
+from affinity.extras import needs
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
@@ -52,7 +52,7 @@ def on_loky(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
 
 def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
     """The Ray cluster that this program is connected to, or a local one."""
-    with _installed("ray"):
+    with needs("ray"):
         import ray  # pyright: ignore[reportMissingImports]
         from ray.exceptions import (  # pyright: ignore[reportMissingImports]
             NodeDiedError,
@@ -72,7 +72,7 @@ def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
 
 def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
     """The Dask cluster that this program is connected to, or a local one."""
-    with _installed("dask"):
+    with needs("dask"):
         from distributed import (  # pyright: ignore[reportMissingImports]
             Client,
             KilledWorker,
@@ -138,14 +138,3 @@ def _a_few_at_once(
 def _count(n_jobs: int) -> int:
     """How many workers that is on this machine."""
     return int(str(effective_n_jobs(n_jobs)))
-
-
-@contextmanager
-def _installed(backend: str) -> Generator[None]:
-    """Say how to install a backend whose import fails inside this block."""
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(
-            f"Expected {backend} to be installed; run: pip install 'task-affinity[{backend}]'"
-        ) from error

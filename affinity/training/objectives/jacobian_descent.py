@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.extras import needs
 
 from .objective import Balance, Objective
 from .task_gradients import shared, task_gradients
@@ -43,23 +44,14 @@ class JacobianDescent(Objective):
         return _Aggregated(self._made())
 
     def _made(self) -> Any:
-        try:
+        with needs("torchjd"):
             from torchjd import aggregation  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise InputError(
-                "Expected TorchJD to be installed for JacobianDescent; "
-                "run: pip install 'task-affinity[torchjd]'"
-            ) from error
         known = [name for name in aggregation.__all__ if name[0].isupper()]
         if self.aggregator not in known:
             raise InputError(f"Expected an aggregator among {known}, but got {self.aggregator!r}.")
         try:
-            return getattr(aggregation, self.aggregator)(**dict(self.settings))
-        except ImportError as error:
-            raise InputError(
-                f"Expected what {self.aggregator} needs to be installed: {error}. "
-                "Run: pip install 'task-affinity[torchjd]'"
-            ) from error
+            with needs("torchjd"):
+                return getattr(aggregation, self.aggregator)(**dict(self.settings))
         except TypeError as error:
             raise InputError(
                 f"Expected settings that {self.aggregator} takes, but got {self.settings}: {error}."
