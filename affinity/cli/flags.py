@@ -78,20 +78,21 @@ Seed = Annotated[
 ]
 Budget = Annotated[
     int | None,
-    typer.Option(help="Networks at most. [a third of the tasks]", rich_help_panel=AUDIT),
+    typer.Option(help="Networks at most. \\[a third of the tasks]", rich_help_panel=AUDIT),
 ]
 Overlap = Annotated[
     bool | None,
     typer.Option(
         "--overlap/--disjoint",
-        help="Whether a task may help in networks that do not serve it. [disjoint]",
+        help="Whether a task may help in networks that do not serve it. \\[disjoint]",
         rich_help_panel=AUDIT,
     ),
 ]
 Estimator = Annotated[
     str | None,
     typer.Option(
-        help="How affinity is estimated; `affinity problems` lists the ways. [inter-task affinity]",
+        help="How affinity is estimated; `affinity problems` lists the ways. "
+        "\\[inter-task affinity]",
         rich_help_panel=AUDIT,
     ),
 ]
@@ -99,7 +100,7 @@ SharingChoice = Annotated[
     Literal["hard", "measured"] | None,
     typer.Option(
         help="How the tasks of a network share: hard, or the best of five ways by measurement, "
-        "which trains each network in every way. [hard]",
+        "which trains each network in every way. \\[hard]",
         rich_help_panel=AUDIT,
     ),
 ]
@@ -112,8 +113,8 @@ Replicates = Annotated[
 Verify = Annotated[
     Literal["race", "affinity"] | None,
     typer.Option(
-        help="Group by a race that trains contending groups, or by affinity alone. [a race, where "
-        "it fits the time allowed]",
+        help="Group by a race that trains contending groups, or by affinity alone. "
+        "\\[a race, where it fits the time allowed]",
         rich_help_panel=AUDIT,
     ),
 ]
@@ -138,7 +139,7 @@ Baselines = Annotated[
     Literal["all", "few"] | None,
     typer.Option(
         help="What stands beside the plan: 'few' leaves a random grouping and the baselines at "
-        "equal parameters out. [all]",
+        "equal parameters out. \\[all]",
         rich_help_panel=AUDIT,
     ),
 ]
@@ -153,7 +154,7 @@ Outer = Annotated[
 PlanChoice = Annotated[
     str | None,
     typer.Option(
-        help="Audit this plan: a YAML file, 'separate' or 'all-in-one'. [the run's plan.yaml]",
+        help="Audit this plan: a YAML file, 'separate' or 'all-in-one'. \\[the run's plan.yaml]",
         rich_help_panel=AUDIT,
     ),
 ]
@@ -184,13 +185,13 @@ Backend = Annotated[
     Literal["loky", "ray", "dask"] | None,
     typer.Option(
         help="Train each network by itself: in processes here, or on a cluster of Ray or Dask "
-        "(pip install 'task-affinity[ray]'). [many at once]",
+        "(pip install 'task-affinity\\[ray]'). \\[many at once]",
         rich_help_panel=AUDIT,
     ),
 ]
 
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the run. [runs/NAME]", rich_help_panel=OUTPUT)
+    Path | None, typer.Option(help="Folder of the run. \\[runs/NAME]", rich_help_panel=OUTPUT)
 ]
 Config = Annotated[
     Path | None,

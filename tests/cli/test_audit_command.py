@@ -4,9 +4,12 @@ import json
 
 import pandas as pd
 import pytest
+import typer
 import yaml
+from rich.text import Text
 
 from affinity import AffinityMatrix, DivergenceError, Plan, Trace
+from affinity.cli.main import app
 from affinity.estimates import NEED_HELD_OUT
 
 QUICK = ["--epochs", "3", "--replicates", "2", "--every", "2", "--width", "8"]
@@ -194,3 +197,13 @@ def test_help_teaches_with_examples(call):
     code, said = call("audit", "--help")
     assert code == 0
     assert "affinity audit digits" in said
+
+
+def test_help_loses_no_word_to_markup():
+    def texts(command):
+        for sub in getattr(command, "commands", {}).values():
+            yield from texts(sub)
+        yield from (option.help for option in command.params if getattr(option, "help", None))
+
+    for text in texts(typer.main.get_command(app)):
+        assert Text.from_markup(text).plain == text.replace("\\[", "["), text

@@ -14,7 +14,7 @@ def diagnose(
     run: flags.Run,
     plan: Annotated[
         str | None,
-        typer.Option(help="Explain this plan: a YAML file, or 'separate'. [all-in-one]"),
+        typer.Option(help="Explain this plan: a YAML file, or 'separate'. \\[all-in-one]"),
     ] = None,
     replicates: Annotated[int, typer.Option(help="Resamplings of rows and seeds.")] = 6,
     quick: flags.Quick = False,

@@ -31,7 +31,7 @@ def fewshot(
     test_classes: Annotated[
         str | None,
         typer.Option(
-            help="Classes kept for the meta-test, with commas between. [a third of them]",
+            help="Classes kept for the meta-test, with commas between. \\[a third of them]",
             rich_help_panel=flags.DATA,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def fewshot(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods with commas between; `affinity problems` lists them. [all that fit]",
+            help="Methods with commas between; `affinity problems` lists them. \\[all that fit]",
             rich_help_panel=EPISODES,
         ),
     ] = None,

@@ -16,7 +16,7 @@ def predict(
     run: flags.Run,
     table: Annotated[Path, typer.Argument(help="Rows to predict: CSV or Parquet.")],
     out: Annotated[
-        Path | None, typer.Option(help="The CSV file to write. [standard output]")
+        Path | None, typer.Option(help="The CSV file to write. \\[standard output]")
     ] = None,
     debug: flags.Debug = False,  # noqa: ARG001
 ) -> None:

@@ -61,7 +61,7 @@ def transfer(
         list[str] | None,
         typer.Option(
             "--from",
-            help="A source: a task, 'all others', 'own inputs'; repeat it. [all]",
+            help="A source: a task, 'all others', 'own inputs'; repeat it. \\[all]",
             rich_help_panel=TRANSFER,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def transfer(
         list[str] | None,
         typer.Option(
             "--to",
-            help="A task to bring them to; repeat it. [all]",
+            help="A task to bring them to; repeat it. \\[all]",
             rich_help_panel=TRANSFER,
         ),
     ] = None,
