@@ -1,4 +1,4 @@
-"""Words: names in a row, as a sentence has them."""
+"""Words: names in a row and amounts of things, as a sentence has them."""
 
 from collections.abc import Sequence
 
@@ -11,3 +11,13 @@ def listed(names: Sequence[str]) -> str:
         'depth, edges and normals'
     """
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def count(amount: int, noun: str) -> str:
+    """An amount with its noun.
+
+    Example:
+        >>> count(1, "network"), count(3, "network")
+        ('1 network', '3 networks')
+    """
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

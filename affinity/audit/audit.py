@@ -15,6 +15,7 @@ from affinity.recording import Trace
 from affinity.tasks import Task
 from affinity.training import Trained
 from affinity.verdicts import Gains, NegativeTransferTest, Verdict
+from affinity.words import count
 
 from .agreement import Agreement
 from .arrangement import Arrangement
@@ -146,7 +147,9 @@ class Audit:
 
     def _repr_html_(self) -> str:
         """For notebooks: a row a task, with its verdict."""
-        caption = f"{self.problem}: {self.gains.n_replicates} replicates, advice: {self.advice}"
+        caption = (
+            f"{self.problem}: {count(self.gains.n_replicates, 'replicate')}, advice: {self.advice}"
+        )
         rows: list[list[str]] = []
         colours: list[list[str]] = []
         for verdict in self.verdicts.values():

@@ -12,6 +12,7 @@ from affinity.problems import Problem
 from affinity.sharing import GateHealth, MMoE, gate_health
 from affinity.tasks import Replicate
 from affinity.training import Trained
+from affinity.words import count
 
 from .measure import Way, network_of
 
@@ -71,18 +72,19 @@ class Gates:
     @property
     def often_identical(self) -> int:
         """On how many replicates two experts are the same, if on half or more; else 0."""
-        count = int(self.identical.sum())
-        return count if 2 * count >= self.n_replicates else 0
+        n_identical = int(self.identical.sum())
+        return n_identical if 2 * n_identical >= self.n_replicates else 0
 
     @property
     def fault(self) -> str | None:
         """Why this is no mixture, if it is none on at least half of the replicates."""
-        for task, count in sorted(self.often_polarized.items()):
+        for task, polarized in sorted(self.often_polarized.items()):
             return (
-                f"the gate of {task} takes one expert on {count} of {self.n_replicates} replicates"
+                f"the gate of {task} takes one expert on {polarized} of "
+                f"{count(self.n_replicates, 'replicate')}"
             )
-        if count := self.often_identical:
-            return f"experts are the same on {count} of {self.n_replicates} replicates"
+        if identical := self.often_identical:
+            return f"experts are the same on {identical} of {count(self.n_replicates, 'replicate')}"
         return None
 
     def joined(self, more: "Gates") -> "Gates":

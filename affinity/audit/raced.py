@@ -12,6 +12,7 @@ from affinity.estimates import PredictedGains
 from affinity.grouping import Grouping, Network
 from affinity.problems import Measurements
 from affinity.recommendation import Plan
+from affinity.words import count
 
 Ended = Literal["decided", "out of trainings", "out of time"]
 
@@ -164,5 +165,5 @@ class Raced:
         mean, low, high = self.networks[network]
         return (
             f"Expected to gain {mean:+.1%} for its tasks ({low:+.1%} to {high:+.1%}) against "
-            f"separate networks, from {self.trainings} trained networks."
+            f"separate networks, from {count(self.trainings, 'trained network')}."
         )

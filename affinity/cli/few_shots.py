@@ -20,6 +20,7 @@ from affinity.fewshot import (
     few_shot_table,
 )
 from affinity.files import write_atomically
+from affinity.words import count
 
 BUILT_IN = ("digits", "sines")
 WAYS = 5
@@ -148,15 +149,17 @@ def show_result(console: Console, result: FewShotResult) -> None:
     console.print(table)
     first = next(iter(next(iter(result.scores.values())).values())).test
     replicates, _, n_tasks = first.shape
+    tasks = count(n_tasks, "meta-test task")
     over = (
-        f"{n_tasks} meta-test tasks after one meta-training (--replicates 5 tells of others)"
+        f"{tasks} after one meta-training (--replicates 5 tells of others)"
         if replicates == 1
-        else f"{n_tasks} meta-test tasks and {replicates} meta-trainings"
+        else f"{tasks} and {replicates} meta-trainings"
     )
     better = "higher" if result.sign > 0 else "lower"
     console.print(
-        f"Mean {result.score} on queries after {result.steps[-1]} gradient steps ({better} is "
-        f"better), 95 % intervals over {over}; 'than scratch': how much better, paired.",
+        f"Mean {result.score} on queries after {count(result.steps[-1], 'gradient step')} "
+        f"({better} is better), 95 % intervals over {over}; "
+        "'than scratch': how much better, paired.",
         style="dim",
     )
     if result.check.warning is not None:

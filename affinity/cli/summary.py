@@ -12,6 +12,7 @@ from affinity.estimates import Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.verdicts import Verdict
+from affinity.words import count
 
 MOST_ROWS = 30
 UNKNOWN = "\N{EN DASH}"
@@ -29,9 +30,10 @@ def show_problem(console: Console, problem: Problem) -> None:
     """The tasks, their kinds and labels, and what was noticed in the data."""
     n_rows = len(problem.development) + len(problem.test)
     console.print(
-        f"[bold]{escape(problem.name)}[/bold]: {n_rows:,} rows, {len(problem.tasks)} tasks, "
-        f"{problem.development.inputs[0].numel()} inputs; {len(problem.test):,} rows set aside to "
-        "judge"
+        f"[bold]{escape(problem.name)}[/bold]: {n_rows:,} rows, "
+        f"{count(len(problem.tasks), 'task')}, "
+        f"{count(problem.development.inputs[0].numel(), 'input')}; "
+        f"{len(problem.test):,} rows set aside to judge"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("task", "kind", "labelled", "", "metric"):
@@ -48,7 +50,7 @@ def show_problem(console: Console, problem: Problem) -> None:
         table.add_row(escape(task.name), kind, f"{len(known):,}", what, metric)
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
-        console.print(f"... and {len(problem.tasks) - MOST_ROWS} more tasks")
+        console.print(f"... and {count(len(problem.tasks) - MOST_ROWS, 'more task')}")
     for note in filter(None, [*problem.notes[:MOST_ROWS], str(Overlap.of(problem))]):
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
 
@@ -89,8 +91,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 def networks_in(plan: Plan) -> str:
     """How many networks a plan has, in words."""
-    count = len(plan.grouping.networks)
-    return f"{count} {'network' if count == 1 else 'networks'}"
+    return count(len(plan.grouping.networks), "network")
 
 
 def show_audit(console: Console, audit: Audit) -> None:
@@ -130,7 +131,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         counts = {name: sum(v.verdict == name for v in verdicts.values()) for name in COLOURS}
         console.print(
             f"({len(order)} of {len(audit.tasks)} tasks, those with the largest gains and losses; "
-            + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            + ", ".join(f"{n} {name}" for name, n in counts.items() if n)
             + " in all)"
         )
     n_replicates = audit.gains.n_replicates

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from affinity.report.transfer_page import transfer_pictures
+from affinity.words import count
 
 from .run_files import FIGURES
 from .summary import COLOURS, MOST_ROWS, UNKNOWN
@@ -30,8 +31,8 @@ def show_transfer(console: Console, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(
         f"Gains: the share of the target's loss from scratch that is gone, in %; "
-        f"{result['n_replicates']} replicates, recipe {escape(result['recipe'])}. Green is "
-        "beneficial, red harmful, cyan neutral, yellow undecided.",
+        f"{count(result['n_replicates'], 'replicate')}, recipe {escape(result['recipe'])}. "
+        "Green is beneficial, red harmful, cyan neutral, yellow undecided.",
         style="dim",
     )
     for row in result.get("scores", ()):

@@ -12,6 +12,7 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
+from affinity.words import count
 
 from .lines import lines_of
 
@@ -89,7 +90,8 @@ class Plan:
                     zip(self.grouping.networks, self.sharing, self.reasons, strict=True), start=1
                 )
             ],
-            f"A plan of {len(self.sharing)} networks for {len(self.grouping.tasks)} tasks",
+            f"A plan of {count(len(self.sharing), 'network')} for "
+            f"{count(len(self.grouping.tasks), 'task')}",
         )
 
     def plain(self) -> dict[str, Any]:

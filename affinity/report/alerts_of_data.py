@@ -3,9 +3,9 @@
 from typing import Any
 
 from affinity.audit import Audit
+from affinity.words import count
 
 from .alert import Alert, Severity
-from .numbers import count
 
 FEWEST_ROWS = 200
 

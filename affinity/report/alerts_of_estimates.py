@@ -9,9 +9,10 @@ from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, Overlap, runs_of, seed_to_seed, split_half
 from affinity.recording import Trace
+from affinity.words import count
 
 from .alert import Alert
-from .numbers import count, number, percent
+from .numbers import number, percent
 from .pictures import estimator_of
 
 FEWEST_MEASUREMENTS = 20

@@ -1,9 +1,10 @@
 """What should make a reader doubt the measured gains."""
 
 from affinity.audit import Audit
+from affinity.words import count
 
 from .alert import Alert, named
-from .numbers import count, percent
+from .numbers import percent
 
 FEWEST_REPLICATES = 3
 

@@ -16,11 +16,12 @@ from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
 from affinity.verdicts import Gains
+from affinity.words import count
 
 from .drawing import inline_svg
 from .gain_dots import GainDots
 from .network_rows import network_rows
-from .numbers import NARROW, count, number, percent, percent_range
+from .numbers import NARROW, number, percent, percent_range
 from .rendering import Figure, render, tone
 from .result import result_of
 

@@ -37,6 +37,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "task-affinity",
     "text.color": INK,
+    "text.hinting": "none",  # widths that hold at any size, in a browser too
     "text.parse_math": False,  # a dollar in a task's name is a dollar
     "xtick.color": SOFT,
     "ytick.color": INK,

@@ -3,8 +3,9 @@
 from typing import Any
 
 from affinity.audit import Audit
+from affinity.words import count
 
-from .numbers import count, number, percent, percent_range
+from .numbers import number, percent, percent_range
 from .rendering import tone
 
 TIMES = "\N{MULTIPLICATION SIGN}"

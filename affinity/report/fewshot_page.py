@@ -8,12 +8,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from affinity.files import write_atomically
+from affinity.words import count
 
 from .adaptation_curves import AdaptationCurves
 from .drawing import Picture, inline_svg
 from .fewshot_words import fewshot_facts, fewshot_headline, over
 from .made import rows_of
-from .numbers import count
 from .rendering import Figure, render
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from affinity.words import listed
+from affinity.words import count, listed
 
-from .numbers import count, fixed
+from .numbers import fixed
 from .rendering import tone
 from .verdict_words import Headline
 

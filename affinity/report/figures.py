@@ -9,9 +9,9 @@ from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Stability
 from affinity.recording import Trace
+from affinity.words import count
 
 from .drawing import inline_svg
-from .numbers import count
 from .pictures import pictures_of, title_of
 from .rendering import Figure
 

@@ -148,7 +148,7 @@ class Heatmap(OneAxes):
         axes.set_xlim(-0.06, n_tasks + 0.06)
         axes.set_ylim(n_tasks + 0.06, -0.06)
         axes.set_ylabel("source: the task whose step is made")
-        axes.set_xlabel("target: the task whose loss is watched")
+        axes.set_xlabel("target: the task whose loss is watched", labelpad=8)
         axes.xaxis.set_label_position("top")
         axes.xaxis.tick_top()
         axes.tick_params(axis="x", rotation=90, colors=INK, length=0)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from affinity.audit import Audit
+from affinity.words import count
 
-from .numbers import count, number, percent
+from .numbers import number, percent
 
 NAMES = {
     "command": "Command",

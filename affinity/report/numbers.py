@@ -68,13 +68,3 @@ def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
     text = f"{abs(value):,.{decimals}f}"
     is_zero = not text.strip("0.")
     return ("" if is_zero else MINUS if value < 0 else "+" if signed else "") + text
-
-
-def count(amount: int, noun: str) -> str:
-    """An amount with its noun.
-
-    Example:
-        >>> count(1, "network"), count(3, "network")
-        ('1 network', '3 networks')
-    """
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

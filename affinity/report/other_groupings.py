@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Objective, Stability, frontier, stability
+from affinity.words import count
 
 from .labels import short_labels
-from .numbers import count, number
+from .numbers import number
 from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import INK

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -84,8 +84,10 @@ class OverTime:
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        names = 1.4 if len(self.trace.tasks) <= MOST_NAMED else 0.3
-        return 9.4 + names / 2, 9.4 / self.n_parts + 0.7 * names
+        if len(self.trace.tasks) > MOST_NAMED:
+            return 9.6, 9.4 / self.n_parts + 0.2
+        names = 0.2 + 0.08 * max(map(len, self._labels(range(len(self.trace.tasks)))))
+        return 9.4 + names, 9.4 / self.n_parts + 0.2 + names
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw on an empty figure, or on a new one."""
@@ -104,7 +106,7 @@ class OverTime:
         sizes = np.abs(np.stack(squares))
         limit = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
         n_tasks = len(order)
-        labels = short_labels([self.trace.tasks[at] for at in order], longest=16)
+        labels = self._labels(order)
         panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(parts))))
         for number, (axes, square, (first, last, _)) in enumerate(
             zip(panels, squares, parts, strict=True)
@@ -124,9 +126,13 @@ class OverTime:
                 xticklabels=labels if is_named else False,
                 yticklabels=labels if is_named and number == 0 else False,
             )
+            axes.set_anchor("N")  # room that is left over is below, for the names
             axes.set_title(f"steps {first:,} to {last:,}", fontsize=9.5, color=INK, loc="left")
             axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
             axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+
+    def _labels(self, order: Iterable[int]) -> list[str]:
+        return short_labels([self.trace.tasks[at] for at in order], longest=16)
 
     def save(self, path: str | Path) -> Path:
         """Write as PNG, PDF or SVG, by the ending of `path`."""

@@ -7,11 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from affinity.files import write_atomically
+from affinity.words import count
 
 from .drawing import Picture, inline_svg
 from .low_data_lines import LowDataLines
 from .made import rows_of
-from .numbers import count
 from .rendering import Figure, render
 from .transfer_heatmap import TransferHeatmap
 from .transfer_words import transfer_facts, transfer_headline

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from affinity.transfer import OWN_INPUTS
-from affinity.words import listed
+from affinity.words import count, listed
 
-from .numbers import count, percent, percent_range
+from .numbers import percent, percent_range
 from .rendering import tone
 from .verdict_words import Headline
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from affinity.audit import Audit
-from affinity.words import listed
+from affinity.words import count, listed
 
-from .numbers import NARROW, count, number, percent, percent_range
+from .numbers import NARROW, number, percent, percent_range
 
 MOST_REPLICATES = 1000
 
@@ -38,9 +38,11 @@ def headline(audit: Audit) -> Headline:
 
 
 def _title(audit: Audit, advice: str) -> tuple[str, bool]:
-    n_tasks = len(audit.tasks)
+    n_tasks, n_networks = len(audit.tasks), len(audit.plan.grouping.networks)
     what = {
-        "plan": f"Train the planned {count(len(audit.plan.grouping.networks), 'network')}",
+        "plan": "Train the planned network"
+        if n_networks == 1
+        else f"Train the {n_networks} planned networks",
         "all-in-one": f"Train all {n_tasks} tasks in one network",
         "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network of width "
         f"{audit.arrangements[advice].plan.width}",
@@ -60,7 +62,7 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
         return f"{what}: nothing was gained by sharing, and nothing was tried that shares.", False
     if low > -audit.test.tolerance:
         return f"{what}: as good as separate networks, and fewer.", True
-    return f"{what} to save networks: whether it is as good as separate ones is open.", False
+    return f"{what} to save networks: whether that is as good as separate ones is open.", False
 
 
 def _gain_of(audit: Audit, advice: str) -> str:

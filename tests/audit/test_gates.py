@@ -67,4 +67,4 @@ def test_half_of_the_replicates_make_a_fault() -> None:
     assert bad.often_polarized == {"depth": 2}
     assert bad.fault == "the gate of depth takes one expert on 2 of 4 replicates"
     alike = made_up((False, False), identical=(True,))
-    assert alike.fault == "experts are the same on 1 of 1 replicates"
+    assert alike.fault == "experts are the same on 1 of 1 replicate"

@@ -8,6 +8,7 @@ from affinity.audit.causes import Optimization
 from affinity.cli.run_files import DIAGNOSIS, PLAN, TRAININGS
 from affinity.cli.work import Work
 from affinity.recommendation import Plan
+from affinity.words import count
 
 from .retrain import chosen_plan
 
@@ -40,7 +41,7 @@ def diagnosed(
         work.stands("The diagnosis", DIAGNOSIS)
         return diagnosis_of(work) or {}
     work.console.print(
-        f"Taking causes of harm away, one after the other, {replicates} replicates ..."
+        f"Taking causes of harm away, one after the other, {count(replicates, 'replicate')} ..."
     )
     with run.stage("diagnose", inputs, [DIAGNOSIS]):
         diagnosis = diagnose(

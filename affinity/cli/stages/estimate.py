@@ -7,6 +7,7 @@ from affinity.cli.work import Work
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.files import write_atomically
 from affinity.recording import Trace
+from affinity.words import count
 
 
 def estimated(work: Work, trace: Trace | None = None) -> AffinityMatrix:
@@ -21,7 +22,9 @@ def estimated(work: Work, trace: Trace | None = None) -> AffinityMatrix:
         matrix = ESTIMATORS[work.options.estimator]()(trace)
         write_atomically(work.run.file(AFFINITY), matrix.frame().to_csv(index=False))
         about["estimator"] = matrix.estimator
-    work.wrote("estimate", f"{work.options.estimator} from {len(trace)} measurements", [AFFINITY])
+    work.wrote(
+        "estimate", f"{work.options.estimator} from {count(len(trace), 'measurement')}", [AFFINITY]
+    )
     return matrix
 
 

@@ -20,6 +20,7 @@ from affinity.files import write_atomically
 from affinity.grouping import solve
 from affinity.recommendation import Plan, recommend, share_as_measured
 from affinity.recording import Trace
+from affinity.words import count
 
 from .estimate import matrix_of
 
@@ -121,7 +122,7 @@ def _without_gaps(work: Work, matrix: AffinityMatrix) -> AffinityMatrix:
     n_missing = int((matrix.values.isnan() & ~torch.eye(len(matrix.tasks)).bool()).sum())
     if n_missing:
         work.console.print(
-            f"[yellow]Note:[/yellow] {n_missing} pairs of tasks were never measured together; "
-            "they count as 0."
+            f"[yellow]Note:[/yellow] {count(n_missing, 'pair')} of tasks never measured "
+            "together: taken as 0."
         )
     return replace(matrix, values=matrix.values.nan_to_num(nan=0.0))

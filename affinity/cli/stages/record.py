@@ -8,6 +8,7 @@ from affinity.errors import InputError
 from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
 from affinity.problems import record
 from affinity.recording import Cost, Trace
+from affinity.words import count
 
 MOST_TASKS_BY_LAYER = 40
 """Up to so many tasks each layer is measured by itself, too: where to branch."""
@@ -18,8 +19,9 @@ def recorded(work: Work) -> Trace:
     if work.run.is_done("record"):
         work.stands("The recorded run", TRACE)
         return Trace.load(work.run.file(TRACE))
-    count = "one run" if work.options.runs == 1 else f"{work.options.runs} runs"
-    work.console.print(f"Recording {count} of all tasks in one network ...")
+    work.console.print(
+        f"Recording {count(work.options.runs, 'run')} of all tasks in one network ..."
+    )
     costs: list[Cost] = []
     with work.run.stage("record", {}, [TRACE]) as about:
         trace = record(
@@ -45,5 +47,9 @@ def recorded(work: Work) -> Trace:
                 f"Could not write {str(work.run.file(TRACE))!r}: {error}. Choose a folder that "
                 "can be written to and has space left."
             ) from error
-    work.wrote("record", f"{len(trace)} measurements of {len(trace.tasks)} tasks", [TRACE])
+    work.wrote(
+        "record",
+        f"{count(len(trace), 'measurement')} of {count(len(trace.tasks), 'task')}",
+        [TRACE],
+    )
     return trace

@@ -22,6 +22,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
+from affinity.words import count
 
 from .estimate import matrix_of
 
@@ -106,7 +107,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
         audit.save(work.run.file(MEASUREMENTS))
         audit.to_json(work.run.file(AUDIT))
-    work.wrote("retrain", f"{audit.gains.n_replicates} replicates", outputs)
+    work.wrote("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
     return audit
 
 

@@ -37,6 +37,7 @@ from affinity.transfer import (
     promise,
     representation_similarity,
 )
+from affinity.words import count
 
 BEST = "best"
 REPLICATES = 5
@@ -99,7 +100,7 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
     targets = list(request.targets or problem.names)
     outputs = [TRANSFER, TRANSFER_TABLE, TRANSFER_PAGE]
     with run.stage("transfer", inputs, outputs):
-        work.console.print(f"Training sources on {n_replicates} replicates ...")
+        work.console.print(f"Training sources on {count(n_replicates, 'replicate')} ...")
         sources = learn_sources(
             problem,
             on,
