@@ -111,10 +111,11 @@ Replicates = Annotated[
     ),
 ]
 Verify = Annotated[
-    Literal["race", "affinity"] | None,
+    Literal["race", "surrogate", "affinity"] | None,
     typer.Option(
-        help="Group by a race that trains contending groups, or by affinity alone. "
-        "\\[a race, where it fits the time allowed]",
+        help="Group by a race that trains contending groups, by what a linearized network "
+        "foretells of every group (up to 9 tasks), or by affinity alone. \\[the first that the "
+        "time allowed and the number of tasks permit]",
         rich_help_panel=AUDIT,
     ),
 ]

@@ -16,7 +16,7 @@ from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS
 
 from .notes import warnings_as_notes
-from .options import AuditOptions
+from .options import WAYS, AuditOptions
 from .run_directory import RunDirectory
 from .stopped import Stopped
 from .summary import show_problem
@@ -83,8 +83,8 @@ def _check(options: AuditOptions) -> None:
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {options.estimator!r}."
         )
     options.chosen_baselines()
-    if options.verify not in (None, "race", "affinity"):
-        raise InputError(f"Expected verify to be 'race' or 'affinity', but got {options.verify!r}.")
+    if options.verify not in (None, *WAYS):
+        raise InputError(f"Expected verify among {list(WAYS)}, but got {options.verify!r}.")
     if not options.race_minutes > 0:
         raise InputError(f"Expected race_minutes above 0, but got {options.race_minutes}.")
     options.growth()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from affinity.errors import InputError
@@ -42,7 +43,9 @@ class GradientSurrogate:
         strengths: Values of lambda; the one with which single tasks and all together do best on
             the evaluation rows is taken.
         is_real: Evaluate the real network at the shifted parameters, not the linearized one.
-        seed: Of the projection.
+        rows: At most so many labelled training rows a task, and evaluation rows, drawn at random;
+            None takes all.
+        seed: Of the projection and of the rows.
 
     Raises:
         InputError: If a setting is out of range.
@@ -55,9 +58,12 @@ class GradientSurrogate:
     dimensions: int | None = 200
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     is_real: bool = False
+    rows: int | None = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.rows is not None and self.rows < 1:
+            raise InputError(f"Expected at least 1 row, but got {self.rows}.")
         if self.dimensions is not None and self.dimensions < 1:
             raise InputError(f"Expected at least 1 dimension, but got {self.dimensions}.")
         if not self.strengths or min(self.strengths) <= 0:
@@ -91,6 +97,7 @@ class GradientSurrogate:
         parameters = {n: p.detach() for n, p in network.named_parameters() if p.requires_grad}
         projection = Projection(parameters, self.dimensions, self.seed)
         names = [task.name for task in tasks]
+        training, judging = self._some(training), self._some(judging)
         linearized = LinearizedNetwork(
             judged=tuple(tasks),
             training=row_gradients(network, parameters, names, training, projection),
@@ -107,3 +114,13 @@ class GradientSurrogate:
             (linearized.with_strength(strength) for strength in self.strengths),
             key=lambda each: each.total_loss(),
         )
+
+    def _some(self, examples: Examples) -> Examples:
+        """Rows drawn so that each task has as many labelled ones as are wanted, or all."""
+        if self.rows is None:
+            return examples
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(examples), generator=generator)
+        labelled = examples.labelled[order]
+        wanted = (labelled & (labelled.cumsum(dim=0) <= self.rows)).any(dim=1)
+        return examples.take(order[wanted].sort().values)

@@ -148,7 +148,7 @@ class LinearizedNetwork:
         ]
         scores = {each.trained: each.scores for each in self.predict(named).candidates}
         rows = [[scores[group].get(name, math.nan) for name in self.tasks] for group in named]
-        return torch.tensor(rows).double()
+        return torch.tensor(rows, dtype=torch.double)
 
     def matrix(self) -> AffinityMatrix:
         """Predicted gain of the target in a pair with the source."""

@@ -77,3 +77,26 @@ def test_a_race_that_takes_too_long_is_left_out(run, monkeypatch):
     problem = options.problem()
     assert fits(problem, options, recording_seconds=1.0)
     assert not fits(problem, options, recording_seconds=1000.0)
+
+
+def test_where_no_race_fits_a_linearized_network_foretells_every_group(call, run, monkeypatch):
+    monkeypatch.setattr("affinity.cli.stages.group.fits", lambda *_: False)
+    code, said = call("group", run, "--race-minutes", "0.5")
+    assert code == 0
+    assert "what a linearized network foretells" in said
+    plan = Plan.from_yaml(run / "plan.yaml")
+    assert plan.provenance["evidence"] == "foretold from one run, not measured"
+    assert any("Foretold to gain" in reason or "foretold" in reason for reason in plan.reasons)
+    code, said = call("group", run, "--race-minutes", "0.5")
+    assert "nothing that it was made from changed" in said
+
+
+def test_more_tasks_than_can_be_foretold_are_grouped_by_affinity(call, run, monkeypatch):
+    monkeypatch.setattr("affinity.cli.stages.group.LISTED", 1)
+    code, said = call("group", run, "--verify", "surrogate")
+    assert code == 2
+    assert "at most 1 tasks" in said
+    monkeypatch.setattr("affinity.cli.stages.group.fits", lambda *_: False)
+    code, said = call("group", run)
+    assert code == 0
+    assert "affinity alone" in said

@@ -139,13 +139,30 @@ def test_a_problem_is_trained_and_its_groups_are_predicted():
     assert [len(candidate.trained) for candidate in scores.candidates] == [1, 1, 1, 1, 2, 3]
     assert all(score == score for each in scores.candidates for score in each.scores.values())
     assert linearized.strength in {0.1, 1.0}
+    table = linearized.mean(torch.tensor([[True, True, False, False], [True, False, True, True]]))
+    for row, candidate in zip(table, scores.candidates[-2:], strict=True):
+        gains = dict(zip(scores.tasks, row.tolist(), strict=True))
+        assert {name: gains[name] for name in candidate.trained} == dict(candidate.scores)
     with pytest.raises(InputError, match=r"got \['x'\]"):
         linearized.losses(["x"])
     with pytest.raises(InputError, match="at least one task"):
         linearized.losses([])
 
 
+def test_each_task_is_fitted_on_as_many_of_its_rows_as_are_wanted():
+    rows = examples(lambda predictions: predictions, n_rows=50)
+    rows.targets[:40, 1] = torch.nan
+    tasks = [Task(name, SquaredError(), RSquared()) for name in NAMES]
+    few = GradientSurrogate(dimensions=3, rows=8).linearize(Linear(), tasks, rows, rows)
+    assert [len(each.outputs) >= 8 for each in few.training] == [True, True, True]
+    assert len(few.training[0].outputs) < 20
+    every = GradientSurrogate(dimensions=3, rows=None).linearize(Linear(), tasks, rows, rows)
+    assert [len(each.outputs) for each in every.training] == [50, 10, 50]
+
+
 def test_settings_out_of_range_are_told():
+    with pytest.raises(InputError, match="at least 1 row"):
+        GradientSurrogate(rows=0)
     with pytest.raises(InputError, match="at least 1 dimension"):
         GradientSurrogate(dimensions=0)
     with pytest.raises(InputError, match="above 0"):

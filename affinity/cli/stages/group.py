@@ -1,4 +1,4 @@
-"""The stage that groups: a plan within the budget, by a race or by affinity alone."""
+"""The stage that groups: a plan within the budget, by a race, a forecast, or affinity alone."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,16 +9,17 @@ import torch
 from rich.markup import escape
 
 from affinity.audit import ENDED, measure_sharing
+from affinity.audit.contenders import LISTED
 from affinity.cli.frontier_file import frontier_csv
 from affinity.cli.racing import contender_of, fits, race, write_race
 from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, TRACE, TRAININGS
 from affinity.cli.summary import networks_in, show_race
 from affinity.cli.work import Work
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, GradientSurrogate
 from affinity.files import write_atomically
-from affinity.grouping import solve
-from affinity.recommendation import Plan, recommend, share_as_measured
+from affinity.grouping import Grouping, Network, all_groups, solve
+from affinity.recommendation import Plan, recommend, recommend_foretold, share_as_measured
 from affinity.recording import Trace
 from affinity.words import count
 
@@ -29,13 +30,14 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
     """A grouping within the budget, and the plan made of it; an edited plan is kept."""
     matrix = matrix or matrix_of(work)
     budget = work.options.budget_for(len(matrix.tasks))
-    is_race = _is_race(work)
+    way = _way(work)
     inputs = {
         "affinity": work.run.hash_of(AFFINITY),
         "budget": budget,
         "overlap": work.options.overlap,
         "sharing": work.options.sharing,
-        "race": work.options.race_minutes if is_race else None,
+        "way": way,
+        "race": work.options.race_minutes if way == "race" else None,
     }
     noted, file = work.run.noted("group"), work.run.file(PLAN)
     is_edited = file.exists() and (
@@ -53,14 +55,13 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
             "there, made from other affinities or another budget. Audit it (affinity retrain "
             f"{shlex.quote(str(work.run.path))}), or move it away to group again."
         )
-    outputs = [PLAN, FRONTIER, *([RACE] if is_race else ())]
+    outputs = [PLAN, FRONTIER, *([RACE] if way == "race" else ())]
     with work.run.stage("group", inputs, outputs):
         about = {"problem": work.run.body()["problem"], "budget": budget}
         known = _without_gaps(work, matrix)
         frontier = frontier_csv(known, budget, work.options.overlap)
         write_atomically(work.run.file(FRONTIER), frontier)
-        make = _by_race if is_race else _by_affinity
-        plan, did = make(work, known, trace, about)
+        plan, did = _BY[way](work, known, trace, about)
         if work.options.sharing == "measured":
             work.console.print("Training each network in every way to share ...")
             seed = work.options.seed + 2
@@ -71,20 +72,22 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
     return plan
 
 
-def _is_race(work: Work) -> bool:
-    """Whether the grouping is raced: as asked for, else where that fits the time allowed."""
-    if work.options.verify is not None:
-        return work.options.verify == "race"
-    is_fitting = not work.options.overlap and fits(
-        work.problem, work.options, (work.run.noted("record") or {})["seconds"]
+def _way(work: Work) -> str:
+    """How to group: as asked for, else the best way that the time and the tasks allow."""
+    options = work.options
+    if options.verify is not None:
+        return options.verify
+    if not options.overlap and fits(
+        work.problem, options, (work.run.noted("record") or {})["seconds"]
+    ):
+        return "race"
+    way = "surrogate" if len(work.problem.tasks) <= LISTED else "affinity"
+    by = {"surrogate": "what a linearized network foretells", "affinity": "affinity alone"}[way]
+    work.console.print(
+        f"Grouping by {by}, since a race is not likely to end within {options.race_minutes:g} "
+        "minutes or groups may overlap (--verify race --race-minutes 30 races nevertheless)."
     )
-    if not is_fitting:
-        work.console.print(
-            "Grouping by affinity alone, since a race is not likely to end within "
-            f"{work.options.race_minutes:g} minutes or groups may overlap (--verify race "
-            "--race-minutes 30 races nevertheless)."
-        )
-    return is_fitting
+    return way
 
 
 def _by_affinity(
@@ -115,6 +118,33 @@ def _by_race(
     show_race(work.console, raced)
     plan = raced.to_plan(contender_of(work.options), about)
     return plan, f"{networks_in(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
+
+
+def _by_surrogate(
+    work: Work, _: AffinityMatrix, __: Trace | None, about: Mapping[str, Any]
+) -> tuple[Plan, str]:
+    """The plan of what a linearized network foretells of every group, and what to say of it."""
+    options, tasks = work.options, work.problem.names
+    if len(tasks) > LISTED:
+        raise InputError(
+            f"Expected at most {LISTED} tasks, so that a linearized network can foretell every "
+            f"group, but got {len(tasks)}: race, or group by affinity alone (--verify affinity)."
+        )
+    work.console.print("Linearizing one network for all tasks ...")
+    surrogate = GradientSurrogate()
+    groups = [
+        [name for name, is_in in zip(tasks, group, strict=True) if is_in]
+        for group in all_groups(len(tasks)).tolist()
+    ]
+    scores = surrogate(work.problem, options.seed).predict(groups)
+    grouping = solve(scores, about["budget"], overlap=options.overlap)
+    if options.budget is None and (grouping.score or 0.0) < 0:  # separate networks gain 0
+        grouping = Grouping(tuple(Network.of(name) for name in tasks))
+    plan = recommend_foretold(scores, grouping, repr(surrogate), about)
+    return plan, f"{networks_in(plan)}, best of every grouping by what was foretold"
+
+
+_BY = {"race": _by_race, "surrogate": _by_surrogate, "affinity": _by_affinity}
 
 
 def _without_gaps(work: Work, matrix: AffinityMatrix) -> AffinityMatrix:
