@@ -13,7 +13,7 @@ from scipy import special, stats
 from .gains import Gains
 from .ratio import Ratio
 from .spending import levels
-from .two_level import Estimate
+from .two_level import Estimate, combined
 
 VerdictName = Literal["harmful", "neutral", "beneficial", "undecided"]
 Look = tuple[int, float]
@@ -127,7 +127,7 @@ class NegativeTransferTest:
         risk = 2 * levels(tuple(share for _, share in looks), (1 - self.level) / 2)[-1]
         low, high = ratio.interval(1 - risk)
         p_values = _adjusted(_two_sided(found), self.adjust)
-        reach = _reach(risk / len(names) / 2, found.degrees)
+        reach = found.critical(risk / len(names) / 2) + found.critical(1 - POWER)
         return [
             Verdict(
                 task=name,
@@ -191,24 +191,29 @@ class NegativeTransferTest:
         if not (math.isfinite(gain) and math.isfinite(of_one)):
             return None
         risk = (1 - self.level) / n_tasks
+        of_rows, n_blocks = float(found.of_rows[at]), int(found.n_blocks[at])
+        of_replicates = of_one / _COUNTS
+        error = np.sqrt(of_replicates + of_rows)
+        share = of_rows / np.maximum(of_replicates + of_rows, 1e-300)
+
+        def critical(tail: float) -> np.ndarray:
+            of_blocks = -float(special.stdtrit(max(1, n_blocks - 1), tail))
+            return combined(_quantiles(tail), of_blocks, share)
+
         ways: list[int] = []
         for distance, tail in ((gain, risk / 2), (self.tolerance - gain, risk)):
-            counts, reach = _reach_by_count(tail)
-            is_enough = distance > reach * np.sqrt(of_one / counts + found.of_rows[at])
-            ways += counts[is_enough][:1].tolist()
+            is_enough = distance > (critical(tail) + critical(1 - POWER)) * error
+            ways += _COUNTS[is_enough][:1].tolist()
         return min(ways, default=None)
 
 
+_COUNTS = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))
+
+
 @lru_cache(maxsize=4096)
-def _reach_by_count(tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many errors a mean must lie away to be found, for numbers of replicates."""
-    counts = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))
-    return counts, _reach(tail, counts - 1)
-
-
-def _reach(tail: float, degrees: np.ndarray) -> np.ndarray:
-    """How many errors away a mean must lie to be found in four of five audits."""
-    return special.stdtrit(degrees, POWER) - special.stdtrit(degrees, tail)
+def _quantiles(tail: float) -> np.ndarray:
+    """Student's, for so many replicates."""
+    return -special.stdtrit(_COUNTS - 1, tail)
 
 
 def holm(p_values: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
@@ -239,10 +244,10 @@ def _adjusted(p_values: Float[np.ndarray, " task"], adjust: str) -> Float[np.nda
 def _two_sided(found: Estimate) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(found.mean == 0, 0 * found.error, np.abs(found.mean) / found.error)
-    return 2 * special.stdtr(found.degrees, -ratio)
+    return 2 * found.tail(ratio)
 
 
 def _two_one_sided(found: Estimate, tolerance: float) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = (tolerance - np.abs(found.mean)) / found.error
-    return special.stdtr(found.degrees, -distance)
+    return found.tail(distance)

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 from .two_level import Estimate, components
 
@@ -88,7 +87,7 @@ class Ratio:
             return self._end(-1.0, level), self._end(1.0, level)
 
     def _end(self, side: float, level: float) -> Float[np.ndarray, " task"]:
-        """A root of Fieller's equation, with the error and the degrees of freedom at this root."""
+        """A root of Fieller's equation, with the error at this root."""
         tangent = self.mean + side * self.beyond(self.mean).reach(level)
         gain = self.mean
         for _ in range(_ROUNDS):
@@ -97,7 +96,7 @@ class Ratio:
                 of_replicates + np.where(there.of_rows > 0, of_rows, 0.0)
                 for of_replicates, of_rows in zip(*self._products, strict=True)
             )
-            t = special.stdtrit(there.degrees, 0.5 + level / 2) ** 2
+            t = there.critical((1 - level) / 2) ** 2
             curve, half = 1 - t * of_baseline, self.mean - t * of_both
             under_root = half**2 - curve * (self.mean**2 - t * of_differences)
             is_bounded = curve > 0

@@ -8,6 +8,8 @@ from scipy import special
 
 BINS = 32
 """Into how many bins test rows are cut for a mean over tasks."""
+_LEAST_TAIL = 1e-300
+_HALVINGS = 60  # of a range of logarithms: exact to the last digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,15 @@ class Estimate:
     test rows agree in how they change, the second term is about 0. More replicates shrink the
     first term alone.
 
+    How many errors a mean has to lie away is weighed between Student's quantiles of the two terms,
+
+    .. math::
+        t = \frac{v_R\,t_{R-1} + v_B\,t_{B-1}}{v_R + v_B}
+
+    and no less than replicates alone ask for. (Degrees of freedom by Satterthwaite's formula jump
+    up where the second term is large by chance: of few replicates and strict levels, as early
+    looks have, they find differences too often.)
+
     Args:
         mean: Over the replicates.
         of_replicates: Variance of the mean by replicates; NaN from a single one.
@@ -35,8 +46,9 @@ class Estimate:
         n_blocks: How many blocks of test rows; 0 where they are unknown.
 
     References:
-        Owen (2007), The pigeonhole bootstrap, for the crossed design; Satterthwaite (1946) for the
-        degrees of freedom of a sum of variances.
+        Owen (2007), The pigeonhole bootstrap, for the crossed design; Cochran and Cox (1950),
+        Experimental Designs, section 4.14, for the quantile; Lee and Gurland (1975), Size and
+        Power of Tests for Equality of Means (...), find that it keeps the level.
     """
 
     mean: Float[np.ndarray, " task"]
@@ -50,23 +62,58 @@ class Estimate:
         """Standard error of the mean."""
         return np.sqrt(self.of_replicates + self.of_rows)
 
-    @property
-    def degrees(self) -> Float[np.ndarray, " task"]:
-        """Degrees of freedom of Student's t for a mean with this error."""
-        parts = self.of_replicates**2 / max(1, self.n_replicates - 1)
-        parts = parts + self.of_rows**2 / np.maximum(1, self.n_blocks - 1)
-        total = (self.of_replicates + self.of_rows) ** 2
-        plain = np.full_like(parts, max(1, self.n_replicates - 1))
-        return np.divide(total, parts, out=plain, where=parts > 0)
-
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Student's interval for the mean; NaN from a single replicate."""
+        """The means that are not refuted; NaN from a single replicate."""
         reach = self.reach(level)
         return self.mean - reach, self.mean + reach
 
     def reach(self, level: float = 0.95) -> Float[np.ndarray, " task"]:
         """Half the width of the interval."""
-        return special.stdtrit(self.degrees, 0.5 + level / 2) * self.error
+        return self.critical((1 - level) / 2) * self.error
+
+    def critical(self, tail: float | Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
+        """Beyond how many errors a mean of 0 is found with at most this probability."""
+        of_replicates, of_rows = (
+            -special.stdtrit(np.maximum(1, count - 1), tail)
+            for count in (self.n_replicates, self.n_blocks)
+        )
+        return combined(of_replicates, of_rows, self._share_of_rows)
+
+    def tail(self, errors: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
+        """The probability that a mean of 0 is found beyond so many errors, on this side.
+
+        Where test rows add something there is no closed form: `critical` is turned around.
+        """
+        found = special.stdtr(max(1, self.n_replicates - 1), -errors)
+        if not (self.of_rows > 0).any():
+            return found
+        least = np.full_like(found, np.log(_LEAST_TAIL))
+        most = np.full_like(found, np.log(0.5))
+        for _ in range(_HALVINGS):
+            middle = (least + most) / 2
+            is_beyond = self.critical(np.exp(middle)) < np.abs(errors)
+            least, most = np.where(is_beyond, least, middle), np.where(is_beyond, middle, most)
+        beyond = np.where(np.isinf(errors), 0.0, np.exp(most))
+        beyond = np.where(errors < 0, 1 - beyond, beyond)
+        return np.where((self.of_rows > 0) & ~np.isnan(found), beyond, found)
+
+    @property
+    def _share_of_rows(self) -> Float[np.ndarray, " task"]:
+        total = self.of_replicates + self.of_rows
+        return np.divide(self.of_rows, total, out=np.zeros_like(total), where=self.of_rows > 0)
+
+
+def combined(
+    of_replicates: float | Float[np.ndarray, " entry"],
+    of_rows: float | Float[np.ndarray, " entry"],
+    share_of_rows: Float[np.ndarray, " entry"],
+) -> Float[np.ndarray, " entry"]:
+    """The critical value of a sum of two variances, from those of each: Cochran and Cox's.
+
+    Never less than replicates alone ask for: what test rows seem to add is no reason to be surer.
+    """
+    both = (1 - share_of_rows) * of_replicates + share_of_rows * of_rows
+    return np.maximum(both, np.sqrt(1 - share_of_rows) * of_replicates)
 
 
 def known_blocks(

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.verdicts.two_level import bootstrap, estimate
+from affinity.verdicts.two_level import Estimate, bootstrap, estimate
 
 
 def crossed(random, n_replicates, n_blocks, of_replicates, of_rows, of_rest):
@@ -48,13 +48,46 @@ def test_intervals_over_replicates_alone_do_not_hold_for_other_test_rows():
     assert np.mean([low[0] < 0 < high[0] for low, high in alone]) < 0.6
 
 
+@pytest.mark.parametrize("of_rows", [0.0, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("risk", [0.05, 0.0125, 0.001])
+def test_few_replicates_and_strict_levels_cost_no_false_alarms(of_rows, risk):
+    """Three replicates; by Satterthwaite's degrees of freedom up to nine times the risk."""
+    random, count, rest = np.random.default_rng(8), 200_000, 0.5
+    by_blocks = (of_rows + rest) * random.chisquare(59, count) / 59
+    found = Estimate(
+        mean=random.normal(0, np.sqrt(1 + of_rows), count),
+        of_replicates=random.chisquare(2, count) / 2,
+        of_rows=np.maximum(0, by_blocks - rest * random.chisquare(118, count) / 118),
+        n_replicates=3,
+        n_blocks=np.full(count, 60.0),
+    )
+    alarms = np.abs(found.mean) > found.critical(risk / 2) * found.error
+    assert alarms.mean() < risk + 3 * np.sqrt(risk / count)
+
+
+def test_the_tail_is_the_critical_value_turned_around():
+    found = Estimate(
+        mean=np.zeros(3),
+        of_replicates=np.array([1.0, 1.0, 0.0]),
+        of_rows=np.array([0.0, 2.0, 1.0]),
+        n_replicates=5,
+        n_blocks=np.full(3, 60.0),
+    )
+    for risk in (0.3, 0.01, 1e-6):
+        errors = found.critical(risk)
+        assert found.tail(errors) == pytest.approx(risk)
+        assert found.tail(-errors) == pytest.approx(1 - risk)
+    assert found.tail(np.full(3, np.inf)).tolist() == [0, 0, 0]
+    assert np.isnan(found.tail(np.full(3, np.nan))).all()
+
+
 def test_rows_that_agree_add_next_to_nothing():
     random = np.random.default_rng(2)
     blocks = crossed(random, 8, 100, 1, 0, 1)
     both = estimate(blocks.mean(axis=1)[:, None], blocks[:, None])
     alone = estimate(blocks.mean(axis=1)[:, None])
     assert alone.error[0] <= both.error[0] < 1.1 * alone.error[0]
-    assert both.degrees[0] == pytest.approx(7, abs=0.5)
+    assert both.critical(0.025)[0] == pytest.approx(alone.critical(0.025)[0], rel=0.1)
 
 
 def test_the_bootstrap_agrees_where_there_are_many_replicates():
