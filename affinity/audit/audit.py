@@ -195,6 +195,7 @@ class Audit:
         *,
         trace: Trace | None = None,
         diagnosis: Mapping[str, Any] | None = None,
+        outer: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write one self-contained HTML page, and return where it is.
 
@@ -202,7 +203,8 @@ class Audit:
             path: The HTML file.
             trace: The recorded run, for what changes over time and between estimators.
             diagnosis: Why sharing harms, as `Diagnosis.to_dict` gives it.
+            outer: What other draws of the test rows show, as `OuterDraws.to_dict` gives it.
         """
         from affinity.report import write_report
 
-        return write_report(self, path, trace=trace, diagnosis=diagnosis)
+        return write_report(self, path, trace=trace, diagnosis=diagnosis, outer=outer)

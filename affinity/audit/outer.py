@@ -1,5 +1,6 @@
 """Outer draws: other test rows set aside and the plan decided anew; one test split is one draw."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class OuterDraws:
         \widehat{\mathrm{Var}}(\overline{g}) = \left( \frac{1}{J} + \frac{q}{1 - q} \right) s^2(g_j)
 
     of which the second part, the room that draws leave, no number of draws makes smaller. It is
-    an approximation.
+    an approximation, for windows of time (`affinity.problems.windows`) as for random draws: their
+    test rows overlap by at most about q on average, too.
 
     Args:
         audits: One a draw, of the same tasks.
@@ -93,6 +95,15 @@ class OuterDraws:
         tolerance = self.audits[0].test.tolerance
         return "neutral" if -tolerance < low and high < tolerance else "undecided"
 
+    def plans(self) -> list[tuple[list[list[str]], int]]:
+        """Networks of each plan that came out, and on how many draws; most frequent first."""
+        found = Counter(_networks(audit) for audit in self.audits)
+        return [([list(one) for one in plan], times) for plan, times in found.most_common()]
+
+    def advices(self) -> list[tuple[str, int]]:
+        """What was advised, and on how many draws; most frequent first."""
+        return Counter(audit.advice for audit in self.audits).most_common()
+
     def frame(self) -> pd.DataFrame:
         """One row a draw: what was planned and advised, and the mean gains that these had."""
         rows: list[dict[str, Any]] = []
@@ -116,13 +127,15 @@ class OuterDraws:
         """Everything as plain values, ready for JSON; what is undefined is None."""
         draws = self.frame().to_dict("records")
         for draw, audit in zip(draws, self.audits, strict=True):
-            draw["plan"] = [sorted(each.trained) for each in audit.plan.grouping.networks]
+            draw["plan"] = [list(one) for one in _networks(audit)]
         return plain(
             {
                 "schema_version": SCHEMA_VERSION,
                 "problem": self.audits[0].problem,
                 "test_share": self.test_share,
                 "draws": draws,
+                "plans": [{"networks": plan, "times": times} for plan, times in self.plans()],
+                "advices": [{"advice": name, "times": times} for name, times in self.advices()],
                 **{f"as_{name}": self._facts(name) for name in ("plan", "advice")},
             }
         )
@@ -205,3 +218,7 @@ def retrain_draws(
 
 def _followed(audit: Audit, followed: Followed) -> Arrangement:
     return audit.arrangements["plan" if followed == "plan" else audit.advice]
+
+
+def _networks(audit: Audit) -> tuple[tuple[str, ...], ...]:
+    return tuple(sorted(tuple(sorted(each.trained)) for each in audit.plan.grouping.networks))

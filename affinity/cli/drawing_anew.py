@@ -10,11 +10,13 @@ from rich.table import Table
 from affinity.audit import Audit, OuterDraws
 from affinity.audit.outer import Followed
 from affinity.errors import InputError
+from affinity.problems.windows import windows
 
-from .opening import started
+from .opening import resumed, started
 from .options import AuditOptions
 from .run_files import DRAWS, OUTER
 from .stages.all import audited
+from .stages.report import reported
 from .summary import COLOURS
 
 APART = 1_000
@@ -25,18 +27,18 @@ def check_draws(options: AuditOptions, draws: int | None) -> None:
     """Say what cannot be drawn anew.
 
     Raises:
-        InputError: If there are fewer than two draws, or a column decides the test rows.
+        InputError: If there are fewer than two draws, or a column says which rows are test rows.
     """
     if draws is None:
         return
     if draws < 2:
         raise InputError(f"Expected --outer of at least 2 draws of the test rows, but got {draws}.")
-    for name, column in (("split", options.split_column), ("time", options.time_column)):
-        if column is not None:
-            raise InputError(
-                f"Expected test rows that can be drawn anew for --outer {draws}, but the {name} "
-                f"column {column!r} decides which they are. Leave --outer or --{name}-column out."
-            )
+    if options.split_column is not None:
+        raise InputError(
+            f"Expected test rows that can be drawn anew for --outer {draws}, but the split column "
+            f"{options.split_column!r} says which they are. Leave --outer out, or draw them at "
+            f"random: --exclude {options.split_column!r} instead of --split-column."
+        )
 
 
 def drawn_anew(
@@ -48,15 +50,21 @@ def drawn_anew(
     command: str,
     backend: str | None = None,
 ) -> OuterDraws:
-    """The first audit and those of the other draws; kept in outer.json."""
+    """The first audit and those of the other draws; kept in outer.json, and told on the page.
+
+    Other rows at random, or where a column tells the time, earlier ones (`windows`).
+    """
     audits = [first]
+    known = [None] * draws if options.time_column is None else windows(draws, options.test_share)
     for draw in range(1, draws):
         console.rule(f"draw {draw + 1} of {draws}", style="dim")
-        other = replace(options, seed=options.seed + APART * draw)
+        other = replace(options, seed=options.seed + APART * draw, known=known[draw])
         with started(other, folder / DRAWS / str(draw + 1), console, command) as work:
             audits.append(audited(work, backend=backend)[0])
     found = OuterDraws(tuple(audits), options.test_share)
-    found.to_json(folder / OUTER)
+    with resumed(folder, console) as work:
+        found.to_json(folder / OUTER)
+        reported(work, first)
     return found
 
 
@@ -78,6 +86,9 @@ def show_draws(console: Console, found: OuterDraws, file: Path) -> None:
         )
     console.print(table)
     ways: tuple[tuple[Followed, str], ...] = (("plan", "as planned"), ("advice", "as advised"))
+    (_, times), *_ = found.plans()
+    (advice, advised), *_ = found.advices()
+    console.print(f"The same plan came out on {times} draws, the advice “{advice}” on {advised}.")
     for followed, words in ways:
         overall, verdict = found.overall(followed), found.verdict(followed)
         (low,), (high,) = overall.interval()

@@ -35,6 +35,7 @@ class AuditOptions:
     exclude: tuple[str, ...] = ()
     time_column: str | None = None
     split_column: str | None = None
+    known: float | None = None
     test_share: float = 0.25
     validation_share: float = 0.2
     budget: int | None = None
@@ -102,6 +103,7 @@ class AuditOptions:
             exclude=self.exclude,
             time_column=self.time_column,
             split_column=self.split_column,
+            known=self.known or 1.0,
             test_share=self.test_share,
             validation_share=self.validation_share,
             seed=self.seed,

@@ -25,9 +25,7 @@ from .problem import Problem
 from .reading import fingerprint, read_table
 from .resampling import RandomRows, TimeBlocks
 from .table_parts import TableParts
-
-TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
-DEVELOPMENT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "development"}
+from .test_rows import first_rows, in_order_of_time, set_aside
 
 
 def problem_from_table(
@@ -40,6 +38,7 @@ def problem_from_table(
     exclude: Sequence[str] = (),
     time_column: str | None = None,
     split_column: str | None = None,
+    known: float = 1.0,
     test_share: float = 0.25,
     validation_share: float = 0.2,
     width: int = 64,
@@ -59,6 +58,7 @@ def problem_from_table(
         exclude: Columns to leave out of the features.
         time_column: The latest rows are the test rows, and validation rows come in blocks.
         split_column: Rows it calls "test" are the test rows.
+        known: Share of the rows up to which time has come; later ones are left out.
         test_share: Share of the rows set aside for the audit, where no column says which.
         validation_share: Share of the other rows that decide when to stop.
         width: Width of the trunk.
@@ -78,6 +78,12 @@ def problem_from_table(
     """
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     table = table.reset_index(drop=True)
+    if not 0 < known <= 1:
+        raise InputError(f"Expected a known share above 0 and at most 1, but got {known}.")
+    if known < 1:
+        if time_column is None:
+            raise InputError(f"Expected a time column that says which rows are the first {known}.")
+        table = first_rows(table, time_column, known)
     if not 0 < test_share < 1:
         raise InputError(f"Expected a test share between 0 and 1, but got {test_share}.")
     special = [name for name in (task_column, time_column, split_column) if name is not None]
@@ -105,10 +111,10 @@ def problem_from_table(
     values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
     tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
 
-    is_test = _test_rows(table, tensor, time_column, split_column, test_share, seed)
+    is_test = set_aside(table, tensor, time_column, split_column, test_share, seed)
     order = torch.arange(len(table))
     if time_column is not None:
-        order = torch.from_numpy(np.argsort(_time(table, time_column), kind="stable").copy())
+        order = torch.from_numpy(in_order_of_time(table, time_column).copy())
     development, test = order[~is_test[order]], order[is_test[order]]
 
     columns = find_columns(features.iloc[development.numpy()])
@@ -252,50 +258,6 @@ def _long_targets(
             check_target(f"{target} of {name}", labels[name], kind)
     check_names(labels)
     return pd.DataFrame(labels), dict.fromkeys(labels, kind)
-
-
-def _test_rows(
-    table: pd.DataFrame,
-    targets: Tensor,
-    time_column: str | None,
-    split_column: str | None,
-    share: float,
-    seed: int,
-) -> Bool[Tensor, " row"]:
-    is_test = torch.zeros(len(table), dtype=torch.bool)
-    if split_column is not None:
-        parts = table[split_column].astype(str).str.strip().str.lower()
-        unknown = sorted(set(parts) - TEST_NAMES - DEVELOPMENT_NAMES)
-        if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
-            raise InputError(
-                f"Expected the split column {split_column!r} to say train, validation or test in "
-                f"every row, with some of train and test, but found {sorted(set(parts))[:6]}."
-            )
-        return torch.from_numpy(parts.isin(TEST_NAMES).to_numpy().copy())
-    if time_column is not None:
-        order = np.argsort(_time(table, time_column), kind="stable")
-        is_test[torch.from_numpy(order[round(len(order) * (1 - share)) :].copy())] = True
-        return is_test
-    rows = Examples(inputs=torch.zeros(len(table), 0), targets=targets)
-    is_test[RandomRows(share, evaluation_share=0.0)(rows, seed).validation] = True
-    return is_test
-
-
-def _time(table: pd.DataFrame, name: str) -> np.ndarray:
-    column = table[name]
-    numbers = pd.to_numeric(column, errors="coerce")
-    times = (
-        numbers
-        if numbers.notna().all()
-        else pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-    )
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise InputError(
-            f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
-            f"holds {column.iloc[row]!r}."
-        )
-    return times.to_numpy()
 
 
 def _check_labels_are_clean(name: str, values: pd.Series) -> None:

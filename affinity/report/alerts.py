@@ -1,19 +1,26 @@
 """Alerts: what should make a reader doubt the answer, worst first."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from affinity.audit import Audit
 from affinity.recording import Trace
 
 from .alert import SEVERITIES, Alert
 from .alerts_of_data import alerts_of_data
+from .alerts_of_draws import alerts_of_draws
 from .alerts_of_estimates import alerts_of_estimates
 from .alerts_of_measurements import alerts_of_measurements
 
 
-def find_alerts(audit: Audit, trace: Trace | None = None) -> list[Alert]:
-    """Every alert that the audit and the trace give rise to, worst first."""
+def find_alerts(
+    audit: Audit, trace: Trace | None = None, outer: Mapping[str, Any] | None = None
+) -> list[Alert]:
+    """Every alert that the audit, the trace and other draws give rise to, worst first."""
     found = [
         *alerts_of_measurements(audit),
         *alerts_of_estimates(audit, trace),
         *alerts_of_data(audit),
+        *alerts_of_draws(audit, outer),
     ]
     return sorted(found, key=lambda alert: SEVERITIES.index(alert.severity))

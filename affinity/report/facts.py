@@ -1,5 +1,6 @@
 """The few numbers under the verdict."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from affinity.audit import Audit
@@ -11,7 +12,7 @@ from .rendering import tone
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def facts_of(audit: Audit) -> list[dict[str, str]]:
+def facts_of(audit: Audit, outer: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
     """Name, value, note and tone of each."""
     plan, overall = audit.arrangements["plan"], audit.overall
     facts = [
@@ -22,6 +23,16 @@ def facts_of(audit: Audit) -> list[dict[str, str]]:
             "tone": tone(overall.low, overall.high),
         }
     ]
+    if outer is not None:
+        found = outer["as_plan"]
+        facts.append(
+            {
+                "name": f"The same over {count(len(outer['draws']), 'draw')} of the test rows",
+                "value": percent(found["gain"]),
+                "note": percent_range(found["low"], found["high"]),
+                "tone": tone(found["low"], found["high"]),
+            }
+        )
     if "all-in-one" in audit.arrangements:
         overall = audit.overall_of("all-in-one")
         facts.append(

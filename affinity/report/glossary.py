@@ -55,6 +55,10 @@ LIMITS = (
     "The verdicts hold for this data, this network and these settings. A wider network, more rows "
     "or longer training can turn them around.",
     "Intervals hold for other training rows drawn from the same development rows, other seeds, and "
-    "other test rows like these; the development rows themselves are one sample.",
+    "other test rows like these; the development rows themselves are one sample. So verdicts are "
+    "about networks trained on these rows. What deciding so would gain on other data of this kind "
+    "is what other draws of the test rows tell (--outer).",
+    "The risk of a false alarm, 5 %, is that of all tasks of an arrangement together, and once "
+    "more that of the verdict on their mean.",
     "The arrangement is chosen on evaluation rows, and judged on test rows that no choice saw.",
 )

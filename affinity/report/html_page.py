@@ -32,6 +32,7 @@ def write_report(
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
     diagnosis: Mapping[str, Any] | None = None,
+    outer: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the audit's page to `path`, and return where it is.
 
@@ -41,12 +42,14 @@ def write_report(
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, for what changes over time and from layer to layer.
         diagnosis: Of the same problem, as `Diagnosis.to_dict` gives it.
+        outer: Of other draws of the test rows, as `OuterDraws.to_dict` gives it.
 
     Raises:
         InputError: If the file cannot be written.
     """
     return write_atomically(
-        path, page_of(audit, matrices=matrices, trace=trace, diagnosis=diagnosis)
+        path,
+        page_of(audit, matrices=matrices, trace=trace, diagnosis=diagnosis, outer=outer),
     )
 
 
@@ -56,16 +59,19 @@ def page_of(
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
     diagnosis: Mapping[str, Any] | None = None,
+    outer: Mapping[str, Any] | None = None,
 ) -> str:
     """The audit's page as text; the same audit gives the same text."""
     own = [] if audit.matrix is None else [audit.matrix]
     every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
-    content = _content(audit, every_matrix, trace, diagnosis)
+    content = _content(audit, every_matrix, trace, diagnosis, outer)
     return render(
         "page.html.j2",
         title=f"{audit.problem}: task affinity audit",
         page=content,
-        result=result_of(audit, every_matrix, content["choices"], content["stability"], diagnosis),
+        result=result_of(
+            audit, every_matrix, content["choices"], content["stability"], diagnosis, outer
+        ),
         networks_of=networks_of,
     )
 
@@ -75,6 +81,7 @@ def _content(
     matrices: Sequence[AffinityMatrix],
     trace: Trace | None,
     diagnosis: Mapping[str, Any] | None,
+    outer: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     values = audit.to_dict()
     home = {
@@ -89,10 +96,10 @@ def _content(
         "problem": audit.problem,
         "race": race_rows(audit.context.get("race") or ()),
         "advice": audit.advice,
-        "alerts": find_alerts(audit, trace),
+        "alerts": find_alerts(audit, trace, outer),
         "arrangements": values["arrangements"],
         "causes": diagnosis,
-        "facts": facts_of(audit),
+        "facts": facts_of(audit, outer),
         "choices": choices_of(matrix, audit.plan.grouping) if matrix is not None else [],
         "stability": stability,
         "figures": figures,
@@ -106,6 +113,7 @@ def _content(
         "n_replicates": audit.gains.n_replicates,
         "n_tasks": len(audit.tasks),
         "networks": network_rows(audit),
+        "outer": outer,
         "rows": [{**row, "network": home[row["name"]]} for row in values["tasks"]],
         "tally": tally_of(audit),
     }
@@ -118,6 +126,7 @@ def _content(
         "race": "Race",
         "groupings": "Groupings",
         "gains": "Gains",
+        "draws": "Other test rows",
         "causes": "Causes",
         "gates": "Gates",
         "made": "How it was made",
@@ -127,6 +136,7 @@ def _content(
         *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
         *([] if content["race"] else ["race"]),
         *([] if content["choices"] else ["groupings"]),
+        *([] if outer is not None else ["draws"]),
         *([] if diagnosis is not None else ["causes"]),
         *([] if content["gates"] else ["gates"]),
         *([] if {"over-time", "layers"} & set(figures) else ["change"]),

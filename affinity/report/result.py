@@ -20,6 +20,7 @@ def result_of(
     choices: Sequence[Choice] = (),
     stability: Stability | None = None,
     diagnosis: Mapping[str, Any] | None = None,
+    outer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`audit.to_dict()`, affinities and groupings, as `schema` says; what is unknown is None."""
     grouping = audit.plan.grouping
@@ -50,6 +51,7 @@ def result_of(
             for choice in choices
         ],
         "diagnosis": None if diagnosis is None else dict(diagnosis),
+        "outer": None if outer is None else dict(outer),
         "stability": None
         if stability is None
         else {

@@ -85,7 +85,10 @@ def _gain_of(audit: Audit, advice: str) -> str:
     if gains.n_replicates < 2:
         return text + "; measured once, so nobody can say how much of that is chance."
     text += f" and {count(gains.n_replicates, 'paired replicate')}"
-    return f"{text} (95{NARROW}% interval of the gain {percent_range(overall.low, overall.high)})."
+    return (
+        f"{text} (95{NARROW}% interval of the gain {percent_range(overall.low, overall.high)}, for "
+        "networks trained on these development rows)."
+    )
 
 
 def _tally(audit: Audit, name: str) -> str:

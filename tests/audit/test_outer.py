@@ -79,6 +79,8 @@ def test_what_is_written_has_every_draw(tmp_path):
     assert [draw["gain"] for draw in facts["draws"]] == pytest.approx([0.1, 0.2])
     assert facts["draws"][0]["plan"] == [["a"], ["b"]]
     assert facts["as_plan"]["gain"] == pytest.approx(0.15)
+    assert facts["plans"] == [{"networks": [["a"], ["b"]], "times": 2}]
+    assert sum(each["times"] for each in facts["advices"]) == 2
 
 
 def test_draws_must_be_of_the_same_tasks():

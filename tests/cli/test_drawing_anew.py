@@ -20,6 +20,9 @@ def test_every_draw_has_a_run_and_the_procedure_is_judged(call, csv, tmp_path):
         [audit["overall"]["gain"] for audit in audits]
     )
     assert audits[0]["tasks"][0]["loss"] != audits[1]["tasks"][0]["loss"]
+    page = (out / "report.html").read_text()
+    assert "Other draws of the test rows" in page
+    assert f"came out on {found['plans'][0]['times']} of 2 draws" in page
     code, said = call(*arguments)  # goes on where it was stopped
     assert code == 0
     assert said.count("The audit is there") == 2
@@ -29,11 +32,21 @@ def test_every_draw_has_a_run_and_the_procedure_is_judged(call, csv, tmp_path):
     ("options", "said_so"),
     [
         (["--outer", "1"], "at least 2 draws"),
-        (["--outer", "3", "--split-column", "thirds"], "split column 'thirds' decides"),
-        (["--outer", "3", "--time-column", "w"], "time column 'w' decides"),
+        (["--outer", "3", "--split-column", "thirds"], "split column 'thirds' says which"),
     ],
 )
 def test_what_cannot_be_drawn_anew_is_told_before_anything_is_trained(call, csv, options, said_so):
     code, said = call("audit", csv, *TARGETS, *options)
     assert code == 2
     assert said_so in " ".join(said.split())
+
+
+def test_draws_of_a_series_are_windows_of_time_that_learn_from_what_was_known(call, csv, tmp_path):
+    out = tmp_path / "run"
+    options = ["--baselines", "few", "--plan", "separate", "--time-column", "w", "--outer", "2"]
+    code, said = call("audit", csv, *TARGETS, *QUICK, *options, "--out", out)
+    assert code == 0, said
+    asked = [json.loads((run / "run.json").read_text())["what"] for run in (out, out / "draws/2")]
+    assert [each["options"]["known"] for each in asked] == [None, 0.75]
+    assert asked[0]["fingerprint"] != asked[1]["fingerprint"]
+    assert json.loads((out / "outer.json").read_text())["plans"][0]["times"] == 2

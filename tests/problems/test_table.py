@@ -138,6 +138,14 @@ def test_test_rows_can_be_the_latest_or_given(table):
     assert sorted(given.encoder.test.tolist()) == list(range(150, 200))
 
 
+def test_a_window_of_time_knows_nothing_of_later_rows(table):
+    earlier = Problem.from_table(table, TARGETS, time_column="day", known=0.75)
+    assert earlier.encoder.test.tolist() == list(range(112, 150))
+    assert len(earlier.development) == 112
+    with pytest.raises(InputError, match="time column that says which rows are the first"):
+        Problem.from_table(table, TARGETS, known=0.75)
+
+
 def test_rare_labels_are_on_every_side():
     random = np.random.default_rng(0)
     rare = np.zeros(400)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from example_audits import HOSTILE, a_diagnosis, a_race, an_audit, names, trace_of, with_gates
 
-from affinity.audit import Audit
+from affinity.audit import Audit, OuterDraws
 from affinity.errors import InputError
 from affinity.report import page_of, schema, write_report
 from affinity.report.alerts import find_alerts
@@ -163,3 +163,19 @@ def test_a_grouping_that_ran_under_two_names_stands_once_in_the_race() -> None:
 def test_many_tasks_have_a_budget_to_choose_too() -> None:
     page = page_of(an_audit(60, n_groups=6))
     assert page.count('class="choice"') == 8
+
+
+def test_a_verdict_on_all_tasks_says_whether_other_draws_of_the_rows_confirm_it() -> None:
+    sure = an_audit(6, effect=0.2, n_groups=1)
+    assert sure.overall_of(sure.advice).verdict == "beneficial"
+
+    def titles(*others: Audit) -> list[str]:
+        outer = OuterDraws((sure, *others), 0.25).to_dict() if others else None
+        return [alert.title for alert in find_alerts(sure, outer=outer)]
+
+    assert "Judged on one draw of the rows" in titles()
+    assert not [title for title in titles(sure, sure, sure) if "draw" in title]
+    others = [an_audit(6, effect=effect, n_groups=1) for effect in (-0.2, 0.05, -0.05)]
+    assert "Not confirmed by other draws of the test rows: undecided" in titles(*others)
+    undecided = an_audit(6, effect=0.0)
+    assert "Judged on one draw of the rows" not in [a.title for a in find_alerts(undecided)]

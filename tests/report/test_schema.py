@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from example_audits import HOSTILE, an_audit, names, trace_of, with_gates
 
-from affinity.audit import Audit
+from affinity.audit import Audit, OuterDraws
 from affinity.report import page_of, schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
@@ -48,6 +48,18 @@ def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json()
     assert result["stability"] is not None
     audited = json.loads(audit.to_json())
     assert {key: result[key] for key in audited} == audited
+
+
+def test_the_page_tells_of_other_draws_of_the_test_rows() -> None:
+    audits = (an_audit(4), an_audit(4, n_groups=1), an_audit(4))
+    outer = OuterDraws(audits, 0.25).to_dict()
+    page = page_of(audits[0], outer=outer)
+    found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
+    assert found
+    result = json.loads(found[1])
+    check(result)
+    assert result["outer"] == outer
+    assert "The same plan came out on 2 of 3 draws (2 plans in all)" in page
 
 
 def test_what_is_not_in_the_schema_is_refused() -> None:

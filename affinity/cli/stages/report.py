@@ -1,10 +1,12 @@
 """The stage that reports: the page, and its pictures."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from affinity.audit import Audit
-from affinity.cli.run_files import DIAGNOSIS, FIGURES, MEASUREMENTS, PAGE, TRACE
+from affinity.cli.run_files import AUDIT, DIAGNOSIS, FIGURES, MEASUREMENTS, OUTER, PAGE, TRACE
 from affinity.cli.work import Work
 from affinity.recording import Trace
 from affinity.report import write_figures
@@ -21,6 +23,7 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
         "measurements": work.run.hash_of(MEASUREMENTS),
         "trace": work.run.hash_of(TRACE) if has_trace else None,
         "diagnosis": work.run.hash_of(DIAGNOSIS),
+        "outer": work.run.hash_of(OUTER),
         "formats": list(formats),
     }
     page = work.run.file(PAGE)
@@ -29,10 +32,10 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
         return page
     audit = audit or audit_of(work)
     trace = Trace.load(work.run.file(TRACE)) if has_trace else None
-    diagnosis = diagnosis_of(work)
+    diagnosis, outer = diagnosis_of(work), outer_of(work)
     outputs = [PAGE]
     with work.run.stage("report", inputs, outputs):
-        audit.report(page, trace=trace, diagnosis=diagnosis)
+        audit.report(page, trace=trace, diagnosis=diagnosis, outer=outer)
         if formats:
             figures = write_figures(
                 audit, work.run.file(FIGURES), formats, trace=trace, diagnosis=diagnosis
@@ -40,3 +43,13 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
             outputs += [str(figure.relative_to(work.run.path)) for figure in figures]
     work.wrote("report", f"{1 + len(outputs[1:])} files" if formats else "one page", outputs)
     return page
+
+
+def outer_of(work: Work) -> dict[str, Any] | None:
+    """What other draws of the test rows showed of this very audit; None where none was made."""
+    file = work.run.file(OUTER)
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    first = json.loads(work.run.file(AUDIT).read_text(encoding="utf-8"))
+    return found if found["draws"][0]["gain"] == first["overall"]["gain"] else None

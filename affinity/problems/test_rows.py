@@ -1,0 +1,77 @@
+"""Test rows: which rows of a table are set aside for the audit."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from affinity.errors import InputError
+from affinity.tasks import Examples
+
+from .columns import check_column
+from .resampling import RandomRows
+
+TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
+DEVELOPMENT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "development"}
+
+
+def set_aside(
+    table: pd.DataFrame,
+    targets: Tensor,
+    time_column: str | None,
+    split_column: str | None,
+    share: float,
+    seed: int,
+) -> Bool[Tensor, " row"]:
+    """Where a column says so, the latest ones, or a random share of every class.
+
+    Raises:
+        InputError: If the split column says something else, or a row tells no time.
+    """
+    is_test = torch.zeros(len(table), dtype=torch.bool)
+    if split_column is not None:
+        parts = table[split_column].astype(str).str.strip().str.lower()
+        unknown = sorted(set(parts) - TEST_NAMES - DEVELOPMENT_NAMES)
+        if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
+            raise InputError(
+                f"Expected the split column {split_column!r} to say train, validation or test in "
+                f"every row, with some of train and test, but found {sorted(set(parts))[:6]}."
+            )
+        return torch.from_numpy(parts.isin(TEST_NAMES).to_numpy().copy())
+    if time_column is not None:
+        order = in_order_of_time(table, time_column)
+        is_test[torch.from_numpy(order[round(len(order) * (1 - share)) :].copy())] = True
+        return is_test
+    rows = Examples(inputs=torch.zeros(len(table), 0), targets=targets)
+    is_test[RandomRows(share, evaluation_share=0.0)(rows, seed).validation] = True
+    return is_test
+
+
+def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFrame:
+    """What was known when this share of the rows had come; in the order of the table."""
+    check_column(time_column, table)
+    order = in_order_of_time(table, time_column)
+    return table.iloc[np.sort(order[: round(len(table) * share)])].reset_index(drop=True)
+
+
+def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
+    """Row numbers, the earliest first.
+
+    Raises:
+        InputError: If a row tells no time.
+    """
+    column = table[name]
+    numbers = pd.to_numeric(column, errors="coerce")
+    times = (
+        numbers
+        if numbers.notna().all()
+        else pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    )
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise InputError(
+            f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
+            f"holds {column.iloc[row]!r}."
+        )
+    return np.argsort(times.to_numpy(), kind="stable")

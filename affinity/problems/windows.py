@@ -1,0 +1,24 @@
+"""Windows of time: earlier test rows, and only what was known before them to learn from."""
+
+LEAST_KNOWN = 0.5
+
+
+def windows(count: int, test_share: float) -> list[float]:
+    """Up to which share of the rows, in their order in time, each of `count` draws knows.
+
+    Of what is known the latest rows are the test rows, a share of `test_share`. Windows follow each
+    other without a gap where this leaves half of the rows to the earliest draw; else they overlap.
+
+    References:
+        Tashman (2000), Out-of-sample Tests of Forecasting Accuracy: rolling origins.
+
+    Example:
+        >>> windows(3, test_share=0.25)
+        [1.0, 0.75, 0.5625]
+        >>> windows(3, test_share=0.5)
+        [1.0, 0.75, 0.5]
+    """
+    apart = [(1 - test_share) ** draw for draw in range(count)]
+    if apart[-1] >= LEAST_KNOWN:
+        return apart
+    return [1 - (1 - LEAST_KNOWN) * draw / (count - 1) for draw in range(count)]
