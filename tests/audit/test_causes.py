@@ -7,7 +7,7 @@ import pytest
 from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
 from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
-from affinity.audit.causes import CAUSES, Case, Optimization
+from affinity.audit.causes import CAUSES, QUICK_CAUSES, Case, Optimization
 from affinity.problems import RandomRows
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
@@ -61,8 +61,10 @@ def test_what_needs_torchjd_is_skipped_with_a_word_where_it_is_missing(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
-    finding = CAUSES["optimization"](case)
-    assert "GradNorm" in {change.name for change in finding.changes}
+    finding = Optimization(alphas=(0.5, 3.0))(case)
+    (balanced,) = (change for change in finding.changes if change.name == "GradNorm")
+    (said_so,) = (said for said in finding.evidence if said.startswith("GradNorm's alpha is"))
+    assert said_so.split()[3].rstrip(",") in balanced.advice
     (said,) = finding.skipped
     assert "task-affinity[torchjd]" in said
 

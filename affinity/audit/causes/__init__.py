@@ -21,8 +21,17 @@ CAUSES: dict[str, Cause] = {
 }
 """Every cause, with its usual settings."""
 
+QUICK_CAUSES: dict[str, Cause] = {
+    "capacity": Capacity(factors=(2,)),
+    "optimization": Optimization(one_by_one=False),
+    "data": Data(shares=(0.5,)),
+    "mismatch": Mismatch(factor=2),
+}
+"""Every cause, with the changes that cost least."""
+
 __all__ = [
     "CAUSES",
+    "QUICK_CAUSES",
     "Capacity",
     "Case",
     "Cause",

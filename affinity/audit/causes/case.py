@@ -28,6 +28,7 @@ class Losses:
 
     Args:
         evaluation: On evaluation rows.
+        validation: On the rows that decided when to stop.
         test: On test rows.
         training: On the rows learned from.
         best_epoch: Where the validation loss of each task by itself was lowest.
@@ -35,6 +36,7 @@ class Losses:
     """
 
     evaluation: Float[Tensor, "replicate task"]
+    validation: Float[Tensor, "replicate task"]
     test: Float[Tensor, "replicate task"]
     training: Float[Tensor, "replicate task"]
     best_epoch: Float[Tensor, "replicate task"]
@@ -157,6 +159,7 @@ class Case:
             )
         return Losses(
             evaluation=measured.served(plan, "evaluation_loss"),
+            validation=measured.served(plan, "validation_loss"),
             test=measured.served(plan, "test_loss"),
             training=measured.served(plan, "training_loss"),
             best_epoch=measured.served(plan, "best_epoch_of_task"),

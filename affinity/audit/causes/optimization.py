@@ -1,5 +1,6 @@
 """Optimization: tasks that could share, but are not trained well together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -11,6 +12,7 @@ from affinity.errors import InputError
 from affinity.problems import train_networks
 from affinity.tasks import Examples, Replicate
 from affinity.training import GradNorm, JacobianDescent, Objective
+from affinity.words import listed
 
 from .case import Case, Losses
 from .change import Change
@@ -29,9 +31,11 @@ class Optimization:
     Args:
         one_by_one: Whether to train with GradNorm and PCGrad too, which need every task's own
             gradient at every step.
+        alphas: How strongly GradNorm pushes slow tasks: that of the lowest validation loss counts.
     """
 
     one_by_one: bool = True
+    alphas: tuple[float, ...] = (0.5, 1.5, 3.0)
 
     def __call__(self, case: Case) -> Finding:
         """Train in each way."""
@@ -51,15 +55,13 @@ class Optimization:
             changes.append(own_pace)
             evidence.append(said)
             if self.one_by_one:
-                objectives: list[tuple[str, Objective, float]] = [
-                    ("GradNorm", GradNorm(), 1.0 + n_tasks),
-                    ("PCGrad", JacobianDescent("PCGrad"), float(n_tasks)),
-                ]
-                for name, objective, passes in objectives:
-                    try:
-                        changes.append(_balanced(case, name, objective, passes))
-                    except InputError as error:
-                        skipped.append(f"{name}: {error}")
+                balanced, said = _gradnorm(case, self.alphas, passes=1.0 + n_tasks)
+                changes.append(balanced)
+                evidence.append(said)
+                try:
+                    changes.append(_pcgrad(case, passes=float(n_tasks)))
+                except InputError as error:
+                    skipped.append(f"PCGrad: {error}")
         return Finding("optimization", tuple(evidence), tuple(changes), tuple(skipped))
 
 
@@ -72,11 +74,34 @@ def _weighted(case: Case) -> Change:
     )
 
 
-def _balanced(case: Case, name: str, objective: Objective, passes: float) -> Change:
+def _gradnorm(case: Case, alphas: Sequence[float], passes: float) -> tuple[Change, str]:
+    """With the alpha whose validation loss is lowest, a mean over the tasks concerned."""
+    tried = {alpha: _trained_with(case, GradNorm(alpha)) for alpha in alphas}
+    size = case.alone.validation.nanmean(dim=0)
+
+    def score(alpha: float) -> float:
+        return float((tried[alpha].validation / size)[:, case.concerned].nanmean())
+
+    best = min(alphas, key=score)
+    change = case.change(
+        "GradNorm", f"train with GradNorm (alpha {best:g})", tried[best], passes=passes
+    )
+    scores = listed([f"{score(alpha):.2f} at {alpha:g}" for alpha in alphas])
+    return change, (
+        f"GradNorm's alpha is {best:g}, by validation loss as a share of the separate networks': "
+        f"{scores}."
+    )
+
+
+def _pcgrad(case: Case, passes: float) -> Change:
+    objective = JacobianDescent("PCGrad")
     objective.start(case.problem.names, torch.zeros(()))  # says what is not installed, at once
-    settings = replace(case.problem.settings, objective=objective)
-    joint = case.losses(case.plan, settings=settings)
-    return case.change(name, f"train with {name}", joint, passes=passes)
+    joint = _trained_with(case, objective)
+    return case.change("PCGrad", "train with PCGrad", joint, passes=passes)
+
+
+def _trained_with(case: Case, objective: Objective) -> Losses:
+    return case.losses(case.plan, settings=replace(case.problem.settings, objective=objective))
 
 
 def _own_pace(case: Case) -> tuple[Change, str]:

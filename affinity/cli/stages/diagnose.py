@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from affinity.audit import CAUSES, diagnose
-from affinity.audit.causes import Optimization
+from affinity.audit.causes import QUICK_CAUSES
 from affinity.cli.run_files import DIAGNOSIS, PLAN, TRAININGS
 from affinity.cli.work import Work
 from affinity.recommendation import Plan
@@ -26,7 +26,7 @@ def diagnosed(
         work: A run that was recorded.
         choice: A plan: a file, "separate" or "all-in-one", which is the default.
         replicates: How many.
-        quick: Whether to leave out what trains networks one by one.
+        quick: Whether to make the changes that cost least alone (`QUICK_CAUSES`).
     """
     run = work.run
     plan = chosen_plan(work, choice or "all-in-one")
@@ -50,7 +50,7 @@ def diagnosed(
             replicates,
             seed=work.options.seed + 1,
             instead=own,
-            causes={**CAUSES, "optimization": Optimization(one_by_one=not quick)},
+            causes=QUICK_CAUSES if quick else CAUSES,
             store=run.file(TRAININGS),
             context={"seed": work.options.seed, "versions": run.body()["versions"]},
         )
