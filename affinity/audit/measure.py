@@ -16,7 +16,14 @@ from affinity.sharing import SHARINGS, Cost, Sharing, cost_of
 from affinity.tasks import Replicate
 from affinity.training import Trained, TrainingSettings
 
-Part = Literal["test_loss", "evaluation_loss", "training_loss", "test_metric", "best_epoch_of_task"]
+Part = Literal[
+    "test_loss",
+    "evaluation_loss",
+    "validation_loss",
+    "training_loss",
+    "test_metric",
+    "best_epoch_of_task",
+]
 
 
 Plans = Plan | Sequence[Plan]

@@ -88,7 +88,10 @@ def show_draws(console: Console, found: OuterDraws, file: Path) -> None:
     ways: tuple[tuple[Followed, str], ...] = (("plan", "as planned"), ("advice", "as advised"))
     (_, times), *_ = found.plans()
     (advice, advised), *_ = found.advices()
-    console.print(f"The same plan came out on {times} draws, the advice “{advice}” on {advised}.")
+    console.print(
+        f"Of {len(found.audits)} draws the most frequent plan came out on {times}, the most "
+        f"frequent advice ({advice}) on {advised}."
+    )
     for followed, words in ways:
         overall, verdict = found.overall(followed), found.verdict(followed)
         (low,), (high,) = overall.interval()

@@ -37,6 +37,13 @@ def test_every_cause_says_what_it_saw_and_what_each_change_recovered(name: str, 
         assert change.cost > 0
 
 
+def test_a_quick_diagnosis_asks_for_every_cause_with_fewer_changes(case: Case) -> None:
+    assert list(QUICK_CAUSES) == list(CAUSES)
+    quick = {change.name for cause in QUICK_CAUSES.values() for change in cause(case).changes}
+    assert "2 times the width" in quick
+    assert not {"4 times the width", "GradNorm", "PCGrad"} & quick
+
+
 @pytest.mark.parametrize("name", ["capacity", "optimization", "mismatch"])
 def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: Case) -> None:
     alone = replace(case, plan=Plan.separate(case.problem.names))

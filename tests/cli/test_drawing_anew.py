@@ -22,7 +22,7 @@ def test_every_draw_has_a_run_and_the_procedure_is_judged(call, csv, tmp_path):
     assert audits[0]["tasks"][0]["loss"] != audits[1]["tasks"][0]["loss"]
     page = (out / "report.html").read_text()
     assert "Other draws of the test rows" in page
-    assert f"came out on {found['plans'][0]['times']} of 2 draws" in page
+    assert f"the most frequent on {found['plans'][0]['times']} of 2 draws" in page
     code, said = call(*arguments)  # goes on where it was stopped
     assert code == 0
     assert said.count("The audit is there") == 2

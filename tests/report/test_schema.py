@@ -59,7 +59,7 @@ def test_the_page_tells_of_other_draws_of_the_test_rows() -> None:
     result = json.loads(found[1])
     check(result)
     assert result["outer"] == outer
-    assert "The same plan came out on 2 of 3 draws (2 plans in all)" in page
+    assert "2 different plans came out, the most frequent on 2 of 3 draws." in page
 
 
 def test_what_is_not_in_the_schema_is_refused() -> None:
