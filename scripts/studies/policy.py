@@ -126,14 +126,36 @@ def report() -> None:
             for each in judged(own)
         ]
     )
-    means = found.groupby(["table", "strategy"], sort=False)[["gain", "regret"]].mean()
-    table = means["regret"].unstack("table")
+    groups = found.groupby(["table", "group", "strategy"], sort=False)["regret"].mean()
+    table = groups.groupby(["strategy", "table"]).mean().unstack("table")
     table["mean"] = table.mean(axis=1)
+    ends = {strategy: _interval(own) for strategy, own in groups.groupby("strategy")}
+    behind = groups.unstack("strategy").sub(groups.xs("policy", level="strategy"), axis=0)
+    more = {strategy: _interval(own) for strategy, own in behind.stack().groupby("strategy")}
+    for name, found_ends in (("", ends), ("more_than_policy_", more)):
+        for at, end in enumerate(("low", "high")):
+            table[f"{name}{end}"] = [found_ends[strategy][at] for strategy in table.index]
     table = table.sort_values("mean")
     found.to_csv(OUT / "choices.csv", index=False, float_format="%.5g")
     table.to_csv(OUT / "regret.csv", float_format="%.5g")
     print((100 * table).round(2).to_string())
     print(found.query("strategy == 'policy'").groupby("way").size().to_string())
+
+
+def _interval(regret: pd.Series, draws: int = 4000) -> tuple[float, float]:
+    """95 % for the mean over tables, by the bootstrap: tables drawn anew, and groups within each.
+
+    Six tables are few: intervals are rough.
+    """
+    random = np.random.default_rng(0)
+    tables = [own.to_numpy() for _, own in regret.groupby("table")]
+    means: list[float] = []
+    for _ in range(draws):
+        drawn = random.integers(len(tables), size=len(tables))
+        parts = [random.choice(tables[at], len(tables[at])).mean() for at in drawn]
+        means.append(float(np.mean(parts)))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 if __name__ == "__main__":
