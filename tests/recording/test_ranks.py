@@ -4,6 +4,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,54 @@ def averaged(rank: int, folder: Path) -> None:
         alone.trace().save(folder / f"averaged {name} alone {rank}")
 
 
+def accumulated(rank: int, *, is_recorded: bool) -> tuple[list[Tensor], Recorder | None]:
+    """Two micro-batches a step, synchronized at the second."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(Network(dropout=0.0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = None
+    if is_recorded:
+        recorder = Recorder(
+            model, "trunk", every=2, held_out="micro-batch", lookahead_every=1, learning_rate=0.1
+        )
+    torch.manual_seed(rank + 1)
+    for number in range(6):
+        inputs, is_second = torch.randn(8, 4), number % 2 == 1
+        with nullcontext() if is_second else model.no_sync():
+            losses = model(inputs)
+            if recorder is not None:
+                recorder.observe(losses, closure=lambda inputs=inputs: model(inputs))
+            sum(losses.values(), torch.tensor(0.0)).backward()
+        if is_second:
+            optimizer.step()
+            optimizer.zero_grad()
+    return [*model.state_dict().values(), torch.get_rng_state()], recorder
+
+
+def micro_batches(rank: int, folder: Path) -> None:
+    plain, _ = accumulated(rank, is_recorded=False)
+    recorded, recorder = accumulated(rank, is_recorded=True)
+    assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True))
+    assert recorder is not None
+    recorder.trace().save(folder / f"micro-batches {rank}")
+    # What the first two micro-batches give, from gradients that are averaged here.
+    torch.manual_seed(0)
+    network = Network(dropout=0.0)
+    torch.manual_seed(rank + 1)
+    sources, targets = (mean_gradients(network, torch.randn(8, 4)) for _ in range(2))
+    torch.save(sources @ targets.T, folder / f"micro-batches expected {rank}")
+
+
+def mean_gradients(network: Network, inputs: Tensor) -> Tensor:
+    shared = [*network.trunk.parameters()]
+    parts = [
+        torch.autograd.grad(loss, shared, retain_graph=True) for loss in network(inputs).values()
+    ]
+    gradients = torch.stack([torch.cat([part.flatten() for part in each]) for each in parts])
+    dist.all_reduce(gradients)
+    return gradients / WORLD
+
+
 def present_on_one_rank(rank: int, folder: Path) -> None:
     torch.manual_seed(0)
     model = DistributedDataParallel(Network(), find_unused_parameters=True)
@@ -148,6 +197,20 @@ def test_gradients_are_averaged_over_ranks(folder: Path) -> None:
                 assert torch.allclose(measured, expected, rtol=1e-4, atol=1e-6), (name, field)
 
 
+def test_a_micro_batch_is_held_out_on_every_rank(folder: Path) -> None:
+    check(folder, micro_batches)
+    one, two = (Trace.load(folder / f"micro-batches {rank}") for rank in range(WORLD))
+    assert one.steps.tolist() == two.steps.tolist() == [0, 2, 4]
+    expected = torch.load(folder / "micro-batches expected 0")
+    for trace in (one, two):
+        assert trace.held_out_gramians is not None
+        assert torch.allclose(trace.held_out_gramians[0], expected, rtol=1e-4, atol=1e-6)
+    for field in ("held_out_losses", "held_out_lookahead_losses", "held_out_gramians"):
+        first, second = getattr(one, field), getattr(two, field)
+        assert first.isfinite().all(), field
+        assert torch.allclose(first, second, rtol=1e-6), field
+
+
 def test_a_task_may_be_present_on_one_rank_only(folder: Path) -> None:
     check(folder, present_on_one_rank)
     one, two = (Trace.load(folder / f"one rank only {rank}") for rank in range(WORLD))
@@ -166,7 +229,7 @@ def test_ranks_at_different_steps_are_told(folder: Path) -> None:
     check(folder, at_another_step)
 
 
-BODIES = (the_same_run, averaged, present_on_one_rank, away, at_another_step)
+BODIES = (the_same_run, averaged, micro_batches, present_on_one_rank, away, at_another_step)
 
 
 def check(folder: Path, body: Callable[[int, Path], None]) -> None:
