@@ -140,9 +140,11 @@ class Batch:
     def _evaluate(self) -> Float[Tensor, " task"]:
         with _without_synchronization(self._model), _fresh_autocast():
             if self._closure is not None:
-                losses = dict(self._closure())
+                evaluated = self._closure()
                 self._drew(self._put_back())
-                self._check_names(losses)
+                check_mapping(evaluated)
+                losses = dict(evaluated)
+                self._check_evaluated(losses)
             else:
                 losses: dict[str, Tensor] = {}
                 for task, loss in self._losses.items():
@@ -166,7 +168,9 @@ class Batch:
             ]
         )
 
-    def _check_names(self, losses: Mapping[str, Tensor]) -> None:
+    def _check_evaluated(self, losses: Mapping[str, Tensor]) -> None:
+        for task, loss in losses.items():
+            check_scalar(task, loss)
         if losses.keys() != self._losses.keys():
             raise InputError(
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as given to "
@@ -185,6 +189,7 @@ def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:
     Raises:
         InputError: If they are not.
     """
+    check_mapping(losses)
     if not losses:
         raise InputError("Expected the losses of at least one task, but got none.")
     for task, loss in losses.items():
@@ -198,8 +203,21 @@ def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:
         )
 
 
-def check_loss(task: str, loss: object) -> None:
-    """A loss is a scalar with a graph.
+def check_mapping(losses: object) -> None:
+    """Losses come by the names of their tasks.
+
+    Raises:
+        InputError: If they do not.
+    """
+    if not isinstance(losses, Mapping):
+        raise InputError(
+            "Expected losses by task, as {'depth': loss, 'edges': loss}, of observe and of its "
+            f"closures, but got {type(losses).__name__}."
+        )
+
+
+def check_scalar(task: str, loss: object) -> None:
+    """A loss is a scalar.
 
     Raises:
         InputError: If it is not.
@@ -214,6 +232,16 @@ def check_loss(task: str, loss: object) -> None:
             f"Expected a scalar loss for the task {task!r}, but got the shape "
             f"{tuple(loss.shape)}: take its mean."
         )
+
+
+def check_loss(task: str, loss: object) -> None:
+    """A loss is a scalar with a graph.
+
+    Raises:
+        InputError: If it is not.
+    """
+    check_scalar(task, loss)
+    assert isinstance(loss, Tensor)
     if not loss.requires_grad:
         raise InputError(
             f"Expected the loss of the task {task!r} with its graph, but it does not require "

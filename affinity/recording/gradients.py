@@ -58,6 +58,11 @@ def gradient_of_sum(
                 losses, cast("list[Tensor]", places), retain_graph=True, allow_unused=True
             )
     except RuntimeError as error:
+        if "second time" in str(error):
+            raise InputError(
+                "Expected losses whose graph is still there, but a backward pass has freed it: "
+                "call recorder.observe(losses) before backward()."
+            ) from None
         if "donated" not in str(error):
             raise
         raise InputError(

@@ -154,5 +154,8 @@ def _is_cheaper(node: Any, n_tasks: int) -> bool:
     """Compare multiplications: tasks² rows² outputs / 2 with tasks rows inputs outputs."""
     if node._saved_alpha != 1 or node._raw_saved_mat1.unpack_hook is not None:
         return False  # a checkpoint's inputs would have to be made anew
-    rows, inputs = node._saved_mat1.shape
+    try:
+        rows, inputs = node._saved_mat1.shape
+    except RuntimeError:  # a backward pass has freed it: the gradient's error says so
+        return False
     return n_tasks * rows < 2 * inputs

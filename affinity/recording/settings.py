@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from affinity.errors import InputError
 
@@ -37,9 +37,17 @@ class Settings:
     held_out: HeldOut = None
 
     def __post_init__(self) -> None:
-        for name in ("lookahead_every", "sources"):
+        for name, kind in {"level": Level, "step": StepKind}.items():
+            chosen = getattr(self, name)
+            if chosen not in get_args(kind):
+                raise InputError(f"Expected {name} to be one of {get_args(kind)}, not {chosen!r}.")
+        if self.held_out not in {None, "micro-batch"}:
+            raise InputError(
+                f'Expected held_out to be "micro-batch" or None, but got {self.held_out!r}.'
+            )
+        for name in ("lookahead_every", "sources", "memory", "layers"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"Expected {name} to be at least 1, but got {value}.")
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise InputError(f"Expected a learning rate above 0, but got {self.learning_rate}.")

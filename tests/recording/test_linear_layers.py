@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from affinity.errors import InputError
 from affinity.recording import Recorder
 from affinity.recording.linear_layers import linear_layers
 
@@ -146,3 +147,11 @@ def test_a_backward_pass_after_factors_is_the_same() -> None:
         sum(losses.values(), torch.tensor(0.0)).backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
+
+
+def test_a_graph_that_is_gone_is_told() -> None:
+    model = Wide()
+    losses = model(torch.randn(ROWS, WIDTH))
+    sum(losses.values(), torch.tensor(0.0)).backward()
+    with pytest.raises(InputError, match=r"before backward\(\)"):
+        Recorder(model, "trunk").observe(losses)

@@ -172,8 +172,37 @@ def test_an_optimizer_of_other_parameters_is_refused(model: nn.ModuleDict) -> No
         Recorder(model, "trunk", optimizer=optimizer).observe(losses_of(model))
 
 
+CLOSURES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
+    "nothing": (lambda losses: None, "losses by task.*got NoneType"),  # noqa: ARG005
+    "a tuple": (lambda losses: tuple(losses.values()), "losses by task.*got tuple"),
+    "no scalars": (
+        lambda losses: {task: loss.expand(2) for task, loss in losses.items()},
+        "scalar loss for the task 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSURES)
+def test_closures_that_cannot_be_used_are_refused(model: nn.ModuleDict, name: str) -> None:
+    change, message = CLOSURES[name]
+    with pytest.raises(InputError, match=message):
+        Recorder(model, "trunk").observe(losses_of(model), closure=lambda: change(losses_of(model)))
+
+
+@pytest.mark.parametrize("settings", [{}, {"sketch": 2}])
+def test_losses_of_a_graph_that_is_gone_are_refused(
+    model: nn.ModuleDict, settings: dict[str, Any]
+) -> None:
+    losses = losses_of(model)
+    sum(losses.values(), torch.tensor(0.0)).backward()
+    with pytest.raises(InputError, match=r"before backward\(\)"):
+        Recorder(model, "trunk", **settings).observe(losses)
+
+
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "lookahead_every": ({"lookahead_every": 0}, "lookahead_every to be at least 1"),
+    "memory": ({"memory": 0}, "memory to be at least 1"),
+    "a layer of no depth": ({"layers": 0}, "layers to be at least 1"),
     "sources": ({"sources": 0}, "sources to be at least 1"),
     "rate": ({"learning_rate": 0.0}, "learning rate above 0"),
     "sketch": ({"sketch": -1}, "0 or more directions"),
