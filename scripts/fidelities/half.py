@@ -1,7 +1,7 @@
 """Half of the replicates, as a method sees them: what it asks for is counted."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,7 @@ class Half:
     replicates: tuple[int, ...]
     _asked: set[tuple[int, int]] = field(default_factory=set)
     _recorded: set[int] = field(default_factory=set)
+    _foretold: dict[tuple[str, int], int] = field(default_factory=dict)
     _branched: set[tuple[int, int]] = field(default_factory=set)
 
     @property
@@ -103,25 +104,47 @@ class Half:
         found = self.measured.affinities.get(estimator, {})
         if -1 in found:
             return found[-1].copy()
+        run = self._drawn(found, estimator, seed)
+        self._recorded.add(run)
+        return found[run].copy()
+
+    def foretold(self, estimator: str, seed: int, trainings: int) -> NDArray[np.float64]:
+        """Gains ``[group task]`` that networks of one replicate foretell, drawn by the seed.
+
+        Args:
+            estimator: What says them.
+            seed: Draws the replicate.
+            trainings: How many networks it looks at.
+
+        Raises:
+            InputError: If no replicate of this half has them.
+        """
+        found = self.measured.foretold.get(estimator, {})
+        run = self._drawn(found, estimator, seed)
+        self._foretold[estimator, run] = trainings
+        return found[run].gains.copy()
+
+    def _drawn(self, found: Collection[int], estimator: str, seed: int) -> int:
+        """One of the replicates with a run, of those in this half."""
         runs = [number for number in self.replicates if number in found]
         if not runs:
             raise InputError(
                 f"Expected a recorded run of {self.measured.table} with {estimator!r} among the "
                 f"replicates {self.replicates}, but there are those of {sorted(found)}."
             )
-        run = runs[seed % len(runs)]
-        self._recorded.add(run)
-        return found[run].copy()
+        return runs[seed % len(runs)]
 
     @property
     def trainings(self) -> float:
         """How many trainings were asked for; a branch counts as far as it costs."""
         branched = self.measured.branch_cost * len(self._branched)
-        return len(self._asked) + len(self._recorded) + branched
+        networks = len(self._asked) + len(self._recorded) + sum(self._foretold.values())
+        return networks + branched
 
     @property
     def seconds(self) -> float:
         """How long those trainings took."""
         cells = sum(float(self.measured.seconds[cell]) for cell in self._asked)
         cells += len(self._branched) * self.measured.branch_cost * self.measured.seconds.mean()
+        cells += sum(self.measured.foretold[name][run].seconds for name, run in self._foretold)
         return cells + sum(self.measured.recording.get(run, 0.0) for run in self._recorded)

@@ -165,17 +165,18 @@ def per_task_spearman(predicted: NDArray[np.float64], gains: NDArray[np.float64]
 
 
 def _halvings(measured: Measured, halvings: int, seed: int) -> list[tuple[list[int], list[int]]]:
-    """What is seen and what judges; each half has a recorded run where two were recorded."""
+    """What is seen and what judges; each half has a run of what was recorded or trained twice."""
     count = measured.n_replicates
     if count == 1:
         return [([0], [0])] * halvings
-    runs = {run for by_run in measured.affinities.values() for run in by_run if run >= 0}
+    by_run = [set(found) for found in [*measured.affinities.values(), *measured.foretold.values()]]
+    twice = {frozenset(runs) for runs in by_run if len(runs) > 1}
     generator = np.random.default_rng(seed)
     found: list[tuple[list[int], list[int]]] = []
     while len(found) < halvings:
         order = generator.permutation(count).tolist()
         one, other = (sorted(half) for half in (order[: count // 2], order[count // 2 :]))
-        if len(runs) < 2 or (runs & set(one) and runs & set(other)):
+        if all(runs & set(one) and runs & set(other) for runs in twice):
             found += [(one, other), (other, one)]
     return found
 

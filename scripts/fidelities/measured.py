@@ -13,6 +13,19 @@ from .groupings import members
 
 
 @dataclass(frozen=True, eq=False)
+class Foretelling:
+    """What the networks of one replicate foretell of groups that are not trained.
+
+    Args:
+        gains: ``[group task]``.
+        seconds: What that took, their trainings included.
+    """
+
+    gains: NDArray[np.float64]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
 class Measured:
     """Losses of every group of tasks.
 
@@ -26,6 +39,8 @@ class Measured:
         seconds: ``[replicate group]``, time that a training took.
         affinities: ``[source target]`` by estimator and by the replicate of the recorded run; of
             replicate -1 where an estimator looks at the data alone.
+        foretold: What networks that are trained anyway foretell, by estimator and by their
+            replicate.
         recording: Seconds that the recorded run of a replicate took.
         branches: ``[replicate group task]``, losses at the end of short branches, where groups
             branched on all replicates.
@@ -38,6 +53,7 @@ class Measured:
     judging: NDArray[np.float64]
     seconds: NDArray[np.float64]
     affinities: dict[str, dict[int, NDArray[np.float64]]] = field(default_factory=dict)
+    foretold: dict[str, dict[int, Foretelling]] = field(default_factory=dict)
     recording: dict[int, float] = field(default_factory=dict)
     branches: NDArray[np.float64] | None = None
     branch_cost: float = 0.0
@@ -60,7 +76,9 @@ class Measured:
     @property
     def estimators(self) -> set[str]:
         """Those that can be asked on each half: on two runs, or on the data alone."""
-        return {name for name, found in self.affinities.items() if -1 in found or len(found) > 1}
+        runs = {name: set(found) for name, found in self.affinities.items()}
+        runs |= {name: set(found) for name, found in self.foretold.items()}
+        return {name for name, found in runs.items() if -1 in found or len(found) > 1}
 
     @classmethod
     def read(cls, folder: Path) -> "Measured":
@@ -70,7 +88,8 @@ class Measured:
             raise InputError(f"Expected {path}, as scripts/truth writes it, but it is missing.")
         losses, seconds, tasks = _read(path)
         affinities, recording = _affinities(folder / "affinities.csv", tasks)
-        found = cls(folder.name, tasks, losses, losses, seconds, affinities, recording)
+        foretold = _foretold(folder / "foretold.csv.gz", tasks)
+        found = cls(folder.name, tasks, losses, losses, seconds, affinities, foretold, recording)
         path = folder / "branches.csv.gz"
         if not path.exists():
             return found
@@ -123,8 +142,7 @@ def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[s
     """Losses ``[replicate group task]``, seconds ``[replicate group]``, and the tasks."""
     rows = pd.read_csv(path, dtype={"network": str})
     tasks = tuple(dict.fromkeys(rows["task"]))
-    group = np.array([int(mask[::-1], 2) for mask in rows["network"].astype(str)])
-    task = rows["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
+    group, task = _places(rows, tasks)
     numbers = {each: at for at, each in enumerate(sorted(set(rows["replicate"])))}
     replicate = rows["replicate"].map(numbers).to_numpy()
     losses = np.full((len(numbers), 1 << len(tasks), len(tasks)), np.nan)
@@ -132,6 +150,28 @@ def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[s
     seconds = np.zeros(losses.shape[:2])
     seconds[replicate, group] = rows["seconds"]
     return losses, seconds, tasks
+
+
+def _places(
+    rows: pd.DataFrame, tasks: tuple[str, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The group and the task of each row."""
+    group = np.array([int(mask[::-1], 2) for mask in rows["network"]])
+    return group, rows["task"].map({name: at for at, name in enumerate(tasks)}).to_numpy()
+
+
+def _foretold(path: Path, tasks: tuple[str, ...]) -> dict[str, dict[int, Foretelling]]:
+    if not path.exists():
+        return {}
+    frame = pd.read_csv(path, dtype={"network": str})
+    found: dict[str, dict[int, Foretelling]] = {}
+    for _, rows in frame.groupby(["estimator", "replicate"]):
+        gains = np.full((1 << len(tasks), len(tasks)), np.nan)
+        gains[_places(rows, tasks)] = rows["gain"]
+        by_run = found.setdefault(str(rows["estimator"].iloc[0]), {})
+        told = Foretelling(gains, float(rows["seconds"].iloc[0]))
+        by_run[int(rows["replicate"].iloc[0])] = told
+    return found
 
 
 def _affinities(

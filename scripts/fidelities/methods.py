@@ -3,11 +3,12 @@
 A method is a callable ``(half, budget, seed)`` that asks for trainings with
 ``half.measure(groups, replicates)``, reads them as ``half.measurements()`` (what estimators of
 measured groups take) or ``half.gains()``, reads matrices of recorded runs with
-``half.affinity(estimator, seed)``, and returns predicted gains ``[group task]``, or the chosen
-groups.
+``half.affinity(estimator, seed)`` and what they foretell of groups with
+``half.foretold(estimator, seed, trainings)``, and returns predicted gains ``[group task]``, or the
+chosen groups.
 """
 
-from .affinities import FromAffinity
+from .affinities import Foretold, FromAffinity
 from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
@@ -26,6 +27,10 @@ METHODS: dict[str, Method] = {
     "held-out lookahead": FromAffinity("held-out affinity"),
     "held-out lookahead, none alone": FromAffinity("held-out affinity", alone=False),
     "ETAP's affinity": FromAffinity("etap"),
+    "representation similarity, none alone": Foretold(
+        "representation similarity", needs_alone=True, alone=False
+    ),
+    "gradient surrogate": Foretold("gradient surrogate"),
     "ETAP, T subsets": Etap(rounds=1),
     "ETAP, 2T subsets": Etap(rounds=2),
     "ETAP, 4T subsets": Etap(rounds=4),
@@ -39,12 +44,14 @@ METHODS: dict[str, Method] = {
     "ours, 2T trainings": Calibrated(rounds=1),
     "ours, 4T trainings": Calibrated(rounds=2),
     "ours, 4T trainings, no affinity": Calibrated(rounds=2, affinities=False),
+    "ours, 4T trainings, and surrogate": Calibrated(rounds=2, surrogate=True),
     "branches, T trainings": Branched(),
     "branches, 2T trainings": Branched(branches=2),
     "ours, 2T trainings, and branches": Branched(rounds=1),
     "ours, 4T trainings, and branches": Branched(rounds=2),
     "race, 4T trainings": Raced(rounds=2, tolerance=-1.0),
     "race, 8T trainings": Raced(rounds=4, tolerance=-1.0),
+    "race, 4T trainings, and surrogate": Raced(rounds=2, tolerance=-1.0, surrogate=True),
     "raw best, 1 replicate": RawBest(replicates=1),
     "raw best, 3 replicates": RawBest(replicates=3),
     "raw best, all replicates": RawBest(),

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from affinity.audit import Race
 from affinity.audit.race import Measure
-from affinity.estimates import AffinityMatrix, CalibratedGains, PredictedGains
+from affinity.estimates import AffinityMatrix, CalibratedGains, Forecast, PredictedGains
 from affinity.problems import Measurements
 
 from .half import Half
 from .measurements import measure_random_groups
 
+SURROGATE = "gradient surrogate"
 ESTIMATORS = ("inter-task affinity", "gradient cosine")
 
 
@@ -28,10 +30,17 @@ class Calibrated:
     Args:
         rounds: How many rounds of 2T trainings.
         affinities: Whether a run is recorded.
+        surrogate: Whether all-in-one is linearized, to foretell gains.
     """
 
     rounds: int = 1
     affinities: bool = True
+    surrogate: bool = False
+
+    @property
+    def estimator(self) -> str | None:
+        """What the table has to have."""
+        return SURROGATE if self.surrogate else None
 
     def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
         """Predicted gains ``[group task]``."""
@@ -45,7 +54,8 @@ class Calibrated:
             replicate = int(generator.integers(half.n_replicates))
             half.measure([int(together[-1]), *drawn.tolist()], [replicate])
         matrices = matrices_of(half, seed) if self.affinities else []
-        return _table(half, CalibratedGains()(half.measurements(), matrices))
+        forecasts = forecasts_of(half, seed) if self.surrogate else {}
+        return _table(half, CalibratedGains()(half.measurements(), matrices, forecasts))
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,8 @@ class Branched:
             return _table(half, CalibratedGains()(early))
         measure_random_groups(half, self.rounds, seed)
         matrices = matrices_of(half, seed)
-        return _table(half, CalibratedGains()(half.measurements(), matrices, early))
+        branches = {"branches": CalibratedGains()(early)}
+        return _table(half, CalibratedGains()(half.measurements(), matrices, branches))
 
 
 @dataclass(frozen=True)
@@ -86,10 +97,17 @@ class Raced:
     Args:
         rounds: How many rounds of 2T trainings at most.
         tolerance: As for the race; below 0 it uses all its rounds.
+        surrogate: Whether all-in-one is linearized, to foretell gains.
     """
 
     rounds: int = 2
     tolerance: float = 0.01
+    surrogate: bool = False
+
+    @property
+    def estimator(self) -> str | None:
+        """What the table has to have."""
+        return SURROGATE if self.surrogate else None
 
     def __call__(self, half: Half, budget: int, seed: int) -> tuple[int, ...]:
         """The groups chosen."""
@@ -101,9 +119,33 @@ class Raced:
             tolerance=self.tolerance,
             seed=seed,
         )
-        raced = race.over(names, measure_on(half, order), matrices_of(half, seed))
+        forecasts = forecasts_of(half, seed) if self.surrogate else {}
+        raced = race.over(names, measure_on(half, order), matrices_of(half, seed), forecasts)
         chosen = raced.contender("within the budget").grouping
         return tuple(number_of(network.trained, names) for network in chosen.networks)
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A forecast that was made before.
+
+    Args:
+        tasks: The tasks.
+        gains: ``[group task]``, as in a table.
+    """
+
+    tasks: tuple[str, ...]
+    gains: NDArray[np.float64]
+
+    def mean(self, groups: Tensor) -> Tensor:
+        """Expected gains ``[group task]``."""
+        numbers = groups.long() @ (1 << torch.arange(len(self.tasks)))
+        return torch.from_numpy(self.gains[numbers.numpy()])
+
+
+def forecasts_of(half: Half, seed: int) -> dict[str, Forecast]:
+    """What the linearized network of one replicate foretells."""
+    return {SURROGATE: Told(half.measured.tasks, half.foretold(SURROGATE, seed, 1))}
 
 
 def measure_on(half: Half, order: Sequence[int]) -> Measure:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from foretold import foretell
 from intervals import ROOT
 
 from affinity.cli.built_in import BUILT_IN
@@ -196,6 +197,7 @@ def run(arguments: argparse.Namespace) -> None:
             write(truth, path)
             print(f"{problem.name}: replicate {replicate}, {spent:.1f} s", flush=True)
     branch(problem, out / "branches.csv.gz", arguments.branches)
+    foretell(problem, networks_of(problem.names), out / "foretold.csv.gz", arguments.foretold)
     for seed in range(arguments.traces):
         trace = out / f"trace-{seed}.safetensors"
         if not trace.with_suffix(".seconds").exists():
@@ -265,6 +267,7 @@ def main() -> None:
     parser.add_argument("--patience", type=int)
     parser.add_argument("--traces", type=int, default=0, help="record all-in-one on the first")
     parser.add_argument("--branches", type=int, default=0, help="branch on the first replicates")
+    parser.add_argument("--foretold", type=int, default=0, help="say gains without training them")
     parser.add_argument("--every", type=int, default=5, help="measure at every so many steps")
     try:
         torch.set_num_threads(1)

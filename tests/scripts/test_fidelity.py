@@ -13,7 +13,7 @@ from fidelities import METHODS, Half, Measured, measure
 from fidelities.ceilings import ceilings, spearman_brown
 from fidelities.groupings import groupings_of, members
 from fidelities.kept import measure_missing
-from fidelities.measured import gains_of
+from fidelities.measured import Foretelling, gains_of
 from fidelities.shares import rows, shares
 from numpy.typing import NDArray
 
@@ -124,6 +124,9 @@ def test_a_half_tells_what_was_asked_and_counts_it_once() -> None:
     whole = gains_of(half.measured.losses[5:6])[0]
     np.testing.assert_allclose(half.gains()[0b11, :2], whole[0b11, :2])
     assert half.measurements().networks == (frozenset("a"), frozenset("b"), frozenset("ab"))
+    half.measured.foretold["oracle"] = {5: Foretelling(clusters(0.3), seconds=2.0)}
+    np.testing.assert_array_equal(half.foretold("oracle", 0, trainings=6), clusters(0.3))
+    assert (half.trainings, half.seconds) == (9, 5.0)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -133,6 +136,8 @@ def test_every_method_decides_within_the_budget(name: str) -> None:
     for method in METHODS.values():
         if estimator := getattr(method, "estimator", None):
             measured.affinities[estimator] = dict.fromkeys(range(3), pairs)
+            told = Foretelling(clusters(0.3), seconds=1.0)
+            measured.foretold[estimator] = dict.fromkeys(range(3), told)
     measured.affinities["label correlation"] = {-1: pairs}
     measured = replace(measured, branches=measured.losses, branch_cost=0.2)
     judged = measure(measured, {**SIMPLE, name: METHODS[name]}, halvings=2)
@@ -188,6 +193,7 @@ def test_committed_truths_are_whole() -> None:
     for table in tables:
         assert table.n_replicates >= 12
         assert {"inter-task affinity", "gradient cosine", "etap"} <= table.estimators
+        assert {"representation similarity", "gradient surrogate"} <= table.estimators
 
 
 def test_two_halves_of_the_truth_agree_as_their_noise_allows() -> None:

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 import truth
+from fidelities import Measured
+from fidelities.groupings import members
 
 from affinity.problems import RandomRows
 from affinity.tasks import Examples
@@ -49,6 +51,23 @@ def test_every_set_of_tasks_is_scored_for_each_of_its_tasks(
     assert masks == ["100", "010", "001", "110", "101", "011", "111"]
     assert (measured.groupby("network")["task"].agg("".join)["101"]) == "ac"
     assert measured.notna().all().all()
+
+
+def test_what_is_foretold_of_every_group_is_read_with_its_truth(
+    monkeypatch: pytest.MonkeyPatch, table: Path
+) -> None:
+    measure(monkeypatch, table, "told", "--replicates", "2", "--foretold", "2")
+    told = Measured.read(table.parent / "told/sums").foretold
+    assert {name: set(found) for name, found in told.items()} == {
+        "representation similarity": {0, 1},
+        "gradient surrogate": {0, 1},
+    }
+    for found in told.values():
+        gains = found[0].gains
+        assert (np.isfinite(gains) == members(3)).all()
+        assert (gains[[1, 2, 4], [0, 1, 2]] == 0).all()  # alone nothing is gained
+    similar = told["representation similarity"][0].gains
+    assert similar[0b111, 0] == pytest.approx((similar[0b011, 0] + similar[0b101, 0]) / 2, abs=1e-4)
 
 
 def test_replicates_trained_in_two_ways_are_not_mixed(
