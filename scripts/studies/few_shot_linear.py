@@ -36,6 +36,7 @@ MODEL = HierarchicalRegression()
 OTHERS = (0, 1, 3, 10, 30, 100)
 SHOTS = (1, 2, 5, 10, 20)
 K = 5
+ITERATIONS = 300
 HEADER = """# What a shared θ is worth
 
 Hierarchical Bayesian linear regression (`affinity.fewshot.HierarchicalRegression`): {features}
@@ -56,9 +57,9 @@ closed form (one draw of the data; the sampler draws θ and all tasks' parameter
 ## Squared error on new rows
 
 Of the Bayesian who does not know θ, of the one who does, and of ten gradient steps from an
-initialization that was meta-trained on 300 batches of 25 tasks. Mean over {tasks:,} new tasks with
-95 % intervals (one meta-training); the last column is the share of the Bayesian's gain from knowing
-θ that each gains over learning from scratch. Noise alone is {noise_only:g}.
+initialization that was meta-trained on {iterations} batches of 25 tasks. Mean over {tasks:,} new
+tasks with 95 % intervals (one meta-training); the last column is the share of the Bayesian's gain
+from knowing θ that each gains over learning from scratch. Noise alone is {noise_only:g}.
 
 {losses}
 
@@ -118,7 +119,7 @@ def learners(shots: int, tasks: int) -> dict[str, np.ndarray]:
         queries=10,
         steps=(10,),
         inner_rate=0.03,
-        settings=MetaTraining(iterations=300, batch=25, learning_rate=0.1),
+        settings=MetaTraining(iterations=ITERATIONS, batch=25, learning_rate=0.1),
     )
     episodes = MODEL.draw(tasks, shots, 10, generator_of(1, "meta-test"))
     methods = {
@@ -205,6 +206,7 @@ def main() -> None:
             noise=MODEL.noise,
             noise_only=MODEL.noise**2,
             k=K,
+            iterations=ITERATIONS,
             tasks=arguments.tasks,
             draws=arguments.draws,
             command=f"python scripts/studies/few_shot_linear.py --tasks {arguments.tasks}",

@@ -34,6 +34,7 @@ OUT = ROOT / "reports/fewshot/mnist"
 DATA = ROOT.parent / "shared/data/images/mnist"
 TRAINING, TEST = range(7), range(7, 10)
 ROWS_A_CLASS = 2000
+N_TASKS = 300
 METHODS = {
     "from scratch": FromScratch(),
     "pretrained, head only": Pretrained(moves="head"),
@@ -119,11 +120,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    out, n_tasks = arguments.out, 300
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     problem = problem_of(arguments.iterations)
     results = few_shots.run(
-        out, lambda _: problem, (1, 5), METHODS, arguments.seeds, n_tasks, arguments.minutes
+        out, lambda _: problem, (1, 5), METHODS, arguments.seeds, N_TASKS, arguments.minutes
     )
     command = (
         f"python scripts/studies/few_shot_mnist.py --seeds {arguments.seeds} "
@@ -132,7 +133,7 @@ def main() -> None:
     (out / "README.md").write_text(
         HEADER.format(
             iterations=arguments.iterations,
-            n_tasks=n_tasks,
+            n_tasks=N_TASKS,
             seeds=results["seed"].nunique(),
             command=command,
             table=few_shots.table(results, (1, 5, 10), 3),

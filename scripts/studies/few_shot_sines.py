@@ -27,6 +27,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 OUT = ROOT / "reports/fewshot/sines"
+N_TASKS = 600
 METHODS = {
     "from scratch": FromScratch(),
     "pretrained": Pretrained(),
@@ -100,9 +101,8 @@ def main() -> None:
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     problem = problem_of(arguments.iterations)
-    n_tasks = 600
     results = few_shots.run(
-        OUT, lambda _: problem, (5, 10), METHODS, arguments.seeds, n_tasks, arguments.minutes
+        OUT, lambda _: problem, (5, 10), METHODS, arguments.seeds, N_TASKS, arguments.minutes
     )
     command = (
         f"python scripts/studies/few_shot_sines.py --seeds {arguments.seeds} "
@@ -111,7 +111,7 @@ def main() -> None:
     (OUT / "README.md").write_text(
         HEADER.format(
             iterations=f"{arguments.iterations:,}",
-            n_tasks=n_tasks,
+            n_tasks=N_TASKS,
             queries=problem.queries,
             seeds=results["seed"].nunique(),
             command=command,

@@ -44,6 +44,7 @@ OUT = ROOT / "reports/transfer/lp_ft"
 LOOP = Task("loop", CrossEntropy(), Accuracy(), n_outputs=2)
 WITH_LOOP = torch.tensor([0, 6, 8, 9])
 RATES = (1e-3, 3e-3, 1e-2)
+EPOCHS = 200
 RECIPES: dict[str, Recipe] = {
     "linear probe": LinearProbe(),
     "fine-tuning": FullFineTuning(),
@@ -111,7 +112,7 @@ def measure(n_replicates: int, n_rows: int) -> pd.DataFrame:
     jobs = [Job("loop", at, trunks[at]) for at in range(n_replicates)]
     found = []
     for rate in RATES:
-        settings = TrainingSettings(epochs=200, batch_size=32, learning_rate=rate, patience=20)
+        settings = TrainingSettings(epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=20)
         problem = problem_of(LOOP, settings)
         for recipe, each in RECIPES.items():
             results = tune(problem, plan_for(problem, each), jobs, on, settings, keep=True)

@@ -34,6 +34,7 @@ OUT = ROOT / "reports/transfer/surgical"
 HIGH = Task("digit", CrossEntropy(), Accuracy(), n_outputs=2)
 KNOWN = (0, 1, 2, 5, 6, 7)  # the digits that the source has seen; 3, 4, 8 and 9 come later
 RATES = (1e-3, 3e-3, 1e-2)
+EPOCHS = 100
 RECIPES: dict[str, Recipe] = {
     "all blocks": FullFineTuning(),
     "first block": SurgicalFineTuning("trunk.0", head=False),
@@ -106,7 +107,9 @@ def measure(n_replicates: int, n_rows: int) -> pd.DataFrame:
         ]
         jobs = [Job("digit", at, states[case.has_new_digits][at]) for at in range(n_replicates)]
         for rate in RATES:
-            settings = TrainingSettings(epochs=100, batch_size=32, learning_rate=rate, patience=20)
+            settings = TrainingSettings(
+                epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=20
+            )
             for recipe, each in RECIPES.items():
                 plan = plan_for(problem.with_settings(settings), each)
                 for at, result in enumerate(tune(problem, plan, jobs, on, settings)):

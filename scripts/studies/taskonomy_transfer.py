@@ -4,10 +4,12 @@ python scripts/studies/taskonomy_transfer.py
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from intervals import ROOT, markdown
+from source_choice import CHANCE, GENERIC, choices, placed, summary
 
 OUT = ROOT / "reports/transfer/taskonomy"
 TABLES = ROOT.parent / "shared/data/published/taskonomy2018"
@@ -50,6 +52,33 @@ the normalization, not the published computation:
 Rank correlation with the published affinities over the sources of a target, mean over targets with
 the smallest; the share of targets whose best source (itself left out) is the same. One source a
 target, default number of images.
+
+## Source choice per target, there and here
+
+Which source would a rule choose for each target, and where does that one stand? *Place*: 0 is the
+best of all sources, 1 the worst, 0.5 chance, with 95 % t intervals over targets. *Best source*: the
+share of targets for which the best one was chosen. *Lost*: what the best source would have given
+beyond the chosen one. *Best for the other targets* is the source that ranks highest over all
+targets but the one to advise, without a look at that one.
+
+### Taskonomy, judged by the published affinities
+
+Lost is in win rate against the network trained for the target in full; the rule that goes by just
+that is not judged by it.
+
+{published}
+{tables}
+"""
+TABLE = """
+### {name}, {n_tasks} tasks, {replicates} replicates, judged by measured gains on test rows
+
+    python scripts/studies/source_choice.py {name} --replicates {replicates}
+
+Lost is in shares of the target's loss from scratch. Measured transfer decides on evaluation rows of
+one half of the replicates and is judged on the other half; the best source is that of the judging
+half, so that some of what is lost is noise.
+
+{table}
 """
 
 
@@ -91,7 +120,47 @@ def main() -> None:
                 "same best source": f"{frame['same'].mean():.0%}",
             }
         )
-    (OUT / "README.md").write_text(README.format(table=markdown(pd.DataFrame(rows))))
+    (OUT / "README.md").write_text(
+        README.format(
+            table=markdown(pd.DataFrame(rows)),
+            published=markdown(summary(published_choices(published))),
+            tables="".join(map(of_table, sorted(OUT.glob("table_*.csv")))),
+        )
+    )
+
+
+def published_choices(published: pd.DataFrame) -> pd.DataFrame:
+    """A row a rule and target: where the chosen source stands among the published affinities."""
+    wins = {name: read(name) for name in ("wins_vs_task", "wins_vs_pixels")}
+    ranks = published.apply(lambda own: own.drop(own.name).rank(pct=True))
+    rows = []
+    for target in published.columns:
+        known = published[target].dropna().index.intersection(wins["wins_vs_task"].index)
+        known = known.intersection(wins["wins_vs_pixels"].index).difference([target, "self"])
+        values, rates = published.loc[known, target], wins["wins_vs_task"].loc[known, target]
+        rules = {
+            "win rates against the target's own": normalized(rates),
+            "win rates against pixels": normalized(wins["wins_vs_pixels"].loc[known, target]),
+            GENERIC: ranks.loc[known].drop(columns=target).mean(axis=1),
+        }
+        for rule, found in rules.items():
+            chosen = str(found.idxmax())
+            lost = float("nan") if rule.endswith("own") else placed(rates, chosen)["lost"]
+            rows.append({"rule": rule, "target": target} | placed(values, chosen) | {"lost": lost})
+        chance = {"place": 0.5, "is_best": 1 / len(values), "lost": rates.max() - rates.mean()}
+        rows.append({"rule": CHANCE, "target": target} | chance)
+    return pd.DataFrame(rows)
+
+
+def of_table(file: Path) -> str:
+    """What `source_choice.py` measured on one table."""
+    found = pd.read_csv(file)
+    return TABLE.format(
+        name=file.stem.removeprefix("table_"),
+        n_tasks=found["target"].nunique(),
+        replicates=found["replicate"].nunique(),
+        table=markdown(summary(choices(found))),
+    )
 
 
 if __name__ == "__main__":
