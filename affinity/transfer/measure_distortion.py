@@ -18,7 +18,7 @@ from .feature_distortion import WHERE, FeatureDistortion
 from .network_of import network_of
 from .recipes import RECIPES, FromScratch, Recipe
 from .shifted_rows import Place, hold_out_shifted
-from .sources import Sources
+from .sources import Sources, check_fit
 from .tune import Job, plan_for, tune
 
 
@@ -46,7 +46,7 @@ def measure_distortion(
         settings: How to train; the problem's own if None.
 
     Raises:
-        InputError: If a pair is unknown, or too few rows are familiar or shifted.
+        InputError: If a pair is unknown, a trunk does not fit, or too few rows are familiar or shifted.
 
     Example:
         >>> from affinity.problems import planted
@@ -63,6 +63,7 @@ def measure_distortion(
     chosen = known if pairs is None else list(pairs)
     if unknown := [pair for pair in chosen if pair not in known]:
         raise InputError(f"Expected pairs among {known}, but got {unknown}.")
+    check_fit(problem, sources, [target for _, target in chosen])
     recipes = recipes or {
         name: each for name, each in RECIPES.items() if not isinstance(each, FromScratch)
     }

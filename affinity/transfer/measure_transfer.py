@@ -12,7 +12,7 @@ from affinity.tasks import Replicate
 from affinity.training import Store, Trained, TrainingSettings
 
 from .recipes import FromScratch, FullFineTuning, Recipe
-from .sources import Sources, learn_sources
+from .sources import Sources, check_fit, learn_sources
 from .transfer import Scores, Transfer
 from .tune import Job, plan_for, tune
 from .tuning_plan import TuningPlan
@@ -45,7 +45,7 @@ def measure_transfer(
         store: A folder in which finished tunings are kept; the same call does what is missing.
 
     Raises:
-        InputError: If a target is unknown, or replicates do not fit.
+        InputError: If a target is unknown, or replicates or trunks do not fit.
 
     Example:
         >>> from affinity.problems import planted
@@ -68,6 +68,7 @@ def measure_transfer(
             f"Expected as many replicates as the sources have, {len(sources.replicates)}, but got "
             f"{len(on)}."
         )
+    check_fit(problem, sources, targets)
     plan = plan_for(problem, recipe or FullFineTuning(), settings.epochs)
     scratch = plan_for(problem, FromScratch(), settings.epochs)
     kept = None if store is None else Store(Path(store))

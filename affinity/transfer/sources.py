@@ -104,6 +104,31 @@ def learn_sources(
     )
 
 
+def check_fit(problem: Problem, sources: Sources, targets: Sequence[str]) -> None:
+    """Whether the trunks of the sources fit the networks of the targets.
+
+    Raises:
+        InputError: If one does not; source, target and shapes are named.
+    """
+    with torch.random.fork_rng():
+        wanted = problem.network(problem.tasks[:1]).state_dict()
+    for source in sources.names:
+        for target in targets:
+            for trunk in sources.trunks[source].get(target, ())[:1]:
+                wrong = [
+                    f"{name} {list(value.shape)} there, "
+                    + (f"{list(wanted[name].shape)} here" if name in wanted else "none here")
+                    for name, value in trunk.items()
+                    if name not in wanted or wanted[name].shape != value.shape
+                ]
+                if wrong:
+                    raise InputError(
+                        f"Expected the trunk of the source {source!r} to fit the network of the "
+                        f"target {target!r}, but these do not: {wrong}. Train both with the same "
+                        "trunk and inputs."
+                    )
+
+
 def learn_own_inputs(
     problem: Problem,
     replicates: Sequence[Replicate],

@@ -37,7 +37,9 @@ from affinity.transfer import (
 )
 from affinity.transfer.transfer import Scores
 
-PROBLEM = planted(n_rows=200).with_settings(TrainingSettings(epochs=4, batch_size=32))
+PROBLEM = planted(tasks_per_cluster=2, n_rows=150).with_settings(
+    TrainingSettings(epochs=3, batch_size=32)
+)
 ON = PROBLEM.replicates(2)
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
 
@@ -273,6 +275,9 @@ def test_a_source_whose_trunk_does_not_fit_the_target_s_is_told(sources: Sources
     job = Job("odd", 0, sources.trunks["a1"]["a2"][0])
     with pytest.raises(InputError, match=r"other shapes: \['trunk.*, here"):
         tune(wider, plan_for(wider, FullFineTuning()), [job], wider.replicates(1))
+    others = replace(sources, trunks={"a1": {"odd": [job.trunk]}}, names=("a1",), replicates=[])
+    with pytest.raises(InputError, match=r"'a1' to fit the network of the target 'odd'.*there"):
+        measure_transfer(wider, sources=others, replicates=[], targets=["odd"])
 
 
 def test_what_cannot_be_a_source_is_named() -> None:
