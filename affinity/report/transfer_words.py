@@ -28,10 +28,14 @@ def transfer_headline(result: Mapping[str, Any]) -> Headline:
     helped = {t: pair for t, pair in _best(result).items() if pair["verdict"] == "beneficial"}
     credited = [t for t, pair in helped.items() if _is_credit(pair)]
     others = [t for t in helped if t not in credited]
+    control = {p["target"]: p["verdict"] for p in result["pairs"] if p["source"] == OWN_INPUTS}
+    alone = [target for target in others if control.get(target) == "beneficial"]
     if credited:
         title = f"Learn a source first for {_named(credited)}: it gives more than their own inputs."
+    elif alone:
+        title = f"Pretrain {_named(alone)} on unlabelled inputs: no source was found to give more."
     elif others:
-        title = f"Pretrain {_named(others)} on unlabelled inputs: no source was found to give more."
+        title = f"Learn a source first for {_named(others)}; unlabelled inputs alone may do as well."
     else:
         title = f"Train from scratch: no source was found to help {_any_of(result['targets'])}."
     sentences = [_said(helped[target]) for target in [*credited, *others]]
