@@ -94,6 +94,7 @@ def test_the_expected_loss_is_the_loss_of_the_posterior_mean():
     assert abs(torch.stack(losses).mean() - np.mean(expected)) < 4 * error
 
 
+@pytest.mark.slow
 def test_a_learned_initialization_finds_theta_and_gains_most_of_what_knowing_it_gains():
     """And no learned initialization can be better than the Bayesian who knows θ."""
     problem = FewShotProblem(

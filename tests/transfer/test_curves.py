@@ -23,7 +23,7 @@ from affinity.transfer import (
 from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 BOTH = Circumstances(only_target_matters=False)
-PROBLEM = planted(n_rows=200).with_settings(TrainingSettings(epochs=4, batch_size=32))
+PROBLEM = planted(n_rows=200).with_settings(TrainingSettings(epochs=2, batch_size=32))
 
 
 @pytest.fixture(scope="module")

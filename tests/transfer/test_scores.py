@@ -84,9 +84,9 @@ def test_log_me_is_the_largest_evidence_over_all_precisions(n_rows: int) -> None
         covariance = features @ features.T / alpha + np.eye(n_rows) / beta
         return -stats.multivariate_normal(np.zeros(n_rows), covariance).logpdf(labels)
 
-    starts = [(a, b) for a in (-3.0, 0.0, 3.0) for b in (-2.0, 1.0, 4.0)]
+    starts = [(a, b) for a in (-1.0, 2.0) for b in (0.0, 3.0)]
     best = min(optimize.minimize(evidence, start, method="Nelder-Mead").fun for start in starts)
-    reached = LogME(steps=10_000)(one)
+    reached = LogME(steps=3_000)(one)
     if n_rows > 4:
         assert reached == pytest.approx(-best / n_rows, abs=1e-4)
     else:  # the evidence grows without bound as the noise vanishes: both have gone far
