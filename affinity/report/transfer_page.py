@@ -56,13 +56,14 @@ def transfer_pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
 def transfer_page_of(result: Mapping[str, Any]) -> str:
     """The page as text; the same result gives the same text."""
     distortion = result.get("distortion")
+    scores = [row for row in result.get("scores", ()) if row["spearman"] is not None]
     figures = [_figure(result, name, each) for name, each in transfer_pictures(result).items()]
     has = {
         "gains": True,
         "rows": len(figures) > 1,
         "distortion": distortion,
         "joint": result.get("joint"),
-        "scores": result.get("scores"),
+        "scores": scores,
         "made": True,
     }
     return render(
@@ -74,6 +75,7 @@ def transfer_page_of(result: Mapping[str, Any]) -> str:
         numbers=transfer_facts(result),
         contents=[(anchor, CONTENTS[anchor]) for anchor, is_there in has.items() if is_there],
         figures=figures,
+        scores=scores,
         distortion=distortion,
         moved=_by_recipe(distortion["overall"]) if distortion else {},
         n_moved=len({(p["source"], p["target"]) for p in distortion["pairs"]}) if distortion else 0,

@@ -35,7 +35,7 @@ def transfer_headline(result: Mapping[str, Any]) -> Headline:
     elif alone:
         title = f"Pretrain {_named(alone)} on unlabelled inputs: no source was found to give more."
     elif others:
-        title = f"Learn a source first for {_named(others)}; unlabelled inputs alone may do as well."
+        title = f"Learn a source first for {_named(others)}; their own inputs may do as well."
     else:
         title = f"Train from scratch: no source was found to help {_any_of(result['targets'])}."
     sentences = [_said(helped[target]) for target in [*credited, *others]]

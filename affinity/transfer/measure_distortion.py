@@ -46,7 +46,7 @@ def measure_distortion(
         settings: How to train; the problem's own if None.
 
     Raises:
-        InputError: If a pair is unknown, a trunk does not fit, or too few rows are familiar or shifted.
+        InputError: If a pair is unknown, a trunk does not fit, or rows of one kind are too few.
 
     Example:
         >>> from affinity.problems import planted

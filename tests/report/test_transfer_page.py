@@ -31,7 +31,7 @@ def test_a_page_opens_with_what_to_learn_first_and_gives_credit_beyond_the_contr
     assert "1 of 4 pairs was found harmful, most of all edges for depth" in page_text(made)
     pair = made["pairs"][0]
     pair["beyond_verdict"] = "undecided"
-    title = "Learn a source first for edges; unlabelled inputs alone may do as well."
+    title = "Learn a source first for edges; their own inputs may do as well."
     assert transfer_headline(made).title == title
     made["pairs"][3]["verdict"] = "beneficial"  # from its own inputs
     assert transfer_headline(made).title.startswith("Pretrain edges on unlabelled inputs")
