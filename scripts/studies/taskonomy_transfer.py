@@ -68,7 +68,7 @@ that is not judged by it.
 
 {published}
 {tables}
-"""
+{words}"""
 TABLE = """
 ### {name}, {n_tasks} tasks, {replicates} replicates, judged by measured gains on test rows
 
@@ -120,8 +120,10 @@ def main() -> None:
                 "same best source": f"{frame['same'].mean():.0%}",
             }
         )
+    words = OUT / "words.md"
     (OUT / "README.md").write_text(
         README.format(
+            words=words.read_text(encoding="utf-8") if words.exists() else "",
             table=markdown(pd.DataFrame(rows)),
             published=markdown(summary(published_choices(published))),
             tables="".join(map(of_table, sorted(OUT.glob("table_*.csv")))),
