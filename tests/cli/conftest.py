@@ -26,9 +26,10 @@ def write_table(path):
 
 
 @pytest.fixture(autouse=True)
-def no_race_unless_asked(monkeypatch):
-    """A race takes seconds; `test_racing.py` asks for it."""
+def by_affinity_unless_asked(monkeypatch):
+    """A race and a linearized network take seconds; `test_racing.py` asks for them."""
     monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 0)
+    monkeypatch.setattr("affinity.cli.stages.group.LISTED", 0)
 
 
 @pytest.fixture
