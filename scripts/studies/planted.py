@@ -164,7 +164,7 @@ def race(problem: Problem, matrices: Sequence[AffinityMatrix], seed: int) -> dic
         "decided": raced.ended == "decided",
         "expected": 100 * winner.gain,
         "low": 100 * winner.low,
-        "gain": 100 * gains[of_plan].nansum().item() / len(problem.names),
+        "gain": 100 * gains[of_plan].nanmean(dim=1).nansum().item() / len(problem.names),
         "trainings": raced.trainings,
     }
 
