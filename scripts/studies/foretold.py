@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from kept_rows import read, write
 
 from affinity.estimates import GradientSurrogate, RepresentationSimilarity
 from affinity.estimates.representation_similarity import separate_representations
@@ -44,7 +45,7 @@ def foretell(problem: Problem, networks: Networks, path: Path, count: int) -> No
 
     Seconds are the processor's for all groups of a replicate, trainings included.
     """
-    kept = pd.read_csv(path, dtype={"network": str}) if path.exists() else pd.DataFrame()
+    kept = read(path)
     known = set(zip(kept["estimator"], kept["replicate"], strict=True)) if len(kept) else set()
     for name, say in FORETELL.items():
         for replicate in range(count):
@@ -67,5 +68,5 @@ def foretell(problem: Problem, networks: Networks, path: Path, count: int) -> No
                 if task in network
             ]
             kept = pd.concat([kept, pd.DataFrame(rows)], ignore_index=True)
-            kept.to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})
+            write(kept, path)
             print(f"{problem.name}: {name} of replicate {replicate}, {seconds} s", flush=True)

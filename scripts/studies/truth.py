@@ -6,8 +6,6 @@ made and judged on evaluation losses, whose rows are drawn anew too.
 """
 
 import argparse
-import gzip
-import io
 import json
 import sys
 import time
@@ -20,6 +18,7 @@ import pandas as pd
 import torch
 from foretold import foretell
 from intervals import ROOT
+from kept_rows import read, write
 
 from affinity.cli.built_in import BUILT_IN
 from affinity.cli.options import AuditOptions
@@ -152,12 +151,6 @@ def rows_of(measured: Measurements, replicate: int, spent: float) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def write(truth: pd.DataFrame, path: Path) -> None:
-    text = io.StringIO()
-    truth.to_csv(text, index=False)
-    write_atomically(path, gzip.compress(text.getvalue().encode(), mtime=0))
-
-
 def same_settings(path: Path, settings: dict[str, object]) -> None:
     """Replicates of one file are trained alike."""
     settings = json.loads(json.dumps(settings))
@@ -184,7 +177,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     same_settings(out / "settings.json", settings)
     path = out / "truth.csv.gz"
-    truth = pd.read_csv(path, dtype={"network": str}) if path.exists() else pd.DataFrame()
+    truth = read(path)
     done = set(truth["replicate"]) if len(truth) else set[int]()
     for replicate in range(arguments.replicates):
         if replicate not in done:
@@ -212,7 +205,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def branch(problem: Problem, path: Path, count: int) -> None:
     """What every set of tasks loses in a short branch off a young all-in-one training."""
-    branches = pd.read_csv(path, dtype={"network": str}) if path.exists() else pd.DataFrame()
+    branches = read(path)
     done = set(branches["replicate"]) if len(branches) else set[int]()
     for number in sorted(set(range(count)) - done):
         replicate = problem.replicate(number)
