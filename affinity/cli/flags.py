@@ -110,8 +110,11 @@ Replicates = Annotated[
         help="Resamplings of rows and seeds. [10; 5 from 21 tasks]", rich_help_panel=AUDIT
     ),
 ]
+Way = Literal["race", "surrogate", "affinity"]
+"""How a grouping can be found, best first."""
+
 Verify = Annotated[
-    Literal["race", "surrogate", "affinity"] | None,
+    Way | None,
     typer.Option(
         help="Group by a race that trains contending groups, by what a linearized network "
         "foretells of every group (up to 9 tasks), or by affinity alone. \\[the first that the "

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -15,8 +15,9 @@ from rich.console import Console
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS
 
+from .flags import Way
 from .notes import warnings_as_notes
-from .options import WAYS, AuditOptions
+from .options import AuditOptions
 from .run_directory import RunDirectory
 from .stopped import Stopped
 from .summary import show_problem
@@ -83,8 +84,9 @@ def _check(options: AuditOptions) -> None:
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {options.estimator!r}."
         )
     options.chosen_baselines()
-    if options.verify not in (None, *WAYS):
-        raise InputError(f"Expected verify among {list(WAYS)}, but got {options.verify!r}.")
+    ways = get_args(Way)
+    if options.verify not in (None, *ways):
+        raise InputError(f"Expected verify among {list(ways)}, but got {options.verify!r}.")
     if not options.race_minutes > 0:
         raise InputError(f"Expected race_minutes above 0, but got {options.race_minutes}.")
     options.growth()

@@ -17,9 +17,6 @@ from affinity.training import TrainingSettings
 BUILT_IN = {"digits": Problem.digits, "planted": planted}
 """Problems that need no file."""
 
-WAYS = ("race", "surrogate", "affinity")
-"""How a grouping can be found, best first."""
-
 
 @dataclass(frozen=True)
 class AuditOptions:
