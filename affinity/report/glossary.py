@@ -16,7 +16,7 @@ GLOSSARY = (
     (
         "Plan",
         "The networks that were proposed within the budget: by a race that trained contending "
-        "groupings, or from the affinities alone.",
+        "groupings, by what a linearized network foretold, or from the affinities alone.",
     ),
     (
         "Replicate",

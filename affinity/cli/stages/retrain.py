@@ -67,8 +67,8 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
         work.stands("The audit", AUDIT)
         return Audit.load(work.run.file(MEASUREMENTS))
     work.console.print(
-        f"Retraining the plan ({networks_in(plan)}) beside its baselines, {replicates} "
-        f"replicates{' at first' if growth else ''} ..."
+        f"Retraining the plan ({networks_in(plan)}) beside its baselines, "
+        f"{count(replicates, 'replicate')}{' at first' if growth else ''} ..."
     )
     outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
     body = work.run.body()
