@@ -23,9 +23,9 @@ class LinearLayer:
 
     .. math::
         \langle \delta_i^T X, \delta_j^T X \rangle
-        = \sum_{rs} (X X^T)_{rs} (\delta_i \delta_j^T)_{rs}
+        = \langle X X^T \delta_i, \delta_j \rangle
 
-    over rows r and s of the batch.
+    whose :math:`X X^T` has a row and a column for each row of the batch.
 
     Args:
         output: Its output, as an edge that ``torch.autograd.grad`` accepts.
@@ -46,21 +46,18 @@ class LinearLayer:
     output: GradientEdge
     inputs: Float[Tensor, "row input"]
 
+    def numbers(self, weight: Float[Tensor, "output input"]) -> int:
+        """How many a task has at the layer's output."""
+        return len(self.inputs) * len(weight)
+
     def inner_products(self, at_output: Sequence[Tensor | None]) -> Float[Tensor, "task task"]:
         """Of the weight's gradients, from those at the output."""
         some = next(each for each in at_output if each is not None)
         zeros = torch.zeros_like(some)
         deltas = torch.stack([zeros if each is None else each for each in at_output]).float()
         inputs = self.inputs.float()
-        similar = (inputs @ inputs.T)[:, None]  # row 1 row
-        products = deltas.new_empty(len(deltas), len(deltas))
-        for number, delta in enumerate(deltas):
-            before = deltas[: number + 1]
-            of_rows = (delta @ before.flatten(0, 1).T).unflatten(1, before.shape[:2])
-            row = of_rows.mul_(similar).sum((0, 2))
-            products[number, : number + 1] = row
-            products[: number + 1, number] = row
-        return products
+        spread = (inputs @ inputs.T) @ deltas  # task row output
+        return spread.flatten(1) @ deltas.flatten(1).T
 
     def products_with(
         self, at_output: Sequence[Tensor | None], matrix: Float[Tensor, "output input"]
@@ -151,11 +148,15 @@ def _is_only_use(node: Node, uses: Counter[Node]) -> bool:
 
 
 def _is_cheaper(node: Any, n_tasks: int) -> bool:
-    """Compare multiplications: tasks² rows² outputs / 2 with tasks rows inputs outputs."""
+    """Compare the multiplications that factors need with those of whole gradients."""
     if node._saved_alpha != 1 or node._raw_saved_mat1.unpack_hook is not None:
         return False  # a checkpoint's inputs would have to be made anew
+    weight = _weight(node)
+    assert weight is not None
+    outputs, inputs = weight.shape
     try:
-        rows, inputs = node._saved_mat1.shape
+        rows = len(node._saved_mat1)
     except RuntimeError:  # a backward pass has freed it: the gradient's error says so
         return False
-    return n_tasks * rows < 2 * inputs
+    by_factors = rows * rows * (inputs + n_tasks * outputs) + n_tasks**2 * rows * outputs
+    return by_factors < n_tasks * (rows + n_tasks) * inputs * outputs

@@ -166,7 +166,7 @@ class Measurement:
         needs_gradients = self._does_look or other is not None or settings.held_out is not None
         if needs_gradients or settings.sources is not None or not self._progress.has_factors:
             return None
-        factored = self._watched.factored(batch)
+        factored = self._watched.factored(batch, settings.memory)
         self._progress.has_factors = factored is not None
         return factored
 

@@ -85,13 +85,24 @@ class Watched:
         gradients = {task: self.gradient(batch, task, present) for task in tasks}
         return Gradients({task: each for task, each in gradients.items() if each is not None})
 
-    def factored(self, batch: Batch) -> FactoredGradients | None:
-        """Gradients of all tasks in factors, where that is cheaper and the process is alone."""
+    def factored(self, batch: Batch, memory: int) -> FactoredGradients | None:
+        """Gradients of all tasks in factors, where that is cheaper and the process is alone.
+
+        Args:
+            batch: The batch.
+            memory: How many bytes the factors of all tasks may take.
+        """
         if self.level == "representation" or self.ranks.count > 1 or batch.is_apart:
             return None
         losses = [batch.loss(task) for task in batch.names]
         linear = linear_layers(losses, self.shared, len(losses))
         if not linear:
+            return None
+        numbers = [
+            linear[place].numbers(parameter) if place in linear else parameter.numel()
+            for place, parameter in enumerate(self.shared)
+        ]
+        if 4 * len(losses) * sum(numbers) > memory:
             return None
         places = [
             linear[place].output if place in linear else parameter

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from affinity.errors import InputError
 from affinity.recording import Recorder
-from affinity.recording.linear_layers import linear_layers
+from affinity.recording.linear_layers import FactoredGradients, linear_layers
 
 TASKS, ROWS, WIDTH = ("a", "b", "c"), 4, 16
 
@@ -135,6 +135,24 @@ def test_many_rows_are_left_to_gradients() -> None:
     model = Wide()
     losses = [*model(torch.randn(8 * ROWS, WIDTH)).values()]
     assert not linear_layers(losses, [*model.trunk.parameters()], len(TASKS))
+
+
+def test_factors_keep_to_the_memory_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces, calls = [], []
+    products = FactoredGradients.inner_products
+    monkeypatch.setattr(
+        FactoredGradients,
+        "inner_products",
+        lambda self, layers: calls.append(1) or products(self, layers),
+    )
+    inputs = torch.randn(ROWS, WIDTH)
+    for memory in (10**6, 10**3):
+        model = Wide()
+        recorder = Recorder(model, "trunk", memory=memory)
+        recorder.observe(model(inputs))
+        traces.append(recorder.trace())
+    assert len(calls) == 1
+    assert torch.allclose(traces[0].gramians, traces[1].gramians, rtol=1e-5)
 
 
 def test_a_backward_pass_after_factors_is_the_same() -> None:
