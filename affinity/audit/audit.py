@@ -38,7 +38,7 @@ class Audit:
         arrangements: By name: "plan", "separate", "all-in-one" and other baselines.
         matrix: The affinities that the plan was made from, where known.
         test: How verdicts are reached.
-        context: Settings, seeds, versions and notes, for the report.
+        context: Settings, seeds, versions, notes on the data, and the limits of what it can tell.
         trained: The networks of every arrangement, where they were kept: in the order of its
             plan, an entry a replicate.
         gates: Of each network of the plan what its gates chose; None where it is no mixture of

@@ -30,6 +30,11 @@ SAID = {
 
 def headline(diagnosis: "Diagnosis") -> str:
     """What was found, in a sentence."""
+    if diagnosis.n_replicates == 1:
+        return (
+            "One replicate gives no intervals: it shows neither whether sharing harms a task nor "
+            "why. Six would."
+        )
     if not diagnosis.shows_harm:
         better = "; what follows would improve on it" if diagnosis.advice else ""
         return f"No task is shown to be harmed by sharing{better}."
@@ -40,10 +45,9 @@ def headline(diagnosis: "Diagnosis") -> str:
             f"Evaluation rows show a harm to {_whom(diagnosis)} of {100 * seen:.1f} % that "
             f"test rows do not ({100 * mean:+.1f} %): do not act on it."
         )
-    text = (
-        f"Sharing harms {_whom(diagnosis)} by {100 * mean:.1f} % of their separate "
-        "networks' test loss"
-    )
+    is_one = not diagnosis.together and len(diagnosis.harmed) == 1
+    whose = "its separate network's" if is_one else "their separate networks'"
+    text = f"Sharing harms {_whom(diagnosis)} by {100 * mean:.1f} % of {whose} test loss"
     if diagnosis.cause is None:
         return f"{text}; these replicates do not show why."
     return f"{text}; first of all {CAUSES[diagnosis.cause]}."

@@ -85,7 +85,7 @@ def retrain(
         )
     if until is None and minutes is not None:
         raise InputError("Expected until='decided' where minutes are given to get there.")
-    compared, notes = arrangements_for(plan, problem, baselines)
+    compared, left_out = arrangements_for(plan, problem, baselines)
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
     done, goal, looks = 0, replicates, ()
@@ -108,7 +108,8 @@ def retrain(
             test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
             context={
                 **problem.provenance,
-                "notes": [*problem.notes, *notes, *undefined(problem, found.arrangements)],
+                "notes": list(problem.notes),
+                "limits": [*left_out, *undefined(problem, found.arrangements)],
                 "width": problem.width,
                 "overlap": asdict(Overlap.of(problem)),
                 **(context or {}),

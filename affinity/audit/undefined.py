@@ -30,8 +30,8 @@ def undefined(problem: Problem, arrangements: Mapping[str, Arrangement]) -> list
     for at, (task, count) in enumerate(zip(problem.tasks, labels, strict=True)):
         if count < FEWEST_ROWS:
             notes.append(
-                f"Task {task.name!r} has {count} labelled test row: there is no interval for other "
-                "test rows, and no verdict."
+                f"Task {task.name!r} has {_rows(count)}: there is no interval for other test rows, "
+                "and no verdict. Label more, or leave the task out."
             )
         metrics = arrangements["separate"].metrics.scores[:, at]
         losses = arrangements["separate"].test.scores[:, at]
@@ -41,14 +41,20 @@ def undefined(problem: Problem, arrangements: Mapping[str, Arrangement]) -> list
             why = "its test rows have one class or value only" if has_one else "on its test rows"
             notes.append(
                 f"The {metric_name(task)} of task {task.name!r} is missing: it is undefined, "
-                f"{why}. The verdict rests on the loss."
+                f"{why}. The verdict rests on the loss. Test rows of every class or with other "
+                "values would define it."
             )
     if len(problem.tasks) > len(problem.test):
         notes.append(
             f"There are more tasks ({len(problem.tasks)}) than test rows ({len(problem.test)}): "
-            "verdicts are about these few rows. Set more rows aside (test_share)."
+            "verdicts are about these few rows. Gather more, or set a larger share aside "
+            "(test_share)."
         )
     return notes
+
+
+def _rows(number: int) -> str:
+    return f"{number or 'no'} labelled test {'row' if number == 1 else 'rows'}"
 
 
 def _some(tasks: list[str], most: int = 5) -> str:

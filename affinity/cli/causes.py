@@ -35,8 +35,9 @@ def show_diagnosis(console: Console, diagnosis: dict[str, Any]) -> None:
         for what in finding["skipped"]:
             table.add_row("", f"[dim]not tested: {escape(what)}[/dim]")
     console.print(table)
+    interval = ", with its 95 % interval" if diagnosis["n_replicates"] > 1 else ""
     console.print(
-        "Recovered: the share of the separate networks' test loss, with its 95 % interval. "
+        f"Recovered: the share of the separate networks' test loss{interval}. "
         "Verdicts are reached on evaluation rows.",
         style="dim",
     )

@@ -105,10 +105,10 @@ def _kept(run: RunDirectory) -> Generator[None]:
         yield
     except (KeyboardInterrupt, DivergenceError) as error:
         kept = sorted(file.name for file in run.path.iterdir() if not file.name.startswith("."))
-        message = f"Kept in {run.path}: {', '.join(kept)}. The same command goes on from there."
+        message = f"Kept in {run.path}: {', '.join(kept)}."
         if isinstance(error, KeyboardInterrupt):
-            raise Stopped(message) from error
-        error.add_note(message)
+            raise Stopped(f"{message} The same command goes on from there.") from error
+        error.add_note(f"{message} With another --learning-rate, give another --out.")
         raise
 
 

@@ -15,6 +15,8 @@ from affinity.verdicts import Verdict
 from affinity.words import count
 
 MOST_ROWS = 30
+MOST_DIGITS = 10_000
+"""From here on numbers are told by their power of ten."""
 UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
 WORDS = {
@@ -144,6 +146,8 @@ def show_audit(console: Console, audit: Audit) -> None:
         ),
         style="dim",
     )
+    for limit in audit.context.get("limits") or ():
+        console.print(f"[yellow]Note:[/yellow] {escape(limit)}")
     overall = audit.overall
     console.print(
         f"All tasks together: [{COLOURS[overall.verdict]}]{overall.verdict}"
@@ -183,13 +187,18 @@ def _with_error(verdict: Verdict) -> str:
     if math.isnan(verdict.low):
         return f"{verdict.gain:+.1%}"
     percent = [100 * value for value in (verdict.gain, verdict.low, verdict.high)]
+    if max(map(abs, percent)) >= MOST_DIGITS:
+        gain, low, high = (f"{value:+.2g}" for value in percent)
+        return f"{gain} % ({low} to {high})"
     digits = 0 if max(map(abs, percent)) >= 20 else 1
     gain, low, high = (f"{value:+.{digits}f}" for value in percent)
     return f"{gain} % ({low} to {high})"
 
 
 def _number(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:.4f}"
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.4f}" if abs(value) < MOST_DIGITS else f"{value:.2g}"
 
 
 def _gain(verdict: Verdict) -> float:

@@ -7,17 +7,24 @@ from .alert import Alert, named
 from .numbers import percent
 
 FEWEST_REPLICATES = 3
+NO_INTERVALS = "One replicate gives no intervals and no verdicts. "
 
 
 def alerts_of_measurements(audit: Audit) -> list[Alert]:
-    """Of the replicates, the verdicts, and the networks as they were trained."""
+    """Of the trainings, the replicates, the verdicts, and the networks as they were trained."""
     return [
+        *_limits(audit),
         *_few_replicates(audit),
         *_harmed(audit),
         *_lost_on_test(audit),
         *_undecided(audit),
         *_gates(audit),
     ]
+
+
+def _limits(audit: Audit) -> list[Alert]:
+    limits = audit.context.get("limits") or ()
+    return [Alert("warning", "What this audit cannot tell", str(limit)) for limit in limits]
 
 
 def _few_replicates(audit: Audit) -> list[Alert]:
@@ -28,8 +35,9 @@ def _few_replicates(audit: Audit) -> list[Alert]:
         Alert(
             "serious",
             f"Only {count(n_replicates, 'replicate')}",
-            "Rows and seeds move gains as much as sharing does. Retrain at least "
-            f"{FEWEST_REPLICATES}, better 5 to 10 times, before acting on this page.",
+            f"{NO_INTERVALS if n_replicates == 1 else ''}Rows and seeds move gains as much as "
+            f"sharing does. Retrain at least {FEWEST_REPLICATES}, better 5 to 10 times, before "
+            "acting on this page.",
         )
     ]
 
@@ -70,7 +78,7 @@ def _lost_on_test(audit: Audit) -> list[Alert]:
 
 def _undecided(audit: Audit) -> list[Alert]:
     undecided = [each for each in audit.verdicts.values() if each.verdict == "undecided"]
-    if not undecided:
+    if not undecided or audit.gains.n_replicates == 1:
         return []
     share = len(undecided) / len(audit.tasks)
     return [

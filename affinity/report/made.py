@@ -31,7 +31,7 @@ NAMES = {
     "seconds": "Seconds of each stage",
     "versions": "Versions",
 }
-SAID_ELSEWHERE = {"notes", "overlap", "race"}
+SAID_ELSEWHERE = {"notes", "limits", "overlap", "race"}
 LONGEST = 12
 
 
