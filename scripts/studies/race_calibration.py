@@ -79,6 +79,7 @@ def _race(measured: Measured, budget: int, seed: int) -> dict[str, object]:
         "low": round(raced.winner.low, 4),
         "high": round(raced.winner.high, 4),
         "gain": round(float(worth[:, plan].mean()), 4),
+        "error": round(float(stats.sem(worth[:, plan])), 4),
         **{f"gain of {name}": round(float(worth[:, at].mean()), 4) for name, at in rivals.items()},
         "holds": bool(p_value > 0.05),
     }
@@ -99,8 +100,11 @@ def _tell(found: pd.DataFrame) -> None:
         held = int(decided["holds"].sum())
         low, high = stats.binomtest(held, len(decided)).proportion_ci(method="wilson")
         print(f"{held} hold: {held / len(decided):.0%} ({low:.0%} to {high:.0%})")
-    inside = (found["gain"] >= found["low"]) & (found["gain"] <= found["high"])
-    print(f"{inside.mean():.0%} of the gains lie in the intervals expected of them.")
+    expected = (found["high"] - found["low"]) / 2 / stats.norm.ppf(0.975)
+    width = stats.norm.ppf(0.975) * np.hypot(expected, found["error"])
+    inside = (found["gain"] - found["expected"]).abs() <= width + 1e-4
+    print(f"{inside.mean():.0%} of gains lie where they are expected, given both halves' noise:")
+    print(inside.groupby(found["table"]).mean().map("{:.0%}".format).to_string())
 
 
 if __name__ == "__main__":
