@@ -7,6 +7,7 @@ from .every_draw import all_groups, best_of_every_draw
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import Objective
+from .prudent import prudent
 from .solve import SOLVERS, solve
 from .stability import Contrast, RunnerUp, Stability, stability
 from .wishes import Wishes
@@ -26,6 +27,7 @@ __all__ = [
     "all_groups",
     "best_of_every_draw",
     "frontier",
+    "prudent",
     "solve",
     "stability",
 ]

@@ -33,7 +33,7 @@ def recommend_foretold(
 
     def reason(network: Network) -> str:
         if network.is_alone:
-            return "On its own: no group that serves it was foretold to gain more for all tasks."
+            return "On its own: no group that serves it was foretold to gain enough for all tasks."
         own = [gains[network.trained][task] for task in sorted(network.served)]
         return (
             f"Foretold to gain {sum(own) / len(own):+.1%} for its tasks against separate networks; "

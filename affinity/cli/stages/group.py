@@ -18,7 +18,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GradientSurrogate
 from affinity.files import write_atomically
-from affinity.grouping import Grouping, Network, all_groups, solve
+from affinity.grouping import all_groups, prudent, solve
 from affinity.recommendation import Plan, recommend, recommend_foretold, share_as_measured
 from affinity.recording import Trace
 from affinity.words import count
@@ -138,10 +138,13 @@ def _by_surrogate(
     ]
     scores = surrogate(work.problem, options.seed).predict(groups)
     grouping = solve(scores, about["budget"], overlap=options.overlap)
-    if options.budget is None and (grouping.score or 0.0) < 0:  # separate networks gain 0
-        grouping = Grouping(tuple(Network.of(name) for name in tasks))
-    plan = recommend_foretold(scores, grouping, repr(surrogate), about)
-    return plan, f"{networks_in(plan)}, best of every grouping by what was foretold"
+    room = len(tasks) if options.budget is None else about["budget"]
+    chosen = prudent(scores, grouping, room)
+    plan = recommend_foretold(scores, chosen, repr(surrogate), about)
+    why = "best of every grouping by what was foretold"
+    if chosen is not grouping:
+        why = "since no grouping was foretold to gain 1 % more"
+    return plan, f"{networks_in(plan)}, {why}"
 
 
 _BY = {"race": _by_race, "surrogate": _by_surrogate, "affinity": _by_affinity}
