@@ -134,6 +134,13 @@ class Half:
             )
         return runs[seed % len(runs)]
 
+    def rounds(self, count: int) -> int:
+        """How many rounds cost `count` times 2T trainings: T tasks alone and T groups in each.
+
+        A task alone is trained once on a replicate, so few replicates leave room for more groups.
+        """
+        return max(count, 2 * count - self.n_replicates)
+
     @property
     def trainings(self) -> float:
         """How many trainings were asked for; a branch counts as far as it costs."""

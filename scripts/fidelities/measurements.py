@@ -87,9 +87,11 @@ class Ridge:
 def measure_random_groups(half: Half, rounds: int, seed: int, every_task: bool = False) -> None:
     """T groups of two and more a round, none twice while there are others, and each task alone.
 
-    With `every_task` the first of them is that of all tasks.
+    As many rounds as cost `rounds` times 2T trainings. With `every_task` the first of them is that
+    of all tasks.
     """
     generator = np.random.default_rng(seed)
+    rounds = half.rounds(rounds)
     together = np.flatnonzero(half.members.sum(axis=1) > 1)
     alone = [1 << task for task in range(half.n_tasks)]
     groups = np.concatenate([generator.permutation(together) for _ in range(rounds)])

@@ -12,7 +12,7 @@ from .affinities import Foretold, FromAffinity
 from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
-from .ours import Branched, Calibrated, Raced
+from .ours import Branched, Calibrated, Prudent, Raced
 from .simple import AllInOne, RandomGrouping, Separate
 
 METHODS: dict[str, Method] = {
@@ -31,6 +31,7 @@ METHODS: dict[str, Method] = {
         "representation similarity", needs_alone=True, alone=False
     ),
     "gradient surrogate": Foretold("gradient surrogate"),
+    "gradient surrogate, prudent": Prudent(),
     "ETAP, T subsets": Etap(rounds=1),
     "ETAP, 2T subsets": Etap(rounds=2),
     "ETAP, 4T subsets": Etap(rounds=4),

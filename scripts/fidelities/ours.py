@@ -1,4 +1,4 @@
-"""Ours: the calibrated predictor over few groups, and the race."""
+"""Ours: the calibrated predictor over few groups, the race, and a prudent forecast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,15 @@ from torch import Tensor
 
 from affinity.audit import Race
 from affinity.audit.race import Measure
-from affinity.estimates import AffinityMatrix, CalibratedGains, Forecast, PredictedGains
+from affinity.estimates import (
+    AffinityMatrix,
+    CalibratedGains,
+    Candidate,
+    Forecast,
+    GroupScores,
+    PredictedGains,
+)
+from affinity.grouping import prudent, solve
 from affinity.problems import Measurements
 
 from .half import Half
@@ -95,7 +103,7 @@ class Raced:
     """The race: it chooses itself, within the budget.
 
     Args:
-        rounds: How many rounds of 2T trainings at most.
+        rounds: As many rounds as cost so many times 2T trainings, at most.
         tolerance: As for the race; below 0 it uses all its rounds.
         surrogate: Whether all-in-one is linearized, to foretell gains.
     """
@@ -115,13 +123,35 @@ class Raced:
         names = half.measured.tasks
         race = Race(
             budget=budget,
-            trainings=self.rounds * 2 * len(names),
+            trainings=half.rounds(self.rounds) * 2 * len(names),
             tolerance=self.tolerance,
             seed=seed,
         )
         forecasts = forecasts_of(half, seed) if self.surrogate else {}
         raced = race.over(names, measure_on(half, order), matrices_of(half, seed), forecasts)
         chosen = raced.contender("within the budget").grouping
+        return tuple(number_of(network.trained, names) for network in chosen.networks)
+
+
+@dataclass(frozen=True)
+class Prudent:
+    """What one linearized network foretells, unless a safe choice falls little short of it.
+
+    Args:
+        estimator: Its name in ``foretold.csv.gz``.
+    """
+
+    estimator: str = SURROGATE
+
+    def __call__(self, half: Half, budget: int, seed: int) -> tuple[int, ...]:
+        """The groups chosen."""
+        names, predicted = half.measured.tasks, half.foretold(self.estimator, seed, 1)
+        candidates = [
+            Candidate({names[task]: float(row[task]) for task in np.flatnonzero(member)})
+            for member, row in zip(half.members[1:], predicted[1:], strict=True)
+        ]
+        scores = GroupScores(names, tuple(candidates))
+        chosen = prudent(scores, solve(scores, budget), budget)
         return tuple(number_of(network.trained, names) for network in chosen.networks)
 
 

@@ -49,7 +49,7 @@ def shares(judged: Judged, budget: int) -> Shares:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = above.mean(axis=1) / above[best].mean()
         draws = means / means[best]
-    is_choice = _is_above_noise(above, drawn)
+    is_choice = budget > 1 and _is_above_noise(above, drawn)  # one group: one grouping
     return Shares(judged.table, budget, methods, share, draws, methods[best], is_choice)
 
 

@@ -71,6 +71,21 @@ def test_with_nothing_to_gain_there_is_nothing_to_choose() -> None:
     assert all(row["attained_share"] is None for row in rows(judged))
 
 
+def test_one_network_for_all_is_no_choice_however_gains_were_rounded() -> None:
+    judged = measure(truth(clusters(0.3), noise=0.02), SIMPLE, halvings=4)
+    judged = replace(judged, random={1: judged.random[1] - 1e-7})
+    assert not shares(judged, budget=1).is_choice
+
+
+@pytest.mark.parametrize("name", ["ridge, 2T subsets", "race, 4T trainings"])
+@pytest.mark.parametrize("n_replicates", [1, 4])
+def test_a_replay_costs_as_many_trainings_as_new_replicates(name: str, n_replicates: int) -> None:
+    measured = truth(clusters(0.3), noise=0.02, n_replicates=n_replicates)
+    half = Half(measured, tuple(range(n_replicates)))
+    METHODS[name](half, budget=3, seed=0)
+    assert 2 * N_TASKS < half.trainings <= 4 * N_TASKS
+
+
 def test_believing_every_measurement_does_harm_where_there_is_nothing_to_gain() -> None:
     gains = clusters(0.0) - 0.1
     gains[1 << np.arange(N_TASKS)] = 0.0
@@ -131,13 +146,13 @@ def test_a_half_tells_what_was_asked_and_counts_it_once() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_decides_within_the_budget(name: str) -> None:
-    measured = truth(clusters(0.3), noise=0.02, n_replicates=4)
+    measured = truth(clusters(0.3), noise=0.02, n_replicates=8)
     pairs = clusters(0.3)[3, 0] * np.ones((N_TASKS, N_TASKS))
     for method in METHODS.values():
         if estimator := getattr(method, "estimator", None):
-            measured.affinities[estimator] = dict.fromkeys(range(3), pairs)
+            measured.affinities[estimator] = dict.fromkeys(range(8), pairs)
             told = Foretelling(clusters(0.3), seconds=1.0)
-            measured.foretold[estimator] = dict.fromkeys(range(3), told)
+            measured.foretold[estimator] = dict.fromkeys(range(8), told)
     measured.affinities["label correlation"] = {-1: pairs}
     measured = replace(measured, branches=measured.losses, branch_cost=0.2)
     judged = measure(measured, {**SIMPLE, name: METHODS[name]}, halvings=2)
