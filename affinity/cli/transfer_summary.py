@@ -35,6 +35,8 @@ def show_transfer(console: Console, result: Mapping[str, Any]) -> None:
         "Green is beneficial, red harmful, cyan neutral, yellow undecided.",
         style="dim",
     )
+    if choice := result.get("choice"):
+        console.print(escape(choice["summary"]), soft_wrap=True)
     for row in result.get("scores", ()):
         if row["spearman"] is not None:
             ceiling = UNKNOWN if row["ceiling"] is None else f"{row['ceiling']:.2f}"

@@ -21,6 +21,7 @@ MOST_OPEN = 24
 
 CONTENTS = {
     "gains": "Measured gains",
+    "recipes": "Recipes",
     "rows": "Rows of the target",
     "distortion": "Representation",
     "joint": "Joint or sequential",
@@ -34,7 +35,7 @@ def write_transfer(result: Mapping[str, Any], path: str | Path) -> Path:
 
     Args:
         result: As `Transfer.to_dict` gives it; and, where they were measured, `scores`, `curves`,
-            `joint` and `distortion`.
+            `joint`, `distortion`, `recipes` and `choice`.
         path: The HTML file.
 
     Raises:
@@ -60,6 +61,7 @@ def transfer_page_of(result: Mapping[str, Any]) -> str:
     figures = [_figure(result, name, each) for name, each in transfer_pictures(result).items()]
     has = {
         "gains": True,
+        "recipes": result.get("choice"),
         "rows": len(figures) > 1,
         "distortion": distortion,
         "joint": result.get("joint"),
@@ -80,9 +82,8 @@ def transfer_page_of(result: Mapping[str, Any]) -> str:
         moved=_by_recipe(distortion["overall"]) if distortion else {},
         n_moved=len({(p["source"], p["target"]) for p in distortion["pairs"]}) if distortion else 0,
         is_long=len(result["pairs"]) > MOST_OPEN,
-        recipes={
-            (row["source"], row["target"]): row["recipe"] for row in result.get("recipes", ())
-        },
+        recipes={(row["source"], row["target"]): row for row in result.get("recipes", ())},
+        choice=result.get("choice"),
         settings=rows_of({"recipe": result["recipe"], **result.get("context", {})}),
     )
 

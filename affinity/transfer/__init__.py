@@ -3,7 +3,7 @@
 from .blocks import blocks_of
 from .choose_recipe import ChosenRecipe, candidates, choose_recipe
 from .distortion import Distortion, distortion
-from .feature_distortion import FeatureDistortion
+from .feature_distortion import FINE_TUNING, FeatureDistortion
 from .fine_tuning import FineTuning
 from .joint_or_sequential import Advice, Circumstances, JointOrSequential, compare_joint
 from .low_data import LowDataCurve, few, low_data_curves
@@ -36,6 +36,7 @@ from .weights import read_trunk, save_trunk
 
 __all__ = [
     "ALL_OTHERS",
+    "FINE_TUNING",
     "L2SP",
     "LEEP",
     "OWN_INPUTS",

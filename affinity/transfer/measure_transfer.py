@@ -106,6 +106,7 @@ def measure_transfer(
         scratch=_scores(baseline, alone, (1, len(on), len(targets))),
         is_measured=is_measured,
         context={"seeds": [replicate.seed for replicate in on], "settings": str(settings)},
+        seconds=sum(result.seconds for result in tuned),
     )
 
 

@@ -55,6 +55,7 @@ class Transfer:
         is_measured: Which pairs were; a source does not go to what it was trained on.
         test: How verdicts are reached, over all measured pairs together.
         context: Settings, seeds, versions and notes.
+        seconds: Time that tuning from the sources took.
     """
 
     problem: str
@@ -66,6 +67,7 @@ class Transfer:
     is_measured: Bool[Tensor, "source target"]
     test: NegativeTransferTest = field(default_factory=lambda: NegativeTransferTest(adjust="fdr"))
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seconds: float = math.nan
 
     @property
     def n_replicates(self) -> int:

@@ -93,7 +93,7 @@ def tune(
         store: Finished trainings are kept there and not done again; not with `keep`.
 
     Returns:
-        A result a job, in their order.
+        A result a job, in their order; its seconds are those of all phases.
     """
     settings = settings or problem.settings
     members = [Member(frozenset({job.target}), job.replicate) for job in jobs]
@@ -110,6 +110,7 @@ def tune(
     ]
     states: list[Mapping[str, Tensor]] = list(sources)
     best: list[Trained | None] = [None] * len(jobs)
+    seconds = [0.0] * len(jobs)
     for number, phase in enumerate(plan.phases):
         is_last = number == len(plan.phases) - 1
         starts: list[Start] = []
@@ -142,13 +143,18 @@ def tune(
             starts=starts,
         )
         for at, (job, result) in enumerate(zip(jobs, results, strict=True)):
+            seconds[at] += result.seconds
             before = best[at]
             if before is None or _is_better(result, before, job.target):
                 best[at] = result
             kept = best[at]
             if not is_last and kept is not None and kept.state is not None:
                 states[at] = kept.state
-    return [result for result in best if result is not None]
+    return [
+        replace(result, seconds=spent)
+        for result, spent in zip(best, seconds, strict=True)
+        if result is not None
+    ]
 
 
 def _is_better(result: Trained, before: Trained, target: str) -> bool:

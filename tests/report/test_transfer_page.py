@@ -49,13 +49,27 @@ def test_a_page_shows_the_sections_that_were_measured() -> None:
     assert [f'id="{name}"' in transfer_page_of(made) for name in SECTIONS] == [False] * 4
 
 
-def test_recipes_chosen_for_each_pair_stand_in_its_table() -> None:
+def test_recipes_chosen_for_each_pair_stand_in_its_table_with_what_choosing_is_worth() -> None:
     made = a_transfer()
+    assert 'id="recipes"' not in transfer_page_of(made)
     made["recipes"] = [
         {"source": pair["source"], "target": pair["target"], "recipe": "L2-SP"}
+        | {"gain": 0.0625, "low": 0.05, "high": 0.075, "verdict": "beneficial"}
         for pair in made["pairs"]
     ]
-    assert transfer_page_of(made).count('<td class="words">L2-SP</td>') == 4
+    overall = {"recipe": "chosen for each pair", "pairs": 0, "seconds": 7.0}
+    overall |= {"gain": 0.1, "gain_low": 0.0, "gain_high": 0.2}
+    overall |= {"over": 0.03125, "over_low": 0.0, "over_high": 0.1}
+    made["choice"] = {
+        "over": "full fine-tuning",
+        "summary": "Choosing is worth its cost.",
+        "overall": [overall, overall | {"recipe": "L2-SP", "pairs": 4}],
+    }
+    page = transfer_page_of(made)
+    assert page.count('<td class="words">L2-SP</td>') == 4
+    assert 'id="recipes"' in page
+    assert "Choosing is worth its cost." in page
+    assert "a pair and its control keep the recipe that was chosen" in page
 
 
 def page_text(made: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from affinity.transfer import Transfer
 from affinity.transfer.transfer import Scores
 
 
-def made_up_transfer(noise: float = 0.01, n_replicates: int = 6) -> Transfer:
+def made_up_transfer(noise: float = 0.01, n_replicates: int = 6, n_blocks: int = 1) -> Transfer:
     """Four sources gain from -0.3 to 0.3 on one target, the other way round on another."""
     generator = torch.Generator().manual_seed(0)
     gains = torch.linspace(-0.3, 0.3, 4, dtype=torch.double)
@@ -21,7 +21,34 @@ def made_up_transfer(noise: float = 0.01, n_replicates: int = 6) -> Transfer:
         sources=("depth", "edges", "normals", "own inputs"),
         targets=("key points", "shading"),
         recipe="full fine-tuning",
-        tuned=Scores(losses, losses, losses[..., None].float()),
-        scratch=Scores(ones, ones, ones[..., None].float()),
+        tuned=_of(losses, n_blocks),
+        scratch=_of(ones, n_blocks),
         is_measured=torch.ones(4, 2, dtype=torch.bool),
+    )
+
+
+def _of(losses: torch.Tensor, n_blocks: int) -> Scores:
+    return Scores(losses, losses, losses[..., None].float().expand(*losses.shape, n_blocks))
+
+
+def made_up_pair(test: list[float], evaluation: list[float]) -> Transfer:
+    """One source, one target, a loss a replicate."""
+
+    def scores(test: list[float], evaluation: list[float]) -> Scores:
+        one = torch.tensor(test, dtype=torch.double).reshape(1, -1, 1)
+        return Scores(
+            one,
+            torch.tensor(evaluation, dtype=torch.double).reshape(1, -1, 1),
+            one[..., None].float(),
+        )
+
+    ones = [1.0] * len(test)
+    return Transfer(
+        "made up",
+        ("depth",),
+        ("edges",),
+        "r",
+        scores(test, evaluation),
+        scores(ones, ones),
+        torch.ones(1, 1, dtype=torch.bool),
     )

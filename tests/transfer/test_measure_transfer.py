@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up import made_up_pair
 from torch import nn
 
 from affinity.errors import InputError
@@ -26,7 +27,6 @@ from affinity.transfer import (
     Sources,
     SurgicalFineTuning,
     Transfer,
-    choose_recipe,
     learn_sources,
     measure_transfer,
     plan_for,
@@ -35,7 +35,6 @@ from affinity.transfer import (
     save_trunk,
     tune,
 )
-from affinity.transfer.transfer import Scores
 
 PROBLEM = planted(tasks_per_cluster=2, n_rows=150).with_settings(
     TrainingSettings(epochs=3, batch_size=32)
@@ -183,47 +182,9 @@ def test_gains_beyond_the_control_are_those_against_it(transfer: Transfer) -> No
     assert (OWN_INPUTS, "a2") not in transfer.beyond_own_inputs
 
 
-def made_up(test: list[float], evaluation: list[float]) -> Transfer:
-    """One source, one target, a loss a replicate."""
-
-    def scores(test: list[float], evaluation: list[float]) -> Scores:
-        one = torch.tensor(test, dtype=torch.double).reshape(1, -1, 1)
-        return Scores(
-            one,
-            torch.tensor(evaluation, dtype=torch.double).reshape(1, -1, 1),
-            one[..., None].float(),
-        )
-
-    ones = [1.0] * len(test)
-    return Transfer(
-        "made up",
-        ("depth",),
-        ("edges",),
-        "r",
-        scores(test, evaluation),
-        scores(ones, ones),
-        torch.ones(1, 1, dtype=torch.bool),
-    )
-
-
-def test_a_recipe_is_chosen_by_evaluation_rows_of_other_replicates() -> None:
-    steady = made_up([0.5, 0.5, 0.5], [0.4, 0.4, 0.4])
-    lucky = made_up([0.1, 0.9, 0.9], [0.0, 0.9, 0.9])  # best where it is not judged
-    chosen = choose_recipe({"lucky": lucky, "steady": steady})
-    assert chosen.recipes == {("depth", "edges"): "steady"}
-    # On replicate 0 the others say steady; on 1 and 2 luck is half of what is seen: 0.45 > 0.4.
-    assert chosen.transfer.tuned.test.flatten().tolist() == [0.5, 0.5, 0.5]
-    assert chosen.transfer.values().item() == pytest.approx(0.5)
-
-
-def test_the_choice_does_not_see_test_rows() -> None:
-    good, bad = made_up([0.1, 0.1], [0.9, 0.9]), made_up([0.8, 0.8], [0.2, 0.2])
-    assert choose_recipe({"good": good, "bad": bad}).transfer.values().item() == pytest.approx(0.2)
-
-
 def test_the_best_source_is_chosen_on_evaluation_rows_and_may_be_none() -> None:
-    assert made_up([2.0, 2.0], [0.5, 0.5]).best_sources() == {"edges": "depth"}
-    assert made_up([0.5, 0.5], [2.0, 2.0]).best_sources() == {"edges": None}
+    assert made_up_pair([2.0, 2.0], [0.5, 0.5]).best_sources() == {"edges": "depth"}
+    assert made_up_pair([0.5, 0.5], [2.0, 2.0]).best_sources() == {"edges": None}
 
 
 def test_weights_of_a_file_are_a_source_as_any_other(sources: Sources, tmp_path: Path) -> None:
@@ -290,15 +251,6 @@ def test_what_cannot_be_a_source_is_named() -> None:
         learn_sources(PROBLEM, ON[:1], ["a1"], groups={"a1": ["a2"]})
     with pytest.raises(InputError, match="targets among"):
         measure_transfer(PROBLEM, targets=["a9"])
-
-
-def test_a_choice_among_nothing_or_of_one_replicate_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one recipe"):
-        choose_recipe({})
-    with pytest.raises(InputError, match="at least two replicates"):
-        choose_recipe({"r": made_up([1.0], [1.0])})
-    with pytest.raises(InputError, match="same sources"):
-        choose_recipe({"r": made_up([1.0, 1.0], [1.0, 1.0]), "s": made_up([1.0], [1.0])})
 
 
 def test_a_plan_of_a_recipe_speaks_of_the_problem_s_own_blocks() -> None:

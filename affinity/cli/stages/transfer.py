@@ -19,13 +19,16 @@ from affinity.problems import Problem
 from affinity.report.transfer_page import write_transfer
 from affinity.report.transfer_words import transfer_headline
 from affinity.transfer import (
+    FINE_TUNING,
     OWN_INPUTS,
     RECIPES,
     SCORES,
-    FromScratch,
+    ChosenRecipe,
+    LowDataCurve,
     Sources,
     Transfer,
     TuningPlan,
+    candidates,
     choose_recipe,
     compare_joint,
     foretold,
@@ -87,6 +90,11 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
             "into: name one with --from."
         )
     n_replicates = work.options.replicates or REPLICATES
+    if plan is None and n_replicates < 2:
+        raise InputError(
+            "Expected at least two replicates to choose a recipe, each by the others, but got one: "
+            "raise --replicates."
+        )
     inputs = {
         **json.loads(json.dumps(asdict(request))),
         "plan": None if plan is None else plan.to_yaml(),
@@ -111,13 +119,14 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
         )
         work.console.print(f"Bringing {len(sources.names)} sources to {len(targets)} targets ...")
         store = run.file(TRAININGS)
-        transfer, chosen = _measured(problem, plan, sources, targets, store)
-        result = _result(problem, sources, transfer, plan, request, targets, store)
+        if plan is None:
+            tuning: TuningPlan | ChosenRecipe = _chosen(work, sources, targets, store)
+            transfer = tuning.transfer
+        else:
+            tuning = plan
+            transfer = measure_transfer(problem, plan, sources, targets=targets, store=store)
+        result = _result(problem, sources, transfer, tuning, request, targets, store)
         result["context"] |= _context(work)
-        result["recipes"] = [
-            {"source": source, "target": target, "recipe": recipe}
-            for (source, target), recipe in chosen.items()
-        ]
         text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(run.file(TRANSFER), text)
         write_atomically(run.file(TRANSFER_TABLE), transfer.frame().to_csv(index=False))
@@ -143,26 +152,38 @@ def _plan(problem: Problem, request: Request) -> TuningPlan:
     return plan_for(problem, RECIPES[request.recipe])
 
 
-def _measured(
-    problem: Problem, plan: TuningPlan | None, sources: Sources, targets: list[str], store: Path
-) -> tuple[Transfer, Mapping[tuple[str, str], str]]:
-    """By the plan; or by all recipes, of which one is chosen a pair."""
-    if plan is not None:
-        return measure_transfer(problem, plan, sources, targets=targets, store=store), {}
-    measured = {
-        name: measure_transfer(problem, recipe, sources, targets=targets, store=store)
-        for name, recipe in RECIPES.items()
-        if not isinstance(recipe, FromScratch)
+def _chosen(work: Work, sources: Sources, targets: list[str], store: Path) -> ChosenRecipe:
+    """By all recipes, of which one is chosen a pair."""
+    measured: dict[str, Transfer] = {}
+    for name, recipe in candidates().items():
+        work.console.print(f"Tuning by {name} ...")
+        measured[name] = measure_transfer(
+            work.problem, recipe, sources, targets=targets, store=store
+        )
+    return choose_recipe(measured)
+
+
+def _choice(chosen: ChosenRecipe) -> dict[str, Any]:
+    """Which recipe each pair has, and what choosing is worth."""
+    return {
+        "recipes": [
+            {"source": source, "target": target, "recipe": chosen.recipes[source, target]}
+            | {"gain": each.gain, "low": each.low, "high": each.high, "verdict": each.verdict}
+            for (source, target), each in chosen.verdicts(FINE_TUNING).items()
+        ],
+        "choice": {
+            "over": FINE_TUNING,
+            "summary": chosen.summary(FINE_TUNING),
+            "overall": _records(chosen.overall(FINE_TUNING)),
+        },
     }
-    chosen = choose_recipe(measured)
-    return chosen.transfer, chosen.recipes
 
 
 def _result(
     problem: Problem,
     sources: Sources,
     transfer: Transfer,
-    plan: TuningPlan | None,
+    tuning: TuningPlan | ChosenRecipe,
     request: Request,
     targets: list[str],
     store: Path,
@@ -182,15 +203,18 @@ def _result(
     said = transfer_headline(result)
     result["lines"] = [said.title, *said.sentences]
     result["curves"], result["curve_lines"], result["joint"] = [], [], []
+    if isinstance(tuning, ChosenRecipe):
+        result |= _choice(tuning)
     if request.sizes:
-        curves = [
-            curve
-            for target, source in leading.items()
-            for curve in low_data_curves(
-                problem, _only(sources, source), plan, [target], request.sizes, store=store
-            )
-        ]
-        result["curve_lines"] = [curve.summary for curve in curves]
+        curves: list[LowDataCurve] = []
+        for target, source in leading.items():
+            own, by, note = _only(sources, source), tuning, ""
+            if isinstance(by, ChosenRecipe):
+                name = by.recipes[source, target]
+                by, note = candidates()[name], f" Tuned by {name}, as was chosen with all rows."
+            found = low_data_curves(problem, own, by, [target], request.sizes, store=store)
+            result["curve_lines"] += [f"{curve.summary}{note}" for curve in found]
+            curves += found
         result["curves"] = _records(pd.concat([curve.frame() for curve in curves]))
     if request.is_joint:
         both = compare_joint(problem, sources, transfer, store=store)
