@@ -14,6 +14,7 @@ from affinity.errors import InputError
 
 from .run_directory import RunDirectory
 from .run_files import MEASUREMENTS
+from .stages.report import outer_of
 from .summary import COLOURS
 
 
@@ -49,6 +50,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         ],
         "only_in": [[task for task in each if task not in both] for each in verdicts],
         "affinity_correlation": _affinity_correlation(*audits),
+        "outer": [outer_of(RunDirectory(path)) for path in (first, second)],
     }
 
 
@@ -69,6 +71,11 @@ def show_comparison(console: Console, comparison: dict[str, Any]) -> None:
     ):
         shown = " | ".join(", ".join(served) for served in networks)
         console.print(f"{letter}: {escape(run)}; advice {advice}; plan: {escape(shown)}")
+    for letter, outer in zip("AB", comparison["outer"], strict=True):
+        if outer is not None:
+            console.print(_over_draws(letter, outer))
+    if comparison["outer"].count(None) == 1:
+        console.print("One of them alone has other draws of the test rows: affinity audit --outer.")
     if comparison["affinity_correlation"] is not None:
         console.print(
             f"Rank correlation of their affinities: {comparison['affinity_correlation']:+.2f}"
@@ -86,6 +93,24 @@ def write_page(first: Path, second: Path) -> Path:
     page = first / "comparison.html"
     names = (first.resolve().name, second.resolve().name)
     return write_comparison(_audit(first), _audit(second), page, names)
+
+
+def _over_draws(letter: str, outer: dict[str, Any]) -> str:
+    """What deciding anew on every draw of the test rows is worth, in a line."""
+    ways: list[str] = []
+    for followed in ("plan", "advice"):
+        found = outer[f"as_{followed}"]
+        words = "as planned" if followed == "plan" else "as advised"
+        interval = "" if found["low"] is None else f" ({found['low']:+.1%} to {found['high']:+.1%})"
+        colour = COLOURS[found["verdict"]]
+        ways.append(
+            f"{words} [{colour}]{found['verdict']}[/{colour}] {found['gain']:+.1%}{interval}"
+        )
+    draws, (plan, *_), (advice, *_) = len(outer["draws"]), outer["plans"], outer["advices"]
+    return (
+        f"{letter}, over {draws} draws of the test rows: {', '.join(ways)}; one plan on "
+        f"{plan['times']}, advice {advice['advice']} on {advice['times']} of {draws}"
+    )
 
 
 def _audit(path: Path) -> Audit:

@@ -23,6 +23,14 @@ def test_every_draw_has_a_run_and_the_procedure_is_judged(call, csv, tmp_path):
     page = (out / "report.html").read_text()
     assert "Other draws of the test rows" in page
     assert f"the most frequent on {found['plans'][0]['times']} of 2 draws" in page
+    said = " ".join(call("compare", out, out / "draws/2")[1].split())
+    as_planned = found["as_plan"]
+    assert f"A, over 2 draws of the test rows: as planned {as_planned['verdict']}" in said
+    assert f"{as_planned['gain']:+.1%} ({as_planned['low']:+.1%}" in said
+    assert "One of them alone has other draws of the test rows" in said
+    said = call("compare", out, out, "--json")[1]
+    both = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
+    assert both["outer"] == [found, found]
     code, said = call(*arguments)  # goes on where it was stopped
     assert code == 0
     assert said.count("The audit is there") == 2

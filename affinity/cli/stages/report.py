@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from affinity.audit import Audit
+from affinity.cli.run_directory import RunDirectory
 from affinity.cli.run_files import AUDIT, DIAGNOSIS, FIGURES, MEASUREMENTS, OUTER, PAGE, TRACE
 from affinity.cli.work import Work
 from affinity.recording import Trace
@@ -32,7 +33,7 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
         return page
     audit = audit or audit_of(work)
     trace = Trace.load(work.run.file(TRACE)) if has_trace else None
-    diagnosis, outer = diagnosis_of(work), outer_of(work)
+    diagnosis, outer = diagnosis_of(work), outer_of(work.run)
     outputs = [PAGE]
     with work.run.stage("report", inputs, outputs):
         audit.report(page, trace=trace, diagnosis=diagnosis, outer=outer)
@@ -45,11 +46,11 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
     return page
 
 
-def outer_of(work: Work) -> dict[str, Any] | None:
+def outer_of(run: RunDirectory) -> dict[str, Any] | None:
     """What other draws of the test rows showed of this very audit; None where none was made."""
-    file = work.run.file(OUTER)
+    file = run.file(OUTER)
     if not file.exists():
         return None
     found = json.loads(file.read_text(encoding="utf-8"))
-    first = json.loads(work.run.file(AUDIT).read_text(encoding="utf-8"))
+    first = json.loads(run.file(AUDIT).read_text(encoding="utf-8"))
     return found if found["draws"][0]["gain"] == first["overall"]["gain"] else None
