@@ -49,7 +49,7 @@ class AdaptationCurves(OneAxes):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return 6.4, 4.2
+        return 4.6, 3.4 + 0.2 * self.table["method"].nunique()
 
     def _draw(self, axes: Axes) -> None:
         for at, (method, own) in enumerate(self.frame().groupby("method", sort=False)):
@@ -72,4 +72,4 @@ class AdaptationCurves(OneAxes):
         axes.set_xlabel("gradient steps on the support rows")
         axes.set_ylabel(f"{self.score} on the query rows")
         axes.set_title(self.title, loc="left", fontsize=10, color=INK)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16))  # below: a phone is narrow

@@ -104,6 +104,7 @@ def plot(results: pd.DataFrame, score: str, path: Path, top: float | None = None
         if each != shots[-1]:
             axes.get_legend().remove()
             continue
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_ylabel("")
         if top is not None:
             axes.set_ylim(0, top)
