@@ -108,6 +108,7 @@ def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
         (["--to", "summ"], "but got ['summ']"),
         (["--group", "two"], "--group NAME=TASK,TASK"),
         (["--weights", "=x"], "--weights NAME=FILE"),
+        (["--recipe", "best", "--replicates", "1"], "at least two replicates to choose"),
         (["--rows", "few"], "--rows as numbers from 2 on"),
         (["--rows", "1"], "from 2 on, like 25,50,100, but got '1'"),
         (["--from", "own inputs", "--rows", "20"], "a source beside 'own inputs'"),
