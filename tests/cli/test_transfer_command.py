@@ -8,6 +8,7 @@ import torch
 
 from affinity import Problem
 from affinity.transfer import save_trunk
+from affinity.transfer.choose_recipe import CHOSEN
 
 DATA = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 QUICK = ["--epochs", "3", "--replicates", "2", "--width", "8"]
@@ -78,7 +79,7 @@ def test_the_best_recipe_is_chosen_for_each_pair(run, tmp_path):
     code, said = run("--recipe", "best", "--from", "sum", "--to", "thirds")
     assert code == 0, said
     result = json.loads((tmp_path / "run/transfer.json").read_text())
-    assert result["recipe"] == "chosen by cross-validation"
+    assert result["recipe"] == CHOSEN
     assert [(each["source"], each["target"]) for each in result["recipes"]] == [("sum", "thirds")]
 
 
