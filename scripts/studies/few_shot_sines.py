@@ -120,8 +120,7 @@ def main() -> None:
         )
     )
     few_shots.plot(results, "squared error", OUT / "curves.png", top=5)
-    if not (OUT / "waves.png").exists():
-        draw_waves(arguments.iterations)
+    draw_waves(arguments.iterations)
 
 
 if __name__ == "__main__":
