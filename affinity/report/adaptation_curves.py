@@ -49,7 +49,7 @@ class AdaptationCurves(OneAxes):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return 4.6, 3.4 + 0.2 * self.table["method"].nunique()
+        return 4.2, 3.4 + 0.2 * self.table["method"].nunique()
 
     def _draw(self, axes: Axes) -> None:
         for at, (method, own) in enumerate(self.frame().groupby("method", sort=False)):

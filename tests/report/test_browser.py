@@ -105,6 +105,16 @@ def test_a_page_loads_without_complaint_request_or_overflow(
         assert opened.page.evaluate(overflow) == 0
 
 
+def test_adaptation_curves_fit_a_phone_without_a_scroll(
+    browser: Any, files: dict[str, Path]
+) -> None:
+    with Opened(browser, files["fewshot"], viewport={"width": 390, "height": 800}) as opened:
+        wide = opened.page.locator("#adaptation .wide")
+        assert wide.count() == 2
+        hidden = "boxes => boxes.map(box => box.scrollWidth - box.clientWidth)"
+        assert wide.evaluate_all(hidden) == [0, 0]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["hostile", "many", "transfer", "fewshot"])
 def test_axe_finds_no_serious_fault(
