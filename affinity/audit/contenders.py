@@ -94,13 +94,23 @@ class Contenders:
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
-    def prudent(self, best: Grouping, safe: Sequence[Grouping], probability: float) -> Grouping:
-        """The best grouping if it beats the safest one with this probability, else that one."""
+    def prudent(
+        self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
+    ) -> Grouping:
+        """The best grouping if it beats the safest one by more than `tolerance`, else that one.
+
+        It has to with this probability. Of safe groupings that differ by no more than `tolerance`,
+        the one of fewest networks counts as safest.
+        """
         if not safe:
             return best
-        safest = max(safe, key=self.expected)
-        is_better = (self.worth(best) > self.worth(safest)).mean() > probability
-        return best if is_better else safest
+        enough = max(map(self.expected, safe)) - tolerance
+        safest = min(
+            (each for each in safe if self.expected(each) >= enough),
+            key=lambda each: len(each.networks),
+        )
+        is_better = self.worth(best) > self.worth(safest) + tolerance
+        return best if is_better.mean() > probability else safest
 
     def judged(
         self,

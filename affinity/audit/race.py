@@ -35,17 +35,18 @@ class Race:
     what that is worth, and it counts as far as it foretells full trainings.
 
     The race is decided when a grouping is, with probability `confidence`, within `tolerance` of
-    the best: exact best groupings differ by less than anybody could measure. Separate networks
-    and all-in-one always take part, and may win, also where the budget would not allow them: the
-    best of very many groupings looks better than it is, so it takes the place of a safe choice
-    only where it is better with probability `prudence`.
+    the best: exact best groupings differ by less than anybody could measure. Separate networks and
+    all-in-one always take part, and may win, also where the budget would not allow them: the best
+    of very many groupings looks better than it is, so it takes the place of the safer choice only
+    where it is better by more than `tolerance` with probability `prudence`. The safer choice is
+    the better of the two, or all-in-one where they differ by no more than `tolerance`.
 
     Args:
         budget: At most so many networks, if the winner is neither separate nor all-in-one.
         confidence: The probability asked for.
         tolerance: Differences of mean gain smaller than this are of no interest.
-        prudence: The probability with which a grouping must be better than the better of all-in-one
-            and separate networks to be chosen instead.
+        prudence: The probability with which a grouping must be better than the safer of all-in-one
+            and separate networks, by more than `tolerance`, to be chosen instead.
         trainings: At most so many networks are trained to the end; the first round always is.
         seconds: No round begins after that.
         groups: How many groups of several tasks a round trains; as many as tasks if None.
@@ -164,8 +165,10 @@ class Race:
             standing = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
             best = standing.best_expected(self.budget)
             allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
-            within = standing.prudent(best, allowed, self.prudence)
-            plan = standing.prudent(best, list(safe.values()), self.prudence)
+            within, plan = (
+                standing.prudent(best, each, self.prudence, self.tolerance)
+                for each in (allowed, list(safe.values()))
+            )
             named = {"plan": plan, "within the budget": within, **safe, **random}
             top = np.max([standing.best, *(standing.worth(each) for each in safe.values())], axis=0)
             judged = [

@@ -100,16 +100,14 @@ class Branched:
 
 @dataclass(frozen=True)
 class Raced:
-    """The race: it chooses itself, within the budget.
+    """The race: it chooses itself, within the budget, and goes on while it is not certain.
 
     Args:
         rounds: As many rounds as cost so many times 2T trainings, at most.
-        tolerance: As for the race; below 0 it uses all its rounds.
         surrogate: Whether all-in-one is linearized, to foretell gains.
     """
 
     rounds: int = 2
-    tolerance: float = 0.01
     surrogate: bool = False
 
     @property
@@ -124,7 +122,7 @@ class Raced:
         race = Race(
             budget=budget,
             trainings=half.rounds(self.rounds) * 2 * len(names),
-            tolerance=self.tolerance,
+            confidence=1.0,
             seed=seed,
         )
         forecasts = forecasts_of(half, seed) if self.surrogate else {}
