@@ -28,7 +28,8 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[2]
-OUT = ROOT / "reports/calibration"
+ENOUGH = 200
+"""Audits from which rates are worth keeping in the reports."""
 KEPT = ROOT / "build/calibration"
 """Losses of trained audits: verdicts that are reached otherwise are measured without training."""
 PARTS = ("scores", "baseline", "score_blocks", "baseline_blocks")
@@ -225,10 +226,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--json", action="store_true", help="rates with intervals, to stdout")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"reports/calibration; runs/calibration with fewer than {ENOUGH} audits",
+    )
     parser.add_argument("--fresh", action="store_true", help="train anew what was trained before")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    is_enough = options.audits >= ENOUGH
+    out: Path = options.out or ROOT / ("reports" if is_enough else "runs") / "calibration"
+    out.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         rmtree(KEPT, ignore_errors=True)
     numbers = range(options.audits)
@@ -239,11 +246,11 @@ def main() -> None:
     result = summary(records.set_index("audit", drop=False))
     for part in ("rates", "power"):
         frame = pd.DataFrame(result[part]).round(4)
-        frame.to_csv(options.out / f"{part}.csv", index=False)
+        frame.to_csv(out / f"{part}.csv", index=False)
         if not options.json:
             print(frame.to_string(index=False))
-    picture(result, options.out / "rates.png")
-    (options.out / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
+    picture(result, out / "rates.png")
+    (out / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result, indent=1))
 
