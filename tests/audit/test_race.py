@@ -72,6 +72,16 @@ def test_where_nothing_is_to_be_gained_the_safe_choices_cannot_be_told_apart():
     raced = Race(budget=3, trainings=60).over(TASKS, Table(within=0.0, across=0.0))
     assert raced.indistinguishable == ("separate", "all-in-one")
     assert abs(raced.winner.gain) < 0.01
+    assert _groups(raced) == {frozenset(TASKS)}  # fewest networks
+
+
+@pytest.mark.parametrize(("tolerance", "stands"), [(0.0, True), (0.05, False)])
+def test_a_grouping_has_to_gain_more_than_is_of_interest(tolerance: float, stands: bool):
+    table = Table(within=0.04, across=0.02, noise=0.002)  # the clusters gain 0.012 more than all
+    raced = Race(budget=2, trainings=80, tolerance=tolerance, confidence=1.0).over(TASKS, table)
+    assert (_groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}) == stands
+    if not stands:
+        assert _groups(raced) == {frozenset(TASKS)}
 
 
 def test_a_race_keeps_to_the_trainings_allowed():
