@@ -161,9 +161,12 @@ class Raced:
 
     def _reason(self, network: Network) -> str:
         if network.is_alone:
-            return "On its own: no group that serves it was expected to gain more for all tasks."
+            return "On its own: no group that serves it was expected to gain enough for all tasks."
         mean, low, high = self.networks[network]
-        return (
+        expected = (
             f"Expected to gain {mean:+.1%} for its tasks ({low:+.1%} to {high:+.1%}) against "
-            f"separate networks, from {count(self.trainings, 'trained network')}."
+            f"separate networks, from {count(self.trainings, 'trained network')}"
         )
+        if mean > self.tolerance or len(network.trained) < len(self.predicted.tasks):
+            return f"{expected}."
+        return f"{expected}: nothing was found to gain enough more, and this takes fewest networks."
