@@ -117,7 +117,8 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
             request.weights,
             targets,
         )
-        work.console.print(f"Bringing {len(sources.names)} sources to {len(targets)} targets ...")
+        brought = count(len(sources.names), "source")
+        work.console.print(f"Bringing {brought} to {count(len(targets), 'target')} ...")
         store = run.file(TRAININGS)
         if plan is None:
             tuning: TuningPlan | ChosenRecipe = _chosen(work, sources, targets, store)
@@ -131,7 +132,7 @@ def transferred(work: Work, request: Request) -> dict[str, Any]:
         write_atomically(run.file(TRANSFER), text)
         write_atomically(run.file(TRANSFER_TABLE), transfer.frame().to_csv(index=False))
         write_transfer(result, run.file(TRANSFER_PAGE))
-    work.wrote("transfer", f"{len(transfer.pairs)} pairs measured", outputs)
+    work.wrote("transfer", f"{count(len(transfer.pairs), 'pair')} measured", outputs)
     return result
 
 
