@@ -36,7 +36,7 @@ class LinearLayer:
         <https://arxiv.org/abs/1510.01799>`_, which finds norms this way.
 
     Example:
-        >>> layer, inputs = torch.nn.Linear(2, 1), torch.tensor([[2.0, 0.0]])
+        >>> layer, inputs = torch.nn.Linear(3, 1), torch.tensor([[2.0, 0.0, 0.0]])
         >>> found = linear_layers([layer(inputs).sum()], [layer.weight], n_tasks=1)
         >>> found[0].inner_products([torch.tensor([[1.0]]), torch.tensor([[-3.0]])])
         tensor([[  4., -12.],

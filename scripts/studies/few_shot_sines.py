@@ -74,7 +74,7 @@ def draw_waves(iterations: int) -> None:
     problem = problem_of(iterations)
     episodes = problem.test.draw(3, 10, 1, torch.Generator().manual_seed(5))
     places = torch.linspace(-5, 5, 200).view(1, -1, 1).expand(3, -1, -1)
-    asked = replace(episodes, query_inputs=places)
+    asked = replace(episodes, query_inputs=places, query_targets=places[:, :, 0])
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), sharey=True)
     for name, colour in (("pretrained", "#8a4fa3"), ("MAML", "#1b7f79")):
         learned = METHODS[name](problem, 0)
