@@ -304,8 +304,8 @@ linear surrogate and the pairs are measured by training, the others come from th
 What a race (`affinity.audit.Race`, its default settings, three networks) chose: mean gain of its
 plan as it expected it and as measured on test rows of three replicates it did not see, in % of the
 loss of separate networks; in how many problems the plan is groups, all-in-one or separate networks;
-how many races were decided. At strength 0 groups would be a false discovery. The committed races had
-yet to be better than the safe choices by any amount, not by 1 %.
+how many races were decided. At strength 0 groups would be a false discovery. In the
+committed races groups had to beat the safe choices by any amount, not yet by 1 %.
 
 {raced}
 
