@@ -125,6 +125,14 @@ Verify = Annotated[
 RaceMinutes = Annotated[
     float | None, typer.Option(help="Time allowed for the race. [3]", rich_help_panel=AUDIT)
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        help="Mean gains that differ by no more than this share of the loss count as equal: a plan "
+        "has to gain more, and a smaller gain is neutral. [0.01]",
+        rich_help_panel=AUDIT,
+    ),
+]
 Minutes = Annotated[
     float | None,
     typer.Option(

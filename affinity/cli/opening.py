@@ -89,6 +89,11 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"Expected verify among {list(ways)}, but got {options.verify!r}.")
     if not options.race_minutes > 0:
         raise InputError(f"Expected race_minutes above 0, but got {options.race_minutes}.")
+    if not 0 < options.tolerance < 1:
+        raise InputError(
+            f"Expected a tolerance between 0 and 1, a share of the loss, but got "
+            f"{options.tolerance}."
+        )
     options.growth()
     if options.every < 1:
         raise InputError(f"Expected every of at least 1, but got {options.every}.")

@@ -46,6 +46,7 @@ class AuditOptions:
     baselines: str = "all"
     verify: str | None = None
     race_minutes: float = 3.0
+    tolerance: float = 0.01
     every: int = 10
     runs: int = 1
     width: int | None = None

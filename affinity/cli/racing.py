@@ -44,6 +44,7 @@ def race(
     found = Race(
         budget=options.budget_for(len(problem.tasks)),
         seconds=60 * options.race_minutes,
+        tolerance=options.tolerance,
         seed=options.seed + 3,  # neither the recorded run's replicates nor those that judge
     )
     return found(problem, [matrix, *others], store=store)

@@ -24,6 +24,7 @@ LATER_OPTIONS = (
     "sharing",
     "verify",
     "race_minutes",
+    "tolerance",
     "plan",
     "replicates",
     "minutes",

@@ -76,7 +76,7 @@ def show_race(console: Console, raced: Raced) -> None:
         console.print(
             "[yellow]Note:[/yellow] the plan cannot be told from "
             f"{' and '.join(raced.indistinguishable)}: they may well be as good, within "
-            f"{raced.tolerance:.0%}."
+            f"{100 * raced.tolerance:g}%."
         )
 
 
@@ -163,7 +163,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         )
     console.print(
         f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
-        f"{audit.test.tolerance:.0%} of the best mean gain on evaluation rows)."
+        f"{100 * audit.test.tolerance:g}% of the best mean gain on evaluation rows)."
     )
 
 

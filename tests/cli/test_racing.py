@@ -71,6 +71,27 @@ def test_a_race_of_no_time_is_refused(call, run):
     assert "above 0" in said
 
 
+def test_what_counts_as_equal_is_the_users_to_say(call, run):
+    quarter = ("--tolerance", "0.25")
+    code, said = call("group", run, "--verify", "race", "--race-minutes", "0.01", *quarter)
+    assert code == 0
+    assert "within 25%" in said  # the race cannot tell its plan from the safe choices
+    retrain = ("retrain", run, "--replicates", "2", "--baselines", "few")
+    code, said = call(*retrain, *quarter)
+    assert code == 0
+    assert "within 25% of the best mean gain" in " ".join(said.split())
+    assert "nothing that it was made from changed" in call(*retrain, *quarter)[1]
+    code, said = call(*retrain, "--tolerance", "0.001")
+    assert "within 0.1% of the best mean gain" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("tolerance", ["0", "1", "nan"])
+def test_a_tolerance_that_is_none_is_refused(call, run, tolerance):
+    code, said = call("group", run, "--tolerance", tolerance)
+    assert code == 2
+    assert "tolerance between 0 and 1" in said
+
+
 def test_a_race_that_takes_too_long_is_left_out(run, monkeypatch):
     monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 20)
     options = options_of(RunDirectory(run))

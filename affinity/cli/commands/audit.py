@@ -34,6 +34,7 @@ def audit(
     sharing: flags.SharingChoice = None,
     verify: flags.Verify = None,
     race_minutes: flags.RaceMinutes = None,
+    tolerance: flags.Tolerance = None,
     plan: flags.PlanChoice = None,
     replicates: flags.Replicates = None,
     minutes: flags.Minutes = None,

@@ -14,6 +14,7 @@ def group(
     sharing: flags.SharingChoice = None,
     verify: flags.Verify = None,
     race_minutes: flags.RaceMinutes = None,
+    tolerance: flags.Tolerance = None,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,  # noqa: ARG001
@@ -36,6 +37,7 @@ def group(
             sharing=sharing,
             verify=verify,
             race_minutes=race_minutes,
+            tolerance=tolerance,
         ) as work,
     ):
         plan = grouped(work)

@@ -14,6 +14,7 @@ def retrain(
     minutes: flags.Minutes = None,
     max_replicates: flags.MaxReplicates = None,
     baselines: flags.Baselines = None,
+    tolerance: flags.Tolerance = None,
     keep: flags.Keep = False,
     backend: flags.Backend = None,
     fail_on: flags.FailOn = None,
@@ -38,6 +39,7 @@ def retrain(
             minutes=minutes,
             max_replicates=max_replicates,
             baselines=baselines,
+            tolerance=tolerance,
         ) as work,
     ):
         measured = retrained(work, chosen_plan(work, plan), keep=keep, backend=backend)

@@ -38,6 +38,7 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
         "sharing": work.options.sharing,
         "way": way,
         "race": work.options.race_minutes if way == "race" else None,
+        "tolerance": None if way == "affinity" else work.options.tolerance,
     }
     noted, file = work.run.noted("group"), work.run.file(PLAN)
     is_edited = file.exists() and (
@@ -139,11 +140,11 @@ def _by_surrogate(
     scores = surrogate(work.problem, options.seed).predict(groups)
     grouping = solve(scores, about["budget"], overlap=options.overlap)
     room = len(tasks) if options.budget is None else about["budget"]
-    chosen = prudent(scores, grouping, room)
+    chosen = prudent(scores, grouping, room, options.tolerance)
     plan = recommend_foretold(scores, chosen, repr(surrogate), about)
     why = "best of every grouping by what was foretold"
     if chosen is not grouping:
-        why = "since no grouping was foretold to gain 1 % more"
+        why = f"since no grouping was foretold to gain {100 * options.tolerance:g}% more"
     return plan, f"{networks_in(plan)}, {why}"
 
 

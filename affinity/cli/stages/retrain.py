@@ -22,6 +22,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
+from affinity.verdicts import NegativeTransferTest
 from affinity.words import count
 
 from .estimate import matrix_of
@@ -60,6 +61,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
         "replicates": replicates,
         "baselines": work.options.baselines,
         "growth": growth,
+        "tolerance": work.options.tolerance,
     }
     noted = work.run.noted("retrain")
     is_kept = noted is not None and TRAINED in noted["outputs"]
@@ -80,6 +82,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             seed=work.options.seed + 1,
             baselines=work.options.chosen_baselines(),
             **growth,
+            test=NegativeTransferTest(tolerance=work.options.tolerance),
             matrix=matrix,
             context={
                 "command": body["command"],
