@@ -166,6 +166,7 @@ class Evidence:
             **parts,
             "any on these rows": parts["any of task"] * self._same_rows,
             "partner on these rows": parts["partner of task"] * self._same_rows,
+            "training": self._same_training,  # its tasks have its luck in common
         }
 
     @property
@@ -187,6 +188,13 @@ class Evidence:
     @cached_property
     def _same_rows(self) -> Float[Tensor, "cell cell"]:
         return self._same_task * (self.replicate[:, None] == self.replicate)
+
+    @cached_property
+    def _same_training(self) -> Float[Tensor, "cell cell"]:
+        """1 for two tasks of one training."""
+        group = self.cells.group.unique(dim=0, return_inverse=True)[1]
+        same = (group[:, None] == group) & (self.replicate[:, None] == self.replicate)
+        return same.double()
 
     @cached_property
     def _centre(self) -> np.ndarray:
