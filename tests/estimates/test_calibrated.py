@@ -90,8 +90,8 @@ def test_branches_count_as_far_as_they_foretell_full_trainings():
         assert "forecast: branches" in found.variances
         return _correlation(found.mean(GROUPS), _truth(onto))
 
-    assert with_(half_as_far) > 0.9 > without
-    assert with_(the_other_way) > 0.9
+    assert with_(half_as_far) > 0.85 > without
+    assert with_(the_other_way) > 0.85
     assert with_(of_chance) > without - 0.15
 
 
