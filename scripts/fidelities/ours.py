@@ -102,6 +102,9 @@ class Branched:
 class Raced:
     """The race: it chooses itself, within the budget, and goes on while it is not certain.
 
+    In a replay a network that is asked for again costs nothing: a race has as many rounds as ask
+    for no more distinct networks than they would cost elsewhere.
+
     Args:
         rounds: As many rounds as cost so many times 2T trainings, at most.
         surrogate: Whether all-in-one is linearized, to foretell gains.
@@ -117,18 +120,32 @@ class Raced:
 
     def __call__(self, half: Half, budget: int, seed: int) -> tuple[int, ...]:
         """The groups chosen."""
+        most = 2 * self.rounds * half.n_tasks
+        if half.n_replicates > 1:
+            return self._race(half, budget, seed, most)[0]
+        _, spent = self._race(Half(half.measured, half.replicates), budget, seed, 2 * most)
+        paid = max(asked for asked, distinct in spent if distinct <= most)
+        return self._race(half, budget, seed, paid)[0]
+
+    def _race(
+        self, half: Half, budget: int, seed: int, trainings: int
+    ) -> tuple[tuple[int, ...], list[tuple[int, float]]]:
+        """The groups chosen; after each round networks asked for so far, and distinct ones."""
         order = np.random.default_rng(seed).permutation(half.n_replicates).tolist()
-        names = half.measured.tasks
-        race = Race(
-            budget=budget,
-            trainings=half.rounds(self.rounds) * 2 * len(names),
-            confidence=1.0,
-            seed=seed,
-        )
+        names, measure = half.measured.tasks, measure_on(half, order)
+        spent: list[tuple[int, float]] = []
+
+        def counted(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+            measured = measure(networks, number)
+            asked = spent[-1][0] if spent else 0
+            spent.append((asked + len(networks), half.trainings))
+            return measured
+
+        race = Race(budget=budget, trainings=trainings, confidence=1.0, seed=seed)
         forecasts = forecasts_of(half, seed) if self.surrogate else {}
-        raced = race.over(names, measure_on(half, order), matrices_of(half, seed), forecasts)
+        raced = race.over(names, counted, matrices_of(half, seed), forecasts)
         chosen = raced.contender("within the budget").grouping
-        return tuple(number_of(network.trained, names) for network in chosen.networks)
+        return tuple(number_of(network.trained, names) for network in chosen.networks), spent
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def mean_over_tables(every: list[Shares]) -> pd.DataFrame:
     with replacement; it does not say how the method would do on other tables.
     """
     methods = dict.fromkeys(name for each in every if each.is_choice for name in each.methods)
-    return pd.DataFrame([{"method": name, **_mean(every, (name,), (1,))} for name in methods])
+    found = [{"method": name, **_mean(every, (name,), (1,))} for name in methods]
+    return pd.DataFrame(found, columns=["method", "tables", "share", "low", "high"])
 
 
 def differences(every: list[Shares], method: str) -> pd.DataFrame:
@@ -54,13 +55,12 @@ def differences(every: list[Shares], method: str) -> pd.DataFrame:
     Paired: both decide on the same halvings, and the interval draws the same replicates for both.
     """
     others = dict.fromkeys(name for each in every if each.is_choice for name in each.methods)
-    return pd.DataFrame(
-        [
-            {"against": name, **_mean(every, (method, name), (1, -1))}
-            for name in others
-            if name != method
-        ]
-    )
+    found = [
+        {"against": name, **_mean(every, (method, name), (1, -1))}
+        for name in others
+        if name != method
+    ]
+    return pd.DataFrame(found, columns=["against", "tables", "share", "low", "high"])
 
 
 def _mean(
@@ -97,7 +97,8 @@ def _made(
         f"    {command}",
         "## Mean over tables\n\nAttained share with 95 % intervals, trainings and seconds a "
         "decision, and on how many tables and budgets the choice is significantly worse than the "
-        f"better of all-in-one and separate.\n\n{markdown(_overall(judged, means, found))}",
+        "better of all-in-one and separate, at all and by more than 1 %.\n\n"
+        f"{markdown(_overall(judged, means, found))}",
         f"Nothing to choose, and so not in the mean: {listed}; and every table at budget 1, where "
         "all-in-one is the only grouping.",
         "![Attained share against trainings](share_and_cost.png)",
@@ -124,6 +125,7 @@ def _overall(judged: list[Judged], means: pd.DataFrame, found: pd.DataFrame) -> 
                 "trainings / T": f"{(own['trainings'] / sizes).mean():.1f}",
                 "seconds": f"{own['seconds'].mean():.1f}",
                 "does harm": f"{int((own['harm_high'] < -1e-9).sum())} of {len(own)}",
+                "more than 1 %": int((own["harm_high"] < -0.01).sum()),
             }
         )
     return pd.DataFrame(lines)
