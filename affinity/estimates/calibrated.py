@@ -30,17 +30,17 @@ class CalibratedGains:
         1 - \frac{L_{t,S,r}}{\overline{L}_t(\{t\})}
             = f_t(S) + m_t + \rho_{t,r} + \nu_{S,r} + \varepsilon_{t,S,r}, \qquad f_t(\{t\}) = 0
 
-    :math:`\rho` is what the rows and the seed of replicate r do to task t in every network, so
-    that networks measured on different replicates can be compared; sharing itself may do other
-    things on other rows, too. :math:`\nu` is the luck of a training, which all its tasks have in
-    common: what a group is worth is less certain than its tasks' noise would suggest.
-    :math:`f_t(S)` is a sum of Gaussian effects (`group_kernel`): that
-    there are partners at all, how many (capacity), which, for this task and for all tasks; what
-    near groups do; and :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for
-    affinity k. The variance of every effect, that of :math:`\gamma_k` included, is learned from
-    what was measured, under a weak prior, and so are each task's noise and scale. So an affinity
-    counts as much as it foretells here, with the sign that it has here, and nothing where nothing
-    predicts: then all groups are predicted to gain the mean.
+    :math:`\rho` is what the rows and the seed of replicate r do to task t in every network, so that
+    networks measured on different replicates can be compared; sharing itself may do other things on
+    other rows, too. :math:`\nu` is the luck of a training, which all its tasks have in common: what
+    a group is worth is less certain than its tasks' noise would suggest. :math:`f_t(S)` is a sum of
+    Gaussian effects (`group_kernel`): that there are partners at all, how many (capacity), which,
+    for this task and for all tasks; what near groups do; and
+    :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for affinity k. The
+    variance of every effect, that of :math:`\gamma_k` included, is learned from what was measured,
+    under a weak prior, and so are each task's noise and scale. So an affinity counts as much as it
+    foretells here, with the sign that it has here, and nothing where nothing predicts: then all
+    groups are predicted to gain the mean.
 
     Cost: cubic in the number of measured cells; a second for 300.
 

@@ -48,11 +48,9 @@ CLUSTERS = PER_CLUSTER = 3
 RUNS = 2
 SURE = 0.95
 RACE = "race for 3 networks"
-PAIRS, WORTH, JUDGING = (
-    3,
-    10,
-    20,
-)  # replicates of measured pairs, of what sharing is worth, of plans
+PAIRS = 3  # replicates on which pairs are measured
+WORTH = 10  # that tell what sharing is really worth
+JUDGING = 20  # that judge the race's plan
 DOUBTED = ("TAG", "cosine", "signal cosine")
 
 FROM_A_TRACE = {
@@ -114,13 +112,13 @@ def run(strength: float, seed: int) -> tuple[list[dict[str, object]], dict[str, 
     return rows, {"strength": strength, "seed": seed, **worth(problem, measured)}
 
 
-def grouping_of(scores: AffinityMatrix | GroupScores, budget: int = CLUSTERS) -> Grouping:
-    """The best groups of at most so many networks; no task stands alone, as TAG has it."""
+def grouping_of(scores: AffinityMatrix | GroupScores) -> Grouping:
+    """The best groups of at most three networks; no task stands alone, as TAG has it."""
     if isinstance(scores, GroupScores):
-        return solve(scores, budget=budget)
+        return solve(scores, budget=CLUSTERS)
     lowest = float(scores.values.nan_to_num(nan=0.0).min())
     values = (scores.values - lowest).nan_to_num(nan=0.0)  # a lone task scores 0: the worst
-    return solve(AffinityMatrix(scores.tasks, values), budget=budget, objective=Objective())
+    return solve(AffinityMatrix(scores.tasks, values), budget=CLUSTERS, objective=Objective())
 
 
 def rand_index(grouping: Grouping) -> float:
@@ -154,11 +152,9 @@ def certain_pairs(matrix: AffinityMatrix, truth: Sequence[str]) -> dict[str, obj
     return {"sure": int(sure.sum()), "sure_and_wrong": int((sure & ~same).sum())}
 
 
-def race(
-    problem: Problem, matrices: Sequence[AffinityMatrix], seed: int, budget: int = CLUSTERS
-) -> dict[str, object]:
+def race(problem: Problem, matrices: Sequence[AffinityMatrix], seed: int) -> dict[str, object]:
     """What the race finds, and what its plan gains on test rows of replicates it did not see."""
-    raced = Race(budget=budget, seed=seed)(problem, matrices)
+    raced = Race(budget=CLUSTERS, seed=seed)(problem, matrices)
     winner, within = raced.winner, raced.contender("within the budget")
     safe = {raced.contender(name).grouping: name for name in ("separate", "all-in-one")}
     networks = [frozenset({name}) for name in problem.names]
@@ -178,7 +174,6 @@ def race(
         "gain": gain.mean().item(),
         "error": gain.std().item() / JUDGING**0.5,
         "trainings": raced.trainings,
-        "seconds": raced.seconds,
     }
 
 
