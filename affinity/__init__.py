@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         Audit,
         Diagnosis,
         Race,
-        Raced,
+        RaceResult,
         diagnose,
         retrain,
     )
-    from affinity.errors import DivergenceError, InputError
+    from affinity.errors import AffinityWarning, DivergenceError, InputError
     from affinity.estimates import (
         ESTIMATORS,
         AffinityMatrix,
@@ -44,20 +44,22 @@ if TYPE_CHECKING:
     from affinity.problems import Problem, record
     from affinity.recommendation import Plan, recommend
     from affinity.recording import Recorder, Trace
+    from affinity.report import write_report
+    from affinity.statistics import Gains, NegativeTransferTest, Verdict
+    from affinity.storage import load, save
     from affinity.tasks import Examples, Replicate, Task
     from affinity.training import TrainingSettings
-    from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 _ROOMS = {
     "audit": (
         "Audit",
         "Diagnosis",
         "Race",
-        "Raced",
+        "RaceResult",
         "diagnose",
         "retrain",
     ),
-    "errors": ("DivergenceError", "InputError"),
+    "errors": ("AffinityWarning", "DivergenceError", "InputError"),
     "estimates": (
         "ESTIMATORS",
         "AffinityMatrix",
@@ -72,10 +74,11 @@ _ROOMS = {
     "recording": ("Recorder", "Trace"),
     "tasks": ("Examples", "Replicate", "Task"),
     "training": ("TrainingSettings",),
-    "verdicts": ("Gains", "NegativeTransferTest", "Verdict"),
+    "statistics": ("Gains", "NegativeTransferTest", "Verdict"),
     "sharing": (),
     "transfer": (),
-    "report": (),
+    "report": ("write_report",),
+    "storage": ("load", "save"),
     "integrations": (),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -83,6 +86,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "ESTIMATORS",
     "AffinityMatrix",
+    "AffinityWarning",
     "Audit",
     "CalibratedGains",
     "Diagnosis",
@@ -99,7 +103,7 @@ __all__ = [
     "Plan",
     "Problem",
     "Race",
-    "Raced",
+    "RaceResult",
     "Recorder",
     "Replicate",
     "Task",
@@ -107,10 +111,13 @@ __all__ = [
     "TrainingSettings",
     "Verdict",
     "diagnose",
+    "load",
     "recommend",
     "record",
     "retrain",
+    "save",
     "solve",
+    "write_report",
 ]
 
 

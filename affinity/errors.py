@@ -1,9 +1,57 @@
-"""What can go wrong, as types: bad input, and a training that diverged."""
+"""Errors and warnings, each with a stable code that tests and scripts can rely on."""
+
+import warnings
 
 
 class InputError(ValueError):
-    """What was passed in cannot be used; the message says what was expected and what to do."""
+    """Invalid input; the message says what was expected, what was received and what to do.
+
+    Args:
+        message: The text for the user.
+        code: A stable name for the cause, such as ``"unknown-task"``; the wording may change.
+
+    Example:
+        >>> try:
+        ...     raise InputError("Expected one of the tasks ['a'], but got 'b'.", "unknown-task")
+        ... except InputError as error:
+        ...     error.code
+        'unknown-task'
+    """
+
+    def __init__(self, message: str, code: str = "invalid-input") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str]]:
+        """Keep the code when the error crosses a process boundary."""
+        return type(self), (str(self), self.code)
 
 
 class DivergenceError(ArithmeticError):
     """A loss became NaN or infinite; the message names the task and the step."""
+
+
+class AffinityWarning(UserWarning):
+    """A warning about a result that may be wrong or incomplete.
+
+    Args:
+        message: The text for the user.
+        code: A stable name for the cause.
+    """
+
+    def __init__(self, message: str, code: str = "warning") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def warn(message: str, code: str, stacklevel: int = 2) -> None:
+    """Issue an `AffinityWarning` from the caller's line.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("No pair of tasks was measured.", "no-pairs")
+        >>> caught[0].message.code
+        'no-pairs'
+    """
+    warnings.warn(AffinityWarning(message, code), stacklevel=stacklevel + 1)

@@ -36,6 +36,32 @@ def write_tensors(
     return write_atomically(path, save(values, metadata={"affinity": json.dumps(header)}))
 
 
+def read_header(path: str | Path) -> tuple[str, int]:
+    """The kind and the version of what `write_tensors` wrote.
+
+    Raises:
+        InputError: If the file is missing, truncated or something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("affinity", "{}"))
+    except FileNotFoundError:
+        raise InputError(f"There is no file {str(path)!r}.", "missing-file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"Expected a safetensors file in {str(path)!r}, but it cannot be read ({error}): it is "
+            "truncated or something else.",
+            "damaged-file",
+        ) from error
+    if "format" not in header:
+        raise InputError(
+            f"Expected a file of task-affinity in {str(path)!r}, but it is a safetensors file of "
+            "something else.",
+            "unknown-file-kind",
+        )
+    return header["format"].removeprefix("affinity."), header["version"]
+
+
 def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, Tensor], Any]:
     """Read what `write_tensors` wrote.
 
@@ -47,14 +73,19 @@ def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("affinity", "{}"))
             if header.get("format") != f"affinity.{kind}":
-                raise InputError(f"{what}, but it is a safetensors file of something else.")
+                raise InputError(
+                    f"{what}, but it is a safetensors file of something else.", "unknown-file-kind"
+                )
             if header["version"] != version:
-                raise InputError(f"{what}, but it is of version {header['version']}.")
+                raise InputError(
+                    f"{what}, but it is of version {header['version']}.", "other-version"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise InputError(f"{what}, but there is no such file.") from None
+        raise InputError(f"{what}, but there is no such file.", "missing-file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{what}, but it cannot be read ({error}): it is truncated or something else."
+            f"{what}, but it cannot be read ({error}): it is truncated or something else.",
+            "damaged-file",
         ) from error
     return tensors, header["about"]

@@ -1,33 +1,33 @@
 """Retraining a plan beside its baselines, and what that shows."""
 
 from .agreement import Agreement
-from .arrangement import Arrangement
 from .audit import Audit
 from .causes import CAUSES
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
+from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
-from .kept_plan import KeptPlan
 from .measure_sharing import measure_sharing
 from .metric_name import metric_name
-from .outer import OuterDraws, retrain_draws
 from .race import Race
-from .raced import ENDED, Contender, Raced
+from .race_result import ENDED, Candidate, RaceResult
+from .repeated_holdout import RepeatedHoldout, retrain_draws
 from .retrain import retrain
+from .trained_plan import TrainedPlan
 
 __all__ = [
     "CAUSES",
     "ENDED",
     "Agreement",
-    "Arrangement",
     "Audit",
-    "Contender",
+    "Candidate",
     "Diagnosis",
+    "EvaluatedPlan",
     "Gates",
-    "KeptPlan",
-    "OuterDraws",
     "Race",
-    "Raced",
+    "RaceResult",
+    "RepeatedHoldout",
+    "TrainedPlan",
     "diagnose",
     "measure_sharing",
     "metric_name",

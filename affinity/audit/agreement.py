@@ -8,7 +8,7 @@ from scipy import stats
 
 from affinity.estimates import AffinityMatrix
 
-from .arrangement import Arrangement
+from .evaluated_plan import EvaluatedPlan
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Agreement:
     n_tasks: int
 
     @classmethod
-    def of(cls, matrix: AffinityMatrix, arrangements: Sequence[Arrangement]) -> "Agreement":
+    def of(cls, matrix: AffinityMatrix, arrangements: Sequence[EvaluatedPlan]) -> "Agreement":
         """Of these affinities with the gains of these arrangements."""
         pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
         for arrangement in arrangements:

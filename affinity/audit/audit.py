@@ -12,14 +12,14 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.recording import Trace
+from affinity.statistics import Gains, NegativeTransferTest, Verdict
 from affinity.tasks import Task
-from affinity.training import Trained
-from affinity.verdicts import Gains, NegativeTransferTest, Verdict
+from affinity.training import TrainedNetwork
 from affinity.words import count
 
 from .agreement import Agreement
-from .arrangement import Arrangement
 from .baselines import RANDOM
+from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 from .plain import to_json
 
@@ -48,12 +48,12 @@ class Audit:
     problem: str
     tasks: tuple[Task, ...]
     plan: Plan
-    arrangements: Mapping[str, Arrangement]
+    arrangements: Mapping[str, EvaluatedPlan]
     matrix: AffinityMatrix | None = None
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    trained: Mapping[str, tuple[tuple[Trained, ...], ...]] = field(
-        default_factory=dict[str, tuple[tuple[Trained, ...], ...]]
+    trained: Mapping[str, tuple[tuple[TrainedNetwork, ...], ...]] = field(
+        default_factory=dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     )
     gates: tuple[Gates | None, ...] = ()
 
@@ -166,7 +166,7 @@ class Audit:
         header = ["task", "verdict", "gain of the plan", "95 % interval"]
         return markup.table(header, rows, caption, colours)
 
-    def networks_of(self, arrangement: str, replicate: int = 0) -> tuple[Trained, ...]:
+    def networks_of(self, arrangement: str, replicate: int = 0) -> tuple[TrainedNetwork, ...]:
         """The kept networks of an arrangement on a replicate, in the order of its plan.
 
         Raises:
@@ -203,7 +203,7 @@ class Audit:
             path: The HTML file.
             trace: The recorded run, for what changes over time and between estimators.
             diagnosis: Why sharing harms, as `Diagnosis.to_dict` gives it.
-            outer: What other draws of the test rows show, as `OuterDraws.to_dict` gives it.
+            outer: What other draws of the test rows show, as `RepeatedHoldout.to_dict` gives it.
         """
         from affinity.report import write_report
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from affinity.verdicts import Gains, Verdict
+from affinity.statistics import Gains, Verdict
 
 from .metric_name import metric_name
 from .plain import plain

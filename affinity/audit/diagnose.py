@@ -9,7 +9,7 @@ from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 
-from .causes import CAUSES, Case, Cause
+from .causes import CAUSES, Cause, DiagnosisContext
 from .diagnosis import Diagnosis
 
 
@@ -70,7 +70,7 @@ def diagnose(
             )
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.")
-    case = Case(
+    case = DiagnosisContext(
         problem=problem,
         plan=arrangement,
         replicates=problem.replicates(replicates, seed),

@@ -13,9 +13,9 @@ from jaxtyping import Float
 
 from affinity import markup
 from affinity.recommendation import Plan
-from affinity.verdicts import Gains, NegativeTransferTest, Verdict, interval
+from affinity.statistics import Gains, NegativeTransferTest, Verdict, interval
 
-from .causes import Change, Finding, Rows
+from .causes import CauseResult, Intervention, Rows
 from .diagnosis_words import advised, headline, said
 from .plain import to_json
 
@@ -55,7 +55,7 @@ class Diagnosis:
     harmed: tuple[str, ...]
     evaluation: Float[np.ndarray, "replicate task"]
     held_out: Float[np.ndarray, "replicate task"]
-    findings: tuple[Finding, ...]
+    findings: tuple[CauseResult, ...]
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     together: bool = False
@@ -87,7 +87,7 @@ class Diagnosis:
         return not self.shows_harm or float(np.nanmean(self.harm("test"))) > 0
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[Intervention]:
         """Every change of every finding."""
         return [change for finding in self.findings for change in finding.changes]
 
@@ -108,7 +108,7 @@ class Diagnosis:
         gains = Gains(names, 1 - recovered, torch.ones_like(recovered))
         return {verdict.task: verdict for verdict in test(gains)}
 
-    def status(self, finding: Finding) -> Status:
+    def status(self, finding: CauseResult) -> Status:
         """Whether its cause is at work: whether a change that decides recovers enough.
 
         Enough is a tenth of the harm, where harm is shown.
@@ -123,7 +123,7 @@ class Diagnosis:
         is_open = any(verdicts[each.name].verdict == "undecided" for each in deciding)
         return "undecided" if is_open else "ruled out"
 
-    def ranked(self) -> list[Finding]:
+    def ranked(self) -> list[CauseResult]:
         """The findings: causes at work first, then by what they recover per cost."""
         order: list[Status] = ["at work", "undecided", "ruled out", "not tested"]
         return sorted(
@@ -131,13 +131,13 @@ class Diagnosis:
             key=lambda each: (order.index(self.status(each)), -self.recovered_per_cost(each)),
         )
 
-    def recovered(self, change: Change, rows: Rows) -> tuple[float, float, float]:
+    def recovered(self, change: Intervention, rows: Rows) -> tuple[float, float, float]:
         """What a change recovered, a mean over the tasks concerned, and its 95 % interval."""
         values = change.on(rows, self.concerned)
         low, high = interval(values)
         return float(values.mean()), float(low), float(high)
 
-    def recovered_per_cost(self, finding: Finding) -> float:
+    def recovered_per_cost(self, finding: CauseResult) -> float:
         """Of its best remedy; of a cause that leaves some harm, no more than that."""
         remedy = self.remedy(finding)
         if remedy is None:
@@ -145,7 +145,7 @@ class Diagnosis:
         most = [self._mean(change) for change in finding.changes if change.decides]
         return min(self._mean(remedy), max(most, default=math.inf)) / remedy.cost
 
-    def remedy(self, finding: Finding) -> Change | None:
+    def remedy(self, finding: CauseResult) -> Intervention | None:
         """The change to make: the cheapest that recovers about as much as the best one does.
 
         Of those that are shown to recover something, where there are any.
@@ -236,12 +236,12 @@ class Diagnosis:
             self.headline(),
         )
 
-    def _shown(self, changes: Sequence[Change]) -> list[Change]:
+    def _shown(self, changes: Sequence[Intervention]) -> list[Intervention]:
         """Those that are shown to recover something."""
         verdicts = self.verdicts()
         return [each for each in changes if verdicts[each.name].verdict == "beneficial"]
 
-    def _cheapest(self, changes: Sequence[Change]) -> Change | None:
+    def _cheapest(self, changes: Sequence[Intervention]) -> Intervention | None:
         """The cheapest that recovers about as much as the best one does."""
         most = max((self._mean(each) for each in changes), default=0.0)
         enough = [each for each in changes if self._mean(each) >= min(most, ABOUT * most)]
@@ -252,5 +252,5 @@ class Diagnosis:
         """What a change has to recover to be worth naming."""
         return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.shows_harm else 0.0
 
-    def _mean(self, change: Change) -> float:
+    def _mean(self, change: Intervention) -> float:
         return float(np.nanmean(change.on("evaluation", self.concerned)))

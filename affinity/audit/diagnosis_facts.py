@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affinity.verdicts import Verdict, interval
+from affinity.statistics import Verdict, interval
 
-from .causes import Change
+from .causes import Intervention
 from .diagnosis_words import said
 from .plain import plain
 
@@ -50,7 +50,7 @@ def facts_of(diagnosis: "Diagnosis") -> dict[str, Any]:
     )
 
 
-def _of_change(diagnosis: "Diagnosis", change: Change, verdict: Verdict) -> dict[str, Any]:
+def _of_change(diagnosis: "Diagnosis", change: Intervention, verdict: Verdict) -> dict[str, Any]:
     concerned = diagnosis.concerned
     on_evaluation = change.on("evaluation", concerned)
     harm = float(np.nanmean(diagnosis.harm("evaluation")))

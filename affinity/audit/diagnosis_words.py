@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from affinity.verdicts import Verdict
+from affinity.statistics import Verdict
 from affinity.words import listed
 
-from .causes import Change
+from .causes import Intervention
 
 if TYPE_CHECKING:
     from .diagnosis import Diagnosis
@@ -62,7 +62,7 @@ def _whom(diagnosis: "Diagnosis") -> str:
     return f"the tasks together ({listed(diagnosis.harmed)} also alone)"
 
 
-def advised(diagnosis: "Diagnosis", change: Change) -> str:
+def advised(diagnosis: "Diagnosis", change: Intervention) -> str:
     """What to do, with what it recovered on test rows and what it costs."""
     mean, low, high = diagnosis.recovered(change, "test")
     text = f"{100 * mean:+.1f} % of the separate networks' loss recovered"
@@ -72,6 +72,6 @@ def advised(diagnosis: "Diagnosis", change: Change) -> str:
     return f"{advice}: on test rows {text} at {change.cost:.1f} times the cost."
 
 
-def said(change: Change, verdict: Verdict) -> str:
+def said(change: Intervention, verdict: Verdict) -> str:
     """The verdict on a change, as a table has it."""
     return SAID[verdict.verdict][0 if change.is_remedy else 1]

@@ -11,7 +11,7 @@ from torch import Tensor
 from affinity.problems import Problem
 from affinity.sharing import GateHealth, MMoE, gate_health
 from affinity.tasks import Replicate
-from affinity.training import Trained
+from affinity.training import TrainedNetwork
 from affinity.words import count
 
 from .measure import Way, network_of
@@ -39,7 +39,11 @@ class Gates:
 
     @classmethod
     def of(
-        cls, problem: Problem, way: Way, trained: Sequence[Trained], replicates: Sequence[Replicate]
+        cls,
+        problem: Problem,
+        way: Way,
+        trained: Sequence[TrainedNetwork],
+        replicates: Sequence[Replicate],
     ) -> "Gates":
         """Of a mixture as it was trained on each replicate."""
         found: list[GateHealth] = []

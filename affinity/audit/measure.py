@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.grouping import Network
-from affinity.problems import Measurements, Problem, at_equal_size, train_networks
+from affinity.problems import Problem, TrainingResults, at_equal_size, train_networks
 from affinity.recommendation import Plan
 from affinity.sharing import SHARINGS, Cost, Sharing, cost_of
 from affinity.tasks import Replicate
-from affinity.training import Trained, TrainingSettings
+from affinity.training import TrainedNetwork, TrainingSettings
 
 Part = Literal[
     "test_loss",
@@ -50,7 +50,7 @@ class Measured:
     """
 
     tasks: tuple[str, ...]
-    ways: Mapping[Way, tuple[Measurements, int]]
+    ways: Mapping[Way, tuple[TrainingResults, int]]
     costs: Mapping[Way, Cost]
 
     def served(self, plans: Plans, part: Part) -> Float[Tensor, "replicate task"]:
@@ -106,7 +106,7 @@ class Measured:
                 spent[replicate] += measurements.seconds[row, replicate]
         return spent
 
-    def trained(self, plan: Plan) -> tuple[tuple[Trained, ...], ...]:
+    def trained(self, plan: Plan) -> tuple[tuple[TrainedNetwork, ...], ...]:
         """The networks in the plan's order, an entry a replicate; none of those not kept."""
         found = [self.ways[way] for _, way in ways_of(plan)]
         return tuple(each.trained[row] if each.trained else () for each, row in found)
@@ -161,7 +161,7 @@ def measure(
     alike: dict[object, list[Way]] = {}
     for way in on:  # hard sharing of one width is trained at once
         alike.setdefault(way.width if way.sharing == "hard" else way, []).append(way)
-    found: dict[Way, tuple[Measurements, int]] = {}
+    found: dict[Way, tuple[TrainingResults, int]] = {}
     for ways in alike.values():
         measurements = train_networks(
             sized(problem, ways[0]),

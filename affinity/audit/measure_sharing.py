@@ -10,9 +10,9 @@ from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.problems import Problem
 from affinity.recommendation import MeasuredSharing, Plan, Sharing
+from affinity.statistics import Gains
 from affinity.tasks import Replicate
-from affinity.training import Trained
-from affinity.verdicts import Gains
+from affinity.training import TrainedNetwork
 
 from .gates import Gates
 from .measure import Measured, Part, Way, measure
@@ -115,7 +115,10 @@ def _gains(
 
 
 def _veto(
-    problem: Problem, network: Network, replicates: Sequence[Replicate], kept: Sequence[Trained]
+    problem: Problem,
+    network: Network,
+    replicates: Sequence[Replicate],
+    kept: Sequence[TrainedNetwork],
 ) -> str | None:
     """What is wrong with a mixture, if it is on half of the replicates."""
     if n_diverged := sum(each.diverged is not None for each in kept):

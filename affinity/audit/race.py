@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, CalibratedGains, Forecast
+from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
-from affinity.problems import Branching, Measurements, Problem, merge, train_networks
+from affinity.problems import Branching, Problem, TrainingResults, merge, train_networks
 from affinity.tasks import Replicate
 from affinity.training import works_at_once
 
-from .contenders import Contenders
-from .raced import Contender, Ended, Raced
+from .candidates import CandidateSet
+from .race_result import Candidate, Ended, RaceResult
 
-Measure = Callable[[Sequence[frozenset[str]], int], Measurements]
+Measure = Callable[[Sequence[frozenset[str]], int], TrainingResults]
 """Trains these networks on the replicate of this number, and measures evaluation losses."""
 
 
@@ -93,10 +93,10 @@ class Race:
         self,
         problem: Problem,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, Forecast] | None = None,
+        forecasts: Mapping[str, GainPredictor] | None = None,
         *,
         store: str | Path | None = None,
-    ) -> Raced:
+    ) -> RaceResult:
         """Race the groupings of a problem's tasks. Test rows are not looked at.
 
         Args:
@@ -111,14 +111,14 @@ class Race:
             assert replicate.evaluation is not None  # the problem drew it
             return replace(replicate, test=replicate.evaluation)
 
-        def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        def measure(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
             return train_networks(problem, networks, [blind(number)], store=store)
 
         branching = self.branching
         if branching is None or not works_at_once(problem.tasks, problem.settings):
             return self.over(problem.names, measure, matrices, forecasts)
 
-        def branch(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        def branch(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
             return branching(problem, networks, blind(number))
 
         return self.over(problem.names, measure, matrices, forecasts, branch)
@@ -128,9 +128,9 @@ class Race:
         tasks: tuple[str, ...],
         measure: Measure,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, Forecast] | None = None,
+        forecasts: Mapping[str, GainPredictor] | None = None,
         branch: Measure | None = None,
-    ) -> Raced:
+    ) -> RaceResult:
         """Race with any way to measure: a cluster, or a table of results.
 
         Args:
@@ -149,8 +149,8 @@ class Race:
         alone = [network.trained for network in safe["separate"].networks]
         n_groups = self.groups or len(tasks)
         limit = 20 * len(tasks) if self.trainings is None else self.trainings
-        parts: list[Measurements] = []
-        early: Measurements | None = None
+        parts: list[TrainingResults] = []
+        early: TrainingResults | None = None
         if branch is not None:
             count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
             early = branch(self._first(tasks, list(safe.values()), count), 0)
@@ -162,7 +162,9 @@ class Race:
             measured = merge(parts)
             predicted = self.predictor(measured, matrices, forecasts)
             seed = self.seed + len(parts)
-            standing = Contenders.of(predicted, self.budget, measured.networks, self.n_draws, seed)
+            standing = CandidateSet.of(
+                predicted, self.budget, measured.networks, self.n_draws, seed
+            )
             best = standing.best_expected(self.budget)
             allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
             within, plan = (
@@ -179,7 +181,7 @@ class Race:
             room = limit - trainings - len(alone)
             ended = self._ended(judged[0], len(parts), room, time.perf_counter() - began)
             if ended is not None:
-                return Raced(
+                return RaceResult(
                     contenders=tuple(judged),
                     networks={
                         network: standing.gain_of(network)
@@ -197,7 +199,7 @@ class Race:
                 )
             wanted = [*alone, *self._next(standing, [plan, *safe.values()], min(n_groups, room))]
 
-    def _ended(self, plan: Contender, rounds: int, room: int, seconds: float) -> Ended | None:
+    def _ended(self, plan: Candidate, rounds: int, room: int, seconds: float) -> Ended | None:
         if plan.probability >= self.confidence and rounds > 1:
             return "decided"
         if room < 1:
@@ -224,7 +226,7 @@ class Race:
         return Grouping(tuple(Network.of(*(tasks[at] for at in part)) for part in parts))
 
     def _next(
-        self, standing: Contenders, leading: Sequence[Grouping], count: int
+        self, standing: CandidateSet, leading: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose measurement may change the winner soonest."""
         seen: Counter[int] = Counter(standing.chosen[standing.chosen >= 0].tolist())

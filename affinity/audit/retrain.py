@@ -10,13 +10,13 @@ from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, Overlap
 from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
+from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import Replicate
-from affinity.training import MOST_BLOCKS, Trained
-from affinity.verdicts import Gains, NegativeTransferTest
+from affinity.training import MOST_BLOCKS, TrainedNetwork
 
-from .arrangement import Arrangement
 from .audit import Audit
 from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
+from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 from .measure import Measured, Part, Plans, measure, ways_of
 from .undefined import undefined
@@ -51,7 +51,7 @@ def retrain(
     With ``until="decided"`` replicates are added, as many as there are at a time, until no verdict
     on the plan is undecided, for a task or for all, or until there are `max_replicates`, or
     `minutes` are spent. Verdicts are as strict as looking repeatedly demands
-    (`affinity.verdicts.spending`).
+    (`affinity.statistics.spending`).
 
     Args:
         plan: Which networks to train.
@@ -135,8 +135,8 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
 class _Found:
     """What trainings on some replicates have shown: the fields of an audit."""
 
-    arrangements: dict[str, Arrangement]
-    trained: dict[str, tuple[tuple[Trained, ...], ...]]
+    arrangements: dict[str, EvaluatedPlan]
+    trained: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     gates: tuple[Gates | None, ...]
 
     def joined(self, more: "_Found") -> "_Found":
@@ -198,7 +198,7 @@ def _gates(
 
 def _arrangement(
     first: Plan, plans: Plans, problem: Problem, measured: Measured, separate: Plans
-) -> Arrangement:
+) -> EvaluatedPlan:
     def gains(part: Part, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
         return Gains(
             tasks=problem.names,
@@ -209,7 +209,7 @@ def _arrangement(
 
     n_blocks = _blocks_of(problem)
     cost = measured.cost(first)
-    return Arrangement(
+    return EvaluatedPlan(
         plan=first,
         test=replace(
             gains("test_loss"),

@@ -10,6 +10,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.sharing import Cost
+from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
@@ -20,10 +21,9 @@ from affinity.tasks import (
     Task,
 )
 from affinity.tensor_file import read_tensors, write_tensors
-from affinity.verdicts import Gains, NegativeTransferTest
 
-from .arrangement import Arrangement
 from .audit import Audit
+from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 
 KIND, VERSION = "audit", 2
@@ -124,7 +124,7 @@ def load_audit(path: str | Path) -> Audit:
         tasks=tasks,
         plan=Plan.from_yaml(about["plan"], tasks=names),
         arrangements={
-            name: Arrangement(
+            name: EvaluatedPlan(
                 plan=Plan.from_yaml(entry["plan"], tasks=names),
                 test=gains(name, "test"),
                 evaluation=gains(name, "evaluation"),

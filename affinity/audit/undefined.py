@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from affinity.problems import Problem
 
-from .arrangement import Arrangement
+from .evaluated_plan import EvaluatedPlan
 from .metric_name import metric_name
 
 FEWEST_ROWS = 2
 
 
-def undefined(problem: Problem, arrangements: Mapping[str, Arrangement]) -> list[str]:
+def undefined(problem: Problem, arrangements: Mapping[str, EvaluatedPlan]) -> list[str]:
     """Notes on trainings that failed, metrics that are undefined, and too few test rows."""
     notes: list[str] = []
     for name, arrangement in arrangements.items():

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Audit, OuterDraws
-from affinity.audit.outer import Followed
+from affinity.audit import Audit, RepeatedHoldout
+from affinity.audit.repeated_holdout import Followed
 from affinity.errors import InputError
 from affinity.problems.windows import windows
 
@@ -49,7 +49,7 @@ def drawn_anew(
     console: Console,
     command: str,
     backend: str | None = None,
-) -> OuterDraws:
+) -> RepeatedHoldout:
     """The first audit and those of the other draws; kept in outer.json, and told on the page.
 
     Other rows at random, or where a column tells the time, earlier ones (`windows`).
@@ -61,14 +61,14 @@ def drawn_anew(
         other = replace(options, seed=options.seed + APART * draw, known=known[draw])
         with started(other, folder / DRAWS / str(draw + 1), console, command) as work:
             audits.append(audited(work, backend=backend)[0])
-    found = OuterDraws(tuple(audits), options.test_share)
+    found = RepeatedHoldout(tuple(audits), options.test_share)
     with resumed(folder, console) as work:
         found.to_json(folder / OUTER)
         reported(work, first)
     return found
 
 
-def show_draws(console: Console, found: OuterDraws, file: Path) -> None:
+def show_draws(console: Console, found: RepeatedHoldout, file: Path) -> None:
     """A row a draw, then what the procedure is worth."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("draw", "networks", "gain of plan", "verdict", "gain as advised", "advice"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from affinity.audit import KeptPlan
+from affinity.audit import TrainedPlan
 from affinity.errors import InputError
 from affinity.problems.reading import read_table
 
@@ -27,4 +27,4 @@ def predictions(run: Path, table: Path) -> pd.DataFrame:
             f"Expected trained networks in {str(run)!r}, but none were kept. Keep them: affinity "
             f"retrain {shlex.quote(str(run))} --keep"
         )
-    return KeptPlan.load(folder.file(TRAINED))(read_table(table))
+    return TrainedPlan.load(folder.file(TRAINED))(read_table(table))

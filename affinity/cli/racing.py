@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from affinity.audit import Race, Raced
+from affinity.audit import Race, RaceResult
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.files import write_atomically
@@ -29,7 +29,7 @@ def fits(problem: Problem, options: AuditOptions, recording_seconds: float) -> b
 
 def race(
     problem: Problem, options: AuditOptions, matrix: AffinityMatrix, trace: Trace, store: Path
-) -> Raced:
+) -> RaceResult:
     """Race the groupings within the budget; affinities that the trace gives for free take part.
 
     Raises:
@@ -55,7 +55,7 @@ def contender_of(options: AuditOptions) -> str:
     return "plan" if options.budget is None else "within the budget"
 
 
-def write_race(raced: Raced, file: Path) -> None:
+def write_race(raced: RaceResult, file: Path) -> None:
     """One row a contender."""
     write_atomically(file, raced.frame().to_csv(index=False))
 

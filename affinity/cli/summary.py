@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Arrangement, Audit, Raced, metric_name
+from affinity.audit import Audit, EvaluatedPlan, RaceResult, metric_name
 from affinity.estimates import Overlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
-from affinity.verdicts import Verdict
+from affinity.statistics import Verdict
 from affinity.words import count
 
 MOST_ROWS = 30
@@ -57,7 +57,7 @@ def show_problem(console: Console, problem: Problem) -> None:
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
 
 
-def show_race(console: Console, raced: Raced) -> None:
+def show_race(console: Console, raced: RaceResult) -> None:
     """A row a contender: what it is expected to gain, and whether it may be best."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("contender", "networks", "expected gain", "95 % interval", "may be best"):
@@ -167,7 +167,7 @@ def show_audit(console: Console, audit: Audit) -> None:
     )
 
 
-def _width(arrangement: Arrangement) -> str:
+def _width(arrangement: EvaluatedPlan) -> str:
     return f"width {arrangement.plan.width}, " if arrangement.plan.width is not None else ""
 
 

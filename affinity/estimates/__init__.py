@@ -7,12 +7,12 @@ from affinity.recording import Trace
 
 from .calibrated import CalibratedGains, PredictedGains
 from .first_order import FirstOrderAffinity
-from .forecast import Forecast
+from .gain_predictor import GainPredictor
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
 from .gradient_surrogate import GradientSurrogate
 from .group_predictor import GroupPredictor
-from .group_scores import Candidate, GroupScores
+from .group_scores import CandidateGroup, GroupScores
 from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation
 from .linear_surrogate import LinearSurrogate
@@ -54,10 +54,10 @@ __all__ = [
     "NEED_OPTIMIZER_STEPS",
     "AffinityMatrix",
     "CalibratedGains",
-    "Candidate",
+    "CandidateGroup",
     "Estimator",
     "FirstOrderAffinity",
-    "Forecast",
+    "GainPredictor",
     "GradientConflict",
     "GradientCosine",
     "GradientSurrogate",

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 from .evidence import Evidence, Fit, factor_of
-from .forecast import Forecast
+from .gain_predictor import GainPredictor
 from .group_kernel import Cells, components
 from .matrix import AffinityMatrix
 
@@ -75,9 +75,9 @@ class CalibratedGains:
 
     def __call__(
         self,
-        measured: Measurements,
+        measured: TrainingResults,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, Forecast] | None = None,
+        forecasts: Mapping[str, GainPredictor] | None = None,
     ) -> "PredictedGains":
         """Learn from `measured`; cells that were not measured are NaN.
 
@@ -199,9 +199,9 @@ class _Data:
     @classmethod
     def of(
         cls,
-        measured: Measurements,
+        measured: TrainingResults,
         matrices: Sequence[AffinityMatrix],
-        forecasts: Mapping[str, Forecast],
+        forecasts: Mapping[str, GainPredictor],
     ) -> "_Data":
         # In the order of the names, so that the order of tasks and networks decides nothing.
         tasks, networks = sorted(measured.tasks), measured.networks
@@ -263,14 +263,14 @@ class _Features:
 class _Standardized:
     """A forecast in units of each task's spread, of mean square 1 over the groups measured."""
 
-    forecast: Forecast
+    forecast: GainPredictor
     order: list[int]  # of its tasks by their names
     unit: Float[Tensor, " task"]
 
     @classmethod
     def of(
         cls,
-        forecast: Forecast,
+        forecast: GainPredictor,
         measured: Bool[Tensor, "group task"],
         tasks: Sequence[str],
         scale: Float[Tensor, " task"],

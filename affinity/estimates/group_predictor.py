@@ -9,7 +9,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-from .group_scores import Candidate, GroupScores
+from .group_scores import CandidateGroup, GroupScores
 from .matrix import AffinityMatrix
 
 MOST_TASKS = 15
@@ -75,7 +75,9 @@ class GroupPredictor:
             )
         alone = ((task,) for task in self.tasks)
         distinct = dict.fromkeys(map(frozenset, (*alone, *groups)))
-        return GroupScores(self.tasks, tuple(Candidate(self.gains(group)) for group in distinct))
+        return GroupScores(
+            self.tasks, tuple(CandidateGroup(self.gains(group)) for group in distinct)
+        )
 
     def matrix(self) -> AffinityMatrix:
         """What the target gains in a pair with the source."""

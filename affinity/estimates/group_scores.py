@@ -11,7 +11,7 @@ from affinity.tasks import check_names
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateGroup:
     """A network that could be trained, and the score of each task that it could serve.
 
     Args:
@@ -21,7 +21,7 @@ class Candidate:
         variant: What tells it from other networks of the same tasks, as in ``"half-size"``.
 
     Example:
-        >>> sorted(Candidate({"depth": 0.5, "edges": float("nan")}).trained)
+        >>> sorted(CandidateGroup({"depth": 0.5, "edges": float("nan")}).trained)
         ['depth', 'edges']
     """
 
@@ -61,14 +61,14 @@ class GroupScores:
         InputError: If a candidate trains an unknown task, or no candidate can serve a task.
 
     Example:
-        >>> alone = [Candidate({"depth": 0.0}, cost=0.5), Candidate({"edges": 0.0}, cost=0.5)]
-        >>> both = Candidate({"depth": 0.5, "edges": -0.25})
+        >>> alone = [CandidateGroup({name: 0.0}, cost=0.5) for name in ("depth", "edges")]
+        >>> both = CandidateGroup({"depth": 0.5, "edges": -0.25})
         >>> len(GroupScores(("depth", "edges"), (*alone, both)).candidates)
         3
     """
 
     tasks: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateGroup, ...]
 
     def __post_init__(self) -> None:
         if not check_names(self.tasks):
@@ -105,7 +105,7 @@ class GroupScores:
                 f"Expected the columns {expected}, but {missing} are missing from "
                 f"{list(map(str, frame.columns))}."
             )
-        candidates: list[Candidate] = []
+        candidates: list[CandidateGroup] = []
         for name, rows in frame.groupby("candidate", sort=False):
             if rows["task"].duplicated().any():
                 raise InputError(f"Expected each task once in candidate {name!r}.")
@@ -113,7 +113,7 @@ class GroupScores:
                 if rows[column].nunique(dropna=False) > 1:
                     raise InputError(f"Expected one {column} in candidate {name!r}.")
             candidates.append(
-                Candidate(
+                CandidateGroup(
                     dict(zip(map(str, rows["task"]), map(float, rows["score"]), strict=True)),
                     cost=float(rows["cost"].iloc[0]) if "cost" in frame.columns else 1.0,
                     variant=str(rows["variant"].iloc[0]) if "variant" in frame.columns else None,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 from .group_predictor import GroupPredictor
 from .group_scores import GroupScores
@@ -45,10 +45,11 @@ class LinearSurrogate:
         Research).
 
     Example:
-        >>> from affinity.estimates import Candidate
+        >>> from affinity.estimates import CandidateGroup
         >>> scores = GroupScores(("a", "b", "c"), (
-        ...     Candidate({"a": 0.5, "b": 0.5}), Candidate({"a": -0.25, "c": 0.0}),
-        ...     Candidate({"b": 0.0, "c": 0.0}), Candidate({"a": 0.25, "b": 0.5, "c": 0.0})))
+        ...     CandidateGroup({"a": 0.5, "b": 0.5}), CandidateGroup({"a": -0.25, "c": 0.0}),
+        ...     CandidateGroup({"b": 0.0, "c": 0.0}),
+        ...     CandidateGroup({"a": 0.25, "b": 0.5, "c": 0.0})))
         >>> predictor = LinearSurrogate(strengths=(1e-6,))(scores)
         >>> round(predictor.matrix().between("b", "a"), 3)
         0.5
@@ -61,7 +62,7 @@ class LinearSurrogate:
         if not self.strengths or min(self.strengths) <= 0:
             raise InputError(f"Expected strengths above 0 to choose from, but got {self.strengths}")
 
-    def __call__(self, measured: Measurements | GroupScores) -> GroupPredictor:
+    def __call__(self, measured: TrainingResults | GroupScores) -> GroupPredictor:
         """Fit to the gains of groups."""
         tasks = measured.tasks
         groups, gains, counts = _rows(measured)
@@ -92,9 +93,9 @@ class LinearSurrogate:
         )
 
 
-def _rows(measured: Measurements | GroupScores) -> tuple[Tensor, Tensor, Tensor]:
+def _rows(measured: TrainingResults | GroupScores) -> tuple[Tensor, Tensor, Tensor]:
     """Groups ``[group task]`` as 0/1, mean gains ``[group task]``, and their replicates."""
-    if isinstance(measured, Measurements):
+    if isinstance(measured, TrainingResults):
         each = measured_gains(measured).double()
         counts = each.isfinite().sum(dim=1).double()
         gains = each.nanmean(dim=1)

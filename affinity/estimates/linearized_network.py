@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value, jacrev, vmap
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .group_scores import Candidate, GroupScores
+from .group_scores import CandidateGroup, GroupScores
 from .matrix import AffinityMatrix
 from .projection import Projection
 from .row_gradients import RowGradients
@@ -133,7 +133,7 @@ class LinearizedNetwork:
         return GroupScores(
             self.tasks,
             tuple(
-                Candidate(
+                CandidateGroup(
                     {name: 1 - loss / alone[name] for name, loss in self.losses(each).items()}
                 )
                 for each in distinct

@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 
-def measured_gains(measured: Measurements) -> Float[Tensor, "network replicate task"]:
+def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicate task"]:
     r"""The share of a task's own evaluation loss that is gone in each network.
 
     .. math::
@@ -24,7 +24,7 @@ def measured_gains(measured: Measurements) -> Float[Tensor, "network replicate t
     Example:
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
         >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
-        >>> measured = Measurements.of_losses(networks, ("a", "b"), losses[:, None, :])
+        >>> measured = TrainingResults.of_losses(networks, ("a", "b"), losses[:, None, :])
         >>> measured_gains(measured)[2].tolist()
         [[0.5, -0.25]]
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
@@ -31,13 +31,13 @@ class PairwiseGains:
     Example:
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
         >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
-        >>> measured = Measurements.of_losses(networks, ("a", "b"), losses[:, None, :])
+        >>> measured = TrainingResults.of_losses(networks, ("a", "b"), losses[:, None, :])
         >>> matrix = PairwiseGains()(measured)
         >>> matrix.between("b", "a"), matrix.between("a", "b")
         (0.5, -0.25)
     """
 
-    def __call__(self, measured: Measurements) -> AffinityMatrix:
+    def __call__(self, measured: TrainingResults) -> AffinityMatrix:
         """The matrix of pair gains."""
         gains = measured_gains(measured)  # network replicate task
         row_of = {network: row for row, network in enumerate(measured.networks)}

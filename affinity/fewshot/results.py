@@ -10,8 +10,8 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.verdicts import estimate
-from affinity.verdicts import interval as student
+from affinity.statistics import estimate
+from affinity.statistics import interval as student
 
 from .one_distribution import OneDistribution
 

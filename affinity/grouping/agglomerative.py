@@ -8,8 +8,8 @@ from jaxtyping import Int64
 
 from .best_of import best_of
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem
 from .partition import Partition
-from .request import Request
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Agglomerative:
     for the better, or least for the worse: average linkage, for the objective that is asked.
     """
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best level of the tree within the budget."""
         return best_of(request, merged_levels(request), "agglomerative")
 
 
 def merged_levels(
-    request: Request, labels: Int64[np.ndarray, "unit"] | None = None
+    request: GroupingProblem, labels: Int64[np.ndarray, "unit"] | None = None
 ) -> Iterator[Int64[np.ndarray, "unit"]]:
     """The partitions on the way from `labels` (every unit alone) to one network, labels packed."""
     labels = np.arange(len(request.units)) if labels is None else labels.copy()

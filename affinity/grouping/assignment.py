@@ -5,11 +5,13 @@ from jaxtyping import Int64
 from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array, eye_array, hstack, kron
 
+from .grouping_problem import GroupingProblem
 from .highs import maximize
-from .request import Request
 
 
-def any_partition(request: Request, seconds: float = 60.0) -> Int64[np.ndarray, "unit"] | None:
+def any_partition(
+    request: GroupingProblem, seconds: float = 60.0
+) -> Int64[np.ndarray, "unit"] | None:
     """Labels of a partition within budget and wishes; None if there is none.
 
     An integer program of units by networks. Scores, costs and helpers are left out.

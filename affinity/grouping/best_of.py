@@ -9,13 +9,13 @@ from jaxtyping import Int64
 
 from .assignment import any_partition
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .partition import Partition
-from .request import NothingFoundError, Request
 from .serving import grouping_of
 
 
 def best_of(
-    request: Request, candidates: Iterable[Int64[np.ndarray, "unit"]], solver: str
+    request: GroupingProblem, candidates: Iterable[Int64[np.ndarray, "unit"]], solver: str
 ) -> Grouping:
     """The best grouping that one of the `candidates` leads to.
 
@@ -47,7 +47,7 @@ def best_of(
 
 
 def _better(
-    request: Request,
+    request: GroupingProblem,
     labels: Int64[np.ndarray, "unit"],
     solver: str,
     found: list[tuple[float, Grouping]],

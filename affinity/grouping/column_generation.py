@@ -11,9 +11,9 @@ from scipy.optimize import LinearConstraint, linprog
 from affinity.errors import InputError
 
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .highs import maximize
 from .local_search import LocalSearch
-from .request import NothingFoundError, Request
 from .serving import grouping_of, over_subsets, serving_values
 
 _COLUMNS = 200  # added at a time
@@ -49,7 +49,7 @@ class ColumnGeneration:
 
     largest: int = 22
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best grouping of `request`.
 
         Raises:
@@ -98,7 +98,7 @@ def _score(found: tuple[float, Grouping | None]) -> float:
     return found[0]
 
 
-def _known(request: Request) -> tuple[float, Grouping | None]:
+def _known(request: GroupingProblem) -> tuple[float, Grouping | None]:
     """What local search finds in a moment, to tell which groups can still be of use."""
     try:
         found = LocalSearch()(replace(request, time_limit=min(5.0, 0.2 * request.time_limit)))
@@ -113,7 +113,7 @@ class _Master:
     `bound` is on every partition's value.
     """
 
-    def __init__(self, request: Request, values: Float64[np.ndarray, "subset"]) -> None:
+    def __init__(self, request: GroupingProblem, values: Float64[np.ndarray, "subset"]) -> None:
         self._values = values
         self._n_units, budget = len(request.units), request.budget
         self._most = request.n_networks

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from .agglomerative import merged_levels
 from .best_of import best_of
 from .grouping import Grouping
-from .request import Request
+from .grouping_problem import GroupingProblem
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Communities:
 
     resolutions: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best communities within the budget."""
         return best_of(request, self._partitions(request), "communities")
 
-    def _partitions(self, request: Request) -> Iterator[Int64[np.ndarray, "unit"]]:
+    def _partitions(self, request: GroupingProblem) -> Iterator[Int64[np.ndarray, "unit"]]:
         helping = np.triu(np.maximum(request.between, 0.0), 1)
         graph: nx.Graph[int] = nx.from_numpy_array(helping)
         for resolution in self.resolutions:

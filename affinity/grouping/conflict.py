@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from .assignment import any_partition
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .integer_program import IntegerProgram, has_grouping
-from .request import NothingFoundError, Request
 from .table import Table
 
 
-def conflict(request: Request) -> NothingFoundError | None:
+def conflict(request: GroupingProblem) -> NothingFoundError | None:
     """The error that names a smallest set of wishes in conflict; None if there is a grouping.
 
     Wishes are left out one after another as long as the rest stays in conflict (a deletion
@@ -38,7 +38,7 @@ def conflict(request: Request) -> NothingFoundError | None:
     )
 
 
-def _is_possible(request: Request) -> bool:
+def _is_possible(request: GroupingProblem) -> bool:
     is_small = len(request.tasks) <= IntegerProgram().largest
     if isinstance(request.scores, Table) or (is_small and request.budget.cost is not None):
         return has_grouping(request)

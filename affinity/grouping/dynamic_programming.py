@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from affinity.errors import InputError
 
 from .grouping import Grouping
-from .request import NothingFoundError, Request
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .serving import grouping_of, serving_values, submasks
 
 
@@ -30,7 +30,7 @@ class DynamicProgramming:
 
     largest: int = 14
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best grouping of `request`.
 
         Raises:
@@ -45,7 +45,7 @@ class DynamicProgramming:
         best = max(found.values(), key=lambda each: each.score or 0.0)
         return replace(best, seconds=time.perf_counter() - began)
 
-    def by_number(self, request: Request) -> dict[int, Grouping]:
+    def by_number(self, request: GroupingProblem) -> dict[int, Grouping]:
         """The best grouping of exactly 1, 2, ... networks; without the numbers that have none.
 
         Raises:

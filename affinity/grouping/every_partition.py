@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from .grouping import Grouping
-from .request import NothingFoundError, Request
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .serving import grouping_of, serving_values
 
 MOST_UNITS = 10
@@ -19,7 +19,7 @@ class EveryPartition:
         request: Of at most `MOST_UNITS` units; with costs, networks must not overlap.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: GroupingProblem) -> None:
         n_units, budget = len(request.units), request.budget
         labels = _every_partition(n_units)
         n_networks = labels.max(axis=1) + 1
@@ -33,7 +33,7 @@ class EveryPartition:
             totals = _costs(request)[self._masks].sum(axis=1)
             self._masks = self._masks[totals <= budget.cost * (1 + 1e-9)]
 
-    def best(self, request: Request, number: int = 1) -> Iterator[tuple[float, Grouping]]:
+    def best(self, request: GroupingProblem, number: int = 1) -> Iterator[tuple[float, Grouping]]:
         """The groupings of highest score for a request of the same budget and wishes.
 
         Raises:
@@ -55,7 +55,7 @@ class EveryPartition:
             yield grouping_of(request, served, "every partition")
 
 
-def _costs(request: Request) -> Float64[np.ndarray, "subset"]:
+def _costs(request: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     """What a network that serves a subset of the units costs."""
     costs = [0.0]
     for mask in range(1, 1 << len(request.units)):

@@ -8,12 +8,12 @@ from affinity.estimates import AffinityMatrix, GroupScores
 
 from .budget import Budget
 from .conflict import conflict
+from .constraints import Constraints
 from .dynamic_programming import DynamicProgramming
 from .grouping import Grouping
-from .objective import Objective
-from .request import NothingFoundError, Request
+from .grouping_problem import GroupingProblem, NothingFoundError
+from .objective import GroupingObjective
 from .solve import request_of, solve_request, solver_for
-from .wishes import Wishes
 
 
 def frontier(
@@ -21,8 +21,8 @@ def frontier(
     *,
     largest: int | None = None,
     overlap: bool = False,
-    objective: Objective | None = None,
-    wishes: Wishes | None = None,
+    objective: GroupingObjective | None = None,
+    wishes: Constraints | None = None,
     solver: str | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
@@ -51,7 +51,13 @@ def frontier(
     """
     largest = len(scores.tasks) if largest is None else largest
     request = request_of(
-        scores, largest, overlap, objective or Objective(), wishes or Wishes(), time_limit, seed
+        scores,
+        largest,
+        overlap,
+        objective or GroupingObjective(),
+        wishes or Constraints(),
+        time_limit,
+        seed,
     )
     chosen = solver or solver_for(request)
     if chosen == "dynamic_programming":  # which finds all numbers at once
@@ -68,7 +74,7 @@ def frontier(
     return best
 
 
-def _one_by_one(request: Request, largest: int, solver: str) -> dict[int, Grouping]:
+def _one_by_one(request: GroupingProblem, largest: int, solver: str) -> dict[int, Grouping]:
     """The best grouping of exactly each number of networks, where there is one."""
     deadline = time.perf_counter() + request.time_limit
     found: dict[int, Grouping] = {}

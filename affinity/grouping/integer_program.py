@@ -10,8 +10,8 @@ from scipy.sparse import csr_array, eye_array, hstack
 from affinity.errors import InputError
 
 from .grouping import Grouping, Network
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .highs import Solution, maximize
-from .request import NothingFoundError, Request
 from .table import Table
 
 
@@ -37,7 +37,7 @@ class IntegerProgram:
 
     largest: int = 12
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best grouping of `request`, or the best found by its time limit."""
         began = time.perf_counter()
         program = _Program(request, table_of(request, self.largest))
@@ -58,7 +58,7 @@ class IntegerProgram:
         )
 
 
-def table_of(request: Request, largest: int = IntegerProgram.largest) -> Table:
+def table_of(request: GroupingProblem, largest: int = IntegerProgram.largest) -> Table:
     """The candidates of `request`: its table, or every group of its matrix.
 
     Raises:
@@ -74,7 +74,7 @@ def table_of(request: Request, largest: int = IntegerProgram.largest) -> Table:
     return Table.of_pairs(request.scores, request.budget, request.largest)
 
 
-def has_grouping(request: Request) -> bool:
+def has_grouping(request: GroupingProblem) -> bool:
     """Whether any choice of candidates is within budget and wishes."""
     program = _Program(request, table_of(request))
     return program.solve(np.zeros_like(program.scores)).values is not None
@@ -83,7 +83,7 @@ def has_grouping(request: Request) -> bool:
 class _Program:
     """The variables are `x` of every allowed candidate, then `z` of every unit it can serve."""
 
-    def __init__(self, request: Request, table: Table) -> None:
+    def __init__(self, request: GroupingProblem, table: Table) -> None:
         self._request, self._table = request, table
         units = [list(unit) for unit in request.units]
         scores = np.stack([table.scores[:, unit].sum(axis=1) for unit in units], axis=1)

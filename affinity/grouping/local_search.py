@@ -10,8 +10,8 @@ from jaxtyping import Int64
 from .agglomerative import merged_levels
 from .best_of import best_of
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem
 from .partition import Partition
-from .request import Request
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class LocalSearch:
 
     kicks: int = 10
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """A good grouping of `request`."""
         return best_of(request, self._partitions(request), "local_search")
 
-    def _partitions(self, request: Request) -> Iterator[Int64[np.ndarray, "unit"]]:
+    def _partitions(self, request: GroupingProblem) -> Iterator[Int64[np.ndarray, "unit"]]:
         deadline = time.perf_counter() + request.time_limit
 
         def is_over() -> bool:

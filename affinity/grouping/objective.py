@@ -17,7 +17,7 @@ from .table import Table
 
 
 @dataclass(frozen=True)
-class Objective:
+class GroupingObjective:
     r"""Weighted sum over the tasks of each task's score in the network that serves it.
 
     .. math::
@@ -44,7 +44,7 @@ class Objective:
         >>> import torch
         >>> from affinity.grouping import Grouping, Network
         >>> matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.0, 0.25], [0.5, 0.0]]))
-        >>> Objective().score(matrix, Grouping((Network.of("depth", "edges"),)))
+        >>> GroupingObjective().score(matrix, Grouping((Network.of("depth", "edges"),)))
         0.75
     """
 
@@ -72,7 +72,7 @@ class Objective:
             raise InputError(f"Expected weights of at least 0, but got {dict(self.weights or {})}.")
 
     @classmethod
-    def tag(cls) -> "Objective":
+    def tag(cls) -> "GroupingObjective":
         """TAG's rule: the mean over partners, and no task may stand alone.
 
         The published selector scores a lone task -1,000,000; here it is a constraint.

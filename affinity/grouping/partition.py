@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .request import Request
+from .grouping_problem import GroupingProblem
 
 
 class Partition:
@@ -21,7 +21,7 @@ class Partition:
     """
 
     def __init__(
-        self, request: Request, labels: Int64[np.ndarray, "unit"], n_networks: int
+        self, request: GroupingProblem, labels: Int64[np.ndarray, "unit"], n_networks: int
     ) -> None:
         pairs = request.pairs
         self._smallest, self._largest = pairs.smallest, request.largest

@@ -20,9 +20,10 @@ def prudent(scores: GroupScores, best: Grouping, budget: int, tolerance: float =
         tolerance: Differences of mean gain up to this are of no interest.
 
     Example:
-        >>> from affinity.estimates import Candidate
-        >>> alone = [Candidate({name: 0.0}) for name in "abc"]
-        >>> groups = [Candidate({"a": 0.3, "b": 0.3}), Candidate({"a": 0.2, "b": 0.2, "c": 0.19})]
+        >>> from affinity.estimates import CandidateGroup
+        >>> alone = [CandidateGroup({name: 0.0}) for name in "abc"]
+        >>> gains = {"a": 0.3, "b": 0.3}, {"a": 0.2, "b": 0.2, "c": 0.19}
+        >>> groups = [CandidateGroup(gain) for gain in gains]
         >>> scores = GroupScores(("a", "b", "c"), (*alone, *groups))
         >>> best = Grouping((Network.of("a", "b"), Network.of("c")))
         >>> len(prudent(scores, best, budget=3).networks)  # 0.2 against 0.197 for one network

@@ -5,13 +5,15 @@ import time
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .request import Request
+from .grouping_problem import GroupingProblem
 
 _SHARING_STEPS = 100  # cheap ones first: they are enough where the networks are plain to see
 _STEPS = 500  # after which it hardly falls
 
 
-def upper_bound(request: Request, seconds: float = 10.0, score: float | None = None) -> float:
+def upper_bound(
+    request: GroupingProblem, seconds: float = 10.0, score: float | None = None
+) -> float:
     r"""No grouping of `request` scores above this.
 
     Let every task choose for itself the size of its network and its partners. With :math:`u_t(m)`
@@ -86,7 +88,7 @@ def _semidefinite(matrix: Float64[np.ndarray, "task task"]) -> Float64[np.ndarra
 class _Relaxed:
     """Every task's best partners under given shares, and the best sizes within the budget."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: GroupingProblem) -> None:
         n_tasks = len(request.tasks)
         pairs = request.pairs
         self._lone = pairs.lone

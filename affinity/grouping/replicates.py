@@ -13,10 +13,10 @@ from affinity.estimates import AffinityMatrix
 from .dynamic_programming import BestPartitions
 from .every_partition import MOST_UNITS, EveryPartition
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem
 from .local_search import LocalSearch
-from .objective import Objective
+from .objective import GroupingObjective
 from .pairs import Pairs
-from .request import Request
 from .serving import grouping_of, serving_values
 from .solve import solve_request
 
@@ -25,7 +25,7 @@ _AT_ONCE = 12  # units: up to here all replicates are solved exactly and togethe
 
 def noises_of(
     matrix: AffinityMatrix,
-    objective: Objective,
+    objective: GroupingObjective,
     replicates: Sequence[AffinityMatrix] | None,
     n_replicates: int,
     seed: int,
@@ -68,7 +68,7 @@ def noises_of(
     ]
 
 
-def with_noise(request: Request, noise: Pairs) -> Request:
+def with_noise(request: GroupingProblem, noise: Pairs) -> GroupingProblem:
     """The same request of the scores with `noise` added."""
     pairs = request.pairs
     return replace(
@@ -77,7 +77,9 @@ def with_noise(request: Request, noise: Pairs) -> Request:
     )
 
 
-def solutions(requests: Sequence[Request], deadline: float) -> Iterator[tuple[float, Grouping]]:
+def solutions(
+    requests: Sequence[GroupingProblem], deadline: float
+) -> Iterator[tuple[float, Grouping]]:
     """Score and best grouping of each replicate: of the first, then while time lasts.
 
     Exact up to 12 units, 10 with costs in networks that do not overlap; else one by one, by local
@@ -104,7 +106,7 @@ def solutions(requests: Sequence[Request], deadline: float) -> Iterator[tuple[fl
                 return
 
 
-def again(request: Request, grouping: Grouping) -> tuple[float, Grouping]:
+def again(request: GroupingProblem, grouping: Grouping) -> tuple[float, Grouping]:
     """The score and grouping of `request` that serves as `grouping` of a replicate does.
 
     Helpers are chosen anew, where they cost nothing.

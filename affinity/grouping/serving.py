@@ -6,15 +6,15 @@ from jaxtyping import Float64
 from affinity.errors import InputError
 
 from .grouping import Grouping, Network
+from .grouping_problem import GroupingProblem
 from .pairs import Pairs
-from .request import Request
 
 _CHUNK = 1 << 15
 _MOST_CONFLICTING = 13
 """Helpers of which some must stay apart: all sets of so many are looked at."""
 
 
-def serving_values(request: Request) -> Float64[np.ndarray, "subset"]:
+def serving_values(request: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     """For every subset of the units, as a bit mask, the best score of a network serving it.
 
     Minus infinity where the wishes forbid it. Without helpers this is the score of the set itself.
@@ -41,12 +41,12 @@ def serving_values(request: Request) -> Float64[np.ndarray, "subset"]:
     return values
 
 
-def helpers_conflict(request: Request) -> bool:
+def helpers_conflict(request: GroupingProblem) -> bool:
     """Whether two helpers must stay apart, so that sorting is no longer exact."""
     return bool(request.apart[request.may_help].any())
 
 
-def best_network(request: Request, units: list[int]) -> tuple[float, list[int]]:
+def best_network(request: GroupingProblem, units: list[int]) -> tuple[float, list[int]]:
     """The best score of a network that serves these units, and the tasks it trains for that.
 
     Exact, unless more than 13 helpers are free that must stay apart from each other: then the ones
@@ -82,7 +82,9 @@ def best_network(request: Request, units: list[int]) -> tuple[float, list[int]]:
     return best, trained
 
 
-def grouping_of(request: Request, served: list[list[int]], solver: str) -> tuple[float, Grouping]:
+def grouping_of(
+    request: GroupingProblem, served: list[list[int]], solver: str
+) -> tuple[float, Grouping]:
     """The score and the grouping whose networks serve these units, each with its best helpers."""
     networks: list[Network] = []
     score = 0.0
@@ -118,7 +120,7 @@ def submasks(mask: int) -> np.ndarray:
     return masks
 
 
-def _forbidden(request: Request) -> np.ndarray:
+def _forbidden(request: GroupingProblem) -> np.ndarray:
     """Which subsets hold two units that no network may serve, or a unit that cannot be."""
     n_units = len(request.units)
     forbidden = np.zeros(1, dtype=bool)
@@ -130,7 +132,7 @@ def _forbidden(request: Request) -> np.ndarray:
     return forbidden
 
 
-def _with_sorted_helpers(request: Request) -> Float64[np.ndarray, "subset"]:
+def _with_sorted_helpers(request: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     pairs = request.pairs
     n_tasks, n_units = len(request.tasks), len(request.units)
     sizes = over_subsets(request.sizes.astype(float)).astype(np.int64)  # subset

@@ -12,19 +12,19 @@ from .budget import Budget
 from .column_generation import ColumnGeneration
 from .communities import Communities
 from .conflict import conflict
+from .constraints import Constraints
 from .dynamic_programming import DynamicProgramming
 from .grouping import Grouping
+from .grouping_problem import GroupingProblem, NothingFoundError
 from .integer_program import IntegerProgram
 from .local_search import LocalSearch
-from .objective import Objective
+from .objective import GroupingObjective
 from .relaxation import upper_bound
-from .request import NothingFoundError, Request
 from .serving import helpers_conflict
 from .spectral import Spectral
 from .table import Table
-from .wishes import Wishes
 
-SOLVERS: dict[str, Callable[[Request], Grouping]] = {
+SOLVERS: dict[str, Callable[[GroupingProblem], Grouping]] = {
     "dynamic_programming": DynamicProgramming(),
     "column_generation": ColumnGeneration(),
     "integer_program": IntegerProgram(),
@@ -45,8 +45,8 @@ def solve(
     budget: int | Budget,
     *,
     overlap: bool = False,
-    objective: Objective | None = None,
-    wishes: Wishes | None = None,
+    objective: GroupingObjective | None = None,
+    wishes: Constraints | None = None,
     solver: str | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
@@ -73,12 +73,18 @@ def solve(
         (2.0, True)
     """
     request = request_of(
-        scores, budget, overlap, objective or Objective(), wishes or Wishes(), time_limit, seed
+        scores,
+        budget,
+        overlap,
+        objective or GroupingObjective(),
+        wishes or Constraints(),
+        time_limit,
+        seed,
     )
     return solve_request(request, solver)
 
 
-def solve_request(request: Request, solver: str | None = None) -> Grouping:
+def solve_request(request: GroupingProblem, solver: str | None = None) -> Grouping:
     """The best grouping of a request that was found, with its bound and time."""
     began, time_limit = time.perf_counter(), request.time_limit
     chosen = solver or solver_for(request)
@@ -100,11 +106,11 @@ def request_of(
     scores: AffinityMatrix | GroupScores,
     budget: int | Budget,
     overlap: bool,
-    objective: Objective,
-    wishes: Wishes,
+    objective: GroupingObjective,
+    wishes: Constraints,
     time_limit: float,
     seed: int,
-) -> Request:
+) -> GroupingProblem:
     """What the solvers are asked, checked."""
     if not isinstance(scores, AffinityMatrix | GroupScores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
@@ -118,7 +124,7 @@ def request_of(
     budget = budget if isinstance(budget, Budget) else Budget(networks=budget)
     budget.check(scores.tasks)
     wishes.check(scores.tasks)
-    return Request(
+    return GroupingProblem(
         scores=(
             objective.table(scores) if isinstance(scores, GroupScores) else objective.pairs(scores)
         ),
@@ -130,7 +136,7 @@ def request_of(
     )
 
 
-def solver_for(request: Request) -> str:
+def solver_for(request: GroupingProblem) -> str:
     """An exact solver where one is feasible, else local search."""
     if isinstance(request.scores, Table):
         return "integer_program"

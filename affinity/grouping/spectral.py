@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 
 from .best_of import best_of
 from .grouping import Grouping
-from .request import Request
+from .grouping_problem import GroupingProblem
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Spectral:
         <https://papers.nips.cc/paper/2092-on-spectral-clustering-analysis-and-an-algorithm>`_.
     """
 
-    def __call__(self, request: Request) -> Grouping:
+    def __call__(self, request: GroupingProblem) -> Grouping:
         """The best clustering within the budget."""
         return best_of(request, _clusterings(request), "spectral")
 
 
-def _clusterings(request: Request) -> Iterator[Int64[np.ndarray, "unit"]]:
+def _clusterings(request: GroupingProblem) -> Iterator[Int64[np.ndarray, "unit"]]:
     n_units = len(request.units)
     weights = request.between / np.outer(request.sizes, request.sizes)
     np.fill_diagonal(weights, np.inf)

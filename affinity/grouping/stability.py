@@ -11,14 +11,14 @@ from jaxtyping import Float64
 from affinity.estimates import AffinityMatrix
 
 from .budget import Budget
+from .constraints import Constraints
 from .every_partition import MOST_UNITS, EveryPartition
 from .grouping import Grouping
-from .objective import Objective
+from .grouping_problem import GroupingProblem
+from .objective import GroupingObjective
 from .pairs import Pairs
 from .replicates import again, noises_of, solutions, with_noise
-from .request import Request
 from .solve import request_of, solve
-from .wishes import Wishes
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def stability(
     n_replicates: int = 200,
     n_runners_up: int = 5,
     overlap: bool = False,
-    objective: Objective | None = None,
-    wishes: Wishes | None = None,
+    objective: GroupingObjective | None = None,
+    wishes: Constraints | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
 ) -> Stability:
@@ -144,9 +144,9 @@ def stability(
         (1.0, True)
     """
     began = time.perf_counter()
-    objective = objective or Objective()
+    objective = objective or GroupingObjective()
     request = request_of(
-        matrix, budget, overlap, objective, wishes or Wishes(), 0.2 * time_limit, seed
+        matrix, budget, overlap, objective, wishes or Constraints(), 0.2 * time_limit, seed
     )
     best = solve(
         matrix,
@@ -185,7 +185,7 @@ def stability(
 
 
 def _runners_up(
-    request: Request,
+    request: GroupingProblem,
     best: Grouping,
     found: list[tuple[float, Grouping]],
     keys: list[frozenset[frozenset[str]]],
@@ -210,7 +210,11 @@ def _runners_up(
 
 
 def _contrast(
-    request: Request, best: Grouping, noises: list[Pairs], leads: list[float], is_separate: bool
+    request: GroupingProblem,
+    best: Grouping,
+    noises: list[Pairs],
+    leads: list[float],
+    is_separate: bool,
 ) -> Contrast | None:
     def baseline(pairs: Pairs) -> float:
         every = range(len(pairs.tasks))

@@ -11,12 +11,11 @@ from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .strength import Strengths, try_strengths
 from .table import TableEncoder, problem_from_table
 from .table_parts import TableParts, TableTrunk
-from .train_networks import Measurements, train_networks
+from .train_networks import TrainingResults, train_networks
 
 __all__ = [
     "Branching",
     "Draw",
-    "Measurements",
     "Preprocessing",
     "Problem",
     "RandomRows",
@@ -26,6 +25,7 @@ __all__ = [
     "TableParts",
     "TableTrunk",
     "TimeBlocks",
+    "TrainingResults",
     "at_equal_size",
     "merge",
     "planted",

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.tasks import Replicate
-from affinity.training import Start, works_at_once
+from affinity.training import Initialization, works_at_once
 
 from .problem import Problem
-from .train_networks import Measurements, train_networks
+from .train_networks import TrainingResults, train_networks
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Branching:
 
     def __call__(
         self, problem: Problem, networks: Sequence[frozenset[str]], replicate: Replicate
-    ) -> Measurements:
+    ) -> TrainingResults:
         """Losses of hard-shared networks at the end of their branches.
 
         Raises:
@@ -87,7 +87,9 @@ class Branching:
         return max(1, round(share * problem.settings.epochs))
 
 
-def _start(state: Mapping[str, Tensor], tasks: Sequence[str], network: frozenset[str]) -> Start:
+def _start(
+    state: Mapping[str, Tensor], tasks: Sequence[str], network: frozenset[str]
+) -> Initialization:
     """The trunk, and the heads of the network's tasks where they stand in it."""
     place = {
         str(at): str(new) for new, at in enumerate(a for a, t in enumerate(tasks) if t in network)
@@ -100,4 +102,4 @@ def _start(state: Mapping[str, Tensor], tasks: Sequence[str], network: frozenset
             kept[name] = value
         elif at in place:
             kept[f"heads.{place[at]}.{inside}"] = value
-    return Start(kept)
+    return Initialization(kept)

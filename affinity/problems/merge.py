@@ -8,10 +8,10 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-from .train_networks import Measurements
+from .train_networks import TrainingResults
 
 
-def merge(parts: Sequence[Measurements]) -> Measurements:
+def merge(parts: Sequence[TrainingResults]) -> TrainingResults:
     """Measurements of networks on different replicates, side by side.
 
     Args:
@@ -22,8 +22,9 @@ def merge(parts: Sequence[Measurements]) -> Measurements:
         InputError: If there is nothing, or the parts are of different tasks.
 
     Example:
-        >>> def measured(name: str) -> Measurements:
-        ...     return Measurements.of_losses([frozenset({name})], ("a", "b"), torch.ones(1, 1, 2))
+        >>> def measured(name: str) -> TrainingResults:
+        ...     network, loss = frozenset({name}), torch.ones(1, 1, 2)
+        ...     return TrainingResults.of_losses([network], ("a", "b"), loss)
         >>> merge([measured("a"), measured("b")]).evaluation_loss[:, :, 0].tolist()
         [[1.0, nan], [nan, 1.0]]
     """
@@ -50,7 +51,7 @@ def merge(parts: Sequence[Measurements]) -> Measurements:
         for part in parts
         for network, count in zip(part.networks, part.parameters, strict=True)
     }
-    return Measurements(
+    return TrainingResults(
         networks=networks,
         tasks=parts[0].tasks,
         test_loss=table("test_loss", n_tasks),

@@ -10,7 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.sharing import SoftSharing
 from affinity.tasks import Replicate, Task
-from affinity.training import Member, Trained, TrainingSettings, train_members
+from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
 from affinity.training.judge import scales_of, score_of
 
 from .problem import Problem
@@ -29,14 +29,14 @@ class Strengths:
 
     strengths: tuple[float, ...]
     scores: Float[Tensor, "strength replicate"]
-    trained: tuple[tuple[Trained, ...], ...]
+    trained: tuple[tuple[TrainedNetwork, ...], ...]
 
     @property
     def best(self) -> float:
         """The strength of the lowest mean score; the smaller one of equals."""
         return self.strengths[int(self.scores.mean(dim=1).argmin())]
 
-    def best_on(self, replicate: int) -> tuple[float, Trained]:
+    def best_on(self, replicate: int) -> tuple[float, TrainedNetwork]:
         """The strength of the lowest score on one replicate, and the network trained with it."""
         row = int(self.scores[:, replicate].argmin())
         return self.strengths[row], self.trained[row][replicate]
@@ -77,7 +77,7 @@ def try_strengths(
     own = None if affinity is None else affinity[columns][:, columns]
     members = [Member(tasks, number) for number in range(len(replicates))]
     strengths = sorted(strengths)
-    trained: list[tuple[Trained, ...]] = []
+    trained: list[tuple[TrainedNetwork, ...]] = []
     for strength in strengths:
 
         def build(some: tuple[Task, ...], strength: float = strength) -> SoftSharing:

@@ -13,10 +13,10 @@ from affinity.errors import InputError
 from affinity.sharing import SHARINGS, MakeSharing, Sharing
 from affinity.tasks import Replicate, Task
 from affinity.training import (
+    Initialization,
     Member,
-    Start,
     Store,
-    Trained,
+    TrainedNetwork,
     TrainingSettings,
     fan_out,
     train_members,
@@ -36,7 +36,7 @@ Part = Literal[
 
 
 @dataclass(frozen=True, eq=False)
-class Measurements:
+class TrainingResults:
     """Losses and metrics of networks on replicates; NaN where a network has no such task.
 
     Args:
@@ -67,7 +67,7 @@ class Measurements:
     parameters: tuple[int, ...]
     seconds: Float[Tensor, "network replicate"]
     diverged: tuple[str, ...] = ()
-    trained: tuple[tuple[Trained, ...], ...] = ()
+    trained: tuple[tuple[TrainedNetwork, ...], ...] = ()
     test_blocks: tuple[dict[str, Tensor], ...] = ()
     training_loss: Float[Tensor, "network replicate task"] | None = None
     best_epoch: Float[Tensor, "network replicate"] | None = None
@@ -79,7 +79,7 @@ class Measurements:
         networks: Sequence[frozenset[str]],
         tasks: tuple[str, ...],
         evaluation_loss: Float[Tensor, "network replicate task"],
-    ) -> "Measurements":
+    ) -> "TrainingResults":
         """Evaluation losses from wherever they come; of the rest nothing is known."""
         unknown = torch.full_like(evaluation_loss, torch.nan)
         return cls(
@@ -104,8 +104,8 @@ def train_networks(
     backend: str | None = None,
     keep: bool = False,
     on: Sequence[Sequence[int]] | None = None,
-    starts: Mapping[frozenset[str], Start] | None = None,
-) -> Measurements:
+    starts: Mapping[frozenset[str], Initialization] | None = None,
+) -> TrainingResults:
     """Train every network on every replicate, and judge it.
 
     Networks are trained at once (`train_members`) where the objective and the sampling allow it,
@@ -156,7 +156,7 @@ def train_networks(
     sample = replicates[0].training.inputs[:2]
     settings = settings or problem.settings
     kept = None if store is None else Store(Path(store))
-    begin = None if starts is None else [starts.get(m.tasks, Start()) for m in members]
+    begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
 
     def build(tasks: tuple[Task, ...]) -> Sharing:
         return make(tasks, problem.trunk, problem.head, sample)
@@ -176,7 +176,7 @@ def train_networks(
             store=kept,
             starts=begin,
         )
-    of: dict[frozenset[str], list[tuple[int, Trained]]] = {network: [] for network in wanted}
+    of: dict[frozenset[str], list[tuple[int, TrainedNetwork]]] = {network: [] for network in wanted}
     for member, result in zip(members, results, strict=True):
         of[member.tasks].append((member.replicate, result))
 
@@ -195,7 +195,7 @@ def train_networks(
         for replicate, result in trained:
             seconds[row, replicate] = result.seconds
             best_epoch[row, replicate] = result.best_epoch
-    return Measurements(
+    return TrainingResults(
         networks=tuple(of),
         tasks=problem.names,
         test_loss=table("test_loss"),
@@ -213,7 +213,7 @@ def train_networks(
     )
 
 
-def _blocks(trained: Sequence[tuple[int, Trained]], n_replicates: int) -> dict[str, Tensor]:
+def _blocks(trained: Sequence[tuple[int, TrainedNetwork]], n_replicates: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for replicate, result in trained:
         for name, losses in result.test_blocks.items():

@@ -24,8 +24,8 @@ def recommend_foretold(
         provenance: What to note in the plan of where it came from.
 
     Example:
-        >>> from affinity.estimates import Candidate
-        >>> scores = GroupScores(("a", "b"), (Candidate({"a": 0.5, "b": 0.25}),))
+        >>> from affinity.estimates import CandidateGroup
+        >>> scores = GroupScores(("a", "b"), (CandidateGroup({"a": 0.5, "b": 0.25}),))
         >>> recommend_foretold(scores, Grouping((Network.of("a", "b"),)), "surrogate").reasons[0]
         'Foretold to gain +37.5% for its tasks against separate networks; not measured.'
     """

@@ -15,7 +15,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
-from affinity.verdicts import Gains
+from affinity.statistics import Gains
 from affinity.words import count
 
 from .drawing import inline_svg

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import matplotlib as mpl
 import pandas as pd
@@ -46,6 +46,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
+@runtime_checkable
 class Picture(Protocol):
     """What every figure of the report can do: give its size, draw itself, give its table."""
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from affinity.audit import Audit
-from affinity.verdicts import Gains, VerdictName
+from affinity.statistics import Gains, VerdictName
 
 from .labels import short_labels
 from .numbers import percent

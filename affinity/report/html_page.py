@@ -42,7 +42,7 @@ def write_report(
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, for what changes over time and from layer to layer.
         diagnosis: Of the same problem, as `Diagnosis.to_dict` gives it.
-        outer: Of other draws of the test rows, as `OuterDraws.to_dict` gives it.
+        outer: Of other draws of the test rows, as `RepeatedHoldout.to_dict` gives it.
 
     Raises:
         InputError: If the file cannot be written.

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Grouping, Objective, Stability, frontier, stability
+from affinity.grouping import Grouping, GroupingObjective, Stability, frontier, stability
 from affinity.words import count
 
 from .labels import short_labels
@@ -68,7 +68,7 @@ def choices_of(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[
     best = frontier(
         matrix,
         largest=n_tasks if is_exact else LARGEST_BUDGET,
-        objective=Objective(unknown=0.0),
+        objective=GroupingObjective(unknown=0.0),
         solver=None if is_exact else "local_search",
         time_limit=60.0 if is_exact else SECONDS,
     )
@@ -93,7 +93,7 @@ def stability_of(matrix: AffinityMatrix, planned: Grouping) -> Stability | None:
             matrix,
             len(planned.networks),
             n_replicates=N_REPLICATES,
-            objective=Objective(unknown=0.0),
+            objective=GroupingObjective(unknown=0.0),
         )
     except InputError:  # standard errors that are not known for every pair
         return None

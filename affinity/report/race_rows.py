@@ -5,7 +5,7 @@ from typing import Any
 
 
 def race_rows(contenders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Contenders as `Raced.frame` gives them, those of the same networks in one row.
+    """Contenders as `RaceResult.frame` gives them, those of the same networks in one row.
 
     Example:
         >>> rows = [

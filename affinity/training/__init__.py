@@ -2,6 +2,7 @@
 
 from .ensemble import train_members, works_at_once
 from .fan_out import fan_out
+from .initialization import Initialization
 from .judge import MOST_BLOCKS
 from .loop import train
 from .members import Build, Member, initial
@@ -18,9 +19,8 @@ from .objectives import (
 )
 from .sampling import JointBatches, TaskBatches
 from .settings import TrainingSettings
-from .start import Start
 from .store import Store
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 __all__ = [
     "MOST_BLOCKS",
@@ -28,16 +28,16 @@ __all__ = [
     "Build",
     "DynamicWeightAverage",
     "GradNorm",
+    "Initialization",
     "JacobianDescent",
     "JointBatches",
     "Member",
     "Minimax",
     "Objective",
-    "Start",
     "Store",
     "Sum",
     "TaskBatches",
-    "Trained",
+    "TrainedNetwork",
     "TrainingSettings",
     "UncertaintyWeighting",
     "Weighted",

@@ -8,11 +8,11 @@ from affinity.errors import DivergenceError
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
+from .initialization import Initialization
 from .loop import train
 from .members import Member
 from .settings import TrainingSettings
-from .start import Start
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 
 def train_alone(
@@ -23,8 +23,8 @@ def train_alone(
     settings: TrainingSettings,
     keep: bool,
     reason: str | None,
-    start: Start | None = None,
-) -> Trained:
+    start: Initialization | None = None,
+) -> TrainedNetwork:
     """Train one member by itself; a loss that diverges marks the result.
 
     Args:
@@ -41,7 +41,7 @@ def train_alone(
         result = train(network, tasks, replicates[member.replicate], settings, start=start)
     except DivergenceError as error:
         nothing = dict.fromkeys(network.names, math.nan)
-        result = Trained(
+        result = TrainedNetwork(
             tasks=network.names,
             replicate=member.replicate,
             training_loss=nothing,

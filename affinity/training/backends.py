@@ -15,12 +15,12 @@ from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
 from .alone import train_alone
+from .initialization import Initialization
 from .members import Member
 from .settings import TrainingSettings
-from .start import Start
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
-Done = tuple[int, Trained]
+Done = tuple[int, TrainedNetwork]
 
 
 class Job(NamedTuple):
@@ -31,7 +31,7 @@ class Job(NamedTuple):
     tasks: Sequence[Task]
     replicate: Replicate
     settings: TrainingSettings
-    start: Start
+    start: Initialization
 
 
 def work(job: Job) -> Done:

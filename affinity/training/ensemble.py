@@ -11,14 +11,14 @@ from affinity.tasks import Replicate, Task
 from .alone import train_alone
 from .columns import columns_of, labelled
 from .finished import Finished
+from .initialization import Initialization
 from .members import Build, Member, start_all
 from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack
 from .stackable import bytes_a_step, shape_of, why_alone
-from .start import Start
 from .store import Store
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
 _MOST = 512  # networks trained at once
@@ -33,8 +33,8 @@ def train_members(
     keep: bool = False,
     at_once: int | None = None,
     store: Store | None = None,
-    starts: Sequence[Start] | None = None,
-) -> list[Trained]:
+    starts: Sequence[Initialization] | None = None,
+) -> list[TrainedNetwork]:
     """Train every member; those of one shape at once, each as if it were trained alone.
 
     A member minimizes the sum of its own tasks' losses over the rows labelled for at least one
@@ -68,7 +68,7 @@ def train_members(
     """
     _check_settings(tasks, settings)
     networks = start_all(build, tasks, members, replicates, starts)
-    starts = starts or [Start()] * len(members)
+    starts = starts or [Initialization()] * len(members)
     finished = Finished(
         None if keep else store, networks, tasks, members, replicates, settings, starts
     )

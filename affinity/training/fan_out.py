@@ -12,11 +12,11 @@ from affinity.tasks import Replicate, Task
 
 from .backends import BACKENDS, Done, Job, one_by_one
 from .finished import Finished
+from .initialization import Initialization
 from .members import Build, Member, start_all
 from .settings import TrainingSettings
-from .start import Start
 from .store import Store
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 
 def fan_out(
@@ -28,8 +28,8 @@ def fan_out(
     n_jobs: int = -1,
     backend: str = "loky",
     store: Store | None = None,
-    starts: Sequence[Start] | None = None,
-) -> list[Trained]:
+    starts: Sequence[Initialization] | None = None,
+) -> list[TrainedNetwork]:
     """Train every member by itself, `n_jobs` at a time with one thread each.
 
     The results are those of `train_members`, for any objective, sampling and architecture.
@@ -56,7 +56,7 @@ def fan_out(
     if backend not in BACKENDS:
         raise InputError(f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.")
     networks = start_all(build, tasks, members, replicates, starts)
-    begin = starts or [Start()] * len(members)
+    begin = starts or [Initialization()] * len(members)
     for network, member in zip(networks, members, strict=True):
         check_fit(network, tasks, replicates[member.replicate].training.inputs[:2])
     with tempfile.TemporaryDirectory() as folder:

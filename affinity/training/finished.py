@@ -6,11 +6,11 @@ from dataclasses import replace
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
+from .initialization import Initialization
 from .members import Member
 from .settings import TrainingSettings
-from .start import Start
 from .store import Store
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 
 class Finished:
@@ -34,11 +34,11 @@ class Finished:
         members: Sequence[Member],
         replicates: Sequence[Replicate],
         settings: TrainingSettings,
-        starts: Sequence[Start] | None = None,
+        starts: Sequence[Initialization] | None = None,
     ) -> None:
         self._store = store
         self._count = len(members)
-        self.results: dict[int, Trained] = {}
+        self.results: dict[int, TrainedNetwork] = {}
         self.keys: list[str] = []
         if store is None:
             return
@@ -55,7 +55,7 @@ class Finished:
         """The members that are not finished."""
         return [number for number in range(self._count) if number not in self.results]
 
-    def add(self, number: int, result: Trained) -> None:
+    def add(self, number: int, result: TrainedNetwork) -> None:
         """Take in a finished training."""
         self.results[number] = result
         if self._store is not None:

@@ -18,12 +18,12 @@ from affinity.tasks import Examples, Replicate, Task
 from .checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from .columns import columns_of, labelled
 from .divergence import divergence
+from .initialization import Initialization
 from .judge import block_losses, losses_of, metrics_of, predict, scales_of, score_of
 from .objectives import Balance
 from .order import ranks
 from .settings import TrainingSettings
-from .start import Start
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 Losses = dict[str, Tensor]
 Watch = Callable[[Losses, Callable[[], Losses]], object]
@@ -39,8 +39,8 @@ def train(
     watch: Watch | None = None,
     prepare: Callable[[torch.optim.Optimizer], object] | None = None,
     checkpoint: Path | None = None,
-    start: Start | None = None,
-) -> Trained:
+    start: Initialization | None = None,
+) -> TrainedNetwork:
     """Train `network` in place until its validation loss no longer falls; keep its best state.
 
     Only rows labelled for at least one of the network's tasks are used. The validation loss is
@@ -65,7 +65,7 @@ def train(
             labelled for its tasks, or the checkpoint is of another training.
     """
     began = time.perf_counter()
-    start = start or Start()
+    start = start or Initialization()
     columns = columns_of(network.names, tasks)
     mine = [tasks[column] for column in columns]
     check_fit(network, tasks, replicate.training.inputs[:2])
@@ -108,7 +108,7 @@ def train(
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
     predictions = predict(network, test)
-    return Trained(
+    return TrainedNetwork(
         tasks=network.names,
         replicate=0,
         training_loss=losses_of(mine, predict(network, training), training),
@@ -140,7 +140,7 @@ class _Run:
         settings: TrainingSettings,
         replicate: Replicate,
         checkpoint: Path | None,
-        start: Start,
+        start: Initialization,
     ) -> None:
         self.network = network
         self.start = start

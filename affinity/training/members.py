@@ -10,7 +10,7 @@ from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
 from .columns import columns_of
-from .start import Start
+from .initialization import Initialization
 
 Build = Callable[[tuple[Task, ...]], Sharing]
 """Makes a fresh network of these tasks, with random numbers from torch's global stream."""
@@ -41,7 +41,7 @@ def start_all(
     tasks: Sequence[Task],
     members: Sequence[Member],
     replicates: Sequence[Replicate],
-    starts: Sequence[Start] | None = None,
+    starts: Sequence[Initialization] | None = None,
 ) -> list[Sharing]:
     """The network that each member starts from.
 

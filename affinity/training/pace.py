@@ -8,9 +8,9 @@ from torch import Tensor
 
 from affinity.sharing import Sharing
 
+from .initialization import Initialization
 from .slots import Slots
 from .stacked_tensors import Tensors
-from .start import Start
 
 Names = list[list[str | None]]
 """What one tensor of a stack is called in each member (and slot); None where a slot is empty."""
@@ -33,7 +33,7 @@ class Pace:
         self,
         networks: Sequence[Sharing],
         slots: Slots,
-        starts: Sequence[Start],
+        starts: Sequence[Initialization],
         tensors: Tensors,
     ) -> None:
         self._scales: Tensors = {}
@@ -94,7 +94,9 @@ def _names(name: str, networks: Sequence[Sharing], slots: Slots) -> Names:
     ]
 
 
-def _with(starts: Sequence[Start], names: Names) -> list[tuple[Start, list[str | None]]]:
+def _with(
+    starts: Sequence[Initialization], names: Names
+) -> list[tuple[Initialization, list[str | None]]]:
     return list(zip(starts, names, strict=True))
 
 

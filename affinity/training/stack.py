@@ -13,6 +13,7 @@ from affinity.tasks import Examples, Replicate, Task
 
 from .divergence import divergence
 from .early_stopping import EarlyStopping
+from .initialization import Initialization
 from .judge import block_losses, scales_of
 from .order import ranks
 from .pace import Pace
@@ -21,8 +22,7 @@ from .settings import TrainingSettings
 from .slots import Slots
 from .stacked_network import StackedNetwork
 from .stacked_tensors import Tensors, optimizer_of, stacked, unstacked, without
-from .start import Start
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 _AT_ONCE = 2**22  # numbers in one tensor of a pass over rows that are judged
 
@@ -50,7 +50,7 @@ class Stack:
         on: Sequence[int],
         replicates: Sequence[Replicate],
         settings: TrainingSettings,
-        starts: Sequence[Start] | None = None,
+        starts: Sequence[Initialization] | None = None,
     ) -> None:
         self._networks = networks
         self._tasks = tasks
@@ -59,13 +59,13 @@ class Stack:
         self._settings = settings
         self._slots = Slots(networks, tasks)
         self._network = StackedNetwork(networks[0], self._slots)
-        self._starts = starts or [Start()] * len(networks)
+        self._starts = starts or [Initialization()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
         assert fixed is not None  # checked by `train_members`
         dtype = next(networks[0].parameters()).dtype
         self._weights = torch.tensor([*fixed, 0.0], dtype=dtype)[self._slots.columns]  # member slot
 
-    def train(self, keep: bool) -> list[Trained]:
+    def train(self, keep: bool) -> list[TrainedNetwork]:
         """Train all members; a result for each, in their order.
 
         Args:
@@ -190,7 +190,7 @@ class Stack:
         seconds: Float[Tensor, " member"],
         diverged: dict[int, str],
         keep: bool,
-    ) -> list[Trained]:
+    ) -> list[TrainedNetwork]:
         everyone = torch.arange(len(self._networks))
         training_loss = self._losses(stopping.kept, training, everyone)
         validation_loss = self._losses(stopping.kept, validation, everyone)
@@ -206,7 +206,7 @@ class Stack:
             for losses in (training_loss, validation_loss, evaluation_loss, test_loss):
                 losses[number] = math.nan
         task_of = {task.name: task for task in self._tasks}
-        results: list[Trained] = []
+        results: list[TrainedNetwork] = []
         for number, network in enumerate(self._networks):
             slots = self._slots.of(number)
             slots = {name: slots[name] for name in network.names}
@@ -223,7 +223,7 @@ class Stack:
             }
             state = unstacked(stopping.kept, network, self._slots, number) if keep else None
             results.append(
-                Trained(
+                TrainedNetwork(
                     tasks=network.names,
                     replicate=self._on[number],
                     training_loss=_by_name(training_loss[number], slots),

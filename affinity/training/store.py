@@ -15,9 +15,9 @@ from affinity.sharing import Sharing
 from affinity.tasks import Examples, Replicate, Task
 
 from .columns import columns_of
+from .initialization import Initialization
 from .settings import TrainingSettings
-from .start import Start
-from .trained import Trained
+from .trained_network import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Store:
         tasks: Sequence[Task],
         replicate: Replicate,
         settings: TrainingSettings,
-        start: Start | None = None,
+        start: Initialization | None = None,
     ) -> str:
         """The name of this training."""
         digest = hashlib.sha256()
@@ -64,16 +64,16 @@ class Store:
                 digest.update(_digest(part) + _bytes(part.targets[:, columns]))
         return digest.hexdigest()[:32]
 
-    def get(self, key: str) -> Trained | None:
+    def get(self, key: str) -> TrainedNetwork | None:
         """The finished training of this name, None if there is none."""
         try:
             facts: dict[str, Any] = json.loads(self._file(key).read_text())
             facts["tasks"] = tuple(facts["tasks"])
-            return Trained(**facts)
+            return TrainedNetwork(**facts)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def put(self, key: str, result: Trained) -> None:
+    def put(self, key: str, result: TrainedNetwork) -> None:
         """Keep a finished training."""
         slim = {**asdict(result), "state": None, "predictions": None}
         write_atomically(self._file(key), json.dumps(slim), is_durable=False)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.verdicts import Gains, Verdict
+from affinity.statistics import Gains, Verdict
 
 from .recipes import (
     L2SP,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.verdicts import Gains, interval
+from affinity.statistics import Gains, interval
 
 from .transfer import ARROW
 

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from affinity.errors import InputError
-from affinity.problems import Measurements, Problem, train_networks
+from affinity.problems import Problem, TrainingResults, train_networks
+from affinity.statistics import Gains, Verdict
 from affinity.training import TrainingSettings
-from affinity.verdicts import Gains, Verdict
 
 from .sources import Sources
 from .transfer import ARROW, Transfer
@@ -204,7 +204,7 @@ def compare_joint(
     )
 
 
-def _joint(measured: Measurements, pairs: list[tuple[str, str]], tuned: Gains | None) -> Gains:
+def _joint(measured: TrainingResults, pairs: list[tuple[str, str]], tuned: Gains | None) -> Gains:
     """Joint against alone; with `tuned`, those against joint."""
     row_of = {network: row for row, network in enumerate(measured.networks)}
 

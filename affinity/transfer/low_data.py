@@ -11,9 +11,9 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import Problem
+from affinity.statistics import Gains, NegativeTransferTest, Verdict
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
-from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 from .measure_transfer import measure_transfer
 from .recipes import Recipe

@@ -10,7 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.tasks import Examples
-from affinity.training import Trained, TrainingSettings
+from affinity.training import TrainedNetwork, TrainingSettings
 from affinity.training.judge import block_losses, predict
 
 from .distortion import distortion
@@ -109,7 +109,7 @@ class _Look:
     blocks: Sequence[float] = field(default_factory=list[float])
 
 
-def _look(problem: Problem, job: Job, result: Trained, rows: Examples) -> _Look:
+def _look(problem: Problem, job: Job, result: TrainedNetwork, rows: Examples) -> _Look:
     """Beside the source's trunk."""
     column = problem.names.index(job.target)
     rows = rows.take(rows.labelled[:, column].nonzero().squeeze(1))

@@ -9,7 +9,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.tasks import Replicate
-from affinity.training import Store, Trained, TrainingSettings
+from affinity.training import Store, TrainedNetwork, TrainingSettings
 
 from .recipes import FromScratch, FullFineTuning, Recipe
 from .sources import Sources, check_fit, learn_sources
@@ -111,7 +111,7 @@ def measure_transfer(
 
 
 def _scores(
-    results: Sequence[Trained],
+    results: Sequence[TrainedNetwork],
     cells: Sequence[tuple[int, int, int]],
     shape: tuple[int, int, int],
 ) -> Scores:

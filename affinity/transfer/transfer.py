@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.verdicts import Gains, NegativeTransferTest, Verdict
+from affinity.statistics import Gains, NegativeTransferTest, Verdict
 
 from .sources import OWN_INPUTS
 

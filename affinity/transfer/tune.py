@@ -11,10 +11,10 @@ from affinity.problems import Problem
 from affinity.sharing import HardSharing
 from affinity.tasks import Replicate
 from affinity.training import (
+    Initialization,
     Member,
-    Start,
     Store,
-    Trained,
+    TrainedNetwork,
     TrainingSettings,
     initial,
     train_members,
@@ -75,7 +75,7 @@ def tune(
     settings: TrainingSettings | None = None,
     keep: bool = False,
     store: Store | None = None,
-) -> list[Trained]:
+) -> list[TrainedNetwork]:
     """Tune every network by the plan, many at once; the best phase's state is kept.
 
     On one replicate all networks of a target have the same fresh head and see the same rows in the
@@ -109,11 +109,11 @@ def tune(
         for job in jobs
     ]
     states: list[Mapping[str, Tensor]] = list(sources)
-    best: list[Trained | None] = [None] * len(jobs)
+    best: list[TrainedNetwork | None] = [None] * len(jobs)
     seconds = [0.0] * len(jobs)
     for number, phase in enumerate(plan.phases):
         is_last = number == len(plan.phases) - 1
-        starts: list[Start] = []
+        starts: list[Initialization] = []
         for job, source, state in zip(jobs, sources, states, strict=True):
             rates = {}
             if phase.by_gradient:
@@ -121,7 +121,7 @@ def tune(
                 rates = rates_of(norms, phase.by_gradient)
             scales = {block: s * rates.get(block, 1.0) for block, s in phase.scales.items()}
             starts.append(
-                Start(
+                Initialization(
                     state=state,
                     scales={
                         name: scales[block]
@@ -157,7 +157,7 @@ def tune(
     ]
 
 
-def _is_better(result: Trained, before: Trained, target: str) -> bool:
+def _is_better(result: TrainedNetwork, before: TrainedNetwork, target: str) -> bool:
     if result.diverged is not None:
         return False
     return before.diverged is not None or (
@@ -182,7 +182,7 @@ def _norms(
     task = problem.tasks[at]
     network = initial(problem.network, [task], replicate.seed)
     assert isinstance(network, HardSharing)
-    Start(state).put_into(network)
+    Initialization(state).put_into(network)
     rows = replicate.training.labelled[:, at].nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(replicate.seed)
     order = rows[torch.randperm(len(rows), generator=generator)]

@@ -18,7 +18,7 @@ from affinity.tasks import (
     SquaredError,
     Task,
 )
-from affinity.training import Member, Trained, TrainingSettings, train_members
+from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
 
 N_DEVELOPMENT, N_TEST, N_FEATURES, WIDTH = 300, 120, 6, 8
 TASKS = (
@@ -200,7 +200,7 @@ def build(tasks: tuple[Task, ...]) -> HardSharing:
     )
 
 
-def table(trained: Sequence[Trained]) -> tuple[Tensor, Tensor]:
+def table(trained: Sequence[TrainedNetwork]) -> tuple[Tensor, Tensor]:
     """Losses ``[replicate task]``, and on blocks of test rows."""
     n_replicates = len(trained) // len(STRAIGHT)
     losses = torch.empty(n_replicates, len(NAMES), dtype=torch.double)

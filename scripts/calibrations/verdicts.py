@@ -21,8 +21,8 @@ from null_audits import A_DRAW, DRAWS, N_DEVELOPMENT, N_TEST, NAMES, NULLS, audi
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.audit.outer import over_draws
-from affinity.verdicts.two_level import bootstrap
+from affinity.audit.repeated_holdout import over_draws
+from affinity.statistics.two_level import bootstrap
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affinity.grouping import Candidate, Grouping, GroupScores, Objective, solve
+from affinity.grouping import CandidateGroup, Grouping, GroupingObjective, GroupScores, solve
 
 DATA = Path("../shared/data/published/mtgnet2022")
 FILES = {
@@ -41,7 +41,7 @@ def group_scores(member: np.ndarray, scores: np.ndarray) -> GroupScores:
     return GroupScores(
         tasks,
         tuple(
-            Candidate({tasks[task]: float(row[task]) for task in np.flatnonzero(chosen)})
+            CandidateGroup({tasks[task]: float(row[task]) for task in np.flatnonzero(chosen)})
             for chosen, row in zip(member, scores, strict=True)
         ),
     )
@@ -74,10 +74,10 @@ def compare() -> pd.DataFrame:
         member, gains, hoa, tag = (read(name) for name in names)
         member = member.astype(bool)
         choices = {
-            "optimum": (gains, Objective()),
-            "hoa": (hoa, Objective()),
-            "tag": (tag, Objective.tag()),
-            "tag, alone allowed": (tag, Objective()),
+            "optimum": (gains, GroupingObjective()),
+            "hoa": (hoa, GroupingObjective()),
+            "tag": (tag, GroupingObjective.tag()),
+            "tag, alone allowed": (tag, GroupingObjective()),
         }
         for n_networks in (2, 3):
             found = {

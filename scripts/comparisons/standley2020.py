@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affinity.grouping import Budget, Candidate, Grouping, GroupScores, solve
+from affinity.grouping import Budget, CandidateGroup, Grouping, GroupScores, solve
 
 DATA = Path("../shared/data/published/standley2020")
 TASKS = ("semantic", "depth", "normals", "keypoints", "edges")
@@ -55,11 +55,13 @@ def hoa(measured: np.ndarray) -> np.ndarray:
 def candidates(table: np.ndarray) -> GroupScores:
     half, full = table[0], table[1:]
     small = [
-        Candidate({task: -loss}, cost=0.5, variant="half-size")
+        CandidateGroup({task: -loss}, cost=0.5, variant="half-size")
         for task, loss in zip(TASKS, half.tolist(), strict=True)
     ]
     large = [
-        Candidate({TASKS[task]: -float(row[task]) for task in np.flatnonzero(np.isfinite(row))})
+        CandidateGroup(
+            {TASKS[task]: -float(row[task]) for task in np.flatnonzero(np.isfinite(row))}
+        )
         for row in full
     ]
     return GroupScores(TASKS, (*small, *large))

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Objective, solve
+from affinity.grouping import GroupingObjective, solve
 
 DATA = Path("../shared/data/published/tag2021")
 
@@ -60,7 +60,7 @@ def compare() -> pd.DataFrame:
     for name in ("celeba", "taskonomy"):
         affinity = matrix(name)
         for budget in (2, 3, 4):
-            found = solve(affinity, budget, overlap=True, objective=Objective.tag())
+            found = solve(affinity, budget, overlap=True, objective=GroupingObjective.tag())
             assert found.score is not None
             expected = exhaustive(affinity, budget)
             rows.append(

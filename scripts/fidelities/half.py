@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from affinity.errors import InputError
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 from .groupings import members
 from .measured import Measured, gains_of
@@ -55,7 +55,7 @@ class Half:
         numbers = [self.replicates[each] for each in replicates]
         self._asked.update((number, group) for group in groups for number in numbers)
 
-    def branch(self, groups: Iterable[int], replicates: Iterable[int]) -> Measurements:
+    def branch(self, groups: Iterable[int], replicates: Iterable[int]) -> TrainingResults:
         """Let these groups branch on each of these replicates."""
         assert self.measured.branches is not None  # the method needs them
         numbers, chosen = [self.replicates[each] for each in replicates], sorted(set(groups))
@@ -69,7 +69,7 @@ class Half:
             known[number, group] = self.measured.losses[number, group]
         return known[list(self.replicates)]
 
-    def measurements(self) -> Measurements:
+    def measurements(self) -> TrainingResults:
         """The same as the estimators of measured groups take it."""
         losses = self.losses()
         groups = np.flatnonzero(~np.isnan(losses).all(axis=(0, 2)))
@@ -77,14 +77,14 @@ class Half:
 
     def _as_measurements(
         self, losses: NDArray[np.float64], groups: NDArray[np.int64]
-    ) -> Measurements:
+    ) -> TrainingResults:
         evaluation = torch.from_numpy(losses[:, groups].transpose(1, 0, 2).copy())
         names = self.measured.tasks
         networks = [
             frozenset(name for at, name in enumerate(names) if group >> at & 1)
             for group in groups.tolist()
         ]
-        return Measurements.of_losses(networks, names, evaluation)
+        return TrainingResults.of_losses(networks, names, evaluation)
 
     def gains(self) -> NDArray[np.float64]:
         """``[group task]``: mean over the replicates on which it was measured, alone too.

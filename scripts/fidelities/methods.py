@@ -12,7 +12,7 @@ from .affinities import Foretold, FromAffinity
 from .etap import Etap
 from .measure import Method
 from .measurements import Pairs, RawBest, Ridge
-from .ours import Branched, Calibrated, Prudent, Raced
+from .ours import Branched, Calibrated, Prudent, RaceResult
 from .simple import AllInOne, RandomGrouping, Separate
 
 METHODS: dict[str, Method] = {
@@ -50,9 +50,9 @@ METHODS: dict[str, Method] = {
     "branches, 2T trainings": Branched(branches=2),
     "ours, 2T trainings, and branches": Branched(rounds=1),
     "ours, 4T trainings, and branches": Branched(rounds=2),
-    "race, 4T trainings": Raced(rounds=2),
-    "race, 8T trainings": Raced(rounds=4),
-    "race, 4T trainings, and surrogate": Raced(rounds=2, surrogate=True),
+    "race, 4T trainings": RaceResult(rounds=2),
+    "race, 8T trainings": RaceResult(rounds=4),
+    "race, 4T trainings, and surrogate": RaceResult(rounds=2, surrogate=True),
     "raw best, 1 replicate": RawBest(replicates=1),
     "raw best, 3 replicates": RawBest(replicates=3),
     "raw best, all replicates": RawBest(),

@@ -13,13 +13,13 @@ from affinity.audit.race import Measure
 from affinity.estimates import (
     AffinityMatrix,
     CalibratedGains,
-    Candidate,
-    Forecast,
+    CandidateGroup,
+    GainPredictor,
     GroupScores,
     PredictedGains,
 )
 from affinity.grouping import prudent, solve
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 from .half import Half
 from .measurements import measure_random_groups
@@ -99,7 +99,7 @@ class Branched:
 
 
 @dataclass(frozen=True)
-class Raced:
+class RaceResult:
     """The race: it chooses itself, within the budget, and goes on while it is not certain.
 
     In a replay a network that is asked for again costs nothing: a race has as many rounds as ask
@@ -135,7 +135,7 @@ class Raced:
         names, measure = half.measured.tasks, measure_on(half, order)
         spent: list[tuple[int, float]] = []
 
-        def counted(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+        def counted(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
             measured = measure(networks, number)
             asked = spent[-1][0] if spent else 0
             spent.append((asked + len(networks), half.trainings))
@@ -162,7 +162,7 @@ class Prudent:
         """The groups chosen."""
         names, predicted = half.measured.tasks, half.foretold(self.estimator, seed, 1)
         candidates = [
-            Candidate({names[task]: float(row[task]) for task in np.flatnonzero(member)})
+            CandidateGroup({names[task]: float(row[task]) for task in np.flatnonzero(member)})
             for member, row in zip(half.members[1:], predicted[1:], strict=True)
         ]
         scores = GroupScores(names, tuple(candidates))
@@ -188,7 +188,7 @@ class Told:
         return torch.from_numpy(self.gains[numbers.numpy()])
 
 
-def forecasts_of(half: Half, seed: int) -> dict[str, Forecast]:
+def forecasts_of(half: Half, seed: int) -> dict[str, GainPredictor]:
     """What the linearized network of one replicate foretells."""
     return {SURROGATE: Told(half.measured.tasks, half.foretold(SURROGATE, seed, 1))}
 
@@ -197,12 +197,12 @@ def measure_on(half: Half, order: Sequence[int]) -> Measure:
     """Trains on the half's replicates in this order, from the first again when all were used."""
     names = half.measured.tasks
 
-    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+    def measure(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
         groups = [number_of(network, names) for network in networks]
         replicate = order[number % len(order)]
         half.measure(groups, [replicate])
         losses = half.measured.losses[half.replicates[replicate], groups]
-        return Measurements.of_losses(networks, names, torch.from_numpy(losses[:, None]))
+        return TrainingResults.of_losses(networks, names, torch.from_numpy(losses[:, None]))
 
     return measure
 

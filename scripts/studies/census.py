@@ -16,7 +16,7 @@ from intervals import ROOT, interval, markdown, shown
 from affinity.problems import Problem, try_strengths
 from affinity.sharing import CrossStitch, MMoE, Sharing
 from affinity.tasks import Task
-from affinity.training import Member, Trained, TrainingSettings, train_members
+from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -58,7 +58,7 @@ def run(pair: str, number: int) -> list[dict[str, object]]:
     n_features = replicates[0].training.inputs.shape[1]
     start = time.perf_counter()
 
-    def trained(build: Callable[[Iterable[Task]], Sharing], *tasks: str) -> Trained:
+    def trained(build: Callable[[Iterable[Task]], Sharing], *tasks: str) -> TrainedNetwork:
         members = [Member(frozenset(tasks or names), 0)]
         (result,) = train_members(build, problem.tasks, members, replicates, SETTINGS)
         return result
@@ -93,8 +93,8 @@ def run(pair: str, number: int) -> list[dict[str, object]]:
     ]
 
 
-def _joined(one: Trained, other: Trained) -> Trained:
-    return Trained(
+def _joined(one: TrainedNetwork, other: TrainedNetwork) -> TrainedNetwork:
+    return TrainedNetwork(
         tasks=one.tasks + other.tasks,
         replicate=one.replicate,
         training_loss={**one.training_loss, **other.training_loss},

@@ -36,7 +36,7 @@ from affinity.estimates import (
     split_half,
 )
 from affinity.grouping import Grouping, Objective, solve, stability
-from affinity.problems import Measurements, Problem, planted, record, train_networks
+from affinity.problems import Problem, TrainingResults, planted, record, train_networks
 from affinity.recording import merge_traces
 
 mpl.use("agg")
@@ -95,7 +95,7 @@ def run(strength: float, seed: int) -> tuple[list[dict[str, object]], dict[str, 
         judge(f"{method}, {RUNS} runs", estimator(together))
     judge("label correlation", LabelCorrelation()(problem))
     measured = measure_groups(problem, seed)
-    pairs = Measurements.of_losses(
+    pairs = TrainingResults.of_losses(
         measured.networks, names, measured.evaluation_loss[:, :PAIRS].contiguous()
     )
     judge(f"pairs (HOA), {PAIRS} replicates", PairwiseGains()(pairs))
@@ -177,7 +177,7 @@ def race(problem: Problem, matrices: Sequence[AffinityMatrix], seed: int) -> dic
     }
 
 
-def measure_groups(problem: Problem, seed: int) -> Measurements:
+def measure_groups(problem: Problem, seed: int) -> TrainingResults:
     """Alone, every pair, the clusters, as many mixed groups, and all in one."""
     names = problem.names
     networks = [frozenset({name}) for name in names]
@@ -190,7 +190,7 @@ def measure_groups(problem: Problem, seed: int) -> Measurements:
     return train_networks(problem, networks, problem.replicates(WORTH, 100 + seed))
 
 
-def measure_random_groups(problem: Problem, n_groups: int, seed: int) -> Measurements:
+def measure_random_groups(problem: Problem, n_groups: int, seed: int) -> TrainingResults:
     draw = random.Random(seed)
     alone = [frozenset({name}) for name in problem.names]
     groups = [
@@ -200,7 +200,7 @@ def measure_random_groups(problem: Problem, n_groups: int, seed: int) -> Measure
     return train_networks(problem, [*alone, *groups], problem.replicates(1, seed=7))
 
 
-def worth(problem: Problem, measured: Measurements) -> dict[str, float]:
+def worth(problem: Problem, measured: TrainingResults) -> dict[str, float]:
     """Mean measured gains on the many test rows, in % of a separate network's loss."""
     gains = 100 * measured_gains(replace(measured, evaluation_loss=measured.test_loss))
     names = problem.names

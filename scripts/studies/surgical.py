@@ -51,7 +51,7 @@ def same(pixels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Case:
+class DiagnosisContext:
     """A shift: what happens to pixels, which digits come, what their labels become."""
 
     level: str
@@ -61,11 +61,11 @@ class Case:
 
 
 CASES = {
-    "Gaussian noise": Case("input", noisy),
-    "inverted": Case("input", inverted),
-    "low contrast": Case("input", faint),
-    "unseen digits": Case("feature", has_new_digits=True),
-    "flipped labels": Case("output", is_flipped=True),
+    "Gaussian noise": DiagnosisContext("input", noisy),
+    "inverted": DiagnosisContext("input", inverted),
+    "low contrast": DiagnosisContext("input", faint),
+    "unseen digits": DiagnosisContext("feature", has_new_digits=True),
+    "flipped labels": DiagnosisContext("output", is_flipped=True),
 }
 SOURCE = TrainingSettings(epochs=30, batch_size=128, learning_rate=1e-3, patience=4)
 

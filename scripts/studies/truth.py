@@ -28,11 +28,11 @@ from affinity.files import write_atomically
 from affinity.problems import (
     Branching,
     Draw,
-    Measurements,
     Problem,
     RandomRows,
     Resampling,
     TimeBlocks,
+    TrainingResults,
     record,
     train_networks,
 )
@@ -126,7 +126,7 @@ def networks_of(tasks: Sequence[str]) -> list[frozenset[str]]:
     ]
 
 
-def rows_of(measured: Measurements, replicate: int, spent: float) -> pd.DataFrame:
+def rows_of(measured: TrainingResults, replicate: int, spent: float) -> pd.DataFrame:
     """One row for each task of each network of the only replicate that was measured.
 
     Seconds are the network's share of the processor's time: that of the clock depends on what

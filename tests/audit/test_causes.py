@@ -7,7 +7,7 @@ import pytest
 from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
 from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
-from affinity.audit.causes import CAUSES, QUICK_CAUSES, Case, Optimization
+from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
 from affinity.problems import RandomRows
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
@@ -19,13 +19,15 @@ def tiny(problem: Problem) -> Problem:
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
+def case() -> DiagnosisContext:
     problem = tiny(narrow(200))
-    return Case(problem, Plan.all_in_one(problem.names), problem.replicates(2))
+    return DiagnosisContext(problem, Plan.all_in_one(problem.names), problem.replicates(2))
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_every_cause_says_what_it_saw_and_what_each_change_recovered(name: str, case: Case) -> None:
+def test_every_cause_says_what_it_saw_and_what_each_change_recovered(
+    name: str, case: DiagnosisContext
+) -> None:
     finding = QUICK[name](case)
     assert finding.cause == name
     assert finding.evidence
@@ -37,7 +39,7 @@ def test_every_cause_says_what_it_saw_and_what_each_change_recovered(name: str, 
         assert change.cost > 0
 
 
-def test_a_quick_diagnosis_asks_for_every_cause_with_fewer_changes(case: Case) -> None:
+def test_a_quick_diagnosis_asks_for_every_cause_with_fewer_changes(case: DiagnosisContext) -> None:
     assert list(QUICK_CAUSES) == list(CAUSES)
     quick = {change.name for cause in QUICK_CAUSES.values() for change in cause(case).changes}
     assert "2 times the width" in quick
@@ -45,19 +47,19 @@ def test_a_quick_diagnosis_asks_for_every_cause_with_fewer_changes(case: Case) -
 
 
 @pytest.mark.parametrize("name", ["capacity", "optimization", "mismatch"])
-def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: Case) -> None:
+def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: DiagnosisContext) -> None:
     alone = replace(case, plan=Plan.separate(case.problem.names))
     finding = QUICK[name](alone)
     assert finding.skipped == ("no two tasks share a network",)
     assert finding.changes == ()
 
 
-def test_sharing_nothing_recovers_the_whole_harm(case: Case) -> None:
+def test_sharing_nothing_recovers_the_whole_harm(case: DiagnosisContext) -> None:
     changes = {change.name: change for change in QUICK["mismatch"](case).changes}
     np.testing.assert_array_equal(changes["share nothing"].test, case.harm(case.joint)[1])
 
 
-def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: Case) -> None:
+def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: DiagnosisContext) -> None:
     fixed = replace(case, problem=replace(case.problem, parts=None))
     (said,) = CAUSES["capacity"](fixed).skipped
     assert "parts=" in said
@@ -65,7 +67,7 @@ def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: Case) ->
 
 @pytest.mark.slow  # networks are trained one by one, in processes
 def test_what_needs_torchjd_is_skipped_with_a_word_where_it_is_missing(
-    case: Case, monkeypatch: pytest.MonkeyPatch
+    case: DiagnosisContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
     finding = Optimization(alphas=(0.5, 3.0))(case)

@@ -7,15 +7,15 @@ import jsonschema
 import pytest
 from made_up_diagnoses import change_of, diagnosis_of
 
-from affinity.audit.causes import Finding
+from affinity.audit.causes import CauseResult
 from affinity.report import schema
 
 
 def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> None:
-    wide = Finding("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
-    weights = Finding("optimization", changes=(change_of("weights", 0.3),))
+    wide = CauseResult("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
+    weights = CauseResult("optimization", changes=(change_of("weights", 0.3),))
     left = change_of("left", 0.0, is_remedy=False)
-    apart = Finding("mismatch", changes=(left, change_of("apart", 0.5, 9.0, decides=False)))
+    apart = CauseResult("mismatch", changes=(left, change_of("apart", 0.5, 9.0, decides=False)))
     found = diagnosis_of(wide, apart, weights)
     assert [each.cause for each in found.ranked()] == ["optimization", "capacity", "mismatch"]
     assert [found.status(each) for each in found.ranked()] == ["at work", "at work", "ruled out"]
@@ -25,17 +25,17 @@ def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> Non
 
 def test_the_remedy_is_the_cheapest_that_does_about_as_well_as_the_best() -> None:
     widths = (change_of("x2", 0.2, 2.0), change_of("x4", 0.44, 4.0), change_of("x8", 0.5, 8.0))
-    found = diagnosis_of(finding := Finding("capacity", changes=widths))
+    found = diagnosis_of(finding := CauseResult("capacity", changes=widths))
     remedy = found.remedy(finding)
     assert remedy is not None
     assert remedy.name == "x4"
 
 
 def test_what_recovers_as_much_for_less_is_told_whatever_the_cause() -> None:
-    wide = Finding("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
+    wide = CauseResult("capacity", changes=(change_of("wide", 0.45, cost=4.0),))
     left = change_of("left", 0.0, is_remedy=False)
     planned = change_of("planned", 0.42, cost=2.0, decides=False)
-    found = diagnosis_of(wide, Finding("mismatch", changes=(left, planned)))
+    found = diagnosis_of(wide, CauseResult("mismatch", changes=(left, planned)))
     assert found.cause == "capacity"
     first, last = found.advice
     assert first.startswith("Do wide: on test rows +4")
@@ -43,14 +43,14 @@ def test_what_recovers_as_much_for_less_is_told_whatever_the_cause() -> None:
 
 
 def test_a_cause_of_less_than_a_tenth_of_the_harm_is_not_at_work() -> None:
-    found = diagnosis_of(finding := Finding("data", changes=(change_of("rows", 0.04),)))
+    found = diagnosis_of(finding := CauseResult("data", changes=(change_of("rows", 0.04),)))
     assert found.status(finding) == "ruled out"
     assert found.cause is None
     assert found.advice == []
 
 
 def test_a_harm_that_test_rows_do_not_confirm_is_told_and_not_acted_on() -> None:
-    found = diagnosis_of(Finding("capacity", changes=(change_of("wide", 0.4),)))
+    found = diagnosis_of(CauseResult("capacity", changes=(change_of("wide", 0.4),)))
     unconfirmed = replace(found, held_out=found.held_out - 0.6)
     assert "do not act on it" in unconfirmed.headline()
     assert unconfirmed.cause is None
@@ -58,7 +58,7 @@ def test_a_harm_that_test_rows_do_not_confirm_is_told_and_not_acted_on() -> None
 
 
 def test_where_all_together_are_harmed_changes_are_judged_on_all() -> None:
-    found = diagnosis_of(Finding("capacity", changes=(change_of("wide", 0.4),)))
+    found = diagnosis_of(CauseResult("capacity", changes=(change_of("wide", 0.4),)))
     together = replace(found, harmed=("a",), together=True)
     assert together.concerned == [0, 1, 2]
     assert replace(together, together=False).concerned == [0]
@@ -67,7 +67,7 @@ def test_where_all_together_are_harmed_changes_are_judged_on_all() -> None:
 
 
 def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
-    found = diagnosis_of(Finding("data", changes=(change_of("more", 0.2),)), harm=0.0)
+    found = diagnosis_of(CauseResult("data", changes=(change_of("more", 0.2),)), harm=0.0)
     assert found.cause is None
     assert "No task is shown to be harmed" in found.headline()
     assert len(found.advice) == 1
@@ -76,7 +76,10 @@ def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
 @pytest.mark.parametrize("harm", [0.5, 0.0])
 def test_what_is_written_follows_the_schema(harm: float, tmp_path) -> None:
     left = change_of("left", 0.0, decides=True, is_remedy=False)
-    findings = (Finding("mismatch", ("seen",), (left,)), Finding("capacity", skipped=("why",)))
+    findings = (
+        CauseResult("mismatch", ("seen",), (left,)),
+        CauseResult("capacity", skipped=("why",)),
+    )
     diagnosis_of(*findings, harm=harm).to_json(tmp_path / "diagnosis.json")
     written = json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8"))
     jsonschema.validate(written, schema()["properties"]["diagnosis"]["anyOf"][1])
@@ -85,6 +88,6 @@ def test_what_is_written_follows_the_schema(harm: float, tmp_path) -> None:
 
 
 def test_a_notebook_shows_a_row_a_change() -> None:
-    found = diagnosis_of(Finding("data", changes=(change_of("a & b", 0.2),)))
+    found = diagnosis_of(CauseResult("data", changes=(change_of("a & b", 0.2),)))
     assert "a &amp; b" in found._repr_html_()
     assert found.frame()["verdict"].tolist() == ["recovers"]

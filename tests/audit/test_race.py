@@ -10,7 +10,7 @@ import torch
 
 from affinity.audit import Race, retrain
 from affinity.errors import InputError
-from affinity.problems import Measurements, Problem
+from affinity.problems import Problem, TrainingResults
 from affinity.training import TrainingSettings
 
 TASKS = ("a", "b", "c", "d", "e", "f")
@@ -31,7 +31,7 @@ class Table:
         effects = [self.within if other in own else self.across for other in others]
         return float(np.mean(effects)) if effects else 0.0
 
-    def __call__(self, networks: Sequence[frozenset[str]], number: int) -> Measurements:
+    def __call__(self, networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
         assert number == len(self.asked)
         self.asked.append(list(networks))
         losses = torch.full((len(networks), 1, len(TASKS)), math.nan, dtype=torch.double)
@@ -41,7 +41,7 @@ class Table:
                 if task in network:
                     error = self.noise * self.generator.normal()
                     losses[row, 0, column] = 1 - self.gain(task, network) + rows[column] + error
-        return Measurements.of_losses(networks, TASKS, losses)
+        return TrainingResults.of_losses(networks, TASKS, losses)
 
 
 def _groups(raced):
@@ -96,7 +96,7 @@ def test_branches_come_first_and_on_rows_of_their_own():
     branches, table = Table(within=0.1, across=-0.1), Table(within=0.2, across=-0.2)
     numbers: list[int] = []
 
-    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+    def measure(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
         numbers.append(number)
         return table(networks, number - 1)
 
@@ -125,7 +125,7 @@ def test_equal_seeds_race_alike():
 def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
     names = tuple(f"task {number}" for number in range(12))
 
-    def measure(networks: Sequence[frozenset[str]], number: int) -> Measurements:
+    def measure(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
         generator = np.random.default_rng(number)
         losses = torch.full((len(networks), 1, 12), math.nan, dtype=torch.double)
         for row, network in enumerate(networks):
@@ -134,7 +134,7 @@ def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
                     alike = [names.index(other) % 2 == column % 2 for other in network - {name}]
                     gain = 0.3 * (2 * np.mean(alike) - 1) if alike else 0.0
                     losses[row, 0, column] = 1 - gain + 0.02 * generator.normal()
-        return Measurements.of_losses(networks, names, losses)
+        return TrainingResults.of_losses(networks, names, losses)
 
     raced = Race(budget=2, trainings=60).over(names, measure)
     assert len(raced.winner.grouping.networks) <= 2
@@ -167,7 +167,7 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
             for column, name in enumerate(problem.names):
                 if name not in network:
                     losses[row, 0, column] = math.nan
-        return Measurements.of_losses(networks, problem.names, losses)
+        return TrainingResults.of_losses(networks, problem.names, losses)
 
     monkeypatch.setattr("affinity.audit.race.train_networks", train)
     Race(budget=2, trainings=40)(problem)

@@ -12,7 +12,7 @@ from rich.console import Console
 import affinity.audit.measure as measuring
 from affinity import Diagnosis, DivergenceError, Plan
 from affinity.audit import Audit
-from affinity.audit.causes import Change, Finding
+from affinity.audit.causes import CauseResult, Intervention
 from affinity.cli.causes import show_diagnosis
 from affinity.cli.summary import show_audit
 
@@ -44,8 +44,8 @@ def test_one_replicate_is_said_to_give_no_intervals(audited):
 
 def test_a_diagnosis_of_one_replicate_says_that_it_shows_nothing(capsys):
     recovered, plan = np.array([[0.2, 0.3]]), Plan.all_in_one(("a", "b"))
-    changes = (Change("2 times the width", "widen", recovered, recovered, 2.0),)
-    findings = (Finding("capacity", changes=changes),)
+    changes = (Intervention("2 times the width", "widen", recovered, recovered, 2.0),)
+    findings = (CauseResult("capacity", changes=changes),)
     found = Diagnosis("p", ("a", "b"), plan, (), -recovered, -recovered, findings)
     show_diagnosis(Console(width=200), found.to_dict())
     said = capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affinity import Problem
-from affinity.audit import KeptPlan
+from affinity.audit import TrainedPlan
 from affinity.problems import TableEncoder
 
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
@@ -57,7 +57,7 @@ def test_predictions_equal_the_audits_own(call, mixed, tmp_path):
 def test_rows_are_predicted_one_by_one_as_together(call, mixed, tmp_path):
     out = tmp_path / "run"
     assert call("audit", mixed, *TARGETS, *QUICK, "--keep", "--out", out)[0] == 0
-    kept, table = KeptPlan.load(out / "trained.safetensors"), pd.read_csv(mixed)
+    kept, table = TrainedPlan.load(out / "trained.safetensors"), pd.read_csv(mixed)
     features = table.drop(columns=["sum", "sign, of y", "thirds"])  # targets are not needed
     together = kept(features)
     alone = pd.concat([kept(features.iloc[[row]]) for row in range(5)], ignore_index=True)

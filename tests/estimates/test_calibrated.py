@@ -8,7 +8,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import all_groups
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 ALONE = [frozenset({task}) for task in TASKS]
@@ -23,7 +23,7 @@ def _gain(onto: Tensor, group: Tensor) -> Tensor:
 
 def _measured(
     networks, onto, noise=0.0, replicates=1, seed=0, per_task=0.0, luck=0.0
-) -> Measurements:
+) -> TrainingResults:
     generator = torch.Generator().manual_seed(seed)
     losses = torch.full((len(networks), replicates, len(TASKS)), torch.nan, dtype=torch.double)
     rows = torch.randn(replicates, len(TASKS), generator=generator, dtype=torch.double)
@@ -35,7 +35,7 @@ def _measured(
             of_all = torch.randn(replicates, 1, generator=generator, dtype=torch.double)
             error = error + luck / noise * of_all
         losses[number][:, group] = (2 * (1 - gain + 0.1 * rows + noise * error))[:, group]
-    return Measurements.of_losses(networks, TASKS, losses)
+    return TrainingResults.of_losses(networks, TASKS, losses)
 
 
 def _random_groups(count: int, seed: int = 0) -> list[frozenset[str]]:
@@ -84,7 +84,7 @@ def test_branches_count_as_far_as_they_foretell_full_trainings():
     of_chance = _measured(groups, _onto(seed=5), noise=0.01, seed=1)
     without = _correlation(CalibratedGains()(few).mean(GROUPS), _truth(onto))
 
-    def with_(early: Measurements) -> float:
+    def with_(early: TrainingResults) -> float:
         branches = {"branches": CalibratedGains()(early)}
         found = CalibratedGains()(few, forecasts=branches)
         assert "forecast: branches" in found.variances
@@ -166,7 +166,7 @@ def test_reordering_the_tasks_reorders_the_predictions():
     onto, order = _onto(), [3, 0, 5, 1, 4, 2]
     networks = [*ALONE, *_random_groups(10)]
     measured = _measured(networks, onto, noise=0.02)
-    turned = Measurements(
+    turned = TrainingResults(
         **{
             **vars(measured),
             "tasks": tuple(TASKS[at] for at in order),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affinity import InputError
-from affinity.estimates import Candidate, GroupScores, LinearSurrogate
+from affinity.estimates import CandidateGroup, GroupScores, LinearSurrogate
 from affinity.grouping import solve
 
 TASKS = tuple("abcdef")
@@ -21,7 +21,7 @@ def scores_of(effects, noise=0.0, groups=GROUPS, constant=0.0, per_partner=0.0, 
         rows = [TASKS.index(task) for task in group]
         drawn = noise * torch.randn(len(rows), generator=generator)
         candidates.append(
-            Candidate(
+            CandidateGroup(
                 {
                     task: float(
                         constant

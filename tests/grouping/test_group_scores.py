@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Budget, Candidate, GroupScores, Network, Objective, Wishes, solve
+from affinity.grouping import (
+    Budget,
+    CandidateGroup,
+    Constraints,
+    GroupingObjective,
+    GroupScores,
+    Network,
+    solve,
+)
 
 TASKS = ("depth", "edges", "normals", "keypoints")
 
@@ -28,9 +36,11 @@ ROWS = st.tuples(
 def table_of(
     alone: list[float], rows: list[tuple[tuple[str, ...], list[float], float]]
 ) -> GroupScores:
-    lone = [Candidate({task: score}, cost=0.5) for task, score in zip(TASKS, alone, strict=True)]
+    lone = [
+        CandidateGroup({task: score}, cost=0.5) for task, score in zip(TASKS, alone, strict=True)
+    ]
     groups = [
-        Candidate(dict(zip(group, scores, strict=False)), cost) for group, scores, cost in rows
+        CandidateGroup(dict(zip(group, scores, strict=False)), cost) for group, scores, cost in rows
     ]
     return GroupScores(TASKS, (*lone, *groups))
 
@@ -105,7 +115,7 @@ def test_a_matrix_with_costs_is_solved_like_its_table(seed: int, overlap: bool) 
     table = GroupScores(
         matrix.tasks,
         tuple(
-            Candidate(
+            CandidateGroup(
                 {
                     task: sum(matrix.between(other, task) for other in group if other != task)
                     / max(1, len(group) - 1)
@@ -128,9 +138,9 @@ def test_of_networks_that_are_as_good_the_one_that_trains_fewest_is_taken() -> N
     table = GroupScores(
         ("depth", "edges", "normals"),
         (
-            Candidate({"depth": 1.0, "edges": 0.0, "normals": 0.0}),
-            Candidate({"depth": 1.0, "edges": 0.0}),
-            Candidate({"edges": 1.0, "normals": 1.0}),
+            CandidateGroup({"depth": 1.0, "edges": 0.0, "normals": 0.0}),
+            CandidateGroup({"depth": 1.0, "edges": 0.0}),
+            CandidateGroup({"edges": 1.0, "normals": 1.0}),
         ),
     )
     found = solve(table, 2, overlap=True)
@@ -138,8 +148,8 @@ def test_of_networks_that_are_as_good_the_one_that_trains_fewest_is_taken() -> N
 
 
 def test_variants_of_a_network_are_told_apart() -> None:
-    small = Candidate({"depth": 0.0}, cost=0.5, variant="half-size")
-    table = GroupScores(("depth",), (small, Candidate({"depth": 1.0})))
+    small = CandidateGroup({"depth": 0.0}, cost=0.5, variant="half-size")
+    table = GroupScores(("depth",), (small, CandidateGroup({"depth": 1.0})))
     assert solve(table, Budget(cost=0.5)).networks[0].variant == "half-size"
     assert solve(table, Budget(cost=1.0)).networks[0].variant is None
 
@@ -148,14 +158,14 @@ def test_weights_and_the_prohibition_to_stand_alone_hold_for_tables() -> None:
     table = GroupScores(
         ("depth", "edges"),
         (
-            Candidate({"depth": 1.0}),
-            Candidate({"edges": 0.0}),
-            Candidate({"depth": 0.0, "edges": 0.5}),
+            CandidateGroup({"depth": 1.0}),
+            CandidateGroup({"edges": 0.0}),
+            CandidateGroup({"depth": 0.0, "edges": 0.5}),
         ),
     )
     assert len(solve(table, 2).networks) == 2
-    assert len(solve(table, 2, objective=Objective.tag()).networks) == 1
-    assert len(solve(table, 2, objective=Objective(weights={"edges": 3.0})).networks) == 1
+    assert len(solve(table, 2, objective=GroupingObjective.tag()).networks) == 1
+    assert len(solve(table, 2, objective=GroupingObjective(weights={"edges": 3.0})).networks) == 1
 
 
 def test_a_table_is_read_from_a_frame() -> None:
@@ -176,32 +186,40 @@ def test_a_table_is_read_from_a_frame() -> None:
 
 def test_a_table_that_cannot_serve_a_task_names_it() -> None:
     with pytest.raises(InputError, match=r"none can serve \['edges'\]"):
-        GroupScores(("depth", "edges"), (Candidate({"depth": 1.0, "edges": math.nan}),))
+        GroupScores(("depth", "edges"), (CandidateGroup({"depth": 1.0, "edges": math.nan}),))
     with pytest.raises(InputError, match=r"\['text'\] among them"):
-        GroupScores(("depth",), (Candidate({"depth": 1.0, "text": 0.0}),))
+        GroupScores(("depth",), (CandidateGroup({"depth": 1.0, "text": 0.0}),))
 
 
 @pytest.mark.parametrize(
     ("wishes", "networks", "named"),
     [
         (
-            Wishes(
+            Constraints(
                 together=[("depth", "edges"), ("edges", "normals")], apart=[("depth", "normals")]
             ),
             3,
             r"together \['depth', 'edges'\]; together \['edges', 'normals'\]; apart",
         ),
-        (Wishes(largest=1, apart=[("depth", "edges")]), 2, r"in conflict: networks of at most 1"),
-        (Wishes(apart=[("depth", "edges", "normals")]), 2, r"conflict: apart \['depth', 'edges'"),
         (
-            Wishes(fixed=[("depth", "edges"), ("normals",)], together=[("edges", "normals")]),
+            Constraints(largest=1, apart=[("depth", "edges")]),
+            2,
+            r"in conflict: networks of at most 1",
+        ),
+        (
+            Constraints(apart=[("depth", "edges", "normals")]),
+            2,
+            r"conflict: apart \['depth', 'edges'",
+        ),
+        (
+            Constraints(fixed=[("depth", "edges"), ("normals",)], together=[("edges", "normals")]),
             4,
             r"together \['edges', 'normals'\]; fixed \['depth', 'edges'\]; fixed \['normals'\]",
         ),
     ],
 )
 def test_wishes_in_conflict_are_named_and_only_these(
-    wishes: Wishes, networks: int, named: str
+    wishes: Constraints, networks: int, named: str
 ) -> None:
     matrix = AffinityMatrix(TASKS, torch.ones(4, 4))
     for solver in (None, "local_search", "column_generation", "integer_program"):
@@ -213,7 +231,7 @@ def test_wishes_in_conflict_are_named_and_only_these(
 def test_a_lone_task_that_may_not_stand_alone_is_in_conflict() -> None:
     matrix = AffinityMatrix(("depth",), torch.zeros(1, 1))
     with pytest.raises(InputError, match="no task alone"):
-        solve(matrix, 1, objective=Objective.tag())
+        solve(matrix, 1, objective=GroupingObjective.tag())
     with pytest.raises(InputError, match=r"at most 1, the number of tasks, but got 3 networks"):
         solve(matrix, Budget(networks=3, exactly=True))
 
@@ -238,7 +256,7 @@ def test_exact_solvers_agree_under_any_wishes(
     budget: int,
 ) -> None:
     matrix = AffinityMatrix(TASKS, random_matrix(4, seed).values)
-    wishes = Wishes(together=together, apart=apart, largest=largest, helpers=helpers)
+    wishes = Constraints(together=together, apart=apart, largest=largest, helpers=helpers)
     found = []
     for solver in ("dynamic_programming", "column_generation", "integer_program", "local_search"):
         try:
@@ -264,5 +282,7 @@ def test_fixed_networks_stay_and_take_others_in() -> None:
     values = torch.zeros(4, 4)
     values[0, 1] = values[1, 0] = 5.0  # would rather share
     values[0, 2] = values[1, 3] = 1.0
-    found = solve(AffinityMatrix(TASKS, values), 2, wishes=Wishes(fixed=[("depth",), ("edges",)]))
+    found = solve(
+        AffinityMatrix(TASKS, values), 2, wishes=Constraints(fixed=[("depth",), ("edges",)])
+    )
     assert set(found.networks) == {Network.of("depth", "normals"), Network.of("edges", "keypoints")}

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from affinity.grouping import Candidate, Grouping, GroupScores, prudent, solve
+from affinity.grouping import CandidateGroup, Grouping, GroupScores, prudent, solve
 
 TASKS = ("a", "b", "c")
 
@@ -14,7 +14,9 @@ def scores_of(**gains: float) -> GroupScores:
     groups = [group for size in (1, 2, 3) for group in combinations(TASKS, size)]
     return GroupScores(
         TASKS,
-        tuple(Candidate(dict.fromkeys(group, gains.get("".join(group), 0.0))) for group in groups),
+        tuple(
+            CandidateGroup(dict.fromkeys(group, gains.get("".join(group), 0.0))) for group in groups
+        ),
     )
 
 

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import SOLVERS, Budget, Grouping, Network, Objective, Wishes, solve
+from affinity.grouping import (
+    SOLVERS,
+    Budget,
+    Constraints,
+    Grouping,
+    GroupingObjective,
+    Network,
+    solve,
+)
 
 NAMES = ("depth", "edges", "normals", "keypoints", "semantics", "curvature")
 solvers = pytest.mark.parametrize("solver", sorted(SOLVERS))
@@ -50,7 +58,7 @@ def supersets(served: frozenset[str], tasks: tuple[str, ...]) -> Iterator[frozen
 
 
 def best_by_trying(
-    matrix: AffinityMatrix, n_networks: int, overlap: bool, objective: Objective
+    matrix: AffinityMatrix, n_networks: int, overlap: bool, objective: GroupingObjective
 ) -> float:
     """The highest score of any grouping, by the definition alone."""
     best = -float("inf")
@@ -70,7 +78,7 @@ def best_by_trying(
 
 
 def task_score(
-    matrix: AffinityMatrix, task: str, trained: frozenset[str], objective: Objective
+    matrix: AffinityMatrix, task: str, trained: frozenset[str], objective: GroupingObjective
 ) -> float:
     partners = [matrix.between(other, task) for other in trained if other != task]
     if not partners:
@@ -90,7 +98,7 @@ def test_the_exact_solver_is_as_good_as_trying_everything(
     rows: list[list[float]], budget: int, overlap: bool, pooling: str, lone: float | str
 ) -> None:
     matrix, budget = matrix_of(rows), min(budget, len(rows))
-    objective = Objective(pooling=pooling, lone=lone)  # pyright: ignore[reportArgumentType]
+    objective = GroupingObjective(pooling=pooling, lone=lone)  # pyright: ignore[reportArgumentType]
     expected = best_by_trying(matrix, budget, overlap, objective)
     if expected == -float("inf"):
         return
@@ -113,10 +121,10 @@ def test_every_task_is_served_once_within_budget_and_bound(
     assert overlap or all(network.trained == network.served for network in found.networks)
     assert found.score is not None
     assert found.bound is not None
-    best = best_by_trying(matrix, budget, overlap, Objective())
+    best = best_by_trying(matrix, budget, overlap, GroupingObjective())
     assert found.score <= best + 1e-9
     assert found.bound >= best - 1e-9
-    assert Objective().score(matrix, found) == pytest.approx(found.score, abs=1e-9)
+    assert GroupingObjective().score(matrix, found) == pytest.approx(found.score, abs=1e-9)
 
 
 @solvers
@@ -204,16 +212,16 @@ def test_a_lone_task_scores_its_lone_term() -> None:
     matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.5, -1.0], [-1.0, 0.25]]))
     alone = Grouping((Network.of("depth"), Network.of("edges")))
     assert solve(matrix, 2).networks == alone.networks
-    assert solve(matrix, 2, objective=Objective(lone="diagonal")).score == 0.75
-    assert solve(matrix, 2, objective=Objective(lone={"edges": -3.0})).score == -2.0
-    assert solve(matrix, 2, objective=Objective.tag()).score == -2.0
+    assert solve(matrix, 2, objective=GroupingObjective(lone="diagonal")).score == 0.75
+    assert solve(matrix, 2, objective=GroupingObjective(lone={"edges": -3.0})).score == -2.0
+    assert solve(matrix, 2, objective=GroupingObjective.tag()).score == -2.0
 
 
 def test_weights_decide_whom_the_grouping_is_for() -> None:
     values = torch.tensor([[0.0, -2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     matrix = AffinityMatrix(("depth", "edges", "normals"), values)
     assert solve(matrix, 3).network_of("depth").is_alone
-    weighted = solve(matrix, 3, objective=Objective(weights={"depth": 3.0}))
+    weighted = solve(matrix, 3, objective=GroupingObjective(weights={"depth": 3.0}))
     assert weighted.network_of("depth").served == {"depth", "edges"}
     assert weighted.score == 1.0
 
@@ -221,13 +229,13 @@ def test_weights_decide_whom_the_grouping_is_for() -> None:
 def test_wishes_are_kept() -> None:
     matrix = planted(6, 2, noise=0.0)
     first, second, third, *_, last = matrix.tasks
-    wishes = Wishes(together=[(first, last)], apart=[(first, second)], largest=3)
+    wishes = Constraints(together=[(first, last)], apart=[(first, second)], largest=3)
     for solver in SOLVERS:
         found = solve(matrix, 3, wishes=wishes, solver=solver)
         assert last in found.network_of(first).served
         assert second not in found.network_of(first).served
         assert max(len(network.trained) for network in found.networks) <= 3
-    fixed = solve(matrix, 3, wishes=Wishes(fixed=[(first,), (second, third)]))
+    fixed = solve(matrix, 3, wishes=Constraints(fixed=[(first,), (second, third)]))
     assert fixed.network_of(first) != fixed.network_of(second)
     assert fixed.network_of(second) == fixed.network_of(third)
 
@@ -235,7 +243,7 @@ def test_wishes_are_kept() -> None:
 def test_a_helper_is_trained_where_it_is_not_served() -> None:
     values = torch.tensor([[0.0, 1.0, 1.0], [-1.0, 0.0, -1.0], [-1.0, -1.0, 0.0]])
     matrix = AffinityMatrix(("depth", "edges", "normals"), values)
-    found = solve(matrix, 3, wishes=Wishes(helpers=["depth"]))
+    found = solve(matrix, 3, wishes=Constraints(helpers=["depth"]))
     assert found.score == 2.0
     assert found.network_of("edges") == Network(
         frozenset(("depth", "edges")), frozenset(("edges",))
@@ -255,7 +263,7 @@ def test_bad_matrices_name_the_pairs() -> None:
     matrix = AffinityMatrix(("depth", "edges"), values)
     with pytest.raises(InputError, match=r"'depth' onto 'edges'.*unknown=0.0"):
         solve(matrix, 1)
-    assert solve(matrix, 1, objective=Objective(unknown=0.0)).score == 1.0
+    assert solve(matrix, 1, objective=GroupingObjective(unknown=0.0)).score == 1.0
     infinite = AffinityMatrix(("depth", "edges"), torch.tensor([[0.0, 1.0], [float("inf"), 0.0]]))
     with pytest.raises(InputError, match="infinite from 'edges' onto 'depth'"):
         solve(infinite, 1)
@@ -274,22 +282,22 @@ def test_bad_budgets_solvers_and_wishes_say_what_was_expected() -> None:
     with pytest.raises(InputError, match="seed of at least 0"):
         solve(matrix, 2, seed=-1)
     with pytest.raises(InputError, match="but one is empty"):
-        Wishes(fixed=[()])
+        Constraints(fixed=[()])
     with pytest.raises(InputError, match="whole number of at least 1 task, but got 0"):
-        Wishes(largest=0)
+        Constraints(largest=0)
     with pytest.raises(InputError, match=r"one of the solvers.*'magic'"):
         solve(matrix, 2, solver="magic")
     with pytest.raises(InputError, match=r"apart names \['text'\]"):
-        solve(matrix, 2, wishes=Wishes(apart=[("text", "task 000")]))
+        solve(matrix, 2, wishes=Constraints(apart=[("text", "task 000")]))
     with pytest.raises(InputError, match=r"weights for the tasks.*'text'"):
-        solve(matrix, 2, objective=Objective(weights={"text": 2.0}))
+        solve(matrix, 2, objective=GroupingObjective(weights={"text": 2.0}))
 
 
 def test_no_certificate_where_conflicting_helpers_cannot_be_looked_through():
     tasks = tuple(f"t{at:02d}" for at in range(15))
     values = torch.rand(15, 15, generator=torch.Generator().manual_seed(0))
     matrix = AffinityMatrix(tasks, values)
-    wishes = Wishes(apart=[("t00", "t01")])
+    wishes = Constraints(apart=[("t00", "t01")])
     with pytest.raises(InputError, match="stay apart"):
         solve(matrix, budget=3, overlap=True, wishes=wishes, solver="column_generation")
     grouping = solve(matrix, budget=3, overlap=True, wishes=wishes)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Budget, Objective, Wishes, frontier, solve, stability
+from affinity.grouping import Budget, Constraints, GroupingObjective, frontier, solve, stability
 
 
 def blocks(error: float, noise: float = 0.0, seed: int = 0, n_tasks: int = 6) -> AffinityMatrix:
@@ -60,10 +60,10 @@ def test_runners_up_are_the_next_best_of_all_partitions() -> None:
     best = unsure.grouping.score
     assert best is not None
     for runner in unsure.runners_up:
-        score = Objective().score(matrix, runner.grouping)
+        score = GroupingObjective().score(matrix, runner.grouping)
         assert best - score == pytest.approx(runner.distance)
         assert set(runner.grouping.networks) != set(unsure.grouping.networks)
-    both = solve(matrix, 3, wishes=Wishes(apart=[_a_pair(unsure.grouping)]))
+    both = solve(matrix, 3, wishes=Constraints(apart=[_a_pair(unsure.grouping)]))
     assert both.score is not None
     assert best - both.score >= unsure.runners_up[0].distance - 1e-9
 
@@ -113,7 +113,9 @@ def test_a_budget_of_cost_is_kept_in_every_replicate(overlap: bool) -> None:
     assert torch.tensor(unsure.together).allclose(same / len(replicates))
     for runner in unsure.runners_up:
         assert sum(budget.of(network.trained) for network in runner.grouping.networks) <= 1.5
-        assert Objective().score(matrix, runner.grouping) == pytest.approx(runner.grouping.score)
+        assert GroupingObjective().score(matrix, runner.grouping) == pytest.approx(
+            runner.grouping.score
+        )
 
 
 def test_stability_needs_errors() -> None:
@@ -148,5 +150,5 @@ def test_the_frontier_of_many_tasks_rises() -> None:
 
 
 def test_the_frontier_starts_where_the_wishes_can_be_met() -> None:
-    best = frontier(blocks(0.0), wishes=Wishes(largest=2))
+    best = frontier(blocks(0.0), wishes=Constraints(largest=2))
     assert list(best) == [3, 4, 5, 6]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import SOLVERS, Candidate, GroupScores, solve
+from affinity.grouping import SOLVERS, CandidateGroup, GroupScores, solve
 
 TASKS = tuple(f"task {index:02d}" for index in range(20))
 
@@ -32,9 +32,9 @@ def test_a_matrix_is_answered_at_once(solver: str) -> None:
 
 def test_a_table_is_answered_with_more_than_the_worst() -> None:
     generator = torch.Generator().manual_seed(0)
-    alone = [Candidate({task: 0.0}) for task in TASKS]
+    alone = [CandidateGroup({task: 0.0}) for task in TASKS]
     groups = [
-        Candidate(dict(zip(TASKS, torch.randn(20, generator=generator).tolist(), strict=True)))
+        CandidateGroup(dict(zip(TASKS, torch.randn(20, generator=generator).tolist(), strict=True)))
         for _ in range(200)
     ]
     table = GroupScores(TASKS, (*alone, *groups))

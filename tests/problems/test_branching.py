@@ -8,7 +8,7 @@ import torch
 from affinity.audit import Race
 from affinity.errors import InputError
 from affinity.problems import Branching, Problem, train_networks
-from affinity.training import GradNorm, Start, TrainingSettings
+from affinity.training import GradNorm, Initialization, TrainingSettings
 
 PROBLEM = Problem.digits(width=8).with_settings(
     TrainingSettings(epochs=10, batch_size=256, patience=10)
@@ -36,7 +36,7 @@ def test_a_branch_is_a_training_from_the_young_network():
         [NETWORKS[1]],
         [replicate],
         replace(PROBLEM.settings, epochs=1),
-        starts={NETWORKS[1]: Start(start)},
+        starts={NETWORKS[1]: Initialization(start)},
     )
     torch.testing.assert_close(
         branches.evaluation_loss[1], by_hand.evaluation_loss[0], equal_nan=True, rtol=1e-4, atol=0

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from affinity.audit import Arrangement, Audit, Diagnosis, Gates
-from affinity.audit.causes import Change, Finding
+from affinity.audit import Audit, Diagnosis, EvaluatedPlan, Gates
+from affinity.audit.causes import CauseResult, Intervention
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
 from affinity.sharing import Cost
+from affinity.statistics import Gains
 from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
-from affinity.verdicts import Gains
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -75,13 +75,13 @@ def an_audit(
     separate = 0.5 + 0.2 * torch.rand(n_tasks, generator=draw) + torch.zeros(shape)
     leaning = torch.tensor([(1.0, -0.3, 0.0)[at % 3] for at in range(n_tasks)])
 
-    def arrangement(plan: Plan, gain: float, spread: float, parameters: int) -> Arrangement:
+    def arrangement(plan: Plan, gain: float, spread: float, parameters: int) -> EvaluatedPlan:
         def losses() -> torch.Tensor:
             noise = spread * torch.randn(*shape, generator=draw)
             return separate * (1 - gain * leaning + noise)
 
         metrics = 1 - losses() / 2
-        return Arrangement(
+        return EvaluatedPlan(
             plan=plan,
             test=Gains(tasks, losses(), separate),
             evaluation=Gains(tasks, losses(), separate),
@@ -163,12 +163,12 @@ def a_race(tasks: tuple[str, ...]) -> list[dict[str, Any]]:
 def a_diagnosis(name: str = "task 01") -> dict[str, Any]:
     """Of three tasks, of which one is better trained apart."""
     tasks, noise = (name, "b", "c"), 0.01 * np.random.default_rng(0).normal(size=(5, 3))
-    apart = Change(f"{name} apart", f"train {name} apart", 0.3 + noise, 0.28 + noise, 2.0)
-    wide = Change("2 times the width", "give the trunk twice the width", noise, noise, 3.0)
+    apart = Intervention(f"{name} apart", f"train {name} apart", 0.3 + noise, 0.28 + noise, 2.0)
+    wide = Intervention("2 times the width", "give the trunk twice the width", noise, noise, 3.0)
     findings = (
-        Finding("mismatch", (f"{name} wants something else.",), (apart,)),
-        Finding("capacity", ("Nothing changed.",), (wide,)),
-        Finding("data", skipped=("not asked",)),
+        CauseResult("mismatch", (f"{name} wants something else.",), (apart,)),
+        CauseResult("capacity", ("Nothing changed.",), (wide,)),
+        CauseResult("data", skipped=("not asked",)),
     )
     plan = Plan.all_in_one(tasks)
     return Diagnosis("p", tasks, plan, (name,), 0.3 + noise, 0.3 + noise, findings).to_dict()

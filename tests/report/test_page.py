@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from example_audits import HOSTILE, a_diagnosis, a_race, an_audit, names, trace_of, with_gates
 
-from affinity.audit import Audit, OuterDraws
+from affinity.audit import Audit, RepeatedHoldout
 from affinity.errors import InputError
 from affinity.report import page_of, schema, write_report
 from affinity.report.alerts import find_alerts
@@ -170,7 +170,7 @@ def test_a_verdict_on_all_tasks_says_whether_other_draws_of_the_rows_confirm_it(
     assert sure.overall_of(sure.advice).verdict == "beneficial"
 
     def titles(*others: Audit) -> list[str]:
-        outer = OuterDraws((sure, *others), 0.25).to_dict() if others else None
+        outer = RepeatedHoldout((sure, *others), 0.25).to_dict() if others else None
         return [alert.title for alert in find_alerts(sure, outer=outer)]
 
     assert "Judged on one draw of the rows" in titles()

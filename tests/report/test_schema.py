@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from example_audits import HOSTILE, an_audit, names, trace_of, with_gates
 
-from affinity.audit import Audit, OuterDraws
+from affinity.audit import Audit, RepeatedHoldout
 from affinity.report import page_of, schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
@@ -52,7 +52,7 @@ def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json()
 
 def test_the_page_tells_of_other_draws_of_the_test_rows() -> None:
     audits = (an_audit(4), an_audit(4, n_groups=1), an_audit(4))
-    outer = OuterDraws(audits, 0.25).to_dict()
+    outer = RepeatedHoldout(audits, 0.25).to_dict()
     page = page_of(audits[0], outer=outer)
     found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert found

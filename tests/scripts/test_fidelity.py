@@ -17,7 +17,7 @@ from fidelities.measured import Foretelling, gains_of
 from fidelities.shares import rows, shares
 from numpy.typing import NDArray
 
-from affinity.estimates import Candidate, GroupScores
+from affinity.estimates import CandidateGroup, GroupScores
 from affinity.grouping import solve
 
 N_TASKS = 6
@@ -116,7 +116,9 @@ def test_the_best_grouping_is_that_of_the_exact_solver() -> None:
         scores = GroupScores(
             tasks,
             tuple(
-                Candidate({tasks[t]: float(gains[group, t]) for t in np.flatnonzero(member[group])})
+                CandidateGroup(
+                    {tasks[t]: float(gains[group, t]) for t in np.flatnonzero(member[group])}
+                )
                 for group in range(1, 1 << N_TASKS)
             ),
         )

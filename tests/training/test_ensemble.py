@@ -19,7 +19,7 @@ from affinity.tasks import (
     SquaredError,
     Task,
 )
-from affinity.training import Member, Trained, TrainingSettings, train, train_members
+from affinity.training import Member, TrainedNetwork, TrainingSettings, train, train_members
 from affinity.training.members import initial
 
 TASKS = (
@@ -72,7 +72,9 @@ def members(count: int = 2) -> list[Member]:
     return [Member(frozenset(some), number) for some in names for number in range(count)]
 
 
-def alone(member: Member, on: list[Replicate], settings: TrainingSettings = SETTINGS) -> Trained:
+def alone(
+    member: Member, on: list[Replicate], settings: TrainingSettings = SETTINGS
+) -> TrainedNetwork:
     replicate = on[member.replicate]
     network = initial(build, [task for task in TASKS if task.name in member.tasks], replicate.seed)
     return train(network, TASKS, replicate, settings)

@@ -7,6 +7,7 @@ import torch
 
 from affinity.errors import InputError
 from affinity.problems import planted, train_networks
+from affinity.statistics import Gains, NegativeTransferTest, Verdict
 from affinity.training import TrainingSettings
 from affinity.transfer import (
     OWN_INPUTS,
@@ -20,7 +21,6 @@ from affinity.transfer import (
     low_data_curves,
     measure_transfer,
 )
-from affinity.verdicts import Gains, NegativeTransferTest, Verdict
 
 BOTH = Circumstances(only_target_matters=False)
 PROBLEM = planted(n_rows=200).with_settings(TrainingSettings(epochs=2, batch_size=32))

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from .capacity import Capacity
-from .case import Case, Losses
-from .change import Change, Rows
+from .cause_result import CauseResult
+from .context import DiagnosisContext, Losses
 from .data import Data
-from .finding import Finding
+from .intervention import Intervention, Rows
 from .loss_scale import by_loss_scale
 from .mismatch import Mismatch
 from .optimization import Optimization
 
-Cause = Callable[[Case], Finding]
+Cause = Callable[[DiagnosisContext], CauseResult]
 
 CAUSES: dict[str, Cause] = {
     "capacity": Capacity(),
@@ -33,11 +33,11 @@ __all__ = [
     "CAUSES",
     "QUICK_CAUSES",
     "Capacity",
-    "Case",
     "Cause",
-    "Change",
+    "CauseResult",
     "Data",
-    "Finding",
+    "DiagnosisContext",
+    "Intervention",
     "Losses",
     "Mismatch",
     "Optimization",

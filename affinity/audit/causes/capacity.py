@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .case import Case
-from .finding import Finding
+from .cause_result import CauseResult
+from .context import DiagnosisContext
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Capacity:
 
     factors: tuple[int, ...] = (2, 4)
 
-    def __call__(self, case: Case) -> Finding:
+    def __call__(self, case: DiagnosisContext) -> CauseResult:
         """Train at each width."""
         if not case.shares:
-            return Finding("capacity", skipped=("no two tasks share a network",))
+            return CauseResult("capacity", skipped=("no two tasks share a network",))
         width = case.problem.width
         if width is None or case.problem.parts is None:
-            return Finding(
+            return CauseResult(
                 "capacity",
                 skipped=(
                     "the problem does not say how its trunk is made wider: give Problem its width= "
@@ -54,4 +54,4 @@ class Capacity:
                 "their parameters."
             )
         first = f"Harm by sharing in trunks of equal width: {', '.join(harms)}."
-        return Finding("capacity", (first, *evidence), tuple(changes))
+        return CauseResult("capacity", (first, *evidence), tuple(changes))

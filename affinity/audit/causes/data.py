@@ -8,9 +8,9 @@ from affinity.recommendation import Plan
 from affinity.tasks import Replicate
 from affinity.words import listed
 
-from .case import Case, Losses
-from .change import Change
-from .finding import Finding
+from .cause_result import CauseResult
+from .context import DiagnosisContext, Losses
+from .intervention import Intervention
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Data:
 
     shares: tuple[float, ...] = (0.25, 0.5)
 
-    def __call__(self, case: Case) -> Finding:
+    def __call__(self, case: DiagnosisContext) -> CauseResult:
         """Train on each part."""
         changes, curve, evidence = [], [], []
         for share in self.shares:
@@ -45,7 +45,7 @@ class Data:
             share, joint, alone = curve[-2]
             before, after = case.harm(joint, alone, alone), case.harm(case.joint)
             changes.append(
-                Change(
+                Intervention(
                     name=f"rows from {share:.0%} to all",
                     advice="gather more rows: harm fell as they grew",
                     evaluation=before[0] - after[0],
@@ -71,10 +71,10 @@ class Data:
                     more,
                 )
             )
-        return Finding("data", tuple(evidence), tuple(changes))
+        return CauseResult("data", tuple(evidence), tuple(changes))
 
 
-def _gap(case: Case, losses: Losses) -> str:
+def _gap(case: DiagnosisContext, losses: Losses) -> str:
     ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
     return f"{100 * float(ratios[case.concerned].nanmean()) - 100:+.0f} %"
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from affinity.training import TrainingSettings
 
-from .case import Case
-from .change import Change
+from .context import DiagnosisContext
+from .intervention import Intervention
 
 LONGER = 3
 """Times the epochs, and the patience, of a longer training."""
@@ -21,7 +21,7 @@ def longer(settings: TrainingSettings) -> TrainingSettings:
     return replace(settings, epochs=LONGER * settings.epochs, patience=LONGER * settings.patience)
 
 
-def trained_longer(case: Case) -> tuple[Change, str]:
+def trained_longer(case: DiagnosisContext) -> tuple[Intervention, str]:
     """What longer training recovers, that of separate networks too, and what was seen."""
     settings = longer(case.problem.settings)
     joint = case.losses(case.plan, settings=settings)

@@ -12,13 +12,13 @@ from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan, Sharing
 from affinity.sharing import Branched, Head, Trunk
 from affinity.sharing.stages import stages_of
+from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import Task
-from affinity.verdicts import Gains, NegativeTransferTest
 from affinity.words import listed
 
-from .case import Case
-from .change import Change
-from .finding import Finding
+from .cause_result import CauseResult
+from .context import DiagnosisContext
+from .intervention import Intervention
 from .longer import LONGER, longer
 from .loss_scale import by_loss_scale
 
@@ -36,10 +36,10 @@ class Mismatch:
 
     factor: int = 4
 
-    def __call__(self, case: Case) -> Finding:
+    def __call__(self, case: DiagnosisContext) -> CauseResult:
         """Train without the other causes, then with less sharing."""
         if not case.shares:
-            return Finding("mismatch", skipped=("no two tasks share a network",))
+            return CauseResult("mismatch", skipped=("no two tasks share a network",))
         left, still_harmed = self._left(case)
         apart = still_harmed or case.harmed or (_worst(case),)
         changes, skipped = [left], []
@@ -63,9 +63,9 @@ class Mismatch:
             "beside separate networks changed alike"
             + (f"; still harmed: {listed(still_harmed)}." if still_harmed else "."),
         )
-        return Finding("mismatch", evidence, tuple(changes), tuple(skipped))
+        return CauseResult("mismatch", evidence, tuple(changes), tuple(skipped))
 
-    def _left(self, case: Case) -> tuple[Change, tuple[str, ...]]:
+    def _left(self, case: DiagnosisContext) -> tuple[Intervention, tuple[str, ...]]:
         """The harm without the other causes, and the tasks that are still harmed."""
         problem, how = case.problem, f"trained {LONGER} times as long with losses on one scale"
         if problem.width is not None and problem.parts is not None:
@@ -75,17 +75,17 @@ class Mismatch:
         weighted = replace(settings, objective=by_loss_scale(case.problem))
         joint = case.losses(case.plan, problem, weighted)
         alone = case.losses(case.separate, problem, settings)
-        left = Change("what is left", how, *case.harm(joint, alone), is_remedy=False)
+        left = Intervention("what is left", how, *case.harm(joint, alone), is_remedy=False)
         gains = Gains(case.problem.names, joint.evaluation, alone.evaluation)
         judged = NegativeTransferTest()(gains)
         return left, tuple(each.task for each in judged if each.verdict == "harmful")
 
 
-def _branched(case: Case) -> list[Change]:
+def _branched(case: DiagnosisContext) -> list[Intervention]:
     """The arrangement with trunks that branch, after each of their stages."""
     with torch.random.fork_rng():
         n_stages = len(stages_of(case.problem.trunk(), "branching"))
-    changes: list[Change] = []
+    changes: list[Intervention] = []
     for after in range(1, n_stages):
 
         def make(tasks: tuple[Task, ...], trunk: Trunk, head: Head, _: Tensor, at: int = after):
@@ -97,7 +97,7 @@ def _branched(case: Case) -> list[Change]:
     return changes
 
 
-def _worst(case: Case) -> str:
+def _worst(case: DiagnosisContext) -> str:
     harm = np.nanmean(case.harm(case.joint)[0], axis=0)
     return case.problem.names[int(np.nanargmax(harm))]
 

@@ -14,9 +14,9 @@ from affinity.tasks import Examples, Replicate
 from affinity.training import GradNorm, JacobianDescent, Objective
 from affinity.words import listed
 
-from .case import Case, Losses
-from .change import Change
-from .finding import Finding
+from .cause_result import CauseResult
+from .context import DiagnosisContext, Losses
+from .intervention import Intervention
 from .longer import trained_longer
 from .loss_scale import by_loss_scale
 
@@ -37,10 +37,10 @@ class Optimization:
     one_by_one: bool = True
     alphas: tuple[float, ...] = (0.5, 1.5, 3.0)
 
-    def __call__(self, case: Case) -> Finding:
+    def __call__(self, case: DiagnosisContext) -> CauseResult:
         """Train in each way."""
         if not case.shares:
-            return Finding("optimization", skipped=("no two tasks share a network",))
+            return CauseResult("optimization", skipped=("no two tasks share a network",))
         more_epochs, what_they_did = trained_longer(case)
         changes, skipped = [_weighted(case), more_epochs], []
         evidence = [_norms(case), _conflicts(case), what_they_did]
@@ -62,10 +62,10 @@ class Optimization:
                     changes.append(_pcgrad(case, passes=float(n_tasks)))
                 except InputError as error:
                     skipped.append(f"PCGrad: {error}")
-        return Finding("optimization", tuple(evidence), tuple(changes), tuple(skipped))
+        return CauseResult("optimization", tuple(evidence), tuple(changes), tuple(skipped))
 
 
-def _weighted(case: Case) -> Change:
+def _weighted(case: DiagnosisContext) -> Intervention:
     settings = replace(case.problem.settings, objective=by_loss_scale(case.problem))
     return case.change(
         "weights of 1 / loss scale",
@@ -74,7 +74,9 @@ def _weighted(case: Case) -> Change:
     )
 
 
-def _gradnorm(case: Case, alphas: Sequence[float], passes: float) -> tuple[Change, str]:
+def _gradnorm(
+    case: DiagnosisContext, alphas: Sequence[float], passes: float
+) -> tuple[Intervention, str]:
     """With the alpha whose validation loss is lowest, a mean over the tasks concerned."""
     tried = {alpha: _trained_with(case, GradNorm(alpha)) for alpha in alphas}
     size = case.alone.validation.nanmean(dim=0)
@@ -93,18 +95,18 @@ def _gradnorm(case: Case, alphas: Sequence[float], passes: float) -> tuple[Chang
     )
 
 
-def _pcgrad(case: Case, passes: float) -> Change:
+def _pcgrad(case: DiagnosisContext, passes: float) -> Intervention:
     objective = JacobianDescent("PCGrad")
     objective.start(case.problem.names, torch.zeros(()))  # says what is not installed, at once
     joint = _trained_with(case, objective)
     return case.change("PCGrad", "train with PCGrad", joint, passes=passes)
 
 
-def _trained_with(case: Case, objective: Objective) -> Losses:
+def _trained_with(case: DiagnosisContext, objective: Objective) -> Losses:
     return case.losses(case.plan, settings=replace(case.problem.settings, objective=objective))
 
 
-def _own_pace(case: Case) -> tuple[Change, str]:
+def _own_pace(case: DiagnosisContext) -> tuple[Intervention, str]:
     """Each task stops, and is kept, where its own validation loss is best."""
     names, n_replicates = case.problem.names, len(case.replicates)
     evaluation, test = (losses.clone() for losses in (case.joint.evaluation, case.joint.test))
@@ -138,7 +140,7 @@ def _own_pace(case: Case) -> tuple[Change, str]:
     )
 
 
-def _epochs(case: Case, losses: Losses) -> str:
+def _epochs(case: DiagnosisContext, losses: Losses) -> str:
     means = losses.best_epoch.nanmean(dim=0).tolist()
     epochs = sorted(zip(means, case.problem.names, strict=True))
     (first, fast), (last, slow) = epochs[0], epochs[-1]
@@ -155,7 +157,7 @@ def _stopping_by(task: int, replicate: Replicate) -> Replicate:
     )
 
 
-def _norms(case: Case) -> str:
+def _norms(case: DiagnosisContext) -> str:
     trace = case.recorded
     norms = trace.gradient_norms().double().nanmedian(dim=0).values
     sizes = [(float(size), name) for size, name in zip(norms, trace.tasks, strict=True)]
@@ -166,7 +168,7 @@ def _norms(case: Case) -> str:
     )
 
 
-def _conflicts(case: Case) -> str:
+def _conflicts(case: DiagnosisContext) -> str:
     trace = case.recorded
     assert trace.gramians is not None
     together = [network.trained for network in case.plan.grouping.networks]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from affinity.audit import Audit, KeptPlan
+from affinity.audit import Audit, TrainedPlan
 from affinity.cli.work import Work
 
 from .diagnose import diagnosed
@@ -27,7 +27,7 @@ def audited(
         InputError: If networks are to be kept, and the problem is no table; before any training.
     """
     if keep:
-        KeptPlan.encoder_of(work.problem)
+        TrainedPlan.encoder_of(work.problem)
     trace = recorded(work)
     matrix = estimated(work, trace)
     if work.options.plan is None:

@@ -9,7 +9,7 @@ import torch
 from rich.markup import escape
 
 from affinity.audit import ENDED, measure_sharing
-from affinity.audit.contenders import LISTED
+from affinity.audit.candidates import LISTED
 from affinity.cli.frontier_file import frontier_csv
 from affinity.cli.racing import contender_of, fits, race, write_race
 from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, TRACE, TRAININGS

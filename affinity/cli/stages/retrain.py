@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from affinity.audit import Audit, KeptPlan, retrain
+from affinity.audit import Audit, TrainedPlan, retrain
 from affinity.cli.options import settings_of
 from affinity.cli.racing import read_race
 from affinity.cli.run_files import (
@@ -22,7 +22,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
-from affinity.verdicts import NegativeTransferTest
+from affinity.statistics import NegativeTransferTest
 from affinity.words import count
 
 from .estimate import matrix_of
@@ -47,7 +47,7 @@ def chosen_plan(work: Work, choice: str | None) -> Plan:
 def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
     """The plan beside its baselines, measured; trainings that were finished count."""
     if keep:
-        KeptPlan.encoder_of(work.problem)
+        TrainedPlan.encoder_of(work.problem)
     replicates = work.options.replicates_for(len(work.problem.tasks))
     growth = work.options.growth()
     matrix = matrix_of(work) if work.run.is_done("estimate") else None
@@ -104,7 +104,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             backend=backend,
         )
         if keep:
-            kept = KeptPlan.of(audit, work.problem, seed=work.options.seed + 1)
+            kept = TrainedPlan.of(audit, work.problem, seed=work.options.seed + 1)
             kept.save(work.run.file(TRAINED))
             frame = kept.test_predictions(audit, work.problem)
             write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))

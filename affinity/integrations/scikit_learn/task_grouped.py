@@ -21,7 +21,7 @@ from affinity.problems.problem import linear_heads
 from affinity.recommendation import recommend
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Task
-from affinity.training import Member, Trained, TrainingSettings, train_members
+from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
 
 from .fitted import Fitted
 from .rows import Rows
@@ -118,7 +118,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
 
     def _audit(
         self, problem: Problem, seed: int
-    ) -> tuple[Audit, list[tuple[Trained, frozenset[str]]]]:
+    ) -> tuple[Audit, list[tuple[TrainedNetwork, frozenset[str]]]]:
         matrix = InterTaskAffinity()(record(problem, every=self.every, seed=seed))
         budget = self.budget if self.budget is not None else max(2, -(-len(problem.tasks) // 3))
         whole = replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
@@ -144,7 +144,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
 
     def _train_one(
         self, task: Task, rows: Rows, settings: TrainingSettings, seed: int
-    ) -> list[tuple[Trained, frozenset[str]]]:
+    ) -> list[tuple[TrainedNetwork, frozenset[str]]]:
         alone = frozenset({task.name})
         results = train_members(
             lambda tasks: HardSharing(tasks, self._trunk, linear_heads(self.width)),
@@ -160,7 +160,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     def _trunk(self) -> Perceptron:
         return Perceptron(self.n_features_in_, width=self.width, depth=self.depth)
 
-    def _rebuilt(self, trained: Trained, tasks: tuple[Task, ...]) -> HardSharing:
+    def _rebuilt(self, trained: TrainedNetwork, tasks: tuple[Task, ...]) -> HardSharing:
         own = [task for task in tasks if task.name in trained.tasks]
         network = HardSharing(own, self._trunk, linear_heads(self.width))
         assert trained.state is not None

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.verdicts import Ratio
+from affinity.statistics import Ratio
 
 
 def losses(random, n_replicates, n_tasks, spread=0.25):

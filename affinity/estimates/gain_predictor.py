@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @runtime_checkable
-class Forecast(Protocol):
+class GainPredictor(Protocol):
     """Foretells gains of groups, well or badly; `CalibratedGains` learns what it is worth.
 
     `PredictedGains` is one, as from short branches, and so is a `LinearizedNetwork`.

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from affinity import Audit, Gains, InputError, Plan
-from affinity.audit import Arrangement, OuterDraws
+from affinity.audit import EvaluatedPlan, RepeatedHoldout
 from affinity.tasks import SquaredError, Task
 
 TASKS = tuple(Task(name, SquaredError(), SquaredError()) for name in ("a", "b"))
@@ -19,10 +19,10 @@ NAMES = ("a", "b")
 def audit_of(gain: float, advised: float = 0.0) -> Audit:
     """The plan gains so much on both tasks; one network for all gains as advised."""
 
-    def arrangement(plan: Plan, share: float) -> Arrangement:
+    def arrangement(plan: Plan, share: float) -> EvaluatedPlan:
         base = torch.linspace(0.9, 1.1, 4, dtype=torch.double)[:, None].repeat(1, 2)
         gains = Gains(NAMES, base * (1 - share), base)
-        return Arrangement(plan, gains, gains, gains, parameters=10, seconds=1.0)
+        return EvaluatedPlan(plan, gains, gains, gains, parameters=10, seconds=1.0)
 
     separate, together = Plan.separate(NAMES), Plan.all_in_one(NAMES)
     return Audit(
@@ -37,8 +37,8 @@ def audit_of(gain: float, advised: float = 0.0) -> Audit:
     )
 
 
-def draws_of(*gains: float, share: float = 0.25, advised: float = 0.0) -> OuterDraws:
-    return OuterDraws(tuple(audit_of(gain, advised) for gain in gains), share)
+def draws_of(*gains: float, share: float = 0.25, advised: float = 0.0) -> RepeatedHoldout:
+    return RepeatedHoldout(tuple(audit_of(gain, advised) for gain in gains), share)
 
 
 def test_the_interval_leaves_room_for_the_rows_that_draws_have_in_common():
@@ -86,8 +86,8 @@ def test_what_is_written_has_every_draw(tmp_path):
 def test_draws_must_be_of_the_same_tasks():
     other = replace(audit_of(0.1), tasks=(TASKS[0], Task("c", SquaredError(), SquaredError())))
     with pytest.raises(InputError, match="same tasks"):
-        OuterDraws((audit_of(0.1), other), 0.25)
+        RepeatedHoldout((audit_of(0.1), other), 0.25)
     with pytest.raises(InputError, match="same tasks"):
-        OuterDraws((), 0.25)
+        RepeatedHoldout((), 0.25)
     with pytest.raises(InputError, match="test share"):
         draws_of(0.1, share=0.0)

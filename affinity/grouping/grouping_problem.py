@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float64, Int64
 from affinity.errors import InputError
 
 from .budget import Budget
+from .constraints import Constraints
 from .grouping import Grouping
 from .pairs import Pairs
 from .table import Table
-from .wishes import Wishes
 
 
 class NothingFoundError(InputError):
@@ -20,7 +20,7 @@ class NothingFoundError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class GroupingProblem:
     """Scores, budget and wishes. Tasks that are served together count as one *unit*.
 
     Args:
@@ -34,7 +34,7 @@ class Request:
 
     scores: Pairs | Table
     budget: Budget
-    wishes: Wishes = field(default_factory=Wishes)
+    wishes: Constraints = field(default_factory=Constraints)
     overlap: bool = False
     time_limit: float = 60.0
     seed: int = 0

@@ -9,17 +9,17 @@ from jaxtyping import Bool, Float, Int64
 
 from affinity.estimates import AffinityMatrix, PredictedGains
 from affinity.grouping import (
-    Candidate,
+    CandidateGroup,
     Grouping,
+    GroupingObjective,
     GroupScores,
     Network,
-    Objective,
     all_groups,
     best_of_every_draw,
     solve,
 )
 
-from .raced import Contender
+from .race_result import Candidate
 
 LISTED = 9
 """The number of tasks up to which all groups are candidates."""
@@ -29,7 +29,7 @@ _SOLVED = 48  # draws for which a program is solved where not all groups can be 
 
 
 @dataclass(frozen=True, eq=False)
-class Contenders:
+class CandidateSet:
     """Candidate groups with draws of what they are worth, and the best grouping of every draw.
 
     A group is worth what its tasks gain together, over the number of all tasks, so that the worths
@@ -57,7 +57,7 @@ class Contenders:
         known: Sequence[frozenset[str]],
         n_draws: int,
         seed: int,
-    ) -> "Contenders":
+    ) -> "CandidateSet":
         """Draw gains `n_draws` times.
 
         Args:
@@ -119,11 +119,11 @@ class Contenders:
         plan: Grouping,
         top: Float[np.ndarray, " draw"],
         tolerance: float,
-    ) -> Contender:
+    ) -> Candidate:
         """What is known of a grouping, beside the plan and the top of each draw."""
         worth = self.worth(grouping)
         low, high = np.quantile(worth, [0.025, 0.975])
-        return Contender(
+        return Candidate(
             name=name,
             grouping=grouping,
             gain=self.expected(grouping),
@@ -182,7 +182,7 @@ def _solved(
     """The rows of the groups of the best grouping that these candidates allow."""
     names = np.array(tasks, dtype=object)
     candidates = [
-        Candidate({name: worth / group.sum() for name in names[group].tolist()})
+        CandidateGroup({name: worth / group.sum() for name in names[group].tolist()})
         for group, worth in zip(groups, value.tolist(), strict=True)
     ]
     grouping = solve(GroupScores(tasks, tuple(candidates)), min(budget, len(tasks)), time_limit=5.0)
@@ -213,7 +213,7 @@ def _proposed(
                 grouping = solve(
                     AffinityMatrix(tasks, values),
                     min(networks, len(tasks)),
-                    objective=Objective(pooling=pooling),
+                    objective=GroupingObjective(pooling=pooling),
                     solver="local_search",
                     time_limit=2.0,
                 )

@@ -10,7 +10,7 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.estimates import PredictedGains
 from affinity.grouping import Grouping, Network
-from affinity.problems import Measurements
+from affinity.problems import TrainingResults
 from affinity.recommendation import Plan
 from affinity.words import count
 
@@ -24,7 +24,7 @@ ENDED: dict[Ended, str] = {
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """A grouping in the race, and what is known of it at the end.
 
     Args:
@@ -49,7 +49,7 @@ class Contender:
 
 
 @dataclass(frozen=True, eq=False)
-class Raced:
+class RaceResult:
     """What a race found.
 
     Args:
@@ -66,11 +66,11 @@ class Raced:
         seconds: How long it took.
     """
 
-    contenders: tuple[Contender, ...]
+    contenders: tuple[Candidate, ...]
     networks: Mapping[Network, tuple[float, float, float]]
     ended: Ended
     tolerance: float
-    measured: Measurements
+    measured: TrainingResults
     predicted: PredictedGains
     trainings: int
     branches: int
@@ -78,11 +78,11 @@ class Raced:
     seconds: float
 
     @property
-    def winner(self) -> Contender:
+    def winner(self) -> Candidate:
         """The contender that won."""
         return self.contenders[0]
 
-    def contender(self, name: str) -> Contender:
+    def contender(self, name: str) -> Candidate:
         """The contender of that name."""
         for contender in self.contenders:
             if contender.name == name:

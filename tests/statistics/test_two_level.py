@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.verdicts.two_level import Estimate, bootstrap, estimate
+from affinity.statistics.two_level import Estimate, bootstrap, estimate
 
 
 def crossed(random, n_replicates, n_blocks, of_replicates, of_rows, of_rest):

@@ -15,11 +15,11 @@ from affinity.problems import Problem, record, train_networks
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.sharing import Cost, MakeSharing
+from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
-from affinity.verdicts import Gains, NegativeTransferTest
 
-from .change import Change
+from .intervention import Intervention
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Losses:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class DiagnosisContext:
     """An arrangement whose harm is to be explained, beside separate networks.
 
     Args:
@@ -188,7 +188,7 @@ class Case:
         *,
         passes: float = 1.0,
         decides: bool = True,
-    ) -> Change:
+    ) -> Intervention:
         """What these losses recover.
 
         Args:
@@ -200,7 +200,7 @@ class Case:
             decides: Whether recovering shows that the cause is at work.
         """
         before, after = self.harm(self.joint), self.harm(joint, alone)
-        return Change(
+        return Intervention(
             name=name,
             advice=advice,
             evaluation=before[0] - after[0],

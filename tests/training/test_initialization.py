@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
-from affinity.training import Member, Start, Store, Trained, TrainingSettings, train, train_members
+from affinity.training import (
+    Initialization,
+    Member,
+    Store,
+    TrainedNetwork,
+    TrainingSettings,
+    train,
+    train_members,
+)
 from affinity.training.members import initial
 
 TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("sum", "first"))
@@ -41,10 +49,10 @@ def fresh(member: Member) -> HardSharing:
     return network
 
 
-def starts() -> list[Start]:
+def starts() -> list[Initialization]:
     """Others for each member: of values, of paces, of what draws them."""
     return [
-        Start(
+        Initialization(
             state={FIRST: torch.full((8, 5), 0.1 * number, dtype=torch.double)},
             scales={FIRST: 0.5, "heads.0.weight": 0.25 * number},
             pull=0.3 * number,
@@ -54,11 +62,13 @@ def starts() -> list[Start]:
     ]
 
 
-def together(given: list[Start], settings: TrainingSettings = SETTINGS) -> list[Trained]:
+def together(
+    given: list[Initialization], settings: TrainingSettings = SETTINGS
+) -> list[TrainedNetwork]:
     return train_members(build, TASKS, MEMBERS, ON, settings, keep=True, starts=given)
 
 
-def state_of(result: Trained) -> dict[str, Tensor]:
+def state_of(result: TrainedNetwork) -> dict[str, Tensor]:
     assert result.state is not None
     return result.state
 
@@ -75,7 +85,7 @@ def test_members_with_starts_of_their_own_end_where_they_end_alone() -> None:
 
 def test_a_start_without_settings_is_none() -> None:
     plain = train_members(build, TASKS, MEMBERS, ON, SETTINGS, keep=True)
-    for one, other in zip(plain, together([Start()] * 4), strict=True):
+    for one, other in zip(plain, together([Initialization()] * 4), strict=True):
         assert all(
             torch.equal(state_of(one)[name], value) for name, value in state_of(other).items()
         )
@@ -83,7 +93,7 @@ def test_a_start_without_settings_is_none() -> None:
 
 def test_a_scale_is_that_of_the_learning_rate() -> None:
     scales = {name: 0.5 for name, _ in fresh(MEMBERS[1]).named_parameters()}
-    scaled = together([Start(scales=scales)] * 4)[1]
+    scaled = together([Initialization(scales=scales)] * 4)[1]
     slower = train_members(
         build, TASKS, MEMBERS, ON, TrainingSettings(6, 16, 0.005, 0.1), keep=True
     )[1]
@@ -94,7 +104,7 @@ def test_a_scale_is_that_of_the_learning_rate() -> None:
 def test_what_is_frozen_stays_bit_for_bit() -> None:
     trunk = [name for name, _ in fresh(MEMBERS[0]).named_parameters() if name.startswith("trunk.")]
     for member, result in zip(
-        MEMBERS, together([Start(scales=dict.fromkeys(trunk, 0.0))] * 4), strict=True
+        MEMBERS, together([Initialization(scales=dict.fromkeys(trunk, 0.0))] * 4), strict=True
     ):
         before = fresh(member).state_dict()
         assert all(torch.equal(state_of(result)[name], before[name]) for name in trunk)
@@ -113,7 +123,13 @@ def test_frozen_statistics_stay_too() -> None:
         ("trunk.0.weight", "trunk.0.bias", "trunk.1.weight", "trunk.1.bias"), 0.0
     )
     (result,) = train_members(
-        build_normed, TASKS, MEMBERS[:1], ON, SETTINGS, keep=True, starts=[Start(scales=scales)]
+        build_normed,
+        TASKS,
+        MEMBERS[:1],
+        ON,
+        SETTINGS,
+        keep=True,
+        starts=[Initialization(scales=scales)],
     )
     assert result.alone is not None
     assert state_of(result)["trunk.1.running_mean"].tolist() == [0.0] * 4
@@ -121,8 +137,8 @@ def test_frozen_statistics_stay_too() -> None:
 
 def test_a_strong_pull_holds_parameters_at_the_source() -> None:
     where = torch.full((8, 8), 0.25, dtype=torch.double)
-    drawn = together([Start({LAST: where}, pull=1e4, toward={LAST: where})] * 4)
-    free = together([Start({LAST: where})] * 4)
+    drawn = together([Initialization({LAST: where}, pull=1e4, toward={LAST: where})] * 4)
+    free = together([Initialization({LAST: where})] * 4)
     for one, other in zip(drawn, free, strict=True):
         assert (state_of(one)[LAST] - where).abs().max() < 0.03
         assert (state_of(other)[LAST] - where).abs().max() > 0.06
@@ -131,25 +147,25 @@ def test_a_strong_pull_holds_parameters_at_the_source() -> None:
 def test_a_store_tells_trainings_at_another_pace_apart(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
-    def loss(*given: Start) -> float:
+    def loss(*given: Initialization) -> float:
         (result,) = train_members(
             build, TASKS, MEMBERS[:1], ON, SETTINGS, store=store, starts=given or None
         )
         return result.test_loss["sum"]
 
-    assert loss() == loss(Start())
+    assert loss() == loss(Initialization())
     assert len(list(tmp_path.iterdir())) == 1
-    assert loss(Start(scales={FIRST: 0.5})) != loss()
+    assert loss(Initialization(scales={FIRST: 0.5})) != loss()
     assert len(list(tmp_path.iterdir())) == 2
-    assert loss(Start(scales={FIRST: 0.5})) == loss(Start(scales={FIRST: 0.5}))
+    assert loss(Initialization(scales={FIRST: 0.5})) == loss(Initialization(scales={FIRST: 0.5}))
 
 
 def test_a_start_of_another_network_names_what_does_not_fit() -> None:
     with pytest.raises(InputError, match=r"it has no \['trunk.9.weight'\]"):
-        Start(state={"trunk.9.weight": torch.zeros(1)}).put_into(fresh(MEMBERS[0]))
+        Initialization(state={"trunk.9.weight": torch.zeros(1)}).put_into(fresh(MEMBERS[0]))
     with pytest.raises(InputError, match=r"trunk.0.0.weight \[2, 2\], here \[8, 5\]"):
-        Start(state={FIRST: torch.zeros(2, 2)}).put_into(fresh(MEMBERS[0]))
+        Initialization(state={FIRST: torch.zeros(2, 2)}).put_into(fresh(MEMBERS[0]))
     with pytest.raises(InputError, match="at least 0"):
-        Start(scales={FIRST: -1.0})
+        Initialization(scales={FIRST: -1.0})
     with pytest.raises(InputError, match="at least 0"):
-        Start(pull=math.nan)
+        Initialization(pull=math.nan)

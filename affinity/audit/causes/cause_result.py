@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from .change import Change
+from .intervention import Intervention
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class CauseResult:
     """The evidence for and against one cause of harm.
 
     Args:
@@ -18,5 +18,5 @@ class Finding:
 
     cause: str
     evidence: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[Intervention, ...] = ()
     skipped: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from affinity.errors import InputError
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Constraints:
     """Which tasks must, must not or may share networks.
 
     Args:
@@ -23,7 +23,7 @@ class Wishes:
         largest: How many tasks a network trains at most.
 
     Example:
-        >>> wishes = Wishes(together=[("depth", "normals")], largest=3)
+        >>> wishes = Constraints(together=[("depth", "normals")], largest=3)
         >>> wishes.units(["depth", "edges", "normals"])
         (('depth', 'normals'), ('edges',))
     """
@@ -81,7 +81,7 @@ class Wishes:
                     if task < other:
                         yield task, other
 
-    def one_by_one(self) -> Iterator[tuple[str, "Wishes"]]:
+    def one_by_one(self) -> Iterator[tuple[str, "Constraints"]]:
         """Each wish in words, with these wishes without it."""
         for name in ("together", "apart", "fixed"):
             sets = getattr(self, name)

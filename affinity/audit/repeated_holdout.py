@@ -13,10 +13,10 @@ from jaxtyping import Float
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.recommendation import Plan
-from affinity.verdicts import Estimate, VerdictName
+from affinity.statistics import Estimate, VerdictName
 
-from .arrangement import Arrangement
 from .audit import Audit
+from .evaluated_plan import EvaluatedPlan
 from .plain import plain, to_json
 from .retrain import retrain
 
@@ -26,7 +26,7 @@ Followed = Literal["plan", "advice"]
 
 
 @dataclass(frozen=True, eq=False)
-class OuterDraws:
+class RepeatedHoldout:
     r"""Audits of one procedure on several draws of the test rows, and what it is worth on average.
 
     An audit judges one plan on one set of test rows. Here every draw sets other rows aside, a plan
@@ -160,7 +160,7 @@ class OuterDraws:
 
 
 def over_draws(gains: Float[np.ndarray, "draw entry"], test_share: float) -> Estimate:
-    """The mean over draws of the test rows, with the error of `OuterDraws`.
+    """The mean over draws of the test rows, with the error of `RepeatedHoldout`.
 
     Example:
         >>> found = over_draws(np.array([[0.1], [0.2], [0.3]]), test_share=0.25)
@@ -180,7 +180,7 @@ def retrain_draws(
     draws: int = 5,
     replicates: int = 5,
     **settings: Any,
-) -> OuterDraws:
+) -> RepeatedHoldout:
     """Set test rows aside anew, decide a plan anew, and audit it, draw after draw.
 
     Costs as much as so many audits and decisions.
@@ -213,10 +213,10 @@ def retrain_draws(
         problem = make(draw)
         share = len(problem.test) / (len(problem.development) + len(problem.test))
         audits.append(retrain(decide(problem), problem, replicates, **settings))
-    return OuterDraws(tuple(audits), share)
+    return RepeatedHoldout(tuple(audits), share)
 
 
-def _followed(audit: Audit, followed: Followed) -> Arrangement:
+def _followed(audit: Audit, followed: Followed) -> EvaluatedPlan:
     return audit.arrangements["plan" if followed == "plan" else audit.advice]
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, InputError, NegativeTransferTest
-from affinity.verdicts.negative_transfer import holm
+from affinity.statistics.negative_transfer import holm
 
 
 def gains_of(differences, baseline=1.0, **fields):

@@ -6,11 +6,11 @@ import numpy as np
 
 from affinity.recommendation import Plan
 from affinity.sharing import Cost
-from affinity.verdicts import Gains
+from affinity.statistics import Gains
 
 
 @dataclass(frozen=True, eq=False)
-class Arrangement:
+class EvaluatedPlan:
     """One way to train all tasks, measured over the replicates.
 
     Args:
@@ -36,7 +36,7 @@ class Arrangement:
     multiply_adds: int | None = None
     costs: tuple[Cost, ...] = ()
 
-    def joined(self, more: "Arrangement") -> "Arrangement":
+    def joined(self, more: "EvaluatedPlan") -> "EvaluatedPlan":
         """These replicates and more."""
         counts = [each.test.n_replicates for each in (self, more)]
         return replace(

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.verdicts.spending import levels
+from affinity.statistics.spending import levels
 
 
 def test_bounds_are_those_of_the_literature() -> None:

@@ -10,7 +10,7 @@ from affinity.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class Initialization:
     r"""Parameters to start from, a learning rate each, and where they are drawn to.
 
     With a scale :math:`s` a parameter goes :math:`s` times as far at every step, weight decay

@@ -10,7 +10,7 @@ Rows = Literal["evaluation", "test"]
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
+class Intervention:
     r"""What a change recovered, replicate by replicate.
 
     .. math::

@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class KeptPlan:
+class TrainedPlan:
     """The networks of a plan as the audit trained them on its first replicate.
 
     Args:
@@ -43,7 +43,7 @@ class KeptPlan:
     states: tuple[dict[str, Tensor], ...]
 
     @classmethod
-    def of(cls, audit: Audit, problem: Problem, seed: int) -> "KeptPlan":
+    def of(cls, audit: Audit, problem: Problem, seed: int) -> "TrainedPlan":
         """The plan of an audit measured with `keep=True` and this seed.
 
         Raises:
@@ -119,7 +119,7 @@ class KeptPlan:
         return write_tensors(path, tensors, about, KIND, VERSION)
 
     @classmethod
-    def load(cls, path: str | Path) -> "KeptPlan":
+    def load(cls, path: str | Path) -> "TrainedPlan":
         """Read what `save` wrote.
 
         Raises:

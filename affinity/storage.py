@@ -1,0 +1,152 @@
+"""Storage: typed results to and from files.
+
+`save` writes a dataclass and all that it holds to one safetensors file: tensors and arrays as
+tensors, everything else as JSON in the header. `load` reads it back as the same type. The types
+decide what a file holds, so there is no second list of fields, and no pickle. `to_jsonable` and
+`json_schema` are for files that other programs read.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path, PurePath
+from typing import Any, TypeVar, cast
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .tensor_file import read_header, read_tensors, write_tensors
+
+T = TypeVar("T")
+
+KINDS: dict[str, tuple[str, int]] = {
+    "audit": ("affinity.audit:Audit", 3),
+    "trained plan": ("affinity.audit:TrainedPlan", 3),
+}
+"""Kind of file -> the type that it holds, and the version of its format (raise it when fields
+change)."""
+
+
+def save(value: object, path: str | Path) -> Path:
+    """Write a result to a file that `load` reads back.
+
+    Args:
+        value: A result of one of the types in `KINDS`.
+        path: The file; it is written completely or not at all.
+
+    Raises:
+        InputError: If the type cannot be saved, or the file cannot be written.
+    """
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    for kind, (where, version) in KINDS.items():
+        if type(value) is _type_at(where):
+            tensors: dict[str, Tensor] = {}
+            about = _flatten(value, "", tensors)
+            return write_tensors(path, tensors, about, kind, version)
+    raise InputError(
+        f"Expected something that can be saved ({', '.join(KINDS)}), but got {name}.",
+        "cannot-be-saved",
+    )
+
+
+def load(path: str | Path) -> Any:
+    """Read what `save` wrote: an object of the type that was saved.
+
+    Raises:
+        InputError: If the file is missing, truncated, something else, or of another version.
+    """
+    kind, _ = read_header(path)
+    if kind not in KINDS:
+        raise InputError(
+            f"Expected a file written by affinity.save in {str(path)!r} ({', '.join(KINDS)}), but "
+            f"it holds {kind!r}.",
+            "unknown-file-kind",
+        )
+    return load_as(_type_at(KINDS[kind][0]), path)
+
+
+def load_as(cls: type[T], path: str | Path) -> T:
+    """Read what `save` wrote, where the type is known.
+
+    Raises:
+        InputError: As `load`, and if the file holds another type.
+    """
+    kind, version = next(
+        (kind, version) for kind, (where, version) in KINDS.items() if _type_at(where) is cls
+    )
+    tensors, about = read_tensors(path, kind, version)
+
+    def decode(expected: type, value: object) -> object:
+        """What JSON cannot hold: tensors and arrays, by the name of their tensor."""
+        return _decoded(expected, tensors[cast("str", value)])
+
+    try:
+        return msgspec.convert(about, cls, strict=False, dec_hook=decode)
+    except (msgspec.ValidationError, KeyError) as error:
+        raise InputError(
+            f"Expected {kind} in {str(path)!r}, but its content does not fit: {error}.",
+            "damaged-file",
+        ) from error
+
+
+def to_jsonable(value: object) -> Any:
+    """Plain values for JSON: numbers that are not finite become None, sets sorted lists.
+
+    Example:
+        >>> to_jsonable({"gain": math.nan, "tasks": frozenset({"b", "a"})})
+        {'gain': None, 'tasks': ['a', 'b']}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        own = [field.name for field in fields(value) if not field.name.startswith("_")]
+        return {name: to_jsonable(getattr(value, name)) for name in own}
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return {str(key): to_jsonable(entry) for key, entry in pairs}
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return to_jsonable(value.tolist())
+    if isinstance(value, frozenset | set):
+        return sorted(to_jsonable(entry) for entry in cast("frozenset[Any]", value))
+    if isinstance(value, list | tuple):
+        return [to_jsonable(entry) for entry in cast("list[Any]", value)]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def json_schema(cls: type) -> dict[str, Any]:
+    """The JSON Schema of what `to_jsonable` makes of an object of this type."""
+    return msgspec.json.schema(cls)
+
+
+def _type_at(where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(import_module(module), name)
+
+
+def _flatten(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The value as JSON holds it; its tensors are put into `tensors` under their place in it."""
+    if isinstance(value, Tensor | np.ndarray):
+        tensors[name] = torch.as_tensor(value)
+        return name
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _flatten(getattr(value, field.name), f"{name}/{field.name}", tensors)
+            for field in fields(value)
+            if not field.name.startswith("_")
+        }
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[str, object]", value).items()
+        return {key: _flatten(entry, f"{name}/{key}", tensors) for key, entry in pairs}
+    if isinstance(value, list | tuple | frozenset | set):
+        entries = sorted(value) if isinstance(value, frozenset | set) else value  # pyright: ignore
+        return [_flatten(each, f"{name}/{at}", tensors) for at, each in enumerate(entries)]
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _decoded(expected: type, tensor: Tensor) -> object:
+    held = getattr(expected, "array_type", expected)  # jaxtyping's Float[np.ndarray, "..."]
+    return tensor.numpy() if held is np.ndarray else tensor
