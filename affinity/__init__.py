@@ -8,7 +8,7 @@ The pipeline::
     grouping = affinity.solve(matrix, budget=2)
     plan = affinity.recommend(matrix, grouping)
     audit = affinity.retrain(plan, problem, replicates=5)
-    audit.report("run/report.html")
+    affinity.write_report(audit, "run/report.html")
 
 A loop of one's own::
 

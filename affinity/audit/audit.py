@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
-from affinity.recording import Trace
 from affinity.statistics import Gains, NegativeTransferTest, Verdict
 from affinity.tasks import Task
 from affinity.training import TrainedNetwork
@@ -22,9 +21,6 @@ from .baselines import RANDOM
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 from .plain import to_json
-
-if TYPE_CHECKING:
-    import affinity.report
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,28 +119,6 @@ class Audit:
         """`to_dict` as JSON; also written to `path`, if one is given."""
         return to_json(self.to_dict(), path)
 
-    def heatmap(self) -> "affinity.report.Heatmap":
-        """The affinities as a picture: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`.
-
-        Raises:
-            InputError: If the audit knows no affinities.
-        """
-        from affinity.report import Heatmap
-
-        matrix, grouping = self.matrix, self.plan.grouping
-        if matrix is None:
-            raise InputError(
-                "Expected an audit that knows its affinities, but this one was made without a "
-                "matrix: pass `matrix=` to `retrain`."
-            )
-        return Heatmap(matrix, grouping if grouping.tasks == frozenset(matrix.tasks) else None)
-
-    def gain_dots(self) -> "affinity.report.GainDots":
-        """The measured gains as a picture: `.plot(ax=...)`, `.frame()`, `.save("gains.png")`."""
-        from affinity.report import GainDots
-
-        return GainDots.of(self)
-
     def _repr_html_(self) -> str:
         """For notebooks: a row a task, with its verdict."""
         caption = (
@@ -188,23 +162,3 @@ class Audit:
         from .stored import load_audit
 
         return load_audit(path)
-
-    def report(
-        self,
-        path: str | Path,
-        *,
-        trace: Trace | None = None,
-        diagnosis: Mapping[str, Any] | None = None,
-        outer: Mapping[str, Any] | None = None,
-    ) -> Path:
-        """Write one self-contained HTML page, and return where it is.
-
-        Args:
-            path: The HTML file.
-            trace: The recorded run, for what changes over time and between estimators.
-            diagnosis: Why sharing harms, as `Diagnosis.to_dict` gives it.
-            outer: What other draws of the test rows show, as `RepeatedHoldout.to_dict` gives it.
-        """
-        from affinity.report import write_report
-
-        return write_report(self, path, trace=trace, diagnosis=diagnosis, outer=outer)

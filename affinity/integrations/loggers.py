@@ -9,7 +9,7 @@ from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.extras import needs
 from affinity.recording import Trace
-from affinity.report import write_figures
+from affinity.report import write_figures, write_report
 
 
 def figures_of(audit: Audit) -> dict[str, float]:
@@ -108,7 +108,7 @@ LOGGERS: Mapping[str, Callable[..., None]] = {
 
 def _write_all(audit: Audit, folder: Path, trace: Trace | None) -> tuple[Path, list[Path]]:
     audit.to_json(folder / "audit.json")
-    page = audit.report(folder / "report.html", trace=trace)
+    page = write_report(audit, folder / "report.html", trace=trace)
     return page, write_figures(audit, folder / "figures", ("png",), trace=trace)
 
 

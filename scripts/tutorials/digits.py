@@ -50,7 +50,7 @@ for name, arrangement in audit.arrangements.items():
 print(f"Advice: {audit.advice}")
 
 # 7. The page, the numbers, and the pictures of the README.
-audit.report(folder / "report.html", trace=trace)
+affinity.write_report(audit, folder / "report.html", trace=trace)
 audit.to_json(folder / "audit.json")
 for file in write_figures(audit, folder, ("png",), trace=trace):
     print(f"wrote {file}")

@@ -13,7 +13,7 @@ from affinity.audit import Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.recording import merge_traces
-from affinity.report import GateUse, OverTime, find_alerts, heatmap, write_figures
+from affinity.report import GainDots, GateUse, OverTime, find_alerts, heatmap, write_figures
 from affinity.report.drawing import Picture
 from affinity.report.pictures import other_estimates, pictures_of
 
@@ -67,15 +67,15 @@ def test_figures_are_written_in_the_formats_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gif"):
         write_figures(an_audit(3), tmp_path, formats=("gif",))
     with pytest.raises(InputError, match=r"\.png"):
-        an_audit(3).heatmap().save(tmp_path / "heatmap.gif")
+        heatmap(an_audit(3).matrix).save(tmp_path / "heatmap.gif")
 
 
 def test_a_picture_draws_on_the_axes_it_is_given() -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    assert an_audit(3).heatmap().plot(ax=axes) is axes
-    assert an_audit(3).gain_dots().plot(ax=Figure().add_subplot()).get_xlabel()
+    assert heatmap(an_audit(3).matrix).plot(ax=axes) is axes
+    assert GainDots.of(an_audit(3)).plot(ax=Figure().add_subplot()).get_xlabel()
 
 
 def test_the_heatmap_leaves_out_the_diagonal_and_greys_what_is_within_two_errors() -> None:
@@ -94,13 +94,6 @@ def test_a_pair_within_its_noise_does_not_set_the_colours() -> None:
     error = torch.full((3, 3), 0.1)
     error[0, 2], error[1, 2] = 80.0, torch.nan
     assert heatmap(AffinityMatrix(("a", "b", "c"), values, error)).limit == pytest.approx(0.3)
-
-
-def test_an_audit_without_affinities_says_so_when_asked_for_them() -> None:
-    full = an_audit(3)
-    audit = Audit(full.problem, full.tasks, full.plan, full.arrangements)
-    with pytest.raises(InputError, match="matrix="):
-        audit.heatmap()
 
 
 def test_affinity_over_time_averages_to_the_affinity_of_the_run() -> None:

@@ -33,7 +33,7 @@ def result_in(page: str) -> dict:
 
 
 def test_the_report_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
-    path = an_audit(3).report(tmp_path / "deep" / "report.html")
+    path = write_report(an_audit(3), tmp_path / "deep" / "report.html")
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 

@@ -10,7 +10,7 @@ from affinity.cli.run_directory import RunDirectory
 from affinity.cli.run_files import AUDIT, DIAGNOSIS, FIGURES, MEASUREMENTS, OUTER, PAGE, TRACE
 from affinity.cli.work import Work
 from affinity.recording import Trace
-from affinity.report import write_figures
+from affinity.report import write_figures, write_report
 
 from .diagnose import diagnosis_of
 from .retrain import audit_of
@@ -36,7 +36,7 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
     diagnosis, outer = diagnosis_of(work), outer_of(work.run)
     outputs = [PAGE]
     with work.run.stage("report", inputs, outputs):
-        audit.report(page, trace=trace, diagnosis=diagnosis, outer=outer)
+        write_report(audit, page, trace=trace, diagnosis=diagnosis, outer=outer)
         if formats:
             figures = write_figures(
                 audit, work.run.file(FIGURES), formats, trace=trace, diagnosis=diagnosis
