@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from affinity.report import write_report
     from affinity.statistics import Gains, NegativeTransferTest, Verdict
     from affinity.storage import load, save
-    from affinity.tasks import Examples, Replicate, Task
+    from affinity.tasks import Examples, Replicate, Score, Task
     from affinity.training import TrainingSettings
 
 _ROOMS = {
@@ -72,7 +72,7 @@ _ROOMS = {
     "problems": ("Problem", "record"),
     "recommendation": ("Plan", "recommend"),
     "recording": ("Recorder", "Trace"),
-    "tasks": ("Examples", "Replicate", "Task"),
+    "tasks": ("Examples", "Replicate", "Score", "Task"),
     "training": ("TrainingSettings",),
     "statistics": ("Gains", "NegativeTransferTest", "Verdict"),
     "sharing": (),
@@ -106,6 +106,7 @@ __all__ = [
     "RaceResult",
     "Recorder",
     "Replicate",
+    "Score",
     "Task",
     "Trace",
     "TrainingSettings",

@@ -4,16 +4,19 @@ from .examples import Examples, Replicate
 from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError, takes_stacks
 from .metrics import Accuracy, RocAuc, RSquared
 from .names import check_names
+from .score import Direction, Score
 from .task import Task
 
 __all__ = [
     "Accuracy",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Direction",
     "Examples",
     "RSquared",
     "Replicate",
     "RocAuc",
+    "Score",
     "SquaredError",
     "Task",
     "check_names",

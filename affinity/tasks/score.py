@@ -1,0 +1,135 @@
+"""Score: which direction of a task's score is better, how two are compared, what matters."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal, TypeVar, cast, get_args
+
+import numpy as np
+from torch import Tensor
+
+from affinity.errors import InputError
+
+Direction = Literal["maximize", "minimize"]
+
+MATTERS = 0.01
+"""The gain that matters where a score names no unit: 1 % of a loss, 0.01 of a metric."""
+
+Values = TypeVar("Values", float, np.ndarray, Tensor)
+
+
+@dataclass(frozen=True)
+class Score:
+    r"""How the scores of a task are compared; the only definition of gain.
+
+    The gain of a score :math:`s` over a baseline :math:`b` is above 0 where s is better:
+
+    .. math::
+        \text{gain} = \pm \frac{s - b}{|b|} \quad \text{(relative)} \qquad \text{or} \qquad
+        \text{gain} = \pm (s - b) \quad \text{(difference)}
+
+    The denominator is the size of the baseline, so that the sign is right for negative scores,
+    too. If the baseline is 0, the size of the score takes its place: the gain is 1 or -1, and 0
+    where both are 0.
+
+    Args:
+        direction: Whether a larger or a smaller score is better.
+        unit: The gain that matters: in the score's own units, or as a fraction of the baseline
+            if scores are compared relatively. 0.01 if None.
+        relative: Whether scores are compared relatively. By default they are if the score is
+            minimized (a loss) and has no unit; otherwise by differences.
+        weight: The task's weight in means over tasks.
+
+    Raises:
+        InputError: If the direction is unknown, or the unit or the weight is not above 0.
+
+    Example:
+        >>> Score("minimize").gain(0.4, 0.5)  # a fifth of the loss is gone
+        0.2
+        >>> round(Score("maximize").gain(0.71, 0.70), 6)  # 0.01 of AUC
+        0.01
+        >>> Score("minimize").gain(-3.0, -2.0)
+        0.5
+    """
+
+    direction: Direction
+    unit: float | None = None
+    relative: bool | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.direction not in get_args(Direction):
+            raise InputError(
+                f"Expected 'maximize' or 'minimize' as direction, but got {self.direction!r}.",
+                "unknown-direction",
+            )
+        for name, value in (("unit", self.unit), ("weight", self.weight)):
+            if value is not None and not (isfinite(value) and value > 0):
+                raise InputError(f"Expected a {name} above 0, but got {value}.", f"invalid-{name}")
+
+    @classmethod
+    def of(cls, score: "Score | str") -> "Score":
+        """A score, or the direction of one.
+
+        Example:
+            >>> Score.of("maximize").is_relative
+            False
+        """
+        return score if isinstance(score, Score) else cls(score)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether scores are compared relatively."""
+        if self.relative is not None:
+            return self.relative
+        return self.direction == "minimize" and self.unit is None
+
+    @property
+    def sign(self) -> float:
+        """1 if a larger score is better, else -1."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    @property
+    def scale(self) -> float:
+        """What gains are multiplied by before they are averaged over tasks of other units.
+
+        On the common scale 0.01 is the gain that matters (`MATTERS`), for every task; gains of a
+        task without a unit stay what they are.
+        """
+        return 1.0 if self.unit is None else MATTERS / self.unit
+
+    def size(self, baseline: Values, score: Values) -> Values:
+        """What differences are divided by: 1, or the size of the baseline if relative."""
+        size = abs(baseline)
+        if not self.is_relative:
+            return cast("Values", size * 0.0 + 1.0)
+        size = size + (baseline == 0) * abs(score)
+        return cast("Values", size + (size == 0))
+
+    def gain(self, score: Values, baseline: Values) -> Values:
+        """The gain of a score over a baseline; arrays and tensors entry by entry.
+
+        Means over replicates are compared as ``gain(mean score, mean baseline)``.
+        """
+        return cast("Values", self.sign * (score - baseline) / self.size(baseline, score))
+
+    def format(self, gain: float) -> str:
+        """A gain in the words of its unit.
+
+        Example:
+            >>> Score("minimize").format(0.034), Score("maximize").format(0.0021)
+            ('+3.4 %', '+0.0021')
+        """
+        return f"{100 * gain:+.1f} %" if self.is_relative else f"{gain:+.3g}"
+
+
+def weights_of(scores: "dict[str, Score]") -> dict[str, float]:
+    """For each task what its gains are multiplied by, so that their plain mean is the overall gain.
+
+    That is its scale to the common unit, times its weight as a multiple of the mean weight.
+
+    Example:
+        >>> weights_of({"a": Score("maximize", unit=0.001), "b": Score("minimize")})
+        {'a': 10.0, 'b': 1.0}
+    """
+    mean = sum(score.weight for score in scores.values()) / len(scores)
+    return {task: score.scale * score.weight / mean for task, score in scores.items()}
