@@ -2,7 +2,7 @@
 
 The pipeline::
 
-    problem = affinity.Problem.from_table("table.csv", targets=[...])
+    problem = affinity.load_table("table.csv", targets=[...])
     trace = affinity.record(problem, every=10, seed=0)
     matrix = affinity.InterTaskAffinity()(trace)
     grouping = affinity.solve(matrix, budget=2)
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from affinity.fewshot import FewShotProblem
     from affinity.grouping import Grouping, Network, solve
-    from affinity.problems import Problem, record
+    from affinity.problems import DataSource, Problem, load_digits, load_table, record
     from affinity.recommendation import Plan, recommend
     from affinity.recording import Recorder, Trace
     from affinity.report import write_report
@@ -69,7 +69,7 @@ _ROOMS = {
     ),
     "fewshot": ("FewShotProblem",),
     "grouping": ("Grouping", "Network", "solve"),
-    "problems": ("Problem", "record"),
+    "problems": ("DataSource", "Problem", "load_digits", "load_table", "record"),
     "recommendation": ("Plan", "recommend"),
     "recording": ("Recorder", "Trace"),
     "tasks": ("Examples", "Replicate", "Score", "Task"),
@@ -89,6 +89,7 @@ __all__ = [
     "AffinityWarning",
     "Audit",
     "CalibratedGains",
+    "DataSource",
     "Diagnosis",
     "DivergenceError",
     "Examples",
@@ -113,6 +114,8 @@ __all__ = [
     "Verdict",
     "diagnose",
     "load",
+    "load_digits",
+    "load_table",
     "recommend",
     "record",
     "retrain",

@@ -55,8 +55,9 @@ def diagnose(
         InputError: If the plan does not serve the problem's tasks, or there is no replicate.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity import TrainingSettings
-        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
+        >>> problem = load_digits(width=8).with_settings(TrainingSettings(epochs=1))
         >>> diagnosis = diagnose(problem, replicates=2, causes={"capacity": CAUSES["capacity"]})
         >>> [change.name for change in diagnosis.changes]
         ['2 times the width', '4 times the width']

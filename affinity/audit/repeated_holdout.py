@@ -196,9 +196,10 @@ def retrain_draws(
         InputError: If there is no draw, or an audit cannot be made.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity import TrainingSettings
         >>> def make(draw: int) -> Problem:
-        ...     problem = Problem.digits(width=8, draw=draw)
+        ...     problem = load_digits(width=8, draw=draw)
         ...     return problem.with_settings(TrainingSettings(epochs=1))
         >>> def decide(problem: Problem) -> Plan:
         ...     return Plan.all_in_one(problem.names)

@@ -107,7 +107,8 @@ def retrain(
             matrix=matrix,
             test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
             context={
-                **problem.provenance,
+                "source": problem.source.name,
+                **{k: v for k, v in asdict(problem.source).items() if k != "name" and v},
                 "notes": list(problem.notes),
                 "limits": [*left_out, *undefined(problem, found.arrangements)],
                 "width": problem.width,

@@ -10,11 +10,11 @@ import yaml
 
 from affinity.audit.baselines import BASELINES
 from affinity.errors import InputError
-from affinity.problems import Problem, planted
+from affinity.problems import Problem, load_digits, load_table, planted
 from affinity.problems.kinds import KINDS, Kind
 from affinity.training import TrainingSettings
 
-BUILT_IN = {"digits": Problem.digits, "planted": planted}
+BUILT_IN = {"digits": load_digits, "planted": planted}
 """Problems that need no file."""
 
 
@@ -92,7 +92,7 @@ class AuditOptions:
                 f"Expected one --target beside --task-column {self.task_column}, but got "
                 f"{list(self.targets) or 'none'}."
             )
-        return Problem.from_table(
+        return load_table(
             self.source,
             targets=None if is_long else self.targets,
             task_column=self.task_column,

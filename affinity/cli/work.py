@@ -68,4 +68,4 @@ class Work:
 
 def fingerprint_of(problem: Problem) -> str:
     """What tells the data from others."""
-    return str(problem.provenance.get("fingerprint", "built in"))
+    return problem.source.fingerprint or "built in"

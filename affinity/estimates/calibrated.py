@@ -59,9 +59,10 @@ class CalibratedGains:
         Surrogate Models <https://arxiv.org/abs/2303.14582>`_ predict with partners alone.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity.problems import Problem, train_networks
         >>> from affinity.training import TrainingSettings
-        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=1))
+        >>> problem = load_digits(width=8).with_settings(TrainingSettings(epochs=1))
         >>> groups = [frozenset({name}) for name in problem.names] + [frozenset(problem.names)]
         >>> predicted = CalibratedGains()(train_networks(problem, groups, problem.replicates(1)))
         >>> pair = torch.tensor([[name in ("odd", "ink") for name in problem.names]])

@@ -25,7 +25,8 @@ class LabelCorrelation:
     learn: a baseline for estimates that cost a training.
 
     Example:
-        >>> matrix = LabelCorrelation()(Problem.digits())
+        >>> from affinity.problems import load_digits
+        >>> matrix = LabelCorrelation()(load_digits())
         >>> round(matrix.between("odd", "at least 5"), 1)  # 3 of the digits from 5, 2 of the others
         0.2
     """

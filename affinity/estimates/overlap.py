@@ -36,7 +36,8 @@ class Overlap:
         task relatedness indistinguishable from noise below 30 % overlap, reliable above 40 %.
 
     Example:
-        >>> Overlap.of(Problem.digits())  # every image has every label
+        >>> from affinity.problems import load_digits
+        >>> Overlap.of(load_digits())  # every image has every label
         Overlap(n_pairs=28, n_below=0, median=1.0, least=1.0)
     """
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from affinity.problems import TableTrunk
 from affinity.problems.problem import linear_heads
-from affinity.problems.table_parts import TableTrunk
 
 from .class_problem import class_problem
 from .problem import FewShotProblem

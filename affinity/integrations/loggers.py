@@ -16,11 +16,12 @@ def figures_of(audit: Audit) -> dict[str, float]:
     """Numbers by name: the gain of each task and the mean gain of each arrangement.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity.audit import retrain
         >>> from affinity.problems import Problem
         >>> from affinity.recommendation import Plan
         >>> from affinity.training import TrainingSettings
-        >>> problem = Problem.digits(width=4).with_settings(TrainingSettings(epochs=1))
+        >>> problem = load_digits(width=4).with_settings(TrainingSettings(epochs=1))
         >>> audit = retrain(Plan.all_in_one(problem.names), problem, replicates=2)
         >>> sorted(figures_of(audit))[:2]
         ['gain/at least 5', 'gain/centre x']

@@ -35,8 +35,9 @@ class Branching:
         Learning <https://arxiv.org/abs/2109.04617>`_) are branches of a single step.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity.training import TrainingSettings
-        >>> problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=8))
+        >>> problem = load_digits(width=8).with_settings(TrainingSettings(epochs=8))
         >>> networks = [frozenset({"odd"}), frozenset({"odd", "ink"})]
         >>> measured = Branching()(problem, networks, problem.replicate(0))
         >>> measured.evaluation_loss[:, 0].isfinite().sum(dim=1).tolist()  # tasks that have a loss

@@ -2,14 +2,13 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
+from sklearn import datasets
 
 from affinity.tasks import BinaryCrossEntropy, Examples, RocAuc, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Problem, columns_of
+from .problem import DataSource, Problem, TableParts, columns_of
 from .resampling import RandomRows
-from .table_parts import TableParts
 
 CLASSES = {
     "odd": {1, 3, 5, 7, 9},
@@ -21,7 +20,9 @@ CLASSES = {
 """Binary targets: the digits that are labelled 1."""
 
 
-def digits(width: int = 32, depth: int = 2, test_share: float = 0.25, draw: int = 0) -> Problem:
+def load_digits(
+    width: int = 32, depth: int = 2, test_share: float = 0.25, draw: int = 0
+) -> Problem:
     """1,797 images of 8 x 8 pixels, five binary targets and three regressions.
 
     Odd, at least 5, prime, has a loop, is one of five digits drawn at random; the amount of ink
@@ -34,7 +35,7 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25, draw: int 
         test_share: Share of the rows set aside for the audit.
         draw: Which rows these are.
     """
-    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
+    images, labels = (np.asarray(part) for part in datasets.load_digits(return_X_y=True))
     pixels = images.reshape(-1, 8, 8)
     ink = pixels.sum(axis=(1, 2))
     numbers: dict[str, np.ndarray] = {
@@ -71,5 +72,5 @@ def digits(width: int = 32, depth: int = 2, test_share: float = 0.25, draw: int 
         settings=TrainingSettings(batch_size=64),
         width=width,
         parts=parts,
-        provenance={"source": "sklearn.datasets.load_digits", "rows": len(images)},
+        source=DataSource("sklearn.datasets.load_digits", rows=len(images)),
     )

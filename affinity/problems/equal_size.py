@@ -23,7 +23,8 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Prob
             more than twice as much.
 
     Example:
-        >>> narrow = at_equal_size(Problem.digits(), frozenset({"odd", "ink"}), "soft")
+        >>> from affinity.problems import load_digits
+        >>> narrow = at_equal_size(load_digits(), frozenset({"odd", "ink"}), "soft")
         >>> narrow.width  # 2 x (65 x 19 + 20 x 19 + 20) = 3270, to 65 x 32 + 33 x 32 + 66 = 3202
         19
     """

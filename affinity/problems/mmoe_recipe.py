@@ -11,7 +11,7 @@ from affinity.sharing import Perceptron
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Parts, Problem
+from .problem import DataSource, Parts, Problem
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def mmoe_recipe(
         settings=TrainingSettings(epochs=60, batch_size=256, patience=8),
         width=width,
         parts=parts,
-        provenance={"recipe": "MMoE, section 3.2", "suite": suite.name, "seed": seed},
+        source=DataSource(f"MMoE, section 3.2: {suite.name}, seed {seed}"),
     )
 
 

@@ -5,11 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.sharing import Perceptron
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
-from .problem import Parts, Problem, columns_of, linear_heads
+from .problem import DataSource, Problem, TableParts, columns_of
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIRECTIONS = 2
@@ -92,9 +91,7 @@ def planted(
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(draw))
     development, test = order.tensor_split([n_rows])
 
-    def parts(width: int) -> Parts:
-        return lambda: Perceptron(n_features, width=width, depth=depth), linear_heads(width)
-
+    parts = TableParts(n_features, depth)
     trunk, head = parts(width)
     return Problem(
         name=f"planted, strength {strength:g}",
@@ -106,7 +103,7 @@ def planted(
         settings=TrainingSettings(epochs=150, batch_size=32, learning_rate=0.01, patience=15),
         width=width,
         parts=parts,
-        provenance={"recipe": "planted clusters", "strength": strength, "seed": seed},
+        source=DataSource(f"planted clusters, strength {strength:g}, seed {seed}"),
     )
 
 

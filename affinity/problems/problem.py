@@ -1,15 +1,15 @@
 """A multi-task problem: tasks, rows, and the network they may share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
-from affinity.sharing import HardSharing
+from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
@@ -19,7 +19,30 @@ Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 """Development and test rows, encoded with statistics of these training rows alone."""
 
 Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]
-"""What makes a trunk, and what makes the head of a task on it."""
+"""Makes a trunk, and makes the head of a task on it."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the data of a problem came from, for reports and for comparing runs.
+
+    Args:
+        name: File, data set or recipe (with its settings).
+        fingerprint: Hash of a table's names and values; None for built-in problems.
+        rows: Rows of the table, before anything is left out.
+        layout: Wide (one column per target) or long (each row belongs to one task).
+        features: Inputs of a network per row.
+        columns: Columns by what they were used as: numbers, dates, categories, excluded.
+        kinds: Kind of each target: binary, classes or regression.
+    """
+
+    name: str = ""
+    fingerprint: str | None = None
+    rows: int | None = None
+    layout: Literal["wide", "long"] | None = None
+    features: int | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    kinds: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +66,14 @@ class Problem:
         width: Of the trunk, where `parts` is given.
         parts: Trunk and heads of any width, so that networks can be compared at equal size.
         notes: What the reader of a report should know of the data.
-        provenance: Where the data came from: file, fingerprint, kinds of columns.
+        source: Where the data came from.
 
     Raises:
         InputError: If tasks, targets and rows do not fit each other.
 
     Example:
-        >>> problem = Problem.digits()
+        >>> from affinity.problems import load_digits
+        >>> problem = load_digits()
         >>> problem.names[:3]
         ('odd', 'at least 5', 'prime')
     """
@@ -66,7 +90,7 @@ class Problem:
     width: int | None = None
     parts: Callable[[int], Parts] | None = None
     notes: tuple[str, ...] = ()
-    provenance: dict[str, object] = field(default_factory=dict[str, object])
+    source: DataSource = field(default_factory=DataSource)
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -140,7 +164,8 @@ class Problem:
             InputError: If the problem does not say how its parts are made at other widths.
 
         Example:
-            >>> [sum(p.numel() for p in Problem.digits().of_width(w).trunk().parameters())
+            >>> from affinity.problems import load_digits
+            >>> [sum(p.numel() for p in load_digits().of_width(w).trunk().parameters())
             ...  for w in (16, 32)]  # 65 w + (w + 1) w
             [1312, 3136]
         """
@@ -151,20 +176,6 @@ class Problem:
             )
         trunk, head = self.parts(width)
         return replace(self, width=width, trunk=trunk, head=head)
-
-    @staticmethod
-    def digits(*args: Any, **settings: Any) -> "Problem":
-        """scikit-learn's handwritten digits with eight targets; see `problems.digits`."""
-        from .digits import digits
-
-        return digits(*args, **settings)
-
-    @staticmethod
-    def from_table(*args: Any, **settings: Any) -> "Problem":
-        """A user's table, wide or long; see `problems.problem_from_table`."""
-        from .table import problem_from_table
-
-        return problem_from_table(*args, **settings)
 
 
 def linear_heads(width: int) -> Callable[[Task], nn.Module]:
@@ -179,3 +190,28 @@ def linear_heads(width: int) -> Callable[[Task], nn.Module]:
 def columns_of(targets: Sequence[Tensor]) -> Tensor:
     """Targets `[row]` side by side as `[row task]`, as floats."""
     return torch.stack([target.float() for target in targets], dim=1)
+
+
+@dataclass(frozen=True)
+class TableTrunk:
+    """Makes the trunk of a table."""
+
+    n_features: int
+    width: int
+    depth: int
+
+    def __call__(self) -> Perceptron:
+        """A fresh trunk."""
+        return Perceptron(self.n_features, width=self.width, depth=self.depth)
+
+
+@dataclass(frozen=True)
+class TableParts:
+    """Makes what makes trunk and heads of a width."""
+
+    n_features: int
+    depth: int
+
+    def __call__(self, width: int) -> Parts:
+        """A perceptron of this width, and linear heads on it."""
+        return TableTrunk(self.n_features, width, self.depth), linear_heads(width)

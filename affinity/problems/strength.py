@@ -65,7 +65,8 @@ def try_strengths(
         InputError: If there is no strength, one is negative, or a task is unknown.
 
     Example:
-        >>> problem = Problem.digits(width=8)
+        >>> from affinity.problems import load_digits
+        >>> problem = load_digits(width=8)
         >>> pair, settings = frozenset({"odd", "prime"}), TrainingSettings(epochs=1)
         >>> tried = try_strengths(problem, pair, problem.replicates(2), (0.0, 0.01), settings)
         >>> tried.scores.shape  # strength replicate

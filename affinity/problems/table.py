@@ -21,14 +21,13 @@ from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
 from .preprocessing import Label, Preprocessing
-from .problem import Problem
+from .problem import DataSource, Problem, TableParts
 from .reading import fingerprint, read_table
 from .resampling import RandomRows, TimeBlocks
-from .table_parts import TableParts
 from .test_rows import first_rows, in_order_of_time, set_aside
 
 
-def problem_from_table(
+def load_table(
     source: str | Path | pd.DataFrame,
     targets: Sequence[str] | None = None,
     *,
@@ -46,7 +45,7 @@ def problem_from_table(
     settings: TrainingSettings | None = None,
     seed: int = 0,
 ) -> Problem:
-    """Read a table and make it a problem; `Problem.from_table` is the same.
+    """Read a table and make it a problem.
 
     Args:
         source: A CSV or Parquet file, or a data frame.
@@ -72,7 +71,7 @@ def problem_from_table(
 
     Example:
         >>> table = pd.DataFrame({"age": range(40), "sick": [0, 1] * 20, "tall": [0, 0, 1, 1] * 10})
-        >>> problem = problem_from_table(table, targets=["sick", "tall"])
+        >>> problem = load_table(table, targets=["sick", "tall"])
         >>> len(problem.development), len(problem.test)
         (30, 10)
     """
@@ -156,20 +155,20 @@ def problem_from_table(
             *(f"Feature {f!r} gives target {t!r} away: {why}." for f, t, why in leaks),
             *(f"Column {name!r} was left out: {why}." for name, why in columns.dropped.items()),
         ),
-        provenance={
-            "source": "data frame" if isinstance(source, pd.DataFrame) else Path(source).name,
-            "fingerprint": fingerprint(table),
-            "rows": len(table),
-            "layout": "long" if task_column is not None else "wide",
-            "features": rows.inputs.shape[1],
-            "columns": {
-                "numbers": list(columns.numbers),
-                "dates": list(columns.dates),
-                "categories": list(columns.categories),
-                "excluded": sorted(left_out - set(chosen)),
+        source=DataSource(
+            name="data frame" if isinstance(source, pd.DataFrame) else Path(source).name,
+            fingerprint=fingerprint(table),
+            rows=len(table),
+            layout="long" if task_column is not None else "wide",
+            features=rows.inputs.shape[1],
+            columns={
+                "numbers": columns.numbers,
+                "dates": columns.dates,
+                "categories": tuple(columns.categories),
+                "excluded": tuple(sorted(left_out - set(chosen))),
             },
-            "kinds": dict(found),
-        },
+            kinds=found,
+        ),
     )
 
 

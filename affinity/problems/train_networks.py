@@ -131,7 +131,8 @@ def train_networks(
             not fit its network, or both `keep` and a `backend` are asked for.
 
     Example:
-        >>> problem = Problem.digits()
+        >>> from affinity.problems import load_digits
+        >>> problem = load_digits()
         >>> odd_and_ink = frozenset({"odd", "ink"})
         >>> settings = TrainingSettings(epochs=1)
         >>> measured = train_networks(problem, [odd_and_ink], problem.replicates(2), settings)

@@ -54,8 +54,9 @@ def plan_for(
         InputError: If a plan names blocks that the network does not have.
 
     Example:
+        >>> from affinity.problems import load_digits
         >>> from affinity.transfer import LinearProbe
-        >>> plan_for(Problem.digits(), LinearProbe()).phases[0].scales
+        >>> plan_for(load_digits(), LinearProbe()).phases[0].scales
         {'trunk.0': 0.0, 'trunk.1': 0.0, 'heads': 1.0}
     """
     with torch.random.fork_rng():

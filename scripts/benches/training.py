@@ -24,7 +24,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch import nn
 
-from affinity.problems import Problem
+from affinity.problems import load_digits
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import BinaryCrossEntropy, Examples, Replicate, RocAuc, Task
 from affinity.training import (
@@ -106,7 +106,7 @@ def ratios(epochs: int, rounds: int) -> Iterable[dict[str, object]]:
 
 
 def subsets(sample: int) -> Iterable[dict[str, object]]:
-    problem = Problem.digits()
+    problem = load_digits()
     on = problem.replicates(1)
     sets = [
         frozenset(some)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from affinity.problems import Problem
+from affinity.problems import load_digits
 from affinity.transfer import RECIPES, learn_sources, measure_transfer
 
 OUT = Path("reports/bench/transfer")
@@ -21,7 +21,7 @@ ALLOWED = 60  # seconds
 
 def main() -> None:
     torch.set_num_threads(1)
-    problem = Problem.digits()
+    problem = load_digits()
     start, busy = time.perf_counter(), time.process_time()
     sources = learn_sources(problem, problem.replicates(1))
     learned = time.perf_counter() - start

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from intervals import ROOT, interval, markdown, shown
 
-from affinity.problems import Problem, try_strengths
+from affinity.problems import load_table, try_strengths
 from affinity.sharing import CrossStitch, MMoE, Sharing
 from affinity.tasks import Task
 from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
@@ -50,7 +50,7 @@ PAPER = {
 def run(pair: str, number: int) -> list[dict[str, object]]:
     """All ways of sharing on one seed."""
     names = PAIRS[pair]
-    problem = Problem.from_table(
+    problem = load_table(
         TABLE, list(names), exclude=[name for name in TARGETS if name not in names]
     ).with_settings(SETTINGS)
     trunk, head = problem.trunk, problem.head

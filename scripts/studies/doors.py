@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from affinity import AffinityMatrix, GradientCosine, Problem, Recorder, Trace
+from affinity import AffinityMatrix, GradientCosine, Problem, Recorder, Trace, load_digits
 from affinity.integrations.lightning import AffinityCallback
 from affinity.integrations.transformers import AffinityTrainerCallback
 from affinity.report.heatmap import heatmap
@@ -156,7 +156,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    problem = Problem.digits()
+    problem = load_digits()
     rows = TensorDataset(problem.development.inputs, problem.development.targets)
     lines = [
         "# Three doors",

@@ -14,7 +14,7 @@ from intervals import ROOT, interval, markdown, share, shown
 from scipy import stats
 from torch import nn
 
-from affinity.problems import Problem
+from affinity.problems import load_digits
 from affinity.sharing import MMoE, Perceptron, gate_health
 from affinity.tasks import Task
 from affinity.training import Member, TrainingSettings, train_members
@@ -31,7 +31,7 @@ THRESHOLD = 0.01
 
 def run(seeds: int) -> pd.DataFrame:
     rows = []
-    for name, problem in {"digits": Problem.digits()}.items():
+    for name, problem in {"digits": load_digits()}.items():
         replicates = problem.replicates(seeds)
         tasks = problem.tasks
         everything = frozenset(problem.names)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from intervals import ROOT, markdown
 
-from affinity.problems import Problem
+from affinity.problems import Problem, load_table
 from affinity.transfer import Circumstances, compare_joint, learn_sources, measure_transfer
 
 OUT = ROOT / "reports/transfer/joint"
@@ -29,7 +29,7 @@ def problem_of(name: str) -> Problem:
     left = list(entry["targets"])[MOST_TASKS:]
     frame = pd.read_csv(TABLES / f"{FILES[name]}.csv.gz")
     frame = frame.sample(min(MOST_ROWS, len(frame)), random_state=0)
-    return Problem.from_table(frame.drop(columns=left), targets=targets, width=32)
+    return load_table(frame.drop(columns=left), targets=targets, width=32)
 
 
 README = """# Joint, sequential, or separate: {name}

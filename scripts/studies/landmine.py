@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from affinity.estimates import AffinityMatrix, Overlap, combine, measured_gains, seed_to_seed
 from affinity.grouping import solve
-from affinity.problems import Problem, record, train_networks
+from affinity.problems import Problem, load_table, record, train_networks
 
 OUT = ROOT / "reports/landmine"
 TABLE = ROOT.parent / "shared/data/tables/landmine.csv.gz"
@@ -115,7 +115,7 @@ def main() -> None:
         sys.exit(f"Expected the landmine table at {TABLE.relative_to(ROOT.parent)}; it is missing.")
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    problem = Problem.from_table(TABLE, task_column="task", target="y")
+    problem = load_table(TABLE, task_column="task", target="y")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = estimates(problem, arguments.seeds)

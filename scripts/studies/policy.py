@@ -20,7 +20,7 @@ from intervals import ROOT
 
 from affinity.audit import measure_sharing
 from affinity.grouping import Grouping, Network
-from affinity.problems import Problem
+from affinity.problems import Problem, load_digits, load_table
 from affinity.recommendation import MeasuredSharing, choose_sharing
 from affinity.training import TrainingSettings
 
@@ -34,14 +34,14 @@ SETTINGS = TrainingSettings(epochs=30, patience=5, batch_size=64)
 def problem_of(name: str) -> Problem:
     """A part of the table, in networks of width 32."""
     if name == "digits":
-        return Problem.digits(width=32).with_settings(SETTINGS)
+        return load_digits(width=32).with_settings(SETTINGS)
     about = json.loads((TABLES / "manifest.json").read_text())[name]
     table = pd.read_csv(TABLES / f"{name}.csv.gz")
     if ROWS[name]:
         table = table.sample(ROWS[name], random_state=0)
     targets = list(about["targets"])[:6]
     left_out = [*list(about["targets"])[6:], *filter(None, [about.get("split_column")])]
-    problem = Problem.from_table(table, targets=targets, exclude=left_out, width=32)
+    problem = load_table(table, targets=targets, exclude=left_out, width=32)
     return replace(problem, name=name).with_settings(SETTINGS)
 
 

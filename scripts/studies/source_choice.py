@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from intervals import ROOT
 
-from affinity.problems import Problem
+from affinity.problems import Problem, load_digits, load_table
 from affinity.transfer import (
     SCORES,
     learn_sources,
@@ -32,13 +32,13 @@ MEASURED, GENERIC, CHANCE = "measured transfer", "best for the other targets", "
 
 def problem_of(name: str, most_rows: int = MOST_ROWS) -> Problem:
     if name == "digits":
-        return Problem.digits()
+        return load_digits()
     if not TABLES.exists():
         sys.exit(f"Expected tables at {TABLES.relative_to(ROOT.parent)}; they are missing.")
     targets = list(json.loads((TABLES / "manifest.json").read_text())[name]["targets"])
     frame = pd.read_csv(TABLES / f"{name}.csv.gz")
     frame = frame.sample(min(most_rows, len(frame)), random_state=0)
-    return Problem.from_table(frame, targets=targets, width=32)
+    return load_table(frame, targets=targets, width=32)
 
 
 def measure(problem: Problem, replicates: int) -> pd.DataFrame:

@@ -167,7 +167,7 @@ def run(arguments: argparse.Namespace) -> None:
     problem = problem_of(arguments)
     out = Path(arguments.out) / problem.name
     settings: dict[str, object] = {
-        "source": problem.provenance["source"],
+        "source": problem.source.name,
         "tasks": problem.names,
         "training": asdict(problem.settings),
         "trunk": repr(problem.trunk()),

@@ -17,7 +17,7 @@ folders = [argument for argument in sys.argv[1:] if argument != "--quick"]
 folder = Path(folders[0] if folders else "reports/tutorial")
 
 # 1. A problem: tasks, rows, a trunk that tasks may share, a head a task. Test rows are set aside.
-problem = affinity.Problem.digits(width=16 if quick else 32)
+problem = affinity.load_digits(width=16 if quick else 32)
 if quick:
     problem = problem.with_settings(affinity.TrainingSettings(epochs=4, batch_size=64))
 print(f"{len(problem.development)} rows to develop on, {len(problem.test)} to be judged on")

@@ -7,7 +7,16 @@ import pytest
 from torch import Tensor
 
 import affinity.audit.measure as measuring
-from affinity import DivergenceError, Grouping, Network, Plan, Problem, TrainingSettings, retrain
+from affinity import (
+    DivergenceError,
+    Grouping,
+    Network,
+    Plan,
+    Problem,
+    TrainingSettings,
+    load_digits,
+    retrain,
+)
 from affinity.audit import Audit
 from affinity.report import page_of
 from affinity.tasks import Examples
@@ -17,7 +26,7 @@ SETTINGS = TrainingSettings(epochs=2, batch_size=512)
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return Problem.digits(width=4, depth=1).with_settings(SETTINGS)
+    return load_digits(width=4, depth=1).with_settings(SETTINGS)
 
 
 def audit_of(problem: Problem, replicates: int = 2, plan: Plan | None = None) -> Audit:

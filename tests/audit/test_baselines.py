@@ -2,7 +2,16 @@
 
 import pytest
 
-from affinity import Grouping, InputError, Network, Plan, Problem, TrainingSettings, retrain
+from affinity import (
+    Grouping,
+    InputError,
+    Network,
+    Plan,
+    Problem,
+    TrainingSettings,
+    load_digits,
+    retrain,
+)
 from affinity.audit import Audit
 from affinity.audit.baselines import BASELINES, SAME_SIZE, arrangements_for, of_equal_size, shuffled
 
@@ -16,7 +25,7 @@ def plan_of(problem: Problem) -> Plan:
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     settings = TrainingSettings(epochs=1, batch_size=512)
-    return Problem.digits(width=16, depth=1).with_settings(settings)
+    return load_digits(width=16, depth=1).with_settings(settings)
 
 
 @pytest.fixture(scope="module")

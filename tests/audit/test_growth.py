@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from affinity import InputError, NegativeTransferTest, Plan, Problem, TrainingSettings, retrain
+from affinity import (
+    InputError,
+    NegativeTransferTest,
+    Plan,
+    Problem,
+    TrainingSettings,
+    load_digits,
+    retrain,
+)
 from affinity.audit import Audit
 from affinity.audit.retrain import _goal
 
@@ -11,7 +19,7 @@ from affinity.audit.retrain import _goal
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     settings = TrainingSettings(epochs=2, batch_size=512)
-    return Problem.digits(width=4, depth=1).with_settings(settings)
+    return load_digits(width=4, depth=1).with_settings(settings)
 
 
 def grown(problem: Problem, test: NegativeTransferTest, most: int) -> Audit:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from affinity import Grouping, Network, Plan, Problem, TrainingSettings, retrain
+from affinity import Grouping, Network, Plan, Problem, TrainingSettings, load_digits, retrain
 from affinity.audit.measure import measure
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=256)
@@ -11,7 +11,7 @@ SETTINGS = TrainingSettings(epochs=1, batch_size=256)
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return Problem.digits(width=16).with_settings(SETTINGS)
+    return load_digits(width=16).with_settings(SETTINGS)
 
 
 def plan_of(problem: Problem, sharing: str) -> Plan:

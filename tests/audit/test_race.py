@@ -10,7 +10,7 @@ import torch
 
 from affinity.audit import Race, retrain
 from affinity.errors import InputError
-from affinity.problems import Problem, TrainingResults
+from affinity.problems import TrainingResults, load_digits
 from affinity.training import TrainingSettings
 
 TASKS = ("a", "b", "c", "d", "e", "f")
@@ -144,7 +144,7 @@ def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
 
 @pytest.mark.slow
 def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
-    problem = Problem.digits(width=16).with_settings(TrainingSettings(epochs=3, batch_size=256))
+    problem = load_digits(width=16).with_settings(TrainingSettings(epochs=3, batch_size=256))
     race = Race(budget=3, trainings=24)
     raced = race(problem, store=tmp_path)
     plan = raced.to_plan()
@@ -156,7 +156,7 @@ def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
 
 
 def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatch):
-    problem = Problem.digits()
+    problem = load_digits()
     seen: list[int] = []
 
     def train(problem, networks, replicates, **_):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from affinity import Problem
+from affinity import load_table
 from affinity.audit import TrainedPlan
 from affinity.problems import TableEncoder
 
@@ -65,7 +65,7 @@ def test_rows_are_predicted_one_by_one_as_together(call, mixed, tmp_path):
 
 
 def test_preprocessing_does_what_scikit_learn_did(mixed):
-    problem = Problem.from_table(mixed, targets=["sum", "sign, of y", "thirds"])
+    problem = load_table(mixed, targets=["sum", "sign, of y", "thirds"])
     encoder = problem.encoder
     assert isinstance(encoder, TableEncoder)
     training = problem.draw(0).training

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from affinity import Problem
+from affinity import load_table
 from affinity.transfer import save_trunk
 from affinity.transfer.choose_recipe import CHOSEN
 
@@ -87,7 +87,7 @@ def test_the_best_recipe_is_chosen_for_each_pair(run, tmp_path):
 
 
 def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
-    problem = Problem.from_table(csv, targets=["sum", "sign, of y", "thirds"], width=8)
+    problem = load_table(csv, targets=["sum", "sign, of y", "thirds"], width=8)
     torch.manual_seed(0)
     file = save_trunk(problem.trunk(), tmp_path / "trunk.safetensors")
     code, said = run(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from affinity import InputError, Problem, TrainingSettings
+from affinity import InputError, TrainingSettings, load_digits, load_table
 from affinity.estimates import (
     LabelCorrelation,
     LinearSurrogate,
@@ -27,7 +27,7 @@ def problem():
     frame["kind"] = np.where(frame["x"] > 1, "high", np.where(frame["y"] > 0, "mid", "low"))
     frame.loc[:149, "two"] = np.nan
     settings = TrainingSettings(epochs=2)
-    return Problem.from_table(frame, ["one", "two", "kind"], width=4, settings=settings)
+    return load_table(frame, ["one", "two", "kind"], width=4, settings=settings)
 
 
 def test_label_correlation_is_that_of_ranks(problem):
@@ -53,7 +53,7 @@ def test_pairs_that_share_few_rows_are_counted_and_told(problem):
     assert overlap.least == pytest.approx(50 / 200, abs=0.05)
     assert overlap.median == overlap.least
     assert str(overlap).startswith("2 of the 3 pairs of tasks share fewer than 30%")
-    assert str(Overlap.of(Problem.digits())) == ""
+    assert str(Overlap.of(load_digits())) == ""
 
 
 def test_pairwise_gains_compare_pairs_with_singles(problem):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from affinity import InputError, Plan, Problem, TrainingSettings, retrain
+from affinity import InputError, Plan, TrainingSettings, load_digits, retrain
 from affinity.integrations.loggers import LOGGERS, figures_of
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def audit():
-    problem = Problem.digits(width=8).with_settings(TrainingSettings(epochs=2))
+    problem = load_digits(width=8).with_settings(TrainingSettings(epochs=2))
     return retrain(Plan.all_in_one(problem.names), problem, replicates=2)
 
 

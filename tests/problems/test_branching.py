@@ -7,10 +7,10 @@ import torch
 
 from affinity.audit import Race
 from affinity.errors import InputError
-from affinity.problems import Branching, Problem, train_networks
+from affinity.problems import Branching, load_digits, train_networks
 from affinity.training import GradNorm, Initialization, TrainingSettings
 
-PROBLEM = Problem.digits(width=8).with_settings(
+PROBLEM = load_digits(width=8).with_settings(
     TrainingSettings(epochs=10, batch_size=256, patience=10)
 )
 NETWORKS = [frozenset({"odd"}), frozenset({"ink", "odd"}), frozenset(PROBLEM.names)]

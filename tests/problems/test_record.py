@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from affinity import InputError, InterTaskAffinity, Problem, TrainingSettings, record
+from affinity import InputError, InterTaskAffinity, TrainingSettings, load_table, record
 from affinity.estimates import SignalCosine
 from affinity.training import initial, train
 
@@ -21,7 +21,7 @@ def clusters():
     frame["a1"], frame["a2"] = first + noise[:, 0], first + noise[:, 1]
     frame["b1"], frame["b2"] = second + noise[:, 2], second + noise[:, 3]
     settings = TrainingSettings(epochs=5, batch_size=32)
-    return Problem.from_table(frame, ["a1", "a2", "b1", "b2"], width=16, settings=settings)
+    return load_table(frame, ["a1", "a2", "b1", "b2"], width=16, settings=settings)
 
 
 def test_a_recorded_run_of_a_problem_is_the_same_run(clusters):

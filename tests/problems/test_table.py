@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from affinity import InputError, Problem
+from affinity import InputError, load_table
 from affinity.problems.features import find_columns
 
 
@@ -33,11 +33,11 @@ TARGETS = ["sick", "height", "blood"]
 
 def test_kinds_are_found_and_can_be_overridden(table):
     table["stars"] = np.arange(200) % 5
-    problem = Problem.from_table(table, [*TARGETS, "stars"])
-    kinds = problem.provenance["kinds"]
+    problem = load_table(table, [*TARGETS, "stars"])
+    kinds = problem.source.kinds
     assert list(kinds.values()) == ["binary", "regression", "classes", "classes"]
-    problem = Problem.from_table(table, [*TARGETS, "stars"], kinds={"stars": "regression"})
-    assert problem.provenance["kinds"]["stars"] == "regression"
+    problem = load_table(table, [*TARGETS, "stars"], kinds={"stars": "regression"})
+    assert problem.source.kinds["stars"] == "regression"
 
 
 def test_csv_gzip_and_parquet_are_the_same_problem(table, tmp_path):
@@ -45,14 +45,14 @@ def test_csv_gzip_and_parquet_are_the_same_problem(table, tmp_path):
     table.to_csv(files[0], index=False)
     table.to_csv(files[1], index=False)
     table.to_parquet(files[2])
-    first, *others = (Problem.from_table(file, TARGETS) for file in files)
+    first, *others = (load_table(file, TARGETS) for file in files)
     for other in others:
         torch.testing.assert_close(other.development.inputs, first.development.inputs)
         assert torch.equal(other.test.targets.isnan(), first.test.targets.isnan())
 
 
 def test_nothing_is_fitted_on_test_or_validation_rows(table):
-    problem = Problem.from_table(table, TARGETS)
+    problem = load_table(table, TARGETS)
     replicate = problem.replicate(3)
     draw = problem.resampling(problem.development, 3)
     encoder = problem.encoder
@@ -60,7 +60,7 @@ def test_nothing_is_fitted_on_test_or_validation_rows(table):
     rows_not_trained_on = torch.cat([encoder.development[others], encoder.test]).numpy()
     changed = table.copy()
     changed.loc[rows_not_trained_on, ["age", "height"]] *= 1000
-    again = Problem.from_table(changed, TARGETS).replicate(3)
+    again = load_table(changed, TARGETS).replicate(3)
     assert torch.equal(again.training.inputs, replicate.training.inputs)
     assert torch.equal(again.training.targets, replicate.training.targets)
     assert not torch.equal(again.test.inputs, replicate.test.inputs)
@@ -68,7 +68,7 @@ def test_nothing_is_fitted_on_test_or_validation_rows(table):
 
 
 def test_training_features_are_centred_and_scaled(table):
-    inputs = Problem.from_table(table, TARGETS).replicate(0).training.inputs
+    inputs = load_table(table, TARGETS).replicate(0).training.inputs
     assert inputs[:, 0].mean().abs() < 1e-5
     assert (inputs[:, 0].std(correction=0) - 1).abs() < 1e-5
 
@@ -90,15 +90,15 @@ def test_rare_categories_are_pooled(table):
 
 def test_a_missing_label_is_missing_for_that_task_only(table):
     table.loc[::2, "height"] = np.nan
-    problem = Problem.from_table(table, TARGETS)
+    problem = load_table(table, TARGETS)
     labelled = torch.cat([problem.development.labelled, problem.test.labelled]).sum(dim=0)
     assert labelled.tolist() == [200, 100, 200]
 
 
 def test_missing_features_are_imputed_and_flagged(table):
     table.loc[:50, "age"] = np.nan
-    before = Problem.from_table(table.drop(columns="age").assign(age=1.5 * np.arange(200)), TARGETS)
-    problem = Problem.from_table(table, TARGETS)
+    before = load_table(table.drop(columns="age").assign(age=1.5 * np.arange(200)), TARGETS)
+    problem = load_table(table, TARGETS)
     assert problem.development.inputs.isfinite().all()
     assert problem.development.inputs.shape[1] == before.development.inputs.shape[1] + 1
 
@@ -106,11 +106,11 @@ def test_missing_features_are_imputed_and_flagged(table):
 def test_a_feature_that_gives_a_target_away_is_reported(table):
     table["height in inches"] = table["height"] / 2.54
     table["diagnosis"] = table["sick"].map({"yes": "ill", "no": "well"})
-    notes = " ".join(Problem.from_table(table, TARGETS).notes)
+    notes = " ".join(load_table(table, TARGETS).notes)
     assert "'height in inches' gives target 'height' away" in notes
     assert "'diagnosis' gives target 'sick' away" in notes
     assert "'age' gives" not in notes
-    clean = Problem.from_table(table, TARGETS, exclude=["height in inches", "diagnosis"])
+    clean = load_table(table, TARGETS, exclude=["height in inches", "diagnosis"])
     assert "away" not in " ".join(clean.notes)
 
 
@@ -123,7 +123,7 @@ def test_a_long_table_gives_each_task_its_own_rows():
             "score": random.normal(size=120),
         }
     )
-    problem = Problem.from_table(long, task_column="school", target="score")
+    problem = load_table(long, task_column="school", target="score")
     assert problem.names == ("north", "south", "east")
     rows = torch.cat([problem.development.labelled, problem.test.labelled])
     assert torch.all(rows.sum(dim=1) == 1)
@@ -131,19 +131,19 @@ def test_a_long_table_gives_each_task_its_own_rows():
 
 
 def test_test_rows_can_be_the_latest_or_given(table):
-    by_time = Problem.from_table(table, TARGETS, time_column="day")
+    by_time = load_table(table, TARGETS, time_column="day")
     assert by_time.encoder.test.tolist() == list(range(150, 200))
     table["split"] = ["train"] * 120 + ["valid"] * 30 + ["test"] * 50
-    given = Problem.from_table(table, TARGETS, split_column="split")
+    given = load_table(table, TARGETS, split_column="split")
     assert sorted(given.encoder.test.tolist()) == list(range(150, 200))
 
 
 def test_a_window_of_time_knows_nothing_of_later_rows(table):
-    earlier = Problem.from_table(table, TARGETS, time_column="day", known=0.75)
+    earlier = load_table(table, TARGETS, time_column="day", known=0.75)
     assert earlier.encoder.test.tolist() == list(range(112, 150))
     assert len(earlier.development) == 112
     with pytest.raises(InputError, match="time column that says which rows are the first"):
-        Problem.from_table(table, TARGETS, known=0.75)
+        load_table(table, TARGETS, known=0.75)
 
 
 def test_rare_labels_are_on_every_side():
@@ -151,7 +151,7 @@ def test_rare_labels_are_on_every_side():
     rare = np.zeros(400)
     rare[:20] = 1
     frame = pd.DataFrame({"x": random.normal(size=400), "rare": rare, "z": random.normal(size=400)})
-    problem = Problem.from_table(frame, ["rare", "z"])
+    problem = load_table(frame, ["rare", "z"])
     assert problem.test.targets[:, 0].sum() == 5
     for seed in range(5):
         replicate = problem.replicate(seed)
@@ -161,7 +161,7 @@ def test_rare_labels_are_on_every_side():
 
 
 def test_replicates_differ_and_repeat(table):
-    problem = Problem.from_table(table, TARGETS)
+    problem = load_table(table, TARGETS)
     first, second = problem.replicates(2)
     assert not torch.equal(first.validation.inputs, second.validation.inputs)
     assert torch.equal(first.test.targets[:, 0], second.test.targets[:, 0])
@@ -209,7 +209,7 @@ BAD = {
 def test_a_table_that_cannot_be_used_is_explained(table, message):
     frame, targets, options = BAD[message](table)
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
-        Problem.from_table(frame, targets, **options)
+        load_table(frame, targets, **options)
 
 
 def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
@@ -227,4 +227,4 @@ def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            Problem.from_table(tmp_path / name, ["sick", "tall"])
+            load_table(tmp_path / name, ["sick", "tall"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from affinity.problems import Problem
+from affinity.problems import load_digits
 from affinity.problems.train_networks import train_networks
 from affinity.training import TrainingSettings
 
@@ -13,7 +13,7 @@ SETTINGS = TrainingSettings(epochs=2, batch_size=256)
 
 
 def test_losses_are_measured_where_trained_and_missing_elsewhere() -> None:
-    problem = Problem.digits(width=4, depth=1)
+    problem = load_digits(width=4, depth=1)
     networks = [frozenset({"odd", "ink"}), frozenset(problem.names)]
     measured = train_networks(problem, networks, problem.replicates(2), SETTINGS)
     assert measured.networks == tuple(networks)
@@ -39,14 +39,14 @@ def test_losses_are_measured_where_trained_and_missing_elsewhere() -> None:
 
 
 def test_a_network_is_trained_once() -> None:
-    problem = Problem.digits(width=4, depth=1)
+    problem = load_digits(width=4, depth=1)
     odd = frozenset({"odd"})
     measured = train_networks(problem, [odd, odd], problem.replicates(1), SETTINGS)
     assert measured.networks == (odd,)
 
 
 def test_a_training_that_diverged_is_told() -> None:
-    problem = Problem.digits(width=4, depth=1)
+    problem = load_digits(width=4, depth=1)
     replicate = problem.replicate(0)
     replicate.training.targets[0, 0] = math.inf
     networks = [frozenset({"odd"}), frozenset({"prime"})]
@@ -58,7 +58,7 @@ def test_a_training_that_diverged_is_told() -> None:
 
 
 def test_evaluation_rows_are_judged_like_test_rows() -> None:
-    problem = Problem.digits(width=4, depth=1)
+    problem = load_digits(width=4, depth=1)
     replicate = problem.replicate(0)
     networks = [frozenset({"odd", "ink"}), frozenset({"prime", "loop"})]
     measured = train_networks(problem, networks, [replicate], SETTINGS)

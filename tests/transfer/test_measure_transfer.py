@@ -10,7 +10,7 @@ from made_up import made_up_pair
 from torch import nn
 
 from affinity.errors import InputError
-from affinity.problems import Problem, planted, train_networks
+from affinity.problems import load_digits, planted, train_networks
 from affinity.tasks import Examples, Replicate
 from affinity.training import TrainingSettings
 from affinity.transfer import (
@@ -232,7 +232,7 @@ def test_weights_of_another_architecture_are_told_name_by_name(tmp_path: Path) -
 
 
 def test_a_source_whose_trunk_does_not_fit_the_target_s_is_told(sources: Sources) -> None:
-    wider = Problem.digits(width=8)
+    wider = load_digits(width=8)
     job = Job("odd", 0, sources.trunks["a1"]["a2"][0])
     with pytest.raises(InputError, match=r"other shapes: \['trunk.*, here"):
         tune(wider, plan_for(wider, FullFineTuning()), [job], wider.replicates(1))

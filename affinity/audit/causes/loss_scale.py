@@ -9,7 +9,8 @@ def by_loss_scale(problem: Problem) -> Weighted:
     """A weighted sum in which each task counts 1 / its loss scale; the mean weight is 1.
 
     Example:
-        >>> weights = dict(by_loss_scale(Problem.digits()).weights)
+        >>> from affinity.problems import load_digits
+        >>> weights = dict(by_loss_scale(load_digits()).weights)
         >>> weights["ink"] < weights["prime"]  # a variance of 1, an entropy of 0.67
         True
     """

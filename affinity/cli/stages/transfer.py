@@ -244,7 +244,8 @@ def _context(work: Work) -> dict[str, Any]:
     """How it was made, for the page and the file."""
     body = work.run.body()
     return {
-        **work.problem.provenance,
+        "source": work.problem.source.name,
+        **{k: v for k, v in asdict(work.problem.source).items() if k != "name" and v},
         "command": body["command"],
         "seed": work.options.seed,
         "settings": settings_of(work.problem.settings),
