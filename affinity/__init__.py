@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from affinity.statistics import Gains, NegativeTransferTest, Verdict
     from affinity.storage import load, save
     from affinity.tasks import Examples, Replicate, Score, Task
-    from affinity.training import TrainingSettings
+    from affinity.training import Scores, TrainingSettings
 
 _ROOMS = {
     "audit": (
@@ -73,7 +73,7 @@ _ROOMS = {
     "recommendation": ("Plan", "recommend"),
     "recording": ("Recorder", "Trace"),
     "tasks": ("Examples", "Replicate", "Score", "Task"),
-    "training": ("TrainingSettings",),
+    "training": ("Scores", "TrainingSettings"),
     "statistics": ("Gains", "NegativeTransferTest", "Verdict"),
     "sharing": (),
     "transfer": (),
@@ -108,6 +108,7 @@ __all__ = [
     "Recorder",
     "Replicate",
     "Score",
+    "Scores",
     "Task",
     "Trace",
     "TrainingSettings",

@@ -43,8 +43,8 @@ class Score:
         InputError: If the direction is unknown, or the unit or the weight is not above 0.
 
     Example:
-        >>> Score("minimize").gain(0.4, 0.5)  # a fifth of the loss is gone
-        0.2
+        >>> Score("minimize").gain(0.25, 0.5)  # half of the loss is gone
+        0.5
         >>> round(Score("maximize").gain(0.71, 0.70), 6)  # 0.01 of AUC
         0.01
         >>> Score("minimize").gain(-3.0, -2.0)
@@ -57,11 +57,7 @@ class Score:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.direction not in get_args(Direction):
-            raise InputError(
-                f"Expected 'maximize' or 'minimize' as direction, but got {self.direction!r}.",
-                "unknown-direction",
-            )
+        _check_direction(self.direction)
         for name, value in (("unit", self.unit), ("weight", self.weight)):
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"Expected a {name} above 0, but got {value}.", f"invalid-{name}")
@@ -74,7 +70,7 @@ class Score:
             >>> Score.of("maximize").is_relative
             False
         """
-        return score if isinstance(score, Score) else cls(score)  # pyright: ignore[reportArgumentType]
+        return score if isinstance(score, Score) else cls(_check_direction(score))
 
     @property
     def is_relative(self) -> bool:
@@ -120,6 +116,15 @@ class Score:
             ('+3.4 %', '+0.0021')
         """
         return f"{100 * gain:+.1f} %" if self.is_relative else f"{gain:+.3g}"
+
+
+def _check_direction(direction: str) -> Direction:
+    if direction not in get_args(Direction):
+        raise InputError(
+            f"Expected 'maximize' or 'minimize' as direction, but got {direction!r}.",
+            "unknown-direction",
+        )
+    return cast("Direction", direction)
 
 
 def weights_of(scores: "dict[str, Score]") -> dict[str, float]:

@@ -1,7 +1,9 @@
 """Trained networks: the loop, and many trainings at once."""
 
+from .command_trainer import CommandTrainer
 from .ensemble import train_members, works_at_once
 from .fan_out import fan_out
+from .function_trainer import FunctionTrainer
 from .initialization import Initialization
 from .judge import MOST_BLOCKS
 from .loop import train
@@ -17,6 +19,7 @@ from .objectives import (
     UncertaintyWeighting,
     Weighted,
 )
+from .protocol import Job, Result, Scores, Trainer
 from .sampling import JointBatches, TaskBatches
 from .settings import TrainingSettings
 from .store import Store
@@ -26,18 +29,24 @@ __all__ = [
     "MOST_BLOCKS",
     "OBJECTIVES",
     "Build",
+    "CommandTrainer",
     "DynamicWeightAverage",
+    "FunctionTrainer",
     "GradNorm",
     "Initialization",
     "JacobianDescent",
+    "Job",
     "JointBatches",
     "Member",
     "Minimax",
     "Objective",
+    "Result",
+    "Scores",
     "Store",
     "Sum",
     "TaskBatches",
     "TrainedNetwork",
+    "Trainer",
     "TrainingSettings",
     "UncertaintyWeighting",
     "Weighted",

@@ -1,0 +1,318 @@
+"""The training protocol: jobs in, results out, whoever trains."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
+from typing import Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from affinity.errors import InputError
+
+from .judge import MOST_BLOCKS
+
+Purpose = Literal["decide", "judge"]
+Setting = float | int | str | Mapping[str, float]
+"""A value among a job's settings; a mapping has a number for each task."""
+
+SETTINGS = ("sharing", "width", "rows", "length", "weights")
+"""Settings that a job may carry: how tasks share, width as a multiple of the usual one, fraction of
+the training rows, length of training as a multiple of the usual one, weight of each task's loss."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training that somebody has to run.
+
+    Args:
+        id: A name that is unique within a study.
+        tasks: The tasks to train together.
+        seed: Decides the data split and the initialization; results of equal seeds are compared
+            as pairs.
+        purpose: Whether the result helps to decide on a grouping, or judges one.
+        sharing: How the tasks share parameters.
+        settings: What differs from the usual training: only settings that the trainer accepts.
+    """
+
+    id: str
+    tasks: frozenset[str]
+    seed: int
+    purpose: Purpose = "decide"
+    sharing: str = "hard"
+    settings: Mapping[str, Setting] = field(default_factory=dict[str, Setting], hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise InputError(f"Expected job {self.id!r} to have tasks, but got none.", "no-tasks")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks in alphabetical order."""
+        return tuple(sorted(self.tasks))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a training returns when a plain dictionary of scores is not enough.
+
+    Args:
+        validation: A score per task on rows that may be used to decide; a task whose score is
+            undefined is left out, or has None.
+        test: A score per task on rows that no decision sees.
+        rows: For each task its test score on every test row, or on blocks of test rows, in the
+            same order in every training; used for intervals over test rows.
+        parameters: The number of parameters of the network.
+        seconds: The time that training took, if it is not the time that the call took.
+    """
+
+    validation: Mapping[str, float | None] | None = None
+    test: Mapping[str, float | None] | None = None
+    rows: Mapping[str, Sequence[float]] | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came back from a job.
+
+    Args:
+        job: The job.
+        validation: A score per task; None if the training failed or gave only test scores.
+        test: A score per task; None if the training failed or gave only one score per task.
+        rows: For each task its test score on blocks of test rows (at most `MOST_BLOCKS`).
+        parameters: The number of parameters.
+        seconds: The time that the training took.
+        error: Why the training failed; None if it did not.
+        code: A stable name for the reason, such as "exception", "timeout" or "missing-task".
+    """
+
+    job: Job
+    validation: Mapping[str, float] | None = None
+    test: Mapping[str, float] | None = None
+    rows: Mapping[str, tuple[float, ...]] | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+    error: str | None = None
+    code: str | None = None
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether there are no scores."""
+        return self.error is not None
+
+    @classmethod
+    def failed(cls, job: Job, error: str, code: str, seconds: float | None = None) -> "Result":
+        """The result of a training that failed."""
+        return cls(job, seconds=seconds, error=error, code=code)
+
+    @classmethod
+    def of(cls, job: Job, scores: object, seconds: float | None = None) -> "Result":
+        """Check what a training returned.
+
+        Args:
+            job: The job.
+            scores: A score per task, `Scores`, or a dictionary with the fields of `Scores`. One
+                score per task counts as validation score.
+            seconds: The time that the training took, unless the scores say it.
+
+        Raises:
+            InputError: If a task is missing or was not asked for, a score is no finite number, or
+                the value is nothing of that kind. The message names the job and the task.
+
+        Example:
+            >>> Result.of(Job("1", frozenset({"click"}), seed=0), {"click": 0.71}).validation
+            {'click': 0.71}
+        """
+        parts = _parts_of(job, scores)
+        validation = _checked_scores(job, parts.validation, "validation")
+        test = _checked_scores(job, parts.test, "test")
+        if validation is None and test is None:
+            raise InputError(
+                f"Expected scores of job {job.id!r}, but got neither validation nor test scores.",
+                "no-scores",
+            )
+        return cls(
+            job=job,
+            validation=validation,
+            test=test,
+            rows=_checked_rows(job, parts.rows),
+            parameters=None
+            if parts.parameters is None
+            else int(_number(job, parts.parameters, "the number of parameters")),
+            seconds=seconds
+            if parts.seconds is None
+            else _number(job, parts.seconds, "the number of seconds"),
+        )
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Whatever runs jobs: our networks, a user's function, a command, a cluster.
+
+    A trainer returns one result for each job, in any order, as they finish. A job that fails has a
+    failed result; an exception means that the trainer itself is broken.
+    """
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """The names among `SETTINGS` that jobs may set."""
+        ...
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Run the jobs.
+
+        Args:
+            jobs: May be produced while others run: a trainer that takes the next job when it can
+                start it lets later jobs follow from earlier results.
+        """
+        ...
+
+
+def check_accepted(trainer: Trainer, jobs: Iterable[Job]) -> None:
+    """Raise an error if a job has a setting that the trainer does not accept.
+
+    Raises:
+        InputError: Naming the settings.
+    """
+    for job in jobs:
+        asked = {*job.settings, *(("sharing",) if job.sharing != "hard" else ())}
+        if unknown := sorted(asked - trainer.accepts):
+            raise InputError(
+                f"Expected a trainer that accepts the settings {unknown} of job {job.id!r}, but "
+                f"this one accepts {sorted(trainer.accepts) or 'none'}.",
+                "setting-not-accepted",
+            )
+
+
+def _parts_of(job: Job, scores: object) -> Scores:
+    if isinstance(scores, Scores):
+        return scores
+    if not isinstance(scores, Mapping):
+        raise InputError(
+            f"Expected a score for each of the tasks {list(job.names)} of job {job.id!r} as a "
+            f"dictionary, or affinity.Scores, but got {_shown(scores)}.",
+            "not-scores",
+        )
+    entries = cast("Mapping[object, object]", scores)
+    names = ("validation", "test", "rows", "parameters", "seconds")
+    is_nested = any(isinstance(entries.get(name), Mapping) for name in ("validation", "test"))
+    if not is_nested:
+        return Scores(validation=cast("Mapping[str, float]", entries))
+    if unknown := sorted(map(str, set(entries) - set(names))):
+        raise InputError(
+            f"Expected the scores of job {job.id!r} to have some of the fields {list(names)}, but "
+            f"got {unknown} as well.",
+            "unknown-field",
+        )
+    return Scores(**{name: entries[name] for name in names if name in entries})  # pyright: ignore[reportArgumentType]
+
+
+def _checked_scores(
+    job: Job, scores: Mapping[str, float | None] | None, part: str
+) -> dict[str, float] | None:
+    if scores is None:
+        return None
+    if not isinstance(scores, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"Expected {part} scores of job {job.id!r} as a dictionary, but got {_shown(scores)}.",
+            "not-scores",
+        )
+    _check_tasks(job, scores, f"a {part} score")
+    known = {
+        task: _number(job, score, f"the {part} score of task {task!r}")
+        for task in job.names
+        if (score := scores[task]) is not None
+    }
+    if not known:
+        raise InputError(
+            f"Expected a {part} score of at least one task in job {job.id!r}, but all are None.",
+            "no-scores",
+        )
+    return known
+
+
+def _check_tasks(job: Job, scores: Mapping[str, object], what: str) -> None:
+    if missing := sorted(job.tasks - set(scores)):
+        raise InputError(
+            f"Expected {what} for each of the tasks {list(job.names)} of job {job.id!r}, but "
+            f"{missing} are missing.",
+            "missing-task",
+        )
+    if extra := sorted(map(str, set(scores) - job.tasks)):
+        raise InputError(
+            f"Expected {what} for each of the tasks {list(job.names)} of job {job.id!r} and no "
+            f"others, but got {extra} as well.",
+            "unknown-task",
+        )
+
+
+def _checked_rows(
+    job: Job, rows: Mapping[str, Sequence[float]] | None
+) -> dict[str, tuple[float, ...]] | None:
+    """Means over blocks of neighbouring rows; which rows are in a block is the same every time."""
+    if rows is None:
+        return None
+    if not isinstance(rows, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"Expected the row scores of job {job.id!r} as a dictionary, but got {_shown(rows)}.",
+            "not-scores",
+        )
+    _check_tasks(job, rows, "row scores")
+    blocks: dict[str, tuple[float, ...]] = {}
+    for task in job.names:
+        try:
+            scores = np.asarray(rows[task], dtype=float)
+        except (TypeError, ValueError):
+            scores = np.array(np.nan)
+        if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+            raise InputError(
+                f"Expected a finite score for each test row of task {task!r} in job {job.id!r}, "
+                f"but got {_shown(rows[task])}.",
+                "invalid-row-scores",
+            )
+        parts = np.array_split(scores, min(MOST_BLOCKS, len(scores)))
+        blocks[task] = tuple(float(part.mean()) for part in parts)
+    return blocks
+
+
+def _number(job: Job, value: object, what: str) -> float:
+    item = getattr(value, "item", None)  # NumPy's and torch's scalars
+    if item is not None and getattr(value, "ndim", None) == 0:
+        value = item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(
+            f"Expected {what} in job {job.id!r} to be a number, but got {_shown(value)}.",
+            "not-a-number",
+        )
+    if not isfinite(value):
+        raise InputError(
+            f"Expected {what} in job {job.id!r} to be finite, but got {value}. If the training "
+            "diverged, raise an exception; if the score is undefined for this task, use None.",
+            "score-not-finite",
+        )
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{text[:80]}..." if len(text) > 80 else text
+
+
+def read_scores(job: Job, text: str, where: str) -> object:
+    """The scores in a file that a command wrote.
+
+    Raises:
+        InputError: If the text is empty or no JSON.
+    """
+    if not text.strip():
+        raise InputError(f"Expected scores of job {job.id!r} in {where}: it is empty.", "no-scores")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"Expected scores of job {job.id!r} as JSON in {where}, but it is no JSON: {error}.",
+            "bad-json",
+        ) from error
