@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from numbers import Real
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, SupportsFloat, cast, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from affinity.errors import InputError
 
@@ -67,11 +68,11 @@ class Scores:
         seconds: The time that training took, if it is not the time that the call took.
     """
 
-    validation: Mapping[str, float | None] | None = None
-    test: Mapping[str, float | None] | None = None
-    rows: Mapping[str, Sequence[float]] | None = None
+    validation: Mapping[str, SupportsFloat | None] | None = None
+    test: Mapping[str, SupportsFloat | None] | None = None
+    rows: Mapping[str, Sequence[SupportsFloat] | np.ndarray | Tensor] | None = None
     parameters: int | None = None
-    seconds: float | None = None
+    seconds: SupportsFloat | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,25 +128,26 @@ class Result:
             {'click': 0.71}
         """
         parts = _parts_of(job, scores)
-        validation = _checked_scores(job, parts.validation, "validation")
-        test = _checked_scores(job, parts.test, "test")
+        validation = _checked_scores(job, parts.get("validation"), "validation")
+        test = _checked_scores(job, parts.get("test"), "test")
         if validation is None and test is None:
             raise InputError(
                 f"Expected scores of job {job.id!r}, but got neither validation nor test scores.",
                 "no-scores",
             )
+        parameters = _optional_number(job, parts, "parameters")
+        own_seconds = _optional_number(job, parts, "seconds")
         return cls(
             job=job,
             validation=validation,
             test=test,
-            rows=_checked_rows(job, parts.rows),
-            parameters=None
-            if parts.parameters is None
-            else int(_number(job, parts.parameters, "the number of parameters")),
-            seconds=seconds
-            if parts.seconds is None
-            else _number(job, parts.seconds, "the number of seconds"),
+            rows=_checked_rows(job, parts.get("rows")),
+            parameters=None if parameters is None else int(parameters),
+            seconds=seconds if own_seconds is None else own_seconds,
         )
+
+
+_FIELDS = tuple(field.name for field in fields(Scores))
 
 
 @runtime_checkable
@@ -187,44 +189,36 @@ def check_accepted(trainer: Trainer, jobs: Iterable[Job]) -> None:
             )
 
 
-def _parts_of(job: Job, scores: object) -> Scores:
+def _parts_of(job: Job, scores: object) -> Mapping[str, object]:
+    """The fields of `Scores`, unchecked."""
     if isinstance(scores, Scores):
-        return scores
+        return {name: getattr(scores, name) for name in _FIELDS}
     if not isinstance(scores, Mapping):
         raise InputError(
             f"Expected a score for each of the tasks {list(job.names)} of job {job.id!r} as a "
             f"dictionary, or affinity.Scores, but got {_shown(scores)}.",
             "not-scores",
         )
-    entries = cast("Mapping[object, object]", scores)
-    names = ("validation", "test", "rows", "parameters", "seconds")
-    is_nested = any(isinstance(entries.get(name), Mapping) for name in ("validation", "test"))
-    if not is_nested:
-        return Scores(validation=cast("Mapping[str, float]", entries))
-    if unknown := sorted(map(str, set(entries) - set(names))):
+    entries = cast("Mapping[str, object]", scores)
+    if not any(isinstance(entries.get(name), Mapping) for name in ("validation", "test")):
+        return {"validation": entries}
+    if unknown := sorted(map(str, set(entries) - set(_FIELDS))):
         raise InputError(
-            f"Expected the scores of job {job.id!r} to have some of the fields {list(names)}, but "
-            f"got {unknown} as well.",
+            f"Expected the scores of job {job.id!r} to have some of the fields {list(_FIELDS)}, "
+            f"but got {unknown} as well.",
             "unknown-field",
         )
-    return Scores(**{name: entries[name] for name in names if name in entries})  # pyright: ignore[reportArgumentType]
+    return entries
 
 
-def _checked_scores(
-    job: Job, scores: Mapping[str, float | None] | None, part: str
-) -> dict[str, float] | None:
+def _checked_scores(job: Job, scores: object, part: str) -> dict[str, float] | None:
     if scores is None:
         return None
-    if not isinstance(scores, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(
-            f"Expected {part} scores of job {job.id!r} as a dictionary, but got {_shown(scores)}.",
-            "not-scores",
-        )
-    _check_tasks(job, scores, f"a {part} score")
+    by_task = _by_task(job, scores, f"a {part} score")
     known = {
         task: _number(job, score, f"the {part} score of task {task!r}")
         for task in job.names
-        if (score := scores[task]) is not None
+        if (score := by_task[task]) is not None
     }
     if not known:
         raise InputError(
@@ -234,48 +228,55 @@ def _checked_scores(
     return known
 
 
-def _check_tasks(job: Job, scores: Mapping[str, object], what: str) -> None:
-    if missing := sorted(job.tasks - set(scores)):
+def _by_task(job: Job, values: object, what: str) -> Mapping[str, object]:
+    """The values as a dictionary that has exactly the tasks of the job."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"Expected {what} for each of the tasks {list(job.names)} of job {job.id!r} as a "
+            f"dictionary, but got {_shown(values)}.",
+            "not-scores",
+        )
+    by_task = cast("Mapping[str, object]", values)
+    if missing := sorted(job.tasks - set(by_task)):
         raise InputError(
             f"Expected {what} for each of the tasks {list(job.names)} of job {job.id!r}, but "
             f"{missing} are missing.",
             "missing-task",
         )
-    if extra := sorted(map(str, set(scores) - job.tasks)):
+    if extra := sorted(map(str, set(by_task) - job.tasks)):
         raise InputError(
             f"Expected {what} for each of the tasks {list(job.names)} of job {job.id!r} and no "
             f"others, but got {extra} as well.",
             "unknown-task",
         )
+    return by_task
 
 
-def _checked_rows(
-    job: Job, rows: Mapping[str, Sequence[float]] | None
-) -> dict[str, tuple[float, ...]] | None:
+def _checked_rows(job: Job, rows: object) -> dict[str, tuple[float, ...]] | None:
     """Means over blocks of neighbouring rows; which rows are in a block is the same every time."""
     if rows is None:
         return None
-    if not isinstance(rows, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(
-            f"Expected the row scores of job {job.id!r} as a dictionary, but got {_shown(rows)}.",
-            "not-scores",
-        )
-    _check_tasks(job, rows, "row scores")
+    by_task = _by_task(job, rows, "row scores")
     blocks: dict[str, tuple[float, ...]] = {}
     for task in job.names:
         try:
-            scores = np.asarray(rows[task], dtype=float)
+            scores = np.asarray(by_task[task], dtype=float)
         except (TypeError, ValueError):
             scores = np.array(np.nan)
         if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
             raise InputError(
                 f"Expected a finite score for each test row of task {task!r} in job {job.id!r}, "
-                f"but got {_shown(rows[task])}.",
+                f"but got {_shown(by_task[task])}.",
                 "invalid-row-scores",
             )
         parts = np.array_split(scores, min(MOST_BLOCKS, len(scores)))
         blocks[task] = tuple(float(part.mean()) for part in parts)
     return blocks
+
+
+def _optional_number(job: Job, parts: Mapping[str, object], name: str) -> float | None:
+    value = parts.get(name)
+    return None if value is None else _number(job, value, name)
 
 
 def _number(job: Job, value: object, what: str) -> float:

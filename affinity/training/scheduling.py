@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .protocol import Job, Result
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at foreign futures
 
 
+@runtime_checkable
 class Pending(Protocol):
     """The part of a future that is needed; submitit's jobs have it, too."""
 
