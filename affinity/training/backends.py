@@ -23,7 +23,7 @@ from .trained_network import TrainedNetwork
 Done = tuple[int, TrainedNetwork]
 
 
-class Job(NamedTuple):
+class WorkItem(NamedTuple):
     """One training by itself."""
 
     number: int
@@ -34,7 +34,7 @@ class Job(NamedTuple):
     start: Initialization
 
 
-def work(job: Job) -> Done:
+def work(job: WorkItem) -> Done:
     """What a worker does: one training on one thread."""
     torch.set_num_threads(1)
     member = Member(frozenset(job.network.names), 0)
@@ -43,14 +43,14 @@ def work(job: Job) -> Done:
     )
 
 
-def on_loky(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+def on_loky(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """Processes of this machine. A death ends them all."""
     parallel = Parallel(n_jobs, backend="loky", return_as="generator_unordered")
     with suppress(BrokenProcessPool):
         yield from parallel(delayed(work)(job) for job in jobs)  # pyright: ignore[reportReturnType]
 
 
-def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+def on_ray(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """The Ray cluster that this program is connected to, or a local one."""
     with needs("ray"):
         import ray  # pyright: ignore[reportMissingImports]
@@ -70,7 +70,7 @@ def on_ray(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
                 yield ray.get(result)
 
 
-def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
+def on_dask(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """The Dask cluster that this program is connected to, or a local one."""
     with needs("dask"):
         from distributed import (  # pyright: ignore[reportMissingImports]
@@ -92,7 +92,7 @@ def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
             finished: Any = wait(running, return_when="FIRST_COMPLETED")
             return list(finished.done), list(finished.not_done)
 
-        def start(job: Job) -> Any:
+        def start(job: WorkItem) -> Any:
             return client.submit(work, job, pure=False)
 
         for result in _a_few_at_once(jobs, limit, start, wait_for_one):
@@ -100,7 +100,7 @@ def on_dask(jobs: Sequence[Job], n_jobs: int) -> Iterator[Done]:
                 yield result.result()
 
 
-def one_by_one(jobs: Sequence[Job]) -> Iterator[Done]:
+def one_by_one(jobs: Sequence[WorkItem]) -> Iterator[Done]:
     """One training at a time, each in a process of its own: a death ends only itself."""
     for job in jobs:
         executor = get_reusable_executor(max_workers=1, reuse=False)  # pyright: ignore[reportArgumentType]
@@ -111,7 +111,7 @@ def one_by_one(jobs: Sequence[Job]) -> Iterator[Done]:
             executor.shutdown(wait=True, kill_workers=True)
 
 
-BACKENDS: dict[str, Callable[[Sequence[Job], int], Iterator[Done]]] = {
+BACKENDS: dict[str, Callable[[Sequence[WorkItem], int], Iterator[Done]]] = {
     "loky": on_loky,
     "ray": on_ray,
     "dask": on_dask,
@@ -120,9 +120,9 @@ BACKENDS: dict[str, Callable[[Sequence[Job], int], Iterator[Done]]] = {
 
 
 def _a_few_at_once(
-    jobs: Sequence[Job],
+    jobs: Sequence[WorkItem],
     limit: int,
-    start: Callable[[Job], Any],
+    start: Callable[[WorkItem], Any],
     wait: Callable[[list[Any]], tuple[list[Any], list[Any]]],
 ) -> Iterator[Any]:
     """What `start` gives, as it is done, with at most `limit` of them under way."""

@@ -10,7 +10,7 @@ from affinity.progress import track
 from affinity.sharing import check_fit
 from affinity.tasks import Replicate, Task
 
-from .backends import BACKENDS, Done, Job, one_by_one
+from .backends import BACKENDS, Done, WorkItem, one_by_one
 from .finished import Finished
 from .initialization import Initialization
 from .members import Build, Member, start_all
@@ -63,9 +63,9 @@ def fan_out(
         kept = store or Store(Path(folder))
         finished = Finished(kept, networks, tasks, members, replicates, settings, begin)
 
-        def missing() -> list[Job]:
+        def missing() -> list[WorkItem]:
             return [
-                Job(
+                WorkItem(
                     number,
                     networks[number],
                     tasks,

@@ -30,7 +30,7 @@ from .scores import LEEP, SCORES, HScore, LogME, View
 from .shifted_rows import Shifted, hold_out_shifted
 from .sources import ALL_OTHERS, OWN_INPUTS, Sources, learn_sources
 from .transfer import Transfer
-from .tune import Job, plan_for, tune
+from .tune import TuningJob, plan_for, tune
 from .tuning_plan import Phase, TuningPlan
 from .weights import read_trunk, save_trunk
 
@@ -53,7 +53,6 @@ __all__ = [
     "FullFineTuning",
     "GradualUnfreezing",
     "HScore",
-    "Job",
     "JointOrSequential",
     "LayerwiseDecay",
     "LinearProbe",
@@ -68,6 +67,7 @@ __all__ = [
     "Sources",
     "SurgicalFineTuning",
     "Transfer",
+    "TuningJob",
     "TuningPlan",
     "View",
     "blocks_of",

@@ -19,7 +19,7 @@ from .network_of import network_of
 from .recipes import RECIPES, FromScratch, Recipe
 from .shifted_rows import Place, hold_out_shifted
 from .sources import Sources, check_fit
-from .tune import Job, plan_for, tune
+from .tune import TuningJob, plan_for, tune
 
 
 def measure_distortion(
@@ -70,7 +70,7 @@ def measure_distortion(
     divided = [hold_out_shifted(each, share, place) for each in sources.replicates]
     on = [each.familiar for each in divided]
     jobs = [
-        Job(target, at, sources.trunks[source][target][at])
+        TuningJob(target, at, sources.trunks[source][target][at])
         for source, target in chosen
         for at in range(len(on))
     ]
@@ -109,7 +109,7 @@ class _Look:
     blocks: Sequence[float] = field(default_factory=list[float])
 
 
-def _look(problem: Problem, job: Job, result: TrainedNetwork, rows: Examples) -> _Look:
+def _look(problem: Problem, job: TuningJob, result: TrainedNetwork, rows: Examples) -> _Look:
     """Beside the source's trunk."""
     column = problem.names.index(job.target)
     rows = rows.take(rows.labelled[:, column].nonzero().squeeze(1))

@@ -14,7 +14,7 @@ from affinity.training import Store, TrainedNetwork, TrainingSettings
 from .recipes import FromScratch, FullFineTuning, Recipe
 from .sources import Sources, check_fit, learn_sources
 from .transfer import Scores, Transfer
-from .tune import Job, plan_for, tune
+from .tune import TuningJob, plan_for, tune
 from .tuning_plan import TuningPlan
 
 
@@ -76,7 +76,7 @@ def measure_transfer(
     baseline = tune(
         problem,
         scratch,
-        [Job(target, at, nothing) for target in targets for at in range(len(on))],
+        [TuningJob(target, at, nothing) for target in targets for at in range(len(on))],
         on,
         settings,
         store=kept,
@@ -89,7 +89,7 @@ def measure_transfer(
         for at in range(len(on))
     ]
     jobs = [
-        Job(targets[column], at, sources.trunks[sources.names[row]][targets[column]][at])
+        TuningJob(targets[column], at, sources.trunks[sources.names[row]][targets[column]][at])
         for row, column, at in cells
     ]
     tuned = tune(problem, plan, jobs, on, settings, store=kept)

@@ -30,7 +30,7 @@ _BATCHES = 5  # for relative gradient norms, as Lee et al. take
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class TuningJob:
     """One tuning.
 
     Args:
@@ -71,7 +71,7 @@ def plan_for(
 def tune(
     problem: Problem,
     plan: TuningPlan,
-    jobs: Sequence[Job],
+    jobs: Sequence[TuningJob],
     replicates: Sequence[Replicate],
     settings: TrainingSettings | None = None,
     keep: bool = False,
@@ -173,7 +173,7 @@ def _block_of_buffer(name: str, blocks: Mapping[str, object]) -> str:
 
 def _norms(
     problem: Problem,
-    job: Job,
+    job: TuningJob,
     replicate: Replicate,
     state: Mapping[str, Tensor],
     settings: TrainingSettings,

@@ -31,10 +31,10 @@ from affinity.tasks import Accuracy, CrossEntropy, Examples, Task
 from affinity.training import TrainingSettings
 from affinity.transfer import (
     FullFineTuning,
-    Job,
     LinearProbe,
     ProbeThenTune,
     Recipe,
+    TuningJob,
     distortion,
     plan_for,
     tune,
@@ -109,7 +109,7 @@ def measure(n_replicates: int, n_rows: int) -> pd.DataFrame:
         replicate(1000 + seed, target, (n_rows, n_rows // 2, 500), rows(*judged[IN]))
         for seed in range(n_replicates)
     ]
-    jobs = [Job("loop", at, trunks[at]) for at in range(n_replicates)]
+    jobs = [TuningJob("loop", at, trunks[at]) for at in range(n_replicates)]
     found = []
     for rate in RATES:
         settings = TrainingSettings(epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=20)

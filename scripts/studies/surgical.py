@@ -28,7 +28,7 @@ from torch import Tensor
 
 from affinity.tasks import Accuracy, CrossEntropy, Task
 from affinity.training import TrainingSettings
-from affinity.transfer import FullFineTuning, Job, Recipe, SurgicalFineTuning, plan_for, tune
+from affinity.transfer import FullFineTuning, Recipe, SurgicalFineTuning, TuningJob, plan_for, tune
 
 OUT = ROOT / "reports/transfer/surgical"
 HIGH = Task("digit", CrossEntropy(), Accuracy(), n_outputs=2)
@@ -105,7 +105,9 @@ def measure(n_replicates: int, n_rows: int) -> pd.DataFrame:
             replicate(1000 + seed, parts[0], (n_rows, n_rows // 2, 500), parts[1])
             for seed in range(n_replicates)
         ]
-        jobs = [Job("digit", at, states[case.has_new_digits][at]) for at in range(n_replicates)]
+        jobs = [
+            TuningJob("digit", at, states[case.has_new_digits][at]) for at in range(n_replicates)
+        ]
         for rate in RATES:
             settings = TrainingSettings(
                 epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=20

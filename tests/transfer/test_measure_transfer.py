@@ -20,13 +20,13 @@ from affinity.transfer import (
     FromScratch,
     FullFineTuning,
     GradualUnfreezing,
-    Job,
     LinearProbe,
     ProbeThenTune,
     Recipe,
     Sources,
     SurgicalFineTuning,
     Transfer,
+    TuningJob,
     learn_sources,
     measure_transfer,
     plan_for,
@@ -86,7 +86,7 @@ def test_a_tuning_among_others_is_the_tuning_alone_and_its_own_repeat(
     recipe: Recipe, sources: Sources
 ) -> None:
     plan = plan_for(PROBLEM, recipe)
-    jobs = [Job(target, 0, sources.trunks["a1"][target][0]) for target in ("a2", "b1", "c1")]
+    jobs = [TuningJob(target, 0, sources.trunks["a1"][target][0]) for target in ("a2", "b1", "c1")]
     together = tune(PROBLEM, plan, jobs, ON)
     (alone,) = tune(PROBLEM, plan, jobs[1:2], ON)
     assert together[1].test_loss["b1"] == pytest.approx(alone.test_loss["b1"], rel=1e-4)
@@ -96,14 +96,14 @@ def test_a_tuning_among_others_is_the_tuning_alone_and_its_own_repeat(
 def test_a_linear_probe_leaves_the_source_s_trunk_bit_for_bit(sources: Sources) -> None:
     trunk = sources.trunks["a1"]["a2"][1]
     (result,) = tune(
-        PROBLEM, plan_for(PROBLEM, LinearProbe()), [Job("a2", 1, trunk)], ON, keep=True
+        PROBLEM, plan_for(PROBLEM, LinearProbe()), [TuningJob("a2", 1, trunk)], ON, keep=True
     )
     assert result.state is not None
     assert all(torch.equal(result.state[name], value) for name, value in trunk.items())
 
 
 def test_later_phases_count_where_they_lower_the_validation_loss(sources: Sources) -> None:
-    job = Job("a2", 0, sources.trunks["b1"]["a2"][0])
+    job = TuningJob("a2", 0, sources.trunks["b1"]["a2"][0])
     both = plan_for(PROBLEM, ProbeThenTune(), 8)
     probe = replace(both, phases=both.phases[:1])
     (after,), (before,) = tune(PROBLEM, both, [job], ON), tune(PROBLEM, probe, [job], ON)
@@ -233,7 +233,7 @@ def test_weights_of_another_architecture_are_told_name_by_name(tmp_path: Path) -
 
 def test_a_source_whose_trunk_does_not_fit_the_target_s_is_told(sources: Sources) -> None:
     wider = load_digits(width=8)
-    job = Job("odd", 0, sources.trunks["a1"]["a2"][0])
+    job = TuningJob("odd", 0, sources.trunks["a1"]["a2"][0])
     with pytest.raises(InputError, match=r"other shapes: \['trunk.*, here"):
         tune(wider, plan_for(wider, FullFineTuning()), [job], wider.replicates(1))
     others = replace(sources, trunks={"a1": {"odd": [job.trunk]}}, names=("a1",), replicates=[])
