@@ -30,7 +30,8 @@ def write_tensors(
         ...     read_tensors(file, "example", 1)
         ({'x': tensor([1., 1.])}, {'a': 1})
     """
-    values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Cloned: the format refuses tensors that share memory, as parts of one result may do.
+    values = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {"format": f"affinity.{kind}", "version": version, "about": about}
     # One entry: several would be written in an order that changes from run to run.
     return write_atomically(path, save(values, metadata={"affinity": json.dumps(header)}))

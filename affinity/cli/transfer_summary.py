@@ -1,14 +1,13 @@
-"""What a person reads of a transfer in the terminal, and its pictures."""
+"""The results of a transfer in the terminal, and its pictures."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from affinity.report.transfer_page import transfer_pictures
+from affinity.transfer import PairGain, TransferSummary
 from affinity.words import count
 
 from .run_files import FIGURES
@@ -18,59 +17,58 @@ from .work import Work
 MOST_COLUMNS = 10
 
 
-def show_transfer(console: Console, result: Mapping[str, Any]) -> None:
-    """A row a source, a column a target; then what to do."""
-    pairs = {(pair["source"], pair["target"]): pair for pair in result["pairs"]}
-    targets = result["targets"][:MOST_COLUMNS]
+def show_transfer(console: Console, summary: TransferSummary) -> None:
+    """Print the gains, one row per source and one column per target; then the conclusions."""
+    pairs = {(pair.source, pair.target): pair for pair in summary.pairs}
+    targets = summary.targets[:MOST_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("source \\ target")
     for target in targets:
         table.add_column(escape(target), justify="right")
-    for source in result["sources"][:MOST_ROWS]:
+    for source in summary.sources[:MOST_ROWS]:
         table.add_row(escape(source), *(_cell(pairs.get((source, target))) for target in targets))
     console.print(table)
     console.print(
-        f"Gains: the share of the target's loss from scratch that is gone, in %; "
-        f"{count(result['n_replicates'], 'replicate')}, recipe {escape(result['recipe'])}. "
+        "Gains: relative reduction in test loss compared with training from scratch, in %; "
+        f"{count(summary.n_replicates, 'replicate')}, recipe {escape(summary.recipe)}. "
         "Green is beneficial, red harmful, cyan neutral, yellow undecided.",
         style="dim",
     )
-    if choice := result.get("choice"):
-        console.print(escape(choice["summary"]), soft_wrap=True)
-    for row in result.get("scores", ()):
-        if row["spearman"] is not None:
-            ceiling = UNKNOWN if row["ceiling"] is None else f"{row['ceiling']:.2f}"
+    for row in summary.scores:
+        if math.isfinite(row.spearman):
+            ceiling = UNKNOWN if math.isnan(row.ceiling) else f"{row.ceiling:.2f}"
             console.print(
-                f"{row['score']}: agrees with the gains at {row['spearman']:+.2f} (ceiling "
-                f"{ceiling}, {row['n_targets']} targets)"
+                f"{row.score}: rank correlation with the gains {row.spearman:+.2f} (noise ceiling "
+                f"{ceiling}, {row.n_targets} targets)"
             )
-    for row in result.get("joint", ())[:MOST_ROWS]:
+    for row in summary.joint[:MOST_ROWS]:
         console.print(
-            f"{escape(row['source'])} for {escape(row['target'])}: [bold]{row['advice']}[/bold]. "
-            f"{escape('; '.join(row['reasons']))}.",
+            f"{escape(row.source)} for {escape(row.target)}: [bold]{row.advice}[/bold]. "
+            f"{escape('; '.join(row.reasons))}.",
             soft_wrap=True,
         )
-    distortion = result.get("distortion") or {"summary": ""}
-    for line in [*result["curve_lines"], distortion["summary"]]:
-        if line:
-            console.print(escape(line), soft_wrap=True)
-    title, *sentences = result["lines"]
+    sentences = [summary.choice.summary] if summary.choice else []
+    sentences += summary.curve_lines
+    sentences += [summary.distortion.summary] if summary.distortion else []
+    for line in filter(None, sentences):
+        console.print(escape(line), soft_wrap=True)
+    title, *others = summary.lines
     console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
-    for line in sentences[:MOST_ROWS]:
+    for line in others[:MOST_ROWS]:
         console.print(escape(line), soft_wrap=True)
 
 
-def write_pictures(work: Work, result: Mapping[str, Any]) -> None:
-    """As PNG, in the run's figures."""
-    for name, picture in transfer_pictures(result).items():
+def write_pictures(work: Work, summary: TransferSummary) -> None:
+    """Write the pictures as PNG into the run's figures."""
+    for name, picture in transfer_pictures(summary).items():
         file = picture.save(work.run.file(FIGURES) / f"{name}.png")
         work.console.print(f"Wrote {escape(str(file))}", soft_wrap=True)
 
 
-def _cell(pair: Mapping[str, Any] | None) -> str:
+def _cell(pair: PairGain | None) -> str:
     if pair is None:
         return ""
-    if pair["gain"] is None or math.isnan(pair["gain"]):
+    if math.isnan(pair.gain):
         return UNKNOWN
-    colour = COLOURS[pair["verdict"]]
-    return f"[{colour}]{100 * pair['gain']:+.1f}[/{colour}]"
+    colour = COLOURS[pair.verdict]
+    return f"[{colour}]{100 * pair.gain:+.1f}[/{colour}]"

@@ -1,4 +1,4 @@
-"""A door into Lightning for recipes: a callback that fine-tunes a module by phases."""
+"""Lightning callback that fine-tunes a module by a recipe."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,20 +11,20 @@ from affinity.transfer import FineTuning, Recipe, TuningPlan
 
 
 class FineTuningCallback(pl.Callback):
-    """Tune a Lightning module, whose weights come from a source, by a recipe.
+    """Fine-tune a Lightning module, which has the weights of a source, by a recipe.
 
     ::
 
         trainer = pl.Trainer(max_epochs=20, callbacks=[FineTuningCallback(ProbeThenTune())])
 
-    The optimizer that the module makes keeps its settings; its parameters are parted into a group
-    a block. Blocks are frozen and thawed at the start of epochs, the pull to the source is added
-    to the gradients as its own gradient.
+    The module's optimizer keeps its settings; its parameters are split into one group per block.
+    Blocks are frozen and unfrozen at the start of epochs; the gradient of the L2-SP penalty is
+    added to the gradients of the loss.
 
     Args:
-        recipe: A recipe, or a plan that a person edited.
+        recipe: A recipe, or an edited plan.
         blocks: Names of the module's parts from inputs to outputs, the head last.
-        norms: `relative_gradient_norms`, for a recipe that goes by them.
+        norms: From `relative_gradient_norms`, for a recipe that uses them.
     """
 
     def __init__(
@@ -40,34 +40,36 @@ class FineTuningCallback(pl.Callback):
 
     @property
     def tuning(self) -> FineTuning:
-        """The recipe at work; there is one once fitting has begun."""
+        """The recipe applied to the module; available once fitting has started."""
         if self._tuning is None:
-            raise InputError("Expected a fit that has begun: call trainer.fit(...) first.")
+            raise InputError("Fitting has not started: call trainer.fit(...) first.", "not-fitted")
         return self._tuning
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Part the optimizer's parameters into a group a block."""
+        """Split the optimizer's parameters into one group per block."""
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 100
         self._tuning = FineTuning(pl_module, self._recipe, epochs, self._blocks, self._norms)
         if len(trainer.optimizers) != 1:
             raise InputError(
-                f"Expected one optimizer to tune by a recipe, but the module makes "
-                f"{len(trainer.optimizers)}."
+                f"Expected one optimizer for a recipe, but the module has "
+                f"{len(trainer.optimizers)}.",
+                "several-optimizers",
             )
         (optimizer,) = trainer.optimizers
         if len(optimizer.param_groups) != 1:
             raise InputError(
-                "Expected an optimizer of one parameter group, which the recipe parts into blocks, "
-                f"but it has {len(optimizer.param_groups)}."
+                "Expected an optimizer with one parameter group, which the recipe splits into "
+                f"blocks, but it has {len(optimizer.param_groups)}.",
+                "several-parameter-groups",
             )
-        before = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
-        groups = self.tuning.param_groups(before["lr"])
+        settings = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+        groups = self.tuning.param_groups(settings["lr"])
         optimizer.param_groups[:] = [
-            {**before, **group, "initial_lr": group["lr"]} for group in groups
+            {**settings, **group, "initial_lr": group["lr"]} for group in groups
         ]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze, thaw and pace the blocks."""
+        """Freeze, unfreeze and set the learning rates of the blocks."""
         self.tuning.begin_epoch(trainer.current_epoch, trainer.optimizers[0])
 
     def on_before_optimizer_step(
@@ -78,7 +80,7 @@ class FineTuningCallback(pl.Callback):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Add the gradient of the pull."""
+        """Add the gradient of the L2-SP penalty."""
         penalty = self.tuning.penalty()
         if isinstance(penalty, torch.Tensor) and penalty.requires_grad:
             penalty.backward()

@@ -1,13 +1,14 @@
-"""Low-data curves: the gain of each source by how many rows the target has."""
+"""Low-data curves: the gain of each source by the number of the target's rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
+
+from affinity.transfer import CurvePoint
 
 from .one_axes import OneAxes
 from .palette import INK, NEUTRAL, group_colour
@@ -15,19 +16,19 @@ from .palette import INK, NEUTRAL, group_colour
 
 @dataclass(frozen=True, eq=False)
 class LowDataLines(OneAxes):
-    """Gain over training from scratch, with its interval, by rows of one target; 0 is a line.
+    """Gain over training from scratch by the number of rows of one target, with intervals.
 
-    A filled dot was decided, a hollow one was not. The target's own inputs are dashed.
+    Dots are filled if the verdict is decided. The control, pretraining on own inputs, is dashed.
 
     Args:
-        curves: Rows of `LowDataCurve.frame`, as records, of the sources of one target.
+        points: Points of the low-data curves of one target.
     """
 
-    curves: Sequence[Mapping[str, Any]]
+    points: Sequence[CurvePoint]
 
     def frame(self) -> pd.DataFrame:
-        """One row a source and size."""
-        return pd.DataFrame([dict(each) for each in self.curves])
+        """One row per source and size."""
+        return pd.DataFrame(self.points)
 
     @property
     def size(self) -> tuple[float, float]:
@@ -38,19 +39,19 @@ class LowDataLines(OneAxes):
         table = self.frame()
         axes.axhline(0, color=INK, linewidth=1)
         ends = [0.0]
-        for number, (source, own) in enumerate(table.groupby("source", sort=False)):
+        for number, (source, curve) in enumerate(table.groupby("source", sort=False)):
             colour = group_colour(number)
-            rows, gain = own["rows"].to_numpy(float), own["gain"].to_numpy(float)
+            rows, gain = curve["rows"].to_numpy(float), curve["gain"].to_numpy(float)
             axes.plot(rows, gain, color=colour, label=str(source), linewidth=1.6)
             axes.fill_between(
                 rows,
-                own["low"].to_numpy(float),
-                own["high"].to_numpy(float),
+                curve["low"].to_numpy(float),
+                curve["high"].to_numpy(float),
                 color=colour,
                 alpha=0.13,
                 linewidth=0,
             )
-            for x, y, verdict in zip(rows, gain, own["verdict"], strict=True):
+            for x, y, verdict in zip(rows, gain, curve["verdict"], strict=True):
                 fill = "white" if verdict == "undecided" else colour
                 axes.plot(x, y, "o", color=colour, mfc=fill, ms=5)
             ends += gain.tolist()
@@ -71,9 +72,9 @@ class LowDataLines(OneAxes):
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(_as_percent))
         reach = max(float(np.ptp(ends)), 0.05)
-        axes.set_ylim(min(ends) - 0.25 * reach, max(ends) + 0.25 * reach)  # long intervals are cut
-        axes.set_xlabel(f"rows of {table['target'].iat[0]!r} to learn from")
-        axes.set_ylabel("gain over from scratch")
+        axes.set_ylim(min(ends) - 0.25 * reach, max(ends) + 0.25 * reach)  # clips intervals
+        axes.set_xlabel(f"training rows of {table['target'].iat[0]!r}")
+        axes.set_ylabel("gain over training from scratch")
         axes.legend(loc="best", fontsize=8)
 
 

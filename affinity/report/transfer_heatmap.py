@@ -1,14 +1,14 @@
-"""The directed heatmap of measured transfer: what each source gave each target, with verdicts."""
+"""Heatmap of measured transfer: the gain of each source on each target, with verdicts."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+
+from affinity.transfer import TransferSummary
 
 from .labels import short_labels
 from .one_axes import OneAxes
@@ -19,41 +19,41 @@ MOST_NUMBERED = 14
 
 @dataclass(frozen=True, eq=False)
 class TransferHeatmap(OneAxes):
-    """Sources as rows, targets as columns; blue helps, orange harms, grey is not decided.
+    """Sources as rows, targets as columns; blue: beneficial, orange: harmful, grey: undecided.
 
-    A number is the share of the target's loss from scratch that is gone, in percent: bold where it
-    was decided, with a sign of near equality where it is neutral. Colours are symmetric about 0 and
-    end at the largest gain or loss that was decided, or at 100 %.
-
-    Args:
-        result: As `Transfer.to_dict` gives it.
+    Numbers are relative reductions in test loss compared with training from scratch, in percent:
+    bold if beneficial or harmful, with ≈ if neutral. Colours are symmetric about 0 and end at the
+    largest gain or loss with a verdict, or at 100 %.
     """
 
-    result: Mapping[str, Any]
+    summary: TransferSummary
 
     def frame(self) -> pd.DataFrame:
-        """The gains; NaN where a source was trained on the target."""
+        """The gains; NaN if a source was trained on the target."""
         return self._table("gain").astype(float)
 
     def verdicts(self) -> pd.DataFrame:
-        """The verdict of each pair; None where a source was trained on the target."""
+        """The verdict on each pair; None if a source was trained on the target."""
         return self._table("verdict")
 
     @property
     def limit(self) -> float:
-        """The gain of the strongest colour, either way."""
+        """The absolute gain of the strongest colours."""
         gains, verdicts = self.frame().to_numpy(), self.verdicts().to_numpy()
-        told = np.isfinite(gains) & ((verdicts == "beneficial") | (verdicts == "harmful"))
-        sizes = np.abs(gains[told])
+        is_decided = np.isfinite(gains) & ((verdicts == "beneficial") | (verdicts == "harmful"))
+        sizes = np.abs(gains[is_decided])
         return float(min(1.0, max(sizes.max(), 0.01))) if sizes.size else 0.1
 
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         rows, columns = self.frame().shape
-        longest = [max(map(len, short_labels(self.result[k]))) for k in ("sources", "targets")]
-        each = 0.62 if max(rows, columns) <= MOST_NUMBERED else 0.3
-        return each * columns + 0.35 + 0.075 * longest[0], each * rows + 0.8 + 0.075 * longest[1]
+        left, top = (
+            0.075 * max(map(len, short_labels(list(names))))
+            for names in (self.summary.sources, self.summary.targets)
+        )
+        cell = 0.62 if max(rows, columns) <= MOST_NUMBERED else 0.3
+        return cell * columns + 0.35 + left, cell * rows + 0.8 + top
 
     def _draw(self, axes: Axes) -> None:
         gains, verdicts, limit = self.frame(), self.verdicts(), self.limit
@@ -62,12 +62,12 @@ class TransferHeatmap(OneAxes):
             if not math.isfinite(gain):
                 continue
             verdict = str(verdicts.iat[row, column])
-            colour: Any = NOISE
-            if verdict != "undecided":
-                colour = DIVERGING(0.5 + 0.5 * float(np.clip(gain / limit, -1, 1)))
+            is_decided = verdict != "undecided"
+            shade = DIVERGING(0.5 + 0.5 * float(np.clip(gain / limit, -1, 1)))
+            colour = shade if is_decided else NOISE
             axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white"))
             if max(gains.shape) <= MOST_NUMBERED:
-                is_strong = verdict != "undecided" and abs(gain) > 0.62 * limit
+                is_strong = is_decided and abs(gain) > 0.62 * limit
                 axes.text(
                     column + 0.5,
                     row + 0.5,
@@ -75,8 +75,8 @@ class TransferHeatmap(OneAxes):
                     ha="center",
                     va="center",
                     fontsize=8,
-                    fontweight="normal" if verdict == "undecided" else "bold",
-                    color=SOFT if verdict == "undecided" else "white" if is_strong else INK,
+                    fontweight="bold" if is_decided else "normal",
+                    color="white" if is_strong else INK if is_decided else SOFT,
                 )
         axes.set_xlim(0, n_columns)
         axes.set_ylim(n_rows, 0)
@@ -86,16 +86,16 @@ class TransferHeatmap(OneAxes):
         axes.xaxis.set_label_position("top")
         axes.xaxis.tick_top()
         axes.tick_params(colors=INK, length=0)
-        axes.set_ylabel("source: learned first")
-        axes.set_xlabel("target: its gain, %")
+        axes.set_ylabel("source")
+        axes.set_xlabel("target: gain in %")
         for spine in axes.spines.values():
             spine.set_visible(False)
 
     def _table(self, key: str) -> pd.DataFrame:
-        sources, targets = self.result["sources"], self.result["targets"]
-        found = {(pair["source"], pair["target"]): pair[key] for pair in self.result["pairs"]}
+        sources, targets = self.summary.sources, self.summary.targets
+        values = {(pair.source, pair.target): getattr(pair, key) for pair in self.summary.pairs}
         return pd.DataFrame(
-            [[found.get((source, target)) for target in targets] for source in sources],
+            [[values.get((source, target)) for target in targets] for source in sources],
             index=pd.Index(sources, name="source"),
             columns=pd.Index(targets, name="target"),
         )

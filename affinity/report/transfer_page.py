@@ -1,12 +1,13 @@
-"""The page of a transfer: what to learn first for each target, and what that is worth."""
+"""The page of a transfer: which source to train first for each target, and its gain."""
 
-from collections.abc import Mapping, Sequence
+import math
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from affinity.files import write_atomically
+from affinity.storage import to_jsonable
+from affinity.transfer import TransferSummary
 from affinity.words import count
 
 from .drawing import Picture, inline_svg
@@ -17,96 +18,81 @@ from .transfer_heatmap import TransferHeatmap
 from .transfer_words import transfer_facts, transfer_headline
 
 MOST_OPEN = 24
-"""Pairs whose table is not folded."""
-
-CONTENTS = {
-    "gains": "Measured gains",
-    "recipes": "Recipes",
-    "rows": "Rows of the target",
-    "distortion": "Representation",
-    "joint": "Joint or sequential",
-    "scores": "Scores without training",
-    "made": "How it was made",
-}
+"""Tables of more pairs are collapsed."""
 
 
-def write_transfer(result: Mapping[str, Any], path: str | Path) -> Path:
-    """Write one self-contained page, and return where it is.
+def write_transfer(summary: TransferSummary, path: str | Path) -> Path:
+    """Write one self-contained page, and return its path.
 
     Args:
-        result: As `Transfer.to_dict` gives it; and, where they were measured, `scores`, `curves`,
-            `joint`, `distortion`, `recipes` and `choice`.
+        summary: From `TransferReport.summary`.
         path: The HTML file.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    return write_atomically(path, transfer_page_of(result))
+    return write_atomically(path, transfer_page_of(summary))
 
 
-def transfer_pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
+def transfer_pictures(summary: TransferSummary) -> dict[str, Picture]:
     """Every picture of a transfer by its name."""
-    pictures: dict[str, Picture] = {"transfer": TransferHeatmap(result)}
-    curves = result.get("curves") or []
-    for number, target in enumerate(dict.fromkeys(each["target"] for each in curves), start=1):
-        own = [each for each in curves if each["target"] == target]
-        pictures[f"rows-{number}"] = LowDataLines(own)
+    pictures: dict[str, Picture] = {"transfer": TransferHeatmap(summary)}
+    targets = dict.fromkeys(point.target for point in summary.curves)
+    for number, target in enumerate(targets, start=1):
+        points = [point for point in summary.curves if point.target == target]
+        pictures[f"rows-{number}"] = LowDataLines(points)
     return pictures
 
 
-def transfer_page_of(result: Mapping[str, Any]) -> str:
-    """The page as text; the same result gives the same text."""
-    distortion = result.get("distortion")
-    scores = [row for row in result.get("scores", ()) if row["spearman"] is not None]
-    figures = [_figure(result, name, each) for name, each in transfer_pictures(result).items()]
-    has = {
-        "gains": True,
-        "recipes": result.get("choice"),
-        "rows": len(figures) > 1,
-        "distortion": distortion,
-        "joint": result.get("joint"),
-        "scores": scores,
-        "made": True,
-    }
+def transfer_page_of(summary: TransferSummary) -> str:
+    """The page as text; the same summary gives the same text."""
+    distortion = summary.distortion
+    scores = [row for row in summary.scores if math.isfinite(row.spearman)]
+    figures = [_figure(summary, name, p) for name, p in transfer_pictures(summary).items()]
+    sections = [
+        ("gains", "Measured gains", True),
+        ("recipes", "Recipes", summary.choice),
+        ("rows", "Rows of the target", summary.curves),
+        ("distortion", "Representation", distortion),
+        ("joint", "Joint or sequential", summary.joint),
+        ("scores", "Transferability scores", scores),
+        ("made", "How it was made", True),
+    ]
     return render(
         "transfer.html.j2",
-        title=f"{result['problem']}: transfer",
-        result=dict(result),
-        transfer=result,
-        headline=transfer_headline(result),
-        numbers=transfer_facts(result),
-        contents=[(anchor, CONTENTS[anchor]) for anchor, is_there in has.items() if is_there],
+        title=f"{summary.problem}: transfer",
+        result=to_jsonable(summary),
+        transfer=summary,
+        headline=transfer_headline(summary),
+        numbers=transfer_facts(summary),
+        contents=[(anchor, name) for anchor, name, is_there in sections if is_there],
         figures=figures,
         scores=scores,
-        distortion=distortion,
-        moved=_by_recipe(distortion["overall"]) if distortion else {},
-        n_moved=len({(p["source"], p["target"]) for p in distortion["pairs"]}) if distortion else 0,
-        is_long=len(result["pairs"]) > MOST_OPEN,
-        recipes={(row["source"], row["target"]): row for row in result.get("recipes", ())},
-        choice=result.get("choice"),
-        settings=rows_of({"recipe": result["recipe"], **result.get("context", {})}),
+        by_recipe={
+            recipe: [row for row in distortion.overall if row.recipe == recipe]
+            for recipe in dict.fromkeys(row.recipe for row in distortion.overall)
+        }
+        if distortion
+        else {},
+        n_pairs=len({(row.source, row.target) for row in distortion.pairs}) if distortion else 0,
+        is_long=len(summary.pairs) > MOST_OPEN,
+        recipes={(row.source, row.target): row for row in summary.recipes},
+        settings=rows_of({"recipe": summary.recipe, **to_jsonable(summary.context)}),
     )
 
 
-def _by_recipe(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Familiar and shifted rows of each recipe."""
-    return {
-        recipe: [row for row in rows if row["recipe"] == recipe]
-        for recipe in dict.fromkeys(row["recipe"] for row in rows)
-    }
-
-
-def _figure(result: Mapping[str, Any], name: str, picture: Picture) -> Figure:
+def _figure(summary: TransferSummary, name: str, picture: Picture) -> Figure:
     svg = Markup(inline_svg(picture, name))
     if name == "transfer":
         return Figure(
             name,
             "Measured transfer",
-            f"Heatmap of the gains of {count(len(result['sources']), 'source')} on "
-            f"{count(len(result['targets']), 'target')}. The same numbers are in the table.",
+            f"Heatmap of the gains of {count(len(summary.sources), 'source')} on "
+            f"{count(len(summary.targets), 'target')}. The same numbers are in the table.",
             svg,
-            "Percent of the loss from scratch that is gone. Blue is beneficial, orange harmful, "
-            "\N{ALMOST EQUAL TO} neutral, grey undecided; blank was trained on the target.",
+            "Relative reduction in test loss compared with training from scratch, in %. Blue: "
+            "beneficial, orange: harmful, \N{ALMOST EQUAL TO}: neutral, grey: undecided; blank: "
+            "the source was trained on the target.",
         )
     target = str(picture.frame()["target"].iat[0])
     return Figure(

@@ -1,9 +1,9 @@
-"""What a transfer says in plain words: what to learn first, for which targets, and what not to."""
+"""Conclusions from measured transfer in words: which source to train first for which target."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from affinity.transfer import OWN_INPUTS
+from affinity.transfer import OWN_INPUTS, PairGain, TransferSummary
 from affinity.words import count, listed
 
 from .numbers import percent, percent_range
@@ -13,125 +13,126 @@ from .verdict_words import Headline
 MOST_NAMED = 6
 
 
-def transfer_headline(result: Mapping[str, Any]) -> Headline:
-    """Say what to learn first, and give credit to a source only beyond the target's own inputs.
+class KeyFigure(NamedTuple):
+    """One of the few numbers below the headline of a page; the tone decides its colour."""
 
-    Best sources are those of evaluation rows; they are believed where the verdict of the test rows
-    is that they help.
+    name: str
+    value: str
+    note: str
+    tone: str = ""
 
-    Args:
-        result: As `Transfer.to_dict` gives it.
+
+def transfer_headline(summary: TransferSummary) -> Headline:
+    """Name the source to train first; a source needs a gain beyond that of the control.
+
+    The best sources are chosen on evaluation rows; their verdicts are from test rows.
     """
-    if result["n_replicates"] < 2:
+    best = _best_pairs(summary)
+    if summary.n_replicates < 2:
         title = "Measured once: one replicate gives no intervals and no verdicts."
-        return Headline(title, tuple(map(_said, _best(result).values())), is_sure=False)
-    helped = {t: pair for t, pair in _best(result).items() if pair["verdict"] == "beneficial"}
-    credited = [t for t, pair in helped.items() if _is_credit(pair)]
-    others = [t for t in helped if t not in credited]
-    control = {p["target"]: p["verdict"] for p in result["pairs"] if p["source"] == OWN_INPUTS}
-    alone = [target for target in others if control.get(target) == "beneficial"]
-    if credited:
-        title = f"Learn a source first for {_named(credited)}: it gives more than their own inputs."
-    elif alone:
-        title = f"Pretrain {_named(alone)} on unlabelled inputs: no source was found to give more."
+        return Headline(title, tuple(map(_describe, best.values())), is_sure=False)
+    helped = {target: pair for target, pair in best.items() if pair.verdict == "beneficial"}
+    beyond = [target for target, pair in helped.items() if _is_beyond_control(pair)]
+    others = [target for target in helped if target not in beyond]
+    control = {pair.target: pair.verdict for pair in summary.pairs if pair.source == OWN_INPUTS}
+    self_supervised = [target for target in others if control.get(target) == "beneficial"]
+    if beyond:
+        title = (
+            f"Train a source first for {_named(beyond)}: it helps more than self-supervised "
+            "pretraining on the target's own inputs."
+        )
+    elif self_supervised:
+        title = (
+            f"Pretrain {_named(self_supervised)} on unlabelled inputs: no source was found to help "
+            "more."
+        )
     elif others:
-        title = f"Learn a source first for {_named(others)}; their own inputs may do as well."
+        title = (
+            f"Train a source first for {_named(others)}; pretraining on unlabelled inputs may help "
+            "as much."
+        )
     else:
-        title = f"Train from scratch: no source was found to help {_any_of(result['targets'])}."
-    sentences = [_said(helped[target]) for target in [*credited, *others]]
-    return Headline(title, (*sentences, *_not_helped(result, list(helped))), bool(helped))
+        title = f"Train from scratch: no source was found to help {_any_of(summary.targets)}."
+    sentences = [_describe(helped[target]) for target in [*beyond, *others]]
+    return Headline(title, (*sentences, *_not_helped(summary, list(helped))), bool(helped))
 
 
-def transfer_facts(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Name, value, note and tone of the few numbers under the verdict."""
-    pairs = result["pairs"]
-    best = _best(result).values()
-    n_helped = sum(pair["verdict"] == "beneficial" for pair in best)
+def transfer_facts(summary: TransferSummary) -> list[KeyFigure]:
+    """The few numbers below the headline."""
+    pairs = summary.pairs
+    n_helped = sum(pair.verdict == "beneficial" for pair in _best_pairs(summary).values())
     facts = [
-        {
-            "name": "Targets that gain from their best source",
-            "value": f"{n_helped} of {len(result['targets'])}",
-            "note": "the target's own inputs count as one",
-            "tone": "helps" if n_helped else "",
-        }
+        KeyFigure(
+            "Targets that gain from their best source",
+            f"{n_helped} of {len(summary.targets)}",
+            "including pretraining on own inputs",
+            "helps" if n_helped else "",
+        )
     ]
     for word, kind in (("beneficial", "helps"), ("harmful", "harms")):
-        amount = sum(pair["verdict"] == word for pair in pairs)
+        amount = sum(pair.verdict == word for pair in pairs)
+        note = f"of {count(len(pairs), 'pair')}"
+        facts.append(KeyFigure(f"Pairs found {word}", str(amount), note, kind if amount else ""))
+    beneficial = [pair for pair in pairs if pair.verdict == "beneficial"]
+    if beneficial:
+        pair = max(beneficial, key=lambda pair: pair.gain)
         facts.append(
-            {
-                "name": f"Pairs found {word}",
-                "value": str(amount),
-                "note": f"of {count(len(pairs), 'pair')}",
-                "tone": kind if amount else "",
-            }
+            KeyFigure(
+                f"Largest gain: {pair.source} for {pair.target}",
+                percent(pair.gain),
+                percent_range(pair.low, pair.high),
+                tone(pair.low, pair.high),
+            )
         )
-    decided = [pair for pair in pairs if pair["verdict"] == "beneficial"]
-    if decided:
-        pair = max(decided, key=lambda each: each["gain"])
-        facts.append(
-            {
-                "name": f"Largest gain: {pair['source']} for {pair['target']}",
-                "value": percent(pair["gain"]),
-                "note": percent_range(pair["low"], pair["high"]),
-                "tone": tone(pair["low"], pair["high"]),
-            }
-        )
-    facts.append(
-        {
-            "name": "Replicates",
-            "value": str(result["n_replicates"]),
-            "note": "fresh rows and seeds, paired",
-            "tone": "",
-        }
-    )
-    return facts
+    replicates = KeyFigure("Replicates", str(summary.n_replicates), "new split and seed, paired")
+    return [*facts, replicates]
 
 
-def _best(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The pair of each target's best source, where one was better than from scratch."""
-    pairs = {(pair["source"], pair["target"]): pair for pair in result["pairs"]}
+def _best_pairs(summary: TransferSummary) -> dict[str, PairGain]:
+    """The pair of each target with its best source, if that was better than from scratch."""
+    pairs = {(pair.source, pair.target): pair for pair in summary.pairs}
     return {
         target: pairs[source, target]
-        for target, source in result["best_source"].items()
+        for target, source in summary.best_source.items()
         if source is not None
     }
 
 
-def _is_credit(pair: Mapping[str, Any]) -> bool:
-    """Whether the gain is the source's: more than the target's own inputs give, where measured."""
-    return pair["source"] != OWN_INPUTS and pair["beyond_verdict"] in (None, "beneficial")
+def _is_beyond_control(pair: PairGain) -> bool:
+    """Whether the source helps more than the control, if that was measured."""
+    return pair.source != OWN_INPUTS and pair.beyond_verdict in (None, "beneficial")
 
 
-def _said(pair: Mapping[str, Any]) -> str:
-    own = pair["source"] == OWN_INPUTS
-    text = "its own inputs, unlabelled," if own else pair["source"]
-    text = f"{pair['target']}: {text} first, {percent(pair['gain'])} of the loss from scratch"
-    if reach := percent_range(pair["low"], pair["high"]):
+def _describe(pair: PairGain) -> str:
+    is_control = pair.source == OWN_INPUTS
+    what = "pretraining on its own inputs" if is_control else f"training {pair.source} first"
+    text = f"{pair.target}: {what} gains {percent(pair.gain)} over training from scratch"
+    if reach := percent_range(pair.low, pair.high):
         text += f" ({reach})"
-    if own or pair["beyond_verdict"] is None or pair["verdict"] != "beneficial":
+    if is_control or pair.beyond_verdict is None or pair.verdict != "beneficial":
         return f"{text}."
-    if _is_credit(pair):
-        return f"{text}; its own inputs alone give less."
-    return f"{text}; not found to be more than its own inputs alone give."
+    if _is_beyond_control(pair):
+        return f"{text}, more than pretraining on its own inputs does."
+    return f"{text}; not found to be more than pretraining on its own inputs gains."
 
 
-def _not_helped(result: Mapping[str, Any], helped: list[str]) -> list[str]:
+def _not_helped(summary: TransferSummary, helped: list[str]) -> list[str]:
     sentences: list[str] = []
-    left = [target for target in result["targets"] if target not in helped]
-    if left and helped:
-        sentences.append(f"From scratch, as far as is known: {listed(left)}.")
-    harmful = [pair for pair in result["pairs"] if pair["verdict"] == "harmful"]
+    others = [target for target in summary.targets if target not in helped]
+    if others and helped:
+        sentences.append(f"No source was found to help {listed(others)}.")
+    harmful = [pair for pair in summary.pairs if pair.verdict == "harmful"]
     were = "was" if len(harmful) == 1 else "were"
-    said = f"{len(harmful)} of {count(len(result['pairs']), 'pair')} {were} found harmful"
+    text = f"{len(harmful)} of {count(len(summary.pairs), 'pair')} {were} found harmful"
     if harmful:
-        worst = min(harmful, key=lambda pair: pair["gain"])
-        said += (
-            f", most of all {worst['source']} for {worst['target']} ({percent(worst['gain'])}, "
-            f"{percent_range(worst['low'], worst['high'])})"
+        worst = min(harmful, key=lambda pair: pair.gain)
+        text += (
+            f" (negative transfer), the most harmful being {worst.source} for {worst.target} "
+            f"({percent(worst.gain)}, {percent_range(worst.low, worst.high)})"
         )
-    open_ = sum(pair["verdict"] == "undecided" for pair in result["pairs"])
-    said += f"; {open_} are undecided, which more replicates may settle" if open_ else ""
-    return [*sentences, f"{said}."]
+    if n_undecided := sum(pair.verdict == "undecided" for pair in summary.pairs):
+        text += f"; {n_undecided} are undecided, which more replicates may settle"
+    return [*sentences, f"{text}."]
 
 
 def _named(names: list[str]) -> str:
@@ -140,5 +141,5 @@ def _named(names: list[str]) -> str:
     return f"{', '.join(names[:MOST_NAMED])} and {count(len(names) - MOST_NAMED, 'other')}"
 
 
-def _any_of(targets: list[str]) -> str:
+def _any_of(targets: Sequence[str]) -> str:
     return targets[0] if len(targets) == 1 else f"any of the {len(targets)} targets"

@@ -1,20 +1,28 @@
-"""Transfer: what one task, learned first, gives another that comes later."""
+"""Transfer: the gain of a target from a source that is trained first, and how to fine-tune."""
 
-from .blocks import blocks_of
-from .choose_recipe import ChosenRecipe, candidates, choose_recipe
-from .distortion import Distortion, distortion
-from .feature_distortion import FINE_TUNING, FeatureDistortion
+from .blocks import blocks_of, relative_gradient_norms
+from .choose_recipe import ChosenRecipe, choose_recipe
+from .covariate_shift import ShiftedSplit, hold_out_shifted
+from .feature_distortion import (
+    FINE_TUNING,
+    Distortion,
+    FeatureDistortion,
+    distortion,
+    measure_distortion,
+)
 from .fine_tuning import FineTuning
-from .joint_or_sequential import Advice, Circumstances, JointOrSequential, compare_joint
-from .low_data import LowDataCurve, few, low_data_curves
-from .measure_distortion import measure_distortion
+from .joint_or_sequential import (
+    Circumstances,
+    JointOrSequential,
+    PairAdvice,
+    PairComparison,
+    compare_joint,
+)
+from .low_data import CurvePoint, LowDataCurve, low_data_curves, take_rows
 from .measure_transfer import measure_transfer
-from .own_inputs import pretrain_on_inputs
-from .promise import Foretold, foretold, promise, representation_similarity
 from .recipes import (
     L2SP,
     RECIPES,
-    FromScratch,
     FullFineTuning,
     GradualUnfreezing,
     LayerwiseDecay,
@@ -24,12 +32,24 @@ from .recipes import (
     ReinitializedLastLayer,
     SmallerLearningRate,
     SurgicalFineTuning,
+    TrainingFromScratch,
+    recipe_candidates,
 )
-from .relative_gradients import relative_gradient_norms
-from .scores import LEEP, SCORES, HScore, LogME, View
-from .shifted_rows import Shifted, hold_out_shifted
+from .report import TransferReport, TransferSummary
+from .self_supervised import pretrain_on_inputs
 from .sources import ALL_OTHERS, OWN_INPUTS, Sources, learn_sources
-from .transfer import Transfer
+from .transfer import PairGain, Transfer, TransferLosses
+from .transferability import (
+    LEEP,
+    SCORES,
+    HScore,
+    LogME,
+    RankCorrelation,
+    SourceFeatures,
+    rank_correlation,
+    representation_similarity,
+    transferability_scores,
+)
 from .tune import TuningJob, plan_for, tune
 from .tuning_plan import Phase, TuningPlan
 from .weights import read_trunk, save_trunk
@@ -42,14 +62,12 @@ __all__ = [
     "OWN_INPUTS",
     "RECIPES",
     "SCORES",
-    "Advice",
     "ChosenRecipe",
     "Circumstances",
+    "CurvePoint",
     "Distortion",
     "FeatureDistortion",
     "FineTuning",
-    "Foretold",
-    "FromScratch",
     "FullFineTuning",
     "GradualUnfreezing",
     "HScore",
@@ -58,25 +76,30 @@ __all__ = [
     "LinearProbe",
     "LogME",
     "LowDataCurve",
+    "PairAdvice",
+    "PairComparison",
+    "PairGain",
     "Phase",
     "ProbeThenTune",
+    "RankCorrelation",
     "Recipe",
     "ReinitializedLastLayer",
-    "Shifted",
+    "ShiftedSplit",
     "SmallerLearningRate",
+    "SourceFeatures",
     "Sources",
     "SurgicalFineTuning",
+    "TrainingFromScratch",
     "Transfer",
+    "TransferLosses",
+    "TransferReport",
+    "TransferSummary",
     "TuningJob",
     "TuningPlan",
-    "View",
     "blocks_of",
-    "candidates",
     "choose_recipe",
     "compare_joint",
     "distortion",
-    "few",
-    "foretold",
     "hold_out_shifted",
     "learn_sources",
     "low_data_curves",
@@ -84,10 +107,13 @@ __all__ = [
     "measure_transfer",
     "plan_for",
     "pretrain_on_inputs",
-    "promise",
+    "rank_correlation",
     "read_trunk",
+    "recipe_candidates",
     "relative_gradient_norms",
     "representation_similarity",
     "save_trunk",
+    "take_rows",
+    "transferability_scores",
     "tune",
 ]

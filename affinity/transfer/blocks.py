@@ -1,8 +1,9 @@
-"""Blocks: the parts of a network, from its inputs to its outputs, that recipes speak of."""
+"""Blocks of a network: the parts, from inputs to outputs, that fine-tuning recipes refer to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from affinity.errors import InputError
 from affinity.sharing import HardSharing
@@ -12,19 +13,19 @@ HEADS = "heads"
 
 
 def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """The names of the parameters of each block; the last block is the head.
+    """The parameter names of each block, from inputs to outputs; the last block is the head.
 
-    Unless blocks are named, they are the parts of the model that have parameters, in the order in
-    which the model registers them; a part that is an `nn.Sequential` is taken apart once. Of a
-    `HardSharing` network they are the parts of the trunk, then the heads.
+    By default, a block is a child module with parameters, in the order of registration; a child
+    that is an `nn.Sequential` is split into its own children. The blocks of a `HardSharing` network
+    are the parts of the trunk, then the heads.
 
     Args:
         model: Any module.
-        blocks: Names of modules, or beginnings of names, from inputs to outputs.
+        blocks: Names of modules, or prefixes of parameter names, from inputs to outputs.
 
     Raises:
-        InputError: If a name is none of a parameter's beginning, a parameter belongs to no block
-            or to two, or there are fewer than two blocks.
+        InputError: If a block has no parameters, a parameter belongs to no block or to two, or
+            there are fewer than two blocks.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
@@ -32,31 +33,73 @@ def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str
         {'0': ('0.weight', '0.bias'), '2': ('2.weight', '2.bias')}
     """
     names = [name for name, _ in model.named_parameters()]
-    wanted = _found(model) if blocks is None else list(blocks)
-    own = {
+    parameters_of = {
         block: tuple(name for name in names if name == block or name.startswith(f"{block}."))
-        for block in wanted
+        for block in (_default_blocks(model) if blocks is None else blocks)
     }
-    places = [name for found in own.values() for name in found]
-    empty = [block for block, found in own.items() if not found]
-    left = [name for name in names if places.count(name) != 1]
-    if empty or left or len(own) < 2:
+    assigned = [name for block in parameters_of.values() for name in block]
+    empty = [block for block, parameters in parameters_of.items() if not parameters]
+    ambiguous = [name for name in names if assigned.count(name) != 1]
+    if empty or ambiguous or len(parameters_of) < 2:
+        problem = f"got only {list(parameters_of)}"
+        if ambiguous:
+            problem = f"the parameters {ambiguous} belong to no block or to two"
+        if empty:
+            problem = f"the blocks {empty} have no parameters"
         raise InputError(
-            "Expected at least two blocks that hold each parameter once, but "
-            + (
-                f"{empty} hold none"
-                if empty
-                else f"{left} belong to none or to two"
-                if left
-                else f"got {list(own)}"
-            )
-            + f". The model's parts are {[name for name, _ in model.named_modules() if name]}; "
-            "name blocks of them, from inputs to outputs."
+            f"Expected at least two blocks that contain each parameter exactly once, but {problem}."
+            f" The modules are {[name for name, _ in model.named_modules() if name]}; list the "
+            "blocks from inputs to outputs.",
+            "invalid-blocks",
         )
-    return own
+    return parameters_of
 
 
-def _found(model: nn.Module) -> list[str]:
+def relative_gradient_norms(
+    model: nn.Module, losses: Iterable[Tensor], blocks: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    r"""Gradient norm of each block divided by the norm of its parameters, averaged over batches.
+
+    .. math::
+        \mathrm{RGN}_k = \lVert \nabla_k L \rVert / \lVert \theta_k \rVert
+
+    Args:
+        model: The network.
+        losses: One loss per batch, with its graph; a generator keeps one graph at a time. Lee et
+            al. use five batches.
+        blocks: The parameter names of each block, from `blocks_of`.
+
+    References:
+        Lee et al. (2023), `Surgical Fine-Tuning Improves Adaptation to Distribution Shifts
+        <https://arxiv.org/abs/2210.11466>`_, section 4.1.
+
+    Example:
+        >>> model = nn.Linear(1, 1)
+        >>> _ = nn.init.constant_(model.weight, 2.0), nn.init.constant_(model.bias, 1.0)
+        >>> loss = model(torch.tensor([[3.0]])).sum()
+        >>> relative_gradient_norms(model, [loss], {"slope": ["weight"], "offset": ["bias"]})
+        {'slope': 1.5, 'offset': 1.0}
+    """
+    parameters = dict(model.named_parameters())
+    sums, n_batches = dict.fromkeys(blocks, 0.0), 0
+    for loss in losses:
+        n_batches += 1
+        values = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+        gradients = dict(zip(parameters, values, strict=True))
+        for block, names in blocks.items():
+            size = _norm([parameters[name].detach() for name in names])
+            if size > 0:
+                sums[block] += _norm([gradients[name] for name in names]) / size
+    return {block: total / max(1, n_batches) for block, total in sums.items()}
+
+
+def scales_from_norms(norms: Mapping[str, float], blocks: Sequence[str]) -> dict[str, float]:
+    """The norm of each block divided by the largest one; 1 where all are 0."""
+    largest = max((norms[block] for block in blocks), default=0.0)
+    return {block: norms[block] / largest if largest > 0 else 1.0 for block in blocks}
+
+
+def _default_blocks(model: nn.Module) -> list[str]:
     if isinstance(model, HardSharing):
         return [*_parts(model.trunk, "trunk"), HEADS]
     if isinstance(model, nn.Sequential):
@@ -65,11 +108,15 @@ def _found(model: nn.Module) -> list[str]:
 
 
 def _parts(module: nn.Module, name: str) -> list[str]:
-    """The module, or its parts if it is sequential; those with parameters."""
+    """The module, or the children of an `nn.Sequential`, as far as they have parameters."""
     children = dict(module.named_children()) if isinstance(module, nn.Sequential) else {}
-    parts = {f"{name}.{each}".lstrip("."): child for each, child in children.items()}
+    parts = {f"{name}.{child_name}".lstrip("."): child for child_name, child in children.items()}
     return [
         part
         for part, child in (parts or {name: module}).items()
         if any(True for _ in child.parameters())
     ]
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())

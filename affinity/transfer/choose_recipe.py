@@ -1,9 +1,8 @@
-"""The best recipe, chosen on development rows by cross-validation over replicates."""
+"""Choice of a recipe for each pair, by cross-validation over replicates."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -11,200 +10,232 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.statistics import Gains, Verdict
+from affinity.statistics import Gains, Verdict, VerdictName
 
-from .recipes import (
-    L2SP,
-    RECIPES,
-    FromScratch,
-    LayerwiseDecay,
-    Recipe,
-    SmallerLearningRate,
-    SurgicalFineTuning,
-)
-from .transfer import Scores, Transfer
+from .transfer import Transfer, TransferLosses
 
 CHOSEN = "chosen for each pair"
 CHOSEN_FOR_ALL = "chosen for all pairs"
 
 
-def candidates() -> dict[str, Recipe]:
-    """Recipes with other settings beside those of the table: rates, decays, pulls and blocks."""
-    tuned = {name: each for name, each in RECIPES.items() if not isinstance(each, FromScratch)}
-    return {
-        **tuned,
-        "smaller learning rate (0.3)": SmallerLearningRate(0.3),
-        "layer-wise decay (0.25)": LayerwiseDecay(0.25),
-        "L2-SP (0.01)": L2SP(0.01),
-        "L2-SP (1)": L2SP(1.0),
-        "surgical (first)": SurgicalFineTuning("first"),
-        "surgical (middle)": SurgicalFineTuning("middle"),
-    }
+@dataclass(frozen=True)
+class RecipeGain:
+    """Mean gains of one recipe, or of one way to choose recipes, with 95 % intervals.
+
+    `gain` is over from scratch, `over` is over one recipe for all pairs, `pairs` counts the pairs
+    that the recipe was chosen for, `seconds` is the time of fine-tuning; for a choice, of all
+    recipes.
+    """
+
+    recipe: str
+    pairs: int
+    gain: float
+    gain_low: float
+    gain_high: float
+    over: float
+    over_low: float
+    over_high: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PairRecipe:
+    """The recipe chosen for a pair, and its gain over one recipe for all pairs."""
+
+    source: str
+    target: str
+    recipe: str
+    gain: float
+    low: float
+    high: float
+    verdict: VerdictName
 
 
 @dataclass(frozen=True, eq=False)
 class ChosenRecipe:
-    """What choosing among recipes gives.
+    """The recipe chosen for each pair, and the gain of choosing.
 
     Args:
-        recipes: By name: the one to use for each pair, from all replicates.
-        transfer: What so chosen recipes gave: on each replicate the one that is best on all others.
-        for_all: The same of one recipe for all pairs together.
-        measured: What there was to choose from.
+        chosen: The recipe for each pair of `transfer`, from all replicates.
+        transfer: Gains when each replicate uses the recipe that is best on all others.
+        for_all: The same with one recipe for all pairs.
+        measured: Transfer with each recipe that could be chosen.
     """
 
-    recipes: Mapping[tuple[str, str], str]
+    chosen: tuple[str, ...]
     transfer: Transfer
     for_all: Transfer
     measured: Mapping[str, Transfer]
 
     @property
+    def recipes(self) -> dict[tuple[str, str], str]:
+        """The recipe for each pair."""
+        return dict(zip(self.transfer.pairs, self.chosen, strict=True))
+
+    @property
     def seconds(self) -> float:
-        """What the tunings by all recipes took."""
-        return sum(each.seconds for each in self.measured.values())
+        """Time of fine-tuning with all recipes."""
+        return sum(transfer.seconds for transfer in self.measured.values())
 
     def gains(self, over: str) -> Gains:
-        """What choosing for each pair gained over one recipe for all; a task a pair.
+        """Gains of choosing for each pair over one recipe for all.
 
         Raises:
             InputError: If that recipe was not measured.
         """
-        return _over(self.transfer, self._named(over))
+        return _gains_over(self.transfer, self._measured(over))
 
     def verdicts(self, over: str) -> dict[tuple[str, str], Verdict]:
-        """A verdict a pair: whether the chosen recipe is better than one for all."""
+        """The verdict on each pair: whether the chosen recipe is better than one for all."""
         pairs = self.transfer.pairs
         return dict(zip(pairs, self.transfer.test(self.gains(over)), strict=True))
 
-    def overall(self, over: str) -> pd.DataFrame:
-        """One row a way to choose and a recipe: mean gains over pairs, with 95 % intervals.
+    def pair_recipes(self, over: str) -> tuple[PairRecipe, ...]:
+        """The recipe of each pair, with its gain over one recipe for all."""
+        return tuple(
+            PairRecipe(*pair, self.recipes[pair], v.gain, v.low, v.high, v.verdict)
+            for pair, v in self.verdicts(over).items()
+        )
 
-        ``gain`` is over from scratch, ``over`` over one recipe for all, ``pairs`` how many pairs
-        the recipe is to be used for, ``seconds`` what its tunings took: of a choice, those of all
-        recipes.
-        """
-        other = self._named(over)
-        counts = Counter(self.recipes.values())
-        every = {CHOSEN: self.transfer, CHOSEN_FOR_ALL: self.for_all, **self.measured}
-        rows: list[dict[str, Any]] = []
-        for name, each in every.items():
-            row: dict[str, Any] = {"recipe": name, "pairs": counts.get(name, 0)}
-            for column, gains in {"gain": each.gains(), "over": _over(each, other)}.items():
-                mean = gains.estimate_overall()
-                low, high = mean.interval(0.95)
-                row |= {column: mean.mean[0], f"{column}_low": low[0], f"{column}_high": high[0]}
-            row["seconds"] = each.seconds if name in self.measured else self.seconds
-            rows.append(row)
-        return pd.DataFrame(rows)
+    def recipe_gains(self, over: str) -> tuple[RecipeGain, ...]:
+        """Mean gains over all pairs of both ways to choose, and of each recipe."""
+        other = self._measured(over)
+        counts = Counter(self.chosen)
+        transfers = {CHOSEN: self.transfer, CHOSEN_FOR_ALL: self.for_all, **self.measured}
+        rows: list[RecipeGain] = []
+        for name, transfer in transfers.items():
+            gain, over_other = (
+                _mean_with_interval(gains)
+                for gains in (transfer.gains(), _gains_over(transfer, other))
+            )
+            seconds = transfer.seconds if name in self.measured else self.seconds
+            rows.append(RecipeGain(name, counts.get(name, 0), *gain, *over_other, seconds))
+        return tuple(rows)
+
+    def overall(self, over: str) -> pd.DataFrame:
+        """One row per way to choose and per recipe: the fields of `RecipeGain`."""
+        return pd.DataFrame(self.recipe_gains(over))
 
     def summary(self, over: str) -> str:
-        """What choosing gained over one recipe for all, and what it cost, in words."""
-        found = self.overall(over).set_index("recipe")
-        verdicts = Counter(each.verdict for each in self.verdicts(over).values())
-        gained = {
-            name: f"{found.loc[name, 'over']:+.1%} ({found.loc[name, 'over_low']:+.1%} to "
-            f"{found.loc[name, 'over_high']:+.1%})"
-            for name in (CHOSEN, CHOSEN_FOR_ALL)
+        """The gain of choosing over one recipe for all, and its cost, in words."""
+        gains = {
+            row.recipe: f"{row.over:+.1%} ({row.over_low:+.1%} to {row.over_high:+.1%})"
+            for row in self.recipe_gains(over)
         }
+        counts = Counter(verdict.verdict for verdict in self.verdicts(over).values())
         counted = ", ".join(
-            f"{verdicts[name]} {name}"
+            f"{counts[name]} {name}"
             for name in ("beneficial", "neutral", "harmful", "undecided")
-            if verdicts[name]
+            if counts[name]
         )
-        times = self.seconds / self._named(over).seconds
+        times = self.seconds / self._measured(over).seconds
         return (
-            f"A recipe for each pair, chosen among {len(self.measured)}, gains {gained[CHOSEN]} "
-            f"over {over} for all, mean over {len(self.recipes)} pairs ({counted}); one recipe "
-            f"for all pairs, chosen likewise, {gained[CHOSEN_FOR_ALL]}. Choosing took {times:.2g} "
-            f"times the tuning of {over} alone."
+            f"Choosing one of {len(self.measured)} recipes for each pair gains {gains[CHOSEN]} "
+            f"over {over} for all, averaged over {len(self.chosen)} pairs ({counted}); choosing "
+            f"one recipe for all pairs gains {gains[CHOSEN_FOR_ALL]}. The choice took {times:.2g} "
+            f"times as long as {over} alone."
         )
 
-    def _named(self, recipe: str) -> Transfer:
+    def _measured(self, recipe: str) -> Transfer:
         if recipe not in self.measured:
-            raise InputError(f"Expected one of the recipes {[*self.measured]}, but got {recipe!r}.")
+            raise InputError(
+                f"Expected one of the recipes {[*self.measured]}, but got {recipe!r}.",
+                "unknown-recipe",
+            )
         return self.measured[recipe]
 
 
 def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
-    """Choose a recipe for each pair by evaluation losses, and say honestly what that is worth.
+    """Choose a recipe for each pair by evaluation losses, and measure the gain of choosing.
 
-    On each replicate that recipe counts which has the lowest mean evaluation loss on the other
-    replicates; its test loss there had no part in the choice. So the gain of choosing is not that
-    of the luckiest recipe. One recipe for all pairs is chosen likewise, by the mean share of the
-    loss from scratch.
+    Each replicate uses the recipe with the lowest mean evaluation loss on the other replicates; its
+    test loss had no part in that choice, so that the gain is not the gain of the luckiest recipe.
+    One recipe for all pairs is chosen in the same way, by the mean of the losses relative to those
+    from scratch.
 
     Args:
-        measured: By the recipe's name, on the same sources, targets and replicates.
+        measured: Transfer by recipe, on the same sources, targets and replicates.
 
     Raises:
-        InputError: If there is no recipe, fewer than two replicates, or other pairs.
+        InputError: If there is no recipe, only one replicate, or the pairs differ.
     """
     if not measured:
-        raise InputError("Expected at least one recipe to choose from, but got none.")
+        raise InputError("Expected at least one recipe to choose from, but got none.", "no-recipe")
     names = list(measured)
     first = measured[names[0]]
-    for name, each in measured.items():
-        if each.pairs != first.pairs or each.tuned.test.shape != first.tuned.test.shape:
+    for name, transfer in measured.items():
+        if transfer.pairs != first.pairs or transfer.tuned.test.shape != first.tuned.test.shape:
             raise InputError(
-                f"Expected recipes on the same sources, targets and replicates, but {name!r} was "
-                f"measured on others than {names[0]!r}."
+                f"Expected recipes measured on the same sources, targets and replicates, but those "
+                f"of {name!r} differ from those of {names[0]!r}.",
+                "different-pairs",
             )
-    if first.n_replicates < 2:
-        raise InputError("Expected at least two replicates to choose a recipe, but got one.")
-    losses = torch.stack([each.tuned.evaluation for each in measured.values()])
-    shares = losses / first.scratch.evaluation  # recipe source replicate target
+    n_replicates = first.n_replicates
+    if n_replicates < 2:
+        raise InputError(
+            "Expected at least two replicates to choose a recipe, but got one.",
+            "too-few-replicates",
+        )
+    losses = torch.stack([transfer.tuned.evaluation for transfer in measured.values()])
+    relative = losses / first.scratch.evaluation  # recipe source replicate target
     best: list[Tensor] = []
     best_for_all: list[Tensor] = []
-    for at in range(first.n_replicates):
-        others = [other for other in range(first.n_replicates) if other != at]
+    for replicate in range(n_replicates):
+        others = [number for number in range(n_replicates) if number != replicate]
         best.append(_lowest(losses, others))
-        best_for_all.append(_lowest_of_all(shares, others, first.is_measured))
-    to_use = _lowest(losses, range(first.n_replicates))
+        best_for_all.append(_lowest_for_all(relative, others, first.is_measured))
+    final = _lowest(losses, range(n_replicates))[first.is_measured]
     return ChosenRecipe(
-        recipes={
-            (first.sources[row], first.targets[column]): names[int(to_use[row, column])]
-            for row, column in first.is_measured.nonzero()
-        },
-        transfer=_followed(measured, best, CHOSEN),
-        for_all=_followed(measured, best_for_all, CHOSEN_FOR_ALL),
+        chosen=tuple(names[number] for number in final.tolist()),
+        transfer=_select(measured, best, CHOSEN),
+        for_all=_select(measured, best_for_all, CHOSEN_FOR_ALL),
         measured=dict(measured),
     )
 
 
 def _lowest(
-    losses: Float[Tensor, "recipe source replicate target"], on: Sequence[int]
+    losses: Float[Tensor, "recipe source replicate target"], replicates: Sequence[int]
 ) -> Int[Tensor, "source target"]:
-    """The recipe of the lowest mean loss on these replicates, for each pair."""
-    return losses[:, :, list(on)].mean(dim=2).nan_to_num(nan=torch.inf).argmin(dim=0)
+    """The recipe with the lowest mean loss on these replicates, for each pair."""
+    return losses[:, :, list(replicates)].mean(dim=2).nan_to_num(nan=torch.inf).argmin(dim=0)
 
 
-def _lowest_of_all(
-    shares: Float[Tensor, "recipe source replicate target"], on: Sequence[int], is_measured: Tensor
+def _lowest_for_all(
+    losses: Float[Tensor, "recipe source replicate target"],
+    replicates: Sequence[int],
+    is_measured: Tensor,
 ) -> Int[Tensor, "source target"]:
-    """The recipe of the lowest mean over replicates and pairs, for every pair the same."""
-    mean = shares[:, :, list(on)].mean(dim=2)[:, is_measured].mean(dim=1)
-    best = mean.nan_to_num(nan=torch.inf).argmin(dim=0)
-    return best.expand(is_measured.shape)
+    """The recipe with the lowest mean loss over replicates and pairs, for every pair the same."""
+    mean = losses[:, :, list(replicates)].mean(dim=2)[:, is_measured].mean(dim=1)
+    return mean.nan_to_num(nan=torch.inf).argmin(dim=0).expand(is_measured.shape)
 
 
-def _followed(
+def _select(
     measured: Mapping[str, Transfer], best: Sequence[Int[Tensor, "source target"]], name: str
 ) -> Transfer:
-    """What the recipes gave that were chosen for each replicate."""
-    parts: dict[str, list[Tensor]] = {"test": [], "evaluation": [], "blocks": []}
-    for at, chosen in enumerate(best):
-        for part, found in parts.items():
-            of_recipes = torch.stack(
-                [getattr(each.tuned, part)[:, at] for each in measured.values()]
-            )  # recipe source target ...
-            index = chosen[None].reshape(1, *chosen.shape, *[1] * (of_recipes.dim() - 3))
-            index = index.expand(1, *of_recipes.shape[1:])
-            found.append(of_recipes.gather(0, index)[0])
-    tuned = Scores(**{part: torch.stack(found, dim=1) for part, found in parts.items()})
+    """Transfer with the losses of the recipe chosen for each replicate and pair."""
+
+    def select(part: str) -> Tensor:
+        losses = torch.stack([getattr(transfer.tuned, part) for transfer in measured.values()])
+        of_replicates: list[Tensor] = []
+        for number, recipes in enumerate(best):
+            candidates = losses[:, :, number]  # recipe source target ...
+            index = recipes[None].reshape(1, *recipes.shape, *[1] * (candidates.dim() - 3))
+            chosen = candidates.gather(0, index.expand(1, *candidates.shape[1:]))
+            of_replicates.append(chosen[0])
+        return torch.stack(of_replicates, dim=1)
+
+    tuned = TransferLosses(select("test"), select("evaluation"), select("blocks"))
     return replace(next(iter(measured.values())), recipe=name, tuned=tuned)
 
 
-def _over(transfer: Transfer, other: Transfer) -> Gains:
-    """The losses of one transfer beside those of another; a task a pair."""
+def _mean_with_interval(gains: Gains) -> tuple[float, float, float]:
+    mean = gains.estimate_overall()
+    low, high = mean.interval(0.95)
+    return float(mean.mean[0]), float(low[0]), float(high[0])
+
+
+def _gains_over(transfer: Transfer, other: Transfer) -> Gains:
+    """The gains of one transfer over another, pair by pair."""
     gains, baseline = transfer.gains(), other.gains()
     return replace(gains, baseline=baseline.scores, baseline_blocks=baseline.score_blocks)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a module of one's own by a recipe: parameter groups, phases, the pull."""
+"""Fine-tuning of your own module by a recipe: parameter groups, phases, and the L2-SP penalty."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,14 +8,13 @@ from torch import Tensor, nn
 
 from affinity.errors import InputError
 
-from .blocks import blocks_of
+from .blocks import blocks_of, scales_from_norms
 from .recipes import Recipe
-from .relative_gradients import rates_of
 from .tuning_plan import Phase, TuningPlan
 
 
 class FineTuning:
-    """A recipe at work on a user's own model and optimizer.
+    """Applies a recipe to your own model and optimizer.
 
     ::
 
@@ -23,20 +22,20 @@ class FineTuning:
         optimizer = torch.optim.AdamW(tuning.param_groups(learning_rate=1e-3))
         for epoch in range(20):
             model.train()
-            tuning.begin_epoch(epoch, optimizer)  # where the recipe has phases
+            tuning.begin_epoch(epoch, optimizer)  # for recipes with phases
             ...
-            (loss + tuning.penalty()).backward()  # where it draws to the source
+            (loss + tuning.penalty()).backward()  # for recipes with a pull to the source
 
     Args:
-        model: Starts from the source: its weights are loaded before. Its head may be new.
-        recipe: A recipe, or a plan that a person edited.
-        epochs: All phases together, for a recipe.
+        model: Has the weights of the source; its head may be new.
+        recipe: A recipe, or an edited plan.
+        epochs: Total number of epochs, for a recipe.
         blocks: Names of the model's parts from inputs to outputs, the head last; see `blocks_of`.
-        norms: `relative_gradient_norms`, for a plan that goes by them.
+        norms: From `relative_gradient_norms`, for a plan that uses them.
 
     Raises:
-        InputError: If the plan is for other blocks, needs norms, or starts a block afresh that has
-            no `reset_parameters`.
+        InputError: If the plan is for other blocks, needs norms, or re-initializes a block without
+            `reset_parameters`.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
@@ -63,34 +62,38 @@ class FineTuning:
         if by_gradient and not set(by_gradient) <= set(norms or {}):
             raise InputError(
                 f"Expected the relative gradient norms of the blocks {by_gradient}, which the "
-                f"recipe {self.plan.recipe!r} goes by: FineTuning(..., norms="
-                "relative_gradient_norms(model, losses, blocks_of(model)))."
+                f"recipe {self.plan.recipe!r} uses: FineTuning(..., norms="
+                "relative_gradient_norms(model, losses, blocks_of(model))).",
+                "missing-norms",
             )
         self._norms = dict(norms or {})
         for block in self.plan.fresh:
-            _start_afresh(model, block)
+            _reinitialize(model, block)
         parameters = dict(model.named_parameters())
         self._source = {
             name: parameters[name].detach().clone()
-            for block, own in self.blocks.items()
+            for block, block_names in self.blocks.items()
             if self.plan.pull and block not in self.plan.fresh and block != names[-1]
-            for name in own
+            for name in block_names
         }
         self._freeze(self.plan.phases[0])
 
     def scales(self, phase: Phase) -> dict[str, float]:
-        """Of the learning rate of each block in a phase."""
-        rates = rates_of(self._norms, phase.by_gradient)
-        return {name: scale * rates.get(name, 1.0) for name, scale in phase.scales.items()}
+        """The learning-rate scale of each block in a phase."""
+        by_norm = scales_from_norms(self._norms, phase.by_gradient)
+        return {
+            name: scale * by_norm.get(name, 1.0)
+            for name, scale in phase.learning_rate_scales.items()
+        }
 
     def param_groups(
-        self, learning_rate: float, is_scaled: bool = True, **settings: Any
+        self, learning_rate: float, is_scaled: bool = True, **settings: object
     ) -> list[dict[str, Any]]:
-        """A parameter group a block, for any optimizer, with its `name`, `lr_scale` and `lr`.
+        """One parameter group per block, for any optimizer, with its `name`, `lr_scale` and `lr`.
 
         Args:
-            learning_rate: Of a block whose scale is 1.
-            is_scaled: Whether `lr` is scaled already. timm's schedulers scale it themselves: False.
+            learning_rate: Learning rate of a block with scale 1.
+            is_scaled: Whether `lr` is already scaled. False for timm's schedulers, which scale it.
             **settings: More entries of every group.
         """
         parameters = dict(self.model.named_parameters())
@@ -107,15 +110,15 @@ class FineTuning:
         ]
 
     def begin_epoch(self, epoch: int, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Freeze, thaw and pace the blocks for this epoch, counted from 0.
+        """Freeze, unfreeze and set the learning rates of the blocks for this epoch, from 0.
 
-        Call it after `model.train()`: running statistics of frozen normalizations are kept. A
-        learning-rate scheduler may go on as it does; one that computes rates from its own first
-        ones (`LambdaLR`) undoes the change of pace of a later phase.
+        Call it after `model.train()`: the running statistics of frozen normalization layers stay
+        unchanged. A learning-rate scheduler can be used as usual; one that computes rates from its
+        own initial ones (`LambdaLR`) undoes the change of rates in a later phase.
 
         Args:
-            epoch: Beyond the last phase it stays the last one.
-            optimizer: Made of `param_groups`; None where the rates are set elsewhere.
+            epoch: After the last phase, the last phase continues.
+            optimizer: Made from `param_groups`; None if the rates are set elsewhere.
         """
         phase = self._phase_at(epoch)
         self._freeze(phase)
@@ -127,17 +130,17 @@ class FineTuning:
                 group["lr_scale"] = scale
 
     def penalty(self) -> Tensor | float:
-        """What draws the model to its source; 0 where the recipe does not."""
-        own = dict(self.model.named_parameters())
-        squares = [(own[name] - value).square().sum() for name, value in self._source.items()]
+        """The penalty on the distance from the source; 0 for recipes without a pull."""
+        parameters = dict(self.model.named_parameters())
+        squares = [(parameters[n] - value).square().sum() for n, value in self._source.items()]
         return self.plan.pull / 2 * torch.stack(squares).sum() if squares else 0.0
 
     def _first_scales(self) -> dict[str, float]:
-        """The scale with which each block moves first; 1 where it never does."""
-        found = dict.fromkeys(self.blocks, 0.0)
+        """The first scale above 0 of each block; 1 if it is always frozen."""
+        first = dict.fromkeys(self.blocks, 0.0)
         for phase in self.plan.phases:
-            found |= {name: s for name, s in self.scales(phase).items() if not found[name]}
-        return {name: scale or 1.0 for name, scale in found.items()}
+            first |= {name: s for name, s in self.scales(phase).items() if not first[name]}
+        return {name: scale or 1.0 for name, scale in first.items()}
 
     def _phase_at(self, epoch: int) -> Phase:
         end = 0
@@ -154,20 +157,20 @@ class FineTuning:
             for name in names:
                 parameters[name].requires_grad_(scales[block] > 0)
                 if not scales[block]:
-                    parameters[name].grad = None  # optimizers leave out what has no gradient
+                    parameters[name].grad = None  # optimizers skip parameters without gradients
         for module in _frozen_norms(self.model):
             module.eval()
 
 
 def _frozen_norms(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
-        own = list(module.parameters(recurse=False))
+        parameters = list(module.parameters(recurse=False))
         is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
-        if is_norm and own and not any(each.requires_grad for each in own):
+        if is_norm and parameters and not any(p.requires_grad for p in parameters):
             yield module
 
 
-def _start_afresh(model: nn.Module, block: str) -> None:
+def _reinitialize(model: nn.Module, block: str) -> None:
     for name, module in model.named_modules():
         if name != block and not name.startswith(f"{block}."):
             continue
@@ -176,7 +179,8 @@ def _start_afresh(model: nn.Module, block: str) -> None:
             reset()
         elif any(True for _ in module.parameters(recurse=False)):
             raise InputError(
-                f"Expected the part {name!r} to have reset_parameters(), by which it can start "
-                f"afresh, but {type(module).__name__} has none. Initialize it yourself, and leave "
-                "it out of the plan's fresh blocks."
+                f"Expected the part {name!r} to have reset_parameters() to re-initialize it, but "
+                f"{type(module).__name__} has none. Initialize it yourself, and remove it from "
+                "`fresh` in the plan.",
+                "no-reset-parameters",
             )

@@ -1,32 +1,32 @@
-"""Joint, sequential, or neither: transfer beside joint training, for each pair, with reasons."""
+"""Joint training or transfer: which helps the target more, for each pair, with reasons."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import Problem, TrainingResults, train_networks
-from affinity.statistics import Gains, Verdict
+from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
 
 from .sources import Sources
 from .transfer import ARROW, Transfer
 
-Way = Literal["joint", "sequential", "neither"]
+UseOfSource = Literal["joint", "sequential", "neither"]
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a measurement cannot know.
+    """What cannot be measured.
 
     Args:
-        source_at_hand: Whether the source's data are there when the target comes.
-        only_target_matters: Whether the source's own loss is of no interest any more.
+        source_at_hand: Whether the source's data are still available for joint training.
+        only_target_matters: Whether the loss of the source no longer matters.
     """
 
     source_at_hand: bool = True
@@ -34,123 +34,142 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Advice:
-    """What to do with a source for a target.
+class PairAdvice:
+    """How to use a source for a target: joint training, transfer, or neither; and why."""
+
+    use: UseOfSource
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JointOrSequentialGain:
+    """Gains of a target by transfer and by joint training, with 95 % intervals and advice."""
+
+    source: str
+    target: str
+    sequential: float
+    sequential_low: float
+    sequential_high: float
+    sequential_verdict: VerdictName
+    joint: float
+    joint_low: float
+    joint_high: float
+    joint_verdict: VerdictName
+    advice: UseOfSource
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Verdicts on transfer and joint training of one pair, on test rows.
 
     Args:
-        source: The one.
-        target: The other.
-        way: Joint training, transfer, or leaving the source aside.
-        reasons: Why, in words.
+        source: The source.
+        target: The target.
+        sequential: The target from the source's trunk, compared with from scratch.
+        joint: The target trained with the source, compared with alone.
+        joint_on_source: The source trained with the target, compared with alone.
+        difference: Sequential compared with joint.
+        beyond_own_inputs: Sequential compared with the control; None if that was not measured.
+        rows: Number of training rows of the target.
     """
 
     source: str
     target: str
-    way: Way
-    reasons: tuple[str, ...]
+    sequential: Verdict
+    joint: Verdict
+    joint_on_source: Verdict
+    difference: Verdict
+    beyond_own_inputs: Verdict | None
+    rows: int
+
+    def advise(self, circumstances: Circumstances | None = None) -> PairAdvice:
+        """Whether to train jointly, sequentially or without the source, and why.
+
+        A way is advised if it is beneficial, possible, and does not harm a task that matters; of
+        two such ways, the better one; if they cannot be distinguished, the simpler one: one network
+        for both tasks if both matter, transfer if only the target does.
+        """
+        given = circumstances or Circumstances()
+        reasons = [
+            f"{name}: {_describe(verdict)} with {self.rows:,} training rows of the target"
+            for name, verdict in (("sequential", self.sequential), ("joint", self.joint))
+        ]
+        joint_helps = self.joint.verdict == "beneficial"
+        if joint_helps and not given.source_at_hand:
+            joint_helps = False
+            reasons.append("joint training needs the source's data, which are not available")
+        harms_source = self.joint_on_source.verdict == "harmful"
+        if joint_helps and not given.only_target_matters and harms_source:
+            joint_helps = False
+            reasons.append(f"joint training harms the source: {_describe(self.joint_on_source)}")
+        sequential_helps = self.sequential.verdict == "beneficial"
+        beyond = self.beyond_own_inputs
+        if sequential_helps and beyond is not None and beyond.verdict != "beneficial":
+            reasons.append(
+                "self-supervised pretraining on the target's own inputs was not found to be worse "
+                f"({_describe(beyond)} compared with it): try that first"
+            )
+        if not (joint_helps or sequential_helps):
+            reasons.append("no possible use of the source was found to help")
+            return PairAdvice("neither", tuple(reasons))
+        if not (joint_helps and sequential_helps):
+            return PairAdvice("joint" if joint_helps else "sequential", tuple(reasons))
+        if self.difference.verdict in ("beneficial", "harmful"):
+            is_better = self.difference.verdict == "beneficial"
+            reasons.append(f"sequential compared with joint: {_describe(self.difference)}")
+        else:
+            is_better = given.only_target_matters
+            reasons.append(
+                "the two cannot be distinguished; "
+                + (
+                    "only the target matters, and transfer needs the source only once"
+                    if is_better
+                    else "both tasks matter, and one network serves both"
+                )
+            )
+        return PairAdvice("sequential" if is_better else "joint", tuple(reasons))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class JointOrSequential:
-    """For each pair of tasks the gain of transfer and that of joint training, on test rows.
+    """The comparison of transfer and joint training for every pair of tasks."""
 
-    Args:
-        sequential: A verdict a pair: the target from the source's trunk against from scratch.
-        joint: A verdict a pair: the target trained with the source against alone.
-        difference: A verdict a pair: sequential against joint.
-        beyond_own_inputs: A verdict a pair, where the control was measured.
-        rows: How many rows each target has to learn from.
-    """
+    pairs: tuple[PairComparison, ...]
 
-    sequential: Mapping[tuple[str, str], Verdict]
-    joint: Mapping[tuple[str, str], Verdict]
-    difference: Mapping[tuple[str, str], Verdict]
-    beyond_own_inputs: Mapping[tuple[str, str], Verdict]
-    rows: Mapping[str, int]
-
-    def frame(self) -> pd.DataFrame:
-        """One row a pair."""
-        return pd.DataFrame(
-            [
-                {
-                    "source": source,
-                    "target": target,
-                    "sequential": sequential.gain,
-                    "sequential_low": sequential.low,
-                    "sequential_high": sequential.high,
-                    "sequential_verdict": sequential.verdict,
-                    "joint": self.joint[source, target].gain,
-                    "joint_low": self.joint[source, target].low,
-                    "joint_high": self.joint[source, target].high,
-                    "joint_verdict": self.joint[source, target].verdict,
-                    "advice": self.advise(source, target).way,
-                }
-                for (source, target), sequential in self.sequential.items()
-            ]
-        )
-
-    def advise(self, source: str, target: str, given: Circumstances | None = None) -> Advice:
-        """What to do, and why.
-
-        A way is taken where it was found beneficial, is possible, and harms nobody who matters; of
-        two such ways the better one, where they can be told apart; else the one that asks for
-        less: one network for both where both matter, transfer where the target alone does.
+    def pair(self, source: str, target: str) -> PairComparison:
+        """The comparison for one pair.
 
         Raises:
             InputError: If the pair was not measured.
         """
-        given = given or Circumstances()
-        pair = source, target
-        if pair not in self.sequential:
-            raise InputError(
-                f"Expected a pair that was measured, one of {list(self.sequential)}, but got "
-                f"{pair}."
-            )
-        ways: dict[Way, Verdict] = {
-            "sequential": self.sequential[pair],
-            "joint": self.joint[pair],
-        }
-        reasons = [
-            f"{name}: {_said(verdict)} on {self.rows[target]:,} rows of the target"
-            for name, verdict in ways.items()
-        ]
-        possible: list[Way] = [
-            name for name, verdict in ways.items() if verdict.verdict == "beneficial"
-        ]
-        if "joint" in possible and not given.source_at_hand:
-            possible.remove("joint")
-            reasons.append("joint training needs the source's data, which are gone")
-        back = self.joint.get((target, source))
-        harms = back is not None and back.verdict == "harmful"
-        if "joint" in possible and not given.only_target_matters and back is not None and harms:
-            possible.remove("joint")
-            reasons.append(f"joint training harms the source: {_said(back)}")
-        beyond = self.beyond_own_inputs.get(pair)
-        if "sequential" in possible and beyond is not None and beyond.verdict != "beneficial":
-            reasons.append(
-                "pretraining on the target's own inputs, without the source, was not found to be "
-                f"worse ({_said(beyond)} against it): try that first"
-            )
-        if not possible:
-            reasons.append("nothing that is possible was found to help")
-            return Advice(source, target, "neither", tuple(reasons))
-        if len(possible) == 1:
-            return Advice(source, target, possible[0], tuple(reasons))
-        difference = self.difference[pair]
-        if difference.verdict in ("beneficial", "harmful"):
-            way: Way = "sequential" if difference.verdict == "beneficial" else "joint"
-            reasons.append(f"sequential against joint: {_said(difference)}")
-        else:
-            way = "sequential" if given.only_target_matters else "joint"
-            reasons.append(
-                "the two cannot be told apart; "
-                + (
-                    "only the target matters, and transfer needs the source once"
-                    if given.only_target_matters
-                    else "both tasks matter, and one network serves both"
+        for pair in self.pairs:
+            if (pair.source, pair.target) == (source, target):
+                return pair
+        known = [(pair.source, pair.target) for pair in self.pairs]
+        raise InputError(
+            f"Expected one of the measured pairs {known}, but got {(source, target)}.",
+            "unknown-pair",
+        )
+
+    def gains(self) -> tuple[JointOrSequentialGain, ...]:
+        """Gains of each pair; advice if the source is available and only the target matters."""
+        rows: list[JointOrSequentialGain] = []
+        for pair in self.pairs:
+            advice, one, two = pair.advise(), pair.sequential, pair.joint
+            rows.append(
+                JointOrSequentialGain(
+                    *(pair.source, pair.target),
+                    *(one.gain, one.low, one.high, one.verdict),
+                    *(two.gain, two.low, two.high, two.verdict),
+                    *(advice.use, advice.reasons),
                 )
             )
-        return Advice(source, target, way, tuple(reasons))
+        return tuple(rows)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per pair: the fields of `JointOrSequentialGain`."""
+        return pd.DataFrame(self.gains())
 
 
 def compare_joint(
@@ -160,94 +179,106 @@ def compare_joint(
     settings: TrainingSettings | None = None,
     store: str | Path | None = None,
 ) -> JointOrSequential:
-    """Train every source that is a task jointly with every target, beside `transfer`.
+    """Train every source that is a task jointly with every target, and compare with transfer.
 
-    On the same replicates: from scratch in `transfer` and alone here is one and the same training.
+    On the same replicates: "from scratch" in `transfer` and "alone" here are the same training.
 
     Args:
         problem: Tasks, trunk and heads.
-        sources: Those of `transfer`.
-        transfer: Measured on all rows of the targets.
-        settings: How to train; the problem's own if None.
-        store: A folder in which finished trainings are kept.
+        sources: The sources of `transfer`.
+        transfer: Measured with all rows of the targets.
+        settings: Training settings; the problem's own if None.
+        store: A folder of finished trainings.
+
+    Raises:
+        InputError: If no source is a task.
     """
     pairs = [pair for pair in transfer.pairs if pair[0] in problem.names]
     if not pairs:
         raise InputError(
             f"Expected sources that are tasks, to train them jointly with targets, but got "
-            f"{list(transfer.sources)}."
+            f"{list(transfer.sources)}.",
+            "no-task-as-source",
         )
-    reverse = [(target, source) for source, target in pairs]
     both = list(dict.fromkeys(frozenset(pair) for pair in pairs))
     alone = list(dict.fromkeys(frozenset({name}) for pair in pairs for name in pair))
     measured = train_networks(
         problem, [*alone, *both], sources.replicates, settings=settings, store=store
     )
-    test = transfer.test
-    every = list(dict.fromkeys([*pairs, *reverse]))
-    joint = _joint(measured, every, None)
-    tuned = transfer.gains().of([f"{source}{ARROW}{target}" for source, target in pairs])
-    together = _joint(measured, pairs, tuned)
+    directions = list(dict.fromkeys([*pairs, *((target, source) for source, target in pairs)]))
+    joint = dict(zip(directions, transfer.test(_joint_gains(measured, directions)), strict=True))
+    difference = transfer.test(_sequential_gains_over_joint(measured, pairs, transfer))
+    training = [replicate.training for replicate in sources.replicates]
     return JointOrSequential(
-        sequential={pair: transfer.verdicts[pair] for pair in pairs},
-        joint=dict(zip(every, test(joint), strict=True)),
-        difference=dict(zip(pairs, test(together), strict=True)),
-        beyond_own_inputs={
-            pair: verdict for pair, verdict in transfer.beyond_own_inputs.items() if pair in pairs
-        },
-        rows={
-            target: min(
-                int(replicate.training.labelled[:, at].sum()) for replicate in sources.replicates
+        tuple(
+            PairComparison(
+                source,
+                target,
+                sequential=transfer.verdicts[source, target],
+                joint=joint[source, target],
+                joint_on_source=joint[target, source],
+                difference=verdict,
+                beyond_own_inputs=transfer.beyond_own_inputs.get((source, target)),
+                rows=min(
+                    int(rows.labelled[:, problem.names.index(target)].sum()) for rows in training
+                ),
             )
-            for at, target in enumerate(problem.names)
-        },
-    )
-
-
-def _joint(measured: TrainingResults, pairs: list[tuple[str, str]], tuned: Gains | None) -> Gains:
-    """Joint against alone; with `tuned`, those against joint."""
-    row_of = {network: row for row, network in enumerate(measured.networks)}
-
-    def losses(network: frozenset[str], target: str) -> tuple[torch.Tensor, torch.Tensor]:
-        row = row_of[network]
-        at = measured.tasks.index(target)
-        return measured.test_loss[row, :, at], measured.test_blocks[row][target]
-
-    together = [losses(frozenset(pair), pair[1]) for pair in pairs]
-    alone = [losses(frozenset({target}), target) for _, target in pairs]
-    names = tuple(f"{source}{ARROW}{target}" for source, target in pairs)
-    scores = torch.stack([loss for loss, _ in together], dim=1)
-    blocks = _stacked([each for _, each in together])
-    if tuned is None:
-        return Gains(
-            tasks=names,
-            scores=scores,
-            baseline=torch.stack([loss for loss, _ in alone], dim=1),
-            score_blocks=blocks,
-            baseline_blocks=_stacked([each for _, each in alone]),
+            for (source, target), verdict in zip(pairs, difference, strict=True)
         )
-    own = tuned.score_blocks
-    if own is not None:
-        own = own[:, :, : blocks.shape[2]]
-    return Gains(
-        tasks=names,
-        scores=tuned.scores,
-        baseline=scores,
-        score_blocks=own,
-        baseline_blocks=blocks if own is not None else None,
     )
 
 
-def _stacked(blocks: list[torch.Tensor]) -> torch.Tensor:
-    """Blocks ``[replicate block]`` side by side; NaN beyond a task's own."""
-    most = max(each.shape[1] for each in blocks)
-    padded = [
-        torch.nn.functional.pad(each, (0, most - each.shape[1]), value=math.nan) for each in blocks
-    ]
-    return torch.stack(padded, dim=1)
+def _joint_gains(measured: TrainingResults, pairs: list[tuple[str, str]]) -> Gains:
+    """Gains of the second task of each pair when trained jointly, over alone."""
+    together = [_losses(measured, frozenset(pair), pair[1]) for pair in pairs]
+    alone = [_losses(measured, frozenset({target}), target) for _, target in pairs]
+    return Gains(
+        tasks=tuple(ARROW.join(pair) for pair in pairs),
+        scores=torch.stack([loss for loss, _ in together], dim=1),
+        baseline=torch.stack([loss for loss, _ in alone], dim=1),
+        score_blocks=_stack_blocks([blocks for _, blocks in together]),
+        baseline_blocks=_stack_blocks([blocks for _, blocks in alone]),
+    )
 
 
-def _said(verdict: Verdict) -> str:
+def _sequential_gains_over_joint(
+    measured: TrainingResults, pairs: list[tuple[str, str]], transfer: Transfer
+) -> Gains:
+    together = [_losses(measured, frozenset(pair), pair[1]) for pair in pairs]
+    blocks = _stack_blocks([of_pair for _, of_pair in together])
+    sequential = transfer.gains().of([ARROW.join(pair) for pair in pairs])
+    tuned_blocks = sequential.score_blocks
+    return Gains(
+        tasks=sequential.tasks,
+        scores=sequential.scores,
+        baseline=torch.stack([loss for loss, _ in together], dim=1),
+        score_blocks=None if tuned_blocks is None else tuned_blocks[:, :, : blocks.shape[2]],
+        baseline_blocks=None if tuned_blocks is None else blocks,
+    )
+
+
+def _losses(
+    measured: TrainingResults, network: frozenset[str], target: str
+) -> tuple[Tensor, Tensor]:
+    """Test losses of a target in a network, by replicate, and by replicate and block."""
+    row = list(measured.networks).index(network)
+    column = measured.tasks.index(target)
+    return measured.test_loss[row, :, column], measured.test_blocks[row][target]
+
+
+def _stack_blocks(blocks: list[Tensor]) -> Tensor:
+    """Blocks ``[replicate block]`` of several tasks; NaN beyond a task's own."""
+    n_blocks = max(of_task.shape[1] for of_task in blocks)
+    return torch.stack(
+        [
+            torch.nn.functional.pad(of_task, (0, n_blocks - of_task.shape[1]), value=math.nan)
+            for of_task in blocks
+        ],
+        dim=1,
+    )
+
+
+def _describe(verdict: Verdict) -> str:
     if math.isnan(verdict.low):
         return f"{verdict.verdict}, {verdict.gain:+.1%}"
     return f"{verdict.verdict}, {verdict.gain:+.1%} ({verdict.low:+.1%} to {verdict.high:+.1%})"

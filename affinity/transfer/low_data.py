@@ -1,4 +1,4 @@
-"""The low-data curve: from how many rows of the target on its source is no longer worth it."""
+"""Low-data curve: the gain of a source by the number of rows that the target has."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import Problem
-from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
 
@@ -24,16 +24,32 @@ from .tuning_plan import TuningPlan
 SIZES = (25, 50, 100, 200, 400, 800, 1600)
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """Gains at one number of rows: of the source with its verdict, and of the control."""
+
+    source: str
+    target: str
+    rows: int
+    gain: float
+    low: float
+    high: float
+    verdict: VerdictName
+    own_inputs: float
+    own_inputs_low: float
+    own_inputs_high: float
+
+
 @dataclass(frozen=True, eq=False)
 class LowDataCurve:
-    """The gain of a source on a target by how many rows the target has to learn from.
+    """The gain of a source on a target by the number of the target's training rows.
 
     Args:
-        source: What comes first.
-        target: What it is brought to.
-        gains: By rows, rising; a task ``source → target`` each, against from scratch on as many.
-        own_inputs: The same of the control, where it was measured.
-        test: How verdicts are reached, over all sizes together.
+        source: The source.
+        target: The target.
+        gains: Gain over training from scratch by number of rows, in increasing order.
+        own_inputs: The same for the control, if it was measured.
+        test: The test behind the verdicts, over all sizes together.
     """
 
     source: str
@@ -44,58 +60,53 @@ class LowDataCurve:
 
     @property
     def verdicts(self) -> dict[int, Verdict]:
-        """A verdict a number of rows."""
-        return _judged(self.gains, self.test)
+        """The verdict at each number of rows."""
+        return _verdicts(self.gains, self.test)
+
+    def points(self) -> tuple[CurvePoint, ...]:
+        """Gain and interval of the source and of the control, at each number of rows."""
+        control = _verdicts(self.own_inputs, self.test)
+        points: list[CurvePoint] = []
+        for size, v in self.verdicts.items():
+            own = control.get(size)
+            of_control = (own.gain, own.low, own.high) if own else (math.nan,) * 3
+            points.append(
+                CurvePoint(
+                    *(self.source, self.target, size, v.gain, v.low, v.high, v.verdict),
+                    *of_control,
+                )
+            )
+        return tuple(points)
 
     def frame(self) -> pd.DataFrame:
-        """One row a size: gain and interval of the source, and of the target's own inputs."""
-        control = _judged(self.own_inputs, self.test)
-        return pd.DataFrame(
-            [
-                {
-                    "source": self.source,
-                    "target": self.target,
-                    "rows": size,
-                    "gain": verdict.gain,
-                    "low": verdict.low,
-                    "high": verdict.high,
-                    "verdict": verdict.verdict,
-                    "own_inputs": control[size].gain if size in control else math.nan,
-                    "own_inputs_low": control[size].low if size in control else math.nan,
-                    "own_inputs_high": control[size].high if size in control else math.nan,
-                }
-                for size, verdict in self.verdicts.items()
-            ]
-        )
+        """One row per size: the fields of `CurvePoint`."""
+        return pd.DataFrame(self.points())
 
     @property
     def summary(self) -> str:
-        """Where the source helps, where that stops, and where it hurts, in words."""
+        """At which numbers of rows the source helps, and where it hurts, in words."""
         verdicts = self.verdicts
         helps, hurts = (
             [size for size, verdict in verdicts.items() if verdict.verdict == name]
             for name in ("beneficial", "harmful")
         )
-        largest = max(verdicts)
-        parts: list[str] = []
+        smallest, largest = min(verdicts), max(verdicts)
         if not helps:
-            parts.append(
-                f"{self.source!r} was not found to be worth it for {self.target!r} at any number "
-                f"of rows from {min(verdicts):,} to {largest:,}"
-            )
+            parts = [
+                f"{self.source!r} was not found to help {self.target!r} at any size from "
+                f"{smallest:,} to {largest:,} rows"
+            ]
         elif len(helps) == len(verdicts):
-            parts.append(
-                f"{self.source!r} is worth it for {self.target!r} from {min(helps):,} to "
-                f"{largest:,} rows, as far as was measured"
-            )
+            parts = [
+                f"{self.source!r} helps {self.target!r} at all measured sizes, from {smallest:,} "
+                f"to {largest:,} rows"
+            ]
         else:
-            where = ", ".join(f"{size:,}" for size in helps)
-            parts.append(f"{self.source!r} is worth it for {self.target!r} at {where} rows")
-            after = [size for size in verdicts if size > max(helps)]
-            if after:
-                parts.append(f"from {after[0]:,} rows on it was not found to be")
+            parts = [f"{self.source!r} helps {self.target!r} at {_listed(helps)} rows"]
+            if larger := [size for size in verdicts if size > max(helps)]:
+                parts.append(f"from {larger[0]:,} rows on it was not found to help")
         if hurts:
-            parts.append(f"it hurts at {', '.join(f'{size:,}' for size in hurts)} rows")
+            parts.append(f"it hurts at {_listed(hurts)} rows")
         return "; ".join(parts) + "."
 
 
@@ -108,64 +119,66 @@ def low_data_curves(
     settings: TrainingSettings | None = None,
     store: str | Path | None = None,
 ) -> list[LowDataCurve]:
-    """Measure every source on every target at growing numbers of the target's rows.
+    """Measure every source on every target with increasing numbers of the target's rows.
 
-    A target's first rows, in the order of the replicate's draw, are those of every larger size too;
-    it has validation rows in proportion. Sources keep all their rows. The control sees the inputs
-    of the target's few rows alone. Sizes that the target does not have are left out; the last
-    point is all of its rows.
+    The rows of a smaller size are among those of every larger size; the number of validation rows
+    is proportional. Sources keep all their rows. The control only sees the inputs of the target's
+    rows of each size. Sizes that exceed the target's rows are omitted; the last point is all rows.
 
     Args:
         problem: Tasks, trunk and heads.
         sources: From `learn_sources`.
-        recipe: How targets are tuned; full fine-tuning if None.
+        recipe: How targets are fine-tuned; full fine-tuning if None.
         targets: The tasks; all if None.
-        sizes: Rows to learn from.
-        settings: How to train; the problem's own if None.
-        store: A folder in which finished tunings are kept.
+        sizes: Numbers of training rows.
+        settings: Training settings; the problem's own if None.
+        store: A folder of finished trainings.
 
     Raises:
-        InputError: If no size is below 2, or sizes are none.
+        InputError: If there are no sizes, or one is below 2.
     """
     targets = list(problem.names if targets is None else targets)
     if not sizes or min(sizes) < 2:
-        raise InputError(f"Expected sizes of at least 2 rows, but got {list(sizes)}.")
+        raise InputError(
+            f"Expected sizes of at least 2 rows, but got {list(sizes)}.", "too-few-rows"
+        )
     test = NegativeTransferTest()
     curves: list[LowDataCurve] = []
     for target in targets:
         column = problem.names.index(target)
-        most = min(int(r.training.labelled[:, column].sum()) for r in sources.replicates)
-        known = [name for name in sources.names if target in sources.trunks[name]]
+        n_rows = min(int(r.training.labelled[:, column].sum()) for r in sources.replicates)
+        names = [name for name in sources.names if target in sources.trunks[name]]
         measured: dict[int, Transfer] = {}
-        for size in [*(size for size in sorted(set(sizes)) if size < most), most]:
-            on = [few(replicate, column, size) for replicate in sources.replicates]
-            trunks = {name: {target: sources.trunks[name][target]} for name in known}
-            if OWN_INPUTS in known:
-                trunks[OWN_INPUTS] = learn_own_inputs(problem, on, [target], settings)
-            own = replace(sources, names=tuple(known), trunks=trunks)
+        for size in [*(size for size in sorted(set(sizes)) if size < n_rows), n_rows]:
+            splits = [take_rows(replicate, column, size) for replicate in sources.replicates]
+            trunks = {name: {target: sources.trunks[name][target]} for name in names}
+            if OWN_INPUTS in names:
+                trunks[OWN_INPUTS] = learn_own_inputs(problem, splits, [target], settings)
+            of_target = replace(sources, names=tuple(names), trunks=trunks)
             measured[size] = measure_transfer(
-                problem, recipe, own, on, [target], settings=settings, store=store
+                problem, recipe, of_target, splits, [target], settings=settings, store=store
             )
-        by_source = {
+        gains = {
             name: {
-                size: each.gains().of([f"{name}{ARROW}{target}"]) for size, each in measured.items()
+                size: transfer.gains().of([f"{name}{ARROW}{target}"])
+                for size, transfer in measured.items()
             }
-            for name in known
+            for name in names
         }
         curves += [
-            LowDataCurve(name, target, by_source[name], by_source.get(OWN_INPUTS, {}), test)
-            for name in known
+            LowDataCurve(name, target, gains[name], gains.get(OWN_INPUTS, {}), test)
+            for name in names
             if name != OWN_INPUTS
         ]
     return curves
 
 
-def few(replicate: Replicate, column: int, count: int) -> Replicate:
-    """The replicate with so many training rows labelled for a target, and validation rows in step.
+def take_rows(replicate: Replicate, column: int, count: int) -> Replicate:
+    """The first `count` training rows labelled for a target, and as large a share of validation.
 
     Example:
         >>> from affinity.problems import planted
-        >>> small = few(planted(n_rows=100).replicate(0), column=0, count=30)
+        >>> small = take_rows(planted(n_rows=100).replicate(0), column=0, count=30)
         >>> len(small.training), len(small.validation)
         (30, 10)
     """
@@ -174,10 +187,10 @@ def few(replicate: Replicate, column: int, count: int) -> Replicate:
         for part in (replicate.training, replicate.validation)
     )
     share = count / len(training)
-    # Validation rows stand in the order of the data, which may be sorted: take them evenly.
+    # Validation rows are in the order of the data, which may be sorted: take them evenly.
     n_validation = max(2, round(len(validation) * min(1.0, share)))
     n_validation = min(n_validation, len(validation))
-    places = [at * len(validation) // n_validation for at in range(n_validation)]
+    places = [number * len(validation) // n_validation for number in range(n_validation)]
     return replace(
         replicate,
         training=replicate.training.take(training[:count]),
@@ -185,31 +198,27 @@ def few(replicate: Replicate, column: int, count: int) -> Replicate:
     )
 
 
-def _judged(gains: dict[int, Gains], test: NegativeTransferTest) -> dict[int, Verdict]:
-    """All sizes of a pair together."""
+def _verdicts(gains: dict[int, Gains], test: NegativeTransferTest) -> dict[int, Verdict]:
+    """The verdicts at all sizes, judged together."""
     if not gains:
         return {}
-    sizes = list(gains)
-    first = gains[sizes[0]]
-    named = [replace(each, tasks=(f"{size} rows",)) for size, each in gains.items()]
-    together = first if len(named) == 1 else _beside(named)
-    return dict(zip(sizes, test(together), strict=True))
 
-
-def _beside(gains: Sequence[Gains]) -> Gains:
-    """Gains of one task each as those of several."""
-
-    def cat(name: str) -> Tensor | None:
-        parts = [getattr(each, name) for each in gains]
+    def join(part: str) -> Tensor | None:
+        parts = [getattr(of_size, part) for of_size in gains.values()]
         return None if any(part is None for part in parts) else torch.cat(parts, dim=1)
 
-    scores, baseline = cat("scores"), cat("baseline")
+    scores, baseline = join("scores"), join("baseline")
     assert scores is not None
     assert baseline is not None
-    return Gains(
-        tasks=tuple(task for each in gains for task in each.tasks),
+    joined = Gains(
+        tasks=tuple(f"{size} rows" for size in gains),
         scores=scores,
         baseline=baseline,
-        score_blocks=cat("score_blocks"),
-        baseline_blocks=cat("baseline_blocks"),
+        score_blocks=join("score_blocks"),
+        baseline_blocks=join("baseline_blocks"),
     )
+    return dict(zip(gains, test(joined), strict=True))
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(f"{size:,}" for size in sizes)

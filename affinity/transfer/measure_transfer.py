@@ -1,19 +1,18 @@
-"""Measure transfer: tune every target from every source, and from scratch, on each replicate."""
+"""Measurement of transfer: fine-tune every target from every source, and train it from scratch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.tasks import Replicate
 from affinity.training import Store, TrainedNetwork, TrainingSettings
 
-from .recipes import FromScratch, FullFineTuning, Recipe
-from .sources import Sources, check_fit, learn_sources
-from .transfer import Scores, Transfer
+from .recipes import FullFineTuning, Recipe, TrainingFromScratch
+from .sources import Sources, check_trunks, learn_sources
+from .transfer import Transfer, TransferLosses
 from .tune import TuningJob, plan_for, tune
 from .tuning_plan import TuningPlan
 
@@ -28,21 +27,21 @@ def measure_transfer(
     settings: TrainingSettings | None = None,
     store: str | Path | None = None,
 ) -> Transfer:
-    """Measure the gain of every source on every target, by one recipe.
+    """Measure the gain of every source on every target with one recipe.
 
-    From scratch and from every source a network has the same head to begin with and sees the same
-    rows in the same order; networks are trained many at once.
+    A network has the same random head and sees the same rows in the same order, whether it starts
+    from scratch or from a source; many networks are trained at once.
 
     Args:
         problem: Tasks, trunk and heads.
-        recipe: How targets are tuned; full fine-tuning if None.
-        sources: From `learn_sources`; each task, all others, and the target's own inputs if None.
-        replicates: How many; or draws of rows of the targets, as many as the sources have. The
-            sources' own where `sources` is given and this is a number.
-        targets: The tasks to bring sources to; all if None.
-        seed: Of the replicates.
-        settings: How to train; the problem's own if None.
-        store: A folder in which finished tunings are kept; the same call does what is missing.
+        recipe: How targets are fine-tuned; full fine-tuning if None.
+        sources: From `learn_sources`; each task, all others, and the control if None.
+        replicates: Number of replicates; or data splits of the targets, one per replicate of the
+            sources. If `sources` is given and this is a number, the sources' own splits are used.
+        targets: The tasks to transfer to; all if None.
+        seed: Seed of the replicates.
+        settings: Training settings; the problem's own if None.
+        store: A folder of finished trainings; repeating the call only does what is missing.
 
     Raises:
         InputError: If a target is unknown, or replicates or trunks do not fit.
@@ -56,74 +55,75 @@ def measure_transfer(
     """
     targets = list(problem.names if targets is None else targets)
     if unknown := [name for name in targets if name not in problem.names]:
-        raise InputError(f"Expected targets among {problem.names}, but got {unknown}.")
-    settings = settings or problem.settings
-    if isinstance(replicates, int):
-        on = problem.replicates(replicates, seed) if sources is None else list(sources.replicates)
-    else:
-        on = list(replicates)
-    sources = sources or learn_sources(problem, on, targets=targets, settings=settings)
-    if len(on) != len(sources.replicates):
         raise InputError(
-            f"Expected as many replicates as the sources have, {len(sources.replicates)}, but got "
-            f"{len(on)}."
+            f"Expected targets among {problem.names}, but got {unknown}.", "unknown-task"
         )
-    check_fit(problem, sources, targets)
+    settings = settings or problem.settings
+    if not isinstance(replicates, int):
+        splits = list(replicates)
+    elif sources is None:
+        splits = problem.replicates(replicates, seed)
+    else:
+        splits = list(sources.replicates)
+    sources = sources or learn_sources(problem, splits, targets=targets, settings=settings)
+    if len(splits) != len(sources.replicates):
+        raise InputError(
+            f"Expected one replicate per replicate of the sources, {len(sources.replicates)}, but "
+            f"got {len(splits)}.",
+            "different-replicates",
+        )
+    check_trunks(problem, sources, targets)
     plan = plan_for(problem, recipe or FullFineTuning(), settings.epochs)
-    scratch = plan_for(problem, FromScratch(), settings.epochs)
-    kept = None if store is None else Store(Path(store))
-    nothing: dict[str, Tensor] = {}
-    baseline = tune(
-        problem,
-        scratch,
-        [TuningJob(target, at, nothing) for target in targets for at in range(len(on))],
-        on,
-        settings,
-        store=kept,
-    )
+    scratch_plan = plan_for(problem, TrainingFromScratch(), settings.epochs)
+    trainings = None if store is None else Store(Path(store))
+    numbers = range(len(splits))
+    scratch_cells = [(0, column, number) for column in range(len(targets)) for number in numbers]
+    scratch_jobs = [TuningJob(targets[column], number, {}) for _, column, number in scratch_cells]
+    scratch = tune(problem, scratch_plan, scratch_jobs, splits, settings, store=trainings)
+    is_measured = torch.tensor(
+        [[target in sources.trunks[source] for target in targets] for source in sources.names],
+        dtype=torch.bool,
+    ).reshape(len(sources.names), len(targets))
     cells = [
-        (row, column, at)
-        for row, source in enumerate(sources.names)
-        for column, target in enumerate(targets)
-        if target in sources.trunks[source]
-        for at in range(len(on))
+        (row, column, number)
+        for row, column in is_measured.nonzero().tolist()
+        for number in numbers
     ]
     jobs = [
-        TuningJob(targets[column], at, sources.trunks[sources.names[row]][targets[column]][at])
-        for row, column, at in cells
+        TuningJob(
+            targets[column], number, sources.trunks[sources.names[row]][targets[column]][number]
+        )
+        for row, column, number in cells
     ]
-    tuned = tune(problem, plan, jobs, on, settings, store=kept)
-    is_measured = torch.zeros(len(sources.names), len(targets), dtype=torch.bool)
-    for row, column, _ in cells:
-        is_measured[row, column] = True
-    alone = [(0, column, at) for column in range(len(targets)) for at in range(len(on))]
+    tuned = tune(problem, plan, jobs, splits, settings, store=trainings)
     return Transfer(
         problem=problem.name,
         sources=sources.names,
         targets=tuple(targets),
         recipe=plan.recipe,
-        tuned=_scores(tuned, cells, (len(sources.names), len(on), len(targets))),
-        scratch=_scores(baseline, alone, (1, len(on), len(targets))),
+        tuned=_losses(tuned, cells, (len(sources.names), len(splits), len(targets))),
+        scratch=_losses(scratch, scratch_cells, (1, len(splits), len(targets))),
         is_measured=is_measured,
-        context={"seeds": [replicate.seed for replicate in on], "settings": str(settings)},
+        context={"seeds": [replicate.seed for replicate in splits], "settings": str(settings)},
         seconds=sum(result.seconds for result in tuned),
     )
 
 
-def _scores(
+def _losses(
     results: Sequence[TrainedNetwork],
     cells: Sequence[tuple[int, int, int]],
     shape: tuple[int, int, int],
-) -> Scores:
+) -> TransferLosses:
     """Losses by source, replicate and target."""
     test = torch.full(shape, torch.nan, dtype=torch.double)
     evaluation = torch.full_like(test, torch.nan)
     n_blocks = max((len(b) for r in results for b in r.test_blocks.values()), default=0)
     blocks = torch.full((*shape, n_blocks), torch.nan)
-    for (row, column, at), result in zip(cells, results, strict=True):
+    for (row, column, number), result in zip(cells, results, strict=True):
         (target,) = result.tasks
-        test[row, at, column] = result.test_loss[target]
-        evaluation[row, at, column] = result.evaluation_loss[target]
-        own = result.test_blocks.get(target, [])
-        blocks[row, at, column, : len(own)] = torch.tensor(own)
-    return Scores(test, evaluation, blocks)
+        place = row, number, column
+        test[place] = result.test_loss[target]
+        evaluation[place] = result.evaluation_loss[target]
+        block_losses = result.test_blocks.get(target, [])
+        blocks[place][: len(block_losses)] = torch.tensor(block_losses)
+    return TransferLosses(test, evaluation, blocks)

@@ -1,10 +1,9 @@
-"""Measured transfer: what each source gave each target, beside the target from scratch."""
+"""Measured transfer: the gain of each source on each target over training from scratch."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName
 
 from .sources import OWN_INPUTS
 
@@ -20,12 +19,13 @@ ARROW = " \N{RIGHTWARDS ARROW} "
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """Losses of tuned networks; NaN where a pair was not measured or diverged.
+class TransferLosses:
+    """Losses of fine-tuned networks; NaN for pairs that were not measured or diverged.
 
     Args:
         test: On the test rows.
-        evaluation: On development rows that neither training nor stopping saw, for decisions.
+        evaluation: On development rows that neither training nor early stopping used, for
+            decisions.
         blocks: On blocks of the test rows; NaN beyond a task's own.
     """
 
@@ -34,157 +34,160 @@ class Scores:
     blocks: Float[Tensor, "source replicate target block"]
 
 
+@dataclass(frozen=True)
+class PairGain:
+    """The gain of one source on one target, and its gain over self-supervised pretraining.
+
+    `gain` is the relative reduction in test loss compared with training from scratch, `beyond` that
+    compared with the control (NaN if it was not measured), with 95 % intervals.
+    """
+
+    source: str
+    target: str
+    gain: float
+    low: float
+    high: float
+    verdict: VerdictName
+    beyond: float
+    beyond_low: float
+    beyond_high: float
+    beyond_verdict: VerdictName | None
+
+
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    r"""The directed matrix of transfer gains, with verdicts as in an audit.
+    r"""The directed matrix of transfer gains, with the same verdicts as an audit.
 
     .. math::
         G_{st} = \frac{\overline{L}_t - \overline{L}_{s \to t}}{\overline{L}_t}
 
-    on test rows, over replicates: :math:`L_t` is the loss of the target from scratch,
-    :math:`L_{s \to t}` that of the same network from the trunk of the source. 0.1 says that a tenth
-    of the loss is gone; below 0 the source harms.
+    on test rows, averaged over replicates: :math:`L_t` is the loss of the target trained from
+    scratch, :math:`L_{s \to t}` the loss of the same network initialized with the trunk of the
+    source. 0.1 is a tenth less loss; below 0 is negative transfer.
 
     Args:
         problem: The problem's name.
-        sources: Rows.
-        targets: Columns.
-        recipe: How targets were tuned.
-        tuned: From each source.
-        scratch: Of one row: from no source.
-        is_measured: Which pairs were; a source does not go to what it was trained on.
-        test: How verdicts are reached, over all measured pairs together.
+        sources: The rows.
+        targets: The columns.
+        recipe: How targets were fine-tuned.
+        tuned: Losses from each source.
+        scratch: Losses from scratch, as a single row.
+        is_measured: Which pairs were measured; a source is not transferred to its own tasks.
+        test: The test behind the verdicts, over all measured pairs together.
         context: Settings, seeds, versions and notes.
-        seconds: Time that tuning from the sources took.
+        seconds: Time of fine-tuning from the sources.
     """
 
     problem: str
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     recipe: str
-    tuned: Scores
-    scratch: Scores
+    tuned: TransferLosses
+    scratch: TransferLosses
     is_measured: Bool[Tensor, "source target"]
     test: NegativeTransferTest = field(default_factory=lambda: NegativeTransferTest(adjust="fdr"))
-    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Mapping[str, object] = field(default_factory=dict[str, object])
     seconds: float = math.nan
 
     @property
     def n_replicates(self) -> int:
-        """How many replicates were measured."""
+        """The number of replicates."""
         return self.scratch.test.shape[1]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """The measured pairs, source by source."""
-        return [
-            (self.sources[row], self.targets[column]) for row, column in self.is_measured.nonzero()
-        ]
+        return self._names(self.is_measured)
 
     def gains(self, part: str = "test", against: str | None = None) -> Gains:
-        """A task a pair (``source → target``), paired replicate by replicate.
+        """The gains of all pairs (``source → target``), paired by replicate.
 
         Args:
             part: ``test`` or ``evaluation``.
-            against: Another source to compare with; from scratch if None. Pairs whose target it was
-                not brought to are left out.
+            against: The source to compare with; training from scratch if None. Pairs with targets
+                that it was not transferred to are omitted.
         """
-        rows, columns = self._places(against)
-        with_blocks = part == "test"
+        rows, columns = self._comparable(against).nonzero(as_tuple=True)
         tuned, scratch = getattr(self.tuned, part), getattr(self.scratch, part)
-        baseline = scratch[0][:, columns]
-        base_blocks = self.scratch.blocks[0][:, columns]
+        baseline, baseline_blocks = scratch[0], self.scratch.blocks[0]
         if against is not None:
             other = self._row(against)
-            baseline, base_blocks = tuned[other][:, columns], self.tuned.blocks[other][:, columns]
+            baseline, baseline_blocks = tuned[other], self.tuned.blocks[other]
+        has_blocks = part == "test"
         return Gains(
-            tasks=tuple(
-                f"{self.sources[row]}{ARROW}{self.targets[column]}"
-                for row, column in zip(rows, columns, strict=True)
-            ),
-            scores=torch.stack(
-                [tuned[row, :, column] for row, column in zip(rows, columns, strict=True)], dim=1
-            ),
-            baseline=baseline,
-            score_blocks=torch.stack(
-                [
-                    self.tuned.blocks[row, :, column]
-                    for row, column in zip(rows, columns, strict=True)
-                ],
-                dim=1,
-            )
-            if with_blocks
+            tasks=tuple(ARROW.join(pair) for pair in self._names(self._comparable(against))),
+            scores=tuned[rows, :, columns].T,
+            baseline=baseline[:, columns],
+            score_blocks=self.tuned.blocks[rows, :, columns].transpose(0, 1)
+            if has_blocks
             else None,
-            baseline_blocks=base_blocks if with_blocks else None,
+            baseline_blocks=baseline_blocks[:, columns] if has_blocks else None,
         )
 
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
-        """A verdict a pair: from the source against from scratch."""
+        """The verdict on each pair: from the source compared with from scratch."""
         return dict(zip(self.pairs, self.test(self.gains()), strict=True))
 
     @cached_property
     def beyond_own_inputs(self) -> dict[tuple[str, str], Verdict]:
-        """A verdict a pair: from the source against from the target's own inputs.
+        """The verdict on each pair: from the source compared with the control.
 
-        A gain that pretraining on the target's own inputs gives as well is no credit of the source.
-        Empty where the control was not measured.
+        Gains also achieved by self-supervised pretraining on the target's inputs are not attributed
+        to the source. Empty if the control was not measured.
         """
         if OWN_INPUTS not in self.sources:
             return {}
-        rows, columns = self._places(OWN_INPUTS)
-        if not rows:
+        pairs = self._names(self._comparable(OWN_INPUTS))
+        if not pairs:
             return {}
-        pairs = [
-            (self.sources[row], self.targets[column])
-            for row, column in zip(rows, columns, strict=True)
-        ]
         return dict(zip(pairs, self.test(self.gains(against=OWN_INPUTS)), strict=True))
 
     def values(self, part: str = "test") -> Float[Tensor, "source target"]:
-        """The gains; NaN where nothing was measured."""
+        """The gains; NaN for pairs that were not measured."""
         gains = torch.full(self.is_measured.shape, math.nan, dtype=torch.double)
         gains[self.is_measured] = torch.from_numpy(self.gains(part).estimate().mean)
         return gains
 
-    def frame(self) -> pd.DataFrame:
-        """One row a pair: gain, interval, verdict, and the same beyond the target's own inputs."""
-        rows: list[dict[str, Any]] = []
+    def pair_gains(self) -> tuple[PairGain, ...]:
+        """Gain, interval and verdict of each pair."""
+        rows: list[PairGain] = []
         for pair, verdict in self.verdicts.items():
             beyond = self.beyond_own_inputs.get(pair)
             rows.append(
-                {
-                    "source": pair[0],
-                    "target": pair[1],
-                    "gain": verdict.gain,
-                    "low": verdict.low,
-                    "high": verdict.high,
-                    "verdict": verdict.verdict,
-                    "beyond": math.nan if beyond is None else beyond.gain,
-                    "beyond_low": math.nan if beyond is None else beyond.low,
-                    "beyond_high": math.nan if beyond is None else beyond.high,
-                    "beyond_verdict": None if beyond is None else beyond.verdict,
-                }
+                PairGain(
+                    *pair,
+                    *(verdict.gain, verdict.low, verdict.high, verdict.verdict),
+                    *(
+                        (math.nan, math.nan, math.nan, None)
+                        if beyond is None
+                        else (beyond.gain, beyond.low, beyond.high, beyond.verdict)
+                    ),
+                )
             )
-        return pd.DataFrame(rows)
+        return tuple(rows)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per pair: the fields of `PairGain`."""
+        return pd.DataFrame(self.pair_gains())
 
     def best_sources(self) -> dict[str, str | None]:
-        """The source of the largest gain on evaluation rows for each target; None: from scratch.
+        """The source with the largest gain on evaluation rows for each target; None: from scratch.
 
-        The control may be the best of all.
+        May be the control.
         """
         values = self.values("evaluation")
-        found: dict[str, str | None] = {}
+        best: dict[str, str | None] = {}
         for column, target in enumerate(self.targets):
-            own = values[:, column].nan_to_num(nan=-math.inf)
-            row = int(own.argmax())
-            found[target] = self.sources[row] if float(own[row]) > 0 else None
-        return found
+            gains = values[:, column].nan_to_num(nan=-math.inf)
+            row = int(gains.argmax())
+            best[target] = self.sources[row] if float(gains[row]) > 0 else None
+        return best
 
     def leading_sources(self) -> dict[str, str]:
-        """The source of the largest gain on evaluation rows for each target, gain or loss.
+        """The source with the largest gain on evaluation rows for each target, even if below 0.
 
-        The control is left out; a target without any other source is.
+        Without the control, and without targets that have no other source.
         """
         values = self.values("evaluation")
         if OWN_INPUTS in self.sources:
@@ -196,40 +199,24 @@ class Transfer:
         }
 
     def with_test(self, test: NegativeTransferTest) -> "Transfer":
-        """The same measurements, judged another way."""
+        """The same measurements with another test behind the verdicts."""
         return replace(self, test=test)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON; NaN becomes None."""
-        best = self.best_sources()
-        return {
-            "problem": self.problem,
-            "recipe": self.recipe,
-            "n_replicates": self.n_replicates,
-            "sources": list(self.sources),
-            "targets": list(self.targets),
-            "pairs": [
-                {key: _plain(value) for key, value in row.items()}
-                for row in self.frame().to_dict("records")
-            ],
-            "best_source": best,
-            "context": dict(self.context),
-        }
+    def _names(self, pairs: Bool[Tensor, "source target"]) -> list[tuple[str, str]]:
+        return [(self.sources[row], self.targets[column]) for row, column in pairs.nonzero()]
 
     def _row(self, source: str) -> int:
         if source not in self.sources:
-            raise InputError(f"Expected one of the sources {self.sources}, but got {source!r}.")
+            raise InputError(
+                f"Expected one of the sources {self.sources}, but got {source!r}.", "unknown-source"
+            )
         return self.sources.index(source)
 
-    def _places(self, against: str | None) -> tuple[list[int], list[int]]:
-        is_chosen = self.is_measured.clone()
+    def _comparable(self, against: str | None) -> Bool[Tensor, "source target"]:
+        """The measured pairs that can be compared with another source."""
+        pairs = self.is_measured.clone()
         if against is not None:
             other = self._row(against)
-            is_chosen &= self.is_measured[other]
-            is_chosen[other] = False
-        rows, columns = is_chosen.nonzero(as_tuple=True)
-        return rows.tolist(), columns.tolist()
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            pairs &= self.is_measured[other]
+            pairs[other] = False
+        return pairs

@@ -1,4 +1,4 @@
-"""Tune many networks at once by one plan: each a target on a replicate, from a source's trunk."""
+"""Fine-tuning of many networks at once by one plan: one job per target, replicate and source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,24 +20,22 @@ from affinity.training import (
     train_members,
 )
 
-from .blocks import HEADS, blocks_of
+from .blocks import HEADS, blocks_of, relative_gradient_norms, scales_from_norms
 from .recipes import Recipe
-from .relative_gradients import rates_of, relative_gradient_norms
-from .tuning_plan import TuningPlan
+from .tuning_plan import Phase, TuningPlan
 
 TRUNK = "trunk."
-_BATCHES = 5  # for relative gradient norms, as Lee et al. take
+_BATCHES = 5  # for relative gradient norms, as in Lee et al.
 
 
 @dataclass(frozen=True, eq=False)
 class TuningJob:
-    """One tuning.
+    """One network to fine-tune.
 
     Args:
         target: The task.
-        replicate: Which of the replicates.
-        trunk: What it starts from, as the network names it (``trunk.0.weight``); nothing for a
-            fresh one.
+        replicate: Index of the replicate.
+        trunk: Initial values by name (``trunk.0.weight``); empty for a random initialization.
     """
 
     target: str
@@ -48,7 +46,7 @@ class TuningJob:
 def plan_for(
     problem: Problem, recipe: Recipe | TuningPlan, epochs: int | None = None
 ) -> TuningPlan:
-    """The plan that a recipe makes of the problem's network; a plan is checked against it.
+    """The tuning plan of a recipe for the problem's network; a given plan is checked against it.
 
     Raises:
         InputError: If a plan names blocks that the network does not have.
@@ -56,16 +54,32 @@ def plan_for(
     Example:
         >>> from affinity.problems import load_digits
         >>> from affinity.transfer import LinearProbe
-        >>> plan_for(load_digits(), LinearProbe()).phases[0].scales
+        >>> plan_for(load_digits(), LinearProbe()).phases[0].learning_rate_scales
         {'trunk.0': 0.0, 'trunk.1': 0.0, 'heads': 1.0}
     """
-    with torch.random.fork_rng():
-        blocks = list(blocks_of(problem.network(problem.tasks[:1])))
-    plan = recipe
-    if not isinstance(plan, TuningPlan):
-        plan = plan(blocks, epochs or problem.settings.epochs)
-    plan.check_blocks(blocks)
-    return plan
+    blocks = list(_blocks_of_problem(problem))
+    if not isinstance(recipe, TuningPlan):
+        recipe = recipe(blocks, epochs or problem.settings.epochs)
+    recipe.check_blocks(blocks)
+    return recipe
+
+
+def load_network(
+    problem: Problem, state: Mapping[str, Tensor], task: str | None = None, seed: int = 0
+) -> HardSharing:
+    """A network of one task in evaluation mode.
+
+    Args:
+        problem: Tasks, trunk and heads.
+        state: Parameters and buffers by name; the others are initialized at random.
+        task: The task of the head; the first one if None.
+        seed: Seed of the random initialization.
+    """
+    chosen = problem.tasks[:1] if task is None else [t for t in problem.tasks if t.name == task]
+    network = initial(problem.network, chosen, seed)
+    assert isinstance(network, HardSharing)
+    network.load_state_dict({**network.state_dict(), **state})
+    return network.eval()
 
 
 def tune(
@@ -77,29 +91,28 @@ def tune(
     keep: bool = False,
     store: Store | None = None,
 ) -> list[TrainedNetwork]:
-    """Tune every network by the plan, many at once; the best phase's state is kept.
+    """Fine-tune every network by the plan, many at once.
 
-    On one replicate all networks of a target have the same fresh head and see the same rows in the
-    same order, so that sources are compared in pairs, also with training from scratch. Each phase
-    starts from the best state so far, stops early by itself, and counts where the target's
-    validation loss is lower than before.
+    On one replicate, all networks of a target have the same random head and see the same rows in
+    the same order, so that sources, and training from scratch, are compared in pairs. Each phase
+    starts from the best state so far, stops early by itself, and is kept only if it lowers the
+    target's validation loss.
 
     Args:
         problem: Tasks, trunk and heads.
         plan: From `plan_for`.
-        jobs: What to tune.
-        replicates: What jobs refer to.
-        settings: Batch size, learning rate, patience; epochs are the plan's.
+        jobs: The networks.
+        replicates: Data splits; jobs refer to them by index.
+        settings: Batch size, learning rate and patience; the plan decides the epochs.
         keep: Whether to return parameters and predictions.
-        store: Finished trainings are kept there and not done again; not with `keep`.
+        store: A store of finished trainings, which are not repeated; not with `keep`.
 
     Returns:
-        A result a job, in their order; its seconds are those of all phases.
+        One result per job, in the same order; its seconds are those of all phases.
     """
     settings = settings or problem.settings
     members = [Member(frozenset({job.target}), job.replicate) for job in jobs]
-    with torch.random.fork_rng():
-        blocks = blocks_of(problem.network(problem.tasks[:1]))
+    blocks = _blocks_of_problem(problem)
     block_of = {name: block for block, names in blocks.items() for name in names}
     sources = [
         {
@@ -116,21 +129,15 @@ def tune(
         is_last = number == len(plan.phases) - 1
         starts: list[Initialization] = []
         for job, source, state in zip(jobs, sources, states, strict=True):
-            rates = {}
-            if phase.by_gradient:
-                norms = _norms(problem, job, replicates[job.replicate], state, settings)
-                rates = rates_of(norms, phase.by_gradient)
-            scales = {block: s * rates.get(block, 1.0) for block, s in phase.scales.items()}
+            scales = _scales(phase, problem, job, replicates[job.replicate], state, settings)
             starts.append(
                 Initialization(
                     state=state,
                     scales={
-                        name: scales[block]
-                        for name, block in block_of.items()
-                        if scales[block] != 1
+                        n: scales[block] for n, block in block_of.items() if scales[block] != 1
                     },
                     pull=plan.pull,
-                    toward={name: v for name, v in source.items() if name in block_of},
+                    toward={name: value for name, value in source.items() if name in block_of},
                 )
             )
         results = train_members(
@@ -143,55 +150,60 @@ def tune(
             store=store,
             starts=starts,
         )
-        for at, (job, result) in enumerate(zip(jobs, results, strict=True)):
-            seconds[at] += result.seconds
-            before = best[at]
-            if before is None or _is_better(result, before, job.target):
-                best[at] = result
-            kept = best[at]
-            if not is_last and kept is not None and kept.state is not None:
-                states[at] = kept.state
+        for place, (job, result) in enumerate(zip(jobs, results, strict=True)):
+            seconds[place] += result.seconds
+            best_result = best[place]
+            if best_result is None or _is_better(result, best_result, job.target):
+                best[place] = best_result = result
+            if not is_last and best_result.state is not None:
+                states[place] = best_result.state
     return [
-        replace(result, seconds=spent)
-        for result, spent in zip(best, seconds, strict=True)
+        replace(result, seconds=total)
+        for result, total in zip(best, seconds, strict=True)
         if result is not None
     ]
 
 
-def _is_better(result: TrainedNetwork, before: TrainedNetwork, target: str) -> bool:
+def _blocks_of_problem(problem: Problem) -> dict[str, tuple[str, ...]]:
+    with torch.random.fork_rng():
+        return blocks_of(problem.network(problem.tasks[:1]))
+
+
+def _is_better(result: TrainedNetwork, best: TrainedNetwork, target: str) -> bool:
     if result.diverged is not None:
         return False
-    return before.diverged is not None or (
-        result.validation_loss[target] < before.validation_loss[target]
+    return best.diverged is not None or (
+        result.validation_loss[target] < best.validation_loss[target]
     )
 
 
 def _block_of_buffer(name: str, blocks: Mapping[str, object]) -> str:
-    """The block of a buffer, by the beginning of its name."""
     return next((block for block in blocks if name.startswith(f"{block}.")), HEADS)
 
 
-def _norms(
+def _scales(
+    phase: Phase,
     problem: Problem,
     job: TuningJob,
     replicate: Replicate,
     state: Mapping[str, Tensor],
     settings: TrainingSettings,
 ) -> dict[str, float]:
-    """The relative gradient norms of a job's network at its start."""
-    at = problem.names.index(job.target)
-    task = problem.tasks[at]
+    """The learning-rate scale of each block, from relative gradient norms where the phase says."""
+    if not phase.by_gradient:
+        return dict(phase.learning_rate_scales)
+    column = problem.names.index(job.target)
+    task, training = problem.tasks[column], replicate.training
     network = initial(problem.network, [task], replicate.seed)
     assert isinstance(network, HardSharing)
     Initialization(state).put_into(network)
-    rows = replicate.training.labelled[:, at].nonzero().squeeze(1)
+    rows = training.labelled[:, column].nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(replicate.seed)
     order = rows[torch.randperm(len(rows), generator=generator)]
     losses = (
-        task.loss(
-            network(replicate.training.inputs[some])[task.name],
-            replicate.training.targets[some, at],
-        )
-        for some in islice(order.split(settings.batch_size), _BATCHES)
+        task.loss(network(training.inputs[batch])[task.name], training.targets[batch, column])
+        for batch in islice(order.split(settings.batch_size), _BATCHES)
     )
-    return relative_gradient_norms(network, losses, blocks_of(network))
+    norms = relative_gradient_norms(network, losses, blocks_of(network))
+    by_norm = scales_from_norms(norms, phase.by_gradient)
+    return {b: scale * by_norm.get(b, 1.0) for b, scale in phase.learning_rate_scales.items()}

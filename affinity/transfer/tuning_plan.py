@@ -1,54 +1,57 @@
-"""A tuning plan: in which phases the blocks of a network are tuned, at which rates; as YAML."""
+"""Tuning plan: the phases in which the blocks of a network are fine-tuned; editable YAML."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import msgspec
 import yaml
 
 from affinity.errors import InputError
+from affinity.storage import to_jsonable
 
-_EXPLAINED = """\
-# How a network that starts from a source is tuned. Edit it, then pass it with --tuning-plan.
-# learning_rate_scales multiply the learning rate of a block: 0 freezes it, 1 is the full rate.
-# epochs: of a phase, at most; it ends earlier where the validation loss no longer falls.
+_EXPLANATION = """\
+# How a network that starts from a source is fine-tuned. Edit it, then use it with --tuning-plan.
+# learning_rate_scales: multiply the learning rate of a block; 0 freezes it, 1 is the full rate.
+# epochs: the maximum of a phase; it stops early when the validation loss no longer decreases.
 # by_gradient: blocks whose scale is multiplied by their relative gradient norm (largest: 1).
-# fresh: blocks that do not start from the source; pull: strength of the drawing to the source.
+# fresh: blocks that are initialized at random instead of from the source.
+# pull: strength of the penalty on the squared distance from the source (L2-SP).
 """
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a tuning.
+    """One phase of fine-tuning.
 
     Args:
-        name: What it is called.
-        scales: Of the learning rate of each block; 0 freezes it.
-        epochs: At most.
-        by_gradient: Blocks whose scale is multiplied by their `relative_gradient_norms`, over the
-            largest of them.
+        name: Its name.
+        learning_rate_scales: Factor on the learning rate of each block; 0 freezes the block.
+        epochs: Maximum number of epochs.
+        by_gradient: Blocks whose scale is multiplied by their `relative_gradient_norms`, divided
+            by the largest of them.
     """
 
     name: str
-    scales: Mapping[str, float]
+    learning_rate_scales: Mapping[str, float]
     epochs: int
     by_gradient: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What a recipe makes of the blocks of a network; a person may edit it before it runs.
+    """A recipe applied to the blocks of a network; can be edited before it is used.
 
     Args:
-        recipe: Where it comes from.
+        recipe: The name of the recipe that made it.
         phases: In order; each starts from the best state so far.
-        fresh: Blocks that start afresh, rather than from the source.
-        pull: How strongly the blocks that come from the source are drawn back to it.
+        fresh: Blocks that are initialized at random instead of from the source.
+        pull: Strength of the penalty on the distance from the source.
 
     Raises:
-        InputError: If there is no phase, phases name other blocks, all blocks are frozen in one, a
-            scale or the pull is negative, or a phase has no epoch.
+        InputError: If there is no phase, phases name different blocks, all blocks of a phase are
+            frozen, a scale or the pull is negative, or a phase has no epochs.
 
     Example:
         >>> plan = TuningPlan("mine", (Phase("all", {"trunk": 0.1, "head": 1.0}, epochs=5),))
@@ -58,144 +61,134 @@ class TuningPlan:
 
     recipe: str
     phases: tuple[Phase, ...]
-    fresh: tuple[str, ...] = field(default=())
+    fresh: tuple[str, ...] = ()
     pull: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.phases:
-            raise InputError(f"Expected at least one phase in the tuning plan {self.recipe!r}.")
+            raise InputError(
+                f"Expected at least one phase in the tuning plan {self.recipe!r}.", "no-phase"
+            )
         if not 0 <= self.pull < float("inf"):
-            raise InputError(f"Expected a finite pull of at least 0, but got {self.pull}.")
+            raise InputError(
+                f"Expected a finite pull of at least 0, but got {self.pull}.", "invalid-pull"
+            )
         for phase in self.phases:
-            if set(phase.scales) != set(self.blocks):
+            scales = phase.learning_rate_scales
+            if set(scales) != set(self.blocks):
                 raise InputError(
                     f"Expected a scale for each of the blocks {list(self.blocks)} in every phase, "
-                    f"but phase {phase.name!r} names {list(phase.scales)}."
+                    f"but phase {phase.name!r} has {list(scales)}.",
+                    "missing-block",
                 )
-            self._check_known([*phase.by_gradient, *self.fresh], self.blocks)
-            wrong = {name: s for name, s in phase.scales.items() if not 0 <= s < float("inf")}
-            if wrong or not any(phase.scales.values()):
+            _check_known([*phase.by_gradient, *self.fresh], self.blocks)
+            negative = {name: s for name, s in scales.items() if not 0 <= s < float("inf")}
+            if negative or not any(scales.values()):
                 raise InputError(
-                    f"Expected scales of at least 0, and a block that moves, in phase "
-                    f"{phase.name!r}, but got {wrong or dict(phase.scales)}."
+                    f"Expected finite scales of at least 0, not all of them 0, in phase "
+                    f"{phase.name!r}, but got {negative or dict(scales)}.",
+                    "invalid-scale",
                 )
             if phase.epochs < 1:
                 raise InputError(
-                    f"Expected at least one epoch in phase {phase.name!r}, but got {phase.epochs}."
+                    f"Expected at least one epoch in phase {phase.name!r}, but got {phase.epochs}.",
+                    "invalid-epochs",
                 )
 
     @property
     def blocks(self) -> tuple[str, ...]:
         """The blocks, from inputs to outputs."""
-        return tuple(self.phases[0].scales)
+        return tuple(self.phases[0].learning_rate_scales)
 
     def check_blocks(self, blocks: Sequence[str]) -> None:
-        """Whether this is a plan for these blocks.
+        """Check that the plan is for exactly these blocks.
 
         Raises:
-            InputError: If it names others, or leaves one out.
+            InputError: If it names other blocks, or omits one.
         """
-        self._check_known(self.blocks, blocks)
+        _check_known(self.blocks, blocks)
         if missing := [name for name in blocks if name not in self.blocks]:
             raise InputError(
-                f"Expected the tuning plan to give a scale to every block, but {missing} are "
-                f"missing. The network has the blocks {list(blocks)}."
+                f"Expected a learning-rate scale for every block, but {missing} are missing in the "
+                f"tuning plan. The network has the blocks {list(blocks)}.",
+                "missing-block",
             )
 
     def to_yaml(self) -> str:
-        """The plan, with a word on what can be edited."""
-        body = {
-            "recipe": self.recipe,
-            "fresh": list(self.fresh),
-            "pull": self.pull,
-            "phases": [
-                {
-                    "name": phase.name,
-                    "epochs": phase.epochs,
-                    "learning_rate_scales": {k: float(v) for k, v in phase.scales.items()},
-                    **({"by_gradient": list(phase.by_gradient)} if phase.by_gradient else {}),
-                }
-                for phase in self.phases
-            ],
-        }
-        return _EXPLAINED + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+        """The plan as YAML, with comments that explain the entries."""
+        body = yaml.safe_dump(to_jsonable(self), sort_keys=False, allow_unicode=True)
+        return _EXPLANATION + body
 
     @classmethod
     def from_yaml(cls, text: str, blocks: Sequence[str] | None = None) -> "TuningPlan":
         """Read an edited plan.
 
         Args:
-            text: As `to_yaml` writes it.
-            blocks: Of the network that it is for, where they are known.
+            text: As written by `to_yaml`.
+            blocks: The blocks of the network, if known.
 
         Raises:
-            InputError: If it is no such plan; unknown entries and blocks are named.
+            InputError: If it is not a valid plan; unknown entries and blocks are named.
         """
         try:
             body = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise InputError(f"Expected a tuning plan in YAML: {error}") from error
-        entries = _entries(body, "the tuning plan", {"recipe", "fresh", "pull", "phases"})
-        phases: list[Phase] = []
-        for each in entries.get("phases") or []:
-            known = {"name", "epochs", "learning_rate_scales", "by_gradient"}
-            phase = _entries(each, "a phase", known)
-            try:
-                scales = dict(phase["learning_rate_scales"])
-                phases.append(
-                    Phase(
-                        name=str(phase.get("name", f"phase {len(phases) + 1}")),
-                        scales={str(name): float(scale) for name, scale in scales.items()},
-                        epochs=int(phase["epochs"]),
-                        by_gradient=tuple(map(str, phase.get("by_gradient") or ())),
-                    )
-                )
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    "Expected a phase of the tuning plan to have a whole number of epochs and "
-                    f"learning_rate_scales like {{trunk: 0.1, heads: 1}}, but got {phase}."
-                ) from error
-        fresh = tuple(map(str, entries.get("fresh") or ()))
-        if blocks is not None:
-            for phase in phases:
-                cls._check_known([*phase.scales, *phase.by_gradient, *fresh], blocks)
+            raise InputError(f"Expected a tuning plan in YAML: {error}", "invalid-yaml") from error
+        entries = {"recipe": "edited", "phases": []} | _checked_entries(body, cls)
+        phases = entries["phases"]
+        if isinstance(phases, list):
+            entries["phases"] = [
+                {"name": f"phase {number}"} | _checked_entries(phase, Phase)
+                for number, phase in enumerate(cast("list[object]", phases), start=1)
+            ]
         try:
-            pull = float(entries.get("pull", 0.0))
-        except (TypeError, ValueError) as error:
+            plan = msgspec.convert(entries, cls, strict=False)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
             raise InputError(
-                f"Expected a number for the pull of the tuning plan, but got {entries['pull']!r}."
+                "Expected a tuning plan with phases like {epochs: 10, learning_rate_scales: "
+                f"{{trunk: 0.1, heads: 1}}}}: {error}.",
+                "invalid-tuning-plan",
             ) from error
-        plan = cls(str(entries.get("recipe", "edited")), tuple(phases), fresh, pull)
         if blocks is not None:
             plan.check_blocks(blocks)
         return plan
 
     @classmethod
     def read(cls, path: str | Path, blocks: Sequence[str] | None = None) -> "TuningPlan":
-        """The plan in a file.
+        """Read a plan from a file.
 
         Raises:
-            InputError: If it cannot be read, or is no such plan.
+            InputError: If the file cannot be read, or is not a valid plan.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"Could not read the tuning plan {str(path)!r}: {error}.") from error
+            raise InputError(
+                f"Could not read the tuning plan {str(path)!r}: {error}.", "unreadable-file"
+            ) from error
         return cls.from_yaml(text, blocks)
 
-    @staticmethod
-    def _check_known(named: Sequence[str], blocks: Sequence[str]) -> None:
-        if unknown := [name for name in named if name not in blocks]:
-            raise InputError(
-                f"Expected blocks of the network, but there are none called {unknown}. It has "
-                f"{list(blocks)}."
-            )
+
+def _check_known(names: Sequence[str], blocks: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in blocks]:
+        raise InputError(
+            f"Expected blocks of the network, {list(blocks)}, but got {unknown}.", "unknown-block"
+        )
 
 
-def _entries(body: Any, what: str, known: set[str]) -> dict[str, Any]:
+def _checked_entries(body: object, cls: type) -> dict[str, object]:
+    """The entries of a YAML mapping that are not empty; all must be fields of `cls`."""
     if not isinstance(body, dict):
-        raise InputError(f"Expected {what} to hold entries by name, but got {body!r}.")
-    entries = cast("dict[str, Any]", body)
-    if unknown := [key for key in entries if key not in known]:
-        raise InputError(f"Unknown entries {unknown} in {what}; there are {sorted(known)}.")
-    return entries
+        raise InputError(
+            f"Expected a mapping of names to values in the tuning plan, but got {body!r}.",
+            "invalid-tuning-plan",
+        )
+    entries = cast("dict[str, object]", body)
+    known = [field.name for field in fields(cls)]
+    if unknown := [name for name in entries if name not in known]:
+        raise InputError(
+            f"Expected the entries {known} in the tuning plan, but got {unknown}.", "unknown-entry"
+        )
+    return {name: value for name, value in entries.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Weights from a file: a source that was trained elsewhere, checked against the trunk."""
+"""Weights of a trunk in a safetensors file, checked against the architecture when they are read."""
 
 from pathlib import Path
 
@@ -20,52 +20,56 @@ def save_trunk(trunk: nn.Module, path: str | Path) -> Path:
         ['bias', 'weight']
     """
     path = Path(path)
+    state = {name: t.detach().contiguous().clone() for name, t in trunk.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.detach().contiguous().clone() for n, t in trunk.state_dict().items()}, path)
+        save_file(state, path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"Could not write {str(path)!r}: {error}.") from error
+        raise InputError(f"Could not write {str(path)!r}: {error}.", "cannot-write") from error
     return path
 
 
 def read_trunk(trunk: nn.Module, path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, as `trunk` names them; the trunk stays as it is.
+    """The tensors in a safetensors file under the names of `trunk`, which is not changed.
 
-    Names may stand under one common beginning (``trunk.``, ``model.encoder.``), beside others.
+    The names in the file may have a common prefix (``trunk.``, ``model.encoder.``); tensors without
+    this prefix are ignored.
 
     Raises:
-        InputError: If the file cannot be read, or is of another architecture: missing and
-            unexpected names, and other shapes, are listed.
+        InputError: If the file cannot be read, or is of another architecture: lists missing and
+            unexpected names, and different shapes.
     """
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Expected weights as safetensors in {str(path)!r}, but could not read them: {error}. "
-            "Write them with affinity.transfer.save_trunk(model.trunk, path)."
+            "Write them with affinity.transfer.save_trunk(model.trunk, path).",
+            "unreadable-file",
         ) from error
-    wanted = trunk.state_dict()
-    first = next(iter(wanted), "")
-    beginnings = [name.removesuffix(first) for name in found if name.endswith(first)]
-    beginning = max(
-        beginnings, key=lambda each: sum(f"{each}{name}" in found for name in wanted), default=""
+    expected = trunk.state_dict()
+    first = next(iter(expected), "")
+    prefixes = [name.removesuffix(first) for name in tensors if name.endswith(first)]
+    prefix = max(
+        prefixes, key=lambda text: sum(f"{text}{name}" in tensors for name in expected), default=""
     )
-    own = {
-        name.removeprefix(beginning): tensor
-        for name, tensor in found.items()
-        if name.startswith(beginning)
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
     }
-    missing = [name for name in wanted if name not in own]
-    unexpected = sorted(name for name in own if name not in wanted)
-    other = [
-        f"{name} {list(own[name].shape)} there, {list(value.shape)} here"
-        for name, value in wanted.items()
-        if name in own and own[name].shape != value.shape
+    missing = [name for name in expected if name not in state]
+    unexpected = sorted(name for name in state if name not in expected)
+    different = [
+        f"{name} {list(state[name].shape)} in the file, {list(value.shape)} in the trunk"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
     ]
-    if missing or unexpected or other:
+    if missing or unexpected or different:
         raise InputError(
             f"Expected weights of this trunk in {str(path)!r}, but they are of another "
             f"architecture. Missing: {missing or 'none'}. Unexpected: {unexpected or 'none'}. "
-            f"Other shapes: {other or 'none'}."
+            f"Different shapes: {different or 'none'}.",
+            "different-architecture",
         )
-    return own
+    return state

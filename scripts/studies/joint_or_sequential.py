@@ -67,7 +67,7 @@ def main() -> None:
     frame = both.frame()
     out = OUT / arguments.name
     out.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(out / "pairs.csv", index=False, float_format="%.5g")
+    frame.drop(columns="reasons").to_csv(out / "pairs.csv", index=False, float_format="%.5g")
     transfer.frame().to_csv(out / "transfer.csv", index=False, float_format="%.5g")
     lines = []
     for way in ("sequential", "joint"):
@@ -83,13 +83,13 @@ def main() -> None:
     lines.append(f"| from own inputs | {100 * own['gain'].mean():+.1f} | {counts} |")
 
     def advised(given: Circumstances) -> str:
-        ways = Counter(both.advise(*pair, given).way for pair in both.sequential)
+        ways = Counter(pair.advise(given).use for pair in both.pairs)
         return ", ".join(f"{way} {count}" for way, count in ways.most_common())
 
     (out / "README.md").write_text(
         README.format(
             name=arguments.name,
-            rows=max(both.rows.values()),
+            rows=max(pair.rows for pair in both.pairs),
             replicates=arguments.replicates,
             command=f"python scripts/studies/joint_or_sequential.py {arguments.name}"
             f" --replicates {arguments.replicates}",

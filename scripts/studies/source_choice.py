@@ -20,8 +20,8 @@ from affinity.transfer import (
     SCORES,
     learn_sources,
     measure_transfer,
-    promise,
     representation_similarity,
+    transferability_scores,
 )
 
 OUT = ROOT / "reports/transfer/taskonomy"
@@ -46,7 +46,9 @@ def measure(problem: Problem, replicates: int) -> pd.DataFrame:
     names = problem.names
     sources = learn_sources(problem, problem.replicates(replicates), list(names))
     transfer = measure_transfer(problem, sources=sources)
-    scores = {name: promise(problem, sources, score) for name, score in SCORES.items()}
+    scores = {
+        name: transferability_scores(problem, sources, score) for name, score in SCORES.items()
+    }
     scores["similarity"] = representation_similarity(problem, sources)
     found = []
     for row, source in enumerate(names):

@@ -1,11 +1,13 @@
+"""Recipes in Lightning: phases, frozen blocks and the penalty are those of `FineTuning`."""
+
 from pathlib import Path
 
 import pytest
 import torch
+from codes import raises
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from affinity.errors import InputError
 from affinity.transfer import L2SP, LinearProbe, ProbeThenTune, Recipe
 
 pl = pytest.importorskip("lightning.pytorch")
@@ -54,7 +56,7 @@ def test_a_probe_leaves_a_lightning_module_s_trunk_bit_for_bit(tmp_path: Path) -
     assert moved == {"head.weight", "head.bias"}
 
 
-def test_the_second_phase_thaws_the_trunk_at_its_rate(tmp_path: Path) -> None:
+def test_the_second_phase_unfreezes_the_trunk_at_its_rate(tmp_path: Path) -> None:
     module, before, rates = fit(tmp_path, ProbeThenTune(scale=0.5), 2)
     assert not torch.equal(module.trunk[0].weight, before["trunk.0.weight"])
     assert rates == pytest.approx([0.005] * len(rates))
@@ -68,6 +70,6 @@ def test_the_pull_holds_a_lightning_module_at_its_source(tmp_path: Path) -> None
     assert distance(1000.0) < distance(0.0) / 5
 
 
-def test_the_tuning_is_there_once_fitting_has_begun() -> None:
-    with pytest.raises(InputError, match="fit that has begun"):
+def test_the_tuning_is_available_once_fitting_has_started() -> None:
+    with raises("not-fitted"):
         _ = FineTuningCallback(LinearProbe()).tuning

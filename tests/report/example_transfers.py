@@ -1,6 +1,7 @@
 """Made-up results of a transfer and of few shots, as their pages take them."""
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -8,56 +9,57 @@ import torch
 from affinity.fewshot import FewShotResult
 from affinity.fewshot.one_distribution import OneDistribution
 from affinity.fewshot.results import Scores
+from affinity.transfer import CurvePoint, PairGain, RankCorrelation, TransferSummary
+from affinity.transfer.feature_distortion import PairDistortion, RecipeDistortion
+from affinity.transfer.joint_or_sequential import JointOrSequentialGain
+from affinity.transfer.report import DistortionSummary
+
+NUMBERS = (0.5, 0.4, 0.6, 0.9, 0.8, math.nan, 0.1, 0.05, 0.15)
+"""Drift, similarity and gain of a recipe, each with an interval."""
 
 
-def a_transfer(name: str = "depth") -> dict[str, Any]:
+def a_transfer(name: str = "depth") -> TransferSummary:
     pairs = [
         (name, "edges", 0.25, "beneficial"),
         ("edges", name, -0.5, "harmful"),
         ("own inputs", name, 0.001, "neutral"),
         ("own inputs", "edges", 0.1, "undecided"),
     ]
-    curve = [
-        {"source": name, "target": "edges", "rows": rows, "gain": gain, "low": gain - 0.1}
-        | {"high": gain + 0.1, "verdict": verdict, "own_inputs": 0.1}
-        for rows, gain, verdict in ((25, 0.4, "beneficial"), (100, 0.0, "undecided"))
-    ]
-    return {
-        "problem": "made up",
-        "recipe": "full fine-tuning",
-        "n_replicates": 5,
-        "sources": [name, "edges", "own inputs"],
-        "targets": [name, "edges"],
-        "pairs": [
-            {"source": source, "target": target, "gain": gain, "low": gain - 0.1}
-            | {"high": gain + 0.1, "verdict": verdict}
-            | {"beyond": None, "beyond_low": None, "beyond_high": None, "beyond_verdict": None}
+    return TransferSummary(
+        problem="made up",
+        recipe="full fine-tuning",
+        n_replicates=5,
+        sources=(name, "edges", "own inputs"),
+        targets=(name, "edges"),
+        pairs=tuple(
+            PairGain(source, target, gain, gain - 0.1, gain + 0.1, verdict, *(math.nan,) * 3, None)
             for source, target, gain, verdict in pairs
-        ],
-        "best_source": {name: "own inputs", "edges": name},
-        "scores": [{"score": "LogME", "spearman": 0.5, "ceiling": None, "n_targets": 2}],
-        "curves": curve,
-        "curve_lines": ["A line on rows."],
-        "joint": [
-            {"source": name, "target": "edges", "advice": "sequential", "reasons": ["for a reason"]}
-            | {"sequential": 0.25, "sequential_low": 0.1, "sequential_high": 0.4}
-            | {"joint": 0.0, "joint_low": -0.1, "joint_high": 0.1}
-            | {"sequential_verdict": "beneficial", "joint_verdict": "undecided"}
-        ],
-        "distortion": {
-            "summary": "A linear probe first is better.",
-            "pairs": [{"source": name, "target": "edges"}],
-            "overall": [
-                {"recipe": recipe, "rows": rows, "drift": 0.5, "drift_low": 0.4, "drift_high": 0.6}
-                | {"similarity": 0.9, "similarity_low": 0.8, "similarity_high": None}
-                | {"gain": 0.1, "low": 0.05, "high": 0.15}
+        ),
+        best_source={name: "own inputs", "edges": name},
+        scores=(RankCorrelation("LogME", 0.5, math.nan, 2),),
+        curves=(
+            CurvePoint(name, "edges", 25, 0.4, 0.3, 0.5, "beneficial", 0.1, math.nan, math.nan),
+            CurvePoint(name, "edges", 100, 0.0, -0.1, 0.1, "undecided", 0.1, math.nan, math.nan),
+        ),
+        curve_lines=("A line on rows.",),
+        joint=(
+            JointOrSequentialGain(
+                *(name, "edges", 0.25, 0.1, 0.4, "beneficial", 0.0, -0.1, 0.1, "undecided"),
+                *("sequential", ("for a reason",)),
+            ),
+        ),
+        distortion=DistortionSummary(
+            summary="A linear probe first is better.",
+            overall=tuple(
+                RecipeDistortion(recipe, rows, *NUMBERS)
                 for recipe, rows in itertools.product(
-                    ("linear probe", "full fine-tuning"), ("familiar", "shifted")
+                    ("linear probe", "full fine-tuning"), ("in distribution", "shifted")
                 )
-            ],
-        },
-        "context": {"command": "affinity transfer made-up", "seeds": [0, 1]},
-    }
+            ),
+            pairs=(PairDistortion("linear probe", "shifted", *NUMBERS, name, "edges"),),
+        ),
+        context={"command": "affinity transfer made-up", "seeds": [0, 1]},
+    )
 
 
 def a_fewshot(name: str = "clouds", replicates: int = 2) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import torch
 
 from affinity.transfer import Transfer
-from affinity.transfer.transfer import Scores
+from affinity.transfer.transfer import TransferLosses
 
 
 def made_up_transfer(noise: float = 0.01, n_replicates: int = 6, n_blocks: int = 1) -> Transfer:
@@ -27,16 +27,16 @@ def made_up_transfer(noise: float = 0.01, n_replicates: int = 6, n_blocks: int =
     )
 
 
-def _of(losses: torch.Tensor, n_blocks: int) -> Scores:
-    return Scores(losses, losses, losses[..., None].float().expand(*losses.shape, n_blocks))
+def _of(losses: torch.Tensor, n_blocks: int) -> TransferLosses:
+    return TransferLosses(losses, losses, losses[..., None].float().expand(*losses.shape, n_blocks))
 
 
 def made_up_pair(test: list[float], evaluation: list[float]) -> Transfer:
     """One source, one target, a loss a replicate."""
 
-    def scores(test: list[float], evaluation: list[float]) -> Scores:
+    def scores(test: list[float], evaluation: list[float]) -> TransferLosses:
         one = torch.tensor(test, dtype=torch.double).reshape(1, -1, 1)
-        return Scores(
+        return TransferLosses(
             one,
             torch.tensor(evaluation, dtype=torch.double).reshape(1, -1, 1),
             one[..., None].float(),

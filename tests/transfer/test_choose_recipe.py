@@ -1,13 +1,13 @@
-"""Choosing a recipe by cross-validation over replicates, and what that is worth."""
+"""The choice of a recipe by cross-validation over replicates, and its gain."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from codes import raises
 from made_up import made_up_pair, made_up_transfer
 
-from affinity.errors import InputError
 from affinity.transfer import ChosenRecipe, Transfer, choose_recipe
 
 
@@ -27,16 +27,16 @@ def test_the_choice_does_not_see_test_rows() -> None:
 
 
 def test_a_choice_among_nothing_or_of_one_replicate_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one recipe"):
+    with raises("no-recipe"):
         choose_recipe({})
-    with pytest.raises(InputError, match="at least two replicates"):
+    with raises("too-few-replicates"):
         choose_recipe({"r": made_up_pair([1.0], [1.0])})
-    with pytest.raises(InputError, match="same sources"):
+    with raises("different-pairs"):
         choose_recipe({"r": made_up_pair([1.0, 1.0], [1.0, 1.0]), "s": made_up_pair([1.0], [1.0])})
 
 
 def scaled(transfer: Transfer, by: list[float], seconds: float) -> Transfer:
-    """Losses of the two targets times so much."""
+    """Losses of the two targets, scaled by two factors."""
     times = torch.tensor(by, dtype=torch.double)
     tuned = replace(
         transfer.tuned,
@@ -84,14 +84,13 @@ def test_one_recipe_for_all_is_that_of_the_lowest_mean_loss(chosen: ChosenRecipe
 
 def test_a_choice_says_what_it_costs(chosen: ChosenRecipe) -> None:
     assert chosen.overall("full")["seconds"].tolist() == [3.0, 3.0, 2.0, 1.0]
-    said = chosen.summary("full")
-    assert said.startswith("A recipe for each pair, chosen among 2, gains +25.0% (")
-    assert "over full for all, mean over 8 pairs (4 beneficial, 4 neutral)" in said
-    assert said.endswith("Choosing took 1.5 times the tuning of full alone.")
+    summary = chosen.summary("full")
+    assert all(part in summary for part in ("+25.0%", "8 pairs", "4 beneficial", "4 neutral"))
+    assert "1.5 times" in summary
 
 
 def test_a_choice_is_compared_with_recipes_that_were_measured(chosen: ChosenRecipe) -> None:
-    with pytest.raises(InputError, match=r"one of the recipes \['full', 'probe'\], but got 'L2'"):
+    with raises("unknown-recipe"):
         chosen.gains("L2")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from codes import raises
 from made_up import made_up_pair
 from torch import nn
 
@@ -17,7 +18,6 @@ from affinity.transfer import (
     ALL_OTHERS,
     OWN_INPUTS,
     RECIPES,
-    FromScratch,
     FullFineTuning,
     GradualUnfreezing,
     LinearProbe,
@@ -25,6 +25,7 @@ from affinity.transfer import (
     Recipe,
     Sources,
     SurgicalFineTuning,
+    TrainingFromScratch,
     Transfer,
     TuningJob,
     learn_sources,
@@ -76,7 +77,7 @@ def test_from_scratch_is_the_training_of_the_target_alone(transfer: Transfer) ->
 
 
 def test_transfer_by_the_recipe_from_scratch_gains_nothing(sources: Sources) -> None:
-    transfer = measure_transfer(PROBLEM, FromScratch(), sources, targets=["a1", "b1"])
+    transfer = measure_transfer(PROBLEM, TrainingFromScratch(), sources, targets=["a1", "b1"])
     assert all(verdict.gain == pytest.approx(0, abs=1e-6) for verdict in transfer.verdicts.values())
     assert {verdict.verdict for verdict in transfer.verdicts.values()} == {"neutral"}
 
@@ -110,7 +111,10 @@ def test_later_phases_count_where_they_lower_the_validation_loss(sources: Source
     assert after.validation_loss["a2"] <= before.validation_loss["a2"]
     ruined = replace(
         both,
-        phases=(both.phases[0], replace(both.phases[1], scales=dict.fromkeys(both.blocks, 1e6))),
+        phases=(
+            both.phases[0],
+            replace(both.phases[1], learning_rate_scales=dict.fromkeys(both.blocks, 1e6)),
+        ),
     )
     (kept,) = tune(PROBLEM, ruined, [job], ON)
     assert kept.test_loss["a2"] == pytest.approx(before.test_loss["a2"])
@@ -195,7 +199,7 @@ def test_weights_of_a_file_are_a_source_as_any_other(sources: Sources, tmp_path:
     file = save_trunk(
         nn.ModuleDict({"model": trunk, "head": nn.Linear(1, 1)}), tmp_path / "all.safetensors"
     )
-    with pytest.raises(InputError, match="Missing"):
+    with raises("different-architecture"):
         read_trunk(nn.Linear(3, 3), file)
     loaded = learn_sources(
         PROBLEM, ON[:1], [], weights={"elsewhere": save_trunk(trunk, tmp_path / "t.safetensors")}
@@ -215,45 +219,46 @@ def test_weights_under_a_common_beginning_are_found_beside_others(tmp_path: Path
     assert torch.equal(read_trunk(nn.Linear(2, 3), file)["weight"], trunk.weight)
 
 
-def test_weights_of_another_architecture_are_told_name_by_name(tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused_name_by_name(tmp_path: Path) -> None:
     file = save_trunk(
         nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3)), tmp_path / "other.safetensors"
     )
-    with pytest.raises(InputError, match=r"Missing: \['1.bias'\]|Unexpected: \['1.bias'\]"):
+    with raises("different-architecture") as info:
         read_trunk(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3, bias=False)), file)
-    with pytest.raises(InputError, match=r"Missing: \['2.weight', '2.bias'\]"):
+    assert "Unexpected: ['1.bias']" in str(info.value)
+    with raises("different-architecture") as info:
         read_trunk(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 3)), file)
-    with pytest.raises(
-        InputError, match=r"Other shapes: \['0.weight \[3, 2\] there, \[3, 4\] here'\]"
-    ):
+    assert "Missing: ['2.weight', '2.bias']" in str(info.value)
+    with raises("different-architecture") as info:
         read_trunk(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3)), file)
-    with pytest.raises(InputError, match="safetensors"):
+    assert "0.weight [3, 2] in the file, [3, 4]" in str(info.value)
+    with raises("unreadable-file"):
         read_trunk(nn.Linear(1, 1), tmp_path / "missing.safetensors")
 
 
-def test_a_source_whose_trunk_does_not_fit_the_target_s_is_told(sources: Sources) -> None:
+def test_a_source_whose_trunk_does_not_fit_the_target_s_is_refused(sources: Sources) -> None:
     wider = load_digits(width=8)
     job = TuningJob("odd", 0, sources.trunks["a1"]["a2"][0])
     with pytest.raises(InputError, match=r"other shapes: \['trunk.*, here"):
         tune(wider, plan_for(wider, FullFineTuning()), [job], wider.replicates(1))
     others = replace(sources, trunks={"a1": {"odd": [job.trunk]}}, names=("a1",), replicates=[])
-    with pytest.raises(InputError, match=r"'a1' to fit the network of the target 'odd'.*there"):
+    with raises("different-architecture"):
         measure_transfer(wider, sources=others, replicates=[], targets=["odd"])
 
 
 def test_what_cannot_be_a_source_is_named() -> None:
     for wrong in ({"sources": ["a9"]}, {"groups": {"g": ["a9"]}}, {"targets": ["a9"]}):
-        with pytest.raises(InputError, match=r"but got \['a9'\]"):
+        with raises("unknown-task"):
             learn_sources(PROBLEM, ON[:1], **wrong)
-    with pytest.raises(InputError, match="at least one task in every group"):
+    with raises("empty-group"):
         learn_sources(PROBLEM, ON[:1], [], groups={"g": []})
-    with pytest.raises(InputError, match=r"\['a1'\] twice"):
+    with raises("duplicate-source"):
         learn_sources(PROBLEM, ON[:1], ["a1"], groups={"a1": ["a2"]})
-    with pytest.raises(InputError, match="targets among"):
+    with raises("unknown-task"):
         measure_transfer(PROBLEM, targets=["a9"])
 
 
 def test_a_plan_of_a_recipe_speaks_of_the_problem_s_own_blocks() -> None:
     assert plan_for(PROBLEM, GradualUnfreezing(), 10).blocks[-1] == "heads"
-    with pytest.raises(InputError, match="trunk"):
+    with raises("unknown-block"):
         plan_for(PROBLEM, SurgicalFineTuning("stem"))

@@ -132,12 +132,13 @@ def transfer(
     from affinity.cli.opening import started
     from affinity.cli.options import gather
     from affinity.cli.run_files import TRANSFER_PAGE
-    from affinity.cli.stages.transfer import Request, planned, transferred
+    from affinity.cli.stages.transfer import TransferRequest, run_transfer, write_tuning_plan
     from affinity.cli.transfer_summary import show_transfer, write_pictures
+    from affinity.storage import to_jsonable
 
     given: dict[str, Any] = {**locals(), "every": None, "runs": None}
     options = gather(recorded_options(given) | {"replicates": replicates}, config)
-    request = Request(
+    request = TransferRequest(
         recipe=recipe,
         tuning_plan=tuning_plan,
         sources=tuple(sources or ()),
@@ -152,7 +153,7 @@ def transfer(
     )
     with said(quiet, as_json) as console, started(options, out, console, typed()) as work:
         if plan_only:
-            file = planned(work, request)
+            file = write_tuning_plan(work, request)
             console.print(
                 f"Wrote {escape(str(file))}. Edit it, then: affinity transfer "
                 f"{escape(shlex.quote(options.source))} --tuning-plan "
@@ -160,15 +161,15 @@ def transfer(
                 soft_wrap=True,
             )
             return
-        result = transferred(work, request)
-        show_transfer(console, result)
+        summary = run_transfer(work, request)
+        show_transfer(console, summary)
         console.print(
             f"Report: [bold]{escape(str(work.run.file(TRANSFER_PAGE)))}[/bold]", soft_wrap=True
         )
         if png:
-            write_pictures(work, result)
+            write_pictures(work, summary)
         if as_json:
-            print(json.dumps(result, ensure_ascii=False))
+            print(json.dumps(to_jsonable(summary), ensure_ascii=False))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

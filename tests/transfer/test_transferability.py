@@ -16,17 +16,17 @@ from affinity.transfer import (
     SCORES,
     HScore,
     LogME,
-    View,
-    foretold,
+    SourceFeatures,
     learn_sources,
-    promise,
+    rank_correlation,
     representation_similarity,
+    transferability_scores,
 )
 
 every_score = pytest.mark.parametrize("name", SCORES)
 
 
-def view(seed: int = 0, n_classes: int | None = 3, n_rows: int = 40) -> View:
+def view(seed: int = 0, n_classes: int | None = 3, n_rows: int = 40) -> SourceFeatures:
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(n_rows, 4, generator=generator)
     if n_classes is None:
@@ -34,14 +34,16 @@ def view(seed: int = 0, n_classes: int | None = 3, n_rows: int = 40) -> View:
     else:
         labels = features[:, :n_classes].argmax(dim=1).float()
     chance = torch.randn(n_rows, 5, generator=generator).softmax(dim=1)
-    return View(features, labels, n_classes, chance)
+    return SourceFeatures(features, labels, n_classes, chance)
 
 
-def changed(view: View, features: Tensor | None = None, order: Tensor | None = None) -> View:
+def changed(
+    view: SourceFeatures, features: Tensor | None = None, order: Tensor | None = None
+) -> SourceFeatures:
     order = torch.arange(len(view.labels)) if order is None else order
     new = view.features if features is None else features
     assert view.probabilities is not None
-    return View(new[order], view.labels[order], view.n_classes, view.probabilities[order])
+    return SourceFeatures(new[order], view.labels[order], view.n_classes, view.probabilities[order])
 
 
 @every_score
@@ -52,7 +54,7 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
 
 
 @every_score
-def test_a_turned_representation_promises_the_same(name: str) -> None:
+def test_a_rotation_of_the_representation_changes_nothing(name: str) -> None:
     one = view()
     turn, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(2)))
     expected = SCORES[name](one)
@@ -60,10 +62,10 @@ def test_a_turned_representation_promises_the_same(name: str) -> None:
 
 
 @every_score
-def test_features_that_tell_the_classes_promise_more_than_noise(name: str) -> None:
+def test_features_that_separate_the_classes_score_higher_than_noise(name: str) -> None:
     one = view()
     labels = one.labels.long()
-    told = View(
+    informative = SourceFeatures(
         torch.nn.functional.one_hot(labels, 3).float() + 0.1 * one.features[:, :3],
         one.labels,
         3,
@@ -71,7 +73,10 @@ def test_features_that_tell_the_classes_promise_more_than_noise(name: str) -> No
     )
     assert one.probabilities is not None
     noise = torch.randn(40, 3, generator=torch.Generator().manual_seed(3))
-    assert SCORES[name](told) > SCORES[name](View(noise, one.labels, 3, one.probabilities)) + 0.1
+    assert (
+        SCORES[name](informative)
+        > SCORES[name](SourceFeatures(noise, one.labels, 3, one.probabilities)) + 0.1
+    )
 
 
 @pytest.mark.parametrize("n_rows", [3, 40])
@@ -97,7 +102,8 @@ def test_log_me_of_classes_is_the_mean_over_them() -> None:
     one = view(n_classes=2)
     assert one.probabilities is not None
     each = [
-        LogME()(View(one.features, (one.labels == label).float(), None)) for label in (0.0, 1.0)
+        LogME()(SourceFeatures(one.features, (one.labels == label).float(), None))
+        for label in (0.0, 1.0)
     ]
     assert LogME()(one) == pytest.approx(sum(each) / 2)
 
@@ -105,7 +111,7 @@ def test_log_me_of_classes_is_the_mean_over_them() -> None:
 def test_leep_of_a_case_worked_by_hand() -> None:
     # P(y = 0 | z = 0) = (0.75 + 0.75) / (0.75 + 0.75 + 0.5) = 3/4, P(y = 0 | z = 1) = 1/2
     chance = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]])
-    one = View(torch.zeros(3, 1), torch.tensor([0.0, 0.0, 1.0]), 2, chance)
+    one = SourceFeatures(torch.zeros(3, 1), torch.tensor([0.0, 0.0, 1.0]), 2, chance)
     first = math.log(0.75 * 0.75 + 0.25 * 0.5)
     last = math.log(0.5 * 0.25 + 0.5 * 0.5)
     assert LEEP()(one) == pytest.approx((2 * first + last) / 3)
@@ -113,15 +119,15 @@ def test_leep_of_a_case_worked_by_hand() -> None:
 
 def test_leep_is_at_most_zero_and_reaches_it_where_the_classes_are_the_same() -> None:
     labels = torch.tensor([0.0, 1.0, 1.0])
-    assert LEEP()(View(torch.zeros(3, 1), labels, 2, torch.eye(2)[[1, 0, 0]])) == 0.0
+    assert LEEP()(SourceFeatures(torch.zeros(3, 1), labels, 2, torch.eye(2)[[1, 0, 0]])) == 0.0
     assert LEEP()(view()) < 0
 
 
 def test_the_h_score_of_one_feature_is_the_share_of_variance_between_classes() -> None:
     features = torch.tensor([[0.0], [2.0], [4.0], [6.0]])  # means 1 and 5: 16 of 20
-    one = View(features, torch.tensor([0.0, 0.0, 1.0, 1.0]), 2)
+    one = SourceFeatures(features, torch.tensor([0.0, 0.0, 1.0, 1.0]), 2)
     assert HScore()(one) == pytest.approx(16 / 20)
-    dead = View(torch.cat([features, torch.ones(4, 1)], dim=1), one.labels, 2)
+    dead = SourceFeatures(torch.cat([features, torch.ones(4, 1)], dim=1), one.labels, 2)
     assert HScore()(dead) == pytest.approx(16 / 20)
 
 
@@ -137,8 +143,10 @@ def test_a_score_that_is_not_defined_is_nan() -> None:
     number = view(n_classes=None)
     assert math.isnan(LEEP()(number))
     assert math.isnan(HScore()(number))
-    assert math.isnan(LEEP()(View(number.features, torch.zeros(40), 2)))
-    assert all(math.isnan(s(View(torch.zeros(0, 2), torch.zeros(0), 2))) for s in SCORES.values())
+    assert math.isnan(LEEP()(SourceFeatures(number.features, torch.zeros(40), 2)))
+    assert all(
+        math.isnan(s(SourceFeatures(torch.zeros(0, 2), torch.zeros(0), 2))) for s in SCORES.values()
+    )
 
 
 @pytest.mark.slow
@@ -148,7 +156,7 @@ def test_scores_find_the_source_of_the_target_s_cluster() -> None:
         problem, problem.replicates(1), ["a1", "b1", "c1", "a2"], targets=["a2"]
     )
     for found in (
-        promise(problem, sources, LogME(), ["a2"]),
+        transferability_scores(problem, sources, LogME(), ["a2"]),
         representation_similarity(problem, sources, ["a2"]),
     ):
         assert found.shape == (4, 1)
@@ -162,17 +170,17 @@ def test_scores_without_the_target_as_a_source_leave_the_similarity_open() -> No
     assert representation_similarity(problem, sources, ["a2"]).isnan().all()
 
 
-def test_an_estimate_that_is_the_measurement_foretells_it() -> None:
+def test_scores_equal_to_the_gains_rank_perfectly() -> None:
     transfer = made_up_transfer()
-    right = foretold(transfer, transfer.values())
+    right = rank_correlation(transfer, transfer.values())
     assert right.spearman == pytest.approx(1.0)
     assert right.n_targets == len(transfer.targets)
     assert right.ceiling > 0.9
-    assert foretold(transfer, -transfer.values()).spearman == pytest.approx(-1.0)
+    assert rank_correlation(transfer, -transfer.values()).spearman == pytest.approx(-1.0)
 
 
 def test_the_ceiling_falls_with_noise() -> None:
     clear, noisy = (
-        foretold(t, t.values()).ceiling for t in (made_up_transfer(), made_up_transfer(1.0))
+        rank_correlation(t, t.values()).ceiling for t in (made_up_transfer(), made_up_transfer(1.0))
     )
     assert math.isnan(noisy) or noisy < clear

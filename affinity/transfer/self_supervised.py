@@ -1,4 +1,4 @@
-"""The control: a trunk pretrained on the target's own inputs, without any other task's labels."""
+"""Self-supervised pretraining on the target's own inputs: the control of every transfer gain."""
 
 import copy
 import math
@@ -6,25 +6,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from affinity.tasks import Examples, Replicate
+from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
 
-_SWAPPED = 0.3  # share of the entries that come from another row
+_SWAPPED = 0.3  # fraction of the entries that are replaced by those of another row
 
 
 def pretrain_on_inputs(
     trunk: nn.Module, replicate: Replicate, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The state of `trunk` after it learned to restore corrupted rows; `trunk` stays as it is.
+    """Pretrain a copy of `trunk` as a denoising autoencoder, without labels; returns its state.
 
-    Three in ten entries of a row are swapped for those of other rows; a linear layer on the trunk's
-    output predicts the standardized entries, judged by squared error. It stops early on the
-    validation rows. No label is looked at, so that what it gains is no credit of a source: Krishna
-    et al. found that this rivals large corpora.
+    30 % of the entries of a row are replaced by those of other rows; a linear layer on the trunk's
+    output predicts the original standardized entries (squared error). Training stops early on the
+    validation rows. A gain that this control also reaches is not attributed to a source: Krishna et
+    al. found that it rivals large corpora.
 
     Args:
-        trunk: Fresh.
-        replicate: Its training and validation inputs are used, and its seed.
+        trunk: Freshly initialized.
+        replicate: Provides training and validation inputs, and the seed.
         settings: Epochs, batch size, learning rate, weight decay and patience.
 
     References:
@@ -33,6 +33,7 @@ def pretrain_on_inputs(
         Robust Features with Denoising Autoencoders.
 
     Example:
+        >>> from affinity.tasks import Examples
         >>> rows = Examples(torch.randn(40, 3), torch.zeros(40, 1))
         >>> state = pretrain_on_inputs(
         ...     nn.Linear(3, 2), Replicate(0, rows, rows, rows), TrainingSettings(epochs=1))
@@ -41,16 +42,16 @@ def pretrain_on_inputs(
     """
     trunk = copy.deepcopy(trunk)
     generator = torch.Generator().manual_seed(replicate.seed)
-    rows = replicate.training.inputs
+    rows, validation = replicate.training.inputs, replicate.validation.inputs
     mean, deviation = rows.mean(dim=0), rows.std(dim=0, unbiased=False)
     deviation = deviation.where(deviation > 0, 1.0)
 
-    def standard(inputs: Tensor) -> Tensor:
+    def standardize(inputs: Tensor) -> Tensor:
         return ((inputs - mean) / deviation).flatten(1)
 
     with torch.random.fork_rng():
         torch.manual_seed(replicate.seed)
-        decoder = nn.Linear(trunk(rows[:2]).flatten(1).shape[1], standard(rows[:1]).shape[1])
+        decoder = nn.Linear(trunk(rows[:2]).flatten(1).shape[1], standardize(rows[:1]).shape[1])
         model = nn.ModuleList([trunk, decoder.to(rows)])
         optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -61,42 +62,30 @@ def pretrain_on_inputs(
 
         def loss_on(corrupted: Tensor, inputs: Tensor) -> Tensor:
             restored = model[1](model[0](corrupted).flatten(1))
-            return (restored - standard(inputs)).square().mean()
+            return (restored - standardize(inputs)).square().mean()
 
-        judged = replicate.validation.inputs
-        corrupted = _swapped(judged, rows, generator)
+        corrupted = _swap_entries(validation, rows, generator)
         lowest, best_epoch, best = math.inf, 0, copy.deepcopy(trunk.state_dict())
         for epoch in range(1, settings.epochs + 1):
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(epoch)
             order = torch.randperm(len(rows), generator=generator)
-            for some in order.split(settings.batch_size):
+            for batch in order.split(settings.batch_size):
                 optimizer.zero_grad()
-                loss_on(_swapped(rows[some], rows, generator), rows[some]).backward()
+                loss_on(_swap_entries(rows[batch], rows, generator), rows[batch]).backward()
                 optimizer.step()
             model.eval()
             with torch.no_grad():
-                reached = float(loss_on(corrupted, judged))
-            if reached < lowest:
-                lowest, best_epoch, best = reached, epoch, copy.deepcopy(trunk.state_dict())
+                loss = float(loss_on(corrupted, validation))
+            if loss < lowest:
+                lowest, best_epoch, best = loss, epoch, copy.deepcopy(trunk.state_dict())
             if epoch - best_epoch >= settings.patience:
                 break
     return best
 
 
-def rows_of(replicate: Replicate, column: int) -> Replicate:
-    """The rows that have a label for the target in this column."""
-
-    def own(part: Examples) -> Examples:
-        return part.take(part.labelled[:, column].nonzero().squeeze(1))
-
-    return Replicate(
-        replicate.seed, own(replicate.training), own(replicate.validation), replicate.test
-    )
-
-
-def _swapped(inputs: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:
+def _swap_entries(inputs: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:
     other = pool[torch.randint(len(pool), inputs.shape[:1], generator=generator)]
     is_swapped = torch.rand(inputs.shape, generator=generator) < _SWAPPED
     return torch.where(is_swapped, other, inputs)
