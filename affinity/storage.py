@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 KINDS: dict[str, tuple[str, int]] = {
     "audit": ("affinity.audit:Audit", 3),
+    "diagnosis": ("affinity.audit:Diagnosis", 1),
+    "race": ("affinity.audit:RaceResult", 1),
+    "repeated hold-out": ("affinity.audit:RepeatedHoldout", 1),
     "trained plan": ("affinity.audit:TrainedPlan", 3),
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
@@ -46,9 +49,9 @@ def save(value: object, path: str | Path) -> Path:
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     for kind, (where, version) in KINDS.items():
         if type(value) is _type_at(where):
-            tensors: dict[str, Tensor] = {}
-            about = _flatten(value, "", tensors)
-            return write_tensors(path, tensors, about, kind, version)
+            flatten = _Flattener()
+            about = flatten(value)
+            return write_tensors(path, flatten.tensors, about, kind, version)
     raise InputError(
         f"Expected something that can be saved ({', '.join(KINDS)}), but got {name}.",
         "cannot-be-saved",
@@ -122,8 +125,12 @@ def to_jsonable(value: object) -> Any:
 
 
 def json_schema(cls: type) -> dict[str, Any]:
-    """The JSON Schema of what `to_jsonable` makes of an object of this type."""
-    return msgspec.json.schema(cls)
+    """The JSON Schema of what `to_jsonable` makes of an object of this type; no other fields."""
+    schema = msgspec.json.schema(cls)
+    for definition in schema["$defs"].values():
+        if "properties" in definition:
+            definition["additionalProperties"] = False
+    return schema
 
 
 def _type_at(where: str) -> Any:
@@ -131,24 +138,32 @@ def _type_at(where: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _flatten(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
-    """The value as JSON holds it; its tensors are put into `tensors` under their place in it."""
-    if isinstance(value, Tensor | np.ndarray):
-        tensors[name] = torch.as_tensor(value)
-        return name
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _flatten(getattr(value, field.name), f"{name}/{field.name}", tensors)
-            for field in fields(value)
-            if not field.name.startswith("_")
-        }
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[str, object]", value).items()
-        return {key: _flatten(entry, f"{name}/{key}", tensors) for key, entry in pairs}
-    if isinstance(value, list | tuple | frozenset | set):
-        entries = sorted(value) if isinstance(value, frozenset | set) else value  # pyright: ignore
-        return [_flatten(each, f"{name}/{at}", tensors) for at, each in enumerate(entries)]
-    return str(value) if isinstance(value, PurePath) else value
+class _Flattener:
+    """Turns a value into what JSON holds; its tensors are kept under their place in it, once."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._places: dict[int, str] = {}
+
+    def __call__(self, value: object, name: str = "") -> Any:
+        if isinstance(value, Tensor | np.ndarray):
+            place = self._places.setdefault(id(value), name)
+            self.tensors.setdefault(place, torch.as_tensor(value))
+            return place
+        if is_dataclass(value) and not isinstance(value, type):
+            return {
+                field.name: self(getattr(value, field.name), f"{name}/{field.name}")
+                for field in fields(value)
+                if not field.name.startswith("_")
+            }
+        if isinstance(value, Mapping):
+            pairs = cast("Mapping[str, object]", value).items()
+            return {key: self(entry, f"{name}/{key}") for key, entry in pairs}
+        if isinstance(value, list | tuple | frozenset | set):
+            is_set = isinstance(value, frozenset | set)
+            entries = cast("list[Any]", sorted(value) if is_set else value)  # pyright: ignore
+            return [self(entry, f"{name}/{number}") for number, entry in enumerate(entries)]
+        return str(value) if isinstance(value, PurePath) else value
 
 
 def _decoded(expected: type, tensor: Tensor) -> object:

@@ -1,18 +1,21 @@
-"""Retraining a plan beside its baselines, and what that shows."""
+"""Audits: training a plan again together with its baselines, and what the comparison shows."""
 
 from .agreement import Agreement
 from .audit import Audit
 from .causes import CAUSES
+from .context import AuditContext
 from .diagnose import diagnose
-from .diagnosis import Diagnosis
+from .diagnosis import Diagnosis, DiagnosisSummary
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
+from .limitations import Limitation
 from .measure_sharing import measure_sharing
-from .metric_name import metric_name
 from .race import Race
 from .race_result import ENDED, Candidate, RaceResult
-from .repeated_holdout import RepeatedHoldout, retrain_draws
+from .repeated_holdout import HoldoutSummary, RepeatedHoldout, repeat_holdout
 from .retrain import retrain
+from .summary import AuditSummary
+from .task_description import TaskDescription, metric_name
 from .trained_plan import TrainedPlan
 
 __all__ = [
@@ -20,17 +23,23 @@ __all__ = [
     "ENDED",
     "Agreement",
     "Audit",
+    "AuditContext",
+    "AuditSummary",
     "Candidate",
     "Diagnosis",
+    "DiagnosisSummary",
     "EvaluatedPlan",
     "Gates",
+    "HoldoutSummary",
+    "Limitation",
     "Race",
     "RaceResult",
     "RepeatedHoldout",
+    "TaskDescription",
     "TrainedPlan",
     "diagnose",
     "measure_sharing",
     "metric_name",
+    "repeat_holdout",
     "retrain",
-    "retrain_draws",
 ]

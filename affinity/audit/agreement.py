@@ -1,4 +1,4 @@
-"""Agreement: how well estimated affinities foretold measured gains."""
+"""Agreement: how well estimated affinities predicted measured gains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from .evaluated_plan import EvaluatedPlan
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well estimated affinities foretold measured gains, over tasks that share.
+    """How well estimated affinities predicted measured gains, over tasks that share.
 
     Args:
         spearman: Rank correlation of the mean affinity onto a task from its partners with the
-            gain it had with them; NaN with fewer than three tasks.
-        n_tasks: Task and partners in each arrangement, counted once.
+            gain it had with them; None with fewer than three tasks.
+        n_tasks: Tasks, each with its partners in a network, counted once.
     """
 
-    spearman: float
+    spearman: float | None
     n_tasks: int
 
     @classmethod
-    def of(cls, matrix: AffinityMatrix, arrangements: Sequence[EvaluatedPlan]) -> "Agreement":
-        """Of these affinities with the gains of these arrangements."""
+    def of(cls, matrix: AffinityMatrix, plans: Sequence[EvaluatedPlan]) -> "Agreement":
+        """Compare affinities with the gains of these plans."""
         pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
-        for arrangement in arrangements:
-            gains = arrangement.test.relative()
+        for candidate in plans:
+            gains = candidate.test.relative()
             for task in gains:
-                network = arrangement.plan.grouping.network_of(task)
+                network = candidate.plan.grouping.network_of(task)
                 partners = network.trained - {task}
                 onto = [matrix.between(partner, task) for partner in partners]
                 if onto and np.isfinite(np.mean(onto)) and np.isfinite(gains[task]):
@@ -39,6 +39,6 @@ class Agreement:
         estimated = [estimate for estimate, _ in pairs.values()]
         measured = [gain for _, gain in pairs.values()]
         if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:
-            return cls(spearman=float("nan"), n_tasks=len(pairs))
+            return cls(spearman=None, n_tasks=len(pairs))
         correlation = float(stats.spearmanr(estimated, measured).statistic)  # pyright: ignore[reportAttributeAccessIssue]
         return cls(spearman=correlation, n_tasks=len(pairs))

@@ -1,138 +1,210 @@
-"""An audit: a plan retrained beside separate networks and all-in-one, and what that shows."""
+"""An audit: a plan trained again together with its baselines, and what the comparison shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from affinity import markup
+from affinity import markup, storage
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict
-from affinity.tasks import Task
 from affinity.training import TrainedNetwork
 from affinity.words import count
 
 from .agreement import Agreement
 from .baselines import RANDOM
+from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
-from .plain import to_json
+from .summary import (
+    SCHEMA_VERSION,
+    AuditSummary,
+    CandidateSummary,
+    GroupingSummary,
+    MetricDifference,
+    NetworkSummary,
+    TaskSummary,
+    finite,
+    summarize_gain,
+    summarize_gates,
+    summarize_verdict,
+    write_json,
+)
+from .task_description import TaskDescription
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What training as planned was worth, beside separate networks and all-in-one.
+    """Measured gains of a plan and its baselines over separate networks.
+
+    `affinity.save` and `affinity.load` keep it in a file; `affinity.write_report` makes a page.
 
     Args:
         problem: The problem's name.
-        tasks: The tasks.
+        tasks: The tasks, with the names of their losses and metrics.
         plan: The plan that was audited.
-        arrangements: By name: "plan", "separate", "all-in-one" and other baselines.
-        matrix: The affinities that the plan was made from, where known.
+        candidates: By name: "plan", "separate", "all-in-one" and other baselines.
+        matrix: The affinities that the plan was made from, if known.
         test: How verdicts are reached.
-        context: Settings, seeds, versions, notes on the data, and the limits of what it can tell.
-        trained: The networks of every arrangement, where they were kept: in the order of its
-            plan, an entry a replicate.
-        gates: Of each network of the plan what its gates chose; None where it is no mixture of
-            experts, or was trained elsewhere.
+        context: How the audit was made, and what it cannot tell.
+        networks: The trained networks of each candidate, if they were kept: in the order of its
+            plan, one entry per replicate.
+        gates: What the gates of each network of the plan chose; None for a network that is no
+            mixture of experts, or that was trained elsewhere.
     """
 
     problem: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskDescription, ...]
     plan: Plan
-    arrangements: Mapping[str, EvaluatedPlan]
+    candidates: Mapping[str, EvaluatedPlan]
     matrix: AffinityMatrix | None = None
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
-    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    trained: Mapping[str, tuple[tuple[TrainedNetwork, ...], ...]] = field(
+    context: AuditContext = field(default_factory=AuditContext)
+    networks: Mapping[str, tuple[tuple[TrainedNetwork, ...], ...]] = field(
         default_factory=dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     )
     gates: tuple[Gates | None, ...] = ()
 
     @property
     def gains(self) -> Gains:
-        """Test losses under the plan beside those of separate networks."""
-        return self.arrangements["plan"].test
+        """Test losses under the plan compared with those of separate networks."""
+        return self.candidates["plan"].test
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
-        """A verdict a task: the plan against a separate network."""
-        return {verdict.task: verdict for verdict in self.test(self.gains)}
+        """One verdict per task: the plan against a separate network."""
+        return self.verdicts_of("plan")
 
-    def verdicts_of(self, arrangement: str) -> dict[str, Verdict]:
-        """A verdict a task: any arrangement against a separate network."""
-        if arrangement not in self.arrangements:
+    def verdicts_of(self, candidate: str) -> dict[str, Verdict]:
+        """One verdict per task: any candidate against a separate network.
+
+        Raises:
+            InputError: If there is no such candidate.
+        """
+        if candidate not in self.candidates:
             raise InputError(
-                f"Expected one of the arrangements {list(self.arrangements)}, but got "
-                f"{arrangement!r}."
+                f"Expected one of the candidates {list(self.candidates)}, but got {candidate!r}.",
+                "unknown-candidate",
             )
-        return {verdict.task: verdict for verdict in self.test(self.arrangements[arrangement].test)}
+        return {verdict.task: verdict for verdict in self.test(self.candidates[candidate].test)}
 
     @property
     def overall(self) -> Verdict:
         """The verdict on the mean gain over the tasks: the plan against separate networks."""
-        return self.test.overall(self.gains)
+        return self.overall_of("plan")
 
-    def overall_of(self, arrangement: str) -> Verdict:
-        """The same for any arrangement."""
-        return self.test.overall(self.arrangements[arrangement].test)
+    def overall_of(self, candidate: str) -> Verdict:
+        """The verdict on the mean gain over the tasks for any candidate."""
+        return self.test.overall(self.candidates[candidate].test)
 
     @property
     def advice(self) -> str:
-        """The arrangement to use, chosen on evaluation rows; test rows have no say.
+        """The candidate to use, chosen on evaluation rows; test rows have no influence.
 
         The one with the fewest networks, and of these the fewest parameters, among those whose
-        mean gain comes within the test's tolerance of the best. A random grouping is no advice.
+        mean gain is within the test's tolerance of the best. A random grouping is never advised.
         """
         gains = {
             name: gain
-            for name, arrangement in self.arrangements.items()
-            if name != RANDOM and np.isfinite(gain := arrangement.evaluation.overall().mean())
+            for name, candidate in self.candidates.items()
+            if name != RANDOM and np.isfinite(gain := candidate.evaluation.overall().mean())
         }
         enough = max(gains.values()) - self.test.tolerance
 
         def size(name: str) -> tuple[int, int]:
-            arrangement = self.arrangements[name]
-            return len(arrangement.plan.grouping.networks), arrangement.parameters
+            candidate = self.candidates[name]
+            return len(candidate.plan.grouping.networks), candidate.parameters
 
         return min((name for name, gain in gains.items() if gain >= enough), key=size)
 
     @property
     def agreement(self) -> Agreement | None:
-        """How well the affinities foretold the gains of the plan and of all-in-one."""
+        """How well the affinities predicted the gains of the plan and of all-in-one."""
         if self.matrix is None:
             return None
-        compared = [self.arrangements[name] for name in ("plan", "all-in-one")]
+        compared = [self.candidates[name] for name in ("plan", "all-in-one")]
         return Agreement.of(self.matrix, compared)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, ready for JSON; what is undefined is None."""
-        from .audit_facts import facts_of
+    def networks_of(self, candidate: str, replicate: int = 0) -> tuple[TrainedNetwork, ...]:
+        """The kept networks of a candidate on a replicate, in the order of its plan.
 
-        return facts_of(self)
+        Raises:
+            InputError: If they were not kept.
+        """
+        if not self.networks:
+            raise InputError(
+                "Expected trained networks, but this audit kept none: use retrain(..., keep=True).",
+                "networks-not-kept",
+            )
+        return tuple(network[replicate] for network in self.networks[candidate])
+
+    def summary(self) -> AuditSummary:
+        """What `audit.json` holds: verdicts, scores and costs, undefined numbers as None."""
+        grouping = self.plan.grouping
+        return AuditSummary(
+            schema_version=SCHEMA_VERSION,
+            problem=self.problem,
+            n_replicates=self.gains.n_replicates,
+            advice=self.advice,
+            overall=summarize_verdict(self.overall),
+            tasks=_summarize_tasks(self),
+            networks=_summarize_networks(self),
+            grouping=GroupingSummary(
+                grouping.score, grouping.bound, grouping.is_optimal, grouping.solver
+            ),
+            candidates={
+                name: CandidateSummary(
+                    networks=len(candidate.plan.grouping.networks),
+                    width=candidate.plan.width or self.context.width,
+                    parameters=candidate.parameters,
+                    multiply_adds=candidate.multiply_adds,
+                    seconds=finite(candidate.seconds),
+                    verdict=self.overall_of(name).verdict,
+                    gain=summarize_gain(candidate.test),
+                    evaluation_gain=summarize_gain(candidate.evaluation),
+                )
+                for name, candidate in self.candidates.items()
+            },
+            agreement=self.agreement,
+            context=self.context,
+        )
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """`to_dict` as JSON; also written to `path`, if one is given."""
-        return to_json(self.to_dict(), path)
+        """The summary as JSON; also written to `path`, if one is given."""
+        return write_json(self.summary(), path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a file: `affinity.save`."""
+        return storage.save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Audit":
+        """Read what `save` wrote: `affinity.load` for files that hold an audit.
+
+        Raises:
+            InputError: If the file holds something else.
+        """
+        return storage.load_as(Audit, path)
 
     def _repr_html_(self) -> str:
-        """For notebooks: a row a task, with its verdict."""
+        """For notebooks: one row per task, with its verdict."""
         caption = (
             f"{self.problem}: {count(self.gains.n_replicates, 'replicate')}, advice: {self.advice}"
         )
         rows: list[list[str]] = []
         colours: list[list[str]] = []
         for verdict in self.verdicts.values():
+            interval = f"{verdict.low:+.1%} to {verdict.high:+.1%}"
             rows.append(
                 [
                     verdict.task,
                     verdict.verdict,
                     f"{verdict.gain:+.1%}",
-                    "" if np.isnan(verdict.low) else f"{verdict.low:+.1%} to {verdict.high:+.1%}",
+                    "" if np.isnan(verdict.low) else interval,
                 ]
             )
             sign = {"beneficial": 1.0, "harmful": -1.0}.get(verdict.verdict, 0.0)
@@ -140,25 +212,55 @@ class Audit:
         header = ["task", "verdict", "gain of the plan", "95 % interval"]
         return markup.table(header, rows, caption, colours)
 
-    def networks_of(self, arrangement: str, replicate: int = 0) -> tuple[TrainedNetwork, ...]:
-        """The kept networks of an arrangement on a replicate, in the order of its plan.
 
-        Raises:
-            InputError: If they were not kept.
-        """
-        if not self.trained:
-            raise InputError("Expected kept networks: measure with retrain(..., keep=True).")
-        return tuple(network[replicate] for network in self.trained[arrangement])
+def _summarize_tasks(audit: Audit) -> tuple[TaskSummary, ...]:
+    differences = audit.candidates["plan"].metrics.frame()
+    all_in_one = audit.verdicts_of("all-in-one")
+    losses = {name: _means(each.test.scores) for name, each in audit.candidates.items()}
+    metrics = {name: _means(each.metrics.scores) for name, each in audit.candidates.items()}
+    return tuple(
+        TaskSummary(
+            name=task.name,
+            **asdict(summarize_verdict(verdict)),
+            all_in_one=summarize_verdict(all_in_one[task.name]),
+            loss={name: means[column] for name, means in losses.items()},
+            metric_name=task.metric,
+            metric={name: means[column] for name, means in metrics.items()},
+            metric_difference=MetricDifference(
+                finite(differences["difference"][column]),
+                finite(differences["difference_low"][column]),
+                finite(differences["difference_high"][column]),
+            ),
+        )
+        for column, (task, verdict) in enumerate(
+            zip(audit.tasks, audit.verdicts.values(), strict=True)
+        )
+    )
 
-    def save(self, path: str | Path) -> Path:
-        """Write every measurement to a safetensors file, for `Audit.load`."""
-        from .stored import save_audit
 
-        return save_audit(self, path)
+def _summarize_networks(audit: Audit) -> tuple[NetworkSummary, ...]:
+    plan, costs = audit.plan, audit.candidates["plan"].costs
+    none = (None,) * len(plan.grouping.networks)
+    return tuple(
+        NetworkSummary(
+            serves=tuple(sorted(network.served)),
+            trains=tuple(sorted(network.trained)),
+            sharing=sharing,
+            reason=reason,
+            parameters=None if cost is None else cost.parameters,
+            multiply_adds=None if cost is None else cost.multiply_adds,
+            gates=None if gates is None else summarize_gates(gates),
+        )
+        for network, sharing, reason, cost, gates in zip(
+            plan.grouping.networks,
+            plan.sharing,
+            plan.reasons,
+            costs or none,
+            audit.gates or none,
+            strict=True,
+        )
+    )
 
-    @staticmethod
-    def load(path: str | Path) -> "Audit":
-        """Read what `save` wrote; networks that were kept are not in it."""
-        from .stored import load_audit
 
-        return load_audit(path)
+def _means(scores: Tensor) -> list[float | None]:
+    return [finite(mean) for mean in scores.double().mean(dim=0).tolist()]

@@ -12,6 +12,7 @@ from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.sharing import HardSharing, Separate, Sharing, match_parameters
 
+from .limitations import Limitation
 from .measure import network_of, ways_of
 
 RANDOM = "random"
@@ -28,8 +29,8 @@ PlanOn = Callable[[int], Plan]
 
 def arrangements_for(
     plan: Plan, problem: Problem, baselines: Sequence[str] = BASELINES
-) -> tuple[dict[str, PlanOn], list[str]]:
-    """By name what an audit trains, and notes on what it cannot train.
+) -> tuple[dict[str, PlanOn], list[Limitation]]:
+    """By name what an audit trains, and which baselines it cannot train.
 
     - ``plan``: as it stands.
     - ``separate`` and ``all-in-one``: at the same width of the trunk.
@@ -48,17 +49,18 @@ def arrangements_for(
         "separate": Plan.separate(problem.names),
         "all-in-one": Plan.all_in_one(problem.names),
     }
-    notes: list[str] = []
+    left_out: list[Limitation] = []
     for name, title in SAME_SIZE.items():
         if title in baselines:
             try:
                 fixed[title] = of_equal_size(fixed[name], plan, problem)
             except InputError as error:
-                notes.append(f"The baseline {title!r} was left out. {error}")
+                message = f"The baseline {title!r} was left out. {error}"
+                left_out.append(Limitation("baseline-left-out", message, candidate=title))
     found: dict[str, PlanOn] = {name: _always(each) for name, each in fixed.items()}
     if RANDOM in baselines:
         found[RANDOM] = lambda seed: shuffled(plan, seed)
-    return found, notes
+    return found, left_out
 
 
 def of_equal_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:

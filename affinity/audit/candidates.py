@@ -19,7 +19,7 @@ from affinity.grouping import (
     solve,
 )
 
-from .race_result import Candidate
+from .race_result import Candidate, NetworkGain
 
 LISTED = 9
 """The number of tasks up to which all groups are candidates."""
@@ -150,11 +150,11 @@ class CandidateSet:
         """Expected mean gain over the tasks under `grouping`."""
         return float(self.mean[self.rows(grouping)].sum())
 
-    def gain_of(self, network: Network) -> tuple[float, float, float]:
-        """Expected mean gain of a network's tasks, and the ends of its 95 % interval."""
+    def gain_of(self, network: Network) -> NetworkGain:
+        """Expected mean gain of a network's tasks, with its 95 % interval."""
         row, share = self.row(network.trained), len(network.trained) / len(self.tasks)
         low, high = np.quantile(self.values[:, row] / share, [0.025, 0.975])
-        return float(self.mean[row] / share), float(low), float(high)
+        return NetworkGain(network, float(self.mean[row] / share), float(low), float(high))
 
     def group(self, row: int) -> frozenset[str]:
         """The tasks of a candidate group."""

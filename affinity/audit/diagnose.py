@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from affinity.errors import InputError
 from affinity.problems import Problem
@@ -10,6 +10,7 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 
 from .causes import CAUSES, Cause, DiagnosisContext
+from .context import AuditContext
 from .diagnosis import Diagnosis
 
 
@@ -23,7 +24,7 @@ def diagnose(
     instead: Plan | None = None,
     causes: Mapping[str, Cause] = CAUSES,
     store: str | Path | None = None,
-    context: Mapping[str, Any] | None = None,
+    context: AuditContext | None = None,
 ) -> Diagnosis:
     """Find out why an arrangement does worse than separate networks.
 
@@ -86,8 +87,8 @@ def diagnose(
         plan=arrangement,
         harmed=case.harmed,
         together=case.are_harmed_together,
-        evaluation=evaluation,
-        held_out=held_out,
-        findings=tuple(cause(case) for cause in causes.values()),
-        context=context or {},
+        evaluation_harm=evaluation,
+        test_harm=held_out,
+        results=tuple(cause(case) for cause in causes.values()),
+        context=context or AuditContext(),
     )

@@ -1,10 +1,10 @@
-"""A diagnosis: why sharing harms, measured by taking one cause after the other away."""
+"""A diagnosis: why sharing does harm, measured by removing one possible cause after the other."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,72 +13,183 @@ from jaxtyping import Float
 
 from affinity import markup
 from affinity.recommendation import Plan
-from affinity.statistics import Gains, NegativeTransferTest, Verdict, interval
+from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName, interval
 
-from .causes import CauseResult, Intervention, Rows
-from .diagnosis_words import advised, headline, said
-from .plain import to_json
+from .causes import CauseResult, Intervention, Split
+from .context import AuditContext
+from .summary import SCHEMA_VERSION, MeanSummary, finite, summarize_mean, write_json
 
 LEAST_SHARE = 0.1
-"""A cause that accounts for less of the harm than this is not called at work."""
+"""A cause that accounts for less of the harm than this is not said to be at work."""
 ABOUT = 0.7
-"""A change that recovers this share of what the best one recovers does about as well."""
+"""An intervention that recovers this share of what the best one recovers is about as good."""
 
 Status = Literal["at work", "undecided", "ruled out", "not tested"]
+STATUSES: tuple[Status, ...] = ("at work", "undecided", "ruled out", "not tested")
+
+
+@dataclass(frozen=True, eq=False)
+class Remedy:
+    """What to do, against which cause; None where it is the cheapest whatever the cause."""
+
+    cause: str | None
+    change: Intervention
+
+
+@dataclass(frozen=True)
+class SplitMeans:
+    """A mean on evaluation rows, which decide, and on test rows."""
+
+    evaluation: MeanSummary
+    test: MeanSummary
+
+
+@dataclass(frozen=True)
+class InterventionSummary:
+    """An intervention and what it recovered.
+
+    Args:
+        name: What was changed.
+        advice: What to do.
+        decides: Whether recovering by it shows that the cause is at work.
+        is_remedy: Whether it can be done, rather than only learned from.
+        verdict: Whether it recovers something ("beneficial"), on evaluation rows.
+        p_value: Adjusted for the number of interventions.
+        recovered: Share of the separate networks' loss: 0.05 is 5 %.
+        recovered_by_task: The same by task, on test rows.
+        share_of_harm: Recovered as a share of the harm, on evaluation rows; None without harm.
+        parameters: As a multiple of those of the plan.
+        passes: Backward passes per step, as a multiple.
+        cost: Parameters times passes.
+    """
+
+    name: str
+    advice: str
+    decides: bool
+    is_remedy: bool
+    verdict: VerdictName
+    p_value: float | None
+    recovered: SplitMeans
+    recovered_by_task: Mapping[str, float | None]
+    share_of_harm: float | None
+    parameters: float
+    passes: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class CauseSummary:
+    """What was measured of one cause.
+
+    Args:
+        cause: Its name.
+        status: Whether it is at work.
+        evidence: What was seen.
+        skipped: What could not be measured, and why.
+        remedy: The intervention to make against it.
+        changes: Every intervention.
+    """
+
+    cause: str
+    status: Status
+    evidence: tuple[str, ...]
+    skipped: tuple[str, ...]
+    remedy: str | None
+    changes: tuple[InterventionSummary, ...]
+
+
+@dataclass(frozen=True)
+class RemedySummary:
+    """The name of an intervention to make, and the cause that it is against, if it is one."""
+
+    cause: str | None
+    change: str
+
+
+@dataclass(frozen=True)
+class DiagnosisSummary:
+    """Why sharing does harm, as in `diagnosis.json`; what is undefined is null.
+
+    Args:
+        schema_version: Version of this format.
+        problem: The problem's name.
+        n_replicates: Number of replicates.
+        networks: The plan that is explained.
+        harmed: Tasks that it is shown to harm, each by itself.
+        together: Whether it is shown to harm the mean over all tasks.
+        harm: Excess over separate networks, as a share of their loss.
+        cause: The cause at work that costs least to remove; None if none is shown.
+        remedies: What to do, in this order.
+        causes: Causes at work first, then by what they recover per cost.
+        context: How it was made.
+    """
+
+    schema_version: int
+    problem: str
+    n_replicates: int
+    networks: tuple[tuple[str, ...], ...]
+    harmed: tuple[str, ...]
+    together: bool
+    harm: SplitMeans
+    cause: str | None
+    remedies: tuple[RemedySummary, ...]
+    causes: tuple[CauseSummary, ...]
+    context: AuditContext
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """Why an arrangement does worse than separate networks, and what to do about it.
+    """Why a plan does worse than separate networks, and what to do about it.
 
-    Everything is decided on evaluation rows: which tasks are harmed, which changes recover
-    something, in which order. The same figures on test rows stand beside them.
+    Everything is decided on evaluation rows: which tasks are harmed, which interventions recover
+    something, in which order. The same figures on test rows are reported next to them.
 
     Args:
         problem: The problem's name.
         tasks: Names of the tasks.
-        plan: The arrangement.
+        plan: The plan that is explained.
         harmed: Tasks that it is shown to harm, each by itself.
-        evaluation: The harm: its excess over separate networks, as a share of their loss, on
-            evaluation rows; below 0 where sharing helps.
-        held_out: The same on test rows.
-        findings: What was measured of each cause.
-        test: How it is decided whether a change recovers something.
-        context: Settings, seeds and versions.
-        together: Whether it is shown to harm the mean over all tasks, and more clearly than the
-            mean over those harmed. Changes are judged on all then, as where no harm is shown.
+        evaluation_harm: Its excess over separate networks, as a share of their loss, on evaluation
+            rows; below 0 where sharing helps.
+        test_harm: The same on test rows.
+        results: What was measured of each cause.
+        test: How it is decided whether an intervention recovers something.
+        context: How the diagnosis was made.
+        together: Whether the plan is shown to harm the mean over all tasks, and more clearly than
+            the mean over those harmed. Interventions are judged on all tasks then, as where no
+            harm is shown.
     """
 
     problem: str
     tasks: tuple[str, ...]
     plan: Plan
     harmed: tuple[str, ...]
-    evaluation: Float[np.ndarray, "replicate task"]
-    held_out: Float[np.ndarray, "replicate task"]
-    findings: tuple[CauseResult, ...]
+    evaluation_harm: Float[np.ndarray, "replicate task"]
+    test_harm: Float[np.ndarray, "replicate task"]
+    results: tuple[CauseResult, ...]
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
-    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: AuditContext = field(default_factory=AuditContext)
     together: bool = False
 
     @property
     def n_replicates(self) -> int:
-        """How many replicates were measured."""
-        return len(self.evaluation)
+        """Number of replicates."""
+        return len(self.evaluation_harm)
 
     @property
     def concerned(self) -> list[int]:
-        """Places of the tasks on which changes are judged."""
+        """Columns of the tasks on which interventions are judged."""
         are_all = self.together or not self.harmed
-        return [at for at, name in enumerate(self.tasks) if are_all or name in self.harmed]
+        return [column for column, name in enumerate(self.tasks) if are_all or name in self.harmed]
 
     @property
     def shows_harm(self) -> bool:
         """Whether any harm is shown, to a task or to all together."""
         return self.together or bool(self.harmed)
 
-    def harm(self, rows: Rows) -> Float[np.ndarray, " replicate"]:
-        """Mean over the tasks concerned, a replicate."""
-        harm = self.evaluation if rows == "evaluation" else self.held_out
+    def harm(self, split: Split) -> Float[np.ndarray, " replicate"]:
+        """Mean harm over the tasks concerned, per replicate."""
+        harm = self.evaluation_harm if split == "evaluation" else self.test_harm
         return np.nanmean(harm[:, self.concerned], axis=1)
 
     @property
@@ -88,14 +199,14 @@ class Diagnosis:
 
     @property
     def changes(self) -> list[Intervention]:
-        """Every change of every finding."""
-        return [change for finding in self.findings for change in finding.changes]
+        """Every intervention against every cause."""
+        return [change for result in self.results for change in result.changes]
 
     def verdicts(self) -> dict[str, Verdict]:
-        """For each change whether it recovers ("beneficial") or worsens, by evaluation rows.
+        """For each intervention whether it recovers ("beneficial") or worsens, on evaluation rows.
 
-        Adjusted for the number of changes. "neutral" is what is shown to recover less than the
-        test's tolerance, or than a tenth of the harm where harm is shown.
+        Adjusted for the number of interventions. "neutral" is what is shown to recover less than
+        the test's tolerance, or than a tenth of the harm where harm is shown.
         """
         changes = self.changes
         if not changes:
@@ -108,95 +219,97 @@ class Diagnosis:
         gains = Gains(names, 1 - recovered, torch.ones_like(recovered))
         return {verdict.task: verdict for verdict in test(gains)}
 
-    def status(self, finding: CauseResult) -> Status:
-        """Whether its cause is at work: whether a change that decides recovers enough.
+    def status(self, result: CauseResult) -> Status:
+        """Whether the cause is at work: whether an intervention that decides recovers enough.
 
         Enough is a tenth of the harm, where harm is shown.
         """
-        deciding = [change for change in finding.changes if change.decides]
+        deciding = [change for change in result.changes if change.decides]
         if not deciding:
             return "not tested"
-        verdicts = self.verdicts()
-        shown = [each for each in deciding if verdicts[each.name].verdict == "beneficial"]
-        if any(self._mean(change) >= self._least for change in shown):
+        if any(self._mean(change) >= self._least for change in self._beneficial(deciding)):
             return "at work"
-        is_open = any(verdicts[each.name].verdict == "undecided" for each in deciding)
+        verdicts = self.verdicts()
+        is_open = any(verdicts[change.name].verdict == "undecided" for change in deciding)
         return "undecided" if is_open else "ruled out"
 
     def ranked(self) -> list[CauseResult]:
-        """The findings: causes at work first, then by what they recover per cost."""
-        order: list[Status] = ["at work", "undecided", "ruled out", "not tested"]
+        """The results: causes at work first, then by what they recover per cost."""
         return sorted(
-            self.findings,
-            key=lambda each: (order.index(self.status(each)), -self.recovered_per_cost(each)),
+            self.results,
+            key=lambda result: (
+                STATUSES.index(self.status(result)),
+                -self.recovered_per_cost(result),
+            ),
         )
 
-    def recovered(self, change: Intervention, rows: Rows) -> tuple[float, float, float]:
-        """What a change recovered, a mean over the tasks concerned, and its 95 % interval."""
-        values = change.on(rows, self.concerned)
+    def recovered(self, change: Intervention, split: Split) -> tuple[float, float, float]:
+        """Mean recovered over the tasks concerned, and its 95 % interval."""
+        values = change.on(split, self.concerned)
         low, high = interval(values)
         return float(values.mean()), float(low), float(high)
 
-    def recovered_per_cost(self, finding: CauseResult) -> float:
-        """Of its best remedy; of a cause that leaves some harm, no more than that."""
-        remedy = self.remedy(finding)
+    def recovered_per_cost(self, result: CauseResult) -> float:
+        """Loss recovered per unit cost by the cause's remedy.
+
+        Capped by what the interventions that decide recover.
+        """
+        remedy = self.remedy(result)
         if remedy is None:
             return -math.inf
-        most = [self._mean(change) for change in finding.changes if change.decides]
+        most = [self._mean(change) for change in result.changes if change.decides]
         return min(self._mean(remedy), max(most, default=math.inf)) / remedy.cost
 
-    def remedy(self, finding: CauseResult) -> Intervention | None:
-        """The change to make: the cheapest that recovers about as much as the best one does.
+    def remedy(self, result: CauseResult) -> Intervention | None:
+        """The intervention to make: the cheapest that recovers about as much as the best one.
 
         Of those that are shown to recover something, where there are any.
         """
-        remedies = [change for change in finding.changes if change.is_remedy]
-        return self._cheapest(self._shown(remedies) or remedies)
+        remedies = [change for change in result.changes if change.is_remedy]
+        return self._cheapest(self._beneficial(remedies) or remedies)
 
     @property
     def cause(self) -> str | None:
-        """The cause at work whose cure costs least; None where no harm, or no cause, is shown."""
+        """The cause at work that costs least to remove; None where no harm or cause is shown."""
         first = next(iter(self.ranked()), None)
-        is_shown = first is not None and self.status(first) == "at work"
-        if not self.shows_harm or not self.is_confirmed or first is None or not is_shown:
+        if first is None or self.status(first) != "at work":
             return None
-        return first.cause
+        return first.cause if self.shows_harm and self.is_confirmed else None
 
     @property
-    def advice(self) -> list[str]:
-        """What to do, with what it recovered: a line for each cause at work, in their order.
+    def remedies(self) -> list[Remedy]:
+        """What to do: one remedy for each cause at work, in their order.
 
-        And a last one where something else is the cheapest way to recover about as much as can be,
-        whatever the cause. None where test rows do not confirm the harm.
+        A last one, without a cause, where something else is the cheapest way to recover about as
+        much. None where test rows do not confirm the harm.
         """
         if not self.is_confirmed:
             return []
-        ranked = [each for each in self.ranked() if self.status(each) == "at work"]
-        remedies = [remedy for each in ranked if (remedy := self.remedy(each)) is not None]
-        lines = [advised(self, remedy) for remedy in remedies]
-        every = self._shown([change for change in self.changes if change.is_remedy])
+        remedies = [
+            Remedy(result.cause, change)
+            for result in self.ranked()
+            if self.status(result) == "at work" and (change := self.remedy(result)) is not None
+        ]
+        every = self._beneficial([change for change in self.changes if change.is_remedy])
         cheapest = self._cheapest(every)
-        if self.shows_harm and cheapest is not None and cheapest not in remedies:
-            lines.append(f"Whatever the cause: {advised(self, cheapest)}")
-        return lines
-
-    def headline(self) -> str:
-        """What was found, in a sentence."""
-        return headline(self)
+        is_new = all(cheapest is not remedy.change for remedy in remedies)
+        if self.shows_harm and cheapest is not None and is_new:
+            remedies.append(Remedy(None, cheapest))
+        return remedies
 
     def frame(self) -> pd.DataFrame:
-        """One row a change: what it recovered, with intervals, and what it costs."""
+        """One row per intervention: what it recovered, with intervals, and what it costs."""
         verdicts = self.verdicts()
-        rows: list[dict[str, Any]] = []
-        for finding in self.ranked():
-            for change in finding.changes:
+        rows: list[dict[str, str | float]] = []
+        for result in self.ranked():
+            for change in result.changes:
                 mean, low, high = self.recovered(change, "evaluation")
                 test_mean, test_low, test_high = self.recovered(change, "test")
                 rows.append(
                     {
-                        "cause": finding.cause,
+                        "cause": result.cause,
                         "change": change.name,
-                        "verdict": said(change, verdicts[change.name]),
+                        "verdict": verdicts[change.name].verdict,
                         "recovered": mean,
                         "low": low,
                         "high": high,
@@ -208,18 +321,64 @@ class Diagnosis:
                 )
         return pd.DataFrame(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, ready for JSON; what is undefined is None."""
-        from .diagnosis_facts import facts_of
-
-        return facts_of(self)
+    def summary(self) -> DiagnosisSummary:
+        """What `diagnosis.json` holds, undefined numbers as None."""
+        verdicts = self.verdicts()
+        return DiagnosisSummary(
+            schema_version=SCHEMA_VERSION,
+            problem=self.problem,
+            n_replicates=self.n_replicates,
+            networks=tuple(tuple(sorted(each.trained)) for each in self.plan.grouping.networks),
+            harmed=self.harmed,
+            together=self.together,
+            harm=SplitMeans(
+                summarize_mean(self.harm("evaluation")), summarize_mean(self.harm("test"))
+            ),
+            cause=self.cause,
+            remedies=tuple(RemedySummary(each.cause, each.change.name) for each in self.remedies),
+            causes=tuple(
+                CauseSummary(
+                    cause=result.cause,
+                    status=self.status(result),
+                    evidence=result.evidence,
+                    skipped=result.skipped,
+                    remedy=None if (remedy := self.remedy(result)) is None else remedy.name,
+                    changes=tuple(
+                        self._summarize(change, verdicts[change.name]) for change in result.changes
+                    ),
+                )
+                for result in self.ranked()
+            ),
+            context=self.context,
+        )
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """`to_dict` as JSON; also written to `path`, if one is given."""
-        return to_json(self.to_dict(), path)
+        """The summary as JSON; also written to `path`, if one is given."""
+        return write_json(self.summary(), path)
+
+    def _summarize(self, change: Intervention, verdict: Verdict) -> InterventionSummary:
+        on_evaluation = change.on("evaluation", self.concerned)
+        harm = float(np.nanmean(self.harm("evaluation")))
+        by_task = map(finite, change.test.mean(axis=0))
+        return InterventionSummary(
+            name=change.name,
+            advice=change.advice,
+            decides=change.decides,
+            is_remedy=change.is_remedy,
+            verdict=verdict.verdict,
+            p_value=finite(verdict.p_value),
+            recovered=SplitMeans(
+                summarize_mean(on_evaluation), summarize_mean(change.on("test", self.concerned))
+            ),
+            recovered_by_task=dict(zip(self.tasks, by_task, strict=True)),
+            share_of_harm=(finite(np.nanmean(on_evaluation) / harm) if self.shows_harm else None),
+            parameters=change.parameters,
+            passes=change.passes,
+            cost=change.cost,
+        )
 
     def _repr_html_(self) -> str:
-        """For notebooks: a row a change."""
+        """For notebooks: one row per intervention."""
         rows = [
             [
                 row["cause"],
@@ -230,26 +389,27 @@ class Diagnosis:
             ]
             for row in self.frame().to_dict("records")
         ]
+        harm = float(np.nanmean(self.harm("test")))
         return markup.table(
             ["cause", "change", "verdict", "recovered, test rows", "cost"],
             rows,
-            self.headline(),
+            f"{self.problem}: harm by sharing {harm:+.1%}, cause: {self.cause or 'not shown'}",
         )
 
-    def _shown(self, changes: Sequence[Intervention]) -> list[Intervention]:
+    def _beneficial(self, changes: Sequence[Intervention]) -> list[Intervention]:
         """Those that are shown to recover something."""
         verdicts = self.verdicts()
-        return [each for each in changes if verdicts[each.name].verdict == "beneficial"]
+        return [change for change in changes if verdicts[change.name].verdict == "beneficial"]
 
     def _cheapest(self, changes: Sequence[Intervention]) -> Intervention | None:
         """The cheapest that recovers about as much as the best one does."""
-        most = max((self._mean(each) for each in changes), default=0.0)
-        enough = [each for each in changes if self._mean(each) >= min(most, ABOUT * most)]
-        return min(enough, key=lambda each: each.cost, default=None)
+        most = max(map(self._mean, changes), default=0.0)
+        enough = [change for change in changes if self._mean(change) >= min(most, ABOUT * most)]
+        return min(enough, key=lambda change: change.cost, default=None)
 
     @property
     def _least(self) -> float:
-        """What a change has to recover to be worth naming."""
+        """What an intervention has to recover to count."""
         return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.shows_harm else 0.0
 
     def _mean(self, change: Intervention) -> float:

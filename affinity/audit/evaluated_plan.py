@@ -1,4 +1,4 @@
-"""An arrangement: one way to train all tasks, with what it scored and what it costs."""
+"""An evaluated plan: what a plan or a baseline scored over the replicates, and what it costs."""
 
 from dataclasses import dataclass, replace
 
@@ -14,15 +14,14 @@ class EvaluatedPlan:
     """One way to train all tasks, measured over the replicates.
 
     Args:
-        plan: The networks; of an arrangement that is drawn anew on every replicate, those of the
-            first one.
-        test: Test losses beside those of separate networks.
-        evaluation: Losses on evaluation rows beside those of separate networks; decisions see only
-            these. (Validation losses would flatter separate networks, each of which stopped where
-            its one task did best on them.)
-        metrics: Test metrics beside those of separate networks.
+        plan: The networks; for a baseline that is drawn on every replicate, those of the first.
+        test: Test losses compared with those of separate networks.
+        evaluation: Losses on evaluation rows compared with those of separate networks; decisions
+            see only these. (Validation losses would favour separate networks, each of which
+            stopped where its one task did best on them.)
+        metrics: Test metrics compared with those of separate networks.
         parameters: Of all its networks together.
-        seconds: It took to train them, a replicate.
+        seconds: Training time per replicate.
         multiply_adds: To predict one row with all its networks; None if not counted.
         costs: Of each network of the plan, in its order; empty if not counted.
     """

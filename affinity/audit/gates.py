@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -96,17 +95,3 @@ class Gates:
         names = ("utilization", "entropy", "polarized", "identical")
         both = {name: torch.cat([getattr(each, name) for each in (self, more)]) for name in names}
         return replace(self, **both)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {
-            "tasks": list(self.tasks),
-            "utilization": _rounded(self.utilization).tolist(),
-            "entropy": _rounded(self.entropy).tolist(),
-            "polarized": self.polarized.sum(dim=0).tolist(),
-            "identical": int(self.identical.sum()),
-        }
-
-
-def _rounded(values: Tensor) -> Tensor:
-    return values.double().round(decimals=4)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -182,16 +182,12 @@ class Race:
             ended = self._ended(judged[0], len(parts), room, time.perf_counter() - began)
             if ended is not None:
                 return RaceResult(
-                    contenders=tuple(judged),
-                    networks={
-                        network: standing.gain_of(network)
-                        for each in named.values()
-                        for network in each.networks
-                    },
+                    candidates=tuple(judged),
+                    networks=tuple(map(standing.gain_of, groups_of(named.values()))),
                     ended=ended,
                     tolerance=self.tolerance,
                     measured=measured,
-                    predicted=predicted,
+                    variances=predicted.variances,
                     trainings=trainings,
                     branches=0 if early is None else len(early.networks),
                     rounds=len(parts),
@@ -236,3 +232,8 @@ class Race:
         shared = [row for row in seen if standing.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-seen[row] * spread[row], row))
         return [standing.group(row) for row in shared[:count]]
+
+
+def groups_of(groupings: Iterable[Grouping]) -> list[Network]:
+    """Every network of the groupings, once."""
+    return list(dict.fromkeys(network for each in groupings for network in each.networks))

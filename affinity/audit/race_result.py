@@ -1,4 +1,4 @@
-"""What a race found: the plan that won, and what is known of its contenders."""
+"""A race's result: the plan that won, and what is known of the other candidates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import pandas as pd
 
 from affinity import markup
 from affinity.errors import InputError
-from affinity.estimates import PredictedGains
 from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
 from affinity.recommendation import Plan
@@ -18,8 +17,8 @@ Ended = Literal["decided", "out of trainings", "out of time"]
 
 ENDED: dict[Ended, str] = {
     "decided": "one grouping was found to be best",
-    "out of trainings": "all trainings allowed were used before one was found to be best",
-    "out of time": "the time allowed was over before one was found to be best",
+    "out of trainings": "stopped at the limit on trainings without a clear winner",
+    "out of time": "stopped at the time limit without a clear winner",
 }
 
 
@@ -48,30 +47,40 @@ class Candidate:
     as_good: float
 
 
+@dataclass(frozen=True)
+class NetworkGain:
+    """The expected mean gain of a network's tasks, with its 95 % interval."""
+
+    network: Network
+    gain: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class RaceResult:
-    """What a race found.
+    """The result of a race.
 
     Args:
-        contenders: The plan first, then the others.
-        networks: Each network of a contender with the expected mean gain of its tasks and the
-            ends of its 95 % interval.
-        ended: Why no more was measured.
-        tolerance: Differences of mean gain smaller than this were of no interest.
-        measured: All that was measured.
-        predicted: What that says of every group.
-        trainings: How many networks were trained to the end.
-        branches: How many were measured the cheap way beforehand.
-        rounds: In how many rounds.
-        seconds: How long it took.
+        candidates: The plan first, then the others.
+        networks: Each network of a candidate, with the expected mean gain of its tasks.
+        ended: Why the race ended.
+        tolerance: Differences of mean gain smaller than this are of no interest.
+        measured: All measurements.
+        variances: Of each effect in the predictor, as a share of a task's spread: what predicts
+            gains here, and how well.
+        trainings: Number of networks that were trained to the end.
+        branches: Number of short branches measured before the first round.
+        rounds: Number of rounds.
+        seconds: Duration.
     """
 
-    contenders: tuple[Candidate, ...]
-    networks: Mapping[Network, tuple[float, float, float]]
+    candidates: tuple[Candidate, ...]
+    networks: tuple[NetworkGain, ...]
     ended: Ended
     tolerance: float
     measured: TrainingResults
-    predicted: PredictedGains
+    variances: Mapping[str, float]
     trainings: int
     branches: int
     rounds: int
@@ -79,77 +88,83 @@ class RaceResult:
 
     @property
     def winner(self) -> Candidate:
-        """The contender that won."""
-        return self.contenders[0]
+        """The candidate that won."""
+        return self.candidates[0]
 
-    def contender(self, name: str) -> Candidate:
-        """The contender of that name."""
-        for contender in self.contenders:
-            if contender.name == name:
-                return contender
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of that name.
+
+        Raises:
+            InputError: If there is none.
+        """
+        for candidate in self.candidates:
+            if candidate.name == name:
+                return candidate
         raise InputError(
-            f"Expected one of the contenders {[each.name for each in self.contenders]}, but got "
-            f"{name!r}."
+            f"Expected one of the candidates {[each.name for each in self.candidates]}, but got "
+            f"{name!r}.",
+            "unknown-candidate",
         )
 
     @property
     def indistinguishable(self) -> tuple[str, ...]:
-        """Which of separate networks and all-in-one may well be as good as the plan."""
+        """Which of separate networks and all-in-one may be as good as the plan."""
         return tuple(
-            contender.name
-            for contender in self.contenders
-            if contender.name in ("separate", "all-in-one") and contender.as_good > 0.05
+            candidate.name
+            for candidate in self.candidates
+            if candidate.name in ("separate", "all-in-one") and candidate.as_good > 0.05
         )
 
     def to_plan(self, name: str = "plan", provenance: Mapping[str, Any] | None = None) -> Plan:
-        """A contender as a plan, the winner by default, with what was measured as its reasons."""
-        winner = self.contender(name)
-        networks = winner.grouping.networks
+        """A candidate as a plan, the winner by default, with measured gains as its reasons."""
+        candidate = self.candidate(name)
+        networks = candidate.grouping.networks
+        gain = [round(x, 4) for x in (candidate.gain, candidate.low, candidate.high)]
         return Plan(
-            grouping=winner.grouping,
+            grouping=candidate.grouping,
             sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
             reasons=tuple(self._reason(network) for network in networks),
             provenance={
                 "evidence": f"measured: a race of {self._size} in {self.rounds} rounds; "
                 f"{ENDED[self.ended]}",
-                "expected_gain": [round(x, 4) for x in (winner.gain, winner.low, winner.high)],
-                "probability": round(winner.probability, 3),
+                "expected_gain": gain,
+                "probability": round(candidate.probability, 3),
                 "indistinguishable_from": list(self.indistinguishable),
                 **(provenance or {}),
             },
         )
 
     def frame(self) -> pd.DataFrame:
-        """One row a contender: networks, gain, low, high, probability."""
+        """One row per candidate: networks, gain, low, high, probability."""
         return pd.DataFrame(
             [
                 {
-                    "contender": each.name,
+                    "candidate": candidate.name,
                     "networks": " | ".join(
-                        ", ".join(sorted(network.served)) for network in each.grouping.networks
+                        ", ".join(sorted(network.served)) for network in candidate.grouping.networks
                     ),
-                    "gain": each.gain,
-                    "low": each.low,
-                    "high": each.high,
-                    "probability": each.probability,
+                    "gain": candidate.gain,
+                    "low": candidate.low,
+                    "high": candidate.high,
+                    "probability": candidate.probability,
                 }
-                for each in self.contenders
+                for candidate in self.candidates
             ]
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: a row a contender."""
+        """For notebooks: one row per candidate."""
         return markup.table(
-            ["contender", "networks", "expected gain", "95 % interval", "best"],
+            ["candidate", "networks", "expected gain", "95 % interval", "best"],
             [
                 [
-                    each.name,
-                    str(len(each.grouping.networks)),
-                    f"{each.gain:+.1%}",
-                    f"{each.low:+.1%} to {each.high:+.1%}",
-                    f"{each.probability:.0%}",
+                    candidate.name,
+                    str(len(candidate.grouping.networks)),
+                    f"{candidate.gain:+.1%}",
+                    f"{candidate.low:+.1%} to {candidate.high:+.1%}",
+                    f"{candidate.probability:.0%}",
                 ]
-                for each in self.contenders
+                for candidate in self.candidates
             ],
             f"A race of {self._size}: {ENDED[self.ended]}",
         )
@@ -162,11 +177,13 @@ class RaceResult:
     def _reason(self, network: Network) -> str:
         if network.is_alone:
             return "On its own: no group that serves it was expected to gain enough for all tasks."
-        mean, low, high = self.networks[network]
-        expected = (
-            f"Expected to gain {mean:+.1%} for its tasks ({low:+.1%} to {high:+.1%}) against "
-            f"separate networks, from {count(self.trainings, 'trained network')}"
+        expected = next(each for each in self.networks if each.network == network)
+        text = (
+            f"Expected to gain {expected.gain:+.1%} for its tasks ({expected.low:+.1%} to "
+            f"{expected.high:+.1%}) against separate networks, from "
+            f"{count(self.trainings, 'trained network')}"
         )
-        if mean > self.tolerance or len(network.trained) < len(self.predicted.tasks):
-            return f"{expected}."
-        return f"{expected}: nothing was found to gain enough more, and this takes fewest networks."
+        is_all_in_one = len(network.trained) == len(self.measured.tasks)
+        if expected.gain > self.tolerance or not is_all_in_one:
+            return f"{text}."
+        return f"{text}: no other grouping gains enough more, and this one has fewest networks."

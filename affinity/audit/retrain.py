@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, Overlap
@@ -12,14 +12,16 @@ from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import Replicate
-from affinity.training import MOST_BLOCKS, TrainedNetwork
+from affinity.training import MOST_BLOCKS, TrainedNetwork, TrainingSettings
 
 from .audit import Audit
 from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
+from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
+from .limitations import find_limitations
 from .measure import Measured, Part, Plans, measure, ways_of
-from .undefined import undefined
+from .task_description import TaskDescription
 
 MANY_TASKS = 100
 
@@ -36,7 +38,7 @@ def retrain(
     max_replicates: int = 40,
     minutes: float | None = None,
     matrix: AffinityMatrix | None = None,
-    context: Mapping[str, Any] | None = None,
+    context: AuditContext | None = None,
     keep: bool = False,
     store: str | Path | None = None,
     backend: str | None = None,
@@ -101,21 +103,22 @@ def retrain(
         looks = (*looks, (done, done / most if goal > done else 1.0))
         audit = Audit(
             problem=problem.name,
-            tasks=problem.tasks,
+            tasks=tuple(map(TaskDescription.from_task, problem.tasks)),
             plan=plan,
-            arrangements=found.arrangements,
+            candidates=found.candidates,
             matrix=matrix,
             test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
-            context={
-                "source": problem.source.name,
-                **{k: v for k, v in asdict(problem.source).items() if k != "name" and v},
-                "notes": list(problem.notes),
-                "limits": [*left_out, *undefined(problem, found.arrangements)],
-                "width": problem.width,
-                "overlap": asdict(Overlap.of(problem)),
-                **(context or {}),
-            },
-            trained=found.trained,
+            context=replace(
+                context or AuditContext(),
+                source=problem.source,
+                notes=tuple(problem.notes),
+                limits=(*left_out, *find_limitations(problem, found.candidates)),
+                width=problem.width,
+                settings=_describe(problem.settings),
+                rows={"development": len(problem.development), "test": len(problem.test)},
+                overlap=Overlap.of(problem),
+            ),
+            networks=found.networks,
             gates=found.gates,
         )
         if audit.test.is_decided(audit.gains):
@@ -136,20 +139,19 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
 class _Found:
     """What trainings on some replicates have shown: the fields of an audit."""
 
-    arrangements: dict[str, EvaluatedPlan]
-    trained: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
+    candidates: dict[str, EvaluatedPlan]
+    networks: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     gates: tuple[Gates | None, ...]
 
     def joined(self, more: "_Found") -> "_Found":
         """These replicates and more."""
         return _Found(
-            arrangements={
-                name: each.joined(more.arrangements[name])
-                for name, each in self.arrangements.items()
+            candidates={
+                name: each.joined(more.candidates[name]) for name, each in self.candidates.items()
             },
-            trained={
-                name: tuple(a + b for a, b in zip(each, more.trained[name], strict=True))
-                for name, each in self.trained.items()
+            networks={
+                name: tuple(a + b for a, b in zip(each, more.networks[name], strict=True))
+                for name, each in self.networks.items()
             },
             gates=tuple(
                 a and b and a.joined(b) for a, b in zip(self.gates, more.gates, strict=True)
@@ -235,3 +237,12 @@ def _blocks_of(problem: Problem) -> int:
     if isinstance(problem.resampling, TimeBlocks):
         return problem.resampling.blocks
     return MOST_BLOCKS if len(problem.tasks) <= MANY_TASKS else MOST_BLOCKS // 4
+
+
+def _describe(settings: TrainingSettings) -> dict[str, str | int | float]:
+    """Training settings as names and numbers."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {
+        name: value if isinstance(value, str | int | float) else repr(value)
+        for name, value in values.items()
+    }

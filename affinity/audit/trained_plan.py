@@ -7,18 +7,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from affinity import storage
 from affinity.errors import InputError
 from affinity.problems import Preprocessing, Problem, TableEncoder, TableTrunk
 from affinity.problems.problem import linear_heads
 from affinity.recommendation import Plan
 from affinity.sharing import SHARINGS, Sharing
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
-from affinity.tensor_file import read_tensors, write_tensors
 
 from .audit import Audit
 from .measure import sized, ways_of
 
-KIND, VERSION = "trained plan", 2
 ROWS_AT_ONCE = 4096
 
 
@@ -103,41 +102,17 @@ class TrainedPlan:
         return self.preprocessing.decode(found).set_index(problem.encoder.test.numpy())
 
     def save(self, path: str | Path) -> Path:
-        """Write weights and preprocessing to one safetensors file."""
-        tensors = {
-            f"{number}/{name}": value
-            for number, state in enumerate(self.states)
-            for name, value in state.items()
-        }
-        about = {
-            "plan": self.plan.to_yaml(),
-            "preprocessing": self.preprocessing.to_dict(),
-            "trunks": [[each.n_features, each.width, each.depth] for each in self.trunks],
-            "tasks": self.tasks,
-            "outputs": self.outputs,
-        }
-        return write_tensors(path, tensors, about, KIND, VERSION)
+        """Write weights and preprocessing to a file: `affinity.save`."""
+        return storage.save(self, path)
 
-    @classmethod
-    def load(cls, path: str | Path) -> "TrainedPlan":
+    @staticmethod
+    def load(path: str | Path) -> "TrainedPlan":
         """Read what `save` wrote.
 
         Raises:
-            InputError: If the file is missing, truncated, something else, or of another version.
+            InputError: If the file holds something else.
         """
-        tensors, about = read_tensors(path, KIND, VERSION)
-        states: list[dict[str, Tensor]] = [{} for _ in about["tasks"]]
-        for key, value in tensors.items():
-            number, _, name = key.partition("/")
-            states[int(number)][name] = value
-        return cls(
-            plan=Plan.from_yaml(about["plan"]),
-            preprocessing=Preprocessing.from_dict(about["preprocessing"]),
-            trunks=tuple(TableTrunk(*sizes) for sizes in about["trunks"]),
-            tasks=tuple(tuple(names) for names in about["tasks"]),
-            outputs=about["outputs"],
-            states=tuple(states),
-        )
+        return storage.load_as(TrainedPlan, path)
 
     def _networks(self) -> list[Sharing]:
         networks: list[Sharing] = []

@@ -1,11 +1,13 @@
 """The answer of `affinity diagnose` in words."""
 
 import math
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from affinity.audit import Diagnosis
+from affinity.report.diagnosis_text import diagnosis_facts
 
 COLOURS = {
     "recovers": "green",
@@ -16,12 +18,13 @@ COLOURS = {
 }
 
 
-def show_diagnosis(console: Console, diagnosis: dict[str, Any]) -> None:
+def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     """A row a change, then what to do."""
+    facts = diagnosis_facts(diagnosis)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("cause", "change", "recovered", "cost", "verdict"):
         table.add_column(heading, justify="right" if heading in ("recovered", "cost") else "left")
-    for finding in diagnosis["findings"]:
+    for finding in facts["causes"]:
         cause = f"{finding['cause']}: {finding['status']}"
         for number, change in enumerate(finding["changes"]):
             colour = COLOURS.get(change["verdict"], "yellow")
@@ -35,14 +38,14 @@ def show_diagnosis(console: Console, diagnosis: dict[str, Any]) -> None:
         for what in finding["skipped"]:
             table.add_row("", f"[dim]not tested: {escape(what)}[/dim]")
     console.print(table)
-    interval = ", with its 95 % interval" if diagnosis["n_replicates"] > 1 else ""
+    interval = ", with its 95 % interval" if facts["n_replicates"] > 1 else ""
     console.print(
         f"Recovered: the share of the separate networks' test loss{interval}. "
         "Verdicts are reached on evaluation rows.",
         style="dim",
     )
-    console.print(f"[bold]{escape(diagnosis['headline'])}[/bold]")
-    for number, line in enumerate(diagnosis["advice"], start=1):
+    console.print(f"[bold]{escape(facts['headline'])}[/bold]")
+    for number, line in enumerate(facts["advice"], start=1):
         console.print(f"  {number}. {escape(line)}")
 
 

@@ -11,10 +11,11 @@ from scipy import stats
 
 from affinity.audit import Audit
 from affinity.errors import InputError
+from affinity.storage import to_jsonable
 
 from .run_directory import RunDirectory
 from .run_files import MEASUREMENTS
-from .stages.report import outer_of
+from .stages.report import holdout_of
 from .summary import COLOURS
 
 
@@ -50,7 +51,12 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         ],
         "only_in": [[task for task in each if task not in both] for each in verdicts],
         "affinity_correlation": _affinity_correlation(*audits),
-        "outer": [outer_of(RunDirectory(path)) for path in (first, second)],
+        "outer": [
+            None
+            if (holdout := holdout_of(RunDirectory(path))) is None
+            else to_jsonable(holdout.summary())
+            for path in (first, second)
+        ],
     }
 
 
@@ -106,7 +112,7 @@ def _over_draws(letter: str, outer: dict[str, Any]) -> str:
         ways.append(
             f"{words} [{colour}]{found['verdict']}[/{colour}] {found['gain']:+.1%}{interval}"
         )
-    draws, (plan, *_), (advice, *_) = len(outer["draws"]), outer["plans"], outer["advices"]
+    draws, (plan, *_), (advice, *_) = len(outer["splits"]), outer["plans"], outer["advices"]
     return (
         f"{letter}, over {draws} draws of the test rows: {', '.join(ways)}; one plan on "
         f"{plan['times']}, advice {advice['advice']} on {advice['times']} of {draws}"

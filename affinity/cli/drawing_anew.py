@@ -11,13 +11,14 @@ from affinity.audit import Audit, RepeatedHoldout
 from affinity.audit.repeated_holdout import Followed
 from affinity.errors import InputError
 from affinity.problems.windows import windows
+from affinity.storage import save
 
 from .opening import resumed, started
 from .options import AuditOptions
-from .run_files import DRAWS, OUTER
+from .run_files import DRAWS, HOLDOUT, OUTER
 from .stages.all import audited
 from .stages.report import reported
-from .summary import COLOURS
+from .summary import COLOURS, percent
 
 APART = 1_000
 """Between the seeds of two draws, so that they have none in common."""
@@ -64,6 +65,7 @@ def drawn_anew(
     found = RepeatedHoldout(tuple(audits), options.test_share)
     with resumed(folder, console) as work:
         found.to_json(folder / OUTER)
+        save(found, folder / HOLDOUT)
         reported(work, first)
     return found
 
@@ -74,23 +76,22 @@ def show_draws(console: Console, found: RepeatedHoldout, file: Path) -> None:
     for heading in ("draw", "networks", "gain of plan", "verdict", "gain as advised", "advice"):
         is_text = heading in ("verdict", "advice")
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for row in found.frame().to_dict("records"):
-        colour = COLOURS[row["verdict"]]
+    for row in found.splits():
+        colour = COLOURS[row.verdict]
         table.add_row(
-            str(row["draw"]),
-            str(row["networks"]),
-            f"{row['gain']:+.1%}",
-            f"[{colour}]{row['verdict']}[/{colour}]",
-            f"{row['gain_as_advised']:+.1%}",
-            row["advice"],
+            str(row.split),
+            str(row.networks),
+            percent(row.gain),
+            f"[{colour}]{row.verdict}[/{colour}]",
+            percent(row.gain_as_advised),
+            row.advice,
         )
     console.print(table)
     ways: tuple[tuple[Followed, str], ...] = (("plan", "as planned"), ("advice", "as advised"))
-    (_, times), *_ = found.plans()
-    (advice, advised), *_ = found.advices()
+    plan, advice = found.plans()[0], found.advices()[0]
     console.print(
-        f"Of {len(found.audits)} draws the most frequent plan came out on {times}, the most "
-        f"frequent advice ({advice}) on {advised}."
+        f"Of {len(found.audits)} draws the most frequent plan came out on {plan.times}, the most "
+        f"frequent advice ({advice.advice}) on {advice.times}."
     )
     for followed, words in ways:
         overall, verdict = found.overall(followed), found.verdict(followed)

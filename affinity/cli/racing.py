@@ -1,10 +1,6 @@
 """The race as a stage: whether it fits the time allowed, and what it leaves in the run's folder."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from affinity.audit import Race, RaceResult
 from affinity.errors import InputError
@@ -12,6 +8,7 @@ from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.files import write_atomically
 from affinity.problems import Problem
 from affinity.recording import Trace
+from affinity.storage import save
 
 from .options import AuditOptions
 
@@ -50,17 +47,12 @@ def race(
     return found(problem, [matrix, *others], store=store)
 
 
-def contender_of(options: AuditOptions) -> str:
-    """Which contender becomes the plan: where a budget was asked for, the best within it."""
+def candidate_of(options: AuditOptions) -> str:
+    """Which candidate becomes the plan: where a budget was asked for, the best within it."""
     return "plan" if options.budget is None else "within the budget"
 
 
-def write_race(raced: RaceResult, file: Path) -> None:
-    """One row a contender."""
-    write_atomically(file, raced.frame().to_csv(index=False))
-
-
-def read_race(file: Path) -> list[dict[str, Any]]:
-    """The contenders, for the report."""
-    rows: Sequence[dict[Any, Any]] = pd.read_csv(file).to_dict(orient="records")
-    return [{str(key): value for key, value in row.items()} for row in rows]
+def write_race(raced: RaceResult, table: Path, result: Path) -> None:
+    """A table with one row per candidate, and everything that was measured."""
+    write_atomically(table, raced.frame().to_csv(index=False))
+    save(raced, result)

@@ -58,12 +58,12 @@ def show_problem(console: Console, problem: Problem) -> None:
 
 
 def show_race(console: Console, raced: RaceResult) -> None:
-    """A row a contender: what it is expected to gain, and whether it may be best."""
+    """One row per candidate: what it is expected to gain, and whether it may be best."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("contender", "networks", "expected gain", "95 % interval", "may be best"):
-        is_text = heading == "contender"
+    for heading in ("candidate", "networks", "expected gain", "95 % interval", "may be best"):
+        is_text = heading == "candidate"
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for each in raced.contenders:
+    for each in raced.candidates:
         table.add_row(
             each.name,
             str(len(each.grouping.networks)),
@@ -105,7 +105,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
     metrics = {
         name: arrangement.metrics.scores.double().mean(dim=0).tolist()
-        for name, arrangement in audit.arrangements.items()
+        for name, arrangement in audit.candidates.items()
     }
     verdicts = audit.verdicts
     networks = audit.plan.grouping.networks
@@ -123,7 +123,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         table.add_row(
             escape(task.name),
             str(1 + networks.index(audit.plan.grouping.network_of(task.name))),
-            metric_name(task).removeprefix("ROC "),
+            task.metric.removeprefix("ROC "),
             *(_number(metrics[name][at]) for name in ("separate", "plan", "all-in-one")),
             _with_error(verdict),
             f"[{colour}]{verdict.verdict}[/{colour}]",
@@ -146,14 +146,14 @@ def show_audit(console: Console, audit: Audit) -> None:
         ),
         style="dim",
     )
-    for limit in audit.context.get("limits") or ():
-        console.print(f"[yellow]Note:[/yellow] {escape(limit)}")
+    for limit in audit.context.limits:
+        console.print(f"[yellow]Note:[/yellow] {escape(limit.message)}")
     overall = audit.overall
     console.print(
         f"All tasks together: [{COLOURS[overall.verdict]}]{overall.verdict}"
         f"[/{COLOURS[overall.verdict]}], {_with_error(overall)}{_needed(overall, n_replicates)}"
     )
-    for name, arrangement in audit.arrangements.items():
+    for name, arrangement in audit.candidates.items():
         if name == "separate":
             continue
         console.print(
@@ -203,3 +203,8 @@ def _number(value: float) -> str:
 
 def _gain(verdict: Verdict) -> float:
     return 0.0 if math.isnan(verdict.gain) else verdict.gain
+
+
+def percent(share: float | None) -> str:
+    """A share with its sign, in percent."""
+    return UNKNOWN if share is None else f"{share:+.1%}"

@@ -29,7 +29,7 @@ def figures_of(audit: Audit) -> dict[str, float]:
     gains = {f"gain/{task}": verdict.gain for task, verdict in audit.verdicts.items()}
     means = {
         f"mean gain/{name}": float(arrangement.test.overall().mean())
-        for name, arrangement in audit.arrangements.items()
+        for name, arrangement in audit.candidates.items()
     }
     return {name: value for name, value in (gains | means).items() if value == value}
 

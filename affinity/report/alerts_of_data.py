@@ -1,7 +1,5 @@
 """What should make a reader doubt the data: leaks, missing labels, small splits."""
 
-from typing import Any
-
 from affinity.audit import Audit
 from affinity.words import count
 
@@ -12,12 +10,10 @@ FEWEST_ROWS = 200
 
 def alerts_of_data(audit: Audit) -> list[Alert]:
     """Of what was noticed when the rows were read and drawn."""
-    notes = audit.context.get("notes") or ()
-    found = [Alert(_severity(str(note)), "About the data", str(note)) for note in notes]
-    rows: Any = audit.context.get("rows")
-    parts = rows.items() if isinstance(rows, dict) else []
-    for part, amount in parts:
-        if isinstance(amount, int) and part != "training" and amount < FEWEST_ROWS:
+    notes = audit.context.notes
+    found = [Alert(_severity(note), "About the data", note) for note in notes]
+    for part, amount in audit.context.rows.items():
+        if amount < FEWEST_ROWS:
             found.append(
                 Alert(
                     "warning",

@@ -1,13 +1,10 @@
 """What should make a reader doubt the affinities, and the grouping made from them."""
 
-import math
-from typing import Any
-
 import numpy as np
 
 from affinity.audit import Audit
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, Overlap, runs_of, seed_to_seed, split_half
+from affinity.estimates import AffinityMatrix, runs_of, seed_to_seed, split_half
 from affinity.recording import Trace
 from affinity.words import count
 
@@ -78,7 +75,7 @@ def _estimate(matrix: AffinityMatrix | None) -> list[Alert]:
 
 def _agreement(audit: Audit) -> list[Alert]:
     agreement = audit.agreement
-    if agreement is None or not math.isfinite(agreement.spearman) or agreement.spearman >= 0.2:
+    if agreement is None or agreement.spearman is None or agreement.spearman >= 0.2:
         return []
     return [
         Alert(
@@ -93,7 +90,7 @@ def _agreement(audit: Audit) -> list[Alert]:
 
 def _weak_guide(audit: Audit) -> list[Alert]:
     """Over measured tables, affinity foretold gains only where sharing everything did much harm."""
-    all_in_one = audit.arrangements.get("all-in-one")
+    all_in_one = audit.candidates.get("all-in-one")
     if audit.matrix is None or _is_otherwise(audit) or all_in_one is None:
         return []
     gain = float(np.nanmean(all_in_one.evaluation.overall()))
@@ -115,7 +112,7 @@ def _weak_guide(audit: Audit) -> list[Alert]:
 def _is_otherwise(audit: Audit) -> bool:
     """Whether the plan was made of something else than affinity."""
     foretold = str(audit.plan.provenance.get("evidence", "")).startswith("foretold")
-    return foretold or bool(audit.context.get("race"))
+    return foretold or bool(audit.context.race)
 
 
 def _solver(audit: Audit) -> list[Alert]:
@@ -133,8 +130,8 @@ def _solver(audit: Audit) -> list[Alert]:
 
 
 def _overlap(audit: Audit) -> list[Alert]:
-    known: Any = audit.context.get("overlap")
-    text = str(Overlap(**known)) if known and audit.matrix is not None else ""
+    overlap = audit.context.overlap
+    text = str(overlap) if overlap is not None and audit.matrix is not None else ""
     return [Alert("warning", "Tasks share few rows", text)] if text else []
 
 

@@ -23,8 +23,8 @@ def alerts_of_measurements(audit: Audit) -> list[Alert]:
 
 
 def _limits(audit: Audit) -> list[Alert]:
-    limits = audit.context.get("limits") or ()
-    return [Alert("warning", "What this audit cannot tell", str(limit)) for limit in limits]
+    limits = audit.context.limits
+    return [Alert("warning", "What this audit cannot tell", limit.message) for limit in limits]
 
 
 def _few_replicates(audit: Audit) -> list[Alert]:
@@ -61,7 +61,7 @@ def _harmed(audit: Audit) -> list[Alert]:
 def _lost_on_test(audit: Audit) -> list[Alert]:
     if audit.advice == "separate":
         return []
-    arrangement = audit.arrangements[audit.advice]
+    arrangement = audit.candidates[audit.advice]
     evaluation = float(arrangement.evaluation.overall().mean())
     test = float(arrangement.test.overall().mean())
     if not test < 0:

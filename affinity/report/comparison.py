@@ -16,6 +16,7 @@ from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
 from affinity.statistics import Gains
+from affinity.storage import to_jsonable
 from affinity.words import count
 
 from .drawing import inline_svg
@@ -75,7 +76,9 @@ def comparison_of(first: Audit, second: Audit, names: tuple[str, str] = ("first"
     return render(
         "comparison.html.j2",
         title=f"{names[0]} and {names[1]}: two task affinity audits",
-        result={"first": result_of(first), "second": result_of(second), "affinity": []},
+        result=to_jsonable(
+            {"first": result_of(first), "second": result_of(second), "affinity": []}
+        ),
         names=names,
         audits=(first, second),
         facts_of_both=_facts(first, second, names),
@@ -85,7 +88,7 @@ def comparison_of(first: Audit, second: Audit, names: tuple[str, str] = ("first"
         moved=moved_pairs(first.plan.grouping, second.plan.grouping),
         networks=[network_rows(audit) for audit in (first, second)],
         rows=_rows(first, second, shared),
-        settings=_settings(first.context, second.context),
+        settings=_settings(to_jsonable(first.context), to_jsonable(second.context)),
     )
 
 
@@ -155,11 +158,13 @@ def _headline(first: Audit, second: Audit, shared: list[str], names: tuple[str, 
             f"The estimated affinities agree with a rank correlation of "
             f"{number(agreement, signed=True, digits=2)}."
         )
-    if first.problem != second.problem or first.context.get("fingerprint") != second.context.get(
-        "fingerprint"
-    ):
+    if first.problem != second.problem or _fingerprint(first) != _fingerprint(second):
         sentences.append("They were not made from the same data: compare with care.")
     return sentences
+
+
+def _fingerprint(audit: Audit) -> str | None:
+    return None if audit.context.source is None else audit.context.source.fingerprint
 
 
 def _facts(first: Audit, second: Audit, names: tuple[str, str]) -> list[dict[str, str]]:

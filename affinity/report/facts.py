@@ -1,9 +1,8 @@
 """The few numbers under the verdict."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from affinity.audit import Audit
+from affinity.audit import Audit, RepeatedHoldout
 from affinity.words import count
 
 from .numbers import number, percent, percent_range
@@ -12,9 +11,9 @@ from .rendering import tone
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def facts_of(audit: Audit, outer: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+def facts_of(audit: Audit, holdout: RepeatedHoldout | None = None) -> list[dict[str, str]]:
     """Name, value, note and tone of each."""
-    plan, overall = audit.arrangements["plan"], audit.overall
+    plan, overall = audit.candidates["plan"], audit.overall
     facts = [
         {
             "name": "Mean gain of the plan",
@@ -23,17 +22,17 @@ def facts_of(audit: Audit, outer: Mapping[str, Any] | None = None) -> list[dict[
             "tone": tone(overall.low, overall.high),
         }
     ]
-    if outer is not None:
-        found = outer["as_plan"]
+    if holdout is not None:
+        found = holdout.procedure("plan")
         facts.append(
             {
-                "name": f"The same over {count(len(outer['draws']), 'draw')} of the test rows",
-                "value": percent(found["gain"]),
-                "note": percent_range(found["low"], found["high"]),
-                "tone": tone(found["low"], found["high"]),
+                "name": f"The same over {count(len(holdout.audits), 'draw')} of the test rows",
+                "value": percent(found.gain),
+                "note": percent_range(found.low, found.high),
+                "tone": tone(found.low, found.high),
             }
         )
-    if "all-in-one" in audit.arrangements:
+    if "all-in-one" in audit.candidates:
         overall = audit.overall_of("all-in-one")
         facts.append(
             {
@@ -51,7 +50,7 @@ def facts_of(audit: Audit, outer: Mapping[str, Any] | None = None) -> list[dict[
             "tone": "",
         }
     )
-    separate = audit.arrangements.get("separate")
+    separate = audit.candidates.get("separate")
     if separate is not None and separate.parameters:
         facts.append(
             {

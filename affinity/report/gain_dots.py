@@ -43,9 +43,9 @@ class GainDots(OneAxes):
     @classmethod
     def of(cls, audit: Audit) -> "GainDots":
         """The test gains of everything but separate networks, the plan first."""
-        names = dict.fromkeys(("plan", *audit.arrangements))
+        names = dict.fromkeys(("plan", *audit.candidates))
         return cls(
-            {name: audit.arrangements[name].test for name in names if name != "separate"},
+            {name: audit.candidates[name].test for name in names if name != "separate"},
             audit.test.tolerance,
             {task: verdict.verdict for task, verdict in audit.verdicts.items()},
         )

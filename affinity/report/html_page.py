@@ -1,15 +1,17 @@
 """The page: one self-contained HTML file that works from an e-mail, offline and on paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from affinity.audit import Audit
+from affinity.audit import Audit, Diagnosis, RepeatedHoldout
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.recording import Trace
+from affinity.storage import to_jsonable
 
 from .alerts import find_alerts
+from .diagnosis_text import diagnosis_facts
 from .facts import facts_of, tally_of
 from .figures import figures_of
 from .glossary import GLOSSARY, LIMITS
@@ -31,8 +33,8 @@ def write_report(
     *,
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
-    diagnosis: Mapping[str, Any] | None = None,
-    outer: Mapping[str, Any] | None = None,
+    diagnosis: Diagnosis | None = None,
+    holdout: RepeatedHoldout | None = None,
 ) -> Path:
     """Write the audit's page to `path`, and return where it is.
 
@@ -41,15 +43,15 @@ def write_report(
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, for what changes over time and from layer to layer.
-        diagnosis: Of the same problem, as `Diagnosis.to_dict` gives it.
-        outer: Of other draws of the test rows, as `RepeatedHoldout.to_dict` gives it.
+        diagnosis: Why sharing does harm, for the same problem.
+        holdout: The same procedure on other test splits.
 
     Raises:
         InputError: If the file cannot be written.
     """
     return write_atomically(
         path,
-        page_of(audit, matrices=matrices, trace=trace, diagnosis=diagnosis, outer=outer),
+        page_of(audit, matrices=matrices, trace=trace, diagnosis=diagnosis, holdout=holdout),
     )
 
 
@@ -58,19 +60,21 @@ def page_of(
     *,
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
-    diagnosis: Mapping[str, Any] | None = None,
-    outer: Mapping[str, Any] | None = None,
+    diagnosis: Diagnosis | None = None,
+    holdout: RepeatedHoldout | None = None,
 ) -> str:
     """The audit's page as text; the same audit gives the same text."""
     own = [] if audit.matrix is None else [audit.matrix]
     every_matrix = [*own, *matrices, *other_estimates(audit, trace)]
-    content = _content(audit, every_matrix, trace, diagnosis, outer)
+    content = _content(audit, every_matrix, trace, diagnosis, holdout)
     return render(
         "page.html.j2",
         title=f"{audit.problem}: task affinity audit",
         page=content,
-        result=result_of(
-            audit, every_matrix, content["choices"], content["stability"], diagnosis, outer
+        result=to_jsonable(
+            result_of(
+                audit, every_matrix, content["choices"], content["stability"], diagnosis, holdout
+            )
         ),
         networks_of=networks_of,
     )
@@ -80,10 +84,10 @@ def _content(
     audit: Audit,
     matrices: Sequence[AffinityMatrix],
     trace: Trace | None,
-    diagnosis: Mapping[str, Any] | None,
-    outer: Mapping[str, Any] | None,
+    diagnosis: Diagnosis | None,
+    holdout: RepeatedHoldout | None,
 ) -> dict[str, Any]:
-    values = audit.to_dict()
+    summary = audit.summary()
     home = {
         task: str(at)
         for at, network in enumerate(audit.plan.grouping.networks, start=1)
@@ -91,15 +95,16 @@ def _content(
     }
     matrix = audit.matrix if grouping_for(audit, audit.matrix) else None
     stability = stability_of(matrix, audit.plan.grouping) if matrix is not None else None
-    figures = figures_of(audit, matrices, trace, stability, diagnosis)
+    causes = None if diagnosis is None else diagnosis_facts(diagnosis)
+    figures = figures_of(audit, matrices, trace, stability, causes)
     content = {
         "problem": audit.problem,
-        "race": race_rows(audit.context.get("race") or ()),
+        "race": race_rows(audit.context.race),
         "advice": audit.advice,
-        "alerts": find_alerts(audit, trace, outer),
-        "arrangements": values["arrangements"],
-        "causes": diagnosis,
-        "facts": facts_of(audit, outer),
+        "alerts": find_alerts(audit, trace, holdout),
+        "candidates": summary.candidates,
+        "causes": causes,
+        "facts": facts_of(audit, holdout),
         "choices": choices_of(matrix, audit.plan.grouping) if matrix is not None else [],
         "stability": stability,
         "figures": figures,
@@ -113,8 +118,8 @@ def _content(
         "n_replicates": audit.gains.n_replicates,
         "n_tasks": len(audit.tasks),
         "networks": network_rows(audit),
-        "outer": outer,
-        "rows": [{**row, "network": home[row["name"]]} for row in values["tasks"]],
+        "holdout": None if holdout is None else holdout.summary(),
+        "rows": [{**to_jsonable(row), "network": home[row.name]} for row in summary.tasks],
         "tally": tally_of(audit),
     }
     sections = {
@@ -136,7 +141,7 @@ def _content(
         *([] if content["heatmaps"] else ["affinity", "graph-of-tasks"]),
         *([] if content["race"] else ["race"]),
         *([] if content["choices"] else ["groupings"]),
-        *([] if outer is not None else ["draws"]),
+        *([] if holdout is not None else ["draws"]),
         *([] if diagnosis is not None else ["causes"]),
         *([] if content["gates"] else ["gates"]),
         *([] if {"over-time", "layers"} & set(figures) else ["change"]),

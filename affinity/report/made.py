@@ -1,6 +1,7 @@
 """How it was made: whatever the audit's context holds, as names and short texts."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 from affinity.audit import Audit
@@ -31,15 +32,25 @@ NAMES = {
     "seconds": "Seconds of each stage",
     "versions": "Versions",
 }
-SAID_ELSEWHERE = {"notes", "limits", "overlap", "race"}
+SHOWN_ELSEWHERE = {"notes", "limits", "overlap", "race"}
 LONGEST = 12
 
 
 def how_made(audit: Audit) -> list[tuple[str, str]]:
     """Rows for the page, the known ones first."""
-    context = {**audit.context}
-    if context.get("recording"):
-        context["recording"] = _overhead(**context["recording"])
+    context: dict[str, Any] = {
+        **{
+            field.name: value
+            for field in fields(audit.context)
+            if (value := getattr(audit.context, field.name)) is not None
+        },
+    }
+    if (source := audit.context.source) is not None:
+        context |= {"source": source.name, "fingerprint": source.fingerprint}
+        context |= {"layout": source.layout, "features": source.features}
+        context |= {"columns": source.columns, "kinds": source.kinds}
+    if (cost := audit.context.recording) is not None:
+        context["recording"] = _overhead(cost.measurements, cost.seconds, cost.plain_seconds)
     rows = rows_of(context)
     grouping, matrix = audit.plan.grouping, audit.matrix
     rows.append(("Replicates", str(audit.gains.n_replicates)))
@@ -56,7 +67,7 @@ def how_made(audit: Audit) -> list[tuple[str, str]]:
 def rows_of(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and short texts of a context, the known ones first; nothing of what is empty."""
     known = [key for key in NAMES if key in context]
-    others = [key for key in context if key not in NAMES and key not in SAID_ELSEWHERE]
+    others = [key for key in context if key not in NAMES and key not in SHOWN_ELSEWHERE]
     rows = [(NAMES.get(key, key), _text(context[key])) for key in [*known, *others]]
     return [(name, text) for name, text in rows if text]
 

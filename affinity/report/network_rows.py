@@ -57,7 +57,7 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
     """The networks of the audited plan, in its order."""
     place = {task: at for at, task in enumerate(audit.gains.tasks)}
     rows: list[NetworkRow] = []
-    plan, costs = audit.plan, audit.arrangements["plan"].costs
+    plan, costs = audit.plan, audit.candidates["plan"].costs
     alone = _alone(audit)
     for network, sharing, reason, cost in zip(
         plan.grouping.networks,
@@ -90,7 +90,7 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
 
 def _alone(audit: Audit) -> dict[str, int]:
     """Parameters of each task's separate network; empty if they were not counted."""
-    separate = audit.arrangements["separate"]
+    separate = audit.candidates["separate"]
     return {
         task: cost.parameters
         for network, cost in zip(separate.plan.grouping.networks, separate.costs, strict=False)

@@ -38,7 +38,7 @@ def pictures_of(
         matrices: The estimates, the plan's first.
         trace: The recorded run.
         stability: Of the grouping, where it is known.
-        diagnosis: As `Diagnosis.to_dict` gives it.
+        diagnosis: As `diagnosis_facts` gives it.
     """
     pictures: dict[str, Picture] = {"gains": GainDots.of(audit)}
     for number, matrix in enumerate(matrices, start=1):

@@ -1,23 +1,39 @@
-"""The race for the plan as rows of a table: each grouping once, under all names that it ran by."""
+"""The race for the plan as table rows: each grouping once, under all names that it ran by."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from affinity.audit import Candidate
 
 
-def race_rows(contenders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Contenders as `RaceResult.frame` gives them, those of the same networks in one row.
+@dataclass(frozen=True)
+class RaceRow:
+    """One grouping of the race, with the names of the candidates that are this grouping."""
 
-    Example:
-        >>> rows = [
-        ...     {"contender": "plan", "networks": "a, b"},
-        ...     {"contender": "separate", "networks": "a | b"},
-        ...     {"contender": "all-in-one", "networks": "a, b"},
-        ... ]
-        >>> [row["contender"] for row in race_rows(rows)]
-        ['plan, all-in-one', 'separate']
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for each in contenders:
-        row = rows.setdefault(each["networks"], {**each, "contender": ""})
-        row["contender"] += ", " * bool(row["contender"]) + each["contender"]
-    return list(rows.values())
+    candidate: str
+    networks: str
+    gain: float
+    low: float
+    high: float
+    probability: float
+
+
+def race_rows(candidates: Sequence[Candidate]) -> list[RaceRow]:
+    """One row per grouping, in the order of the candidates."""
+    rows: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        networks = " | ".join(
+            ", ".join(sorted(network.served)) for network in candidate.grouping.networks
+        )
+        rows.setdefault(networks, []).append(candidate)
+    return [
+        RaceRow(
+            candidate=", ".join(each.name for each in same),
+            networks=networks,
+            gain=same[0].gain,
+            low=same[0].low,
+            high=same[0].high,
+            probability=same[0].probability,
+        )
+        for networks, same in rows.items()
+    ]

@@ -26,7 +26,7 @@ class RecoveredDots(OneAxes):
     The dashed line is the harm: what reaches it has removed it all. A hollow dot was not decided.
 
     Args:
-        diagnosis: As `Diagnosis.to_dict` gives it.
+        diagnosis: As `diagnosis_facts` gives it.
     """
 
     diagnosis: Mapping[str, Any]
@@ -44,7 +44,7 @@ class RecoveredDots(OneAxes):
                     "high": _number(change["recovered"]["test"]["high"]),
                     "cost": change["cost"],
                 }
-                for finding in self.diagnosis["findings"]
+                for finding in self.diagnosis["causes"]
                 for change in finding["changes"]
             ]
         )

@@ -1,16 +1,17 @@
-"""The JSON Schema of `audit.json` and of the result inside a page."""
+"""The JSON Schema of `audit.json` and of the result inside a page, generated from their types."""
 
-import json
-from importlib import resources
 from typing import Any
+
+from affinity.storage import json_schema
+
+from .result import PageResult
 
 
 def schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12; the same for the file and for the page.
 
     Example:
-        >>> schema()["properties"]["schema_version"]
-        {'const': 1, 'description': 'Of this format; it changes when a field changes its meaning.'}
+        >>> schema()["$defs"]["PageResult"]["properties"]["schema_version"]
+        {'type': 'integer'}
     """
-    text = resources.files("affinity.report").joinpath("schema.json").read_text(encoding="utf-8")
-    return json.loads(text)
+    return json_schema(PageResult)

@@ -45,10 +45,10 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
         else f"Train the {n_networks} planned networks",
         "all-in-one": f"Train all {n_tasks} tasks in one network",
         "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network of width "
-        f"{audit.arrangements[advice].plan.width}",
+        f"{audit.candidates[advice].plan.width}",
         "separate": f"Keep a separate network for each of the {n_tasks} tasks",
         "separate at equal parameters": f"Keep a separate network of width "
-        f"{audit.arrangements[advice].plan.width} for each of the {n_tasks} tasks",
+        f"{audit.candidates[advice].plan.width} for each of the {n_tasks} tasks",
     }.get(advice, f"Train as in {advice!r}")
     if advice.startswith("separate"):
         return f"{what}: sharing cost quality.", False
@@ -58,7 +58,7 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
         return f"{what}: on average the tasks gain from sharing.", True
     if high < 0:
         return f"{what}? It led on evaluation rows, but lost on test rows: do not rely on it.", True
-    if len(audit.arrangements[advice].plan.grouping.networks) >= n_tasks:
+    if len(audit.candidates[advice].plan.grouping.networks) >= n_tasks:
         return f"{what}: nothing was gained by sharing, and nothing was tried that shares.", False
     if low > -audit.test.tolerance:
         return f"{what}: as good as separate networks, and fewer.", True
@@ -67,7 +67,7 @@ def _title(audit: Audit, advice: str) -> tuple[str, bool]:
 
 def _gain_of(audit: Audit, advice: str) -> str:
     name = "plan" if advice == "separate" else advice
-    gains = audit.arrangements[name].test
+    gains = audit.candidates[name].test
     overall = audit.overall_of(name)
     mean = overall.gain
     who = {
@@ -105,8 +105,8 @@ def _tally(audit: Audit, name: str) -> str:
 
 
 def _cost(audit: Audit, advice: str) -> str:
-    separate = audit.arrangements.get("separate")
-    chosen = audit.arrangements.get(advice, None)
+    separate = audit.candidates.get("separate")
+    chosen = audit.candidates.get(advice, None)
     if separate is None or chosen is None or advice == "separate" or not separate.parameters:
         return ""
     ratio = chosen.parameters / separate.parameters

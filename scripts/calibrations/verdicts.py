@@ -21,7 +21,7 @@ from null_audits import A_DRAW, DRAWS, N_DEVELOPMENT, N_TEST, NAMES, NULLS, audi
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.audit.repeated_holdout import over_draws
+from affinity.audit.repeated_holdout import estimate_over_splits
 from affinity.statistics.two_level import bootstrap
 
 mpl.use("agg")
@@ -116,7 +116,7 @@ def outer(gains: Gains) -> dict[str, Any]:
     share = N_TEST / (N_TEST + N_DEVELOPMENT)
     shown: dict[str, float] = {}
     for of, values in (("a task", tasks), ("all tasks together", tasks.mean(axis=1)[:, None])):
-        low, high = over_draws(values, share).interval()
+        low, high = estimate_over_splits(values, share).interval()
         shown[of] = float(np.mean((low > 0) | (high < 0)))
     return {**shown, "gain": float(tasks.mean())}
 

@@ -144,7 +144,7 @@ class RaceResult:
         race = Race(budget=budget, trainings=trainings, confidence=1.0, seed=seed)
         forecasts = forecasts_of(half, seed) if self.surrogate else {}
         raced = race.over(names, counted, matrices_of(half, seed), forecasts)
-        chosen = raced.contender("within the budget").grouping
+        chosen = raced.candidate("within the budget").grouping
         return tuple(number_of(network.trained, names) for network in chosen.networks), spent
 
 

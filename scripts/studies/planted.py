@@ -155,8 +155,8 @@ def certain_pairs(matrix: AffinityMatrix, truth: Sequence[str]) -> dict[str, obj
 def race(problem: Problem, matrices: Sequence[AffinityMatrix], seed: int) -> dict[str, object]:
     """What the race finds, and what its plan gains on test rows of replicates it did not see."""
     raced = Race(budget=CLUSTERS, seed=seed)(problem, matrices)
-    winner, within = raced.winner, raced.contender("within the budget")
-    safe = {raced.contender(name).grouping: name for name in ("separate", "all-in-one")}
+    winner, within = raced.winner, raced.candidate("within the budget")
+    safe = {raced.candidate(name).grouping: name for name in ("separate", "all-in-one")}
     networks = [frozenset({name}) for name in problem.names]
     networks += [network.trained for network in winner.grouping.networks]
     judging = problem.replicates(JUDGING, 1000 + seed)

@@ -45,7 +45,7 @@ audit = affinity.retrain(plan, problem, replicates=2 if quick else 10, seed=1, m
 print(audit.gains.frame().round(3).to_string(index=False))
 for task, verdict in audit.verdicts.items():
     print(f"{task}: {verdict.verdict}, {verdict.gain:+.1%}")
-for name, arrangement in audit.arrangements.items():
+for name, arrangement in audit.candidates.items():
     print(f"{name}: mean gain {arrangement.test.overall().mean():+.1%}")
 print(f"Advice: {audit.advice}")
 

@@ -34,7 +34,7 @@ def audit_of(problem: Problem, replicates: int = 2, plan: Plan | None = None) ->
 
 
 def limits(audit: Audit) -> str:
-    return " ".join(audit.context["limits"])
+    return " ".join(limit.message for limit in audit.context.limits)
 
 
 def with_test(problem: Problem, targets: Tensor) -> Problem:
@@ -60,10 +60,10 @@ def test_a_task_with_one_class_in_the_test_rows_is_judged_by_its_loss(problem: P
     audit = audit_of(with_test(problem, targets))
     assert "The ROC AUC of task 'odd' is missing" in limits(audit)
     assert "one class or value only" in limits(audit)
-    row = audit.to_dict()["tasks"][0]
-    assert row["metric"]["plan"] is None
-    assert row["loss"]["plan"] > 0
-    assert row["verdict"] == "neutral"
+    row = audit.summary().tasks[0]
+    assert row.metric["plan"] is None
+    assert row.loss["plan"] > 0
+    assert row.verdict == "neutral"
     shown(audit)
 
 

@@ -9,6 +9,7 @@ from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
 from affinity.problems import RandomRows
+from affinity.report.diagnosis_text import advice_lines
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
 TINY = TrainingSettings(epochs=2, batch_size=128)
@@ -83,7 +84,7 @@ def test_one_replicate_shows_nothing() -> None:
     found = diagnose(problem, replicates=1, causes={"capacity": CAUSES["capacity"]})
     assert found.harmed == ()
     assert found.cause is None
-    assert found.to_dict()["harm"]["test"]["low"] is None
+    assert found.summary().harm.test.low is None
 
 
 def test_bad_input_is_told() -> None:
@@ -101,7 +102,7 @@ def test_bad_input_is_told() -> None:
 )
 def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
     found = diagnose(problem(400), replicates=5, causes=QUICK)
-    assert found.cause == cause, found.to_dict()
+    assert found.cause == cause, found.to_json()
     assert found.harm("test").mean() > 0.3
     first = found.ranked()[0]
     remedy = found.remedy(first)
@@ -112,8 +113,8 @@ def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
 @pytest.mark.slow
 def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
     found = diagnose(hurried(400), replicates=5, causes=QUICK)
-    assert found.cause == "optimization", found.to_dict()
-    assert found.advice[0].startswith("Train 3 times as long (36 epochs at most")
+    assert found.cause == "optimization", found.to_json()
+    assert advice_lines(found)[0].startswith("Train 3 times as long (36 epochs at most")
 
 
 @pytest.mark.slow
@@ -121,4 +122,4 @@ def test_where_rows_are_few_sharing_more_is_advised() -> None:
     problem = replace(few_rows(), resampling=RandomRows())
     found = diagnose(problem, Plan.separate(problem.names), replicates=5, causes=QUICK)
     assert found.status(found.ranked()[0]) == "at work"
-    assert found.advice[0].startswith("Share more")
+    assert advice_lines(found)[0].startswith("Share more")

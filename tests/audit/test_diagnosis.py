@@ -7,8 +7,10 @@ import jsonschema
 import pytest
 from made_up_diagnoses import change_of, diagnosis_of
 
+from affinity.audit import DiagnosisSummary
 from affinity.audit.causes import CauseResult
-from affinity.report import schema
+from affinity.report.diagnosis_text import advice_lines, diagnosis_headline
+from affinity.storage import json_schema
 
 
 def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> None:
@@ -20,7 +22,7 @@ def test_causes_at_work_come_first_and_then_what_recovers_most_per_cost() -> Non
     assert [each.cause for each in found.ranked()] == ["optimization", "capacity", "mismatch"]
     assert [found.status(each) for each in found.ranked()] == ["at work", "at work", "ruled out"]
     assert found.cause == "optimization"
-    assert [line.partition(":")[0] for line in found.advice] == ["Do weights", "Do wide"]
+    assert [line.partition(":")[0] for line in advice_lines(found)] == ["Do weights", "Do wide"]
 
 
 def test_the_remedy_is_the_cheapest_that_does_about_as_well_as_the_best() -> None:
@@ -37,7 +39,7 @@ def test_what_recovers_as_much_for_less_is_told_whatever_the_cause() -> None:
     planned = change_of("planned", 0.42, cost=2.0, decides=False)
     found = diagnosis_of(wide, CauseResult("mismatch", changes=(left, planned)))
     assert found.cause == "capacity"
-    first, last = found.advice
+    first, last = advice_lines(found)
     assert first.startswith("Do wide: on test rows +4")
     assert last.startswith("Whatever the cause: Do planned: on test rows +4")
 
@@ -46,15 +48,15 @@ def test_a_cause_of_less_than_a_tenth_of_the_harm_is_not_at_work() -> None:
     found = diagnosis_of(finding := CauseResult("data", changes=(change_of("rows", 0.04),)))
     assert found.status(finding) == "ruled out"
     assert found.cause is None
-    assert found.advice == []
+    assert found.remedies == []
 
 
 def test_a_harm_that_test_rows_do_not_confirm_is_told_and_not_acted_on() -> None:
     found = diagnosis_of(CauseResult("capacity", changes=(change_of("wide", 0.4),)))
-    unconfirmed = replace(found, held_out=found.held_out - 0.6)
-    assert "do not act on it" in unconfirmed.headline()
+    unconfirmed = replace(found, test_harm=found.test_harm - 0.6)
+    assert "do not act on it" in diagnosis_headline(unconfirmed)
     assert unconfirmed.cause is None
-    assert unconfirmed.advice == []
+    assert unconfirmed.remedies == []
 
 
 def test_where_all_together_are_harmed_changes_are_judged_on_all() -> None:
@@ -63,14 +65,14 @@ def test_where_all_together_are_harmed_changes_are_judged_on_all() -> None:
     assert together.concerned == [0, 1, 2]
     assert replace(together, together=False).concerned == [0]
     assert replace(together, harmed=()).cause == "capacity"
-    assert "harms the tasks together (a also alone) by 49.7" in together.headline()
+    assert "harms the tasks together (a also alone) by 49.7" in diagnosis_headline(together)
 
 
 def test_without_harm_there_is_no_cause_but_what_improves_is_told() -> None:
     found = diagnosis_of(CauseResult("data", changes=(change_of("more", 0.2),)), harm=0.0)
     assert found.cause is None
-    assert "No task is shown to be harmed" in found.headline()
-    assert len(found.advice) == 1
+    assert "No task is shown to be harmed" in diagnosis_headline(found)
+    assert len(found.remedies) == 1
 
 
 @pytest.mark.parametrize("harm", [0.5, 0.0])
@@ -82,12 +84,12 @@ def test_what_is_written_follows_the_schema(harm: float, tmp_path) -> None:
     )
     diagnosis_of(*findings, harm=harm).to_json(tmp_path / "diagnosis.json")
     written = json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8"))
-    jsonschema.validate(written, schema()["properties"]["diagnosis"]["anyOf"][1])
-    assert [each["status"] for each in written["findings"]] == ["ruled out", "not tested"]
-    assert written["findings"][0]["changes"][0]["verdict"] == "none is left"
+    jsonschema.validate(written, json_schema(DiagnosisSummary))
+    assert [each["status"] for each in written["causes"]] == ["ruled out", "not tested"]
+    assert written["causes"][0]["changes"][0]["verdict"] == "neutral"
 
 
 def test_a_notebook_shows_a_row_a_change() -> None:
     found = diagnosis_of(CauseResult("data", changes=(change_of("a & b", 0.2),)))
     assert "a &amp; b" in found._repr_html_()
-    assert found.frame()["verdict"].tolist() == ["recovers"]
+    assert found.frame()["verdict"].tolist() == ["beneficial"]

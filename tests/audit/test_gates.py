@@ -40,7 +40,7 @@ def test_an_audit_keeps_what_the_gates_of_its_mixtures_chose(audit: Audit) -> No
     assert gates.tasks == tuple(task.name for task in audit.tasks)
     assert gates.utilization.shape == (2, len(audit.tasks), 4)
     torch.testing.assert_close(gates.utilization.sum(dim=2), torch.ones(2, len(audit.tasks)))
-    assert not audit.trained  # only scores and gates are kept
+    assert not audit.networks  # only scores and gates are kept
 
 
 def test_networks_that_share_hard_have_no_gates(problem: Problem) -> None:
@@ -49,15 +49,15 @@ def test_networks_that_share_hard_have_no_gates(problem: Problem) -> None:
 
 
 def test_the_networks_costs_add_up_to_the_arrangements(audit: Audit) -> None:
-    for arrangement in audit.arrangements.values():
+    for arrangement in audit.candidates.values():
         assert sum(cost.parameters for cost in arrangement.costs) == arrangement.parameters
         assert sum(cost.multiply_adds for cost in arrangement.costs) == arrangement.multiply_adds
 
 
 def test_gates_and_costs_are_read_back_as_they_were_saved(audit: Audit, tmp_path: Path) -> None:
     again = Audit.load(audit.save(tmp_path / "audit.safetensors"))
-    assert again.to_dict() == audit.to_dict()
-    assert again.arrangements["plan"].costs == audit.arrangements["plan"].costs
+    assert again.summary() == audit.summary()
+    assert again.candidates["plan"].costs == audit.candidates["plan"].costs
 
 
 def test_half_of_the_replicates_make_a_fault() -> None:

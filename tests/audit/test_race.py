@@ -118,7 +118,7 @@ def test_no_group_is_trained_twice_in_a_round_and_tasks_alone_in_each():
 
 def test_equal_seeds_race_alike():
     one, other = (Race(budget=2).over(TASKS, Table(0.1, -0.1, seed=3)) for _ in range(2))
-    assert one.contenders == other.contenders
+    assert one.candidates == other.candidates
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
     assert "measured" in plan.provenance["evidence"]
     assert len(list(tmp_path.glob("*.json"))) == raced.trainings
     again = race(problem, store=tmp_path)
-    assert again.contenders == raced.contenders
+    assert again.candidates == raced.candidates
 
 
 def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatch):

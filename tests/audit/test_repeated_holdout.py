@@ -9,10 +9,9 @@ import torch
 from scipy import stats
 
 from affinity import Audit, Gains, InputError, Plan
-from affinity.audit import EvaluatedPlan, RepeatedHoldout
-from affinity.tasks import SquaredError, Task
+from affinity.audit import EvaluatedPlan, RepeatedHoldout, TaskDescription
 
-TASKS = tuple(Task(name, SquaredError(), SquaredError()) for name in ("a", "b"))
+TASKS = tuple(TaskDescription(name, "SquaredError", "SquaredError") for name in ("a", "b"))
 NAMES = ("a", "b")
 
 
@@ -29,7 +28,7 @@ def audit_of(gain: float, advised: float = 0.0) -> Audit:
         problem="made up",
         tasks=TASKS,
         plan=separate,
-        arrangements={
+        candidates={
             "plan": arrangement(separate, gain),
             "separate": arrangement(separate, 0.0),
             "all-in-one": arrangement(together, advised),
@@ -76,15 +75,17 @@ def test_what_is_written_has_every_draw(tmp_path):
     found = draws_of(0.1, 0.2)
     found.to_json(tmp_path / "outer.json")
     facts = json.loads((tmp_path / "outer.json").read_text())
-    assert [draw["gain"] for draw in facts["draws"]] == pytest.approx([0.1, 0.2])
-    assert facts["draws"][0]["plan"] == [["a"], ["b"]]
+    assert [split["gain"] for split in facts["splits"]] == pytest.approx([0.1, 0.2])
+    assert facts["splits"][0]["plan"] == [["a"], ["b"]]
     assert facts["as_plan"]["gain"] == pytest.approx(0.15)
     assert facts["plans"] == [{"networks": [["a"], ["b"]], "times": 2}]
     assert sum(each["times"] for each in facts["advices"]) == 2
 
 
 def test_draws_must_be_of_the_same_tasks():
-    other = replace(audit_of(0.1), tasks=(TASKS[0], Task("c", SquaredError(), SquaredError())))
+    other = replace(
+        audit_of(0.1), tasks=(TASKS[0], TaskDescription("c", "SquaredError", "SquaredError"))
+    )
     with pytest.raises(InputError, match="same tasks"):
         RepeatedHoldout((audit_of(0.1), other), 0.25)
     with pytest.raises(InputError, match="same tasks"):

@@ -16,7 +16,7 @@ def test_every_draw_has_a_run_and_the_procedure_is_judged(call, csv, tmp_path):
     assert "Deciding anew on each of 2 draws" in said
     found = json.loads((out / "outer.json").read_text())
     audits = [json.loads((run / "audit.json").read_text()) for run in (out, out / "draws/2")]
-    assert [draw["gain"] for draw in found["draws"]] == pytest.approx(
+    assert [split["gain"] for split in found["splits"]] == pytest.approx(
         [audit["overall"]["gain"] for audit in audits]
     )
     assert audits[0]["tasks"][0]["loss"] != audits[1]["tasks"][0]["loss"]

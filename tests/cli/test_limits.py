@@ -47,7 +47,7 @@ def test_a_diagnosis_of_one_replicate_says_that_it_shows_nothing(capsys):
     changes = (Intervention("2 times the width", "widen", recovered, recovered, 2.0),)
     findings = (CauseResult("capacity", changes=changes),)
     found = Diagnosis("p", ("a", "b"), plan, (), -recovered, -recovered, findings)
-    show_diagnosis(Console(width=200), found.to_dict())
+    show_diagnosis(Console(width=200), found)
     said = capsys.readouterr().out
     assert "it shows neither whether sharing harms a task nor why" in said
     assert "95 % interval" not in said
@@ -91,7 +91,7 @@ def test_a_baseline_that_failed_to_train_is_told_and_the_rest_is_kept(audited, m
     assert code == 0
     assert "Note: 'all-in-one' failed to train on 1 of 2 replicates" in said
     assert "'sum', 'sign, of y' are missing. A smaller learning rate may help." in said
-    arrangements = json.loads((out / "audit.json").read_text())["arrangements"]
+    arrangements = json.loads((out / "audit.json").read_text())["candidates"]
     assert arrangements["all-in-one"]["gain"]["mean"] is None
     assert arrangements["plan"]["gain"]["mean"] == 0
 
@@ -111,10 +111,10 @@ def test_a_plan_that_failed_to_train_leaves_what_was_recorded(audited, monkeypat
 def test_enormous_numbers_do_not_tear_the_table(audited, capsys):
     _, _, out = audited()
     audit = Audit.load(out / "measurements.safetensors")
-    separate = audit.arrangements["separate"]
+    separate = audit.candidates["separate"]
     worse = replace(separate.metrics, scores=separate.metrics.scores - 1e60)
     spoilt = replace(
-        audit, arrangements=audit.arrangements | {"separate": replace(separate, metrics=worse)}
+        audit, candidates=audit.candidates | {"separate": replace(separate, metrics=worse)}
     )
     show_audit(Console(width=80), spoilt)
     assert "-1e+60" in capsys.readouterr().out

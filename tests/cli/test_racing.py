@@ -18,10 +18,10 @@ def raced(call, run):
     return run, said
 
 
-def test_a_race_leaves_its_contenders_and_a_plan_with_measured_reasons(raced):
+def test_a_race_leaves_its_candidates_and_a_plan_with_measured_reasons(raced):
     run, said = raced
-    contenders = pd.read_csv(run / "race.csv")
-    assert list(contenders["contender"][:4]) == [
+    candidates = pd.read_csv(run / "race.csv")
+    assert list(candidates["candidate"][:4]) == [
         "plan",
         "within the budget",
         "separate",
@@ -45,7 +45,7 @@ def test_the_audit_of_a_raced_plan_shows_the_race(call, raced):
     code, said = call("retrain", run, "--replicates", "2", "--baselines", "few", "--json")
     assert code == 0
     audit = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
-    assert audit["context"]["race"][0]["contender"] == "plan"
+    assert audit["context"]["race"][0]["name"] == "plan"
     assert call("report", run)[0] == 0
     assert "The race for the plan" in (run / "report.html").read_text()
 
@@ -56,7 +56,7 @@ def test_a_plan_that_was_edited_after_the_race_is_not_said_to_have_won_it(call, 
     other = "separate" if len(winner.networks) == 1 else "all-in-one"
     code, _ = call("retrain", run, "--plan", other, "--replicates", "1", "--quiet")
     assert code == 0
-    assert json.loads((run / "audit.json").read_text())["context"]["race"] is None
+    assert json.loads((run / "audit.json").read_text())["context"]["race"] == []
 
 
 def test_overlap_and_a_race_do_not_go_together(call, run):

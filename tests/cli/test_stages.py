@@ -475,7 +475,7 @@ def test_causes_are_kept_shown_in_the_report_and_not_sought_again(call, run, mon
     code, said = call("diagnose", run, "--replicates", "2", "--quick", "--json")
     assert code == 0, said
     found = json.loads((run / "diagnosis.json").read_text())
-    assert {each["cause"] for each in found["findings"]} == {
+    assert {each["cause"] for each in found["causes"]} == {
         "capacity",
         "optimization",
         "data",

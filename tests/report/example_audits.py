@@ -6,15 +6,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from affinity.audit import Audit, Diagnosis, EvaluatedPlan, Gates
+from affinity.audit import (
+    Audit,
+    AuditContext,
+    Candidate,
+    Diagnosis,
+    EvaluatedPlan,
+    Gates,
+    TaskDescription,
+)
 from affinity.audit.causes import CauseResult, Intervention
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
 from affinity.grouping import Grouping, Network
+from affinity.problems import DataSource
 from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
 from affinity.sharing import Cost
 from affinity.statistics import Gains
-from affinity.tasks import BinaryCrossEntropy, RocAuc, RSquared, SquaredError, Task
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -93,31 +101,32 @@ def an_audit(
     return Audit(
         problem="a made-up problem",
         tasks=tuple(
-            Task(task, BinaryCrossEntropy(), RocAuc())
+            TaskDescription(task, "BinaryCrossEntropy", "ROC AUC")
             if at % 2
-            else Task(task, SquaredError(), RSquared())
+            else TaskDescription(task, "SquaredError", "R²")
             for at, task in enumerate(tasks)
         ),
         plan=plan,
-        arrangements={
+        candidates={
             "plan": arrangement(plan, effect, 0.012, 2000 * len(plan.grouping.networks)),
             "separate": arrangement(Plan.separate(tasks), 0.0, 0.0, 2000 * n_tasks),
             "all-in-one": arrangement(Plan.all_in_one(tasks), -2 * effect, 0.02, 2000),
         },
         matrix=matrix,
-        context={
-            "command": "affinity audit made-up.csv --targets a,b",
-            "versions": {"python": "3.11.9", "torch": "2.13.0"},
-            "seed": 0,
-            "every": 10,
-            "budget": n_groups,
-            "rows": {"training": 1200, "validation": 400, "test": 500},
-            "kinds": dict.fromkeys(tasks, "binary"),
-            "settings": {"epochs": 30, "learning_rate": 1e-3},
-            "seconds": {"record": 2.5, "retrain": 31.0},
-            "notes": [],
+        context=replace(
+            AuditContext(
+                command="affinity audit made-up.csv --targets a,b",
+                versions={"python": "3.11.9", "torch": "2.13.0"},
+                seed=0,
+                every=10,
+                budget=n_groups,
+                rows={"development": 1600, "test": 500},
+                source=DataSource("made-up.csv", kinds=dict.fromkeys(tasks, "binary")),
+                settings={"epochs": 30, "learning_rate": 1e-3},
+                seconds={"record": 2.5, "retrain": 31.0},
+            ),
             **context,
-        },
+        ),
     )
 
 
@@ -136,31 +145,29 @@ def with_gates(audit: Audit, *, polarized: bool = False) -> Audit:
         identical=torch.full((n_replicates,), polarized),
     )
     planned = replace(
-        audit.arrangements["plan"],
+        audit.candidates["plan"],
         plan=plan,
         costs=tuple(Cost(2000, 1900) for _ in plan.grouping.networks),
     )
     return replace(
         audit,
         plan=plan,
-        arrangements={**audit.arrangements, "plan": planned},
+        candidates={**audit.candidates, "plan": planned},
         gates=(gates, *(None for _ in others)),
     )
 
 
-def a_race(tasks: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Two contenders, one of them under two names."""
-    together, apart = ", ".join(tasks), " | ".join(tasks)
-    plan = {"networks": together, "gain": 0.1, "low": 0.05, "high": 0.15, "probability": 0.9}
-    separate = {"networks": apart, "gain": 0.0, "low": 0.0, "high": 0.0, "probability": 0.1}
-    return [
-        {"contender": "plan", **plan},
-        {"contender": "separate", **separate},
-        {"contender": "all-in-one", **plan},
-    ]
+def a_race(tasks: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """Two groupings, one of them under two names."""
+    together, apart = (plan.grouping for plan in (Plan.all_in_one(tasks), Plan.separate(tasks)))
+    return (
+        Candidate("plan", together, 0.1, 0.05, 0.15, 0.9, 1.0),
+        Candidate("separate", apart, 0.0, 0.0, 0.0, 0.1, 0.1),
+        Candidate("all-in-one", together, 0.1, 0.05, 0.15, 0.9, 1.0),
+    )
 
 
-def a_diagnosis(name: str = "task 01") -> dict[str, Any]:
+def a_diagnosis(name: str = "task 01") -> Diagnosis:
     """Of three tasks, of which one is better trained apart."""
     tasks, noise = (name, "b", "c"), 0.01 * np.random.default_rng(0).normal(size=(5, 3))
     apart = Intervention(f"{name} apart", f"train {name} apart", 0.3 + noise, 0.28 + noise, 2.0)
@@ -171,7 +178,7 @@ def a_diagnosis(name: str = "task 01") -> dict[str, Any]:
         CauseResult("data", skipped=("not asked",)),
     )
     plan = Plan.all_in_one(tasks)
-    return Diagnosis("p", tasks, plan, (name,), 0.3 + noise, 0.3 + noise, findings).to_dict()
+    return Diagnosis("p", tasks, plan, (name,), 0.3 + noise, 0.3 + noise, findings)
 
 
 def trace_of(

@@ -11,7 +11,7 @@ from example_audits import HOSTILE, an_audit, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, InterTaskAffinity
+from affinity.estimates import AffinityMatrix, InterTaskAffinity, Overlap
 from affinity.recording import merge_traces
 from affinity.report import GainDots, GateUse, OverTime, find_alerts, heatmap, write_figures
 from affinity.report.drawing import Picture
@@ -111,7 +111,7 @@ def test_affinity_over_time_averages_to_the_affinity_of_the_run() -> None:
 
 
 def test_alerts_come_worst_first_and_name_what_is_wrong() -> None:
-    audit = an_audit(6, n_replicates=2, rows={"training": 900, "test": 40})
+    audit = an_audit(6, n_replicates=2, rows={"development": 900, "test": 40})
     levels = [alert.severity for alert in find_alerts(audit)]
     assert levels == sorted(levels, key=["serious", "warning", "note"].index)
     titles = [alert.title for alert in find_alerts(audit)]
@@ -151,12 +151,12 @@ def test_a_gates_weights_add_up_to_one_with_the_most_used_expert_first() -> None
 
 
 def test_tasks_that_share_few_rows_raise_an_alert_beside_an_estimate() -> None:
-    few = {"n_pairs": 15, "n_below": 9, "median": 0.2, "least": 0.0}
+    few = Overlap(n_pairs=15, n_below=9, median=0.2, least=0.0)
     told = {alert.title: alert.text for alert in find_alerts(an_audit(6, overlap=few))}
     assert told["Tasks share few rows"].startswith(
         "9 of the 15 pairs of tasks share fewer than 30%"
     )
-    enough = {**few, "n_below": 0}
+    enough = replace(few, n_below=0)
     for audit in (an_audit(6, overlap=enough), replace(an_audit(6, overlap=few), matrix=None)):
         assert "Tasks share few rows" not in [alert.title for alert in find_alerts(audit)]
 

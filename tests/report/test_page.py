@@ -12,6 +12,7 @@ from example_audits import HOSTILE, a_diagnosis, a_race, an_audit, names, trace_
 
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.errors import InputError
+from affinity.recording import Cost
 from affinity.report import page_of, schema, write_report
 from affinity.report.alerts import find_alerts
 
@@ -102,9 +103,7 @@ def test_every_task_has_its_gain_and_verdict_in_the_table() -> None:
 
 def test_an_audit_without_affinities_has_a_page_without_a_heatmap() -> None:
     with_matrix = an_audit(3)
-    audit = Audit(
-        with_matrix.problem, with_matrix.tasks, with_matrix.plan, with_matrix.arrangements
-    )
+    audit = Audit(with_matrix.problem, with_matrix.tasks, with_matrix.plan, with_matrix.candidates)
     page = page_of(audit)
     assert 'id="affinity"' not in page
     assert 'id="gains"' in page
@@ -116,7 +115,7 @@ def test_causes_and_advice_stand_after_the_gains_in_page_and_result() -> None:
     assert HOSTILE[0] not in page
     assert "at work" in page
     found = result_in(page)["diagnosis"]
-    assert found["findings"][0]["changes"][0]["name"] == f"{HOSTILE[0]} apart"
+    assert found["causes"][0]["changes"][0]["name"] == f"{HOSTILE[0]} apart"
     jsonschema.validate(result_in(page), schema())
 
 
@@ -124,15 +123,15 @@ def test_affinity_is_called_a_weak_guide_where_sharing_everything_does_little_ha
     for harm, is_weak in ((0.0, True), (0.5, False)):
         base = an_audit()
         worse = replace(
-            base.arrangements["all-in-one"],
+            base.candidates["all-in-one"],
             evaluation=replace(
                 base.gains, scores=base.gains.baseline * (1 + harm), baseline=base.gains.baseline
             ),
         )
-        audit = replace(base, arrangements={**base.arrangements, "all-in-one": worse})
+        audit = replace(base, candidates={**base.candidates, "all-in-one": worse})
         titles = [alert.title for alert in find_alerts(audit)]
         assert ("Affinity is a weak guide here" in titles) == is_weak
-        raced = replace(audit, context={**audit.context, "race": [{"contender": "plan"}]})
+        raced = replace(audit, context=replace(audit.context, race=a_race(names(6))))
         assert "Affinity is a weak guide here" not in [each.title for each in find_alerts(raced)]
 
 
@@ -143,7 +142,7 @@ def test_an_audit_without_a_diagnosis_has_no_causes() -> None:
 
 
 def test_gates_costs_and_overhead_stand_on_the_page() -> None:
-    cost = {"measurements": 30, "seconds": 0.5, "plain_seconds": 2.0}
+    cost = Cost(measurements=30, seconds=0.5, plain_seconds=2.0)
     page = page_of(with_gates(an_audit(6, recording=cost)))
     assert 'id="figure-gates-1"' in page
     assert "2,000 parameters, 1,900 multiply-adds a row" in page
@@ -170,8 +169,8 @@ def test_a_verdict_on_all_tasks_says_whether_other_draws_of_the_rows_confirm_it(
     assert sure.overall_of(sure.advice).verdict == "beneficial"
 
     def titles(*others: Audit) -> list[str]:
-        outer = RepeatedHoldout((sure, *others), 0.25).to_dict() if others else None
-        return [alert.title for alert in find_alerts(sure, outer=outer)]
+        holdout = RepeatedHoldout((sure, *others), 0.25) if others else None
+        return [alert.title for alert in find_alerts(sure, holdout=holdout)]
 
     assert "Judged on one draw of the rows" in titles()
     assert not [title for title in titles(sure, sure, sure) if "draw" in title]

@@ -52,18 +52,18 @@ def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json()
 
 def test_the_page_tells_of_other_draws_of_the_test_rows() -> None:
     audits = (an_audit(4), an_audit(4, n_groups=1), an_audit(4))
-    outer = RepeatedHoldout(audits, 0.25).to_dict()
-    page = page_of(audits[0], outer=outer)
+    holdout = RepeatedHoldout(audits, 0.25)
+    page = page_of(audits[0], holdout=holdout)
     found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert found
     result = json.loads(found[1])
     check(result)
-    assert result["outer"] == outer
+    assert result["holdout"] == json.loads(holdout.to_json())
     assert "2 different plans came out, the most frequent on 2 of 3 draws." in page
 
 
 def test_what_is_not_in_the_schema_is_refused() -> None:
-    result = an_audit(3).to_dict()
+    result = json.loads(an_audit(3).to_json())
     with pytest.raises(jsonschema.ValidationError, match="surprise"):
         check({**result, "surprise": 1})
     with pytest.raises(jsonschema.ValidationError, match="advice"):

@@ -6,7 +6,7 @@ from .capacity import Capacity
 from .cause_result import CauseResult
 from .context import DiagnosisContext, Losses
 from .data import Data
-from .intervention import Intervention, Rows
+from .intervention import Intervention, Split
 from .loss_scale import by_loss_scale
 from .mismatch import Mismatch
 from .optimization import Optimization
@@ -41,6 +41,6 @@ __all__ = [
     "Losses",
     "Mismatch",
     "Optimization",
-    "Rows",
+    "Split",
     "by_loss_scale",
 ]

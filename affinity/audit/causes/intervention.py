@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-Rows = Literal["evaluation", "test"]
+Split = Literal["evaluation", "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Intervention:
         """About what a training step costs, as a multiple: parameters times passes."""
         return self.parameters * self.passes
 
-    def on(self, rows: Rows, tasks: list[int]) -> Float[np.ndarray, " replicate"]:
+    def on(self, split: Split, tasks: list[int]) -> Float[np.ndarray, " replicate"]:
         """Mean over these tasks of what was recovered, a replicate."""
-        recovered = self.evaluation if rows == "evaluation" else self.test
+        recovered = self.evaluation if split == "evaluation" else self.test
         return np.nanmean(recovered[:, tasks], axis=1)

@@ -30,10 +30,11 @@ def diagnose(
     from affinity.cli.causes import show_diagnosis
     from affinity.cli.opening import resumed
     from affinity.cli.stages.diagnose import diagnosed
+    from affinity.storage import to_jsonable
 
     with said(quiet, as_json) as console, resumed(run, console) as work:
         diagnosis = diagnosed(work, plan, replicates, quick)
         show_diagnosis(console, diagnosis)
         if as_json:
-            print(json.dumps(diagnosis, ensure_ascii=False))
+            print(json.dumps(to_jsonable(diagnosis.summary()), ensure_ascii=False))
         say_next(console, "report", run)

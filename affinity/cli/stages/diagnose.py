@@ -1,13 +1,13 @@
 """The stage that diagnoses: why sharing harms, by taking one cause after the other away."""
 
-import json
 from typing import Any
 
-from affinity.audit import CAUSES, diagnose
+from affinity.audit import CAUSES, AuditContext, Diagnosis, diagnose
 from affinity.audit.causes import QUICK_CAUSES
-from affinity.cli.run_files import DIAGNOSIS, PLAN, TRAININGS
+from affinity.cli.run_files import DIAGNOSIS, DIAGNOSIS_RESULT, PLAN, TRAININGS
 from affinity.cli.work import Work
 from affinity.recommendation import Plan
+from affinity.storage import load_as, save
 from affinity.words import count
 
 from .retrain import chosen_plan
@@ -17,7 +17,7 @@ REPLICATES = 6
 
 def diagnosed(
     work: Work, choice: str | None = None, replicates: int = REPLICATES, quick: bool = False
-) -> dict[str, Any]:
+) -> Diagnosis:
     """Why one network for all tasks, or another arrangement, harms; kept in the run's folder.
 
     The run's own plan is tried as a way to share less.
@@ -39,11 +39,11 @@ def diagnosed(
     }
     if run.is_done("diagnose", inputs):
         work.stands("The diagnosis", DIAGNOSIS)
-        return diagnosis_of(work) or {}
+        return load_as(Diagnosis, run.file(DIAGNOSIS_RESULT))
     work.console.print(
         f"Taking causes of harm away, one after the other, {count(replicates, 'replicate')} ..."
     )
-    with run.stage("diagnose", inputs, [DIAGNOSIS]):
+    with run.stage("diagnose", inputs, [DIAGNOSIS, DIAGNOSIS_RESULT]):
         diagnosis = diagnose(
             work.problem,
             plan,
@@ -52,18 +52,19 @@ def diagnosed(
             instead=own,
             causes=QUICK_CAUSES if quick else CAUSES,
             store=run.file(TRAININGS),
-            context={"seed": work.options.seed, "versions": run.body()["versions"]},
+            context=AuditContext(seed=work.options.seed, versions=run.body()["versions"]),
         )
         diagnosis.to_json(run.file(DIAGNOSIS))
+        save(diagnosis, run.file(DIAGNOSIS_RESULT))
     work.wrote("diagnose", f"{len(diagnosis.changes)} changes measured", [DIAGNOSIS])
-    return diagnosis.to_dict()
+    return diagnosis
 
 
-def diagnosis_of(work: Work) -> dict[str, Any] | None:
+def diagnosis_of(work: Work) -> Diagnosis | None:
     """What `diagnosed` found in this run; None where it was not asked."""
     if not work.run.is_done("diagnose"):
         return None
-    return json.loads(work.run.file(DIAGNOSIS).read_text(encoding="utf-8"))
+    return load_as(Diagnosis, work.run.file(DIAGNOSIS_RESULT))
 
 
 def _plain(plan: Plan) -> list[list[Any]]:

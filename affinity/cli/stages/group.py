@@ -11,8 +11,8 @@ from rich.markup import escape
 from affinity.audit import ENDED, measure_sharing
 from affinity.audit.candidates import LISTED
 from affinity.cli.frontier_file import frontier_csv
-from affinity.cli.racing import contender_of, fits, race, write_race
-from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, TRACE, TRAININGS
+from affinity.cli.racing import candidate_of, fits, race, write_race
+from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, RACE_RESULT, TRACE, TRAININGS
 from affinity.cli.summary import networks_in, show_race
 from affinity.cli.work import Work
 from affinity.errors import InputError
@@ -56,7 +56,7 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
             "there, made from other affinities or another budget. Audit it (affinity retrain "
             f"{shlex.quote(str(work.run.path))}), or move it away to group again."
         )
-    outputs = [PLAN, FRONTIER, *([RACE] if way == "race" else ())]
+    outputs = [PLAN, FRONTIER, *([RACE, RACE_RESULT] if way == "race" else ())]
     with work.run.stage("group", inputs, outputs):
         about = {"problem": work.run.body()["problem"], "budget": budget}
         known = _without_gaps(work, matrix)
@@ -115,9 +115,9 @@ def _by_race(
     trace = trace or Trace.load(work.run.file(TRACE))
     store = work.run.file(TRAININGS)
     raced = race(work.problem, work.options, matrix, trace, store)
-    write_race(raced, work.run.file(RACE))
+    write_race(raced, work.run.file(RACE), work.run.file(RACE_RESULT))
     show_race(work.console, raced)
-    plan = raced.to_plan(contender_of(work.options), about)
+    plan = raced.to_plan(candidate_of(work.options), about)
     return plan, f"{networks_in(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
 
 

@@ -1,16 +1,15 @@
 """The stage that reports: the page, and its pictures."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from affinity.audit import Audit
+from affinity.audit import Audit, RepeatedHoldout
 from affinity.cli.run_directory import RunDirectory
-from affinity.cli.run_files import AUDIT, DIAGNOSIS, FIGURES, MEASUREMENTS, OUTER, PAGE, TRACE
+from affinity.cli.run_files import DIAGNOSIS, FIGURES, HOLDOUT, MEASUREMENTS, OUTER, PAGE, TRACE
 from affinity.cli.work import Work
 from affinity.recording import Trace
 from affinity.report import write_figures, write_report
+from affinity.storage import load_as
 
 from .diagnose import diagnosis_of
 from .retrain import audit_of
@@ -33,10 +32,10 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
         return page
     audit = audit or audit_of(work)
     trace = Trace.load(work.run.file(TRACE)) if has_trace else None
-    diagnosis, outer = diagnosis_of(work), outer_of(work.run)
+    diagnosis, holdout = diagnosis_of(work), holdout_of(work.run)
     outputs = [PAGE]
     with work.run.stage("report", inputs, outputs):
-        write_report(audit, page, trace=trace, diagnosis=diagnosis, outer=outer)
+        write_report(audit, page, trace=trace, diagnosis=diagnosis, holdout=holdout)
         if formats:
             figures = write_figures(
                 audit, work.run.file(FIGURES), formats, trace=trace, diagnosis=diagnosis
@@ -46,11 +45,11 @@ def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()
     return page
 
 
-def outer_of(run: RunDirectory) -> dict[str, Any] | None:
-    """What other draws of the test rows showed of this very audit; None where none was made."""
-    file = run.file(OUTER)
+def holdout_of(run: RunDirectory) -> RepeatedHoldout | None:
+    """The repeated hold-out whose first audit is this one; None where there is none."""
+    file = run.file(HOLDOUT)
     if not file.exists():
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    first = json.loads(run.file(AUDIT).read_text(encoding="utf-8"))
-    return found if found["draws"][0]["gain"] == first["overall"]["gain"] else None
+    holdout = load_as(RepeatedHoldout, file)
+    audit = load_as(Audit, run.file(MEASUREMENTS))
+    return holdout if holdout.audits[0].overall == audit.overall else None

@@ -1,19 +1,17 @@
 """The stage that retrains: a plan beside its baselines, measured and judged."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from affinity.audit import Audit, TrainedPlan, retrain
-from affinity.cli.options import settings_of
-from affinity.cli.racing import read_race
+from affinity.audit import Audit, AuditContext, Candidate, RaceResult, TrainedPlan, retrain
 from affinity.cli.run_files import (
     AFFINITY,
     AUDIT,
     MEASUREMENTS,
     PLAN,
     PREDICTIONS,
-    RACE,
+    RACE_RESULT,
     TRAINED,
     TRAININGS,
 )
@@ -22,7 +20,9 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
+from affinity.recording import Cost
 from affinity.statistics import NegativeTransferTest
+from affinity.storage import load_as, save
 from affinity.words import count
 
 from .estimate import matrix_of
@@ -73,7 +73,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
         f"{count(replicates, 'replicate')}{' at first' if growth else ''} ..."
     )
     outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
-    body = work.run.body()
+    body, cost = work.run.body(), (work.run.noted("record") or {}).get("cost")
     with work.run.stage("retrain", inputs, outputs):
         audit = retrain(
             plan,
@@ -84,21 +84,20 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             **growth,
             test=NegativeTransferTest(tolerance=work.options.tolerance),
             matrix=matrix,
-            context={
-                "command": body["command"],
-                "versions": body["versions"],
-                "seed": work.options.seed,
-                "every": work.options.every,
-                "budget": plan.provenance.get("budget"),
-                "settings": settings_of(work.problem.settings),
-                "seconds": {
+            context=AuditContext(
+                command=body["command"],
+                versions=body["versions"],
+                seed=work.options.seed,
+                every=work.options.every,
+                budget=plan.provenance.get("budget"),
+                seconds={
                     stage: noted["seconds"]
                     for stage in ("record", "estimate", "group")
                     if (noted := work.run.noted(stage)) is not None
                 },
-                "recording": (work.run.noted("record") or {}).get("cost"),
-                "race": _race_of(work, plan),
-            },
+                recording=None if cost is None else Cost(**cost),
+                race=_race_of(work, plan),
+            ),
             keep=keep,
             store=work.run.file(TRAININGS),
             backend=backend,
@@ -108,7 +107,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             kept.save(work.run.file(TRAINED))
             frame = kept.test_predictions(audit, work.problem)
             write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
-        audit.save(work.run.file(MEASUREMENTS))
+        save(replace(audit, networks={}), work.run.file(MEASUREMENTS))
         audit.to_json(work.run.file(AUDIT))
     work.wrote("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
     return audit
@@ -120,8 +119,10 @@ def audit_of(work: Work) -> Audit:
     return Audit.load(work.run.file(MEASUREMENTS))
 
 
-def _race_of(work: Work, plan: Plan) -> list[dict[str, Any]] | None:
-    """The contenders of the race that made this plan; None if none did."""
-    is_raced = RACE in (work.run.noted("group") or {"outputs": ()})["outputs"]
+def _race_of(work: Work, plan: Plan) -> tuple[Candidate, ...]:
+    """The candidates of the race that made this plan; none if none did."""
+    is_raced = RACE_RESULT in (work.run.noted("group") or {"outputs": ()})["outputs"]
     is_own = is_raced and plan == Plan.from_yaml(work.run.file(PLAN))
-    return read_race(work.run.file(RACE)) if is_own else None
+    if not is_own:
+        return ()
+    return load_as(RaceResult, work.run.file(RACE_RESULT)).candidates

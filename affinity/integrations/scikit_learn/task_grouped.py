@@ -133,14 +133,14 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             keep=True,
         )
         name = audit.advice if self.arrangement == "advice" else self.arrangement
-        networks = audit.arrangements[name].plan.grouping.networks
+        networks = audit.candidates[name].plan.grouping.networks
         trained = [
             (each, network.served)
             for replicate in range(self.replicates)
             for each, network in zip(audit.networks_of(name, replicate), networks, strict=True)
         ]
         self.arrangement_ = name
-        return replace(audit, trained={}), trained
+        return replace(audit, networks={}), trained
 
     def _train_one(
         self, task: Task, rows: Rows, settings: TrainingSettings, seed: int

@@ -1,17 +1,15 @@
-"""A diagnosis in words: what was found, what to do, what is said of a change."""
+"""A diagnosis in words: what it shows, what to do, and the verdict on an intervention."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from affinity.statistics import Verdict
+from affinity.audit import Diagnosis
+from affinity.audit.causes import Intervention
+from affinity.statistics import VerdictName
+from affinity.storage import to_jsonable
 from affinity.words import listed
-
-from .causes import Intervention
-
-if TYPE_CHECKING:
-    from .diagnosis import Diagnosis
 
 CAUSES = {
     "capacity": "the shared trunk is too small",
@@ -19,24 +17,24 @@ CAUSES = {
     "data": "there are too few rows",
     "mismatch": "the tasks want different things of what they share",
 }
-SAID = {
+VERDICT_WORDS: dict[VerdictName, tuple[str, str]] = {
     "beneficial": ("recovers", "harm is left"),
     "harmful": ("makes it worse", "none is left"),
     "neutral": ("no difference", "none is left"),
     "undecided": ("undecided", "undecided"),
 }
-"""Of a remedy, and of what is left without the other causes."""
+"""Of a remedy, and of the harm that is left without the other causes."""
 
 
-def headline(diagnosis: "Diagnosis") -> str:
-    """What was found, in a sentence."""
+def diagnosis_headline(diagnosis: Diagnosis) -> str:
+    """What the diagnosis shows, in a sentence."""
     if diagnosis.n_replicates == 1:
         return (
             "One replicate gives no intervals: it shows neither whether sharing harms a task nor "
             "why. Six would."
         )
     if not diagnosis.shows_harm:
-        better = "; what follows would improve on it" if diagnosis.advice else ""
+        better = "; what follows would improve on it" if diagnosis.remedies else ""
         return f"No task is shown to be harmed by sharing{better}."
     mean = float(np.nanmean(diagnosis.harm("test")))
     if not diagnosis.is_confirmed:
@@ -53,7 +51,7 @@ def headline(diagnosis: "Diagnosis") -> str:
     return f"{text}; first of all {CAUSES[diagnosis.cause]}."
 
 
-def _whom(diagnosis: "Diagnosis") -> str:
+def _whom(diagnosis: Diagnosis) -> str:
     if not diagnosis.together:
         return listed(diagnosis.harmed)
     n_harmed, n_tasks = len(diagnosis.harmed), len(diagnosis.tasks)
@@ -62,8 +60,20 @@ def _whom(diagnosis: "Diagnosis") -> str:
     return f"the tasks together ({listed(diagnosis.harmed)} also alone)"
 
 
-def advised(diagnosis: "Diagnosis", change: Intervention) -> str:
-    """What to do, with what it recovered on test rows and what it costs."""
+def advice_lines(diagnosis: Diagnosis) -> list[str]:
+    """What to do: one line per remedy, with what it recovered on test rows and what it costs."""
+    return [
+        f"{'' if remedy.cause else 'Whatever the cause: '}{_advise(diagnosis, remedy.change)}"
+        for remedy in diagnosis.remedies
+    ]
+
+
+def verdict_word(is_remedy: bool, verdict: VerdictName) -> str:
+    """The verdict on an intervention, as tables show it."""
+    return VERDICT_WORDS[verdict][0 if is_remedy else 1]
+
+
+def _advise(diagnosis: Diagnosis, change: Intervention) -> str:
     mean, low, high = diagnosis.recovered(change, "test")
     text = f"{100 * mean:+.1f} % of the separate networks' loss recovered"
     if not math.isnan(low):
@@ -72,6 +82,14 @@ def advised(diagnosis: "Diagnosis", change: Intervention) -> str:
     return f"{advice}: on test rows {text} at {change.cost:.1f} times the cost."
 
 
-def said(change: Intervention, verdict: Verdict) -> str:
-    """The verdict on a change, as a table has it."""
-    return SAID[verdict.verdict][0 if change.is_remedy else 1]
+def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The summary with its headline, its advice, and words for the verdicts."""
+    facts = to_jsonable(diagnosis.summary())
+    for cause in facts["causes"]:
+        for change in cause["changes"]:
+            change["verdict"] = verdict_word(change["is_remedy"], change["verdict"])
+    return {
+        **facts,
+        "headline": diagnosis_headline(diagnosis),
+        "advice": advice_lines(diagnosis),
+    }

@@ -1,0 +1,50 @@
+"""The context of an audit: what it was made from and with, and what it cannot tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from affinity.estimates import Overlap
+from affinity.problems import DataSource
+from affinity.recording import Cost
+
+from .limitations import Limitation
+from .race_result import Candidate
+
+
+@dataclass(frozen=True)
+class AuditContext:
+    """What is known of how an audit was made; what is unknown is None or empty.
+
+    Args:
+        command: The command that made it.
+        versions: Version of each library.
+        source: Where the data came from.
+        seed: Random seed of the run.
+        every: Steps between two measurements of the recorded run.
+        budget: Largest number of networks.
+        width: Width of the trunks.
+        settings: How networks were trained.
+        seconds: Seconds of each stage before the audit.
+        recording: What recording the run cost.
+        race: The candidates of the race that chose the plan, the plan first.
+        rows: Number of development rows and of test rows.
+        overlap: How many rows tasks share.
+        notes: What was noticed in the data.
+        limits: What the audit cannot tell.
+    """
+
+    command: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    source: DataSource | None = None
+    seed: int | None = None
+    every: int | None = None
+    budget: int | None = None
+    width: int | None = None
+    settings: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    recording: Cost | None = None
+    race: tuple[Candidate, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict[str, int])
+    overlap: Overlap | None = None
+    notes: tuple[str, ...] = ()
+    limits: tuple[Limitation, ...] = ()

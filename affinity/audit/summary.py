@@ -1,0 +1,272 @@
+"""The summaries of audits and diagnoses that JSON files hold; undefined numbers are None."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from affinity.files import write_atomically
+from affinity.recommendation import Sharing
+from affinity.statistics import Gains, Verdict, VerdictName, interval
+from affinity.storage import to_jsonable
+
+from .agreement import Agreement
+from .context import AuditContext
+from .gates import Gates
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class MeanSummary:
+    """A mean over replicates with its 95 % interval. A share: 0.05 is 5 %."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class VerdictSummary:
+    """A verdict on a gain.
+
+    Args:
+        verdict: Harmful, neutral, beneficial or undecided.
+        gain: Mean gain over separate networks, as a share of their loss: 0.05 is 5 %.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p_value: Adjusted for the number of tasks.
+        detectable: Smallest true gain or loss that such an audit would find four times in five.
+        needed: About how many replicates would decide in four of five audits, if the true gain
+            were the measured one.
+    """
+
+    verdict: VerdictName
+    gain: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    detectable: float | None
+    needed: int | None
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """How much the plan improves a metric, in the metric's own unit, with its 95 % interval."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """What an audit shows for one task.
+
+    Args:
+        name: The task's name.
+        verdict: The plan against a separate network.
+        gain: Mean gain of the plan. A share: 0.05 is 5 %.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p_value: Adjusted for the number of tasks.
+        detectable: Smallest true gain or loss that such an audit would find four times in five.
+        needed: About how many replicates would decide.
+        all_in_one: One network for all tasks against a separate network.
+        loss: Mean test loss by candidate.
+        metric_name: Name of the metric.
+        metric: Mean test metric by candidate.
+        metric_difference: The plan's improvement of the metric.
+    """
+
+    name: str
+    verdict: VerdictName
+    gain: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    detectable: float | None
+    needed: int | None
+    all_in_one: VerdictSummary
+    loss: Mapping[str, float | None]
+    metric_name: str
+    metric: Mapping[str, float | None]
+    metric_difference: MetricDifference
+
+
+@dataclass(frozen=True)
+class GatesSummary:
+    """What the gates of a mixture of experts chose on validation rows.
+
+    Args:
+        tasks: One gate each.
+        utilization: Mean weight of each expert, by replicate and gate.
+        entropy: Of the weights, by replicate and gate; 1 mixes all experts equally.
+        polarized: On how many replicates each gate takes a single expert.
+        identical: On how many replicates two experts are the same.
+    """
+
+    tasks: tuple[str, ...]
+    utilization: tuple[tuple[tuple[float | None, ...], ...], ...]
+    entropy: tuple[tuple[float | None, ...], ...]
+    polarized: tuple[int, ...]
+    identical: int
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """One network of the plan.
+
+    Args:
+        serves: Tasks that it predicts.
+        trains: Tasks that it is trained on.
+        sharing: How its tasks share parameters.
+        reason: Why.
+        parameters: Of this network; None if not counted.
+        multiply_adds: To predict one row.
+        gates: What its gates chose, if it is a mixture of experts.
+    """
+
+    serves: tuple[str, ...]
+    trains: tuple[str, ...]
+    sharing: Sharing
+    reason: str
+    parameters: int | None
+    multiply_adds: int | None
+    gates: GatesSummary | None
+
+
+@dataclass(frozen=True)
+class GroupingSummary:
+    """The certificate of the plan's grouping.
+
+    Args:
+        score: Sum over the tasks of the score of the task in its network.
+        bound: No grouping scores above this.
+        is_optimal: Whether the score reaches the bound.
+        solver: Which solver made it.
+    """
+
+    score: float | None
+    bound: float | None
+    is_optimal: bool
+    solver: str | None
+
+
+@dataclass(frozen=True)
+class CandidateSummary:
+    """The plan or a baseline.
+
+    Args:
+        networks: How many.
+        width: Of the trunks.
+        parameters: Of all its networks together.
+        multiply_adds: To predict one row for all tasks.
+        seconds: Training time per replicate.
+        verdict: On the mean gain over the tasks, against separate networks.
+        gain: Mean gain over the tasks on test rows.
+        evaluation_gain: Mean gain over the tasks on the rows that decide.
+    """
+
+    networks: int
+    width: int | None
+    parameters: int
+    multiply_adds: int | None
+    seconds: float | None
+    verdict: VerdictName
+    gain: MeanSummary
+    evaluation_gain: MeanSummary
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """What an audit measured, as in `audit.json`; what is unknown or undefined is null.
+
+    Args:
+        schema_version: Version of this format; it changes when a field changes its meaning.
+        problem: The problem's name.
+        n_replicates: Trainings of each candidate, each with its own data split and seed.
+        advice: The candidate to use, by name; chosen on rows that are not test rows.
+        overall: The plan against separate networks, on the mean gain over the tasks.
+        tasks: One entry per task.
+        networks: The plan: every task is served once.
+        grouping: The certificate of the plan's grouping.
+        candidates: By name: plan, separate, all-in-one, random, and separate and all-in-one at
+            the plan's number of parameters.
+        agreement: How well affinities predicted the gains.
+        context: How the audit was made, and what it cannot tell.
+    """
+
+    schema_version: int
+    problem: str
+    n_replicates: int
+    advice: str
+    overall: VerdictSummary
+    tasks: tuple[TaskSummary, ...]
+    networks: tuple[NetworkSummary, ...]
+    grouping: GroupingSummary
+    candidates: Mapping[str, CandidateSummary]
+    agreement: Agreement | None
+    context: AuditContext
+
+
+def summarize_verdict(verdict: Verdict) -> VerdictSummary:
+    """The verdict without the task's name."""
+    return VerdictSummary(
+        verdict=verdict.verdict,
+        gain=finite(verdict.gain),
+        low=finite(verdict.low),
+        high=finite(verdict.high),
+        p_value=finite(verdict.p_value),
+        detectable=finite(verdict.detectable),
+        needed=verdict.needed,
+    )
+
+
+def summarize_mean(values: np.ndarray) -> MeanSummary:
+    """The mean of one value per replicate, with its interval."""
+    low, high = interval(values)
+    return MeanSummary(finite(values.mean()), finite(low), finite(high))
+
+
+def finite(number: float | np.ndarray) -> float | None:
+    """The number, or None where it is undefined or infinite.
+
+    Example:
+        >>> finite(0.5), finite(math.nan)
+        (0.5, None)
+    """
+    return float(number) if math.isfinite(number) else None
+
+
+def summarize_gates(gates: Gates) -> GatesSummary:
+    """The figures of the gates, rounded to four digits."""
+    utilization, entropy = (
+        part.double().round(decimals=4).tolist() for part in (gates.utilization, gates.entropy)
+    )
+    return GatesSummary(
+        tasks=gates.tasks,
+        utilization=tuple(tuple(map(tuple, replicate)) for replicate in utilization),
+        entropy=tuple(map(tuple, entropy)),
+        polarized=tuple(gates.polarized.sum(dim=0).tolist()),
+        identical=int(gates.identical.sum()),
+    )
+
+
+def summarize_gain(gains: Gains) -> MeanSummary:
+    """The mean gain over the tasks, with its interval."""
+    estimate = gains.estimate_overall()
+    low, high = estimate.interval()
+    return MeanSummary(finite(estimate.mean[0]), finite(low[0]), finite(high[0]))
+
+
+def write_json(summary: object, path: str | Path | None = None) -> str:
+    """A summary as JSON; also written to `path`, if one is given."""
+    values = to_jsonable(summary)
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path is not None:
+        write_atomically(path, text)
+    return text

@@ -1,0 +1,48 @@
+"""A task as results and files describe it: names instead of the functions that computed scores."""
+
+from dataclasses import dataclass
+
+from affinity.tasks import Task
+
+METRIC_NAMES = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """What is known of a task once it has been trained and scored.
+
+    Args:
+        name: The task's name.
+        loss: Name of the loss that it was trained on.
+        metric: Name of the metric that is reported next to the loss.
+        higher_is_better: Whether a larger metric is better.
+        n_outputs: How many numbers the task's head puts out.
+
+    Example:
+        >>> from affinity.tasks import BinaryCrossEntropy, RocAuc
+        >>> TaskDescription.from_task(Task("income", BinaryCrossEntropy(), RocAuc())).metric
+        'ROC AUC'
+    """
+
+    name: str
+    loss: str
+    metric: str
+    higher_is_better: bool = True
+    n_outputs: int = 1
+
+    @classmethod
+    def from_task(cls, task: Task) -> "TaskDescription":
+        """Describe a task by the names of its loss and metric."""
+        return cls(
+            task.name, _name_of(task.loss), metric_name(task), task.higher_is_better, task.n_outputs
+        )
+
+
+def metric_name(task: Task) -> str:
+    """The name of the task's metric, as tables show it."""
+    name = _name_of(task.metric)
+    return METRIC_NAMES.get(name, name)
+
+
+def _name_of(function: object) -> str:
+    return getattr(function, "__name__", type(function).__name__)
