@@ -24,8 +24,11 @@ from .tensor_file import read_header, read_tensors, write_tensors
 T = TypeVar("T")
 
 KINDS: dict[str, tuple[str, int]] = {
+    "affinity": ("affinity.estimates:AffinityMatrix", 1),
     "audit": ("affinity.audit:Audit", 3),
     "diagnosis": ("affinity.audit:Diagnosis", 1),
+    "grouping": ("affinity.grouping:Grouping", 1),
+    "plan": ("affinity.recommendation:Plan", 1),
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 1),
     "trained plan": ("affinity.audit:TrainedPlan", 3),

@@ -15,8 +15,8 @@ from affinity.grouping import (
     GroupScores,
     Network,
     all_groups,
-    best_of_every_draw,
     solve,
+    solve_posterior_samples,
 )
 
 from .race_result import Candidate, NetworkGain
@@ -94,7 +94,7 @@ class CandidateSet:
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
-    def prudent(
+    def prefer_simple(
         self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
     ) -> Grouping:
         """The best grouping if it beats the safest one by more than `tolerance`, else that one.
@@ -169,7 +169,7 @@ def _best(
 ) -> Int64[np.ndarray, "draw network"]:
     """The rows of the groups of each draw's best grouping."""
     if len(groups) == 2 ** len(tasks) - 1:
-        return best_of_every_draw(values, len(tasks), budget)[1]
+        return solve_posterior_samples(values, len(tasks), budget)[1]
     return np.stack([_solved(tasks, groups, value, budget) for value in values])
 
 

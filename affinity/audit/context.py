@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from affinity.estimates import Overlap
+from affinity.estimates import LabelOverlap
 from affinity.problems import DataSource
 from affinity.recording import Cost
 
@@ -45,6 +45,6 @@ class AuditContext:
     recording: Cost | None = None
     race: tuple[Candidate, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
-    overlap: Overlap | None = None
+    overlap: LabelOverlap | None = None
     notes: tuple[str, ...] = ()
     limits: tuple[Limitation, ...] = ()

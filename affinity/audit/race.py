@@ -93,7 +93,7 @@ class Race:
         self,
         problem: Problem,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, GainPredictor] | None = None,
+        predictors: Mapping[str, GainPredictor] | None = None,
         *,
         store: str | Path | None = None,
     ) -> RaceResult:
@@ -101,8 +101,8 @@ class Race:
 
         Args:
             problem: Tasks, rows, trunk and heads.
-            matrices: Affinities that may foretell gains; what they are worth is learned.
-            forecasts: What else may foretell them, by name.
+            matrices: Affinities that may predict gains; their weight is learned.
+            predictors: Other predictors of gains, by name.
             store: A folder in which finished trainings are kept; the same race goes on from them.
         """
 
@@ -116,19 +116,19 @@ class Race:
 
         branching = self.branching
         if branching is None or not works_at_once(problem.tasks, problem.settings):
-            return self.over(problem.names, measure, matrices, forecasts)
+            return self.over(problem.names, measure, matrices, predictors)
 
         def branch(networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
             return branching(problem, networks, blind(number))
 
-        return self.over(problem.names, measure, matrices, forecasts, branch)
+        return self.over(problem.names, measure, matrices, predictors, branch)
 
     def over(
         self,
         tasks: tuple[str, ...],
         measure: Measure,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, GainPredictor] | None = None,
+        predictors: Mapping[str, GainPredictor] | None = None,
         branch: Measure | None = None,
     ) -> RaceResult:
         """Race with any way to measure: a cluster, or a table of results.
@@ -136,8 +136,8 @@ class Race:
         Args:
             tasks: All tasks.
             measure: Called once a round, with the number of a replicate that was not used before.
-            matrices: Affinities that may foretell gains; what they are worth is learned.
-            forecasts: What else may foretell them, by name.
+            matrices: Affinities that may predict gains; their weight is learned.
+            predictors: Other predictors of gains, by name.
             branch: A cheaper way to measure, called once before the first round.
         """
         began = time.perf_counter()
@@ -154,13 +154,13 @@ class Race:
         if branch is not None:
             count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
             early = branch(self._first(tasks, list(safe.values()), count), 0)
-            forecasts = {**(forecasts or {}), "branches": self.predictor(early)}
+            predictors = {**(predictors or {}), "branches": self.predictor(early)}
         first = 0 if early is None else 1
         wanted = self._first(tasks, [*safe.values(), *random.values()], n_groups)
         while True:
             parts.append(measure(wanted, first + len(parts)))
             measured = merge(parts)
-            predicted = self.predictor(measured, matrices, forecasts)
+            predicted = self.predictor(measured, matrices, predictors)
             seed = self.seed + len(parts)
             standing = CandidateSet.of(
                 predicted, self.budget, measured.networks, self.n_draws, seed
@@ -168,7 +168,7 @@ class Race:
             best = standing.best_expected(self.budget)
             allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
             within, plan = (
-                standing.prudent(best, each, self.prudence, self.tolerance)
+                standing.prefer_simple(best, each, self.prudence, self.tolerance)
                 for each in (allowed, list(safe.values()))
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}

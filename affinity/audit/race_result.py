@@ -1,8 +1,8 @@
 """A race's result: the plan that won, and what is known of the other candidates."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
-from affinity.recommendation import Plan
+from affinity.recommendation import Plan, PlanProvenance
 from affinity.words import count
 
 Ended = Literal["decided", "out of trainings", "out of time"]
@@ -115,23 +115,26 @@ class RaceResult:
             if candidate.name in ("separate", "all-in-one") and candidate.as_good > 0.05
         )
 
-    def to_plan(self, name: str = "plan", provenance: Mapping[str, Any] | None = None) -> Plan:
+    def to_plan(self, name: str = "plan", provenance: PlanProvenance | None = None) -> Plan:
         """A candidate as a plan, the winner by default, with measured gains as its reasons."""
         candidate = self.candidate(name)
         networks = candidate.grouping.networks
-        gain = [round(x, 4) for x in (candidate.gain, candidate.low, candidate.high)]
         return Plan(
             grouping=candidate.grouping,
             sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
             reasons=tuple(self._reason(network) for network in networks),
-            provenance={
-                "evidence": f"measured: a race of {self._size} in {self.rounds} rounds; "
+            provenance=replace(
+                provenance or PlanProvenance(),
+                evidence=f"measured: a race of {self._size} in {self.rounds} rounds; "
                 f"{ENDED[self.ended]}",
-                "expected_gain": gain,
-                "probability": round(candidate.probability, 3),
-                "indistinguishable_from": list(self.indistinguishable),
-                **(provenance or {}),
-            },
+                expected_gain=(
+                    round(candidate.gain, 4),
+                    round(candidate.low, 4),
+                    round(candidate.high, 4),
+                ),
+                probability=round(candidate.probability, 3),
+                indistinguishable_from=self.indistinguishable,
+            ),
         )
 
     def frame(self) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from affinity.errors import DivergenceError, InputError
-from affinity.estimates import AffinityMatrix, Overlap
+from affinity.estimates import AffinityMatrix, LabelOverlap
 from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest
@@ -116,7 +116,7 @@ def retrain(
                 width=problem.width,
                 settings=_describe(problem.settings),
                 rows={"development": len(problem.development), "test": len(problem.test)},
-                overlap=Overlap.of(problem),
+                overlap=LabelOverlap.of(problem),
             ),
             networks=found.networks,
             gates=found.gates,

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from affinity.audit import Audit, EvaluatedPlan, RaceResult, metric_name
-from affinity.estimates import Overlap
+from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.statistics import Verdict
@@ -53,7 +53,7 @@ def show_problem(console: Console, problem: Problem) -> None:
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
         console.print(f"... and {count(len(problem.tasks) - MOST_ROWS, 'more task')}")
-    for note in filter(None, [*problem.notes[:MOST_ROWS], str(Overlap.of(problem))]):
+    for note in filter(None, [*problem.notes[:MOST_ROWS], str(LabelOverlap.of(problem))]):
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
 
 

@@ -21,7 +21,7 @@ from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
 from .momentum_affinity import MomentumAffinity
 from .over_runs import combine, runs_of
-from .overlap import Overlap, label_overlap
+from .overlap import LabelOverlap, label_overlap
 from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, seed_to_seed, split_half
 from .representation_similarity import RepresentationSimilarity, separate_representations
@@ -65,10 +65,10 @@ __all__ = [
     "GroupScores",
     "InterTaskAffinity",
     "LabelCorrelation",
+    "LabelOverlap",
     "LinearSurrogate",
     "LinearizedNetwork",
     "MomentumAffinity",
-    "Overlap",
     "PairwiseGains",
     "PredictedGains",
     "Reliability",

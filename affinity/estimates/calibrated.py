@@ -1,4 +1,4 @@
-"""Calibrated gains: what every group would gain, foretold from the few that were measured."""
+"""Calibrated gains: the gain of every group, predicted from the few that were measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,34 +21,34 @@ _AT_ONCE = 500  # cells whose covariance is computed together where only its dia
 
 @dataclass(frozen=True)
 class CalibratedGains:
-    r"""Predicts what each task gains in any group, from the losses of a few trained networks.
+    r"""Predict the gain of each task in any group from the losses of a few trained networks.
 
-    A hierarchical Gaussian model of the losses on evaluation rows, in units of the mean loss of
-    the task alone (in any network, if it was never trained alone):
+    A hierarchical Gaussian model of the losses on evaluation rows, relative to the mean loss of
+    the task alone (or in any network, if it was never trained alone):
 
     .. math::
         1 - \frac{L_{t,S,r}}{\overline{L}_t(\{t\})}
             = f_t(S) + m_t + \rho_{t,r} + \nu_{S,r} + \varepsilon_{t,S,r}, \qquad f_t(\{t\}) = 0
 
-    :math:`\rho` is what the rows and the seed of replicate r do to task t in every network, so that
-    networks measured on different replicates can be compared; sharing itself may do other things on
-    other rows, too. :math:`\nu` is the luck of a training, which all its tasks have in common: what
-    a group is worth is less certain than its tasks' noise would suggest. :math:`f_t(S)` is a sum of
-    Gaussian effects (`group_kernel`): that there are partners at all, how many (capacity), which,
-    for this task and for all tasks; what near groups do; and
-    :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for affinity k. The
-    variance of every effect, that of :math:`\gamma_k` included, is learned from what was measured,
-    under a weak prior, and so are each task's noise and scale. So an affinity counts as much as it
-    foretells here, with the sign that it has here, and nothing where nothing predicts: then all
-    groups are predicted to gain the mean.
+    :math:`\rho` is the effect of the rows and the seed of replicate r on task t in every network;
+    it makes networks from different replicates comparable. The effect of sharing may differ, too,
+    between replicates. :math:`\nu` is the random effect of one training, common to all its
+    tasks: it makes a group's total gain less certain than the noise of its tasks suggests.
+    :math:`f_t(S)` is a sum of Gaussian effects (`group_kernel`): having partners at all, their
+    number (capacity), their identity, for this task and for all tasks; similarity to other groups;
+    and :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for affinity k. The
+    variance of every effect, that of :math:`\gamma_k` included, is learned from the measurements
+    under a weak prior, and so are each task's noise and scale. An affinity therefore counts as much
+    as it predicts here, with the sign that it has here. Where nothing predicts, every group is
+    predicted to gain the mean.
 
-    Cost: cubic in the number of measured cells; a second for 300.
+    Cost: cubic in the number of measured cells; one second for 300.
 
     Args:
-        prior: Variance expected of each effect beforehand, as a share of a task's own variance.
-        vague: By how many powers of e an effect's variance may well differ from that.
-        fits: Over how many likely sets of variances predictions are averaged. A single one, the
-            likeliest, would be too sure of itself where few groups were measured.
+        prior_variance: Prior mean of each effect's variance, relative to a task's own variance.
+        prior_log_spread: Prior standard deviation of the logarithm of such a variance.
+        n_fits: The number of likely sets of variances over which predictions are averaged. The
+            single most likely set would be overconfident where few groups were measured.
 
     Raises:
         InputError: If a task was not measured at all.
@@ -70,28 +70,29 @@ class CalibratedGains:
         2
     """
 
-    prior: float = 0.1
-    vague: float = 2.0
-    fits: int = 8
+    prior_variance: float = 0.1
+    prior_log_spread: float = 2.0
+    n_fits: int = 8
 
     def __call__(
         self,
         measured: TrainingResults,
         matrices: Sequence[AffinityMatrix] = (),
-        forecasts: Mapping[str, GainPredictor] | None = None,
+        predictors: Mapping[str, GainPredictor] | None = None,
     ) -> "PredictedGains":
-        """Learn from `measured`; cells that were not measured are NaN.
+        """Fit to `measured`; cells that were not measured are NaN.
 
         Args:
-            measured: Networks on replicates; only evaluation losses are looked at.
-            matrices: Affinities that may foretell gains.
-            forecasts: What else foretells gains of whole groups, by name: a linearized network
-                (`GradientSurrogate`), or what is predicted from networks that were measured in a
-                cheaper way (`Branching`).
+            measured: Networks on replicates; only their evaluation losses are used.
+            matrices: Affinities that may predict gains.
+            predictors: Other predictors of the gains of whole groups, by name: a linearized network
+                (`GradientSurrogate`), or the predictions from a cheaper measurement (`Branching`).
         """
-        data = _Data.of(measured, matrices, forecasts or {})
-        evidence = Evidence(data.cells, data.replicate, data.gain, self.prior, self.vague)
-        return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.fits))
+        data = _Data.of(measured, matrices, predictors or {})
+        evidence = Evidence(
+            data.cells, data.replicate, data.gain, self.prior_variance, self.prior_log_spread
+        )
+        return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.n_fits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +109,12 @@ class PredictedGains:
 
     @cached_property
     def _order(self) -> list[int]:
-        """Where the columns of `_data` stand among the tasks."""
+        """The position among the tasks of each column of `_data`."""
         return sorted(range(len(self.tasks)), key=self.tasks.__getitem__)
 
     @property
     def variances(self) -> dict[str, float]:
-        """Of each effect, as a share of a task's spread: what foretells here, and how much."""
+        """The variance of each effect relative to a task's own: how much each effect predicts."""
         effects = self._fits[0].variances
         return {
             name: sum(fit.variances[name] for fit in self._fits) / len(self._fits)
@@ -125,7 +126,7 @@ class PredictedGains:
         return self._table(groups, self._means(self._cells(groups)))
 
     def standard_deviation(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
-        """How far the gains may lie from their expectation."""
+        """Standard deviations of the gains; NaN for tasks that are not in the group."""
         every = self._cells(groups)
         deviations: list[Tensor] = []
         for rows in torch.arange(len(every)).split(_AT_ONCE):
@@ -145,7 +146,7 @@ class PredictedGains:
     def draw_totals(
         self, groups: Bool[Tensor, "group task"], count: int, seed: int = 0
     ) -> Float[Tensor, "draw group"]:
-        """What the tasks of each group may gain together, drawn jointly for all groups."""
+        """Posterior samples of each group's total gain, drawn jointly for all groups."""
         cells = self._cells(groups)
         row = groups.nonzero()[:, 0]
         scale = self._scale(self._fits[0], cells)  # the same in every fit
@@ -189,7 +190,7 @@ class PredictedGains:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """What was measured, in units of each task's own spread; tasks in the order of their names."""
+    """The measurements in units of each task's own spread; tasks in the order of their names."""
 
     cells: Cells
     replicate: Int[Tensor, " cell"]
@@ -202,7 +203,7 @@ class _Data:
         cls,
         measured: TrainingResults,
         matrices: Sequence[AffinityMatrix],
-        forecasts: Mapping[str, GainPredictor],
+        predictors: Mapping[str, GainPredictor],
     ) -> "_Data":
         # In the order of the names, so that the order of tasks and networks decides nothing.
         tasks, networks = sorted(measured.tasks), measured.networks
@@ -212,14 +213,15 @@ class _Data:
         losses = measured.evaluation_loss.double()[rows][:, :, columns]
         gains = losses.new_full(losses.shape, torch.nan)
         for column, name in enumerate(tasks):
-            own = losses[:, :, column]
-            alone = own[groups[:, column] & (groups.sum(dim=1) == 1)]
-            known = next((each for each in (alone, own) if each.isfinite().any()), None)
-            if known is None:
+            task_losses = losses[:, :, column]
+            alone = task_losses[groups[:, column] & (groups.sum(dim=1) == 1)]
+            reference = next((part for part in (alone, task_losses) if part.isfinite().any()), None)
+            if reference is None:
                 raise InputError(
-                    f"Expected losses of every task in some network, but {name!r} has none."
+                    f"Expected losses of every task in some network, but {name!r} has none.",
+                    "task-not-measured",
                 )
-            gains[:, :, column] = 1 - own / known[known.isfinite()].mean()
+            gains[:, :, column] = 1 - task_losses / reference[reference.isfinite()].mean()
         scale = _scales(gains)
         features = _Features(
             {
@@ -227,8 +229,8 @@ class _Data:
                 for number, matrix in enumerate(matrices)
             },
             {
-                f"forecast: {name}": _Standardized.of(forecast, groups, tasks, scale)
-                for name, forecast in forecasts.items()
+                f"predictor: {name}": _Standardized.of(predictor, groups, tasks, scale)
+                for name, predictor in predictors.items()
             },
         )
         network, replicate, task = gains.isfinite().nonzero(as_tuple=True)
@@ -243,54 +245,54 @@ class _Data:
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """What may foretell gains, beside the groups themselves; tasks in the order of their names."""
+    """Predictors of gains other than the group itself; tasks in the order of their names."""
 
     onto: Mapping[str, Float[Tensor, "source target"]]
-    forecasts: Mapping[str, "_Standardized"]
+    predictors: Mapping[str, "_Standardized"]
 
     def __call__(self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]) -> Cells:
         others = group.double()
         others[torch.arange(len(task)), task] = 0.0
         count = others.sum(dim=1).clamp(min=1.0)
-        found = {
+        features = {
             name: (others * values.T[task]).sum(dim=1) / count.sqrt()
             for name, values in self.onto.items()
         }
-        found |= {name: forecast(group, task) for name, forecast in self.forecasts.items()}
-        return Cells(task, group, found)
+        features |= {name: predictor(group, task) for name, predictor in self.predictors.items()}
+        return Cells(task, group, features)
 
 
 @dataclass(frozen=True, eq=False)
 class _Standardized:
-    """A forecast in units of each task's spread, of mean square 1 over the groups measured."""
+    """A predictor in units of each task's spread, with mean square 1 over the measured groups."""
 
-    forecast: GainPredictor
-    order: list[int]  # of its tasks by their names
+    predictor: GainPredictor
+    order: list[int]  # rank by name of each of the predictor's tasks
     unit: Float[Tensor, " task"]
 
     @classmethod
     def of(
         cls,
-        forecast: GainPredictor,
+        predictor: GainPredictor,
         measured: Bool[Tensor, "group task"],
         tasks: Sequence[str],
         scale: Float[Tensor, " task"],
     ) -> "_Standardized":
-        plain = cls(forecast, [tasks.index(name) for name in forecast.tasks], scale)
+        unscaled = cls(predictor, [tasks.index(name) for name in predictor.tasks], scale)
         row, task = (measured & (measured.sum(dim=1, keepdim=True) > 1)).nonzero(as_tuple=True)
-        size = plain(measured[row], task).square().mean().sqrt() if len(task) else 0.0
-        return cls(forecast, plain.order, scale * size if size > 0 else scale)
+        size = unscaled(measured[row], task).square().mean().sqrt() if len(task) else 0.0
+        return cls(predictor, unscaled.order, scale * size if size > 0 else scale)
 
     def __call__(
         self, group: Bool[Tensor, "cell task"], task: Int[Tensor, " cell"]
     ) -> Float[Tensor, " cell"]:
         distinct, row = group.unique(dim=0, return_inverse=True)
-        gains = self.forecast.mean(distinct[:, self.order])[:, torch.tensor(self.order).argsort()]
+        gains = self.predictor.mean(distinct[:, self.order])[:, torch.tensor(self.order).argsort()]
         return (gains[row, task] / self.unit[task]).nan_to_num(0.0, 0.0, 0.0)
 
 
 def _standardized(matrix: AffinityMatrix, tasks: Sequence[str]) -> Float[Tensor, "source target"]:
-    """Of mean square 1 off the diagonal, with 0 for what is unknown; 0 stays 0."""
+    """The matrix scaled to mean square 1 off the diagonal; unknown entries are 0."""
     order = [matrix.tasks.index(task) for task in tasks]
     values = matrix.values.double()[order][:, order].clone()
     values.fill_diagonal_(0.0)
@@ -301,12 +303,12 @@ def _standardized(matrix: AffinityMatrix, tasks: Sequence[str]) -> Float[Tensor,
 
 
 def _scales(gains: Float[Tensor, "network replicate task"]) -> Float[Tensor, " task"]:
-    """The spread of each task's gains within replicates, drawn towards the common one."""
+    """The spread of each task's gains within replicates, shrunk towards the common one."""
     known = gains.isfinite()
     count = known.sum(dim=0, keepdim=True)
     mean = gains.where(known, 0.0).sum(dim=0, keepdim=True) / count.clamp(min=1)
     squares = (gains - mean).where(known, 0.0).square().sum(dim=(0, 1))
     degrees = (count - 1).clamp(min=0).sum(dim=(0, 1)).double()
     common = (squares.sum() / degrees.sum().clamp(min=1)).clamp(min=1e-12)
-    drawn = 3.0  # as if each task had so many more cells of the common spread
-    return ((squares + drawn * common) / (degrees + drawn)).sqrt()
+    pseudo_count = 3.0  # cells of the common spread that are added to each task
+    return ((squares + pseudo_count * common) / (degrees + pseudo_count)).sqrt()

@@ -1,4 +1,4 @@
-"""The evidence: how likely what was measured is under the variances of its effects."""
+"""Evidence: the probability of the measured gains under given variances of their effects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from torch import Tensor
 from .group_kernel import Cells, components
 
 LIMITS = (-10.0, 5.0)
-"""Of the logarithm of a variance."""
+"""Bounds on the logarithm of a variance."""
 
 NOISE = 0.3
-"""Variance of the noise, and of what the rows of a replicate do, expected beforehand."""
+"""Prior variance of the noise, and of the effect of a replicate's rows."""
 
-_VAGUE_SCALE = 0.7  # by how many powers of e a task's effects may well be larger or smaller
-_FLAT = 1e2  # variance of a task's mean, which the data decide
+_VAGUE_SCALE = 0.7  # prior standard deviation of the logarithm of a task's scale
+_FLAT = 1e2  # prior variance of a task's mean: practically unbounded
 _JITTER = 1e-8
-_PROPOSED = 64  # sets of variances that are weighed
+_PROPOSED = 64  # sets of variances drawn by importance sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +30,11 @@ class Fit:
     """The model with one likely set of variances.
 
     Args:
-        variances: Of each effect.
-        scale: By how much the effects are larger on each task than its spread suggests.
-        cells: What was measured.
-        factor: Lower Cholesky factor of the covariance of what was measured.
-        weights: That covariance's inverse times what was measured.
+        variances: The variance of each effect.
+        scale: For each task, the size of its effects relative to its spread.
+        cells: The measured cells.
+        factor: Lower Cholesky factor of the covariance of the measured gains.
+        weights: The inverse of that covariance times the measured gains.
     """
 
     variances: Mapping[str, float]
@@ -44,7 +44,7 @@ class Fit:
     weights: Float[Tensor, " cell"]
 
     def covariance(self, parts: Mapping[str, Float[Tensor, "a b"]]) -> Float[Tensor, "a b"]:
-        """Of effects, before anything is known, from what is alike among them."""
+        """Prior covariance of effects, from their similarity by component."""
         total = torch.zeros_like(next(iter(parts.values())))
         for name, part in parts.items():
             total.add_(part, alpha=self.variances[name])
@@ -53,49 +53,54 @@ class Fit:
     def posterior(
         self, own: Mapping[str, Float[Tensor, "a a"]], known: Mapping[str, Float[Tensor, "a b"]]
     ) -> tuple[Float[Tensor, " a"], Float[Tensor, "a a"]]:
-        """Mean and covariance of effects, from what is alike among them and with the data."""
+        """Posterior mean and covariance of effects.
+
+        Args:
+            own: Similarity of the effects to each other, by component.
+            known: Similarity of the effects to the data, by component.
+        """
         with_data = self.covariance(known) * self.scale[self.cells.task]
         half = torch.linalg.solve_triangular(self.factor, with_data.T, upper=False)
         return with_data @ self.weights, self.covariance(own) - half.T @ half
 
     def mean(self, known: Mapping[str, Float[Tensor, "a b"]]) -> Float[Tensor, " a"]:
-        """Mean of effects."""
+        """Posterior mean of effects, from their similarity to the data."""
         return self.covariance(known) @ (self.scale[self.cells.task] * self.weights)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Measured gains, each task's in units of its spread, and what is expected beforehand.
+    """The posterior probability of variances, given measured gains in units of a task's spread.
 
     The unknowns are logarithms: the variance of each effect, then for each task the scale of its
     effects, the variance that the rows of a replicate add, and that of the noise.
 
     Args:
-        cells: What was measured.
-        replicate: On which replicate.
-        gain: What came out.
-        prior: Variance expected of each effect.
-        vague: By how many powers of e variances may well differ from what is expected.
+        cells: The measured cells.
+        replicate: The replicate of each cell.
+        gain: The measured gain of each cell.
+        prior_variance: Prior mean of each effect's variance.
+        prior_log_spread: Prior standard deviation of the logarithm of variances.
     """
 
     cells: Cells
     replicate: Int[Tensor, " cell"]
     gain: Float[Tensor, " cell"]
-    prior: float
-    vague: float
+    prior_variance: float
+    prior_log_spread: float
 
     def fits(self, count: int) -> tuple[Fit, ...]:
-        """The likeliest variances of effects, and others drawn by their probability."""
+        """The most likely variances of effects, and others drawn by their probability."""
         bounds = [LIMITS] * len(self._centre)
-        found = minimize(self.slope, self._centre, jac=True, method="L-BFGS-B", bounds=bounds)
-        return tuple(self._fit(each) for each in self._likely(found.x, count))
+        best = minimize(self.slope, self._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+        return tuple(self._fit(unknowns) for unknowns in self._likely(best, count))
 
     def loss(self, unknowns: np.ndarray) -> float:
         """Minus the logarithm of the posterior probability, up to a constant."""
         return self._loss(unknowns, self._model(unknowns))
 
     def slope(self, unknowns: np.ndarray) -> tuple[float, np.ndarray]:
-        """That loss, and its derivative by each of the unknowns."""
+        """That loss, and its gradient."""
         model, task = self._model(unknowns), self.cells.task
         inverse = torch.cholesky_inverse(model.factor)
         # Half of the derivative by each entry of the covariance.
@@ -125,7 +130,7 @@ class Evidence:
         return Fit(variances, model.scale, self.cells, model.factor, model.weights)
 
     def _likely(self, best: np.ndarray, count: int) -> list[np.ndarray]:
-        """The best, and others by importance sampling around it; those of tasks stay."""
+        """The best unknowns, and others by importance sampling of the effects' variances."""
         if count == 1:
             return [best]
         n_effects, step = len(self._names), 1e-3
@@ -134,14 +139,14 @@ class Evidence:
         curvature = np.array(slopes)[:, :n_effects] / (2 * step)
         spread, axes = np.linalg.eigh((curvature + curvature.T) / 2)
         generator = np.random.default_rng(0)
-        # Student's t with 5 degrees of freedom: heavier tails than what is looked for.
+        # Student's t with 5 degrees of freedom: heavier tails than the posterior.
         standard = generator.standard_normal((_PROPOSED, n_effects))
         standard /= np.sqrt(generator.chisquare(5, (_PROPOSED, 1)) / 5)
         proposed = np.tile(best, (_PROPOSED, 1))
         proposed[:, :n_effects] += standard / np.sqrt(np.maximum(spread, 0.05)) @ axes.T
         proposed = np.clip(proposed, *LIMITS)
         density = -(5 + n_effects) / 2 * np.log1p((standard**2).sum(axis=1) / 5)
-        weight = np.array([-self.loss(each) for each in proposed]) - density
+        weight = np.array([-self.loss(unknowns) for unknowns in proposed]) - density
         share = np.cumsum(np.exp(weight - weight.max()))
         places = (np.arange(count) + 0.5) / count
         return list(proposed[np.searchsorted(share / share[-1], places)])
@@ -160,13 +165,13 @@ class Evidence:
     @cached_property
     def _by_name(self) -> dict[str, Float[Tensor, "cell cell"]]:
         parts = components(self.cells, self.cells)
-        # On other rows the same sharing does other things: not to be foretold, but not noise, since
-        # groups on the same rows have it in common.
+        # The effect of sharing differs from replicate to replicate. That part cannot be predicted,
+        # but it is not noise: groups on the same rows have it in common.
         return {
             **parts,
             "any on these rows": parts["any of task"] * self._same_rows,
             "partner on these rows": parts["partner of task"] * self._same_rows,
-            "training": self._same_training,  # its tasks have its luck in common
+            "training": self._same_training,  # the random effect that its tasks have in common
         }
 
     @property
@@ -199,20 +204,20 @@ class Evidence:
     @cached_property
     def _centre(self) -> np.ndarray:
         parts = [len(self._names), self._n_tasks, 2 * self._n_tasks]
-        return np.repeat(np.log([self.prior, 1.0, NOISE]), parts)
+        return np.repeat(np.log([self.prior_variance, 1.0, NOISE]), parts)
 
     @cached_property
     def _spread(self) -> np.ndarray:
         parts = [len(self._names), self._n_tasks, 2 * self._n_tasks]
-        return np.repeat([self.vague, _VAGUE_SCALE, self.vague], parts)
+        return np.repeat([self.prior_log_spread, _VAGUE_SCALE, self.prior_log_spread], parts)
 
 
 class _Model(NamedTuple):
-    """The model with some values of the unknowns.
+    """The model at one value of the unknowns.
 
-    Variances of effects; of each task the scale of its effects and the variances of rows and of
-    noise; the covariance of effects; the factor of the whole covariance, and its inverse times what
-    was measured.
+    Variances of effects; for each task the scale of its effects and the variances of rows and of
+    noise; the covariance of effects; the factor of the whole covariance, and its inverse times the
+    measured gains.
     """
 
     variance: Float[Tensor, " effect"]
@@ -225,7 +230,7 @@ class _Model(NamedTuple):
 
 
 def factor_of(covariance: Float[Tensor, "cell cell"]) -> Float[Tensor, "cell cell"]:
-    """Lower Cholesky factor, with as little added to the diagonal as it takes."""
+    """Lower Cholesky factor, with as little jitter on the diagonal as needed."""
     jitter = _JITTER * covariance.diagonal().mean().clamp(min=1e-12)
     eye = torch.eye(len(covariance), dtype=torch.double)
     while True:

@@ -8,7 +8,7 @@ from affinity.recording import Trace
 from .gramians import gramians_of
 from .matrix import AffinityMatrix
 from .over_runs import over_runs
-from .relative import Ratio, relative_change
+from .relative import RatioMode, relative_change
 from .window import Window
 
 
@@ -56,7 +56,7 @@ class FirstOrderAffinity:
 
     held_out: bool = False
     layer: str | None = None
-    ratio: Ratio = "auto"
+    ratio: RatioMode = "auto"
     window: Window | None = None
     block: int | None = None
 

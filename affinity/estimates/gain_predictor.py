@@ -1,4 +1,4 @@
-"""A forecast: what each task may gain in any group, said before the group was trained."""
+"""Gain predictor: expected gains of groups that were not trained."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 @runtime_checkable
 class GainPredictor(Protocol):
-    """Foretells gains of groups, well or badly; `CalibratedGains` learns what it is worth.
+    """Predicts gains of groups; `CalibratedGains` learns how much to rely on it.
 
-    `PredictedGains` is one, as from short branches, and so is a `LinearizedNetwork`.
+    `PredictedGains` (also those from short branches) and `LinearizedNetwork` are gain predictors.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The group kernel: how alike what two tasks gain in two groups is expected to be."""
+"""Group kernel: the prior covariance of two tasks' gains in two groups."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NEAR = 2.0
-"""Groups that differ in this many tasks resemble each other to 37 %."""
+"""Groups that differ in this many tasks have a correlation of 1/e."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Tasks in groups: what is measured, or to be predicted.
+    """Tasks in groups, whose gains are measured or predicted.
 
     Args:
-        task: The task that is judged, by its column.
-        group: Which tasks are trained together with it, itself included.
-        features: What else may foretell the gain, by name: a number a cell, as large as the mean
-            affinity onto the task from its partners.
+        task: The task whose gain it is, by its column.
+        group: The tasks that are trained together with it, itself included.
+        features: Other predictors of the gain by name, one number per cell, on the scale of the
+            mean affinity onto the task from its partners.
     """
 
     task: Int[Tensor, " cell"]
@@ -37,7 +37,7 @@ class Cells:
 
     @cached_property
     def partners(self) -> Float[Tensor, "cell task"]:
-        """Who trains with the task, as a vector of length 1; of length 0 where it is alone."""
+        """The task's partners as a vector of length 1; the zero vector for a task alone."""
         others = self.group.double()
         others[torch.arange(len(self)), self.task] = 0.0
         return others / others.sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
@@ -55,16 +55,16 @@ class Cells:
 
 
 def components(a: Cells, b: Cells) -> dict[str, Float[Tensor, "a b"]]:
-    """Each reason why two gains may be alike, as a covariance of about 1; 0 for tasks alone.
+    """The components of the covariance of two gains, each of about 1; 0 for tasks alone.
 
-    - ``any`` and ``size``: that there are partners at all, and how many (capacity);
-    - ``source``: who the partners are, for every target alike;
-    - ``partner``: who the partners are, for each target by itself;
-    - ``mutual``: that two tasks do to each other what they do, either way;
-    - ``group`` : that groups with nearly the same tasks do nearly the same;
-    - one a feature.
+    - ``any`` and ``size``: having partners at all, and their number (capacity);
+    - ``source``: the identity of the partners, the same for every target;
+    - ``partner``: the identity of the partners, for each target separately;
+    - ``mutual``: two tasks affect each other equally;
+    - ``group``: groups of nearly the same tasks have nearly the same gains;
+    - one component per feature.
 
-    Those that end in ``of task`` are for each task by itself, the others shared by all.
+    Those that end in ``of task`` are separate for each task, the others common to all.
     """
     same = (a.task[:, None] == b.task).double()
     shared = torch.outer(a.is_shared, b.is_shared)

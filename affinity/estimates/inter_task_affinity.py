@@ -7,7 +7,7 @@ from affinity.recording import StepKind, Trace
 
 from .matrix import AffinityMatrix
 from .over_runs import over_runs
-from .relative import Ratio, relative_change
+from .relative import RatioMode, relative_change
 from .window import Window
 
 
@@ -59,7 +59,7 @@ class InterTaskAffinity:
 
     held_out: bool = False
     step: StepKind | None = None
-    ratio: Ratio = "auto"
+    ratio: RatioMode = "auto"
     window: Window | None = None
     block: int | None = None
 

@@ -18,7 +18,7 @@ def label_overlap(problem: Problem) -> Float[Tensor, "source target"]:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class LabelOverlap:
     """How many pairs of tasks share enough labelled rows.
 
     The overlap of a pair is the smaller of the two shares that `label_overlap` gives. Gradients of
@@ -37,8 +37,8 @@ class Overlap:
 
     Example:
         >>> from affinity.problems import load_digits
-        >>> Overlap.of(load_digits())  # every image has every label
-        Overlap(n_pairs=28, n_below=0, median=1.0, least=1.0)
+        >>> LabelOverlap.of(load_digits())  # every image has every label
+        LabelOverlap(n_pairs=28, n_below=0, median=1.0, least=1.0)
     """
 
     n_pairs: int
@@ -47,7 +47,7 @@ class Overlap:
     least: float
 
     @classmethod
-    def of(cls, problem: Problem) -> "Overlap":
+    def of(cls, problem: Problem) -> "LabelOverlap":
         """The overlap of the problem's development rows."""
         share = label_overlap(problem)
         rows, columns = torch.triu_indices(len(share), len(share), offset=1)

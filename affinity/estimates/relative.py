@@ -10,7 +10,7 @@ from torch import Tensor
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
 
-Ratio = Literal["auto", "steps", "means"]
+RatioMode = Literal["auto", "steps", "means"]
 """Mean over steps of ratios, ratio of means over steps, or the one that each target needs."""
 
 
@@ -27,7 +27,7 @@ def relative_change(
     losses: Float[Tensor, "time target"],
     tasks: tuple[str, ...],
     *,
-    ratio: Ratio,
+    ratio: RatioMode,
     estimator: str,
     block: int | None,
 ) -> AffinityMatrix:

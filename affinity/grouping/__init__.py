@@ -4,11 +4,11 @@ from affinity.estimates import CandidateGroup, GroupScores
 
 from .budget import Budget
 from .constraints import Constraints
-from .every_draw import all_groups, best_of_every_draw
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import GroupingObjective
-from .prudent import prudent
+from .posterior_samples import all_groups, solve_posterior_samples
+from .prefer_simple import prefer_simple
 from .solve import SOLVERS, solve
 from .stability import Contrast, RunnerUp, Stability, stability
 
@@ -25,9 +25,9 @@ __all__ = [
     "RunnerUp",
     "Stability",
     "all_groups",
-    "best_of_every_draw",
     "frontier",
-    "prudent",
+    "prefer_simple",
     "solve",
+    "solve_posterior_samples",
     "stability",
 ]

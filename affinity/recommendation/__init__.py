@@ -1,16 +1,16 @@
-"""Which sharing each group gets, and why."""
+"""From a grouping to a plan: how each network shares parameters, and why."""
 
-from .foretold import recommend_foretold
 from .measured_sharing import MeasuredSharing, choose_sharing
-from .plan import Plan, Sharing
-from .policy import recommend, share_as_measured
+from .plan import Plan, PlanProvenance, Sharing
+from .policy import plan_from_predictions, recommend, share_as_measured
 
 __all__ = [
     "MeasuredSharing",
     "Plan",
+    "PlanProvenance",
     "Sharing",
     "choose_sharing",
+    "plan_from_predictions",
     "recommend",
-    "recommend_foretold",
     "share_as_measured",
 ]

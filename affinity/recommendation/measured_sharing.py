@@ -1,4 +1,4 @@
-"""How the tasks of a network should share: the way that was measured to be best, at equal size."""
+"""Measured sharing: choosing how a network's tasks share, by measured gains at equal size."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from .plan import Sharing
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSharing:
-    """What one way to share was worth to a group of tasks, at as many parameters as hard sharing.
+    """What one way to share gained on a group of tasks, at the parameter count of hard sharing.
 
     Args:
-        sharing: The way.
-        gains: Mean over the tasks of the gain over hard sharing on evaluation rows, a replicate;
-            0 for hard sharing itself.
-        test_gains: The same on test rows; the choice does not look at it.
-        veto: Why this way is not to be taken whatever it gains, as gates that no longer choose.
+        sharing: The way to share.
+        gains: Mean gain over the tasks compared with hard sharing on validation rows, one per
+            replicate; 0 for hard sharing itself.
+        test_gains: The same on test rows; not used by the choice.
+        veto: Why this way must not be chosen whatever it gains, such as collapsed gates.
     """
 
     sharing: Sharing
@@ -31,9 +31,9 @@ class MeasuredSharing:
 def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[Sharing, str]:
     """The way to share, and the reason in words.
 
-    Another way than hard sharing, the simplest one, is taken where its mean gain over it is the
-    largest, is larger than its standard error, and is not vetoed. A gain within its error is most
-    likely the luck of having tried several.
+    Hard sharing, the simplest way, is replaced by the way of the largest mean gain over it, if
+    that gain is larger than its standard error and the way is not vetoed. A gain within its error
+    is most likely a product of trying several ways.
 
     Args:
         measured: Every way that was tried, hard sharing among them.
@@ -48,33 +48,30 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[Sharing, str]:
         'mmoe'
     """
     n_replicates = len(measured[0].gains)
-    mean = {each.sharing: float(np.mean(each.gains)) for each in measured}
-    error = {each.sharing: _error(each.gains) for each in measured}
-    allowed: list[Sharing] = [
-        each.sharing for each in measured if each.veto is None or each.sharing == "hard"
-    ]
-    best: Sharing = max(allowed, key=lambda way: mean[way])
+    mean = {way.sharing: float(np.mean(way.gains)) for way in measured}
+    error = {way.sharing: _standard_error(way.gains) for way in measured}
+    allowed = [way.sharing for way in measured if way.veto is None or way.sharing == "hard"]
+    best = max(allowed, key=mean.__getitem__)
     tried = ", ".join(
-        f"{each.sharing} {100 * mean[each.sharing]:+.1f} \N{PLUS-MINUS SIGN} "
-        f"{100 * error[each.sharing]:.1f} %"
-        for each in sorted(measured, key=lambda each: -mean[each.sharing])
-        if each.sharing != "hard"
+        f"{sharing} {100 * mean[sharing]:+.1f} \N{PLUS-MINUS SIGN} {100 * error[sharing]:.1f} %"
+        for sharing in sorted(mean, key=lambda sharing: -mean[sharing])
+        if sharing != "hard"
     )
     text = (
         f"Gains over hard sharing at equal parameters, {n_replicates} replicates, with standard "
         f"errors: {tried}. "
     )
-    vetoed = [f"{each.sharing} is out: {each.veto}. " for each in measured if each.veto is not None]
+    vetoed = [f"{way.sharing} is excluded: {way.veto}. " for way in measured if way.veto]
     if best != "hard" and mean[best] > error[best]:
-        return best, text + "".join(vetoed) + f"So {best}, the best by more than its error."
+        return best, text + "".join(vetoed) + f"Chosen: {best}, whose gain exceeds its error."
     return "hard", text + "".join(vetoed) + (
-        "None gains more than its error, so hard, the simplest."
+        "Chosen: hard, the simplest, since no gain exceeds its error."
         if best != "hard"
-        else "None gains anything, so hard."
+        else "Chosen: hard, since no other way gains."
     )
 
 
-def _error(gains: np.ndarray) -> float:
+def _standard_error(gains: Float[np.ndarray, " replicate"]) -> float:
     if len(gains) < 2:
         return math.inf
     return float(np.std(gains, ddof=1) / np.sqrt(len(gains)))

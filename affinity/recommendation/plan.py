@@ -1,41 +1,72 @@
-"""A plan: networks, how each shares its parameters, and why; a YAML file that a person can edit."""
+"""Plan: networks, how each shares its parameters, and why; a YAML file that a person can edit."""
 
 import difflib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+import msgspec
 import yaml
 
 from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
+from affinity.storage import to_jsonable
 from affinity.words import count
-
-from .lines import lines_of
 
 Sharing = Literal["hard", "soft", "mmoe", "cross-stitch", "separate"]
 SHARING: tuple[Sharing, ...] = get_args(Sharing)
 KEYS = ("serves", "also_trains", "sharing", "reason")
 VERSION = 1
+PREDICTED = "predicted from one run, not measured"
+
+
+@dataclass(frozen=True)
+class PlanProvenance:
+    """What a plan was made from; None where it is not known or does not apply.
+
+    Args:
+        estimator: What estimated the affinities or predicted the gains.
+        evidence: In words, whether gains were measured, predicted or estimated.
+        sharing: In words, whether the ways to share were compared by measurement.
+        expected_gain: Expected mean gain over the tasks, with the ends of its 95 % interval.
+        probability: That no other grouping in the race is better by more than the tolerance.
+        indistinguishable_from: Which of separate and all-in-one may be as good as the plan.
+        problem: The name of the problem.
+        budget: The maximum number of networks.
+    """
+
+    estimator: str | None = None
+    evidence: str | None = None
+    sharing: str | None = None
+    expected_gain: tuple[float, float, float] | None = None
+    probability: float | None = None
+    indistinguishable_from: tuple[str, ...] | None = None
+    problem: str | None = None
+    budget: int | None = None
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether the plan follows predicted gains, not affinities or a race."""
+        return self.evidence == PREDICTED
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which networks to train, how the tasks of each share, and the reasons.
+    """Which networks to train, how the tasks of each share parameters, and the reasons.
 
     Args:
         grouping: The networks.
         sharing: How each network's tasks share parameters, in the order of the networks.
         reasons: Why, in words, in the same order.
         provenance: What the plan was made from.
-        width: Of the trunks; the problem's own if None.
+        width: Width of the trunks; the problem's own if None.
 
     Raises:
         InputError: If there is not one sharing and one reason for each network, a network of
-            one task does not say "separate", or there is no such width.
+            one task is not "separate", or the width is below 1.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -47,7 +78,7 @@ class Plan:
     grouping: Grouping
     sharing: tuple[Sharing, ...]
     reasons: tuple[str, ...]
-    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    provenance: PlanProvenance = field(default_factory=PlanProvenance, compare=False)
     width: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,20 +87,24 @@ class Plan:
             if len(getattr(self, name)) != n_networks:
                 raise InputError(
                     f"Expected one entry of {name} for each of the {n_networks} networks, but got "
-                    f"{len(getattr(self, name))}."
+                    f"{len(getattr(self, name))}.",
+                    "invalid-plan",
                 )
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
             if network.is_alone and sharing != "separate":
                 raise InputError(
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
-                    f"'separate', but got {sharing!r}."
+                    f"'separate', but got {sharing!r}.",
+                    "invalid-plan",
                 )
         if self.width is not None and self.width < 1:
-            raise InputError(f"Expected a width of at least 1, but got {self.width}.")
+            raise InputError(
+                f"Expected a width of at least 1, but got {self.width}.", "invalid-width"
+            )
 
     @classmethod
     def separate(cls, tasks: tuple[str, ...]) -> "Plan":
-        """A network a task."""
+        """One network per task."""
         networks = tuple(Network.of(task) for task in tasks)
         return cls(
             Grouping(networks), ("separate",) * len(tasks), ("A network of its own.",) * len(tasks)
@@ -81,7 +116,7 @@ class Plan:
         return cls(Grouping((Network.of(*tasks),)), ("hard",), ("Every task in one network.",))
 
     def _repr_html_(self) -> str:
-        """For notebooks: a row a network, with the reasons."""
+        """For notebooks: one row per network, with the reasons."""
         return markup.table(
             ["network", "serves", "sharing", "reason"],
             [
@@ -94,32 +129,34 @@ class Plan:
             f"{count(len(self.grouping.tasks), 'task')}",
         )
 
-    def plain(self) -> dict[str, Any]:
-        """The plan as plain values, as they stand in its YAML."""
-        networks: list[dict[str, Any]] = []
-        for network, sharing, reason in zip(
-            self.grouping.networks, self.sharing, self.reasons, strict=True
-        ):
-            entry: dict[str, Any] = {"serves": sorted(network.served)}
-            if network.trained != network.served:
-                entry["also_trains"] = sorted(network.trained - network.served)
-            networks.append({**entry, "sharing": sharing, "reason": reason})
-        return {
+    def to_dict(self) -> dict[str, object]:
+        """The plan as plain values, with the keys of its YAML file."""
+        networks = [
+            {
+                "serves": sorted(network.served),
+                "also_trains": sorted(network.trained - network.served) or None,
+                "sharing": sharing,
+                "reason": reason,
+            }
+            for network, sharing, reason in zip(
+                self.grouping.networks, self.sharing, self.reasons, strict=True
+            )
+        ]
+        entries = {
             "version": VERSION,
-            **({"width": self.width} if self.width is not None else {}),
-            "networks": networks,
-            **{
-                name: value
-                for name in ("score", "bound", "solver")
-                if (value := getattr(self.grouping, name)) is not None
-            },
-            "provenance": dict(self.provenance),
+            "width": self.width,
+            "networks": [_without_none(entry) for entry in networks],
+            "score": self.grouping.score,
+            "bound": self.grouping.bound,
+            "solver": self.grouping.solver,
+            "provenance": _without_none(to_jsonable(self.provenance)),
         }
+        return _without_none(entries)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The plan as YAML; also written to `path`, if one is given."""
-        body = self.plain()
-        text = _HEADER + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=96)
+        body = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=96)
+        text = _HEADER + body
         if path is not None:
             write_atomically(path, text)
         return text
@@ -133,52 +170,72 @@ class Plan:
             tasks: The tasks that the plan must serve, where they are known.
 
         Raises:
-            InputError: If the text is not a plan; the message says where.
+            InputError: If the text is not a plan; the message names the lines.
         """
         is_file = isinstance(source, Path) or source.rstrip().endswith((".yaml", ".yml"))
         where = f"the plan {str(source)!r}" if is_file else "the plan"
         try:
             text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
             body = yaml.safe_load(text)
-            lines = lines_of(text)
+            lines = _line_numbers(text)
         except OSError as error:
-            raise InputError(f"Could not read {where}: {error.strerror}.") from error
+            raise InputError(
+                f"Could not read {where}: {error.strerror}.", "unreadable-file"
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"Expected YAML in {where}: {error}") from error
+            raise InputError(f"Expected YAML in {where}: {error}", "invalid-yaml") from error
         if not isinstance(body, dict) or not isinstance(body.get("networks"), list):
-            raise InputError(f"Expected {where} to have a list of 'networks'.")
+            raise InputError(f"Expected {where} to have a list of 'networks'.", "invalid-plan")
         if body.get("version") != VERSION:
             raise InputError(
-                f"Expected {where} to be of version {VERSION}, but got {body.get('version')!r}."
+                f"Expected {where} to be of version {VERSION}, but got {body.get('version')!r}.",
+                "unknown-version",
             )
-        width = body.get("width")
-        if width is not None and (not isinstance(width, int) or isinstance(width, bool)):
-            raise InputError(f"Expected the 'width' in {where} to be a number, but got {width!r}.")
         networks = cast("list[Any]", body["networks"])
         if wrong := [*_wrong_entries(networks), *_wrong_tasks(networks, tasks)]:
             described = "; ".join(
                 f"line {lines[path]}: {what}" if path else what for path, what in wrong
             )
-            raise InputError(f"Expected {where} to serve every task once, but {described}.")
+            raise InputError(
+                f"Expected {where} to serve every task once, but {described}.", "invalid-plan"
+            )
+        try:
+            summary = msgspec.convert(body, _Summary)
+        except msgspec.ValidationError as error:
+            raise InputError(f"Could not read {where}: {error}.", "invalid-plan") from error
         parts = [
             (frozenset(_names(e, "serves")), frozenset(_names(e, "also_trains"))) for e in networks
         ]
-        grouping = Grouping(
-            tuple(Network(trained=served | also, served=served) for served, also in parts),
-            body.get("score"),
-            body.get("bound"),
-            body.get("solver"),
-        )
         return cls(
-            grouping,
+            Grouping(
+                tuple(Network(trained=served | also, served=served) for served, also in parts),
+                summary.score,
+                summary.bound,
+                summary.solver,
+            ),
             tuple(
                 entry.get("sharing", "hard" if len(served | also) > 1 else "separate")
                 for entry, (served, also) in zip(networks, parts, strict=True)
             ),
             tuple(str(entry.get("reason", "")) for entry in networks),
-            body.get("provenance") or {},
-            width,
+            summary.provenance or PlanProvenance(),
+            summary.width,
         )
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """The entries of a plan file apart from its networks."""
+
+    width: int | None = None
+    score: float | None = None
+    bound: float | None = None
+    solver: str | None = None
+    provenance: PlanProvenance | None = None
+
+
+def _without_none(entries: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in entries.items() if value is not None}
 
 
 _HEADER = """\
@@ -187,12 +244,11 @@ _HEADER = """\
 """
 
 
-Wrong = tuple[tuple[Any, ...], str]
-"""The path of an entry in the file, and what is wrong with it."""
+_EntryPath = tuple[object, ...]  # keys and positions that lead to an entry of the file
 
 
-def _wrong_entries(networks: list[Any]) -> Generator[Wrong]:
-    """What is wrong with each network on its own."""
+def _wrong_entries(networks: list[Any]) -> Generator[tuple[_EntryPath, str]]:
+    """The path and the problem of each invalid entry of a network."""
     for number, entry in enumerate(networks):
         path = ("networks", number)
         if not isinstance(entry, dict):
@@ -210,8 +266,8 @@ def _wrong_entries(networks: list[Any]) -> Generator[Wrong]:
                 yield (*path, key), f"{key!r} takes a list of task names, not {names!r}"
             else:
                 yield from (
-                    ((*path, key, at), f"a task name is text (quote it), not {name!r}")
-                    for at, name in enumerate(cast("list[Any]", names))
+                    ((*path, key, position), f"a task name is text (quote it), not {name!r}")
+                    for position, name in enumerate(cast("list[Any]", names))
                     if not isinstance(name, str)
                 )
         if not entry.get("serves"):
@@ -219,35 +275,67 @@ def _wrong_entries(networks: list[Any]) -> Generator[Wrong]:
         sharing = entry.get("sharing")
         n_tasks = len({*_names(entry, "serves"), *_names(entry, "also_trains")})
         if sharing is not None and sharing not in SHARING:
-            at = (*path, "sharing")
-            yield at, f"tasks share in one of the ways {list(SHARING)}, not {sharing!r}"
+            yield (*path, "sharing"), f"sharing is one of {list(SHARING)}, not {sharing!r}"
         elif n_tasks == 1 and sharing not in (None, "separate"):
             yield (*path, "sharing"), f"a network of one task is 'separate', not {sharing!r}"
 
 
-def _wrong_tasks(networks: list[Any], tasks: tuple[str, ...] | None) -> Generator[Wrong]:
+def _wrong_tasks(
+    networks: list[Any], tasks: tuple[str, ...] | None
+) -> Generator[tuple[_EntryPath, str]]:
     """Tasks that are unknown, served twice, or not served."""
-    places: dict[str, tuple[Any, ...]] = {}
+    places: dict[str, _EntryPath] = {}
     for number, entry in enumerate(networks):
-        for at, name in enumerate(_names(entry, "serves")):
-            path = ("networks", number, "serves", at)
+        for position, name in enumerate(_names(entry, "serves")):
+            path = ("networks", number, "serves", position)
             if name in places:
                 yield path, f"{name!r} is served twice"
             places[name] = path
     for number, entry in enumerate(networks):
         for key in ("serves", "also_trains"):
-            for at, name in enumerate(_names(entry, key)):
+            for position, name in enumerate(_names(entry, key)):
                 if tasks is not None and name not in tasks:
                     near = difflib.get_close_matches(name, tasks, n=1)
                     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {list(tasks)}"
-                    yield ("networks", number, key, at), f"{name!r} is not a task{hint}"
+                    yield ("networks", number, key, position), f"{name!r} is not a task{hint}"
                 elif name not in places:
-                    yield ("networks", number, key, at), f"{name!r} is trained and never served"
+                    yield (
+                        ("networks", number, key, position),
+                        f"{name!r} is trained and never served",
+                    )
     if missing := sorted(set(tasks or ()) - set(places)):
-        yield (), f"it leaves out {missing}"
+        yield (), f"no network serves {missing}"
 
 
 def _names(entry: Any, key: str) -> list[str]:
     names = cast("dict[str, Any]", entry).get(key) if isinstance(entry, dict) else None
     listed = cast("list[Any]", names) if isinstance(names, list) else []
     return [name for name in listed if isinstance(name, str)]
+
+
+def _line_numbers(text: str) -> dict[_EntryPath, int]:
+    """The line of every YAML entry, from 1, by its path of keys and positions.
+
+    PyYAML marks lines; ruamel.yaml, which lists them, would be a second YAML library.
+    """
+    lines: dict[_EntryPath, int] = {}
+    visited: set[int] = set()  # an alias may lead back to one of its parents
+
+    def visit(node: yaml.Node, path: _EntryPath) -> None:
+        lines.setdefault(path, node.start_mark.line + 1)
+        if id(node) in visited:
+            return
+        visited.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = yaml.SafeLoader("").construct_object(key)  # pyright: ignore[reportArgumentType]
+                lines[*path, name] = key.start_mark.line + 1
+                visit(value, (*path, name))
+        elif isinstance(node, yaml.SequenceNode):
+            for position, entry in enumerate(node.value):
+                visit(entry, (*path, position))
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None:
+        visit(root, ())
+    return lines

@@ -1,42 +1,43 @@
-"""The policy: from a grouping to a plan, with reasons in words."""
+"""Policy: from a grouping to a plan, with reasons in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
-from typing import Any
 
 import torch
 
-from affinity.estimates import AffinityMatrix
+from affinity.estimates import AffinityMatrix, GroupScores
 from affinity.grouping import Grouping, Network
 
 from .measured_sharing import MeasuredSharing, choose_sharing
-from .plan import Plan, Sharing
+from .plan import PREDICTED, Plan, PlanProvenance, Sharing
+
+_ASSUMED = "Hard sharing is assumed: no other way to share was measured."
+_NOT_MEASURED = "assumed, not measured"
 
 
 def recommend(
     matrix: AffinityMatrix,
     grouping: Grouping,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: PlanProvenance | None = None,
     measured: Mapping[frozenset[str], Sequence[MeasuredSharing]] | None = None,
 ) -> Plan:
-    """Say how each network of `grouping` should share, and why.
+    """Choose how each network of `grouping` shares parameters, with the reasons.
 
     A lone task gets a network of its own. A group shares in the way that was measured to be best
     at equal size (`choose_sharing`); where nothing was measured it shares hard, and the reason
-    says that this is a guess. The reasons also quote the affinities, and say when they are within
-    their noise. They are estimates from one run: whether a group is worth it is for the audit to
-    measure.
+    says so. The reasons also quote the affinities, and name those that are within their noise.
+    Affinities are estimates from one run; an audit measures what a group gains.
 
     Args:
         matrix: Estimated affinities.
-        grouping: What a solver made of them.
-        provenance: What to note in the plan of where it came from.
-        measured: For sets of tasks what each way to share was worth
+        grouping: The result of a solver.
+        provenance: What is known of the plan's origin; the estimator and the evidence are added.
+        measured: For sets of tasks, the measured gain of each way to share
             (`affinity.audit.measure_sharing`).
 
     Raises:
-        InputError: If the grouping serves a task that the matrix does not know.
+        InputError: If the grouping serves a task that the matrix does not have.
 
     Example:
         >>> matrix = AffinityMatrix(
@@ -47,51 +48,85 @@ def recommend(
         >>> recommend(matrix, groups).sharing
         ('hard', 'separate')
     """
-    sharing: list[Sharing] = []
-    reasons: list[str] = []
-    for network in grouping.networks:
-        sharing.append("separate" if network.is_alone else "hard")
-        reasons.append(
-            _alone(matrix, network)
-            if network.is_alone
-            else f"{_together(matrix, network)} {_GUESS}"
-        )
-    plan = Plan(
-        grouping=grouping,
-        sharing=tuple(sharing),
-        reasons=tuple(reasons),
-        provenance={
-            **({"estimator": matrix.estimator} if matrix.estimator else {}),
-            "evidence": "estimated from one run, not measured",
-            "sharing": "a guess, not measured",
-            **(provenance or {}),
-        },
+    reasons = [
+        _reason_alone(matrix, network)
+        if network.is_alone
+        else f"{_reason_together(matrix, network)} {_ASSUMED}"
+        for network in grouping.networks
+    ]
+    origin = replace(
+        provenance or PlanProvenance(),
+        estimator=matrix.estimator,
+        evidence="estimated from one run, not measured",
+        sharing=_NOT_MEASURED,
     )
+    plan = Plan(grouping, _hard(grouping), tuple(reasons), origin)
     return share_as_measured(plan, measured) if measured else plan
+
+
+def plan_from_predictions(
+    scores: GroupScores,
+    grouping: Grouping,
+    estimator: str,
+    provenance: PlanProvenance | None = None,
+) -> Plan:
+    """The plan of a grouping that was chosen by predicted gains; groups share hard.
+
+    Args:
+        scores: Predicted gains of the grouping's networks, 0 for a task alone.
+        grouping: The result of a solver.
+        estimator: What predicted the gains.
+        provenance: What is known of the plan's origin; the estimator and the evidence are added.
+
+    Example:
+        >>> from affinity.estimates import CandidateGroup
+        >>> scores = GroupScores(("a", "b"), (CandidateGroup({"a": 0.5, "b": 0.25}),))
+        >>> plan_from_predictions(scores, Grouping((Network.of("a", "b"),)), "surrogate").reasons[0]
+        'Predicted to gain +37.5% for its tasks over separate networks; not measured.'
+    """
+    gains = {candidate.trained: candidate.scores for candidate in scores.candidates}
+
+    def reason(network: Network) -> str:
+        if network.is_alone:
+            return "On its own: no group with it was predicted to gain enough for all tasks."
+        predicted = [gains[network.trained][task] for task in sorted(network.served)]
+        return (
+            f"Predicted to gain {sum(predicted) / len(predicted):+.1%} for its tasks over separate "
+            "networks; not measured."
+        )
+
+    origin = replace(
+        provenance or PlanProvenance(),
+        estimator=estimator,
+        evidence=PREDICTED,
+        sharing=_NOT_MEASURED,
+    )
+    return Plan(grouping, _hard(grouping), tuple(map(reason, grouping.networks)), origin)
 
 
 def share_as_measured(
     plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]]
 ) -> Plan:
-    """The plan, its networks sharing in the way that was measured to be best (`choose_sharing`).
+    """The plan with each network sharing in the way that was measured to be best.
 
     Args:
         plan: Any plan; the reasons of its grouping stay.
-        measured: For sets of tasks what each way to share was worth.
+        measured: For sets of tasks, the measured gain of each way to share (`choose_sharing`).
     """
     sharing, reasons = list(plan.sharing), list(plan.reasons)
-    for at, network in enumerate(plan.grouping.networks):
-        if ways := measured.get(network.trained):
-            sharing[at], why = choose_sharing(ways)
-            reasons[at] = f"{reasons[at].removesuffix(_GUESS).rstrip()} {why}"
-    provenance = {**plan.provenance, "sharing": "measured at equal parameters"}
+    for position, network in enumerate(plan.grouping.networks):
+        if results := measured.get(network.trained):
+            sharing[position], why = choose_sharing(results)
+            reasons[position] = f"{reasons[position].removesuffix(_ASSUMED).rstrip()} {why}"
+    provenance = replace(plan.provenance, sharing="measured at equal parameters")
     return replace(plan, sharing=tuple(sharing), reasons=tuple(reasons), provenance=provenance)
 
 
-_GUESS = "Sharing hard is a guess: no other way was measured."
+def _hard(grouping: Grouping) -> tuple[Sharing, ...]:
+    return tuple("separate" if network.is_alone else "hard" for network in grouping.networks)
 
 
-def _together(matrix: AffinityMatrix, network: Network) -> str:
+def _reason_together(matrix: AffinityMatrix, network: Network) -> str:
     pairs = [
         (matrix.between(source, target), source, target)
         for source, target in permutations(sorted(network.trained), 2)
@@ -114,7 +149,7 @@ def _together(matrix: AffinityMatrix, network: Network) -> str:
     return text + "."
 
 
-def _alone(matrix: AffinityMatrix, network: Network) -> str:
+def _reason_alone(matrix: AffinityMatrix, network: Network) -> str:
     (task,) = network.trained
     known = [(value, source) for source, value in matrix.onto(task).items() if value == value]
     if not known:

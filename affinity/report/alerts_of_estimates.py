@@ -111,8 +111,7 @@ def _weak_guide(audit: Audit) -> list[Alert]:
 
 def _is_otherwise(audit: Audit) -> bool:
     """Whether the plan was made of something else than affinity."""
-    foretold = str(audit.plan.provenance.get("evidence", "")).startswith("foretold")
-    return foretold or bool(audit.context.race)
+    return audit.plan.provenance.is_predicted or bool(audit.context.race)
 
 
 def _solver(audit: Audit) -> list[Alert]:

@@ -18,7 +18,7 @@ from affinity.estimates import (
     GroupScores,
     PredictedGains,
 )
-from affinity.grouping import prudent, solve
+from affinity.grouping import prefer_simple, solve
 from affinity.problems import TrainingResults
 
 from .half import Half
@@ -62,8 +62,8 @@ class Calibrated:
             replicate = int(generator.integers(half.n_replicates))
             half.measure([int(together[-1]), *drawn.tolist()], [replicate])
         matrices = matrices_of(half, seed) if self.affinities else []
-        forecasts = forecasts_of(half, seed) if self.surrogate else {}
-        return _table(half, CalibratedGains()(half.measurements(), matrices, forecasts))
+        predictors = predictors_of(half, seed) if self.surrogate else {}
+        return _table(half, CalibratedGains()(half.measurements(), matrices, predictors))
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ class RaceResult:
             return measured
 
         race = Race(budget=budget, trainings=trainings, confidence=1.0, seed=seed)
-        forecasts = forecasts_of(half, seed) if self.surrogate else {}
-        raced = race.over(names, counted, matrices_of(half, seed), forecasts)
+        predictors = predictors_of(half, seed) if self.surrogate else {}
+        raced = race.over(names, counted, matrices_of(half, seed), predictors)
         chosen = raced.candidate("within the budget").grouping
         return tuple(number_of(network.trained, names) for network in chosen.networks), spent
 
@@ -166,7 +166,7 @@ class Prudent:
             for member, row in zip(half.members[1:], predicted[1:], strict=True)
         ]
         scores = GroupScores(names, tuple(candidates))
-        chosen = prudent(scores, solve(scores, budget), budget)
+        chosen = prefer_simple(scores, solve(scores, budget), budget)
         return tuple(number_of(network.trained, names) for network in chosen.networks)
 
 
@@ -188,7 +188,7 @@ class Told:
         return torch.from_numpy(self.gains[numbers.numpy()])
 
 
-def forecasts_of(half: Half, seed: int) -> dict[str, GainPredictor]:
+def predictors_of(half: Half, seed: int) -> dict[str, GainPredictor]:
     """What the linearized network of one replicate foretells."""
     return {SURROGATE: Told(half.measured.tasks, half.foretold(SURROGATE, seed, 1))}
 

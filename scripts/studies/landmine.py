@@ -15,7 +15,7 @@ from intervals import ROOT, interval, markdown
 from planted import FROM_A_TRACE, contrast
 from sklearn.metrics import adjusted_rand_score
 
-from affinity.estimates import AffinityMatrix, Overlap, combine, measured_gains, seed_to_seed
+from affinity.estimates import AffinityMatrix, LabelOverlap, combine, measured_gains, seed_to_seed
 from affinity.grouping import solve
 from affinity.problems import Problem, load_table, record, train_networks
 
@@ -125,7 +125,7 @@ def main() -> None:
     shown = found.assign(half=found["half"].map("± {:.2f}".format)).round(2)
     (OUT / "README.md").write_text(
         README.format(
-            overlap=str(Overlap.of(problem)),
+            overlap=str(LabelOverlap.of(problem)),
             command=f"python scripts/studies/landmine.py --seeds {arguments.seeds}"
             f" --replicates {arguments.replicates}",
             seeds=arguments.seeds,

@@ -104,7 +104,7 @@ def test_branches_come_first_and_on_rows_of_their_own():
     assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
     assert [len(asked) for asked in branches.asked] == [20] == [raced.branches]
     assert numbers == list(range(1, raced.rounds + 1))
-    assert "20 short branches" in raced.to_plan().provenance["evidence"]
+    assert "20 short branches" in raced.to_plan().provenance.evidence
 
 
 def test_no_group_is_trained_twice_in_a_round_and_tasks_alone_in_each():
@@ -149,7 +149,7 @@ def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
     raced = race(problem, store=tmp_path)
     plan = raced.to_plan()
     assert plan.grouping.tasks == frozenset(problem.names)
-    assert "measured" in plan.provenance["evidence"]
+    assert "measured" in plan.provenance.evidence
     assert len(list(tmp_path.glob("*.json"))) == raced.trainings
     again = race(problem, store=tmp_path)
     assert again.candidates == raced.candidates

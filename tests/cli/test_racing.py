@@ -28,7 +28,7 @@ def test_a_race_leaves_its_candidates_and_a_plan_with_measured_reasons(raced):
         "all-in-one",
     ]
     plan = Plan.from_yaml(run / "plan.yaml")
-    assert plan.provenance["evidence"].startswith("measured: a race of")
+    assert plan.provenance.evidence.startswith("measured: a race of")
     assert "may be best" in said
     assert "trainings" in said
 
@@ -106,8 +106,8 @@ def test_where_no_race_fits_a_linearized_network_foretells_every_group(call, run
     assert code == 0
     assert "what a linearized network foretells" in said
     plan = Plan.from_yaml(run / "plan.yaml")
-    assert plan.provenance["evidence"] == "foretold from one run, not measured"
-    assert any("Foretold to gain" in reason or "foretold" in reason for reason in plan.reasons)
+    assert plan.provenance.evidence == "predicted from one run, not measured"
+    assert any("redicted to gain" in reason for reason in plan.reasons)
     code, said = call("group", run, "--race-minutes", "0.5")
     assert "nothing that it was made from changed" in said
 

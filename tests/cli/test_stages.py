@@ -499,8 +499,8 @@ def test_the_way_to_share_can_be_measured(call, run):
     assert code == 0, said
     plan = Plan.from_yaml(run / "plan.yaml")
     assert "Gains over hard sharing at equal parameters" in plan.reasons[0]
-    assert plan.provenance["sharing"] == "measured at equal parameters"
-    assert "is a guess" in call("group", run, "--budget", "1", "--sharing", "hard")[1]
+    assert plan.provenance.sharing == "measured at equal parameters"
+    assert "is assumed" in call("group", run, "--budget", "1", "--sharing", "hard")[1]
 
 
 @pytest.mark.slow

@@ -86,8 +86,8 @@ def test_branches_count_as_far_as_they_foretell_full_trainings():
 
     def with_(early: TrainingResults) -> float:
         branches = {"branches": CalibratedGains()(early)}
-        found = CalibratedGains()(few, forecasts=branches)
-        assert "forecast: branches" in found.variances
+        found = CalibratedGains()(few, predictors=branches)
+        assert "predictor: branches" in found.variances
         return _correlation(found.mean(GROUPS), _truth(onto))
 
     assert with_(half_as_far) > 0.85 > without

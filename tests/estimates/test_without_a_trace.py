@@ -9,8 +9,8 @@ from scipy import stats
 from affinity import InputError, TrainingSettings, load_digits, load_table
 from affinity.estimates import (
     LabelCorrelation,
+    LabelOverlap,
     LinearSurrogate,
-    Overlap,
     PairwiseGains,
     label_overlap,
     measured_gains,
@@ -48,12 +48,12 @@ def test_overlap_is_a_share_of_the_targets_rows(problem):
 
 
 def test_pairs_that_share_few_rows_are_counted_and_told(problem):
-    overlap = Overlap.of(problem)
+    overlap = LabelOverlap.of(problem)
     assert (overlap.n_pairs, overlap.n_below) == (3, 2)  # "two" has a label in a quarter of rows
     assert overlap.least == pytest.approx(50 / 200, abs=0.05)
     assert overlap.median == overlap.least
     assert str(overlap).startswith("2 of the 3 pairs of tasks share fewer than 30%")
-    assert str(Overlap.of(load_digits())) == ""
+    assert str(LabelOverlap.of(load_digits())) == ""
 
 
 def test_pairwise_gains_compare_pairs_with_singles(problem):

@@ -11,7 +11,7 @@ from example_audits import HOSTILE, an_audit, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, InterTaskAffinity, Overlap
+from affinity.estimates import AffinityMatrix, InterTaskAffinity, LabelOverlap
 from affinity.recording import merge_traces
 from affinity.report import GainDots, GateUse, OverTime, find_alerts, heatmap, write_figures
 from affinity.report.drawing import Picture
@@ -151,7 +151,7 @@ def test_a_gates_weights_add_up_to_one_with_the_most_used_expert_first() -> None
 
 
 def test_tasks_that_share_few_rows_raise_an_alert_beside_an_estimate() -> None:
-    few = Overlap(n_pairs=15, n_below=9, median=0.2, least=0.0)
+    few = LabelOverlap(n_pairs=15, n_below=9, median=0.2, least=0.0)
     told = {alert.title: alert.text for alert in find_alerts(an_audit(6, overlap=few))}
     assert told["Tasks share few rows"].startswith(
         "9 of the 15 pairs of tasks share fewer than 30%"

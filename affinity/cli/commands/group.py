@@ -43,5 +43,5 @@ def group(
         plan = grouped(work)
         show_plan(console, plan)
         if as_json:
-            print(json.dumps(plan.plain(), ensure_ascii=False))
+            print(json.dumps(plan.to_dict(), ensure_ascii=False))
         say_next(console, "retrain", run)

@@ -1,9 +1,7 @@
 """The stage that groups: a plan within the budget, by a race, a forecast, or affinity alone."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from rich.markup import escape
@@ -18,8 +16,14 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GradientSurrogate
 from affinity.files import write_atomically
-from affinity.grouping import all_groups, prudent, solve
-from affinity.recommendation import Plan, recommend, recommend_foretold, share_as_measured
+from affinity.grouping import all_groups, prefer_simple, solve
+from affinity.recommendation import (
+    Plan,
+    PlanProvenance,
+    plan_from_predictions,
+    recommend,
+    share_as_measured,
+)
 from affinity.recording import Trace
 from affinity.words import count
 
@@ -58,11 +62,11 @@ def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | Non
         )
     outputs = [PLAN, FRONTIER, *([RACE, RACE_RESULT] if way == "race" else ())]
     with work.run.stage("group", inputs, outputs):
-        about = {"problem": work.run.body()["problem"], "budget": budget}
+        origin = PlanProvenance(problem=work.run.body()["problem"], budget=budget)
         known = _without_gaps(work, matrix)
         frontier = frontier_csv(known, budget, work.options.overlap)
         write_atomically(work.run.file(FRONTIER), frontier)
-        plan, did = _BY[way](work, known, trace, about)
+        plan, did = _BY[way](work, known, trace, origin)
         if work.options.sharing == "measured":
             work.console.print("Training each network in every way to share ...")
             seed = work.options.seed + 2
@@ -92,10 +96,10 @@ def _way(work: Work) -> str:
 
 
 def _by_affinity(
-    work: Work, matrix: AffinityMatrix, _: Trace | None, about: Mapping[str, Any]
+    work: Work, matrix: AffinityMatrix, _: Trace | None, origin: PlanProvenance
 ) -> tuple[Plan, str]:
     """The plan that affinity alone makes, and what to say of it."""
-    grouping = solve(matrix, budget=about["budget"], overlap=work.options.overlap)
+    grouping = solve(matrix, budget=origin.budget or 1, overlap=work.options.overlap)
     certificate = (
         "proven best within the budget"
         if grouping.is_optimal
@@ -103,12 +107,12 @@ def _by_affinity(
         if grouping.gap is not None
         else "not proven best"
     )
-    plan = recommend(matrix, grouping, about)
+    plan = recommend(matrix, grouping, origin)
     return plan, f"{networks_in(plan)}, {certificate} by affinity"
 
 
 def _by_race(
-    work: Work, matrix: AffinityMatrix, trace: Trace | None, about: Mapping[str, Any]
+    work: Work, matrix: AffinityMatrix, trace: Trace | None, origin: PlanProvenance
 ) -> tuple[Plan, str]:
     """The plan that wins a race, and what to say of it."""
     work.console.print("Racing contending groupings, a round of trainings after the other ...")
@@ -117,15 +121,15 @@ def _by_race(
     raced = race(work.problem, work.options, matrix, trace, store)
     write_race(raced, work.run.file(RACE), work.run.file(RACE_RESULT))
     show_race(work.console, raced)
-    plan = raced.to_plan(candidate_of(work.options), about)
+    plan = raced.to_plan(candidate_of(work.options), origin)
     return plan, f"{networks_in(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
 
 
 def _by_surrogate(
-    work: Work, _: AffinityMatrix, __: Trace | None, about: Mapping[str, Any]
+    work: Work, _: AffinityMatrix, __: Trace | None, origin: PlanProvenance
 ) -> tuple[Plan, str]:
     """The plan of what a linearized network foretells of every group, and what to say of it."""
-    options, tasks = work.options, work.problem.names
+    options, tasks, budget = work.options, work.problem.names, origin.budget or 1
     if len(tasks) > LISTED:
         raise InputError(
             f"Expected at most {LISTED} tasks, so that a linearized network can foretell every "
@@ -138,10 +142,10 @@ def _by_surrogate(
         for group in all_groups(len(tasks)).tolist()
     ]
     scores = surrogate(work.problem, options.seed).predict(groups)
-    grouping = solve(scores, about["budget"], overlap=options.overlap)
-    room = len(tasks) if options.budget is None else about["budget"]
-    chosen = prudent(scores, grouping, room, options.tolerance)
-    plan = recommend_foretold(scores, chosen, repr(surrogate), about)
+    grouping = solve(scores, budget, overlap=options.overlap)
+    room = len(tasks) if options.budget is None else budget
+    chosen = prefer_simple(scores, grouping, room, options.tolerance)
+    plan = plan_from_predictions(scores, chosen, repr(surrogate), origin)
     why = "best of every grouping by what was foretold"
     if chosen is not grouping:
         why = f"since no grouping was foretold to gain {100 * options.tolerance:g}% more"

@@ -89,7 +89,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
                 versions=body["versions"],
                 seed=work.options.seed,
                 every=work.options.every,
-                budget=plan.provenance.get("budget"),
+                budget=plan.provenance.budget,
                 seconds={
                     stage: noted["seconds"]
                     for stage in ("record", "estimate", "group")

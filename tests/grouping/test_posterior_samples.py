@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affinity.errors import InputError
-from affinity.grouping import all_groups, best_of_every_draw
+from affinity.grouping import all_groups, solve_posterior_samples
 
 
 def _partitions(tasks: list[int]) -> list[list[list[int]]]:
@@ -26,7 +26,7 @@ def _partitions(tasks: list[int]) -> list[list[list[int]]]:
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_the_best_of_every_draw_is_what_trying_everything_finds(n_tasks, networks, seed):
     values = np.random.default_rng(seed).integers(-4, 5, (3, 2**n_tasks - 1)).astype(float)
-    best, chosen = best_of_every_draw(values, n_tasks, networks)
+    best, chosen = solve_posterior_samples(values, n_tasks, networks)
     for draw in range(3):
         tried = max(
             sum(values[draw, sum(1 << task for task in group) - 1] for group in partition)

@@ -5,7 +5,9 @@ from affinity.estimates import GroupScores
 from .grouping import Grouping, Network
 
 
-def prudent(scores: GroupScores, best: Grouping, budget: int, tolerance: float = 0.01) -> Grouping:
+def prefer_simple(
+    scores: GroupScores, best: Grouping, budget: int, tolerance: float = 0.01
+) -> Grouping:
     """All-in-one or separate networks, unless the best grouping gains more than they do.
 
     The best of very many groupings looks better than it is. So one network for all tasks takes its
@@ -26,7 +28,7 @@ def prudent(scores: GroupScores, best: Grouping, budget: int, tolerance: float =
         >>> groups = [CandidateGroup(gain) for gain in gains]
         >>> scores = GroupScores(("a", "b", "c"), (*alone, *groups))
         >>> best = Grouping((Network.of("a", "b"), Network.of("c")))
-        >>> len(prudent(scores, best, budget=3).networks)  # 0.2 against 0.197 for one network
+        >>> len(prefer_simple(scores, best, budget=3).networks)  # 0.2 against 0.197 for one network
         1
     """
     values = {each.trained: sum(each.scores.values()) for each in scores.candidates}

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from affinity.grouping import CandidateGroup, Grouping, GroupScores, prudent, solve
+from affinity.grouping import CandidateGroup, Grouping, GroupScores, prefer_simple, solve
 
 TASKS = ("a", "b", "c")
 
@@ -39,9 +39,9 @@ def test_a_grouping_has_to_gain_more_than_what_is_safe(
     gains: dict[str, float], budget: int, chosen: list[str]
 ) -> None:
     scores = scores_of(**gains)
-    assert groups(prudent(scores, solve(scores, budget), budget)) == chosen
+    assert groups(prefer_simple(scores, solve(scores, budget), budget)) == chosen
 
 
 def test_without_a_tolerance_the_best_stands() -> None:
     scores = scores_of(ab=0.012)
-    assert groups(prudent(scores, solve(scores, 3), 3, tolerance=0.0)) == ["ab", "c"]
+    assert groups(prefer_simple(scores, solve(scores, 3), 3, tolerance=0.0)) == ["ab", "c"]

@@ -24,7 +24,7 @@ def all_groups(n_tasks: int) -> Bool[np.ndarray, "group task"]:
     return ((np.arange(1, 2**n_tasks)[:, None] >> np.arange(n_tasks)) & 1).astype(bool)
 
 
-def best_of_every_draw(
+def solve_posterior_samples(
     values: Float[np.ndarray, "draw group"], n_tasks: int, networks: int
 ) -> tuple[Float[np.ndarray, " draw"], Int64[np.ndarray, "draw network"]]:
     """The highest sum of values over disjoint groups that together hold every task.
@@ -41,7 +41,7 @@ def best_of_every_draw(
 
     Example:
         >>> values = np.array([[0.0, 0.0, 1.0], [0.5, 0.75, 1.0]])
-        >>> best_of_every_draw(values, n_tasks=2, networks=2)[0].tolist()
+        >>> solve_posterior_samples(values, n_tasks=2, networks=2)[0].tolist()
         [1.0, 1.25]
     """
     n_draws, n_sets = len(values), 2**n_tasks
