@@ -9,7 +9,8 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.problems import Problem
-from affinity.recommendation import MeasuredSharing, Plan, Sharing
+from affinity.recommendation import MeasuredSharing, Plan
+from affinity.sharing import SHARINGS
 from affinity.statistics import Gains
 from affinity.tasks import Replicate
 from affinity.training import TrainedNetwork
@@ -17,7 +18,7 @@ from affinity.training import TrainedNetwork
 from .gates import Gates
 from .measure import Measured, Part, Way, measure
 
-WAYS: tuple[Sharing, ...] = ("hard", "soft", "mmoe", "cross-stitch", "separate")
+WAYS = tuple(name for name, method in SHARINGS.items() if method.is_default)
 
 
 def measure_sharing(
@@ -26,7 +27,7 @@ def measure_sharing(
     replicates: int = 6,
     *,
     seed: int = 1,
-    ways: Sequence[Sharing] = WAYS,
+    ways: Sequence[str] = WAYS,
     store: str | Path | None = None,
 ) -> dict[frozenset[str], tuple[MeasuredSharing, ...]]:
     """Train every network of several tasks in every way to share; for `recommend(measured=...)`.
@@ -61,7 +62,7 @@ def _of_network(
     problem: Problem,
     network: Network,
     replicates: Sequence[Replicate],
-    ways: Sequence[Sharing],
+    ways: Sequence[str],
     store: str | Path | None,
 ) -> tuple[MeasuredSharing, ...]:
     hard = _trained(problem, network, "hard", replicates, store)
@@ -86,28 +87,28 @@ def _of_network(
 def _trained(
     problem: Problem,
     network: Network,
-    sharing: Sharing,
+    sharing: str,
     replicates: Sequence[Replicate],
     store: str | Path | None,
 ) -> Measured:
     return measure([_alone(network, sharing)], problem, replicates, store=store)
 
 
-def _alone(network: Network, sharing: Sharing) -> Plan:
+def _alone(network: Network, sharing: str) -> Plan:
     return Plan(Grouping((network,)), (sharing,), ("",))
 
 
 def _gains(
     problem: Problem,
     network: Network,
-    sharing: Sharing,
+    sharing: str,
     other: Measured,
     hard: Measured,
     part: Part,
 ) -> np.ndarray:
     at = [place for place, name in enumerate(problem.names) if name in network.served]
 
-    def scores(measured: Measured, way: Sharing) -> Tensor:
+    def scores(measured: Measured, way: str) -> Tensor:
         return measured.served(_alone(network, way), part)[:, at]
 
     names = tuple(problem.names[place] for place in at)

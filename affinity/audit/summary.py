@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from affinity.files import write_atomically
-from affinity.recommendation import Sharing
 from affinity.statistics import Gains, Verdict, VerdictName, interval
 from affinity.storage import to_jsonable
 
@@ -132,7 +131,7 @@ class NetworkSummary:
 
     serves: tuple[str, ...]
     trains: tuple[str, ...]
-    sharing: Sharing
+    sharing: str
     reason: str
     parameters: int | None
     multiply_adds: int | None

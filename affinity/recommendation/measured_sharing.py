@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .plan import Sharing
-
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSharing:
@@ -22,13 +20,13 @@ class MeasuredSharing:
         veto: Why this way must not be chosen whatever it gains, such as collapsed gates.
     """
 
-    sharing: Sharing
+    sharing: str
     gains: Float[np.ndarray, " replicate"]
     test_gains: Float[np.ndarray, " replicate"]
     veto: str | None = None
 
 
-def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[Sharing, str]:
+def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     """The way to share, and the reason in words.
 
     Hard sharing, the simplest way, is replaced by the way of the largest mean gain over it, if

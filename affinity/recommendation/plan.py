@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -13,11 +13,10 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
+from affinity.sharing import SHARINGS
 from affinity.storage import to_jsonable
 from affinity.words import count
 
-Sharing = Literal["hard", "soft", "mmoe", "cross-stitch", "separate"]
-SHARING: tuple[Sharing, ...] = get_args(Sharing)
 KEYS = ("serves", "also_trains", "sharing", "reason")
 VERSION = 1
 PREDICTED = "predicted from one run, not measured"
@@ -65,8 +64,8 @@ class Plan:
         width: Width of the trunks; the problem's own if None.
 
     Raises:
-        InputError: If there is not one sharing and one reason for each network, a network of
-            one task is not "separate", or the width is below 1.
+        InputError: If there is not one sharing and one reason for each network, a sharing is
+            not in `SHARINGS`, a network of one task is not "separate", or the width is below 1.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -76,7 +75,7 @@ class Plan:
     """
 
     grouping: Grouping
-    sharing: tuple[Sharing, ...]
+    sharing: tuple[str, ...]
     reasons: tuple[str, ...]
     provenance: PlanProvenance = field(default_factory=PlanProvenance, compare=False)
     width: int | None = None
@@ -91,7 +90,12 @@ class Plan:
                     "invalid-plan",
                 )
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
-            if network.is_alone and sharing != "separate":
+            if sharing not in SHARINGS:
+                raise InputError(
+                    f"Expected ways to share among {list(SHARINGS)}, but got {sharing!r}.",
+                    "unknown-sharing",
+                )
+            if network.is_alone and not SHARINGS[sharing].allows_one_task:
                 raise InputError(
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
                     f"'separate', but got {sharing!r}.",
@@ -274,9 +278,9 @@ def _wrong_entries(networks: list[Any]) -> Generator[tuple[_EntryPath, str]]:
             yield path, "the network serves no task"
         sharing = entry.get("sharing")
         n_tasks = len({*_names(entry, "serves"), *_names(entry, "also_trains")})
-        if sharing is not None and sharing not in SHARING:
-            yield (*path, "sharing"), f"sharing is one of {list(SHARING)}, not {sharing!r}"
-        elif n_tasks == 1 and sharing not in (None, "separate"):
+        if sharing is not None and sharing not in SHARINGS:
+            yield (*path, "sharing"), f"sharing is one of {list(SHARINGS)}, not {sharing!r}"
+        elif n_tasks == 1 and sharing is not None and not SHARINGS[sharing].allows_one_task:
             yield (*path, "sharing"), f"a network of one task is 'separate', not {sharing!r}"
 
 

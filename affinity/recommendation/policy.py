@@ -10,7 +10,7 @@ from affinity.estimates import AffinityMatrix, GroupScores
 from affinity.grouping import Grouping, Network
 
 from .measured_sharing import MeasuredSharing, choose_sharing
-from .plan import PREDICTED, Plan, PlanProvenance, Sharing
+from .plan import PREDICTED, Plan, PlanProvenance
 
 _ASSUMED = "Hard sharing is assumed: no other way to share was measured."
 _NOT_MEASURED = "assumed, not measured"
@@ -122,7 +122,7 @@ def share_as_measured(
     return replace(plan, sharing=tuple(sharing), reasons=tuple(reasons), provenance=provenance)
 
 
-def _hard(grouping: Grouping) -> tuple[Sharing, ...]:
+def _hard(grouping: Grouping) -> tuple[str, ...]:
     return tuple("separate" if network.is_alone else "hard" for network in grouping.networks)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
-from affinity.sharing import Cost
+from affinity.sharing import SHARINGS, Cost
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class NetworkRow:
     high: float
     cost: Cost | None = None
     share: float | None = None
+
+    @property
+    def sharing_label(self) -> str:
+        """What the page calls the way to share."""
+        return SHARINGS[self.sharing].label
 
     @property
     def confidence(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
-from affinity.recommendation import Plan, Sharing
+from affinity.recommendation import Plan
 from affinity.sharing import Branched, Head, Trunk
 from affinity.sharing.stages import stages_of
 from affinity.statistics import Gains, NegativeTransferTest
@@ -105,7 +105,7 @@ def _worst(case: DiagnosisContext) -> str:
 def _without(plan: Plan, apart: Sequence[str]) -> Plan:
     """The plan with these tasks in networks of their own."""
     networks: list[Network] = [Network.of(task) for task in apart]
-    sharing: list[Sharing] = ["separate"] * len(apart)
+    sharing: list[str] = ["separate"] * len(apart)
     for network, how in zip(plan.grouping.networks, plan.sharing, strict=True):
         served, trained = network.served - set(apart), network.trained - set(apart)
         if served:
