@@ -25,7 +25,7 @@ class Agreement:
     n_tasks: int
 
     @classmethod
-    def of(cls, matrix: AffinityMatrix, plans: Sequence[EvaluatedPlan]) -> "Agreement":
+    def from_plans(cls, matrix: AffinityMatrix, plans: Sequence[EvaluatedPlan]) -> "Agreement":
         """Compare affinities with the gains of these plans."""
         pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
         for candidate in plans:

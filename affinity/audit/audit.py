@@ -127,7 +127,7 @@ class Audit:
         if self.matrix is None:
             return None
         compared = [self.candidates[name] for name in ("plan", "all-in-one")]
-        return Agreement.of(self.matrix, compared)
+        return Agreement.from_plans(self.matrix, compared)
 
     def networks_of(self, candidate: str, replicate: int = 0) -> tuple[TrainedNetwork, ...]:
         """The kept networks of a candidate on a replicate, in the order of its plan.

@@ -1,4 +1,4 @@
-"""Baselines: what a plan stands beside, at equal width and at equal parameters."""
+"""Baselines: what a plan is compared with, at equal width and at equal parameters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from affinity.recommendation import Plan
 from affinity.sharing import HardSharing, Separate, Sharing, match_parameters
 
 from .limitations import Limitation
-from .measure import network_of, ways_of
+from .train_plans import make_network, specs_of
 
 RANDOM = "random"
 SAME_SIZE = {
@@ -21,29 +21,31 @@ SAME_SIZE = {
     "all-in-one": "all-in-one at equal parameters",
 }
 BASELINES = (RANDOM, *SAME_SIZE.values())
-"""Baselines that can be left out; separate networks and all-in-one always stand beside a plan."""
+"""Optional baselines; separate networks and all-in-one are always trained."""
 
-PlanOn = Callable[[int], Plan]
-"""The seed of a replicate to the plan that is trained on it."""
+PlanOfSeed = Callable[[int], Plan]
+"""From the seed of a replicate to the plan that is trained on it."""
 
 
-def arrangements_for(
+def make_candidates(
     plan: Plan, problem: Problem, baselines: Sequence[str] = BASELINES
-) -> tuple[dict[str, PlanOn], list[Limitation]]:
+) -> tuple[dict[str, PlanOfSeed], list[Limitation]]:
     """By name what an audit trains, and which baselines it cannot train.
 
-    - ``plan``: as it stands.
+    - ``plan``: unchanged.
     - ``separate`` and ``all-in-one``: at the same width of the trunk.
-    - ``random``: the plan with its tasks in other places, drawn anew on every replicate: as many
-      networks of the same sizes, so that it tells what the choice of partners is worth.
-    - ``separate at equal parameters``, ``all-in-one at equal parameters``: as narrow or wide as it
-      takes to have as many parameters in total as the plan.
+    - ``random``: the plan with its tasks permuted, drawn again on every replicate. It has networks
+      of the same sizes, and so shows what the choice of partners is worth.
+    - ``separate at equal parameters``, ``all-in-one at equal parameters``: as narrow or wide as
+      needed to have as many parameters in total as the plan.
 
     Raises:
         InputError: If there is no such baseline.
     """
     if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise InputError(f"Expected baselines among {list(BASELINES)}, but got {unknown}.")
+        raise InputError(
+            f"Expected baselines among {list(BASELINES)}, but got {unknown}.", "unknown-baseline"
+        )
     fixed = {
         "plan": plan,
         "separate": Plan.separate(problem.names),
@@ -53,17 +55,17 @@ def arrangements_for(
     for name, title in SAME_SIZE.items():
         if title in baselines:
             try:
-                fixed[title] = of_equal_size(fixed[name], plan, problem)
+                fixed[title] = match_size(fixed[name], plan, problem)
             except InputError as error:
                 message = f"The baseline {title!r} was left out. {error}"
                 left_out.append(Limitation("baseline-left-out", message, candidate=title))
-    found: dict[str, PlanOn] = {name: _always(each) for name, each in fixed.items()}
+    candidates: dict[str, PlanOfSeed] = {name: _always(each) for name, each in fixed.items()}
     if RANDOM in baselines:
-        found[RANDOM] = lambda seed: shuffled(plan, seed)
-    return found, left_out
+        candidates[RANDOM] = lambda seed: permute_tasks(plan, seed)
+    return candidates, left_out
 
 
-def of_equal_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
+def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
     """Separate networks, or one for all, with as many parameters in total as the plan.
 
     Raises:
@@ -72,43 +74,43 @@ def of_equal_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
     """
     budget = sum(
         parameter.numel()
-        for _, way in ways_of(plan)
-        for parameter in network_of(problem, way).parameters()
+        for _, spec in specs_of(plan)
+        for parameter in make_network(problem, spec).parameters()
     )
     kind = HardSharing if len(baseline.grouping.networks) == 1 else Separate
 
     def network(width: int) -> Sharing:
-        at = problem.of_width(width)
+        sized = problem.of_width(width)
         with torch.random.fork_rng():
-            return kind(problem.tasks, at.trunk, at.head)
+            return kind(problem.tasks, sized.trunk, sized.head)
 
     width = match_parameters(network, budget)
     return replace(baseline, width=None if width == problem.width else width)
 
 
-def shuffled(plan: Plan, seed: int) -> Plan:
+def permute_tasks(plan: Plan, seed: int) -> Plan:
     """The plan with its tasks in each other's places.
 
     Example:
         >>> grouping = Grouping((Network.of("a", "b", "c"), Network.of("d")))
         >>> plan = Plan(grouping, ("hard", "separate"), ("", ""))
-        >>> [len(network.served) for network in shuffled(plan, seed=1).grouping.networks]
+        >>> [len(network.served) for network in permute_tasks(plan, seed=1).grouping.networks]
         [3, 1]
     """
     names = sorted(plan.grouping.tasks)
     order = np.random.default_rng(seed).permutation(len(names))
-    place = {name: names[at] for name, at in zip(names, order, strict=True)}
+    replacement = {name: names[place] for name, place in zip(names, order, strict=True)}
 
-    def moved(tasks: frozenset[str]) -> frozenset[str]:
-        return frozenset(place[task] for task in tasks)
+    def replaced(tasks: frozenset[str]) -> frozenset[str]:
+        return frozenset(replacement[task] for task in tasks)
 
     networks = tuple(
-        Network(trained=moved(network.trained), served=moved(network.served))
+        Network(trained=replaced(network.trained), served=replaced(network.served))
         for network in plan.grouping.networks
     )
     reasons = ("The plan with its tasks in random places.",) * len(networks)
     return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width)
 
 
-def _always(plan: Plan) -> PlanOn:
+def _always(plan: Plan) -> PlanOfSeed:
     return lambda _: plan

@@ -1,4 +1,4 @@
-"""Contenders: the groupings that may be best, under what is known of every group's gains."""
+"""Candidates: the groupings that may be best, given what is known of every group's gains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,23 +24,23 @@ from .race_result import Candidate, NetworkGain
 LISTED = 9
 """The number of tasks up to which all groups are candidates."""
 
-_PROPOSED = 8  # groupings proposed from draws of pair gains where not all groups can be listed
-_SOLVED = 48  # draws for which a program is solved where not all groups can be listed
+_PROPOSED = 8  # samples of pair gains that propose groupings where not all groups can be listed
+_SOLVED = 48  # samples for which a grouping is solved where not all groups can be listed
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateSet:
-    """Candidate groups with draws of what they are worth, and the best grouping of every draw.
+    """Candidate groups with posterior samples of their gains, and the best grouping of each.
 
-    A group is worth what its tasks gain together, over the number of all tasks, so that the worths
-    of a grouping's groups add up to its mean gain.
+    The gain of a group is the sum over its tasks divided by the number of all tasks, so that the
+    gains of a grouping's groups add up to its mean gain.
 
     Args:
         tasks: The tasks.
         groups: Candidate groups.
-        mean: What each group is expected to be worth.
-        values: What it may be worth.
-        chosen: The groups of each draw's best grouping; -1 where it has fewer.
+        mean: Expected gain of each group.
+        values: Posterior samples of it.
+        chosen: The groups of each sample's best grouping; -1 where it has fewer.
     """
 
     tasks: tuple[str, ...]
@@ -50,7 +50,7 @@ class CandidateSet:
     chosen: Int64[np.ndarray, "draw network"]
 
     @classmethod
-    def of(
+    def from_prediction(
         cls,
         predicted: PredictedGains,
         budget: int,
@@ -58,14 +58,14 @@ class CandidateSet:
         n_draws: int,
         seed: int,
     ) -> "CandidateSet":
-        """Draw gains `n_draws` times.
+        """Sample gains `n_draws` times.
 
         Args:
-            predicted: What is known of every group's gains.
-            budget: At most so many networks.
-            known: Groups that stand among the candidates where not all groups can be listed.
-            n_draws: How many draws; fewer where not all groups can be listed.
-            seed: Of the draws.
+            predicted: Posterior of every group's gains.
+            budget: Maximum number of networks.
+            known: Groups that are always candidates, also where not all groups can be listed.
+            n_draws: Number of samples; fewer where not all groups can be listed.
+            seed: Random seed of the samples.
         """
         tasks = predicted.tasks
         if len(tasks) <= LISTED:
@@ -85,7 +85,7 @@ class CandidateSet:
 
     @property
     def best(self) -> Float[np.ndarray, " draw"]:
-        """Mean gain over the tasks of each draw's best grouping."""
+        """Mean gain over the tasks of each sample's best grouping."""
         taken = np.take_along_axis(self.values, np.maximum(self.chosen, 0), axis=1)
         return np.where(self.chosen >= 0, taken, 0.0).sum(axis=1)
 
@@ -94,13 +94,13 @@ class CandidateSet:
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
-    def prefer_simple(
+    def prefer_baseline(
         self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
     ) -> Grouping:
-        """The best grouping if it beats the safest one by more than `tolerance`, else that one.
+        """The safest grouping, unless the best one gains more by more than `tolerance`.
 
         It has to with this probability. Of safe groupings that differ by no more than `tolerance`,
-        the one of fewest networks counts as safest.
+        the one with the fewest networks is the safest.
         """
         if not safe:
             return best
@@ -109,10 +109,10 @@ class CandidateSet:
             (each for each in safe if self.expected(each) >= enough),
             key=lambda each: len(each.networks),
         )
-        is_better = self.worth(best) > self.worth(safest) + tolerance
+        is_better = self.samples_of(best) > self.samples_of(safest) + tolerance
         return best if is_better.mean() > probability else safest
 
-    def judged(
+    def describe(
         self,
         name: str,
         grouping: Grouping,
@@ -120,17 +120,17 @@ class CandidateSet:
         top: Float[np.ndarray, " draw"],
         tolerance: float,
     ) -> Candidate:
-        """What is known of a grouping, beside the plan and the top of each draw."""
-        worth = self.worth(grouping)
-        low, high = np.quantile(worth, [0.025, 0.975])
+        """A grouping compared with the plan and with the best of each sample."""
+        samples = self.samples_of(grouping)
+        low, high = np.quantile(samples, [0.025, 0.975])
         return Candidate(
             name=name,
             grouping=grouping,
             gain=self.expected(grouping),
             low=float(low),
             high=float(high),
-            probability=float((worth >= top - tolerance).mean()),
-            as_good=float((worth >= self.worth(plan) - tolerance).mean()),
+            probability=float((samples >= top - tolerance).mean()),
+            as_good=float((samples >= self.samples_of(plan) - tolerance).mean()),
         )
 
     def rows(self, grouping: Grouping) -> list[int]:
@@ -142,8 +142,8 @@ class CandidateSet:
         wanted = np.array([task in group for task in self.tasks])
         return int(np.flatnonzero((self.groups == wanted).all(axis=1))[0])
 
-    def worth(self, grouping: Grouping) -> Float[np.ndarray, " draw"]:
-        """Mean gain over the tasks under `grouping`, a draw."""
+    def samples_of(self, grouping: Grouping) -> Float[np.ndarray, " draw"]:
+        """Mean gain over the tasks under `grouping`, per sample."""
         return self.values[:, self.rows(grouping)].sum(axis=1)
 
     def expected(self, grouping: Grouping) -> float:
@@ -167,7 +167,7 @@ def _best(
     values: Float[np.ndarray, "draw group"],
     budget: int,
 ) -> Int64[np.ndarray, "draw network"]:
-    """The rows of the groups of each draw's best grouping."""
+    """The rows of the groups of each sample's best grouping."""
     if len(groups) == 2 ** len(tasks) - 1:
         return solve_posterior_samples(values, len(tasks), budget)[1]
     return np.stack([_solved(tasks, groups, value, budget) for value in values])
@@ -182,8 +182,8 @@ def _solved(
     """The rows of the groups of the best grouping that these candidates allow."""
     names = np.array(tasks, dtype=object)
     candidates = [
-        CandidateGroup({name: worth / group.sum() for name in names[group].tolist()})
-        for group, worth in zip(groups, value.tolist(), strict=True)
+        CandidateGroup({name: total / group.sum() for name in names[group].tolist()})
+        for group, total in zip(groups, value.tolist(), strict=True)
     ]
     grouping = solve(GroupScores(tasks, tuple(candidates)), min(budget, len(tasks)), time_limit=5.0)
     row_of = {candidate.trained: row for row, candidate in enumerate(candidates)}
@@ -194,7 +194,7 @@ def _solved(
 def _proposed(
     predicted: PredictedGains, budget: int, known: Sequence[frozenset[str]], seed: int
 ) -> Bool[np.ndarray, "group task"]:
-    """Known groups, and those of the best groupings under draws of what pairs gain."""
+    """Known groups, and those of the best groupings under samples of pair gains."""
     tasks = predicted.tasks
     source, target = np.nonzero(~np.eye(len(tasks), dtype=bool))
     pairs = np.zeros((len(source), len(tasks)), dtype=bool)
@@ -202,12 +202,12 @@ def _proposed(
     mean = predicted.mean(torch.from_numpy(pairs))
     deviation = predicted.standard_deviation(torch.from_numpy(pairs))
     generator = torch.Generator().manual_seed(seed)
-    found = dict.fromkeys(known)
+    proposed = dict.fromkeys(known)
     for number in range(_PROPOSED):
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.double)
-        drawn = mean + deviation * noise * (number > 0)
+        sample = mean + deviation * noise * (number > 0)
         values = torch.zeros(len(tasks), len(tasks), dtype=torch.double)
-        values[source, target] = drawn[torch.arange(len(source)), target]
+        values[source, target] = sample[torch.arange(len(source)), target]
         for networks in {budget, max(2, budget // 2)}:
             for pooling in ("mean", "sum"):
                 grouping = solve(
@@ -217,5 +217,5 @@ def _proposed(
                     solver="local_search",
                     time_limit=2.0,
                 )
-                found.update(dict.fromkeys(network.trained for network in grouping.networks))
-    return np.array([[task in group for task in tasks] for group in found])
+                proposed.update(dict.fromkeys(network.trained for network in grouping.networks))
+    return np.array([[task in group for task in tasks] for group in proposed])

@@ -1,4 +1,4 @@
-"""Diagnosing: causes of harm taken away, one after the other, on the same replicates."""
+"""Diagnosing: possible causes of harm removed, one after the other, on the same replicates."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +26,13 @@ def diagnose(
     store: str | Path | None = None,
     context: AuditContext | None = None,
 ) -> Diagnosis:
-    """Find out why an arrangement does worse than separate networks.
+    """Diagnose negative transfer: why a plan does worse than separate networks.
 
     For every cause something is changed, with everything else equal (rows, seeds, order), and the
-    harm measured again:
+    harm is measured again:
 
     - *capacity*: trunks of two and four times the width, also for the separate networks;
-    - *optimization*: losses on one scale, longer training, each task kept at its own best epoch,
+    - *optimization*: losses on one scale, longer training, each task at its own best epoch,
       GradNorm, PCGrad;
     - *data*: a quarter and half of the training rows, and more sharing;
     - *mismatch*: what is left when width, loss scale and length of training are taken care of;
@@ -42,15 +42,15 @@ def diagnose(
 
     Args:
         problem: Tasks, rows, trunk and heads.
-        plan: The arrangement to explain.
-        replicates: How many resamplings of rows and seeds; intervals need at least two.
-        seed: Decides the replicates.
-        trace: A recorded run of all tasks in one network; one is recorded where it is needed, with
+        plan: The plan to explain.
+        replicates: Number of replicates (new data split and seed each); intervals need two.
+        seed: Random seed of the replicates.
+        trace: A recorded run of all tasks in one network; recorded when it is needed, with its
             layers, if None.
-        instead: An arrangement that shares less, to be tried.
+        instead: A plan that shares less, to be tried.
         causes: What measures each cause: entries of `CAUSES`, or with other settings.
-        store: A folder in which finished trainings are kept, so that a stopped diagnosis goes on.
-        context: What to note of how it was made.
+        store: A folder in which finished trainings are kept, so that a stopped diagnosis resumes.
+        context: How the problem and the plan were made, for the report.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, or there is no replicate.
@@ -63,32 +63,33 @@ def diagnose(
         >>> [change.name for change in diagnosis.changes]
         ['2 times the width', '4 times the width']
     """
-    arrangement = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
-    for each in (arrangement, instead):
+    explained = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
+    for each in (explained, instead):
         if each is not None and each.grouping.tasks != frozenset(problem.names):
             raise InputError(
                 f"Expected a plan for the tasks {problem.names}, but it serves "
-                f"{tuple(sorted(each.grouping.tasks))}."
+                f"{tuple(sorted(each.grouping.tasks))}.",
+                "different-tasks",
             )
     if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.")
-    case = DiagnosisContext(
+        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
+    trainings = DiagnosisContext(
         problem=problem,
-        plan=arrangement,
+        plan=explained,
         replicates=problem.replicates(replicates, seed),
         trace=trace,
         instead=instead,
         store=None if store is None else Path(store),
     )
-    evaluation, held_out = case.harm(case.joint)
+    evaluation_harm, test_harm = trainings.harm(trainings.joint)
     return Diagnosis(
         problem=problem.name,
         tasks=problem.names,
-        plan=arrangement,
-        harmed=case.harmed,
-        together=case.are_harmed_together,
-        evaluation_harm=evaluation,
-        test_harm=held_out,
-        results=tuple(cause(case) for cause in causes.values()),
+        plan=explained,
+        harmed=trainings.harmed,
+        together=trainings.are_harmed_together,
+        evaluation_harm=evaluation_harm,
+        test_harm=test_harm,
+        results=tuple(cause(trainings) for cause in causes.values()),
         context=context or AuditContext(),
     )

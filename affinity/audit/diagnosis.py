@@ -371,7 +371,9 @@ class Diagnosis:
                 summarize_mean(on_evaluation), summarize_mean(change.on("test", self.concerned))
             ),
             recovered_by_task=dict(zip(self.tasks, by_task, strict=True)),
-            share_of_harm=(finite(np.nanmean(on_evaluation) / harm) if self.shows_harm else None),
+            share_of_harm=(
+                finite(float(np.nanmean(on_evaluation)) / harm) if self.shows_harm else None
+            ),
             parameters=change.parameters,
             passes=change.passes,
             cost=change.cost,

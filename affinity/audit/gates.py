@@ -1,7 +1,7 @@
 """Gates: what those of a trained mixture of experts chose, replicate by replicate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +13,7 @@ from affinity.tasks import Replicate
 from affinity.training import TrainedNetwork
 from affinity.words import count
 
-from .measure import Way, network_of
+from .train_plans import TrainingSpec, make_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,9 @@ class Gates:
     An expert of one replicate has nothing to do with the expert of that number in the next.
 
     Args:
-        tasks: A gate each.
+        tasks: One gate each.
         utilization: Mean weight of each expert.
-        entropy: Of the weights, as a share of its largest value: 1 mixes all experts alike.
+        entropy: Of the weights, as a share of its largest value: 1 mixes all experts equally.
         polarized: Whether the gate takes a single expert.
         identical: Whether two experts give the same output on every row.
     """
@@ -37,33 +37,33 @@ class Gates:
     identical: Bool[Tensor, " replicate"]
 
     @classmethod
-    def of(
+    def from_networks(
         cls,
         problem: Problem,
-        way: Way,
+        spec: TrainingSpec,
         trained: Sequence[TrainedNetwork],
         replicates: Sequence[Replicate],
     ) -> "Gates":
-        """Of a mixture as it was trained on each replicate."""
-        found: list[GateHealth] = []
-        for each, replicate in zip(trained, replicates, strict=True):
-            mixture = network_of(problem, way)
+        """The gates of a mixture as it was trained on each replicate."""
+        healths: list[GateHealth] = []
+        for network, replicate in zip(trained, replicates, strict=True):
+            mixture = make_network(problem, spec)
             assert isinstance(mixture, MMoE)
-            assert each.state is not None
-            mixture.load_state_dict(each.state)
-            found.append(gate_health(mixture.eval(), replicate.validation.inputs))
-        tasks = found[0].tasks
+            assert network.state is not None
+            mixture.load_state_dict(network.state)
+            healths.append(gate_health(mixture.eval(), replicate.validation.inputs))
+        tasks = healths[0].tasks
         return cls(
             tasks=tasks,
-            utilization=torch.stack([health.utilization for health in found]),
-            entropy=torch.stack([health.entropy for health in found]),
-            polarized=torch.tensor([[task in h.polarized for task in tasks] for h in found]),
-            identical=torch.tensor([bool(health.identical) for health in found]),
+            utilization=torch.stack([health.utilization for health in healths]),
+            entropy=torch.stack([health.entropy for health in healths]),
+            polarized=torch.tensor([[task in h.polarized for task in tasks] for h in healths]),
+            identical=torch.tensor([bool(health.identical) for health in healths]),
         )
 
     @property
     def n_replicates(self) -> int:
-        """How many replicates were looked at."""
+        """Number of replicates."""
         return len(self.identical)
 
     @property
@@ -81,17 +81,15 @@ class Gates:
     @property
     def fault(self) -> str | None:
         """Why this is no mixture, if it is none on at least half of the replicates."""
+        replicates = count(self.n_replicates, "replicate")
         for task, polarized in sorted(self.often_polarized.items()):
-            return (
-                f"the gate of {task} takes one expert on {polarized} of "
-                f"{count(self.n_replicates, 'replicate')}"
-            )
+            return f"the gate of {task} takes one expert on {polarized} of {replicates}"
         if identical := self.often_identical:
-            return f"experts are the same on {identical} of {count(self.n_replicates, 'replicate')}"
+            return f"experts are the same on {identical} of {replicates}"
         return None
 
     def joined(self, more: "Gates") -> "Gates":
         """These replicates and more."""
-        names = ("utilization", "entropy", "polarized", "identical")
-        both = {name: torch.cat([getattr(each, name) for each in (self, more)]) for name in names}
+        names = [field.name for field in fields(self) if field.name != "tasks"]
+        both = {name: torch.cat([getattr(self, name), getattr(more, name)]) for name in names}
         return replace(self, **both)

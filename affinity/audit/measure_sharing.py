@@ -1,6 +1,7 @@
-"""Measure ways to share: the networks of a grouping trained in each way, all of one size."""
+"""Measuring ways to share: the networks of a grouping trained in each way, all of one size."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from affinity.recommendation import MeasuredSharing, Plan
 from affinity.sharing import SHARINGS
 from affinity.statistics import Gains
 from affinity.tasks import Replicate
-from affinity.training import TrainedNetwork
 
 from .gates import Gates
-from .measure import Measured, Part, Way, measure
+from .train_plans import PlanResults, ScoreName, TrainingSpec, train_plans
 
 WAYS = tuple(name for name, method in SHARINGS.items() if method.is_default)
+"""The ways to share that are tried by default."""
 
 
 def measure_sharing(
@@ -33,15 +34,15 @@ def measure_sharing(
     """Train every network of several tasks in every way to share; for `recommend(measured=...)`.
 
     All have about as many parameters as the hard-shared one (`at_equal_size`), and see the same
-    rows in the same order. A mixture of experts is vetoed where the gate of a task takes a single
+    rows in the same order. A mixture of experts is rejected if the gate of a task takes a single
     expert, or two experts are the same, on at least half of the replicates. Ways that the trunk
     does not allow (cross-stitch without stages) are left out.
 
     Args:
         problem: Tasks, rows, trunk and heads.
         grouping: Which networks.
-        replicates: How many resamplings of rows and seeds.
-        seed: Decides the replicates.
+        replicates: Number of replicates.
+        seed: Random seed of the replicates.
         ways: Which ways; hard sharing is always among them.
         store: A folder in which finished trainings are kept.
 
@@ -49,79 +50,65 @@ def measure_sharing(
         InputError: If there is no replicate.
     """
     if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.")
-    draws = problem.replicates(replicates, seed)
+        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
+    drawn = problem.replicates(replicates, seed)
     return {
-        network.trained: _of_network(problem, network, draws, ways, store)
+        network.trained: _measure_network(_Trainings(problem, network, drawn, store), ways)
         for network in grouping.networks
         if not network.is_alone
     }
 
 
-def _of_network(
-    problem: Problem,
-    network: Network,
-    replicates: Sequence[Replicate],
-    ways: Sequence[str],
-    store: str | Path | None,
-) -> tuple[MeasuredSharing, ...]:
-    hard = _trained(problem, network, "hard", replicates, store)
-    found: list[MeasuredSharing] = []
+@dataclass(frozen=True, eq=False)
+class _Trainings:
+    """Trainings of one network in different ways."""
+
+    problem: Problem
+    network: Network
+    replicates: Sequence[Replicate]
+    store: str | Path | None
+
+    def plan(self, sharing: str) -> Plan:
+        """This network alone, as a plan."""
+        return Plan(Grouping((self.network,)), (sharing,), ("",))
+
+    def train(self, sharing: str) -> PlanResults:
+        return train_plans([self.plan(sharing)], self.problem, self.replicates, store=self.store)
+
+    def scores(self, results: PlanResults, sharing: str, score: ScoreName) -> Tensor:
+        """Scores of the tasks that the network serves."""
+        names = self.problem.names
+        columns = [column for column, name in enumerate(names) if name in self.network.served]
+        return results.served(self.plan(sharing), score)[:, columns]
+
+
+def _measure_network(trainings: _Trainings, ways: Sequence[str]) -> tuple[MeasuredSharing, ...]:
+    hard = trainings.train("hard")
+    served = tuple(name for name in trainings.problem.names if name in trainings.network.served)
+    measured: list[MeasuredSharing] = []
     for sharing in dict.fromkeys(("hard", *ways)):
         try:
-            other = _trained(problem, network, sharing, replicates, store)
+            results = trainings.train(sharing)
         except InputError:  # does not fit the trunk
             continue
-        evaluation, test = (
-            _gains(problem, network, sharing, other, hard, part)
-            for part in ("evaluation_loss", "test_loss")
+
+        def gains(
+            score: ScoreName, results: PlanResults = results, sharing: str = sharing
+        ) -> np.ndarray:
+            scores = trainings.scores(results, sharing, score)
+            return Gains(served, scores, trainings.scores(hard, "hard", score)).overall()
+
+        veto = _fault(trainings, results) if sharing == "mmoe" else None
+        measured.append(
+            MeasuredSharing(sharing, gains("evaluation_loss"), gains("test_loss"), veto)
         )
-        veto: str | None = None
-        if sharing == "mmoe":
-            (kept,) = other.trained(_alone(network, sharing))
-            veto = _veto(problem, network, replicates, kept)
-        found.append(MeasuredSharing(sharing, evaluation, test, veto))
-    return tuple(found)
+    return tuple(measured)
 
 
-def _trained(
-    problem: Problem,
-    network: Network,
-    sharing: str,
-    replicates: Sequence[Replicate],
-    store: str | Path | None,
-) -> Measured:
-    return measure([_alone(network, sharing)], problem, replicates, store=store)
-
-
-def _alone(network: Network, sharing: str) -> Plan:
-    return Plan(Grouping((network,)), (sharing,), ("",))
-
-
-def _gains(
-    problem: Problem,
-    network: Network,
-    sharing: str,
-    other: Measured,
-    hard: Measured,
-    part: Part,
-) -> np.ndarray:
-    at = [place for place, name in enumerate(problem.names) if name in network.served]
-
-    def scores(measured: Measured, way: str) -> Tensor:
-        return measured.served(_alone(network, way), part)[:, at]
-
-    names = tuple(problem.names[place] for place in at)
-    return Gains(names, scores(other, sharing), scores(hard, "hard")).overall()
-
-
-def _veto(
-    problem: Problem,
-    network: Network,
-    replicates: Sequence[Replicate],
-    kept: Sequence[TrainedNetwork],
-) -> str | None:
+def _fault(trainings: _Trainings, results: PlanResults) -> str | None:
     """What is wrong with a mixture, if it is on half of the replicates."""
-    if n_diverged := sum(each.diverged is not None for each in kept):
-        return f"its training diverged on {n_diverged} of {len(kept)} replicates"
-    return Gates.of(problem, Way(network.trained, "mmoe"), kept, replicates).fault
+    (networks,) = results.networks(trainings.plan("mmoe"))
+    if n_diverged := sum(network.diverged is not None for network in networks):
+        return f"its training diverged on {n_diverged} of {len(networks)} replicates"
+    spec = TrainingSpec(trainings.network.trained, "mmoe")
+    return Gates.from_networks(trainings.problem, spec, networks, trainings.replicates).fault

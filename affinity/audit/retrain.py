@@ -1,4 +1,4 @@
-"""Retraining: the plan beside its baselines, on the same replicates."""
+"""Retraining: the plan together with its baselines, on the same replicates."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from affinity.tasks import Replicate
 from affinity.training import MOST_BLOCKS, TrainedNetwork, TrainingSettings
 
 from .audit import Audit
-from .baselines import BASELINES, RANDOM, PlanOn, arrangements_for
+from .baselines import BASELINES, RANDOM, PlanOfSeed, make_candidates
 from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 from .limitations import find_limitations
-from .measure import Measured, Part, Plans, measure, ways_of
 from .task_description import TaskDescription
+from .train_plans import PlanResults, Plans, ScoreName, specs_of, train_plans
 
 MANY_TASKS = 100
 
@@ -43,31 +43,30 @@ def retrain(
     store: str | Path | None = None,
     backend: str | None = None,
 ) -> Audit:
-    """Train the plan, a network a task, one network for all, and more; judge them on the test rows.
+    """Train the plan, separate networks, one network for all and more; judge them on test rows.
 
-    Every network is trained once on each replicate, on the same rows in the same order and from
-    the same seed, so that differences are paired. A network that several arrangements need is
-    trained once. Networks are of one size: those that share in another way than hard are as
-    narrow as it takes to have as many parameters (see `measure`).
+    Every network is trained once per replicate, on the same rows in the same order and from the
+    same seed, so that differences are paired. A network that several candidates need is trained
+    once. Networks have one size: those that do not share hard are as narrow as needed to have as
+    many parameters (see `train_plans`).
 
-    With ``until="decided"`` replicates are added, as many as there are at a time, until no verdict
-    on the plan is undecided, for a task or for all, or until there are `max_replicates`, or
-    `minutes` are spent. Verdicts are as strict as looking repeatedly demands
-    (`affinity.statistics.spending`).
+    With ``until="decided"`` the number of replicates is doubled until no verdict on the plan is
+    undecided, for a task or for all, or until there are `max_replicates`, or `minutes` are spent.
+    Verdicts are as strict as repeated looks require (`affinity.statistics.spending`).
 
     Args:
         plan: Which networks to train.
         problem: Tasks, rows, trunk and heads.
-        replicates: How many resamplings of rows and seeds; intervals need at least two.
-        seed: Decides the replicates.
-        baselines: What else stands beside the plan: a random grouping, separate networks and
-            all-in-one at the plan's number of parameters (`baselines.arrangements_for`).
+        replicates: Number of replicates (new data split and seed each); intervals need two.
+        seed: Random seed of the replicates.
+        baselines: Optional baselines: a random grouping, separate networks and all-in-one at the
+            plan's number of parameters (`baselines.make_candidates`).
         test: How verdicts are reached.
         until: Whether to go on until the verdicts are ``decided``.
-        max_replicates: How many replicates then at most.
-        minutes: How long to go on then at most; the first `replicates` are always trained.
+        max_replicates: Maximum number of replicates then.
+        minutes: Time limit then; the first `replicates` are always trained.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
-        context: What the report should say of how it was made.
+        context: How the plan was made, for the report.
         keep: Whether the audit keeps the trained networks and their predictions.
         store: A folder in which finished trainings are kept: the same call does what is missing.
         backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
@@ -76,28 +75,33 @@ def retrain(
         InputError: If the plan does not serve the problem's tasks, shares in a way that does not
             fit its trunk, there is no such baseline, or there is no replicate.
         DivergenceError: If a loss became NaN or infinite in a training of the plan, or of every
-            separate network. Other trainings that diverged leave gains undefined, and are told.
+            separate network. Other trainings that diverged leave gains undefined, and are among
+            the audit's limitations.
     """
     if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.")
+        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
     if plan.grouping.tasks != frozenset(problem.names):
         raise InputError(
             f"Expected a plan for the tasks {problem.names}, but it serves "
-            f"{tuple(sorted(plan.grouping.tasks))}."
+            f"{tuple(sorted(plan.grouping.tasks))}.",
+            "different-tasks",
         )
     if until is None and minutes is not None:
-        raise InputError("Expected until='decided' where minutes are given to get there.")
-    compared, left_out = arrangements_for(plan, problem, baselines)
+        raise InputError(
+            "Expected until='decided' where minutes are given to get there.",
+            "minutes-without-until",
+        )
+    candidates, left_out = make_candidates(plan, problem, baselines)
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
     done, goal, looks = 0, replicates, ()
-    found: _Found | None = None
+    results: _Results | None = None
     audit: Audit | None = None
     while audit is None or goal > done:
         seeds = problem.replicate_seeds(goal, seed)[done:]
         drawn = [problem.replicate(each) for each in seeds]
-        more = _measured(compared, problem, drawn, store, backend, keep)
-        found = more if found is None else found.joined(more)
+        more = _train_candidates(candidates, problem, drawn, store, backend, keep)
+        results = more if results is None else results.joined(more)
         done = goal
         goal = _goal(done, most, time.monotonic() - start, minutes)
         looks = (*looks, (done, done / most if goal > done else 1.0))
@@ -105,21 +109,21 @@ def retrain(
             problem=problem.name,
             tasks=tuple(map(TaskDescription.from_task, problem.tasks)),
             plan=plan,
-            candidates=found.candidates,
+            candidates=results.candidates,
             matrix=matrix,
             test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
             context=replace(
                 context or AuditContext(),
                 source=problem.source,
                 notes=tuple(problem.notes),
-                limits=(*left_out, *find_limitations(problem, found.candidates)),
+                limits=(*left_out, *find_limitations(problem, results.candidates)),
                 width=problem.width,
                 settings=_describe(problem.settings),
                 rows={"development": len(problem.development), "test": len(problem.test)},
                 overlap=LabelOverlap.of(problem),
             ),
-            networks=found.networks,
-            gates=found.gates,
+            networks=results.networks,
+            gates=results.gates,
         )
         if audit.test.is_decided(audit.gains):
             break
@@ -127,7 +131,7 @@ def retrain(
 
 
 def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
-    """How many replicates to have next: twice as many, or what fits into the time."""
+    """The next number of replicates: twice as many, or what fits into the time."""
     goal = min(2 * done, most)
     if minutes is None:
         return goal
@@ -136,16 +140,16 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What trainings on some replicates have shown: the fields of an audit."""
+class _Results:
+    """The fields of an audit that trainings on some replicates give."""
 
     candidates: dict[str, EvaluatedPlan]
     networks: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     gates: tuple[Gates | None, ...]
 
-    def joined(self, more: "_Found") -> "_Found":
+    def joined(self, more: "_Results") -> "_Results":
         """These replicates and more."""
-        return _Found(
+        return _Results(
             candidates={
                 name: each.joined(more.candidates[name]) for name, each in self.candidates.items()
             },
@@ -159,77 +163,81 @@ class _Found:
         )
 
 
-def _measured(
-    compared: Mapping[str, PlanOn],
+def _train_candidates(
+    candidates: Mapping[str, PlanOfSeed],
     problem: Problem,
-    drawn: Sequence[Replicate],
+    replicates: Sequence[Replicate],
     store: str | Path | None,
     backend: str | None,
     keep: bool,
-) -> _Found:
-    """Every arrangement on these replicates, and its networks if they are kept."""
+) -> _Results:
     plans: dict[str, Plans] = {
-        name: [on(replicate.seed) for replicate in drawn] for name, on in compared.items()
+        name: [plan_of(replicate.seed) for replicate in replicates]
+        for name, plan_of in candidates.items()
     }
-    measured = measure(plans.values(), problem, drawn, store=store, backend=backend, keep=keep)
-    first = {name: on(drawn[0].seed) for name, on in compared.items()}
-    arrangements = {
-        name: _arrangement(first[name], each, problem, measured, plans["separate"])
+    results = train_plans(
+        plans.values(), problem, replicates, store=store, backend=backend, keep=keep
+    )
+    first = {name: plan_of(replicates[0].seed) for name, plan_of in candidates.items()}
+    evaluated = {
+        name: _evaluate(first[name], each, problem, results, plans["separate"])
         for name, each in plans.items()
     }
-    if diverged := measured.diverged:
-        needed = (arrangements["plan"].test.scores, arrangements["separate"].test.scores)
-        if bool(needed[0].isnan().any() or needed[1].isnan().any(dim=0).all()):
+    if diverged := results.diverged:
+        plan, separate = evaluated["plan"].test.scores, evaluated["separate"].test.scores
+        if bool(plan.isnan().any() or separate.isnan().any(dim=0).all()):
             raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
-    kept = {name: measured.trained(each) for name, each in first.items() if name != RANDOM}
-    return _Found(
-        arrangements, kept if keep else {}, _gates(first["plan"], problem, measured, drawn)
+    networks = {name: results.networks(each) for name, each in first.items() if name != RANDOM}
+    return _Results(
+        evaluated, networks if keep else {}, _gates(first["plan"], problem, results, replicates)
     )
 
 
 def _gates(
-    plan: Plan, problem: Problem, measured: Measured, drawn: Sequence[Replicate]
+    plan: Plan, problem: Problem, results: PlanResults, replicates: Sequence[Replicate]
 ) -> tuple[Gates | None, ...]:
     """Those of the plan's mixtures; None for other networks and for trainings elsewhere."""
     if "mmoe" not in plan.sharing:
         return (None,) * len(plan.grouping.networks)
     return tuple(
-        Gates.of(problem, way, trained, drawn) if way.sharing == "mmoe" and trained else None
-        for (_, way), trained in zip(ways_of(plan), measured.trained(plan), strict=True)
+        Gates.from_networks(problem, spec, networks, replicates)
+        if spec.sharing == "mmoe" and networks
+        else None
+        for (_, spec), networks in zip(specs_of(plan), results.networks(plan), strict=True)
     )
 
 
-def _arrangement(
-    first: Plan, plans: Plans, problem: Problem, measured: Measured, separate: Plans
+def _evaluate(
+    first: Plan, plans: Plans, problem: Problem, results: PlanResults, separate: Plans
 ) -> EvaluatedPlan:
-    def gains(part: Part, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
+    def gains(score: ScoreName, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
         return Gains(
             tasks=problem.names,
-            scores=measured.served(plans, part),
-            baseline=measured.served(separate, part),
+            scores=results.served(plans, score),
+            baseline=results.served(separate, score),
             higher_is_better=higher_is_better,
         )
 
-    n_blocks = _blocks_of(problem)
-    cost = measured.cost(first)
+    n_blocks = _number_of_blocks(problem)
+    cost = results.cost(first)
     return EvaluatedPlan(
         plan=first,
         test=replace(
             gains("test_loss"),
-            score_blocks=measured.blocks(plans, n_blocks),
-            baseline_blocks=measured.blocks(separate, n_blocks),
+            score_blocks=results.blocks(plans, n_blocks),
+            baseline_blocks=results.blocks(separate, n_blocks),
         ),
         evaluation=gains("evaluation_loss"),
         metrics=gains("test_metric", tuple(task.higher_is_better for task in problem.tasks)),
         parameters=cost.parameters,
-        seconds=measured.seconds(plans).mean().item(),
+        seconds=results.seconds(plans).mean().item(),
         multiply_adds=cost.multiply_adds,
-        costs=measured.costs_of(first),
+        costs=results.costs_of(first),
     )
 
 
-def _blocks_of(problem: Problem) -> int:
-    """Into how many blocks test rows are cut to tell what other test rows would change.
+def _number_of_blocks(problem: Problem) -> int:
+    """The number of blocks of test rows, from which the error over other test rows is estimated.
 
     Long blocks where neighbours in time resemble each other; fewer where many tasks would make
     them large in memory and on disk.

@@ -1,4 +1,4 @@
-"""A kept plan: trained networks with the fitted preprocessing in one file, ready to predict."""
+"""A trained plan: networks and fitted preprocessing in one file, ready to predict."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from affinity.sharing import SHARINGS, Sharing
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
 
 from .audit import Audit
-from .measure import sized, ways_of
+from .train_plans import sized_problem, specs_of
 
 ROWS_AT_ONCE = 4096
 
@@ -30,7 +30,7 @@ class TrainedPlan:
         preprocessing: Rows to inputs, outputs to labels, as fitted on the replicate's rows.
         trunks: Makes the trunk of each network.
         tasks: The tasks of each network, in the order of its heads.
-        outputs: How many numbers each task's head puts out.
+        outputs: Number of outputs of each task's head.
         states: Parameters and buffers of each network.
     """
 
@@ -42,22 +42,22 @@ class TrainedPlan:
     states: tuple[dict[str, Tensor], ...]
 
     @classmethod
-    def of(cls, audit: Audit, problem: Problem, seed: int) -> "TrainedPlan":
+    def from_audit(cls, audit: Audit, problem: Problem, seed: int) -> "TrainedPlan":
         """The plan of an audit measured with `keep=True` and this seed.
 
         Raises:
             InputError: If the problem is no table, or the networks were not kept.
         """
         encoder = cls.encoder_of(problem)
-        trunks = [sized(problem, way).trunk for _, way in ways_of(audit.plan)]
-        trained = audit.networks_of("plan")
+        trunks = [sized_problem(problem, spec).trunk for _, spec in specs_of(audit.plan)]
+        networks = audit.networks_of("plan")
         replicate = problem.replicate_seeds(1, seed)[0]
-        states = [each.state for each in trained]
+        states = [network.state for network in networks]
         return cls(
             plan=audit.plan,
             preprocessing=encoder.fitted(problem.draw(replicate).training),
             trunks=tuple(trunk for trunk in trunks if isinstance(trunk, TableTrunk)),
-            tasks=tuple(each.tasks for each in trained),
+            tasks=tuple(network.tasks for network in networks),
             outputs={task.name: task.n_outputs for task in problem.tasks},
             states=tuple(state for state in states if state is not None),
         )
@@ -73,7 +73,8 @@ class TrainedPlan:
             return problem.encoder
         raise InputError(
             f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
-            "built in: there are no new rows to predict. Leave --keep out."
+            "built in: there are no new rows to predict. Leave --keep out.",
+            "not-a-table",
         )
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -83,23 +84,23 @@ class TrainedPlan:
             InputError: If a column that the networks need is missing or holds something else.
         """
         inputs = self.preprocessing(table)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for network, served in zip(self._networks(), self.plan.grouping.networks, strict=True):
             with torch.no_grad():
                 parts = [network(rows) for rows in inputs.split(ROWS_AT_ONCE)]
             for name in served.served:
-                found[name] = torch.cat([part[name] for part in parts])
-        return self.preprocessing.decode(found)
+                outputs[name] = torch.cat([part[name] for part in parts])
+        return self.preprocessing.decode(outputs)
 
     def test_predictions(self, audit: Audit, problem: Problem) -> pd.DataFrame:
         """What the audit itself predicted for its test rows, indexed by their row in the table."""
         assert isinstance(problem.encoder, TableEncoder)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         networks = self.plan.grouping.networks
-        for each, network in zip(audit.networks_of("plan"), networks, strict=True):
-            assert each.predictions is not None
-            found |= {name: each.predictions[name] for name in network.served}
-        return self.preprocessing.decode(found).set_index(problem.encoder.test.numpy())
+        for trained, network in zip(audit.networks_of("plan"), networks, strict=True):
+            assert trained.predictions is not None
+            outputs |= {name: trained.predictions[name] for name in network.served}
+        return self.preprocessing.decode(outputs).set_index(problem.encoder.test.numpy())
 
     def save(self, path: str | Path) -> Path:
         """Write weights and preprocessing to a file: `affinity.save`."""
@@ -116,14 +117,14 @@ class TrainedPlan:
 
     def _networks(self) -> list[Sharing]:
         networks: list[Sharing] = []
-        parts = zip(self.trunks, self.tasks, ways_of(self.plan), self.states, strict=True)
-        for trunk, names, (_, way), state in parts:
+        parts = zip(self.trunks, self.tasks, specs_of(self.plan), self.states, strict=True)
+        for trunk, names, (_, spec), state in parts:
             tasks = tuple(
                 Task(name, BinaryCrossEntropy(), RocAuc(), n_outputs=self.outputs[name])
                 for name in names
             )  # only the heads' sizes matter here
             sample = torch.zeros(2, trunk.n_features)
-            network = SHARINGS[way.sharing](tasks, trunk, linear_heads(trunk.width), sample)
+            network = SHARINGS[spec.sharing](tasks, trunk, linear_heads(trunk.width), sample)
             network.load_state_dict(state)
             networks.append(network.eval())
         return networks

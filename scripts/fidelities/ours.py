@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affinity.audit import Race
-from affinity.audit.race import Measure
+from affinity.audit.race import TrainGroups
 from affinity.estimates import (
     AffinityMatrix,
     CalibratedGains,
@@ -193,7 +193,7 @@ def predictors_of(half: Half, seed: int) -> dict[str, GainPredictor]:
     return {SURROGATE: Told(half.measured.tasks, half.foretold(SURROGATE, seed, 1))}
 
 
-def measure_on(half: Half, order: Sequence[int]) -> Measure:
+def measure_on(half: Half, order: Sequence[int]) -> TrainGroups:
     """Trains on the half's replicates in this order, from the first again when all were used."""
     names = half.measured.tasks
 

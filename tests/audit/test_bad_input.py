@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
-import affinity.audit.measure as measuring
+import affinity.audit.train_plans as measuring
 from affinity import (
     DivergenceError,
     Grouping,

@@ -13,7 +13,13 @@ from affinity import (
     retrain,
 )
 from affinity.audit import Audit
-from affinity.audit.baselines import BASELINES, SAME_SIZE, arrangements_for, of_equal_size, shuffled
+from affinity.audit.baselines import (
+    BASELINES,
+    SAME_SIZE,
+    make_candidates,
+    match_size,
+    permute_tasks,
+)
 
 
 def plan_of(problem: Problem) -> Plan:
@@ -53,12 +59,12 @@ def test_every_baseline_stands_beside_the_plan_with_its_cost(audit: Audit) -> No
 
 def test_a_random_grouping_is_drawn_anew_on_every_replicate_and_never_advised(audit: Audit) -> None:
     plan = audit.plan
-    drawn = [shuffled(plan, seed) for seed in range(20)]
+    drawn = [permute_tasks(plan, seed) for seed in range(20)]
     for each in drawn:
         assert each.grouping.tasks == plan.grouping.tasks
         assert [len(network.trained) for network in each.grouping.networks] == [3, 5]
     assert len({each.grouping.networks for each in drawn}) > 10
-    assert shuffled(plan, 7) == shuffled(plan, 7)
+    assert permute_tasks(plan, 7) == permute_tasks(plan, 7)
     evaluation = audit.candidates["random"].evaluation
     audit.candidates["random"].evaluation.scores.zero_()  # as good as can be
     assert evaluation.overall().mean() == 1
@@ -68,22 +74,22 @@ def test_a_random_grouping_is_drawn_anew_on_every_replicate_and_never_advised(au
 def test_a_baseline_that_cannot_be_made_is_left_out_and_told(problem: Problem) -> None:
     many = Plan.all_in_one(problem.names)
     narrow = problem.of_width(1)
-    found, notes = arrangements_for(many, narrow)  # eight networks as small as one of width 1
+    found, notes = make_candidates(many, narrow)  # eight networks as small as one of width 1
     assert "separate at equal parameters" not in found
     assert notes[0].code == "baseline-left-out"
     assert "which is what width 1 costs" in notes[0].message
-    found, notes = arrangements_for(many, problem, baselines=())
+    found, notes = make_candidates(many, problem, baselines=())
     assert list(found) == ["plan", "separate", "all-in-one"]
     assert not notes
     with pytest.raises(InputError, match="Expected baselines among"):
-        arrangements_for(many, problem, baselines=("luck",))
+        make_candidates(many, problem, baselines=("luck",))
 
 
 def test_a_baseline_of_the_plans_own_size_is_the_plain_one(problem: Problem) -> None:
     separate = Plan.separate(problem.names)
-    assert of_equal_size(separate, separate, problem) == separate
-    assert of_equal_size(separate, plan_of(problem), problem).width == 4  # 2216 / (8 x 66)
-    found, _ = arrangements_for(separate, problem)
+    assert match_size(separate, separate, problem) == separate
+    assert match_size(separate, plan_of(problem), problem).width == 4  # 2216 / (8 x 66)
+    found, _ = make_candidates(separate, problem)
     assert found["separate at equal parameters"](0) == found["separate"](0)
     assert set(found) == {"plan", "separate", "all-in-one", *BASELINES}
 

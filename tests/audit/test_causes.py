@@ -114,7 +114,7 @@ def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
 def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
     found = diagnose(hurried(400), replicates=5, causes=QUICK)
     assert found.cause == "optimization", found.to_json()
-    assert advice_lines(found)[0].startswith("Train 3 times as long (36 epochs at most")
+    assert advice_lines(found)[0].startswith("Train 3 times as long (up to 36 epochs")
 
 
 @pytest.mark.slow

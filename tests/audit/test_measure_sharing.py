@@ -6,7 +6,7 @@ import torch
 
 from affinity import Grouping, InputError, Network, Problem, TrainingSettings
 from affinity.audit import measure_sharing
-from affinity.audit.measure import network_of
+from affinity.audit.train_plans import make_network
 from affinity.problems.mmoe_recipe import mmoe_recipe
 from affinity.sharing import MMoE
 
@@ -42,7 +42,7 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
     problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stuck(*arguments):
-        network = network_of(*arguments)
+        network = make_network(*arguments)
         if isinstance(network, MMoE):
             network.load_state_dict = lambda _: None  # what was trained is not looked at
             with torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
                     gate.register_forward_hook(lambda *_: torch.tensor([[99.0, 0.0, 0.0, 0.0]]))
         return network
 
-    monkeypatch.setattr("affinity.audit.gates.network_of", stuck)
+    monkeypatch.setattr("affinity.audit.gates.make_network", stuck)
     measured = measure_sharing(problem, GROUPING, replicates=2, ways=["mmoe"])
     (_, mixture) = measured[frozenset({"first", "second"})]
     assert mixture.veto == "the gate of first takes one expert on 2 of 2 replicates"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-import affinity.audit.measure as measuring
+import affinity.audit.train_plans as measuring
 from affinity import Diagnosis, DivergenceError, Plan
 from affinity.audit import Audit
 from affinity.audit.causes import CauseResult, Intervention

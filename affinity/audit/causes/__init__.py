@@ -1,10 +1,10 @@
-"""Causes of harm by sharing, each measured by taking it away."""
+"""Possible causes of harm by sharing, each measured by removing it."""
 
 from collections.abc import Callable
 
 from .capacity import Capacity
 from .cause_result import CauseResult
-from .context import DiagnosisContext, Losses
+from .context import DiagnosisContext, PlanLosses
 from .data import Data
 from .intervention import Intervention, Split
 from .loss_scale import by_loss_scale
@@ -19,7 +19,7 @@ CAUSES: dict[str, Cause] = {
     "data": Data(),
     "mismatch": Mismatch(),
 }
-"""Every cause, with its usual settings."""
+"""Every cause, with default settings."""
 
 QUICK_CAUSES: dict[str, Cause] = {
     "capacity": Capacity(factors=(2,)),
@@ -27,7 +27,7 @@ QUICK_CAUSES: dict[str, Cause] = {
     "data": Data(shares=(0.5,)),
     "mismatch": Mismatch(factor=2),
 }
-"""Every cause, with the changes that cost least."""
+"""Every cause, with the cheapest interventions."""
 
 __all__ = [
     "CAUSES",
@@ -38,9 +38,9 @@ __all__ = [
     "Data",
     "DiagnosisContext",
     "Intervention",
-    "Losses",
     "Mismatch",
     "Optimization",
+    "PlanLosses",
     "Split",
     "by_loss_scale",
 ]

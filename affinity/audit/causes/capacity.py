@@ -1,4 +1,4 @@
-"""Capacity: the shared trunk has no room for all tasks; widening it would end the harm."""
+"""Capacity: the shared trunk is too small for all tasks; widening it would end the harm."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from .context import DiagnosisContext
 
 @dataclass(frozen=True)
 class Capacity:
-    """Widens the trunk, that of separate networks too, and sees whether the harm goes.
+    """Widens the trunk, also of separate networks, and measures whether the harm ends.
 
     Where wider trunks help separate networks as much, every network is too small and sharing is
-    not to blame: nothing of the harm is recovered then.
+    not the cause: nothing of the harm is recovered then.
 
     Args:
         factors: Multiples of the width.
@@ -19,28 +19,26 @@ class Capacity:
 
     factors: tuple[int, ...] = (2, 4)
 
-    def __call__(self, case: DiagnosisContext) -> CauseResult:
+    def __call__(self, context: DiagnosisContext) -> CauseResult:
         """Train at each width."""
-        if not case.shares:
+        if not context.shares:
             return CauseResult("capacity", skipped=("no two tasks share a network",))
-        width = case.problem.width
-        if width is None or case.problem.parts is None:
-            return CauseResult(
-                "capacity",
-                skipped=(
-                    "the problem does not say how its trunk is made wider: give Problem its width= "
-                    "and parts=",
-                ),
+        width = context.problem.width
+        if width is None or context.problem.parts is None:
+            reason = (
+                "the problem does not say how its trunk is made wider: give Problem its width= and "
+                "parts="
             )
-        harms = [f"{case.said(case.joint)} at width {width}"]
+            return CauseResult("capacity", skipped=(reason,))
+        harms = [f"{context.format_harm(context.joint)} at width {width}"]
         changes, evidence = [], []
         for factor in self.factors:
-            wider = case.problem.of_width(factor * width)
-            joint = case.losses(case.plan, wider)
-            alone = case.losses(case.separate, wider)
-            harms.append(f"{case.said(joint, alone)} at {factor * width}")
+            wider = context.problem.of_width(factor * width)
+            joint = context.losses(context.plan, wider)
+            alone = context.losses(context.separate, wider)
+            harms.append(f"{context.format_harm(joint, alone)} at {factor * width}")
             changes.append(
-                case.change(
+                context.intervention(
                     f"{factor} times the width",
                     f"give the trunk {factor} times the width ({factor * width})",
                     joint,
@@ -48,10 +46,10 @@ class Capacity:
                 )
             )
             evidence.append(
-                f"At {factor} times the width separate networks' own loss changes by "
-                f"{case.said(alone)}; the shared one of that width is at {case.said(joint)} of "
-                f"today's separate ones, with {joint.parameters / case.alone.parameters:.2f} times "
-                "their parameters."
+                f"At {factor} times the width the loss of separate networks changes by "
+                f"{context.format_harm(alone)}; that of the shared network differs by "
+                f"{context.format_harm(joint)} from separate networks of the usual width, with "
+                f"{joint.parameters / context.alone.parameters:.2f} times their parameters."
             )
         first = f"Harm by sharing in trunks of equal width: {', '.join(harms)}."
         return CauseResult("capacity", (first, *evidence), tuple(changes))

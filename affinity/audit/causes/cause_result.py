@@ -1,4 +1,4 @@
-"""A finding: what was measured of one cause."""
+"""A cause's result: what was measured of one possible cause of harm."""
 
 from dataclasses import dataclass
 

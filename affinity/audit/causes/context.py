@@ -1,4 +1,4 @@
-"""A case: an arrangement on its replicates, to be measured again with one thing changed."""
+"""The context of a diagnosis: a plan on its replicates, to be trained again with one change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.audit.measure import Measured, measure, ways_of
+from affinity.audit.train_plans import PlanResults, specs_of, train_plans
 from affinity.problems import Problem, record, train_networks
 from affinity.recommendation import Plan
 from affinity.recording import Trace
@@ -23,15 +23,15 @@ from .intervention import Intervention
 
 
 @dataclass(frozen=True, eq=False)
-class Losses:
-    """Losses of an arrangement, each task's in the network that serves it.
+class PlanLosses:
+    """Losses of a plan, each task's in the network that serves it.
 
     Args:
         evaluation: On evaluation rows.
         validation: On the rows that decided when to stop.
         test: On test rows.
-        training: On the rows learned from.
-        best_epoch: Where the validation loss of each task by itself was lowest.
+        training: On training rows.
+        best_epoch: The epoch with the lowest validation loss of each task by itself.
         parameters: Of all networks together.
     """
 
@@ -45,15 +45,15 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class DiagnosisContext:
-    """An arrangement whose harm is to be explained, beside separate networks.
+    """A plan whose harm is to be explained, compared with separate networks.
 
     Args:
         problem: Tasks, rows, trunk and heads.
-        plan: The arrangement.
-        replicates: Draws of rows, the same for everything that is compared.
-        trace: A recorded run of all tasks in one network; one is made when it is asked for, with
-            its layers, if None.
-        instead: Another arrangement that shares less, to be tried.
+        plan: The plan.
+        replicates: The same for everything that is compared.
+        trace: A recorded run of all tasks in one network; recorded when it is needed, with its
+            layers, if None.
+        instead: Another plan that shares less, to be tried.
         store: A folder in which finished trainings are kept.
     """
 
@@ -70,58 +70,60 @@ class DiagnosisContext:
         if self.trace is not None:
             return self.trace
         first, batch = self.replicates[0], self.problem.settings.batch_size
-        every = min(10, -(-len(first.training) // batch))  # of a short run each epoch at least
+        every = min(10, -(-len(first.training) // batch))  # in a short run at least once per epoch
         return record(self.problem, every=every, seed=first.seed, layers=True)
 
     @cached_property
     def separate(self) -> Plan:
-        """A network a task."""
+        """One network per task."""
         return Plan.separate(self.problem.names)
 
     @cached_property
     def shares(self) -> bool:
-        """Whether any network of the arrangement has more than one task."""
+        """Whether any network of the plan has more than one task."""
         return any(not network.is_alone for network in self.plan.grouping.networks)
 
     @cached_property
-    def joint(self) -> Losses:
-        """The arrangement as it is."""
+    def joint(self) -> PlanLosses:
+        """The plan, unchanged."""
         return self.losses(self.plan)
 
     @cached_property
-    def alone(self) -> Losses:
-        """Separate networks as they are."""
+    def alone(self) -> PlanLosses:
+        """Separate networks, unchanged."""
         return self.losses(self.separate)
 
     @cached_property
     def harmed(self) -> tuple[str, ...]:
-        """The tasks that sharing is shown to harm, by evaluation rows."""
+        """The tasks that sharing is shown to harm, on evaluation rows."""
         return tuple(
-            each.task for each in NegativeTransferTest()(self._gains) if each.verdict == "harmful"
+            verdict.task
+            for verdict in NegativeTransferTest()(self._gains)
+            if verdict.verdict == "harmful"
         )
 
     @cached_property
     def are_harmed_together(self) -> bool:
         """Whether harm to the mean over all tasks is shown, and more clearly than to those harmed.
 
-        More clearly is at more of its standard errors from 0.
+        More clearly means more of its standard errors from 0.
         """
         if NegativeTransferTest().overall(self._gains).verdict != "harmful":
             return False
-        together, some = (
+        every, harmed = (
             gains.estimate_overall().beyond(0.0)
             for gains in (self._gains, self._gains.of(self.harmed or self.problem.names))
         )
-        return bool(together.mean[0] / together.error[0] <= some.mean[0] / some.error[0])
+        return bool(every.mean[0] / every.error[0] <= harmed.mean[0] / harmed.error[0])
 
     @property
     def concerned(self) -> list[int]:
-        """Places of the tasks on which changes are judged.
+        """Columns of the tasks on which interventions are judged.
 
         All where all together are harmed, or none is; else those that are.
         """
         names, are_all = self.problem.names, self.are_harmed_together or not self.harmed
-        return [at for at, name in enumerate(names) if are_all or name in self.harmed]
+        return [column for column, name in enumerate(names) if are_all or name in self.harmed]
 
     @property
     def _gains(self) -> Gains:
@@ -134,44 +136,44 @@ class DiagnosisContext:
         settings: TrainingSettings | None = None,
         make: MakeSharing | None = None,
         replicates: Sequence[Replicate] | None = None,
-    ) -> Losses:
+    ) -> PlanLosses:
         """Train a plan's networks with something changed.
 
         Args:
             plan: Which networks.
             problem: Of another width.
             settings: Trained another way.
-            make: Tasks share in this way, in networks of several tasks.
+            make: How tasks share in networks of several tasks.
             replicates: Other rows.
         """
         problem, replicates = problem or self.problem, replicates or self.replicates
         settings = settings or problem.settings
         if make is None:
-            measured = measure([plan], problem, replicates, settings, self.store)
+            results = train_plans([plan], problem, replicates, settings, self.store)
         else:
-            sets = [network.trained for network in plan.grouping.networks]
-            found = train_networks(problem, sets, replicates, settings, make, self.store)
-            ways = [way for _, way in ways_of(plan)]
-            measured = Measured(
+            groups = [network.trained for network in plan.grouping.networks]
+            trained = train_networks(problem, groups, replicates, settings, make, self.store)
+            specs = [spec for _, spec in specs_of(plan)]
+            results = PlanResults(
                 problem.names,
-                {way: (found, row) for row, way in enumerate(ways)},
-                {way: Cost(count, 0) for way, count in zip(ways, found.parameters, strict=True)},
+                {spec: (trained, row) for row, spec in enumerate(specs)},
+                {spec: Cost(n, 0) for spec, n in zip(specs, trained.parameters, strict=True)},
             )
-        return Losses(
-            evaluation=measured.served(plan, "evaluation_loss"),
-            validation=measured.served(plan, "validation_loss"),
-            test=measured.served(plan, "test_loss"),
-            training=measured.served(plan, "training_loss"),
-            best_epoch=measured.served(plan, "best_epoch_of_task"),
-            parameters=measured.cost(plan).parameters,
+        return PlanLosses(
+            evaluation=results.served(plan, "evaluation_loss"),
+            validation=results.served(plan, "validation_loss"),
+            test=results.served(plan, "test_loss"),
+            training=results.served(plan, "training_loss"),
+            best_epoch=results.served(plan, "best_epoch_of_task"),
+            parameters=results.cost(plan).parameters,
         )
 
     def harm(
-        self, joint: Losses, alone: Losses | None = None, scale: Losses | None = None
+        self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Excess over separate networks `[replicate task]`, on evaluation and on test rows.
 
-        As a share of `scale`, by default the loss of separate networks as they are.
+        As a share of `scale`, by default the loss of unchanged separate networks.
         """
         alone, scale = alone or self.alone, scale or self.alone
         return (
@@ -179,24 +181,24 @@ class DiagnosisContext:
             self._excess(joint.test, alone.test, scale.test),
         )
 
-    def change(
+    def intervention(
         self,
         name: str,
         advice: str,
-        joint: Losses,
-        alone: Losses | None = None,
+        joint: PlanLosses,
+        alone: PlanLosses | None = None,
         *,
         passes: float = 1.0,
         decides: bool = True,
     ) -> Intervention:
-        """What these losses recover.
+        """What a change recovers.
 
         Args:
             name: What was changed.
             advice: What to do.
-            joint: The arrangement with the change.
+            joint: The plan with the change.
             alone: Separate networks with the change, where it concerns them.
-            passes: Backward passes a step, as a multiple.
+            passes: Backward passes per step, as a multiple.
             decides: Whether recovering shows that the cause is at work.
         """
         before, after = self.harm(self.joint), self.harm(joint, alone)
@@ -210,7 +212,9 @@ class DiagnosisContext:
             decides=decides,
         )
 
-    def said(self, joint: Losses, alone: Losses | None = None, scale: Losses | None = None) -> str:
+    def format_harm(
+        self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
+    ) -> str:
         """The harm on evaluation rows, a mean over the tasks concerned, in percent."""
         harm = self.harm(joint, alone, scale)[0][:, self.concerned]
         return f"{100 * float(np.nanmean(harm)):+.1f} %"

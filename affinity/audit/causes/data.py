@@ -1,4 +1,4 @@
-"""Data: too few rows, so that separate networks overfit, or sharing has too little to go by."""
+"""Data: too few rows, so that networks overfit, or sharing has too little to learn from."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from affinity.tasks import Replicate
 from affinity.words import listed
 
 from .cause_result import CauseResult
-from .context import DiagnosisContext, Losses
+from .context import DiagnosisContext, PlanLosses
 from .intervention import Intervention
 
 
@@ -17,33 +17,34 @@ from .intervention import Intervention
 class Data:
     """Trains on a part of the rows, and with more sharing.
 
-    Harm on a part of the rows is a share of the loss that separate networks have on that part.
+    Harm on a part of the rows is relative to the loss that separate networks have on that part.
 
     What the last doubling of the rows recovered is about the most that another one would. Where
-    harm grows with the rows, it is the lack of rows that makes sharing worth while.
+    harm grows with the rows, it is the lack of rows that makes sharing useful.
 
     Args:
-        shares: Of the training rows, growing; the whole is measured anyway.
+        shares: Of the training rows, growing; all rows are measured anyway.
     """
 
     shares: tuple[float, ...] = (0.25, 0.5)
 
-    def __call__(self, case: DiagnosisContext) -> CauseResult:
+    def __call__(self, context: DiagnosisContext) -> CauseResult:
         """Train on each part."""
         changes, curve, evidence = [], [], []
         for share in self.shares:
-            fewer = [_part_of(replicate, share) for replicate in case.replicates]
-            joint = case.losses(case.plan, replicates=fewer)
-            alone = case.losses(case.separate, replicates=fewer)
+            fewer = [_first_rows(replicate, share) for replicate in context.replicates]
+            joint = context.losses(context.plan, replicates=fewer)
+            alone = context.losses(context.separate, replicates=fewer)
             curve.append((share, joint, alone))
-        curve.append((1.0, case.joint, case.alone))
-        if case.shares:
+        curve.append((1.0, context.joint, context.alone))
+        if context.shares:
             harms = [
-                f"{case.said(joint, alone, alone)} at {share:.0%}" for share, joint, alone in curve
+                f"{context.format_harm(joint, alone, alone)} at {share:.0%}"
+                for share, joint, alone in curve
             ]
             evidence.append(f"Harm by sharing by the share of the training rows: {listed(harms)}.")
             share, joint, alone = curve[-2]
-            before, after = case.harm(joint, alone, alone), case.harm(case.joint)
+            before, after = context.harm(joint, alone, alone), context.harm(context.joint)
             changes.append(
                 Intervention(
                     name=f"rows from {share:.0%} to all",
@@ -54,32 +55,28 @@ class Data:
                 )
             )
         losses = [
-            f"{float(alone.evaluation[:, case.concerned].nanmean()):.4g} at {share:.0%}"
+            f"{float(alone.evaluation[:, context.concerned].nanmean()):.4g} at {share:.0%}"
             for share, _, alone in curve
         ]
         evidence.append(f"Loss of separate networks by the share of the rows: {listed(losses)}.")
         evidence.append(
-            f"Loss on training rows against evaluation rows: {_gap(case, case.alone)} in separate "
-            f"networks, {_gap(case, case.joint)} in the arrangement."
+            "Loss on training rows compared with evaluation rows: "
+            f"{_gap(context, context.alone)} in separate networks, "
+            f"{_gap(context, context.joint)} in the plan."
         )
-        if len(case.plan.grouping.networks) > 1:
-            more = case.losses(Plan.all_in_one(case.problem.names))
-            changes.append(
-                case.change(
-                    "one network for all tasks",
-                    "share more: train all tasks in one network",
-                    more,
-                )
-            )
+        if len(context.plan.grouping.networks) > 1:
+            more = context.losses(Plan.all_in_one(context.problem.names))
+            name, advice = "one network for all tasks", "share more: train all tasks in one network"
+            changes.append(context.intervention(name, advice, more))
         return CauseResult("data", tuple(evidence), tuple(changes))
 
 
-def _gap(case: DiagnosisContext, losses: Losses) -> str:
+def _gap(context: DiagnosisContext, losses: PlanLosses) -> str:
     ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
-    return f"{100 * float(ratios[case.concerned].nanmean()) - 100:+.0f} %"
+    return f"{100 * float(ratios[context.concerned].nanmean()) - 100:+.0f} %"
 
 
-def _part_of(replicate: Replicate, share: float) -> Replicate:
+def _first_rows(replicate: Replicate, share: float) -> Replicate:
     """The first of the training rows, which are in random order."""
     count = max(1, round(share * len(replicate.training)))
     return replace(replicate, training=replicate.training.take(torch.arange(count)))

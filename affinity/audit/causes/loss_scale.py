@@ -1,4 +1,4 @@
-"""Loss scale: the loss of the best constant prediction, by which losses become comparable."""
+"""Loss scale: the loss of the best constant prediction, which makes losses comparable."""
 
 from affinity.problems import Problem
 from affinity.training import Weighted

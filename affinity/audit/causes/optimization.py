@@ -15,78 +15,79 @@ from affinity.training import GradNorm, JacobianDescent, Objective
 from affinity.words import listed
 
 from .cause_result import CauseResult
-from .context import DiagnosisContext, Losses
+from .context import DiagnosisContext, PlanLosses
 from .intervention import Intervention
-from .longer import trained_longer
 from .loss_scale import by_loss_scale
+from .more_epochs import train_longer
 
 MOST_TASKS = 20
-"""Above this, what takes a training or a backward pass a task is left out."""
+"""Above this, what takes one training or one backward pass per task is left out."""
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Weights losses, trains longer, settles conflicts, stops each task at its own best epoch.
+    """Weights losses, trains longer, resolves conflicts, stops each task at its own best epoch.
 
     Args:
         one_by_one: Whether to train with GradNorm and PCGrad too, which need every task's own
             gradient at every step.
-        alphas: How strongly GradNorm pushes slow tasks: that of the lowest validation loss counts.
+        alphas: How strongly GradNorm favours slow tasks: the one with the lowest validation loss
+            counts.
     """
 
     one_by_one: bool = True
     alphas: tuple[float, ...] = (0.5, 1.5, 3.0)
 
-    def __call__(self, case: DiagnosisContext) -> CauseResult:
+    def __call__(self, context: DiagnosisContext) -> CauseResult:
         """Train in each way."""
-        if not case.shares:
+        if not context.shares:
             return CauseResult("optimization", skipped=("no two tasks share a network",))
-        more_epochs, what_they_did = trained_longer(case)
-        changes, skipped = [_weighted(case), more_epochs], []
-        evidence = [_norms(case), _conflicts(case), what_they_did]
-        n_tasks = max(len(network.trained) for network in case.plan.grouping.networks)
+        longer, longer_evidence = train_longer(context)
+        changes, skipped = [_weight_losses(context), longer], []
+        evidence = [_compare_norms(context), _count_conflicts(context), longer_evidence]
+        n_tasks = max(len(network.trained) for network in context.plan.grouping.networks)
         if n_tasks > MOST_TASKS:
             skipped.append(
                 f"each task's own best epoch, GradNorm and PCGrad: {n_tasks} tasks in a network, "
                 f"tried up to {MOST_TASKS}"
             )
         else:
-            own_pace, said = _own_pace(case)
-            changes.append(own_pace)
-            evidence.append(said)
+            change, text = _own_best_epochs(context)
+            changes.append(change)
+            evidence.append(text)
             if self.one_by_one:
-                balanced, said = _gradnorm(case, self.alphas, passes=1.0 + n_tasks)
-                changes.append(balanced)
-                evidence.append(said)
+                change, text = _gradnorm(context, self.alphas, passes=1.0 + n_tasks)
+                changes.append(change)
+                evidence.append(text)
                 try:
-                    changes.append(_pcgrad(case, passes=float(n_tasks)))
+                    changes.append(_pcgrad(context, passes=float(n_tasks)))
                 except InputError as error:
                     skipped.append(f"PCGrad: {error}")
         return CauseResult("optimization", tuple(evidence), tuple(changes), tuple(skipped))
 
 
-def _weighted(case: DiagnosisContext) -> Intervention:
-    settings = replace(case.problem.settings, objective=by_loss_scale(case.problem))
-    return case.change(
+def _weight_losses(context: DiagnosisContext) -> Intervention:
+    settings = replace(context.problem.settings, objective=by_loss_scale(context.problem))
+    return context.intervention(
         "weights of 1 / loss scale",
         "weight each loss by 1 / the loss of its best constant prediction",
-        case.losses(case.plan, settings=settings),
+        context.losses(context.plan, settings=settings),
     )
 
 
 def _gradnorm(
-    case: DiagnosisContext, alphas: Sequence[float], passes: float
+    context: DiagnosisContext, alphas: Sequence[float], passes: float
 ) -> tuple[Intervention, str]:
-    """With the alpha whose validation loss is lowest, a mean over the tasks concerned."""
-    tried = {alpha: _trained_with(case, GradNorm(alpha)) for alpha in alphas}
-    size = case.alone.validation.nanmean(dim=0)
+    """With the alpha whose mean validation loss over the tasks concerned is lowest."""
+    losses = {alpha: _losses_with(context, GradNorm(alpha)) for alpha in alphas}
+    size = context.alone.validation.nanmean(dim=0)
 
     def score(alpha: float) -> float:
-        return float((tried[alpha].validation / size)[:, case.concerned].nanmean())
+        return float((losses[alpha].validation / size)[:, context.concerned].nanmean())
 
     best = min(alphas, key=score)
-    change = case.change(
-        "GradNorm", f"train with GradNorm (alpha {best:g})", tried[best], passes=passes
+    change = context.intervention(
+        "GradNorm", f"train with GradNorm (alpha {best:g})", losses[best], passes=passes
     )
     scores = listed([f"{score(alpha):.2f} at {alpha:g}" for alpha in alphas])
     return change, (
@@ -95,70 +96,72 @@ def _gradnorm(
     )
 
 
-def _pcgrad(case: DiagnosisContext, passes: float) -> Intervention:
+def _pcgrad(context: DiagnosisContext, passes: float) -> Intervention:
     objective = JacobianDescent("PCGrad")
-    objective.start(case.problem.names, torch.zeros(()))  # says what is not installed, at once
-    joint = _trained_with(case, objective)
-    return case.change("PCGrad", "train with PCGrad", joint, passes=passes)
+    objective.start(context.problem.names, torch.zeros(()))  # raises if torchjd is missing
+    joint = _losses_with(context, objective)
+    return context.intervention("PCGrad", "train with PCGrad", joint, passes=passes)
 
 
-def _trained_with(case: DiagnosisContext, objective: Objective) -> Losses:
-    return case.losses(case.plan, settings=replace(case.problem.settings, objective=objective))
+def _losses_with(context: DiagnosisContext, objective: Objective) -> PlanLosses:
+    settings = replace(context.problem.settings, objective=objective)
+    return context.losses(context.plan, settings=settings)
 
 
-def _own_pace(case: DiagnosisContext) -> tuple[Intervention, str]:
-    """Each task stops, and is kept, where its own validation loss is best."""
-    names, n_replicates = case.problem.names, len(case.replicates)
-    evaluation, test = (losses.clone() for losses in (case.joint.evaluation, case.joint.test))
-    for network in case.plan.grouping.networks:
-        served = [at for at, name in enumerate(names) if name in network.served]
+def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
+    """Each task keeps the network of the epoch where its own validation loss is lowest."""
+    names, n_replicates = context.problem.names, len(context.replicates)
+    evaluation, test = (losses.clone() for losses in (context.joint.evaluation, context.joint.test))
+    for network in context.plan.grouping.networks:
         if network.is_alone:
             continue
-        masked = [_stopping_by(at, replicate) for at in served for replicate in case.replicates]
-        found = train_networks(
-            case.problem, [network.trained], masked, case.problem.settings, store=case.store
+        served = [column for column, name in enumerate(names) if name in network.served]
+        masked = [
+            _validate_on(column, replicate) for column in served for replicate in context.replicates
+        ]
+        results = train_networks(
+            context.problem,
+            [network.trained],
+            masked,
+            context.problem.settings,
+            store=context.store,
         )
-        for number, at in enumerate(served):
-            own = slice(number * n_replicates, (number + 1) * n_replicates)
-            evaluation[:, at] = found.evaluation_loss[0, own, at]
-            test[:, at] = found.test_loss[0, own, at]
-    change = case.change(
+        for number, column in enumerate(served):
+            rows = slice(number * n_replicates, (number + 1) * n_replicates)
+            evaluation[:, column] = results.evaluation_loss[0, rows, column]
+            test[:, column] = results.test_loss[0, rows, column]
+    n_parameters = context.joint.parameters * len(names)
+    joint = replace(context.joint, evaluation=evaluation, test=test, parameters=n_parameters)
+    change = context.intervention(
         "each task's own best epoch",
         "keep for each task the network of its own best epoch",
-        replace(
-            case.joint,
-            evaluation=evaluation,
-            test=test,
-            parameters=case.joint.parameters * len(names),
-        ),
+        joint,
     )
-    kept = float(np.nanmean(change.on("evaluation", case.concerned)))
+    recovered = float(np.nanmean(change.on("evaluation", context.concerned)))
     return change, (
-        f"Tasks are best at epochs {_epochs(case, case.joint)} in the shared network, at "
-        f"{_epochs(case, case.alone)} in separate ones. Kept at its own best epoch rather than at "
-        f"that of all tasks together, a task recovers {100 * kept:+.1f} % on average."
+        f"Tasks are best at epochs {_epochs(context, context.joint)} in the shared network, at "
+        f"{_epochs(context, context.alone)} in separate ones. At its own best epoch instead of "
+        f"that of all tasks together, a task recovers {100 * recovered:+.1f} % on average."
     )
 
 
-def _epochs(case: DiagnosisContext, losses: Losses) -> str:
+def _epochs(context: DiagnosisContext, losses: PlanLosses) -> str:
     means = losses.best_epoch.nanmean(dim=0).tolist()
-    epochs = sorted(zip(means, case.problem.names, strict=True))
+    epochs = sorted(zip(means, context.problem.names, strict=True))
     (first, fast), (last, slow) = epochs[0], epochs[-1]
     return f"{first:.0f} ({fast}) to {last:.0f} ({slow})"
 
 
-def _stopping_by(task: int, replicate: Replicate) -> Replicate:
+def _validate_on(task: int, replicate: Replicate) -> Replicate:
     """The replicate whose validation rows are labelled for one task alone."""
     rows = replicate.validation
     is_other = torch.arange(rows.targets.shape[1]) != task
-    return replace(
-        replicate,
-        validation=Examples(rows.inputs, rows.targets.masked_fill(is_other, torch.nan)),
-    )
+    targets = rows.targets.masked_fill(is_other, torch.nan)
+    return replace(replicate, validation=Examples(rows.inputs, targets))
 
 
-def _norms(case: DiagnosisContext) -> str:
-    trace = case.recorded
+def _compare_norms(context: DiagnosisContext) -> str:
+    trace = context.recorded
     norms = trace.gradient_norms().double().nanmedian(dim=0).values
     sizes = [(float(size), name) for size, name in zip(norms, trace.tasks, strict=True)]
     (least, weak), (most, strong) = min(sizes), max(sizes)
@@ -168,32 +171,32 @@ def _norms(case: DiagnosisContext) -> str:
     )
 
 
-def _conflicts(case: DiagnosisContext) -> str:
-    trace = case.recorded
+def _count_conflicts(context: DiagnosisContext) -> str:
+    trace = context.recorded
     assert trace.gramians is not None
-    together = [network.trained for network in case.plan.grouping.networks]
+    groups = [network.trained for network in context.plan.grouping.networks]
     pairs = [
         (first, second)
         for first, second in combinations(range(len(trace.tasks)), 2)
-        if any({trace.tasks[first], trace.tasks[second]} <= group for group in together)
+        if any({trace.tasks[first], trace.tasks[second]} <= group for group in groups)
     ]
     if not pairs:
         return "No two tasks share a network."
     share = _share_of_conflicts(trace.gramians, pairs)
     worst = int(share.nan_to_num(nan=0.0).argmax())
-    first, second = (trace.tasks[at] for at in pairs[worst])
-    said = (
-        f"Gradients of two tasks point apart at {100 * float(share.nanmean()):.0f} % of the "
-        f"measured steps (a half is what unrelated tasks show), most often those of {first} and "
-        f"{second} ({100 * float(share[worst]):.0f} %)"
+    first, second = (trace.tasks[task] for task in pairs[worst])
+    text = (
+        f"Gradients of two tasks conflict at {100 * float(share.nanmean()):.0f} % of the measured "
+        f"steps (unrelated tasks: 50 %), most often those of {first} and {second} "
+        f"({100 * float(share[worst]):.0f} %)"
     )
     if trace.layers is not None and trace.layer_gramians is not None and len(trace.layers) > 1:
         by_layer = [
             f"{100 * float(_share_of_conflicts(gramians, pairs).nanmean()):.0f} % in {layer}"
             for layer, gramians in zip(trace.layers, trace.layer_gramians.unbind(1), strict=True)
         ]
-        said += f"; by layer {', '.join(by_layer)}"
-    return said + "."
+        text += f"; by layer {', '.join(by_layer)}"
+    return text + "."
 
 
 def _share_of_conflicts(gramians: Tensor, pairs: list[tuple[int, int]]) -> Tensor:

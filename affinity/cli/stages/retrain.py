@@ -103,7 +103,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
             backend=backend,
         )
         if keep:
-            kept = TrainedPlan.of(audit, work.problem, seed=work.options.seed + 1)
+            kept = TrainedPlan.from_audit(audit, work.problem, seed=work.options.seed + 1)
             kept.save(work.run.file(TRAINED))
             frame = kept.test_predictions(audit, work.problem)
             write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
