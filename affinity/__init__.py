@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from affinity.report import write_report
     from affinity.statistics import Gains, NegativeTransferTest, Verdict
     from affinity.storage import load, save
+    from affinity.study import Study
     from affinity.tasks import Examples, Replicate, Score, Task
     from affinity.training import Scores, TrainingSettings
 
@@ -72,6 +73,7 @@ _ROOMS = {
     "problems": ("DataSource", "Problem", "load_digits", "load_table", "record"),
     "recommendation": ("Plan", "recommend"),
     "recording": ("Recorder", "Trace"),
+    "study": ("Study",),
     "tasks": ("Examples", "Replicate", "Score", "Task"),
     "training": ("Scores", "TrainingSettings"),
     "statistics": ("Gains", "NegativeTransferTest", "Verdict"),
@@ -109,6 +111,7 @@ __all__ = [
     "Replicate",
     "Score",
     "Scores",
+    "Study",
     "Task",
     "Trace",
     "TrainingSettings",

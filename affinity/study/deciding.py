@@ -1,0 +1,487 @@
+"""Deciding: which trainings a study needs next, and which grouping is best so far.
+
+Pure functions of what is known: the same results give the same jobs and the same answer.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import nan
+
+import numpy as np
+import torch
+
+from affinity.audit import Candidate
+from affinity.audit.candidates import CandidateSet
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix, CalibratedGains
+from affinity.grouping import Grouping, Network, solve
+from affinity.problems import TrainingResults
+from affinity.tasks import Score
+from affinity.tasks.score import weights_of
+from affinity.training import Job, Result
+
+CONFIDENCE = 0.95
+"""The probability of being best at which no more trainings are asked for."""
+
+PRUDENCE = 0.75
+"""The probability with which a grouping must beat separate networks and all-in-one to be chosen."""
+
+MOST_CELLS = 500
+"""How many scores the predictor learns from, the latest ones; its cost is cubic in them."""
+
+_FAILURES = 2  # trainings of a group that failed, without a success, until it is not tried again
+_DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
+
+
+@dataclass(frozen=True, eq=False)
+class StudyState:
+    """What is known when a decision is made.
+
+    Args:
+        tasks: The score of each task.
+        budget: The largest number of networks.
+        results: Results of trainings that decide, those from before the study among them.
+        pending: Jobs without a result.
+        failed: Jobs that failed.
+        trainings_left: How many more jobs may be planned.
+        prior: Affinities that may predict gains; what they are worth is learned.
+        tolerance: Differences of the overall gain smaller than this do not matter.
+        seed: Decides random groups and draws; the first seed of the trainings.
+    """
+
+    tasks: Mapping[str, Score]
+    budget: int
+    results: tuple[Result, ...] = ()
+    pending: tuple[Job, ...] = ()
+    failed: tuple[Job, ...] = ()
+    trainings_left: int = 0
+    prior: tuple[AffinityMatrix, ...] = ()
+    tolerance: float = 0.01
+    seed: int = 0
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The tasks."""
+        return tuple(self.tasks)
+
+    @cached_property
+    def all_in_one(self) -> Grouping:
+        """One network for all tasks."""
+        return Grouping((Network.of(*self.names),))
+
+    @cached_property
+    def separate(self) -> Grouping:
+        """One network per task."""
+        return Grouping(tuple(Network.of(task) for task in self.names))
+
+    @cached_property
+    def trained(self) -> dict[frozenset[str], list[Result]]:
+        """The results of each group."""
+        by_group: dict[frozenset[str], list[Result]] = defaultdict(list)
+        for result in self.results:
+            if result.validation:
+                by_group[result.job.tasks].append(result)
+        return dict(by_group)
+
+    @cached_property
+    def planned(self) -> set[tuple[frozenset[str], int]]:
+        """The groups with the seeds on which they were or will be trained."""
+        jobs = [*(result.job for result in self.results), *self.pending, *self.failed]
+        return {(job.tasks, job.seed) for job in jobs}
+
+    @cached_property
+    def failing(self) -> frozenset[frozenset[str]]:
+        """Groups whose trainings all failed, several times."""
+        failures = Counter(job.tasks for job in self.failed)
+        return frozenset(
+            group
+            for group, count in failures.items()
+            if count >= _FAILURES and group not in self.trained
+        )
+
+
+@dataclass(frozen=True)
+class NextJob:
+    """A training that would be useful, and why."""
+
+    tasks: frozenset[str]
+    seed: int
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The best grouping so far, and what is known of it.
+
+    All gains are on the common scale of `Score.scale`.
+
+    Args:
+        candidates: The plan first, then those that it was compared with.
+        networks: For each network of a candidate its tasks' mean gain and the ends of the 95 %
+            interval.
+        is_decided: Whether the plan is best with probability `CONFIDENCE`.
+        unknown: What the results cannot tell, in sentences.
+    """
+
+    candidates: tuple[Candidate, ...]
+    networks: Mapping[Network, tuple[float, float, float]]
+    is_decided: bool
+    unknown: tuple[str, ...]
+
+    @property
+    def plan(self) -> Candidate:
+        """The grouping that is best so far."""
+        return self.candidates[0]
+
+
+def next_jobs(state: StudyState) -> list[NextJob]:
+    """The next useful trainings, at most as many as are left; none if the answer is decided.
+
+    First come all tasks in one network, each task alone, the groups that the prior proposes and
+    random groups, all on one seed. If there are not enough trainings for every task alone, the
+    groups that the prior proposes and the tasks that it sees harmed come first. Later, groups are
+    chosen that stand in the best grouping of many posterior draws (Thompson sampling), weighted by
+    how uncertain they are and divided by the seconds that they take; the tasks of a chosen group
+    are trained alone on the same seed, too, so that they can be compared as pairs.
+    """
+    if state.trainings_left < 1:
+        return []
+    opening = _opening(state)
+    if opening:
+        return opening[: state.trainings_left]
+    if not _has_comparison(state):
+        return [] if state.pending else _again(state)[: state.trainings_left]
+    candidates = _candidates(state, _DRAWS_TO_ASK)
+    answer = _answer(state, candidates)
+    if answer.is_decided:
+        return []
+    return _promising(state, candidates, answer)[: state.trainings_left]
+
+
+def current_answer(state: StudyState) -> Answer:
+    """The best grouping so far; without any comparison it is the one that the prior proposes.
+
+    Raises:
+        InputError: If there is neither a result nor a prior.
+    """
+    if not state.trained and not state.prior:
+        raise InputError(
+            "Expected the result of at least one training, or a prior, but there is neither.",
+            "no-results",
+        )
+    if not _has_comparison(state):
+        grouping = _proposed_by_prior(state) if state.prior else state.all_in_one
+        plan = Candidate("plan", grouping, nan, nan, nan, nan, nan)
+        unknown = (
+            "No two trainings have a task in common, so that no gain is measured.",
+            *_unknown(state, grouping),
+        )
+        return Answer((plan,), {}, False, unknown)
+    return _answer(state, _candidates(state, _DRAWS_TO_ANSWER))
+
+
+def measured_gains(state: StudyState, group: frozenset[str]) -> dict[str, tuple[float, int]]:
+    """For each task of a group its gain over training alone, in its own unit, and from how many.
+
+    The trainings of equal seeds are compared where there are any, else the means of all. Tasks
+    that were not trained in both ways are left out.
+    """
+    gains: dict[str, tuple[float, int]] = {}
+    for task in sorted(group):
+        shared, alone = (
+            {
+                result.job.seed: result.validation[task]
+                for result in state.trained.get(tasks, [])
+                if result.validation and task in result.validation
+            }
+            for tasks in (group, frozenset({task}))
+        )
+        if not shared or not alone:
+            continue
+        seeds = sorted(shared.keys() & alone.keys())
+        of_shared, of_alone = (
+            [scores[seed] for seed in seeds or scores] for scores in (shared, alone)
+        )
+        gain = state.tasks[task].gain(float(np.mean(of_shared)), float(np.mean(of_alone)))
+        gains[task] = (gain, len(of_shared))
+    return gains
+
+
+def training_results(state: StudyState) -> TrainingResults:
+    """Gains as losses that `CalibratedGains` turns back into the same gains.
+
+    A loss is 1 minus the gain on the common scale over the task's mean score alone (in any
+    network, if it was never trained alone), so that its mean alone is 1. A task without any score
+    gets a gain of 0 alone: nothing is known of what sharing does to it.
+    """
+    results = _latest(state)
+    networks = list(dict.fromkeys(result.job.tasks for result in results))
+    seeds = sorted({result.job.seed for result in results})
+    shape = (len(networks), len(seeds), len(state.names))
+    scores = torch.full(shape, nan, dtype=torch.double)
+    for result in results:
+        row, replicate = networks.index(result.job.tasks), seeds.index(result.job.seed)
+        for task, score in (result.validation or {}).items():
+            scores[row, replicate, state.names.index(task)] = score
+    weights = weights_of(dict(state.tasks))
+    losses = torch.full_like(scores, nan)
+    without_score: list[int] = []
+    for column, (task, score) in enumerate(state.tasks.items()):
+        known = scores[:, :, column]
+        is_alone = torch.tensor([network == frozenset({task}) for network in networks])
+        alone = known[is_alone]
+        baseline = alone if alone.isfinite().any() else known
+        baseline = baseline[baseline.isfinite()]
+        if not len(baseline):
+            without_score.append(column)
+            continue
+        level, spread = float(baseline.mean()), float(baseline.abs().mean())
+        gains = score.sign * (known - level) / score.size(level, spread)
+        losses[:, :, column] = 1 - weights[task] * gains
+    for column in without_score:
+        networks.append(frozenset({state.names[column]}))
+        row = torch.full((1, *shape[1:]), nan, dtype=torch.double)
+        row[0, 0, column] = 1.0
+        losses = torch.cat([losses, row])
+    return TrainingResults.of_losses(networks, state.names, losses)
+
+
+def _latest(state: StudyState) -> list[Result]:
+    """The latest results that fit into `MOST_CELLS`, with one of each task alone and all in one."""
+    results = [result for result in state.results if result.validation]
+    ends = {frozenset({task}) for task in state.names} | {frozenset(state.names)}
+    first = {result.job.tasks: result for result in results if result.job.tasks in ends}
+    chosen = {id(result) for result in first.values()}
+    cells = sum(len(result.job.tasks) for result in first.values())
+    for result in reversed(results):
+        if id(result) not in chosen:
+            cells += len(result.job.tasks)
+            if cells > MOST_CELLS:
+                break
+            chosen.add(id(result))
+    return [result for result in results if id(result) in chosen]
+
+
+def _has_comparison(state: StudyState) -> bool:
+    """Whether some task has two scores on one seed."""
+    pairs = Counter(
+        (task, result.job.seed) for result in state.results for task in result.validation or {}
+    )
+    return any(count > 1 for count in pairs.values())
+
+
+def _opening(state: StudyState) -> list[NextJob]:
+    """What is trained before anything can be predicted."""
+    groups = {frozenset(state.names): "all tasks in one network"}
+    alone = {frozenset({task}): "the task alone, to compare with" for task in state.names}
+    proposed = {
+        network.trained: "a group that the prior proposes"
+        for network in (_proposed_by_prior(state).networks if state.prior else ())
+        if not network.is_alone
+    }
+    allowed = len(state.planned) + state.trainings_left
+    n_tasks = len(state.names)
+    if allowed < n_tasks + 2:
+        harmed = {frozenset({task}): "a task that the prior sees harmed" for task in _harmed(state)}
+        groups |= {**proposed, **harmed, **alone}
+        groups = dict(list(groups.items())[:allowed])
+    else:
+        groups |= {**alone, **proposed}
+        generator = np.random.default_rng(state.seed)
+        wanted = min(len(groups) + max(2, n_tasks // 2), 2**n_tasks - 1)
+        while len(groups) < wanted:
+            size = int(generator.integers(2, n_tasks + 1))
+            chosen = generator.choice(n_tasks, size, replace=False)
+            groups.setdefault(frozenset(state.names[place] for place in chosen), "a random group")
+    known = {group for group, _ in state.planned}
+    return [
+        NextJob(group, state.seed, why)
+        for group, why in groups.items()
+        if group not in known and len(group) <= n_tasks
+    ]
+
+
+def _again(state: StudyState) -> list[NextJob]:
+    """After nothing came of the opening: what still may succeed, on a new seed."""
+    seed = 1 + max((seed for _, seed in state.planned), default=state.seed)
+    groups = [frozenset(state.names), *(frozenset({task}) for task in state.names)]
+    why = "earlier trainings gave nothing to compare"
+    return [NextJob(group, seed, why) for group in groups if group not in state.failing]
+
+
+def _proposed_by_prior(state: StudyState) -> Grouping:
+    budget = min(state.budget, len(state.names))
+    return solve(_mean_of(state), budget, time_limit=5.0)
+
+
+def _mean_of(state: StudyState) -> AffinityMatrix:
+    """The mean of the priors, each in units of its own size."""
+    total = torch.zeros(len(state.names), len(state.names), dtype=torch.double)
+    for matrix in state.prior:
+        order = [matrix.tasks.index(task) for task in state.names]
+        values = matrix.values.double()[order][:, order].nan_to_num(0.0, 0.0, 0.0)
+        values = values - values.diag().diag()
+        size = values.abs().max()
+        total += values / size if size > 0 else values
+    return AffinityMatrix(state.names, total / len(state.prior))
+
+
+def _harmed(state: StudyState) -> list[str]:
+    """The tasks in the order of the prior's mean affinity onto them, the lowest first."""
+    if not state.prior:
+        return []
+    onto = _mean_of(state).values.mean(dim=0).tolist()
+    return [task for _, task in sorted(zip(onto, state.names, strict=True))]
+
+
+def _candidates(state: StudyState, n_draws: int) -> CandidateSet:
+    measured = training_results(state)
+    predicted = CalibratedGains()(measured, state.prior)
+    return CandidateSet.of(
+        predicted, state.budget, measured.networks, n_draws, state.seed + len(state.results)
+    )
+
+
+def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
+    possible = {
+        name: grouping
+        for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
+        if not any(network.trained in state.failing for network in grouping.networks)
+    }
+    best = _without_failing(state, candidates).best_expected(state.budget)
+    within_budget = [
+        grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
+    ]
+    plan, within = (
+        candidates.prudent(best, safe, PRUDENCE, state.tolerance)
+        for safe in (list(possible.values()), within_budget)
+    )
+    groupings = {"plan": plan, "within the budget": within, **possible}
+    top = np.max(
+        [candidates.best, *(candidates.worth(grouping) for grouping in possible.values())], axis=0
+    )
+    judged = tuple(
+        candidates.judged(name, grouping, plan, top, state.tolerance)
+        for name, grouping in groupings.items()
+    )
+    seeds = {result.job.seed for result in state.results if result.validation}
+    return Answer(
+        candidates=judged,
+        networks={
+            network: candidates.gain_of(network)
+            for grouping in groupings.values()
+            for network in grouping.networks
+        },
+        is_decided=judged[0].probability >= CONFIDENCE and len(seeds) > 1,
+        unknown=_unknown(state, plan),
+    )
+
+
+def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
+    """The candidates with groups that always fail made useless."""
+    rows = [row for row in range(len(candidates.groups)) if candidates.group(row) in state.failing]
+    mean = candidates.mean.copy()
+    mean[rows] -= 1e3
+    return replace(candidates, mean=mean)
+
+
+def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> list[NextJob]:
+    """Groups whose training may change the answer soonest, with their tasks alone."""
+    seed = state.seed
+    n_tasks = len(state.names)
+    while sum(planned == seed and len(group) > 1 for group, planned in state.planned) >= n_tasks:
+        seed += 1
+    chosen = candidates.chosen
+    seen: Counter[int] = Counter(chosen[chosen >= 0].tolist())
+    for candidate in answer.candidates:
+        seen.update(dict.fromkeys(candidates.rows(candidate.grouping), len(chosen)))
+    spread = candidates.values.std(axis=0)
+    seconds = _seconds(state)
+
+    def worth(row: int) -> float:
+        return seen[row] * float(spread[row]) / seconds(candidates.group(row))
+
+    groups = [
+        group
+        for _, row in sorted((-worth(row), row) for row in seen)
+        if len(group := candidates.group(row)) > 1
+        and (group, seed) not in state.planned
+        and group not in state.failing
+    ]
+    count = max(1, n_tasks // 4, len(state.results) // 20)
+    jobs: dict[tuple[frozenset[str], int], str] = {}
+    for group in groups[:count]:
+        jobs[group, seed] = "may change which grouping is best"
+        for task in sorted(group):
+            alone = frozenset({task})
+            if (alone, seed) not in state.planned and alone not in state.failing:
+                jobs.setdefault((alone, seed), "the task alone on the same seed, to compare with")
+    if not jobs:  # every group that matters is planned on this seed
+        ends = [network.trained for network in answer.plan.grouping.networks]
+        for group in [*ends, frozenset(state.names)]:
+            if (group, seed + 1) not in state.planned and group not in state.failing:
+                jobs[group, seed + 1] = "the best grouping so far on a new seed"
+    return [NextJob(group, seed, why) for (group, seed), why in jobs.items()]
+
+
+def _seconds(state: StudyState) -> "_Seconds":
+    pairs = [
+        (len(result.job.tasks), result.seconds)
+        for result in state.results
+        if result.seconds is not None and result.seconds > 0
+    ]
+    if not pairs:
+        return _Seconds(1.0, 0.0)
+    sizes, seconds = np.array(pairs, dtype=float).T
+    slope = 0.0
+    if len(set(sizes.tolist())) > 1:
+        slope = max(0.0, float(np.cov(sizes, seconds)[0, 1] / np.var(sizes, ddof=1)))
+    base = float(seconds.mean()) - slope * float(sizes.mean())
+    return _Seconds(max(base, 0.1 * float(seconds.mean())), slope)
+
+
+@dataclass(frozen=True)
+class _Seconds:
+    """The seconds that a training takes, linear in the number of tasks."""
+
+    base: float
+    per_task: float
+
+    def __call__(self, group: frozenset[str]) -> float:
+        """Of a group."""
+        return self.base + self.per_task * len(group)
+
+
+def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
+    """What the results cannot tell about a plan."""
+    scored = {task for result in state.results for task in result.validation or {}}
+    alone = {task for task in state.names for r in state.trained.get(frozenset({task}), []) if r}
+    sentences: list[str] = []
+    if missing := [task for task in state.names if task not in scored]:
+        sentences.append(f"No training gave a score for {_listed(missing)}.")
+    if missing := [task for task in state.names if task in scored and task not in alone]:
+        sentences.append(
+            f"{_listed(missing)}: never trained alone, so that it is not known whether sharing "
+            "helps or harms."
+        )
+    sentences += [
+        f"The network of {_listed(sorted(network.trained))} was not trained; its gain is predicted "
+        "from other groups."
+        for network in plan.networks
+        if not network.is_alone and network.trained not in state.trained
+    ]
+    if len({result.job.seed for result in state.results}) == 1:
+        sentences.append(
+            "All trainings had the same seed: how much gains vary between data splits is not known."
+        )
+    sentences += [
+        f"Every training of {_listed(sorted(group))} failed."
+        for group in sorted(state.failing, key=sorted)
+    ]
+    return tuple(sentences)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

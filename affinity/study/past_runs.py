@@ -1,0 +1,64 @@
+"""Past runs: trainings from before a study, as a table."""
+
+from collections import Counter
+from math import isnan
+
+import pandas as pd
+
+from affinity.errors import InputError
+from affinity.training import Job, Result
+
+from .ledger import Added
+
+
+def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
+    """The runs in a table with the columns run, task and score, and seed where it is known.
+
+    Raises:
+        InputError: If a column is missing, a task is unknown, or a score is no number.
+    """
+    expected = ["run", "task", "score"]
+    if missing := [name for name in expected if name not in runs.columns]:
+        raise InputError(
+            f"Expected the columns {expected}, but {missing} are missing from "
+            f"{list(map(str, runs.columns))}.",
+            "missing-column",
+        )
+    if unknown := sorted(set(map(str, runs["task"])) - set(tasks)):
+        raise InputError(
+            f"Expected runs of the tasks {list(tasks)}, but got {unknown} as well.", "unknown-task"
+        )
+    events: list[Added] = []
+    seen: Counter[frozenset[str]] = Counter()
+    for run, rows in runs.groupby("run", sort=False):
+        names = [str(name) for name in rows["task"]]
+        job_id = f"past-{run}"
+        if len(set(names)) < len(names):
+            raise InputError(f"Expected each task once in run {run!r}.", "duplicate-task")
+        group = frozenset(names)
+        seeds: set[int] = set()
+        if "seed" in runs.columns:
+            seeds = {int(seed) for seed in rows["seed"].dropna()}
+        if len(seeds) > 1:
+            raise InputError(
+                f"Expected one seed in run {run!r}, but got {sorted(seeds)}.", "several-seeds"
+            )
+        seen[group] += 1
+        # Without a seed, repeated runs of a group must not fall on the same one.
+        job = Job(job_id, group, seeds.pop() if seeds else -seen[group])
+        scores = pd.to_numeric(rows["score"], errors="coerce")
+        if (bad := scores.isna() & rows["score"].notna()).any():
+            raise InputError(
+                f"Expected numbers as scores of run {run!r}, but got "
+                f"{rows['score'][bad].iloc[0]!r}.",
+                "not-a-number",
+            )
+        known = {
+            name: None if isnan(score) else score
+            for name, score in zip(names, map(float, scores), strict=True)
+        }
+        if any(score is not None for score in known.values()):
+            validation = Result.of(job, known).validation
+            assert validation is not None
+            events.append(Added(job=job, validation=dict(validation)))
+    return events
