@@ -101,6 +101,19 @@ class StudyState:
             if count >= _FAILURES and group not in self.trained
         )
 
+    @cached_property
+    def failing_tasks(self) -> frozenset[str]:
+        """Tasks of which all trainings failed, more often still."""
+        failures = Counter(task for job in self.failed for task in job.tasks)
+        trained = {task for group in self.trained for task in group}
+        return frozenset(
+            task for task, count in failures.items() if count > _FAILURES and task not in trained
+        )
+
+    def is_hopeless(self, group: frozenset[str]) -> bool:
+        """Whether a training of the group is expected to fail."""
+        return group in self.failing or bool(group & self.failing_tasks)
+
 
 @dataclass(frozen=True)
 class NextJob:
@@ -155,7 +168,7 @@ def next_jobs(state: StudyState) -> list[NextJob]:
         return [] if state.pending else _again(state)[: state.trainings_left]
     candidates = _candidates(state, _DRAWS_TO_ASK)
     answer = _answer(state, candidates)
-    if answer.is_decided:
+    if answer.is_decided and current_answer(state).is_decided:  # with more draws
         return []
     return _promising(state, candidates, answer)[: state.trainings_left]
 
@@ -290,25 +303,26 @@ def _opening(state: StudyState) -> list[NextJob]:
     else:
         groups |= {**alone, **proposed}
         generator = np.random.default_rng(state.seed)
-        wanted = min(len(groups) + max(2, n_tasks // 2), 2**n_tasks - 1)
-        while len(groups) < wanted:
+        known = {group for group, _ in state.planned if len(group) > 1}
+        n_random = max(2, n_tasks // 2) - len(known - groups.keys())
+        wanted = min(len(groups | dict.fromkeys(known)) + n_random, 2**n_tasks - 1)
+        while len(groups.keys() | known) < wanted:
             size = int(generator.integers(2, n_tasks + 1))
             chosen = generator.choice(n_tasks, size, replace=False)
             groups.setdefault(frozenset(state.names[place] for place in chosen), "a random group")
     known = {group for group, _ in state.planned}
-    return [
-        NextJob(group, state.seed, why)
-        for group, why in groups.items()
-        if group not in known and len(group) <= n_tasks
-    ]
+    return [NextJob(group, state.seed, why) for group, why in groups.items() if group not in known]
 
 
 def _again(state: StudyState) -> list[NextJob]:
     """After nothing came of the opening: what still may succeed, on a new seed."""
     seed = 1 + max((seed for _, seed in state.planned), default=state.seed)
-    groups = [frozenset(state.names), *(frozenset({task}) for task in state.names)]
+    tasks = [task for task in state.names if task not in state.failing_tasks]
+    groups = [frozenset(tasks), *(frozenset({task}) for task in tasks)]
     why = "earlier trainings gave nothing to compare"
-    return [NextJob(group, seed, why) for group in groups if group not in state.failing]
+    return [
+        NextJob(group, seed, why) for group in dict.fromkeys(groups) if group not in state.failing
+    ]
 
 
 def _proposed_by_prior(state: StudyState) -> Grouping:
@@ -348,7 +362,7 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
     possible = {
         name: grouping
         for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
-        if not any(network.trained in state.failing for network in grouping.networks)
+        if not any(state.is_hopeless(network.trained) for network in grouping.networks)
     }
     best = _without_failing(state, candidates).best_expected(state.budget)
     within_budget = [
@@ -381,7 +395,10 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
     """The candidates with groups that always fail made useless."""
-    rows = [row for row in range(len(candidates.groups)) if candidates.group(row) in state.failing]
+    if not state.failed:
+        return candidates
+    groups = map(candidates.group, range(len(candidates.groups)))
+    rows = [row for row, group in enumerate(groups) if state.is_hopeless(group)]
     mean = candidates.mean.copy()
     mean[rows] -= 1e3
     return replace(candidates, mean=mean)
@@ -408,7 +425,7 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
         for _, row in sorted((-worth(row), row) for row in seen)
         if len(group := candidates.group(row)) > 1
         and (group, seed) not in state.planned
-        and group not in state.failing
+        and not state.is_hopeless(group)
     ]
     count = max(1, n_tasks // 4, len(state.results) // 20)
     jobs: dict[tuple[frozenset[str], int], str] = {}
@@ -416,12 +433,12 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
         jobs[group, seed] = "may change which grouping is best"
         for task in sorted(group):
             alone = frozenset({task})
-            if (alone, seed) not in state.planned and alone not in state.failing:
+            if (alone, seed) not in state.planned and not state.is_hopeless(alone):
                 jobs.setdefault((alone, seed), "the task alone on the same seed, to compare with")
     if not jobs:  # every group that matters is planned on this seed
         ends = [network.trained for network in answer.plan.grouping.networks]
         for group in [*ends, frozenset(state.names)]:
-            if (group, seed + 1) not in state.planned and group not in state.failing:
+            if (group, seed + 1) not in state.planned and not state.is_hopeless(group):
                 jobs[group, seed + 1] = "the best grouping so far on a new seed"
     return [NextJob(group, seed, why) for (group, seed), why in jobs.items()]
 
@@ -472,6 +489,8 @@ def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
         for network in plan.networks
         if not network.is_alone and network.trained not in state.trained
     ]
+    if {group for group in state.trained if len(group) > 1} == {frozenset(state.names)}:
+        sentences.append("No group was trained but all tasks together.")
     if len({result.job.seed for result in state.results}) == 1:
         sentences.append(
             "All trainings had the same seed: how much gains vary between data splits is not known."

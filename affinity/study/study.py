@@ -21,6 +21,7 @@ from affinity.grouping import Network
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Score, check_names
+from affinity.tasks.score import MATTERS
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.function_trainer import SCORES
 from affinity.training.protocol import read_scores
@@ -568,6 +569,7 @@ class Study:
         if not isnan(answer.plan.gain):
             ends = (answer.plan.gain, answer.plan.low, answer.plan.high)
             provenance["expected_gain"] = [round(gain, 4) for gain in ends]
+            provenance["unit"] = self._unit
             provenance["probability"] = round(answer.plan.probability, 3)
         if answer.unknown:
             provenance["unknown"] = list(answer.unknown)
@@ -577,6 +579,18 @@ class Study:
             reasons=tuple(self._reason(state, network) for network in networks),
             provenance=provenance,
         )
+
+    @property
+    def _unit(self) -> str:
+        """What the overall gain is counted in."""
+        scores = self.tasks.values()
+        if any(score.unit is not None for score in scores):
+            return f"{MATTERS} is one difference that matters"
+        if all(score.is_relative for score in scores):
+            return "fraction of the single-task score"
+        if any(score.is_relative for score in scores):
+            return "fraction of the single-task score, or difference of scores"
+        return "difference of scores"
 
     def _reason(self, state: StudyState, network: Network) -> str:
         if network.is_alone:
