@@ -35,6 +35,8 @@ class PlanProvenance:
         indistinguishable_from: Which of separate and all-in-one may be as good as the plan.
         problem: The name of the problem.
         budget: The maximum number of networks.
+        unit: What the expected gain is counted in.
+        unknown: What the results cannot tell, in sentences.
     """
 
     estimator: str | None = None
@@ -45,6 +47,8 @@ class PlanProvenance:
     indistinguishable_from: tuple[str, ...] | None = None
     problem: str | None = None
     budget: int | None = None
+    unit: str | None = None
+    unknown: tuple[str, ...] | None = None
 
     @property
     def is_predicted(self) -> bool:

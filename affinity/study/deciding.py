@@ -14,6 +14,7 @@ import torch
 
 from affinity.audit import Candidate
 from affinity.audit.candidates import CandidateSet
+from affinity.audit.race_result import NetworkGain
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network, solve
@@ -132,14 +133,13 @@ class Answer:
 
     Args:
         candidates: The plan first, then those that it was compared with.
-        networks: For each network of a candidate its tasks' mean gain and the ends of the 95 %
-            interval.
+        networks: The mean gain of the tasks of each network of a candidate.
         is_decided: Whether the plan is best with probability `CONFIDENCE`.
         unknown: What the results cannot tell, in sentences.
     """
 
     candidates: tuple[Candidate, ...]
-    networks: Mapping[Network, tuple[float, float, float]]
+    networks: tuple[NetworkGain, ...]
     is_decided: bool
     unknown: tuple[str, ...]
 
@@ -191,7 +191,7 @@ def current_answer(state: StudyState) -> Answer:
             "No two trainings have a task in common, so that no gain is measured.",
             *_unknown(state, grouping),
         )
-        return Answer((plan,), {}, False, unknown)
+        return Answer((plan,), (), False, unknown)
     return _answer(state, _candidates(state, _DRAWS_TO_ANSWER))
 
 
@@ -362,14 +362,18 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
     possible = {
         name: grouping
         for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
-        if not any(state.is_hopeless(network.trained) for network in grouping.networks)
+        if not any(
+            state.is_hopeless(network.trained)
+            for network in grouping.networks
+            if not network.is_alone
+        )
     }
     best = _without_failing(state, candidates).best_expected(state.budget)
     within_budget = [
         grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
     ]
     plan, within = (
-        candidates.prudent(best, safe, PRUDENCE, state.tolerance)
+        candidates.prefer_simple(best, safe, PRUDENCE, state.tolerance)
         for safe in (list(possible.values()), within_budget)
     )
     groupings = {"plan": plan, "within the budget": within, **possible}
@@ -383,22 +387,23 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
     seeds = {result.job.seed for result in state.results if result.validation}
     return Answer(
         candidates=judged,
-        networks={
-            network: candidates.gain_of(network)
-            for grouping in groupings.values()
-            for network in grouping.networks
-        },
+        networks=tuple(
+            candidates.gain_of(network)
+            for network in dict.fromkeys(
+                network for grouping in groupings.values() for network in grouping.networks
+            )
+        ),
         is_decided=judged[0].probability >= CONFIDENCE and len(seeds) > 1,
         unknown=_unknown(state, plan),
     )
 
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
-    """The candidates with groups that always fail made useless."""
+    """The candidates with groups of several tasks that always fail made useless."""
     if not state.failed:
         return candidates
     groups = map(candidates.group, range(len(candidates.groups)))
-    rows = [row for row, group in enumerate(groups) if state.is_hopeless(group)]
+    rows = [row for row, group in enumerate(groups) if len(group) > 1 and state.is_hopeless(group)]
     mean = candidates.mean.copy()
     mean[rows] -= 1e3
     return replace(candidates, mean=mean)
@@ -420,13 +425,11 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
     def worth(row: int) -> float:
         return seen[row] * float(spread[row]) / seconds(candidates.group(row))
 
-    groups = [
-        group
-        for _, row in sorted((-worth(row), row) for row in seen)
-        if len(group := candidates.group(row)) > 1
-        and (group, seed) not in state.planned
-        and not state.is_hopeless(group)
-    ]
+    shared = [candidates.group(row) for _, row in sorted((-worth(row), row) for row in seen)]
+    shared = [group for group in shared if len(group) > 1 and not state.is_hopeless(group)]
+    if all((group, seed) in state.planned for group in shared):
+        seed += 1
+    groups = [group for group in shared if (group, seed) not in state.planned]
     count = max(1, n_tasks // 4, len(state.results) // 20)
     jobs: dict[tuple[frozenset[str], int], str] = {}
     for group in groups[:count]:
@@ -435,11 +438,6 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
             alone = frozenset({task})
             if (alone, seed) not in state.planned and not state.is_hopeless(alone):
                 jobs.setdefault((alone, seed), "the task alone on the same seed, to compare with")
-    if not jobs:  # every group that matters is planned on this seed
-        ends = [network.trained for network in answer.plan.grouping.networks]
-        for group in [*ends, frozenset(state.names)]:
-            if (group, seed + 1) not in state.planned and not state.is_hopeless(group):
-                jobs[group, seed + 1] = "the best grouping so far on a new seed"
     return [NextJob(group, seed, why) for (group, seed), why in jobs.items()]
 
 

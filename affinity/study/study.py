@@ -18,7 +18,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GradientCosine, InterTaskAffinity
 from affinity.files import write_atomically
 from affinity.grouping import Network
-from affinity.recommendation import Plan
+from affinity.recommendation import Plan, PlanProvenance
 from affinity.recording import Trace
 from affinity.tasks import Score, check_names
 from affinity.tasks.score import MATTERS
@@ -551,7 +551,7 @@ class Study:
     def plan(self) -> Plan:
         """The best grouping so far as a plan, with measured gains as reasons.
 
-        ``provenance["unknown"]`` has what the results cannot tell.
+        Its provenance names what the results cannot tell.
 
         Raises:
             InputError: If there is neither a result nor a prior.
@@ -561,18 +561,19 @@ class Study:
             state = self._state(contents)
         networks = answer.plan.grouping.networks
         seeds = {result.job.seed for result in state.results}
-        provenance: dict[str, object] = {
-            "evidence": f"measured: {count(len(state.results), 'training')} on "
-            f"{count(len(seeds), 'seed')}",
-            "is_decided": answer.is_decided,
-        }
-        if not isnan(answer.plan.gain):
-            ends = (answer.plan.gain, answer.plan.low, answer.plan.high)
-            provenance["expected_gain"] = [round(gain, 4) for gain in ends]
-            provenance["unit"] = self._unit
-            provenance["probability"] = round(answer.plan.probability, 3)
-        if answer.unknown:
-            provenance["unknown"] = list(answer.unknown)
+        plan, is_measured = answer.plan, not isnan(answer.plan.gain)
+        ended = "the best grouping was found" if answer.is_decided else "no clear winner yet"
+        provenance = PlanProvenance(
+            evidence=f"measured: {count(len(state.results), 'training')} on "
+            f"{count(len(seeds), 'seed')}; {ended}",
+            expected_gain=(round(plan.gain, 4), round(plan.low, 4), round(plan.high, 4))
+            if is_measured
+            else None,
+            probability=round(plan.probability, 3) if is_measured else None,
+            budget=state.budget,
+            unit=self._unit if is_measured else None,
+            unknown=answer.unknown or None,
+        )
         return Plan(
             grouping=answer.plan.grouping,
             sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
