@@ -40,6 +40,7 @@ def write_atomically(path: str | Path, content: str | bytes, *, is_durable: bool
     except OSError as error:
         raise InputError(
             f"Could not write {str(path)!r}: {error.strerror}. Choose a folder that can be written "
-            "to and has space left."
+            "to and has space left.",
+            "cannot-write",
         ) from error
     return path

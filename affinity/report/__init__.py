@@ -1,54 +1,60 @@
-"""Pages, pictures and tables; plotting libraries are imported only here."""
+"""Reports: pages, pictures and tables of results; plotting libraries are imported only here."""
 
 from .adaptation_curves import AdaptationCurves
 from .alert import Alert
 from .alerts import find_alerts
-from .comparison import comparison_of, moved_pairs, write_comparison
-from .export import write_figures
+from .alternatives import BudgetChoice, ConsensusHeatmap, measure_stability, solve_budgets
+from .audit_page import AuditPage, render_audit, write_report
+from .comparison import moved_pairs, render_comparison, write_comparison
+from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from .fewshot_page import fewshot_page_of, fewshot_pictures, write_fewshot
-from .gain_dots import GainDots
+from .gain_plot import GainPlot
 from .gate_use import GateUse
+from .headline import Headline, audit_headline
 from .heatmap import Heatmap, heatmap
-from .html_page import page_of, write_report
 from .layer_conflict import LayerConflict
 from .low_data_lines import LowDataLines
-from .other_groupings import Choice, Together, choices_of, stability_of
 from .over_time import OverTime
-from .recovered_dots import RecoveredDots
-from .schema import schema
+from .page_result import PageResult, schema
+from .pictures import write_figures
+from .recovery_plot import RecoveryPlot
 from .task_graph import TaskGraph
 from .transfer_heatmap import TransferHeatmap
 from .transfer_page import transfer_page_of, transfer_pictures, write_transfer
-from .verdict_words import Headline, headline
 
 __all__ = [
     "AdaptationCurves",
     "Alert",
-    "Choice",
-    "GainDots",
+    "AuditPage",
+    "BudgetChoice",
+    "ConsensusHeatmap",
+    "GainPlot",
     "GateUse",
     "Headline",
     "Heatmap",
     "LayerConflict",
     "LowDataLines",
     "OverTime",
-    "RecoveredDots",
+    "PageResult",
+    "RecoveryPlot",
     "TaskGraph",
-    "Together",
     "TransferHeatmap",
-    "choices_of",
-    "comparison_of",
+    "advice_lines",
+    "audit_headline",
+    "diagnosis_headline",
     "fewshot_page_of",
     "fewshot_pictures",
     "find_alerts",
-    "headline",
     "heatmap",
+    "measure_stability",
     "moved_pairs",
-    "page_of",
+    "render_audit",
+    "render_comparison",
     "schema",
-    "stability_of",
+    "solve_budgets",
     "transfer_page_of",
     "transfer_pictures",
+    "verdict_word",
     "write_comparison",
     "write_fewshot",
     "write_figures",

@@ -9,14 +9,14 @@ from matplotlib.ticker import MaxNLocator
 from affinity.errors import InputError
 from affinity.fewshot import FewShotResult
 
-from .one_axes import OneAxes
 from .palette import GROUPS, INK, RULE
+from .picture import AxesPicture
 
 MARKS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
 
 @dataclass(frozen=True, eq=False)
-class AdaptationCurves(OneAxes):
+class AdaptationCurves(AxesPicture):
     """A line a method over the gradient steps on the support rows, with 95 % intervals.
 
     Args:

@@ -1,34 +1,35 @@
-"""Two audits side by side: before and after, two estimators, two seeds."""
+"""The page that compares two audits: before and after, two estimators, two seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from markupsafe import Markup
 from scipy import stats
 
-from affinity.audit import Audit
+from affinity.audit import Audit, AuditContext, AuditSummary
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
-from affinity.statistics import Gains
+from affinity.statistics import Gains, Verdict
 from affinity.storage import to_jsonable
 from affinity.words import count
 
-from .drawing import inline_svg
-from .gain_dots import GainDots
-from .network_rows import network_rows
-from .numbers import NARROW, number, percent, percent_range
-from .rendering import Figure, render, tone
-from .result import result_of
+from .gain_plot import GainPlot
+from .key_numbers import KeyNumber, gain_number
+from .network_rows import NetworkRow, network_rows
+from .numbers import NARROW, number, percent
+from .provenance import NAMES, context_settings
+from .rendering import PageFigure, render
+from .svg import inline_svg
 
 
 @dataclass(frozen=True)
-class Pair:
+class MovedPair:
     """Two tasks that one of two groupings serves together and the other does not."""
 
     first: str
@@ -36,63 +37,129 @@ class Pair:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class TaskComparison:
+    """A task's verdicts in both audits."""
+
+    first: Verdict
+    second: Verdict
+
+    @property
+    def difference(self) -> float:
+        """Gain in the second audit minus gain in the first."""
+        return self.second.gain - self.first.gain
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the verdicts differ."""
+        return self.first.verdict != self.second.verdict
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """The JSON inside the page: the summaries of both audits."""
+
+    first: AuditSummary
+    second: AuditSummary
+    affinity: tuple[()] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What the page shows, part by part.
+
+    Args:
+        names: Of the two audits.
+        title: Whether their advice is the same.
+        sentences: Gains, verdicts and affinities.
+        numbers: The key numbers of both.
+        figure: The gains of both plans.
+        tasks: One entry per common task.
+        left_out: Tasks of one audit only.
+        networks: The plans.
+        moved: Pairs of tasks that one plan groups together and the other does not.
+        settings: Settings that differ: name, first, second.
+    """
+
+    names: tuple[str, str]
+    title: str
+    sentences: list[str]
+    numbers: list[KeyNumber]
+    figure: PageFigure
+    tasks: list[TaskComparison]
+    left_out: list[str]
+    networks: tuple[list[NetworkRow], list[NetworkRow]]
+    moved: list[MovedPair]
+    settings: list[tuple[str, str, str]]
+
+
 def write_comparison(
     first: Audit, second: Audit, path: str | Path, names: tuple[str, str] = ("first", "second")
 ) -> Path:
-    """Write one page that compares two audits of the same tasks, and return where it is.
+    """Write one page that compares two audits of the same tasks, and return its path.
 
     Args:
         first: The audit to start from.
         second: The audit to compare with it.
         path: The HTML file.
-        names: What to call them.
+        names: Names for the two audits.
 
     Raises:
         InputError: If they have no task in common, or the file cannot be written.
     """
-    return write_atomically(path, comparison_of(first, second, names))
+    return write_atomically(path, render_comparison(first, second, names))
 
 
-def comparison_of(first: Audit, second: Audit, names: tuple[str, str] = ("first", "second")) -> str:
-    """The page as text."""
-    other = set(second.gains.tasks)
-    shared = [task for task in first.gains.tasks if task in other]
+def render_comparison(
+    first: Audit, second: Audit, names: tuple[str, str] = ("first", "second")
+) -> str:
+    """The page as text.
+
+    Raises:
+        InputError: If the audits have no task in common.
+    """
+    tasks, other_tasks = first.gains.tasks, second.gains.tasks
+    shared = [task for task in tasks if task in other_tasks]
     if not shared:
         raise InputError(
-            f"Expected two audits with a task in common, but got the tasks "
-            f"{list(first.gains.tasks)} and {list(second.gains.tasks)}."
+            f"Expected two audits with a task in common, but got the tasks {list(tasks)} and "
+            f"{list(other_tasks)}.",
+            "no-common-task",
         )
     if names[0] == names[1]:
         names = (f"{names[0]} (1)", f"{names[1]} (2)")
-    gains = (_only(first.gains, shared), _only(second.gains, shared))
-    dots = GainDots(dict(zip(names, gains, strict=True)))
-    figure = Figure(
-        name="gain-dots",
-        title="Measured gains",
-        alt=f"Dot plot of the gain of each task under the plans of {names[0]} and {names[1]}. The "
-        "same numbers are in the table below.",
-        svg=Markup(inline_svg(dots, "gain-dots")),
+    verdicts, other_verdicts = first.verdicts, second.verdicts
+    rows = [TaskComparison(verdicts[task], other_verdicts[task]) for task in shared]
+    gains = (_select_tasks(first.gains, shared), _select_tasks(second.gains, shared))
+    page = ComparisonPage(
+        names=names,
+        title=f"Both audits advise the same: {first.advice}."
+        if first.advice == second.advice
+        else f"The advice differs: {first.advice} in {names[0]}, {second.advice} in {names[1]}.",
+        sentences=list(_sentences(first, second, rows, names)),
+        numbers=[*_numbers(first, names[0]), *_numbers(second, names[1])],
+        figure=PageFigure(
+            name="gain-plot",
+            title="Measured gains",
+            alt=f"Dot plot of the gain of each task under the plans of {names[0]} and {names[1]}. "
+            "The same numbers are in the table below.",
+            svg=Markup(inline_svg(GainPlot(dict(zip(names, gains, strict=True))), "gain-plot")),
+        ),
+        tasks=rows,
+        left_out=sorted({*tasks, *other_tasks} - set(shared)),
+        networks=(network_rows(first), network_rows(second)),
+        moved=moved_pairs(first.plan.grouping, second.plan.grouping),
+        settings=_differing_settings(first, second),
     )
     return render(
         "comparison.html.j2",
         title=f"{names[0]} and {names[1]}: two task affinity audits",
-        result=to_jsonable(
-            {"first": result_of(first), "second": result_of(second), "affinity": []}
-        ),
-        names=names,
-        audits=(first, second),
-        facts_of_both=_facts(first, second, names),
-        figure=figure,
-        headline=_headline(first, second, shared, names),
-        left_out=sorted((set(first.gains.tasks) | other) - set(shared)),
-        moved=moved_pairs(first.plan.grouping, second.plan.grouping),
-        networks=[network_rows(audit) for audit in (first, second)],
-        rows=_rows(first, second, shared),
-        settings=_settings(to_jsonable(first.context), to_jsonable(second.context)),
+        result=ComparisonResult(first.summary(), second.summary()),
+        page=page,
     )
 
 
-def moved_pairs(first: Grouping, second: Grouping) -> list[Pair]:
+def moved_pairs(first: Grouping, second: Grouping) -> list[MovedPair]:
     """Pairs of common tasks that only one of the groupings serves by one network.
 
     Example:
@@ -102,124 +169,90 @@ def moved_pairs(first: Grouping, second: Grouping) -> list[Pair]:
         >>> [(pair.first, pair.second, pair.is_new) for pair in moved_pairs(one, other)]
         [('depth', 'edges', False), ('edges', 'text', True)]
     """
-    moved: list[Pair] = []
+    moved: list[MovedPair] = []
     for one, two in combinations(sorted(first.tasks & second.tasks), 2):
         before = first.network_of(one) == first.network_of(two)
         after = second.network_of(one) == second.network_of(two)
         if before != after:
-            moved.append(Pair(one, two, after))
+            moved.append(MovedPair(one, two, after))
     return moved
 
 
-def agreement_of(first: AffinityMatrix | None, second: AffinityMatrix | None) -> float:
-    """Rank correlation of the affinities between common tasks; NaN where it is undefined."""
+def correlate_affinities(first: AffinityMatrix | None, second: AffinityMatrix | None) -> float:
+    """Rank correlation of the affinities between common tasks; NaN if it is undefined."""
     if first is None or second is None:
         return float("nan")
     shared = [task for task in first.tasks if task in second.tasks]
     pairs = [(source, target) for source in shared for target in shared if source != target]
-    one = np.array([first.between(*pair) for pair in pairs])
-    two = np.array([second.between(*pair) for pair in pairs])
-    known = np.isfinite(one) & np.isfinite(two)
-    one, two = one[known], two[known]
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(two) == 0:
+    values = np.array([(first.between(*pair), second.between(*pair)) for pair in pairs])
+    values = values[np.isfinite(values).all(axis=1)] if pairs else np.empty((0, 2))
+    if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
         return float("nan")
-    return float(stats.spearmanr(one, two).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _only(gains: Gains, tasks: list[str]) -> Gains:
-    places = [gains.tasks.index(task) for task in tasks]
+def _select_tasks(gains: Gains, tasks: list[str]) -> Gains:
+    columns = [gains.tasks.index(task) for task in tasks]
     better = gains.higher_is_better
     return Gains(
         tasks=tuple(tasks),
-        scores=gains.scores[:, places],
-        baseline=gains.baseline[:, places],
-        higher_is_better=None if better is None else tuple(better[at] for at in places),
+        scores=gains.scores[:, columns],
+        baseline=gains.baseline[:, columns],
+        higher_is_better=None if better is None else tuple(better[column] for column in columns),
     )
 
 
-def _headline(first: Audit, second: Audit, shared: list[str], names: tuple[str, str]) -> list[str]:
-    before, after = (float(audit.gains.overall().mean()) for audit in (first, second))
-    changed = [
-        task for task in shared if first.verdicts[task].verdict != second.verdicts[task].verdict
-    ]
-    title = (
-        f"Both audits advise the same: {first.advice}."
-        if first.advice == second.advice
-        else f"The advice differs: {first.advice} in {names[0]}, {second.advice} in {names[1]}."
+def _sentences(
+    first: Audit, second: Audit, tasks: list[TaskComparison], names: tuple[str, str]
+) -> Iterator[str]:
+    n_changed = sum(task.is_changed for task in tasks)
+    yield (
+        f"The plan's mean gain is {percent(first.overall.gain)} in {names[0]} and "
+        f"{percent(second.overall.gain)} in {names[1]}. {n_changed} of "
+        f"{count(len(tasks), 'verdict')} differ."
     )
-    sentences = [
-        title,
-        f"The plan's mean gain is {percent(before)} in {names[0]} and {percent(after)} in "
-        f"{names[1]}. {count(len(changed), 'verdict')} of {len(shared)} differ.",
-    ]
-    agreement = agreement_of(first.matrix, second.matrix)
-    if np.isfinite(agreement):
-        sentences.append(
-            f"The estimated affinities agree with a rank correlation of "
-            f"{number(agreement, signed=True, digits=2)}."
+    correlation = correlate_affinities(first.matrix, second.matrix)
+    if np.isfinite(correlation):
+        yield (
+            f"The rank correlation of the estimated affinities is "
+            f"{number(correlation, signed=True, digits=2)}."
         )
     if first.problem != second.problem or _fingerprint(first) != _fingerprint(second):
-        sentences.append("They were not made from the same data: compare with care.")
-    return sentences
+        yield "The audits used different data, so differences may come from the data."
 
 
 def _fingerprint(audit: Audit) -> str | None:
     return None if audit.context.source is None else audit.context.source.fingerprint
 
 
-def _facts(first: Audit, second: Audit, names: tuple[str, str]) -> list[dict[str, str]]:
-    facts: list[dict[str, str]] = []
-    for audit, name in zip((first, second), names, strict=True):
-        overall = audit.overall
-        facts.append(
-            {
-                "name": f"Mean gain, {name}",
-                "value": percent(overall.gain),
-                "note": percent_range(overall.low, overall.high) or "one replicate: no interval",
-                "tone": tone(overall.low, overall.high),
-            }
-        )
-        facts.append(
-            {
-                "name": f"Networks, {name}",
-                "value": str(len(audit.plan.grouping.networks)),
-                "note": f"{count(audit.gains.n_replicates, 'replicate')}, 95{NARROW}% intervals",
-                "tone": "",
-            }
-        )
-    return facts
+def _numbers(audit: Audit, name: str) -> Iterator[KeyNumber]:
+    overall = audit.overall
+    yield gain_number(f"Mean gain, {name}", overall.gain, overall.low, overall.high)
+    yield KeyNumber(
+        f"Networks, {name}",
+        str(len(audit.plan.grouping.networks)),
+        f"{count(audit.gains.n_replicates, 'replicate')}, 95{NARROW}% intervals",
+    )
 
 
-def _rows(first: Audit, second: Audit, shared: list[str]) -> list[dict[str, Any]]:
-    one, two = first.verdicts, second.verdicts
+def _differing_settings(first: Audit, second: Audit) -> list[tuple[str, str, str]]:
+    settings, others = (dict(_flatten(audit.context)) for audit in (first, second))
     return [
-        {
-            "name": task,
-            "first": one[task],
-            "second": two[task],
-            "difference": two[task].gain - one[task].gain,
-            "is_changed": one[task].verdict != two[task].verdict,
-        }
-        for task in shared
+        (name, settings.get(name, "not given"), others.get(name, "not given"))
+        for name in dict.fromkeys([*settings, *others])
+        if settings.get(name) != others.get(name)
     ]
 
 
-def _settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What of the contexts differs."""
-    one, two = _flat(first), _flat(second)
-    keys = dict.fromkeys([*one, *two])
-    return [
-        (key, one.get(key, "not given"), two.get(key, "not given"))
-        for key in keys
-        if one.get(key) != two.get(key)
-    ]
-
-
-def _flat(context: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    entries: dict[str, str] = {}
-    for key, value in context.items():
-        if isinstance(value, Mapping):
-            entries |= _flat(cast("Mapping[str, Any]", value), f"{prefix}{key}: ")
-        else:
-            entries[f"{prefix}{key}"] = str(value)
-    return entries
+def _flatten(context: AuditContext) -> Iterator[tuple[str, str]]:
+    """Settings by name, one entry per entry of a mapping; without what every run measures."""
+    for key, value in context_settings(context).items():
+        if key in ("recording", "seconds"):
+            continue
+        entries = to_jsonable(value)
+        name = NAMES.get(key, key)
+        if isinstance(entries, Mapping):
+            for part, entry in cast("Mapping[str, object]", entries).items():
+                yield f"{name}: {part}", str(entry)
+        elif entries is not None:
+            yield name, str(entries)

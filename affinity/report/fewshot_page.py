@@ -11,10 +11,11 @@ from affinity.files import write_atomically
 from affinity.words import count
 
 from .adaptation_curves import AdaptationCurves
-from .drawing import Picture, inline_svg
 from .fewshot_words import fewshot_facts, fewshot_headline, over
-from .made import rows_of
-from .rendering import Figure, render
+from .picture import Picture
+from .provenance import describe_settings
+from .rendering import PageFigure, render
+from .svg import inline_svg
 
 
 def write_fewshot(result: Mapping[str, Any], path: str | Path) -> Path:
@@ -44,7 +45,7 @@ def fewshot_pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
 def fewshot_page_of(result: Mapping[str, Any]) -> str:
     """The page as text; the same result gives the same text."""
     figures = [
-        Figure(
+        PageFigure(
             name,
             f"Adaptation, {picture.frame()['method'].nunique()} methods, {name}",
             f"Lines of the {result['score']} after each number of gradient steps, {name}. The same "
@@ -70,5 +71,5 @@ def fewshot_page_of(result: Mapping[str, Any]) -> str:
         methods=list(dict.fromkeys(method for _, method in last)),
         is_better="higher" if result["score"] == "accuracy" else "lower",
         figures=figures,
-        settings=rows_of(result["context"]),
+        settings=describe_settings(result["context"]),
     )

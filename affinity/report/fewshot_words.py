@@ -5,9 +5,8 @@ from typing import Any
 
 from affinity.words import count, listed
 
-from .numbers import fixed
-from .rendering import tone
-from .verdict_words import Headline
+from .headline import Headline
+from .numbers import fixed, tone
 
 BASELINE = "from scratch"
 

@@ -1,4 +1,4 @@
-"""Gate use: how much of each expert the gate of each task takes."""
+"""Gate use: the weight that each task's gate gives to each expert."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,28 @@ from matplotlib.axes import Axes
 from affinity.audit import Gates
 
 from .labels import short_labels
-from .one_axes import OneAxes
 from .palette import INK
+from .picture import AxesPicture, style_ticks
 
 
 @dataclass(frozen=True, eq=False)
-class GateUse(OneAxes):
-    """Mean weight of each expert, a row a task, with the experts of each replicate side by side.
+class GateUse(AxesPicture):
+    """Mean weight of each expert, one row per task, one block per replicate.
 
-    A row sums to 1 within a replicate. One dark cell in a row says that the gate takes a single
-    expert; rows that are all alike say that the gates do not tell the tasks apart. Experts are
-    ordered by their use, since those of two replicates have nothing to do with each other.
+    A row sums to 1 within a replicate. A single dark cell in a row: the gate uses one expert only.
+    Equal rows: the gates do not distinguish the tasks. Experts are ordered by their use, since
+    experts of different replicates do not correspond.
 
     Args:
-        gates: Of one mixture.
-        most_replicates: How many replicates to draw.
+        gates: Of one mixture of experts.
+        most_replicates: Maximum number of replicates to draw.
     """
 
     gates: Gates
     most_replicates: int = 3
 
     def frame(self) -> pd.DataFrame:
-        """One row a replicate, task and expert: weight; the experts most used first."""
+        """One row per replicate, task and expert: weight; the most used expert first."""
         rows = [
             (replicate, task, expert, weight)
             for replicate, weights in enumerate(self._ordered(), start=1)
@@ -72,9 +72,8 @@ class GateUse(OneAxes):
         for number in range(len(drawn)):
             middle = number * (n_experts + 1) + n_experts / 2
             axes.text(middle, -0.15, f"replicate {number + 1}", ha="center", color=INK, fontsize=9)
-        axes.set_xlabel("experts, the most used first; percent of a gate's weight")
-        axes.tick_params(axis="x", rotation=0, colors=INK, length=0)
-        axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+        axes.set_xlabel("experts, the most used first; weight in percent")
+        style_ticks(axes, rotation=0)
 
     def _ordered(self) -> list[np.ndarray]:
         squares = [weights.double().numpy() for weights in self.gates.utilization]  # gate expert

@@ -1,64 +1,70 @@
-"""The report's words in plain language, and what it cannot tell."""
+"""The terms on an audit's page, and the limits of its verdicts."""
 
 GLOSSARY = (
     (
         "Affinity (estimated)",
-        "From one recorded training run: what a step for one task does to another task's loss. "
-        "Above 0 it helps. It is a hint for what to try, not a result.",
+        "The effect of a training step for one task on the loss of another, from one recorded "
+        "run. Above 0, the step helps. It suggests what to try; it is not a result.",
     ),
     (
         "Gain (measured)",
-        "From real training: the share of a separate network's test loss that is gone. "
-        "+5 % means that a twentieth of the loss is gone; below 0 the task got worse.",
+        "Relative reduction in test loss compared with a separate network, from trained networks. "
+        "+5 %: the loss is 5 % lower. Below 0, the task got worse: negative transfer.",
     ),
-    ("Separate", "Every task has a network of its own. The baseline: its gain is 0."),
-    ("All-in-one", "One network for every task."),
+    ("Separate", "One network per task. This is the baseline: its gain is 0."),
+    ("All-in-one", "One network for all tasks."),
     (
         "Plan",
-        "The networks that were proposed within the budget: by a race that trained contending "
-        "groupings, by what a linearized network foretold, or from the affinities alone.",
+        "The networks proposed within the budget: from a race that trained candidate groupings, "
+        "from predicted gains, or from affinities alone.",
     ),
+    ("Candidate", "The plan or a baseline: a grouping with a way of sharing for each network."),
     (
         "Replicate",
-        "One repetition of everything with other training rows and another seed. All arrangements "
-        "of a replicate see the same rows, so their differences are paired.",
+        "A new data split and seed. Within a replicate all candidates use the same rows, so their "
+        "differences are paired.",
+    ),
+    (
+        "Selection rows, test rows",
+        "Selection rows decide which candidate is advised. Test rows measure its gain; no decision "
+        "uses them.",
     ),
     (
         "Harmful, beneficial",
-        "The paired test, adjusted for the number of tasks, finds a loss or a gain.",
+        "A paired test, adjusted for the number of tasks, shows a loss or a gain.",
     ),
     ("Neutral", "The gain is shown to be within the tolerance: too small to matter."),
     (
         "Undecided",
-        "Neither a gain nor a loss was shown, nor was one ruled out. It does not mean “no effect”.",
+        "Neither a gain nor a loss is shown, and neither is ruled out. This does not mean “no "
+        "effect”.",
     ),
     (
         "Detectable",
-        "The smallest true gain or loss that as many replicates, as noisy as these, would find in "
-        "four of five audits.",
+        "The smallest true gain or loss that would be found in four of five audits of this size.",
     ),
     (
         "Cause, recovered",
-        "A cause of harm is measured by taking it away with everything else equal. What comes back "
-        "is recovered: a share of the separate network's loss. A cause is at work where that is "
-        "shown, and is at least a tenth of the harm.",
+        "A possible cause of harm is tested by an intervention that removes it, with everything "
+        "else equal. The loss that this saves is recovered, as a share of the separate network's "
+        "loss. The cause is at work if this is shown and at least a tenth of the harm.",
     ),
     (
         "Sharing",
-        "How the tasks of a network share parameters. Hard: one trunk, a head a task. Soft: a "
-        "trunk a task, drawn together. Mixture of experts: several trunks, mixed by each task. "
-        "Separate: nothing is shared.",
+        "How the tasks of a network share parameters. Hard: one trunk, one head per task. Soft: "
+        "one trunk per task, with a penalty on their differences. Mixture of experts: several "
+        "trunks, weighted by one gate per task. Separate: nothing is shared.",
     ),
 )
 
 LIMITS = (
-    "The verdicts hold for this data, this network and these settings. A wider network, more rows "
-    "or longer training can turn them around.",
-    "Intervals hold for other training rows drawn from the same development rows, other seeds, and "
-    "other test rows like these; the development rows themselves are one sample. So verdicts are "
-    "about networks trained on these rows. What deciding so would gain on other data of this kind "
-    "is what other draws of the test rows tell (--outer).",
-    "The risk of a false alarm, 5 %, is that of all tasks of an arrangement together, and once "
-    "more that of the verdict on their mean.",
-    "The arrangement is chosen on evaluation rows, and judged on test rows that no choice saw.",
+    "Verdicts hold for these data, these networks and these settings. A wider network, more rows "
+    "or longer training can change them.",
+    "Intervals cover other training rows drawn from the same development rows, other seeds and "
+    "other test rows of the same kind. The development rows themselves are one sample. To learn "
+    "what the whole procedure gains on other data of this kind, repeat the audit on several test "
+    "splits (--outer).",
+    "The probability of any false verdict is at most 5 % for all tasks of a candidate together, "
+    "and another 5 % for the verdict on their mean.",
+    "The candidate is chosen on selection rows and judged on test rows that no decision used.",
 )

@@ -1,4 +1,4 @@
-"""The directed affinity heatmap: what each source does to each target, and what is noise."""
+"""The heatmap of an affinity matrix: sources as rows, targets as columns."""
 
 import math
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from affinity.grouping import Grouping
 
 from .labels import short_labels
 from .numbers import MINUS, number
-from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import DIVERGING, INK, NOISE, SOFT
+from .picture import AxesPicture, style_ticks
 
 MOST_NUMBERED = 12
 MOST_NAMED = 60
@@ -29,12 +29,12 @@ MOST_VECTOR = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Heatmap(OneAxes):
-    """Sources as rows, targets as columns, both in one clustered order; blue helps, orange harms.
+class Heatmap(AxesPicture):
+    """Affinities with both axes in one clustered order. Blue: helps. Orange: harms.
 
-    Colours are symmetric about 0 and ignore the diagonal. Cells within two standard errors of 0
-    are grey, cells that were not measured blank. With a grouping each network is framed: its
-    columns are the tasks it serves, its rows the tasks it trains.
+    Colours are symmetric around 0; the diagonal is left out. Cells within two standard errors of 0
+    are grey, unmeasured cells blank. With a grouping, each network is framed: its columns are the
+    tasks that it serves, its rows the tasks that it trains.
 
     Args:
         matrix: The affinities.
@@ -61,25 +61,25 @@ class Heatmap(OneAxes):
     @property
     def tasks(self) -> list[str]:
         """The tasks as drawn, from the top and from the left."""
-        return [self.matrix.tasks[at] for at in self.order]
+        return [self.matrix.tasks[position] for position in self.order]
 
     @cached_property
     def limit(self) -> float:
-        """The affinity of the strongest colour, either way.
+        """The affinity of the strongest colour: the largest one beyond its noise.
 
-        That of the largest cell beyond its noise: one pair measured once must not bleach the rest.
+        A single noisy pair would otherwise make all other colours pale.
         """
         sizes = np.abs(self._square(self.matrix.values))
         known = np.isfinite(sizes)
         if self.matrix.standard_error is not None:
             error = self._square(self.matrix.standard_error)
-            told = known & (sizes >= 2 * error)  # an unknown error tells nothing
-            known = told if told.any() else known
+            clear = known & (sizes >= 2 * error)  # False where the error is unknown
+            known = clear if clear.any() else known
         largest = float(sizes[known].max()) if known.any() else 0.0
         return largest if largest > 0 else 1.0
 
     def frame(self) -> pd.DataFrame:
-        """The values as drawn; the diagonal is left out."""
+        """The values as drawn; NaN on the diagonal."""
         return pd.DataFrame(
             self._square(self.matrix.values),
             index=pd.Index(self.tasks, name="source"),
@@ -147,16 +147,15 @@ class Heatmap(OneAxes):
         axes.add_patch(outline)
         axes.set_xlim(-0.06, n_tasks + 0.06)
         axes.set_ylim(n_tasks + 0.06, -0.06)
-        axes.set_ylabel("source: the task whose step is made")
-        axes.set_xlabel("target: the task whose loss is watched", labelpad=8)
+        axes.set_ylabel("source: the task of the training step")
+        axes.set_xlabel("target: the task whose loss is observed", labelpad=8)
         axes.xaxis.set_label_position("top")
         axes.xaxis.tick_top()
-        axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
-        axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+        style_ticks(axes)
 
     @property
     def _unit(self) -> float:
-        """A power of ten that makes short numbers; 1 where they are short already."""
+        """A power of ten that makes the numbers short; 1 if they are already."""
         power = math.floor(math.log10(self.limit))
         return 1.0 if -2 <= power <= 2 else 10.0**power
 
@@ -176,14 +175,14 @@ class Heatmap(OneAxes):
             )
 
     def _frames(self) -> Iterator[tuple[int, int, int, int]]:
-        """Left, top, width and height of each network: columns served, runs of rows trained."""
+        """Left, top, width and height of each network's frames: columns served, runs of rows."""
         if self.grouping is None:
             return
-        place = {task: at for at, task in enumerate(self.tasks)}
+        position = {task: number for number, task in enumerate(self.tasks)}
         for network in self.grouping.networks:
-            columns = [place[task] for task in network.served]
-            rows = sorted(place[task] for task in network.trained)
-            breaks = [at for at in range(1, len(rows)) if rows[at] != rows[at - 1] + 1]
+            columns = [position[task] for task in network.served]
+            rows = sorted(position[task] for task in network.trained)
+            breaks = [row for row in range(1, len(rows)) if rows[row] != rows[row - 1] + 1]
             for run in np.split(np.array(rows), breaks):
                 yield min(columns), int(run[0]), len(columns), len(run)
 
@@ -204,5 +203,5 @@ def _raised(power: int) -> str:
 
 
 def heatmap(matrix: AffinityMatrix, grouping: Grouping | None = None) -> Heatmap:
-    """The matrix as a picture: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`."""
+    """The picture of a matrix: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`."""
     return Heatmap(matrix, grouping)

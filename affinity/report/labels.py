@@ -1,4 +1,4 @@
-"""Short labels: task names as pictures can carry them."""
+"""Short labels: task names that fit into pictures."""
 
 import unicodedata
 from collections import Counter
@@ -8,7 +8,7 @@ LONGEST = 26
 
 
 def short_labels(names: Sequence[str], longest: int = LONGEST) -> list[str]:
-    """One line a name, without control characters, cut in the middle, and still distinct.
+    """One-line names without control characters, cut in the middle, and still distinct.
 
     Example:
         >>> short_labels(["depth", "a very long name of a task, part 1"], longest=11)
@@ -23,9 +23,9 @@ def short_labels(names: Sequence[str], longest: int = LONGEST) -> list[str]:
 
 
 def _printable(name: str) -> str:
-    # Control characters break XML; marks of direction would turn the text around them.
-    kept = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in name)
-    return " ".join(kept.split()) or "(unprintable)"
+    # Control characters break XML; direction marks would reverse the text around them.
+    visible = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in name)
+    return " ".join(visible.split()) or "(unprintable)"
 
 
 def _cut(name: str, longest: int) -> str:

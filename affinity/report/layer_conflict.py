@@ -1,4 +1,4 @@
-"""Conflict layer by layer: where the gradients of two tasks point apart, hence where to branch."""
+"""Gradient conflict by layer: where a shared trunk could branch."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,20 +12,20 @@ from affinity.errors import InputError
 from affinity.recording import Trace
 
 from .labels import short_labels
-from .one_axes import OneAxes
-from .palette import DIVERGING, INK
+from .palette import DIVERGING
+from .picture import AxesPicture, style_ticks
 
 
 @dataclass(frozen=True, eq=False)
-class LayerConflict(OneAxes):
-    """Share of measurements at which two tasks' gradients conflict, a row a pair, a column a layer.
+class LayerConflict(AxesPicture):
+    """Share of measurements at which two tasks' gradients conflict, by pair and layer.
 
-    0 says never, 1 always, a half what unrelated tasks show. Pairs that agree in the first layers
-    and conflict in the last ones could share a trunk that branches between them.
+    0: never. 1: always. One half: unrelated tasks. Pairs that agree in the first layers and
+    conflict in the last ones could share a trunk that branches in between.
 
     Args:
-        trace: A run recorded with its layers.
-        most_pairs: How many pairs to draw, the ones in most conflict.
+        trace: A run recorded with layers.
+        most_pairs: Maximum number of pairs to draw, those in most conflict first.
 
     Raises:
         InputError: If the trace has no layers.
@@ -37,12 +37,13 @@ class LayerConflict(OneAxes):
     def __post_init__(self) -> None:
         if self.trace.layers is None or self.trace.layer_gramians is None:
             raise InputError(
-                "Expected a trace with Gramians of its layers, but this one has none: record it "
-                "with layers."
+                "Expected a trace with Gramians per layer, but this one has none: record it with "
+                "layers.",
+                "no-layers",
             )
 
     def frame(self) -> pd.DataFrame:
-        """One row a pair of tasks, a column a layer, worst pair first."""
+        """One row per pair of tasks, one column per layer, the pair in most conflict first."""
         gramians, layers = self.trace.layer_gramians, self.trace.layers
         assert gramians is not None
         assert layers is not None
@@ -83,5 +84,4 @@ class LayerConflict(OneAxes):
             yticklabels=[f"{names[first]} · {names[second]}" for first, second in table.index],
             cbar_kws={"shrink": 0.6, "aspect": 24, "label": "share of measurements in conflict"},
         )
-        axes.tick_params(axis="x", rotation=0 if table.shape[1] <= 4 else 90, colors=INK, length=0)
-        axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+        style_ticks(axes, rotation=0 if table.shape[1] <= 4 else 90)

@@ -10,12 +10,12 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from affinity.transfer import CurvePoint
 
-from .one_axes import OneAxes
 from .palette import INK, NEUTRAL, group_colour
+from .picture import AxesPicture
 
 
 @dataclass(frozen=True, eq=False)
-class LowDataLines(OneAxes):
+class LowDataLines(AxesPicture):
     """Gain over training from scratch by the number of rows of one target, with intervals.
 
     Dots are filled if the verdict is decided. The control, pretraining on own inputs, is dashed.

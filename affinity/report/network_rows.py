@@ -1,4 +1,4 @@
-"""Each network of the plan in a row: tasks, sharing, what was expected, what was measured."""
+"""The networks of the audited plan: tasks, sharing, estimated and measured gain, cost."""
 
 import math
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ class NetworkRow:
     Args:
         served: Tasks that it serves.
         helpers: Tasks that it is also trained on.
-        sharing: How the tasks share parameters.
+        sharing: How its tasks share parameters.
         reason: Why, as the plan says.
-        expected: Mean estimated affinity onto the tasks served from their partners; None if alone.
+        affinity: Mean estimated affinity of its tasks' partners onto its tasks; None if alone.
         gain: Mean measured gain of the tasks served; NaN where undefined.
-        low: Lower end of its 95 % interval; NaN from a single replicate.
+        low: Lower end of its 95 % interval; NaN with a single replicate.
         high: Upper end.
-        cost: Parameters, and multiply-adds a row; None if not counted.
-        share: Its parameters as a share of those of separate networks for the same tasks.
+        cost: Parameters, and multiply-adds per row; None if not counted.
+        share: Its parameters, relative to those of separate networks for the same tasks.
     """
 
     served: tuple[str, ...]
     helpers: tuple[str, ...]
     sharing: str
     reason: str
-    expected: float | None
+    affinity: float | None
     gain: float
     low: float
     high: float
@@ -41,75 +41,70 @@ class NetworkRow:
 
     @property
     def sharing_label(self) -> str:
-        """What the page calls the way to share."""
+        """The way of sharing in words."""
         return SHARINGS[self.sharing].label
 
     @property
-    def confidence(self) -> str:
-        """What the interval says."""
-        if len(self.served) == 1 and not self.helpers:
-            return "separate"
+    def is_baseline(self) -> bool:
+        """Whether it is a separate network, the baseline itself."""
+        return self.sharing == "separate" or (len(self.served) == 1 and not self.helpers)
+
+    @property
+    def conclusion(self) -> str:
+        """What the interval of the gain shows."""
         if not math.isfinite(self.low):
-            return "measured once"
+            return "No interval"
         if self.low > 0:
-            return "better than separate"
+            return "Better than separate networks"
         if self.high < 0:
-            return "worse than separate"
-        return "not distinguishable from separate"
+            return "Worse than separate networks"
+        return "Not distinguishable from separate networks"
 
 
 def network_rows(audit: Audit) -> list[NetworkRow]:
     """The networks of the audited plan, in its order."""
-    place = {task: at for at, task in enumerate(audit.gains.tasks)}
+    column = {task: number for number, task in enumerate(audit.gains.tasks)}
+    plan, separate = audit.plan, audit.candidates["separate"]
+    costs = audit.candidates["plan"].costs or (None,) * len(plan.grouping.networks)
+    separate_parameters = {
+        task: cost.parameters
+        for network, cost in zip(separate.plan.grouping.networks, separate.costs, strict=False)
+        for task in network.served
+    }
     rows: list[NetworkRow] = []
-    plan, costs = audit.plan, audit.candidates["plan"].costs
-    alone = _alone(audit)
     for network, sharing, reason, cost in zip(
-        plan.grouping.networks,
-        plan.sharing,
-        plan.reasons,
-        costs or (None,) * len(plan.grouping.networks),
-        strict=True,
+        plan.grouping.networks, plan.sharing, plan.reasons, costs, strict=True
     ):
-        served = sorted(network.served, key=place.__getitem__)
-        measured = audit.gains.of(served).estimate_overall()
-        low, high = measured.interval()
+        served = sorted(network.served, key=column.__getitem__)
+        gain = audit.gains.of(served).estimate_overall()
+        low, high = gain.interval()
+        share = None
+        if cost is not None and separate_parameters:
+            share = cost.parameters / sum(separate_parameters[task] for task in served)
         rows.append(
             NetworkRow(
                 served=tuple(served),
-                helpers=tuple(sorted(network.trained - network.served, key=place.__getitem__)),
+                helpers=tuple(sorted(network.trained - network.served, key=column.__getitem__)),
                 sharing=sharing,
                 reason=reason,
-                expected=_expected(audit.matrix, network),
-                gain=float(measured.mean[0]),
+                affinity=_mean_affinity(audit.matrix, network),
+                gain=float(gain.mean[0]),
                 low=float(low[0]),
                 high=float(high[0]),
                 cost=cost,
-                share=cost.parameters / sum(alone[task] for task in served)
-                if cost is not None and alone
-                else None,
+                share=share,
             )
         )
     return rows
 
 
-def _alone(audit: Audit) -> dict[str, int]:
-    """Parameters of each task's separate network; empty if they were not counted."""
-    separate = audit.candidates["separate"]
-    return {
-        task: cost.parameters
-        for network, cost in zip(separate.plan.grouping.networks, separate.costs, strict=False)
-        for task in network.served
-    }
-
-
-def _expected(matrix: AffinityMatrix | None, network: Network) -> float | None:
+def _mean_affinity(matrix: AffinityMatrix | None, network: Network) -> float | None:
     if matrix is None or not network.trained <= set(matrix.tasks):
         return None
-    onto = [
+    affinities = [
         matrix.between(source, target)
         for target in network.served
         for source in network.trained - {target}
     ]
-    known = [value for value in onto if math.isfinite(value)]
+    known = [value for value in affinities if math.isfinite(value)]
     return float(np.mean(known)) if known else None

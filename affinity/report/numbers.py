@@ -1,9 +1,10 @@
-"""Numbers in words and signs, as the page and its pictures write them."""
+"""Numbers as the page and its pictures write them."""
 
 import math
 
 MINUS = "\N{MINUS SIGN}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 UNKNOWN = "\N{EN DASH}"
 
 
@@ -24,7 +25,7 @@ def percent(share: float | None, signed: bool = True) -> str:
 
 
 def percent_range(low: float | None, high: float | None) -> str:
-    r"""An interval of percentages, or nothing where there is none.
+    r"""An interval of percentages; empty if an end is unknown.
 
     Example:
         >>> percent_range(-0.01, 0.02), percent_range(None, None)
@@ -36,7 +37,7 @@ def percent_range(low: float | None, high: float | None) -> str:
 
 
 def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
-    """Three significant digits, with a true minus.
+    """A number with three significant digits and a typographic minus.
 
     Example:
         >>> number(-0.12345), number(1234567), number(0.5, signed=True)
@@ -57,7 +58,7 @@ def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
 
 
 def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """So many decimals, with a true minus: for numbers below each other.
+    """A number with a fixed number of decimals, for columns of a table.
 
     Example:
         >>> fixed(0.96), fixed(-0.18, signed=True), fixed(None)
@@ -68,3 +69,15 @@ def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
     text = f"{abs(value):,.{decimals}f}"
     is_zero = not text.strip("0.")
     return ("" if is_zero else MINUS if value < 0 else "+" if signed else "") + text
+
+
+def tone(low: float | None, high: float | None) -> str:
+    """The CSS class of a number: "helps" or "harms" if its interval excludes 0, otherwise none.
+
+    Example:
+        >>> tone(0.01, 0.02), tone(-0.02, -0.01), tone(-0.01, 0.01)
+        ('helps', 'harms', '')
+    """
+    if low is not None and math.isfinite(low) and low > 0:
+        return "helps"
+    return "harms" if high is not None and math.isfinite(high) and high < 0 else ""

@@ -1,4 +1,4 @@
-"""Clustered order: tasks that help each other stand side by side, group by group."""
+"""Clustered order: tasks that help each other are neighbours, network by network."""
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -11,7 +11,7 @@ from affinity.grouping import Grouping
 def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) -> list[int]:
     """Positions of the tasks by average linkage on the mean affinity of both directions.
 
-    With a grouping, tasks that one network serves stay together.
+    With a grouping, the tasks of a network stay together.
 
     Example:
         >>> import torch

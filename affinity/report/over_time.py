@@ -1,4 +1,4 @@
-"""Affinity over training time: the same heatmap, early against late."""
+"""Affinity over training time: one heatmap per part of the run."""
 
 import itertools
 import warnings
@@ -19,10 +19,10 @@ from affinity.estimates.relative import RatioWarning
 from affinity.grouping import Grouping
 from affinity.recording import Trace
 
-from .drawing import own_axes, save_picture, style
 from .labels import short_labels
 from .order import clustered_order
 from .palette import DIVERGING, INK
+from .picture import new_axes, save_picture, style_ticks, use_style
 
 MOST_NAMED = 16
 
@@ -32,13 +32,13 @@ class OverTime:
     """The affinities of consecutive parts of one run, in one order and on one scale.
 
     Affinities often change sign during training: near a joint optimum the gradients of related
-    tasks cancel, so that they seem to oppose each other.
+    tasks cancel, so that they appear to conflict.
 
     Args:
         trace: The recorded run.
-        estimator: What turns a part of the trace into affinities.
-        grouping: Sets the order of the tasks, where given.
-        n_parts: How many parts of about as many measurements each.
+        estimator: Estimates the affinities of each part of the trace.
+        grouping: Sets the order of the tasks, if given.
+        n_parts: Number of parts, with about equal numbers of measurements.
 
     Raises:
         InputError: If the trace has fewer measurements than parts.
@@ -53,7 +53,8 @@ class OverTime:
         if not 1 <= self.n_parts <= len(self.trace):
             raise InputError(
                 f"Expected between 1 and {len(self.trace)} parts, the number of measurements, but "
-                f"got {self.n_parts}."
+                f"got {self.n_parts}.",
+                "too-many-parts",
             )
 
     @property
@@ -61,7 +62,9 @@ class OverTime:
         """First step, last step and affinities of each part."""
         borders = np.linspace(0, len(self.trace), self.n_parts + 1).round().astype(int)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RatioWarning)  # the estimate from all of it says so
+            warnings.simplefilter(
+                "ignore", RatioWarning
+            )  # the estimate of the whole run warns already
             return [
                 (
                     int(self.trace.steps[start]),
@@ -72,7 +75,7 @@ class OverTime:
             ]
 
     def frame(self) -> pd.DataFrame:
-        """One row a part and pair: first_step, last_step, source, target, affinity."""
+        """One row per part and pair: first_step, last_step, source, target, affinity."""
         return pd.concat(
             [
                 matrix.frame().assign(first_step=first, last_step=last)
@@ -91,8 +94,8 @@ class OverTime:
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw on an empty figure, or on a new one."""
-        with style():
-            figure = own_axes(self.size).figure if figure is None else figure  # pyright: ignore[reportAssignmentType]
+        with use_style():
+            figure = new_axes(self.size).figure if figure is None else figure  # pyright: ignore[reportAssignmentType]
             assert isinstance(figure, Figure)
             figure.clear()
             self.draw(figure)
@@ -126,16 +129,15 @@ class OverTime:
                 xticklabels=labels if is_named else False,
                 yticklabels=labels if is_named and number == 0 else False,
             )
-            axes.set_anchor("N")  # room that is left over is below, for the names
+            axes.set_anchor("N")  # leave spare room below, for the names
             axes.set_title(f"steps {first:,} to {last:,}", fontsize=9.5, color=INK, loc="left")
-            axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
-            axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+            style_ticks(axes)
 
     def _labels(self, order: Iterable[int]) -> list[str]:
-        return short_labels([self.trace.tasks[at] for at in order], longest=16)
+        return short_labels([self.trace.tasks[position] for position in order], longest=16)
 
     def save(self, path: str | Path) -> Path:
-        """Write as PNG, PDF or SVG, by the ending of `path`."""
+        """Write a PNG, PDF or SVG file, by the suffix of `path`."""
         return save_picture(self, path)
 
 

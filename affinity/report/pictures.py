@@ -1,97 +1,137 @@
-"""Every picture of an audit by its name, for the page and for files."""
+"""The pictures of an audit by name, for the page and for files."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from affinity.audit import Audit
+from affinity.audit import Audit, Diagnosis
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix, Estimator, runs_of
 from affinity.grouping import Grouping, Stability
 from affinity.recording import Trace
 
-from .drawing import Picture
-from .gain_dots import GainDots
+from .alternatives import ConsensusHeatmap
+from .gain_plot import GainPlot
 from .gate_use import GateUse
 from .heatmap import Heatmap
 from .layer_conflict import LayerConflict
-from .other_groupings import Together
 from .over_time import OverTime
-from .recovered_dots import RecoveredDots
+from .picture import FORMATS, Picture
+from .recovery_plot import RecoveryPlot
 from .task_graph import TaskGraph
 
 FEWEST_MEASUREMENTS = 8
 MOST_SWITCHED = 60
+SETTINGS = {"held_out=True": ", held out", "step='optimizer'": ", of the optimizer's step"}
 
 
-def pictures_of(
+def write_figures(
+    audit: Audit,
+    folder: str | Path,
+    formats: Sequence[str] = ("png",),
+    *,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> list[Path]:
+    """Write every picture of the page to `folder`, once per format, and return the files.
+
+    Args:
+        audit: The audit to show.
+        folder: Made if it is missing.
+        formats: Of "png", "pdf" and "svg".
+        matrices: Further estimates; those that the trace gives are added.
+        trace: The recorded run.
+        diagnosis: Why sharing does harm, for the same problem.
+
+    Raises:
+        InputError: If a format is unknown, or a file cannot be written.
+    """
+    if unknown := [kind for kind in formats if kind not in FORMATS]:
+        raise InputError(
+            f"Expected formats among {list(FORMATS)}, but got {unknown}.", "unknown-format"
+        )
+    pictures = audit_pictures(audit, all_matrices(audit, matrices, trace), trace, None, diagnosis)
+    return [
+        picture.save(Path(folder) / f"{name}.{kind}")
+        for name, picture in pictures.items()
+        for kind in formats
+    ]
+
+
+def audit_pictures(
     audit: Audit,
     matrices: Sequence[AffinityMatrix] = (),
     trace: Trace | None = None,
     stability: Stability | None = None,
-    diagnosis: Mapping[str, Any] | None = None,
+    diagnosis: Diagnosis | None = None,
 ) -> dict[str, Picture]:
     """The pictures that the audit, its matrices and its trace allow, in the page's order.
 
     Args:
-        audit: What was measured.
+        audit: The audit to show.
         matrices: The estimates, the plan's first.
         trace: The recorded run.
-        stability: Of the grouping, where it is known.
-        diagnosis: As `diagnosis_facts` gives it.
+        stability: Of the grouping, if it is known.
+        diagnosis: Why sharing does harm.
     """
-    pictures: dict[str, Picture] = {"gains": GainDots.of(audit)}
+    pictures: dict[str, Picture] = {"gains": GainPlot.from_audit(audit)}
     for number, matrix in enumerate(matrices, start=1):
         name = "heatmap" if number == 1 else f"heatmap-{number}"
-        pictures[name] = Heatmap(matrix, grouping_for(audit, matrix))
+        pictures[name] = Heatmap(matrix, grouping_for(audit, matrix.tasks))
     if matrices:
-        pictures["graph"] = TaskGraph(matrices[0], grouping_for(audit, matrices[0]))
+        pictures["graph"] = TaskGraph(matrices[0], grouping_for(audit, matrices[0].tasks))
     if stability is not None:
-        pictures["together"] = Together(stability, matrices[0])
+        pictures["consensus"] = ConsensusHeatmap(stability, matrices[0])
     if trace is not None and len(trace) >= FEWEST_MEASUREMENTS:
         estimator = estimator_of(audit)
         if estimator is not None:
-            grouping = audit.plan.grouping
-            fits = grouping.tasks == frozenset(trace.tasks)
-            pictures["over-time"] = OverTime(
-                runs_of(trace)[0], estimator, grouping if fits else None
-            )
+            grouping = grouping_for(audit, trace.tasks)
+            pictures["over-time"] = OverTime(runs_of(trace)[0], estimator, grouping)
     if trace is not None and trace.layers is not None and len(trace.layers) > 1:
         pictures["layers"] = LayerConflict(trace)
     for number, gates in enumerate(audit.gates, start=1):
         if gates is not None:
             pictures[f"gates-{number}"] = GateUse(gates)
     if diagnosis is not None:
-        pictures["causes"] = RecoveredDots(diagnosis)
+        pictures["causes"] = RecoveryPlot(diagnosis)
     return pictures
 
 
-def estimator_of(audit: Audit) -> Estimator | None:
-    """The estimator that the audit's matrix is from, where it is one of the table."""
-    made = (make() for make in ESTIMATORS.values())
-    fitting = (e for e in made if audit.matrix is None or repr(e) == audit.matrix.estimator)
-    return next(fitting, None)
-
-
-def other_estimates(audit: Audit, trace: Trace | None) -> list[AffinityMatrix]:
-    """What the other estimators make of the same trace; those that cannot are left out."""
+def all_matrices(
+    audit: Audit, matrices: Sequence[AffinityMatrix], trace: Trace | None
+) -> list[AffinityMatrix]:
+    """The audit's matrix, the given ones, and those of all other estimators from the trace."""
+    all_of_them = [*([] if audit.matrix is None else [audit.matrix]), *matrices]
     if trace is None or len(trace.tasks) > MOST_SWITCHED:
-        return []
-    estimates: list[AffinityMatrix] = []
+        return all_of_them
     for make in ESTIMATORS.values():
         try:
             matrix = make()(trace)
-        except InputError:
+        except InputError:  # the trace lacks what this estimator needs
             continue
         if audit.matrix is None or matrix.estimator != audit.matrix.estimator:
-            estimates.append(matrix)
-    return estimates
+            all_of_them.append(matrix)
+    return all_of_them
 
 
-def grouping_for(audit: Audit, matrix: AffinityMatrix | None) -> Grouping | None:
-    """The plan's grouping, if it is one of the matrix's tasks."""
+def estimator_of(audit: Audit) -> Estimator | None:
+    """The registered estimator that made the audit's matrix, if it is one."""
+    estimators = (make() for make in ESTIMATORS.values())
+    return next(
+        (
+            each
+            for each in estimators
+            if audit.matrix is None or repr(each) == audit.matrix.estimator
+        ),
+        None,
+    )
+
+
+def grouping_for(audit: Audit, tasks: Sequence[str]) -> Grouping | None:
+    """The plan's grouping, if it has exactly these tasks."""
     grouping = audit.plan.grouping
-    return grouping if matrix is not None and grouping.tasks == frozenset(matrix.tasks) else None
+    return grouping if grouping.tasks == frozenset(tasks) else None
 
 
 def title_of(matrix: AffinityMatrix) -> str:
@@ -105,8 +145,7 @@ def title_of(matrix: AffinityMatrix) -> str:
     """
     if not matrix.estimator:
         return "Affinity"
-    name, _, settings = matrix.estimator.partition("(")
+    name, _, arguments = matrix.estimator.partition("(")
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-    said = {"held_out=True": ", held out", "step='optimizer'": ", of the optimizer's step"}
-    about = "".join(each for setting, each in said.items() if setting in settings)
-    return words[:1].upper() + words[1:] + about
+    suffix = "".join(text for setting, text in SETTINGS.items() if setting in arguments)
+    return words[:1].upper() + words[1:] + suffix

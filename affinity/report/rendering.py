@@ -5,22 +5,33 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .numbers import fixed, number, percent, percent_range
+from affinity.storage import to_jsonable
+
+from .numbers import fixed, number, percent, percent_range, tone
+
+DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture as the page shows it."""
+class PageFigure:
+    """A picture on a page.
+
+    Args:
+        name: Unique in the page.
+        title: A short title.
+        alt: A description for readers who do not see it.
+        svg: The picture.
+        caption: How to read it.
+        matrix: The position of the affinity matrix in the page's JSON that it shows.
+    """
 
     name: str
     title: str
@@ -30,13 +41,13 @@ class Figure:
     matrix: int | None = None
 
 
-def render(template: str, *, title: str, result: dict[str, Any], **values: Any) -> str:
-    """The template as a page; `result` goes into it as JSON.
+def render(template: str, *, title: str, result: object, **values: object) -> str:
+    """The template as a page, with `result` as JSON inside.
 
-    Names and texts are escaped; no style or script runs but the page's own, known by their hashes;
-    nothing is fetched.
+    Names and texts are escaped. Only the page's own style and script run, identified by their
+    hashes, and nothing is fetched.
     """
-    css, script = _part("page.css"), _part("page.js")
+    css, script = _read("page.css"), _read("page.js")
     environment = Environment(
         loader=PackageLoader("affinity.report", "page"),
         autoescape=True,
@@ -57,37 +68,31 @@ def render(template: str, *, title: str, result: dict[str, Any], **values: Any) 
     )
 
 
-def tone(low: float | None, high: float | None) -> str:
-    """The class of a number whose interval leaves out 0."""
-    if low is not None and np.isfinite(low) and low > 0:
-        return "helps"
-    return "harms" if high is not None and np.isfinite(high) and high < 0 else ""
-
-
-def _part(name: str) -> str:
+def _read(name: str) -> str:
     return resources.files("affinity.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _json_for_html(result: dict[str, Any]) -> str:
-    text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _json_for_html(result: object) -> str:
+    plain = to_jsonable(result)
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
 
 
 def _policy(css: str, script: str) -> str:
-    def hashed(text: str) -> str:
+    def sha256(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
     return (
-        f"default-src 'none'; style-src {hashed(css)}; script-src {hashed(script)}; "
+        f"default-src 'none'; style-src {sha256(css)}; script-src {sha256(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _without_direction(text: str) -> str:
-    """Text without the marks that would turn the words around it."""
-    return "".join(sign for sign in text if unicodedata.bidirectional(sign) not in _TURNS)
+def _without_direction_marks(text: str) -> str:
+    """Text without the marks that would reverse the text around it."""
+    return "".join(sign for sign in text if unicodedata.bidirectional(sign) not in DIRECTION_MARKS)
 
 
 def _is_known(value: float | None) -> bool:
@@ -98,9 +103,8 @@ def _raw(value: float | None) -> str:
     return repr(float(value)) if value is not None and math.isfinite(value) else ""
 
 
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-FILTERS: dict[str, Callable[..., Any]] = {
-    "calm": _without_direction,
+FILTERS: Mapping[str, Callable[..., object]] = {
+    "calm": _without_direction_marks,
     "fixed": fixed,
     "known": _is_known,
     "number": number,

@@ -1,4 +1,4 @@
-"""The task graph: tasks in a circle, group by group, and arrows for affinities that stand out."""
+"""The task graph: tasks in a circle, with arrows for affinities beyond their noise."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,25 +12,25 @@ from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
 from .labels import short_labels
-from .one_axes import OneAxes
 from .order import clustered_order
 from .palette import HARMS, HELPS, INK, group_colour
+from .picture import AxesPicture
 
 MOST_NAMED = 60
 MOST_UPRIGHT = 16
 
 
 @dataclass(frozen=True, eq=False)
-class TaskGraph(OneAxes):
+class TaskGraph(AxesPicture):
     """Tasks as nodes, coloured by the network that serves them; arrows from source to target.
 
-    An arrow is drawn where an affinity is beyond two standard errors of 0, at most a few onto each
-    task: blue helps, orange (dashed) harms, wider is stronger.
+    An arrow is drawn if an affinity is more than two standard errors from 0, up to a few per
+    target. Blue: helps. Orange, dashed: harms. Wider: stronger.
 
     Args:
         matrix: The affinities.
         grouping: Sets colours and order.
-        most_onto: How many arrows may end in one task.
+        most_onto: Maximum number of arrows per target.
     """
 
     matrix: AffinityMatrix
@@ -38,14 +38,14 @@ class TaskGraph(OneAxes):
     most_onto: int = 3
 
     def graph(self) -> Any:
-        """The graph as networkx holds it: nodes with their network, edges with their affinity."""
+        """A networkx graph: nodes with their network, edges with their affinity."""
         graph = nx.DiGraph()
         tasks = self.matrix.tasks
         values = self.matrix.values.double().numpy()
         error = self.matrix.standard_error
         noise = np.zeros_like(values) if error is None else 2 * error.double().numpy()
-        for at in clustered_order(self.matrix, self.grouping):
-            graph.add_node(tasks[at], network=self._network(tasks[at]))
+        for position in clustered_order(self.matrix, self.grouping):
+            graph.add_node(tasks[position], network=self._network(tasks[position]))
         for column, target in enumerate(tasks):
             clear = [
                 row
@@ -58,7 +58,7 @@ class TaskGraph(OneAxes):
         return graph
 
     def frame(self) -> pd.DataFrame:
-        """One row an arrow: source, target, affinity; strongest first."""
+        """One row per arrow: source, target, affinity; strongest first."""
         edges = [(s, t, data["affinity"]) for s, t, data in self.graph().edges(data=True)]
         table = pd.DataFrame(edges, columns=["source", "target", "affinity"])
         return table.sort_values("affinity", key=np.abs, ascending=False, ignore_index=True)
@@ -126,10 +126,10 @@ class TaskGraph(OneAxes):
         for task, label in zip(nodes, short_labels(nodes, 22), strict=True):
             x, y = place[task]
             number = self._network(task) + 1
-            beside = "left" if x > 0.15 else "right" if x < -0.15 else "center"
-            above = "bottom" if y > 0.85 else "top" if y < -0.85 else "center"
+            horizontal = "left" if x > 0.15 else "right" if x < -0.15 else "center"
+            vertical = "bottom" if y > 0.85 else "top" if y < -0.85 else "center"
             text = label if self.grouping is None else f"{label} ({number})"
-            look: dict[str, Any] = {"ha": beside, "va": above}
+            look: dict[str, Any] = {"ha": horizontal, "va": vertical}
             if len(nodes) > MOST_UPRIGHT:
                 turn = np.degrees(np.arctan2(y, x))
                 is_left = x < 0

@@ -11,14 +11,14 @@ from matplotlib.patches import Rectangle
 from affinity.transfer import TransferSummary
 
 from .labels import short_labels
-from .one_axes import OneAxes
 from .palette import DIVERGING, INK, NOISE, SOFT
+from .picture import AxesPicture
 
 MOST_NUMBERED = 14
 
 
 @dataclass(frozen=True, eq=False)
-class TransferHeatmap(OneAxes):
+class TransferHeatmap(AxesPicture):
     """Sources as rows, targets as columns; blue: beneficial, orange: harmful, grey: undecided.
 
     Numbers are relative reductions in test loss compared with training from scratch, in percent:

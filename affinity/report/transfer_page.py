@@ -10,10 +10,11 @@ from affinity.storage import to_jsonable
 from affinity.transfer import TransferSummary
 from affinity.words import count
 
-from .drawing import Picture, inline_svg
 from .low_data_lines import LowDataLines
-from .made import rows_of
-from .rendering import Figure, render
+from .picture import Picture
+from .provenance import describe_settings
+from .rendering import PageFigure, render
+from .svg import inline_svg
 from .transfer_heatmap import TransferHeatmap
 from .transfer_words import transfer_facts, transfer_headline
 
@@ -77,14 +78,14 @@ def transfer_page_of(summary: TransferSummary) -> str:
         n_pairs=len({(row.source, row.target) for row in distortion.pairs}) if distortion else 0,
         is_long=len(summary.pairs) > MOST_OPEN,
         recipes={(row.source, row.target): row for row in summary.recipes},
-        settings=rows_of({"recipe": summary.recipe, **to_jsonable(summary.context)}),
+        settings=describe_settings({"recipe": summary.recipe, **to_jsonable(summary.context)}),
     )
 
 
-def _figure(summary: TransferSummary, name: str, picture: Picture) -> Figure:
+def _figure(summary: TransferSummary, name: str, picture: Picture) -> PageFigure:
     svg = Markup(inline_svg(picture, name))
     if name == "transfer":
-        return Figure(
+        return PageFigure(
             name,
             "Measured transfer",
             f"Heatmap of the gains of {count(len(summary.sources), 'source')} on "
@@ -95,7 +96,7 @@ def _figure(summary: TransferSummary, name: str, picture: Picture) -> Figure:
             "the source was trained on the target.",
         )
     target = str(picture.frame()["target"].iat[0])
-    return Figure(
+    return PageFigure(
         name,
         f"By rows of {target}",
         f"Lines of the gain by rows of {target}. The same numbers are in the JSON of this page.",

@@ -1,25 +1,15 @@
 """Conclusions from measured transfer in words: which source to train first for which target."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from affinity.transfer import OWN_INPUTS, PairGain, TransferSummary
 from affinity.words import count, listed
 
-from .numbers import percent, percent_range
-from .rendering import tone
-from .verdict_words import Headline
+from .headline import Headline
+from .key_numbers import KeyNumber
+from .numbers import percent, percent_range, tone
 
 MOST_NAMED = 6
-
-
-class KeyFigure(NamedTuple):
-    """One of the few numbers below the headline of a page; the tone decides its colour."""
-
-    name: str
-    value: str
-    note: str
-    tone: str = ""
 
 
 def transfer_headline(summary: TransferSummary) -> Headline:
@@ -57,12 +47,12 @@ def transfer_headline(summary: TransferSummary) -> Headline:
     return Headline(title, (*sentences, *_not_helped(summary, list(helped))), bool(helped))
 
 
-def transfer_facts(summary: TransferSummary) -> list[KeyFigure]:
+def transfer_facts(summary: TransferSummary) -> list[KeyNumber]:
     """The few numbers below the headline."""
     pairs = summary.pairs
     n_helped = sum(pair.verdict == "beneficial" for pair in _best_pairs(summary).values())
     facts = [
-        KeyFigure(
+        KeyNumber(
             "Targets that gain from their best source",
             f"{n_helped} of {len(summary.targets)}",
             "including pretraining on own inputs",
@@ -72,19 +62,19 @@ def transfer_facts(summary: TransferSummary) -> list[KeyFigure]:
     for word, kind in (("beneficial", "helps"), ("harmful", "harms")):
         amount = sum(pair.verdict == word for pair in pairs)
         note = f"of {count(len(pairs), 'pair')}"
-        facts.append(KeyFigure(f"Pairs found {word}", str(amount), note, kind if amount else ""))
+        facts.append(KeyNumber(f"Pairs found {word}", str(amount), note, kind if amount else ""))
     beneficial = [pair for pair in pairs if pair.verdict == "beneficial"]
     if beneficial:
         pair = max(beneficial, key=lambda pair: pair.gain)
         facts.append(
-            KeyFigure(
+            KeyNumber(
                 f"Largest gain: {pair.source} for {pair.target}",
                 percent(pair.gain),
                 percent_range(pair.low, pair.high),
                 tone(pair.low, pair.high),
             )
         )
-    replicates = KeyFigure("Replicates", str(summary.n_replicates), "new split and seed, paired")
+    replicates = KeyNumber("Replicates", str(summary.n_replicates), "new split and seed, paired")
     return [*facts, replicates]
 
 

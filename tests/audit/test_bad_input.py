@@ -18,7 +18,7 @@ from affinity import (
     retrain,
 )
 from affinity.audit import Audit
-from affinity.report import page_of
+from affinity.report import render_audit
 from affinity.tasks import Examples
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=512)
@@ -44,7 +44,7 @@ def with_test(problem: Problem, targets: Tensor) -> Problem:
 def shown(audit: Audit) -> str:
     """The page and the JSON can be written, undefined numbers and all."""
     audit.to_json()
-    return page_of(audit)
+    return render_audit(audit)
 
 
 def test_one_replicate_gives_no_interval_and_says_so(problem: Problem) -> None:

@@ -9,7 +9,6 @@ from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
 from affinity.problems import RandomRows
-from affinity.report.diagnosis_text import advice_lines
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
 TINY = TrainingSettings(epochs=2, batch_size=128)
@@ -114,7 +113,7 @@ def test_the_cause_that_was_planted_is_found(problem, cause: str) -> None:
 def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
     found = diagnose(hurried(400), replicates=5, causes=QUICK)
     assert found.cause == "optimization", found.to_json()
-    assert advice_lines(found)[0].startswith("Train 3 times as long (up to 36 epochs")
+    assert found.remedies[0].change.advice.startswith("Train 3 times as long (up to 36 epochs")
 
 
 @pytest.mark.slow
@@ -122,4 +121,4 @@ def test_where_rows_are_few_sharing_more_is_advised() -> None:
     problem = replace(few_rows(), resampling=RandomRows())
     found = diagnose(problem, Plan.separate(problem.names), replicates=5, causes=QUICK)
     assert found.status(found.ranked()[0]) == "at work"
-    assert advice_lines(found)[0].startswith("Share more")
+    assert found.remedies[0].change.advice.startswith("Share more")

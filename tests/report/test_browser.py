@@ -60,7 +60,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             diagnosis=a_diagnosis(),
         ),
         "hostile": write_report(
-            with_gates(an_audit(HOSTILE, notes=["A note on </main> & more"], race=a_race(HOSTILE))),
+            with_gates(
+                an_audit(HOSTILE, notes=("A note on </main> & more",), race=a_race(HOSTILE))
+            ),
             folder / "hostile.html",
             trace=trace_of(HOSTILE),
             diagnosis=a_diagnosis(HOSTILE[0]),

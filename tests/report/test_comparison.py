@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from codes import raises
 from example_audits import HOSTILE, an_audit
 
-from affinity.errors import InputError
-from affinity.report import comparison_of, write_comparison
-from affinity.report.comparison import agreement_of
+from affinity.report import render_comparison, write_comparison
+from affinity.report.comparison import correlate_affinities
 
 
 def test_a_comparison_names_the_verdicts_that_changed_and_the_settings_that_differ(
@@ -23,19 +23,22 @@ def test_a_comparison_names_the_verdicts_that_changed_and_the_settings_that_diff
         one, two = first.verdicts[task].verdict, second.verdicts[task].verdict
         assert (f"{one} → {two}" in row[0]) == (one != two)
     settings = re.findall(r'<tr><th scope="row">([^<]*)</th><td class="words">', page)
-    assert sorted(settings) == ["budget", "every"]
+    assert sorted(settings) == ["Maximum number of networks", "Steps between measurements"]
 
 
 def test_an_audit_compared_with_itself_differs_in_nothing() -> None:
     audit = an_audit(4)
-    page = comparison_of(audit, audit, ("run", "run"))
-    assert "0 verdicts of 4 differ" in page
-    assert "The groupings are the same." in page
-    assert agreement_of(audit.matrix, audit.matrix) == pytest.approx(1.0)
+    page = render_comparison(audit, audit, ("run", "run"))
+    assert "→" not in page[: page.index('id="result"')]
+    assert 'id="moved"' not in page
+    assert 'id="settings"' not in page
+    assert correlate_affinities(audit.matrix, audit.matrix) == pytest.approx(1.0)
 
 
 def test_hostile_names_stay_text_and_nothing_is_fetched() -> None:
-    page = comparison_of(an_audit(HOSTILE), an_audit(HOSTILE, seed=1), ("<b>a</b>", "</title>b"))
+    page = render_comparison(
+        an_audit(HOSTILE), an_audit(HOSTILE, seed=1), ("<b>a</b>", "</title>b")
+    )
     assert "<img" not in page
     assert "<b>a</b>" not in page
     assert page.count("</title>") == 1
@@ -44,6 +47,6 @@ def test_hostile_names_stay_text_and_nothing_is_fetched() -> None:
 
 
 def test_audits_without_a_common_task_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match="in common"):
-        comparison_of(an_audit(("a", "b")), an_audit(("c", "d")))
-    assert "In one audit only" in comparison_of(an_audit(("a", "b")), an_audit(("b", "c")))
+    with raises("no-common-task"):
+        render_comparison(an_audit(("a", "b")), an_audit(("c", "d")))
+    assert 'id="left-out"' in render_comparison(an_audit(("a", "b")), an_audit(("b", "c")))

@@ -62,14 +62,14 @@
     button.type = "button";
     button.className = "copy";
     button.textContent = "Copy as CSV";
-    const said = document.createElement("span");
-    said.setAttribute("role", "status");
+    const status = document.createElement("span");
+    status.setAttribute("role", "status");
     button.addEventListener("click", async () => {
       await copy(toCsv(table));
-      said.textContent = "Copied.";
-      setTimeout(() => (said.textContent = ""), 2500);
+      status.textContent = "Copied.";
+      setTimeout(() => (status.textContent = ""), 2500);
     });
-    tools.append(button, said);
+    tools.append(button, status);
     table.closest(".scroll").before(tools);
   }
 
@@ -94,17 +94,17 @@
       const [source, target] = [matrix.order[row], matrix.order[column]];
       const value = matrix.values[source][target];
       const error = matrix.standard_error?.[source][target] ?? null;
-      const said = document.createElement("b");
-      said.textContent = value === null ? "not measured" : signed(value);
+      const number = document.createElement("b");
+      number.textContent = value === null ? "not measured" : signed(value);
       const where = document.createElement("div");
       where.textContent = `${matrix.tasks[source]} \u2192 ${matrix.tasks[target]}`;
-      const between = document.createElement("div");
+      const interval = document.createElement("div");
       if (value !== null && error !== null) {
-        between.textContent =
+        interval.textContent =
           `95 % interval ${signed(value - 1.96 * error)} to ${signed(value + 1.96 * error)}` +
           (Math.abs(value) < 2 * error ? ", within noise" : "");
       }
-      hint.replaceChildren(said, where, between);
+      hint.replaceChildren(number, where, interval);
       hint.hidden = false;
       const frame = picture.getBoundingClientRect();
       const left = event.clientX - frame.left + 14;

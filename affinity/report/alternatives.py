@@ -1,6 +1,5 @@
-"""Other groupings: the best for every budget, the runners-up, and how sure the best one is."""
+"""Alternative groupings: the best one for every budget, the runners-up, and their stability."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,8 @@ from affinity.words import count
 
 from .labels import short_labels
 from .numbers import number
-from .one_axes import OneAxes
 from .order import clustered_order
-from .palette import INK
+from .picture import AxesPicture, style_ticks
 
 MOST_EXACT = 12
 MOST_TASKS = 200
@@ -27,39 +25,36 @@ N_REPLICATES = 200
 
 
 @dataclass(frozen=True)
-class Choice:
+class BudgetChoice:
     """The best grouping for one budget, by estimated affinity.
 
     Args:
-        budget: At most so many networks.
-        grouping: What the solver found.
-        is_plan: Whether it is the plan that was audited.
+        budget: Maximum number of networks.
+        networks: The tasks that each network serves.
+        score: Estimated affinity, summed over the tasks.
+        is_optimal: Whether no grouping within the budget scores higher.
+        is_plan: Whether it is the audited plan.
     """
 
     budget: int
-    grouping: Grouping
+    networks: list[list[str]]
+    score: float | None
+    is_optimal: bool
     is_plan: bool
 
     @property
-    def networks(self) -> list[list[str]]:
-        """The tasks that each network serves."""
-        return networks_of(self.grouping)
-
-    @property
-    def summary(self) -> str:
-        """The budget, and what its best grouping scores."""
-        used = len(self.grouping.networks)
-        text = f"At most {count(self.budget, 'network')}"
-        if used < self.budget:
-            text += f", {used} used"
-        text += f": estimated affinity {number(self.grouping.score, signed=True)} over all tasks"
-        return text + (", proven best" if self.grouping.is_optimal else "")
+    def title(self) -> str:
+        """The budget and the score of its best grouping."""
+        used = f" ({len(self.networks)} used)" if len(self.networks) < self.budget else ""
+        proof = ", proven optimal" if self.is_optimal else ""
+        score = number(self.score, signed=True)
+        return f"Up to {count(self.budget, 'network')}{used}: estimated affinity {score}{proof}"
 
 
-def choices_of(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[Choice]:
-    """The best grouping for every budget up to the tasks' number or a few, solved anew.
+def solve_budgets(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[BudgetChoice]:
+    """Solve for the best grouping at every budget, up to 8 for more than 12 tasks.
 
-    None for more than 200 tasks, where that would take too long for a page.
+    Empty for more than 200 tasks: solving would take too long for a page.
     """
     n_tasks = len(matrix.tasks)
     if not 2 <= n_tasks <= MOST_TASKS:
@@ -72,17 +67,23 @@ def choices_of(matrix: AffinityMatrix, planned: Grouping | None = None) -> list[
         solver=None if is_exact else "local_search",
         time_limit=60.0 if is_exact else SECONDS,
     )
-    plan = [] if planned is None else networks_of(planned)
+    plan = [] if planned is None else served_tasks(planned)
     return [
-        Choice(budget, grouping, networks_of(grouping) == plan and len(plan) == budget)
+        BudgetChoice(
+            budget=budget,
+            networks=(networks := served_tasks(grouping)),
+            score=grouping.score,
+            is_optimal=grouping.is_optimal,
+            is_plan=networks == plan and len(plan) == budget,
+        )
         for budget, grouping in best.items()
     ]
 
 
-def stability_of(matrix: AffinityMatrix, planned: Grouping) -> Stability | None:
-    """How sure the grouping of the plan's budget is.
+def measure_stability(matrix: AffinityMatrix, planned: Grouping) -> Stability | None:
+    """Resample the affinities within their errors, and solve for the plan's budget each time.
 
-    None where that cannot be told exactly, or there is but one grouping: one network for all.
+    None for more than 12 tasks, for a single network, or without errors of all pairs.
     """
     if not 2 <= len(matrix.tasks) <= MOST_EXACT or matrix.standard_error is None:
         return None
@@ -95,24 +96,24 @@ def stability_of(matrix: AffinityMatrix, planned: Grouping) -> Stability | None:
             n_replicates=N_REPLICATES,
             objective=GroupingObjective(unknown=0.0),
         )
-    except InputError:  # standard errors that are not known for every pair
+    except InputError:  # some standard errors are unknown
         return None
 
 
-def networks_of(grouping: Grouping) -> list[list[str]]:
-    """The tasks that each network serves, in an order of their own.
+def served_tasks(grouping: Grouping) -> list[list[str]]:
+    """The tasks that each network serves, sorted.
 
     Example:
         >>> from affinity.grouping import Network
-        >>> networks_of(Grouping((Network.of("text"), Network.of("edges", "depth"))))
+        >>> served_tasks(Grouping((Network.of("text"), Network.of("edges", "depth"))))
         [['depth', 'edges'], ['text']]
     """
     return sorted(sorted(network.served) for network in grouping.networks)
 
 
 @dataclass(frozen=True, eq=False)
-class Together(OneAxes):
-    """How often two tasks are served by one network when the affinities are drawn again.
+class ConsensusHeatmap(AxesPicture):
+    """Share of resampled matrices in which one network serves both tasks.
 
     Args:
         stability: Of the grouping.
@@ -123,7 +124,7 @@ class Together(OneAxes):
     matrix: AffinityMatrix
 
     def frame(self) -> pd.DataFrame:
-        """One row for every two tasks."""
+        """One row per pair of tasks."""
         return self.stability.frame()
 
     @property
@@ -135,7 +136,7 @@ class Together(OneAxes):
     def _draw(self, axes: Axes) -> None:
         order = clustered_order(self.matrix, self.stability.grouping)
         together = self.stability.together[np.ix_(order, order)]
-        labels: Sequence[str] = short_labels([self.matrix.tasks[at] for at in order], 18)
+        labels = short_labels([self.matrix.tasks[position] for position in order], 18)
         seaborn.heatmap(
             together,
             ax=axes,
@@ -153,5 +154,4 @@ class Together(OneAxes):
             yticklabels=labels,
             cbar=False,
         )
-        axes.tick_params(axis="x", rotation=90, colors=INK, length=0)
-        axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
+        style_ticks(axes)

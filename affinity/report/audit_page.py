@@ -1,0 +1,234 @@
+"""The page of an audit: one self-contained HTML file for a browser, an e-mail or a printer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+from affinity.audit import Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
+from affinity.estimates import AffinityMatrix
+from affinity.files import write_atomically
+from affinity.grouping import Stability
+from affinity.recording import Trace
+
+from .alert import Alert
+from .alerts import find_alerts
+from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_budgets
+from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
+from .figures import audit_figures
+from .glossary import GLOSSARY, LIMITS
+from .headline import Headline, audit_headline
+from .key_numbers import KeyNumber, VerdictCount, audit_numbers, count_verdicts
+from .network_rows import NetworkRow, network_rows
+from .page_result import PageResult, summarize_matrices, summarize_stability
+from .pictures import all_matrices, grouping_for
+from .provenance import audit_provenance
+from .rendering import PageFigure, render
+
+MOST_OPEN = 40
+"""With more tasks, the table and the picture of gains are folded."""
+
+
+@dataclass(frozen=True)
+class RaceRow:
+    """A grouping in the race, with the names of all candidates that are this grouping."""
+
+    names: str
+    networks: str
+    candidate: Candidate
+
+
+@dataclass(frozen=True, eq=False)
+class AuditPage:
+    """What the page of an audit shows, part by part.
+
+    Args:
+        audit: The audit.
+        result: The JSON inside the page.
+        headline: What to do.
+        verdicts: How many tasks have each verdict.
+        numbers: The key numbers.
+        networks: The plan.
+        alerts: Warnings, the most serious first.
+        figures: Pictures by name.
+        race: How the plan was chosen.
+        choices: The best grouping for each budget, by estimated affinity.
+        stability: How stable the grouping is.
+        diagnosis: Why sharing does harm.
+        provenance: How the audit was made.
+    """
+
+    audit: Audit
+    result: PageResult
+    headline: Headline
+    verdicts: list[VerdictCount]
+    numbers: list[KeyNumber]
+    networks: list[NetworkRow]
+    alerts: list[Alert]
+    figures: dict[str, PageFigure]
+    race: list[RaceRow]
+    choices: list[BudgetChoice]
+    stability: Stability | None
+    diagnosis: Diagnosis | None
+    provenance: list[tuple[str, str]]
+    glossary: tuple[tuple[str, str], ...] = GLOSSARY
+    limits: tuple[str, ...] = LIMITS
+
+    @classmethod
+    def from_audit(
+        cls,
+        audit: Audit,
+        matrices: Sequence[AffinityMatrix] = (),
+        trace: Trace | None = None,
+        diagnosis: Diagnosis | None = None,
+        holdout: RepeatedHoldout | None = None,
+    ) -> "AuditPage":
+        """All parts of the page. Solving for other groupings takes most of the time."""
+        grouping = audit.plan.grouping
+        estimates = all_matrices(audit, matrices, trace)
+        matrix = audit.matrix
+        if matrix is None or grouping_for(audit, matrix.tasks) is None:
+            stability, choices = None, []
+        else:
+            stability, choices = (
+                measure_stability(matrix, grouping),
+                solve_budgets(matrix, grouping),
+            )
+        alerts, summary = find_alerts(audit, trace, holdout), audit.summary()
+        return cls(
+            audit=audit,
+            result=PageResult(
+                **{field.name: getattr(summary, field.name) for field in fields(AuditSummary)},
+                alerts=tuple(alerts),
+                affinity=summarize_matrices(estimates, grouping),
+                frontier=tuple(choices),
+                diagnosis=None if diagnosis is None else diagnosis.summary(),
+                holdout=None if holdout is None else holdout.summary(),
+                stability=None if stability is None else summarize_stability(stability),
+            ),
+            headline=audit_headline(audit),
+            verdicts=count_verdicts(audit),
+            numbers=list(audit_numbers(audit, holdout)),
+            networks=network_rows(audit),
+            alerts=alerts,
+            figures=audit_figures(audit, estimates, trace, stability, diagnosis),
+            race=race_rows(audit.context.race),
+            choices=choices,
+            stability=stability,
+            diagnosis=diagnosis,
+            provenance=audit_provenance(audit),
+        )
+
+    def to_html(self) -> str:
+        """The page as text."""
+        return render(
+            "audit.html.j2",
+            title=f"{self.audit.problem}: task affinity audit",
+            result=self.result,
+            page=self,
+            served_tasks=served_tasks,
+            verdict_word=verdict_word,
+        )
+
+    @cached_property
+    def network_numbers(self) -> dict[str, int]:
+        """The number of the network that serves each task, from 1."""
+        return {
+            task: number
+            for number, network in enumerate(self.audit.plan.grouping.networks, start=1)
+            for task in network.served
+        }
+
+    @property
+    def is_long(self) -> bool:
+        """Whether tables and pictures of all tasks are folded."""
+        return len(self.audit.tasks) > MOST_OPEN
+
+    @property
+    def heatmaps(self) -> list[PageFigure]:
+        """One heatmap per estimator."""
+        return [figure for name, figure in self.figures.items() if name.startswith("heatmap")]
+
+    @property
+    def gates(self) -> list[PageFigure]:
+        """One figure per mixture of experts."""
+        return [figure for name, figure in self.figures.items() if name.startswith("gates")]
+
+    @property
+    def diagnosis_headline(self) -> str:
+        """What the diagnosis shows."""
+        return "" if self.diagnosis is None else diagnosis_headline(self.diagnosis)
+
+    @property
+    def advice(self) -> list[str]:
+        """What the diagnosis advises."""
+        return [] if self.diagnosis is None else advice_lines(self.diagnosis)
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """Anchor and name of each section that the page has."""
+        sections = (
+            ("verdict", "Verdict", True),
+            ("alerts", "Warnings", self.alerts),
+            ("affinity", "Affinity", self.heatmaps),
+            ("conflict", "Conflict", {"over-time", "layers"} & set(self.figures)),
+            ("graph-of-tasks", "Graph", "graph" in self.figures),
+            ("race", "Race", self.race),
+            ("groupings", "Groupings", self.choices),
+            ("gains", "Gains", True),
+            ("test-splits", "Test splits", self.result.holdout),
+            ("causes", "Causes", self.diagnosis),
+            ("gates", "Gates", self.gates),
+            ("provenance", "Provenance", True),
+        )
+        return [(anchor, name) for anchor, name, is_shown in sections if is_shown]
+
+
+def write_report(
+    audit: Audit,
+    path: str | Path,
+    *,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+    diagnosis: Diagnosis | None = None,
+    holdout: RepeatedHoldout | None = None,
+) -> Path:
+    """Write the audit's page to `path`, and return it.
+
+    Args:
+        audit: The audit to show.
+        path: The HTML file.
+        matrices: Estimates of other estimators, to switch between.
+        trace: The recorded run, to show changes over time and between layers.
+        diagnosis: Why sharing does harm, for the same problem.
+        holdout: The same procedure on other test splits.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    page = render_audit(audit, matrices=matrices, trace=trace, diagnosis=diagnosis, holdout=holdout)
+    return write_atomically(path, page)
+
+
+def render_audit(
+    audit: Audit,
+    *,
+    matrices: Sequence[AffinityMatrix] = (),
+    trace: Trace | None = None,
+    diagnosis: Diagnosis | None = None,
+    holdout: RepeatedHoldout | None = None,
+) -> str:
+    """The audit's page as text; the same audit gives the same text."""
+    return AuditPage.from_audit(audit, matrices, trace, diagnosis, holdout).to_html()
+
+
+def race_rows(candidates: Sequence[Candidate]) -> list[RaceRow]:
+    """One row per grouping, in the order of the candidates."""
+    same_networks: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        networks = " | ".join(map(", ".join, served_tasks(candidate.grouping)))
+        same_networks.setdefault(networks, []).append(candidate)
+    return [
+        RaceRow(", ".join(candidate.name for candidate in same), networks, same[0])
+        for networks, same in same_networks.items()
+    ]

@@ -1,0 +1,72 @@
+"""The key numbers below a page's headline."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from affinity.audit import Audit, RepeatedHoldout
+from affinity.statistics import VerdictName
+from affinity.words import count
+
+from .numbers import TIMES, number, percent, percent_range, tone
+
+VERDICTS: tuple[VerdictName, ...] = ("beneficial", "neutral", "undecided", "harmful")
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number with its name, a note, and a tone: "helps", "harms" or none."""
+
+    name: str
+    value: str
+    note: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class VerdictCount:
+    """How many tasks have a verdict, and how many tasks are drawn before them in a bar."""
+
+    verdict: VerdictName
+    count: int
+    start: int
+
+
+def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Iterator[KeyNumber]:
+    """Gains, networks, parameters and replicates of an audit."""
+    plan, separate = audit.candidates["plan"], audit.candidates["separate"]
+    overall = audit.overall
+    yield gain_number("Mean gain, plan", overall.gain, overall.low, overall.high)
+    if holdout is not None:
+        mean = holdout.procedure("plan")
+        name = f"Mean gain, plan, over {count(len(holdout.audits), 'test split')}"
+        yield gain_number(name, mean.gain, mean.low, mean.high)
+    if "all-in-one" in audit.candidates:
+        overall = audit.overall_of("all-in-one")
+        yield gain_number("Mean gain, all-in-one", overall.gain, overall.low, overall.high)
+    n_networks = len(plan.plan.grouping.networks)
+    yield KeyNumber("Networks, plan", str(n_networks), f"for {count(len(audit.tasks), 'task')}")
+    if separate.parameters:
+        yield KeyNumber(
+            "Parameters, plan",
+            number(plan.parameters / separate.parameters, digits=2) + TIMES,
+            f"{number(plan.parameters)}; separate: {number(separate.parameters)}",
+        )
+    yield KeyNumber(
+        "Replicates", str(audit.gains.n_replicates), "each with a new data split and seed"
+    )
+
+
+def gain_number(name: str, gain: float | None, low: float | None, high: float | None) -> KeyNumber:
+    """A mean gain with its interval."""
+    interval = percent_range(low, high) or "no interval: one replicate"
+    return KeyNumber(name, percent(gain), interval, tone(low, high))
+
+
+def count_verdicts(audit: Audit) -> list[VerdictCount]:
+    """How many tasks have each verdict under the plan; verdicts that do not occur are left out."""
+    verdicts = [verdict.verdict for verdict in audit.verdicts.values()]
+    counts: list[VerdictCount] = []
+    for name in VERDICTS:
+        if amount := verdicts.count(name):
+            counts.append(VerdictCount(name, amount, sum(each.count for each in counts)))
+    return counts
