@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, int]] = {
     "plan": ("affinity.recommendation:Plan", 1),
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 1),
+    "trace": ("affinity.recording:Trace", 2),
     "trained plan": ("affinity.audit:TrainedPlan", 3),
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
@@ -52,9 +53,8 @@ def save(value: object, path: str | Path) -> Path:
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     for kind, (where, version) in KINDS.items():
         if type(value) is _type_at(where):
-            flatten = _Flattener()
-            about = flatten(value)
-            return write_tensors(path, flatten.tensors, about, kind, version)
+            about, tensors = flatten(value)
+            return write_tensors(path, tensors, about, kind, version)
     raise InputError(
         f"Expected something that can be saved ({', '.join(KINDS)}), but got {name}.",
         "cannot-be-saved",
@@ -87,20 +87,34 @@ def load_as(cls: type[T], path: str | Path) -> T:
         (kind, version) for kind, (where, version) in KINDS.items() if _type_at(where) is cls
     )
     tensors, about = read_tensors(path, kind, version)
-
-    def decode(expected: type, value: object) -> object:
-        """What JSON cannot hold: tensors and arrays, by the name of their tensor."""
-        if expected is object:  # plain JSON of any kind
-            return value
-        return _decoded(expected, tensors[cast("str", value)])
-
     try:
-        return msgspec.convert(about, cls, strict=False, dec_hook=decode)
+        return unflatten(cls, about, tensors)
     except (msgspec.ValidationError, KeyError) as error:
         raise InputError(
             f"Expected {kind} in {str(path)!r}, but its content does not fit: {error}.",
             "damaged-file",
         ) from error
+
+
+def flatten(value: object) -> tuple[Any, dict[str, Tensor]]:
+    """A dataclass as JSON can hold it, and its tensors by the names that stand for them there."""
+    flattener = _Flattener()
+    return flattener(value), flattener.tensors
+
+
+def unflatten(cls: type[T], about: object, tensors: Mapping[str, Tensor]) -> T:
+    """Rebuild an object of the type `cls` from what `flatten` returned.
+
+    Raises:
+        msgspec.ValidationError: If the content does not fit the type.
+    """
+
+    def decode(expected: type, value: object) -> object:
+        if expected is object:  # plain JSON of any kind
+            return value
+        return _decoded(expected, tensors[cast("str", value)])
+
+    return msgspec.convert(about, cls, strict=False, dec_hook=decode)
 
 
 def to_jsonable(value: object) -> Any:

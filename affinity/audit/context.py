@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from affinity.estimates import LabelOverlap
 from affinity.problems import DataSource
-from affinity.recording import Cost
+from affinity.recording import RecordingCost
 
 from .limitations import Limitation
 from .race_result import Candidate
@@ -42,7 +42,7 @@ class AuditContext:
     width: int | None = None
     settings: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
-    recording: Cost | None = None
+    recording: RecordingCost | None = None
     race: tuple[Candidate, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     overlap: LabelOverlap | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Cost, Recorder, StepKind, Trace, merge_traces
+from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task
 from affinity.training import initial, train
@@ -29,7 +29,7 @@ def record(
     step: StepKind = "gradient",
     layers: bool = False,
     partial: str | Path | None = None,
-    tell: Callable[[Cost], None] | None = None,
+    tell: Callable[[RecordingCost], None] | None = None,
 ) -> Trace:
     """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
 

@@ -1,9 +1,8 @@
-"""What one multi-task run tells about its tasks: a recorder that watches, and its trace."""
+"""Recording: a recorder of multi-task training runs, and the traces that it makes."""
 
-from .merge import merge_traces
 from .recorder import Recorder
-from .schedule import Cost
+from .schedule import RecordingCost
 from .settings import StepKind
-from .trace import Trace
+from .trace import Trace, merge_traces
 
-__all__ = ["Cost", "Recorder", "StepKind", "Trace", "merge_traces"]
+__all__ = ["Recorder", "RecordingCost", "StepKind", "Trace", "merge_traces"]

@@ -1,8 +1,9 @@
-"""One batch as the recorder sees it: losses with their graph, and how to evaluate them anew."""
+"""Batch: the losses of one batch with their graph, and how to evaluate them again."""
 
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -12,76 +13,69 @@ from torch.autograd.graph import GradientEdge
 from affinity.errors import InputError
 
 from .gradients import Gradient, task_gradient
-from .random_states import accelerators, draw_some
+from .preserve_state import accelerators, advance_generators
+from .recorder_state import RecorderState
 
-Losses = Mapping[str, Tensor] | Mapping[str, Callable[[], Tensor]]
-"""A loss a task; or a function a task that evaluates it, where tasks have batches of their own."""
+TaskLosses = Mapping[str, Tensor] | Mapping[str, Callable[[], Tensor]]
+"""One loss per task; or one function per task that evaluates it, where tasks have own batches."""
 
 Closure = Callable[[], Mapping[str, Tensor]]
-"""Evaluates the losses of a batch anew."""
+"""Evaluates the losses of a batch again."""
 
 
 class Batch:
     """The losses of one batch; every evaluation starts from the same random states and buffers.
 
-    That is, each puts back what it changed; the first starts from where the run is.
-
     Args:
         tasks: All tasks, in order.
         losses: The losses of the tasks that are present.
-        closure: Evaluates them anew.
-        put_back: Puts random states and buffers back.
-        model: The network, as the user holds it.
+        closure: Evaluates them again.
+        restore: Restores random states and buffers; returns whether random numbers were drawn.
+        model: The network, as the user passed it.
     """
 
     def __init__(
         self,
         tasks: Sequence[str],
-        losses: Losses,
+        losses: TaskLosses,
         closure: Closure | None,
-        put_back: Callable[[], bool],
+        restore: Callable[[], bool],
         model: nn.Module,
     ) -> None:
         self._tasks = tasks
         self._losses = dict(losses)
         self._closure = closure
-        self._put_back = put_back
+        self._restore = restore
         self._model = model
+        self.is_apart = any(not isinstance(loss, Tensor) for loss in losses.values())
+        """Whether each task has a batch of its own."""
+        self.can_evaluate = closure is not None or self.is_apart
+        """Whether the losses can be evaluated again."""
         self.has_drawn = False
         """Whether an evaluation drew random numbers."""
         self.missing: set[str] = set()
         """Tasks whose loss is not finite, or exactly 0 with a gradient of 0: without labels."""
 
     @classmethod
-    def of_closure(
+    def from_closure(
         cls,
         tasks: tuple[str, ...],
         closure: Closure,
-        put_back: Callable[[], bool],
+        restore: Callable[[], bool],
         model: nn.Module,
     ) -> "Batch":
         """The batch that a closure evaluates."""
-        put_back()
+        restore()
         with _without_synchronization(model), torch.enable_grad():
             losses = closure()
-        put_back()
+        restore()
         check_losses(losses, tasks)
-        return cls(tasks, losses, closure, put_back, model)
+        return cls(tasks, losses, closure, restore, model)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The tasks that are present, in order."""
         return tuple(t for t in self._tasks if t in self._losses and t not in self.missing)
-
-    @property
-    def can_evaluate(self) -> bool:
-        """Whether the losses can be evaluated anew."""
-        return self._closure is not None or self.is_apart
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether tasks have batches of their own."""
-        return any(not isinstance(loss, Tensor) for loss in self._losses.values())
 
     def loss(self, task: str) -> Float[Tensor, ""]:
         """The task's loss, with its graph."""
@@ -90,12 +84,12 @@ class Batch:
             return loss
         with _without_synchronization(self._model), torch.enable_grad(), _fresh_autocast():
             loss = loss()
-        self._drew(self._put_back())
+        self._restore_after_evaluation()
         check_loss(task, loss)
         return loss
 
-    def gradient(self, task: str, places: Sequence[Tensor | GradientEdge]) -> Gradient | None:
-        """The gradient of a task's loss at these places; None where it is missing."""
+    def gradient(self, task: str, inputs: Sequence[Tensor | GradientEdge]) -> Gradient | None:
+        """The gradient of a task's loss with respect to `inputs`; None where it is missing."""
         if task not in self._losses or task in self.missing:
             return None
         loss = self.loss(task)
@@ -103,57 +97,87 @@ class Batch:
         if not math.isfinite(value):
             self.missing.add(task)
             return None
-        gradient = task_gradient(loss, places)
+        gradient = task_gradient([loss], inputs)
         if is_without_labels(value, gradient):
             self.missing.add(task)
             return None
         return gradient
 
     def values(self) -> Float[Tensor, " task"]:
-        """The losses as given; evaluated, where tasks have batches of their own."""
+        """The losses as given; evaluated, where each task has a batch of its own."""
         if self.is_apart:
             return self.evaluate()
         losses = {t: loss.detach() for t, loss in self._losses.items() if isinstance(loss, Tensor)}
         return self._vector(losses)
 
     def evaluate(self) -> Float[Tensor, " task"]:
-        """The losses evaluated anew, without their graph."""
+        """The losses evaluated again, without their graph."""
         with torch.no_grad():
             return self._evaluate().detach()
-
-    def evaluate_in_a_row(self) -> Float[Tensor, " task"]:
-        """The losses of a second evaluation, while what the first changed is still in place."""
-        assert self._closure is not None  # losses that are functions are not checked
-        with torch.no_grad(), _without_synchronization(self._model), _fresh_autocast():
-            self._closure()
-        return self.evaluate()
-
-    def evaluate_by_chance(self) -> Float[Tensor, " task"]:
-        """The losses with other random numbers than `evaluate` takes."""
-        draw_some(accelerators(self._model))
-        return self.evaluate()
 
     def evaluate_with_tangents(self) -> Float[Tensor, " task"]:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
         return self._evaluate()[[self._tasks.index(task) for task in self.names]]
 
+    def baseline_losses(self, state: RecorderState, *, is_first: bool) -> Float[Tensor, " task"]:
+        """Losses before a lookahead's step, with the dropout masks of the lookahead.
+
+        At the first measurement, the closure's losses are compared with those given to `observe`,
+        unless they depend on random numbers, or on buffers that every forward pass changes
+        (`spectral_norm`).
+
+        Raises:
+            InputError: If the closure evaluates other losses.
+        """
+        if state.is_closure_exact or self.is_apart:
+            return self.values()
+        baseline = self.evaluate()
+        if not is_first or (self.has_drawn and not _are_equal(baseline, self._redraw())):
+            return baseline
+        given = self.values()
+        state.is_closure_exact = _are_equal(baseline, given)
+        for task, first, second in zip(self._tasks, given.tolist(), baseline.tolist(), strict=True):
+            if abs(first - second) > 0.02 * max(abs(first), abs(second)) + 1e-6:
+                if not _are_equal(baseline, self._evaluate_twice()):
+                    return baseline
+                raise InputError(
+                    f"Expected the closure to evaluate the same losses on the same batch, but for "
+                    f"the task {task!r} it returns {second:.6g} and observe received "
+                    f"{first:.6g}. Pass the losses unweighted and undivided, and let the closure "
+                    "use the batch that they were computed from, in the same train/eval mode.",
+                    "different-closure",
+                )
+        return baseline
+
+    def _redraw(self) -> Float[Tensor, " task"]:
+        """The losses with other random numbers than `evaluate` uses."""
+        advance_generators(accelerators(self._model))
+        return self.evaluate()
+
+    def _evaluate_twice(self) -> Float[Tensor, " task"]:
+        """The losses of a second evaluation that starts from the buffers that the first left."""
+        assert self._closure is not None  # losses that are functions are not compared
+        with torch.no_grad(), _without_synchronization(self._model), _fresh_autocast():
+            self._closure()
+        return self.evaluate()
+
     def _evaluate(self) -> Float[Tensor, " task"]:
+        losses: dict[str, Tensor] = {}
         with _without_synchronization(self._model), _fresh_autocast():
             if self._closure is not None:
                 evaluated = self._closure()
-                self._drew(self._put_back())
-                check_mapping(evaluated)
-                losses = dict(evaluated)
-                self._check_evaluated(losses)
+                self._restore_after_evaluation()
+                self._check_evaluated(evaluated)
+                losses.update(evaluated)
             else:
-                losses: dict[str, Tensor] = {}
                 for task, loss in self._losses.items():
                     assert not isinstance(loss, Tensor)
                     losses[task] = loss()
-                    self._drew(self._put_back())
+                    self._restore_after_evaluation()
             return self._vector(losses)
 
-    def _drew(self, has_drawn: bool) -> None:
+    def _restore_after_evaluation(self) -> None:
+        has_drawn = self._restore()
         self.has_drawn = self.has_drawn or has_drawn
 
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:
@@ -169,12 +193,13 @@ class Batch:
         )
 
     def _check_evaluated(self, losses: Mapping[str, Tensor]) -> None:
-        for task, loss in losses.items():
-            check_scalar(task, loss)
+        for task, loss in _by_task(losses).items():
+            check_loss(task, loss, needs_graph=False)
         if losses.keys() != self._losses.keys():
             raise InputError(
-                f"Expected the closure to return the losses of {sorted(self._losses)}, as given to "
-                f"observe, but got {sorted(losses)}."
+                f"Expected the closure to return the losses of {sorted(self._losses)}, as passed "
+                f"to observe, but got {sorted(losses)}.",
+                "different-closure",
             )
 
 
@@ -183,76 +208,64 @@ def is_without_labels(loss: float, gradient: Gradient) -> bool:
     return loss == 0 and not any(part is not None and bool(part.any()) for part in gradient)
 
 
-def check_losses(losses: Losses, tasks: tuple[str, ...] | None) -> None:
-    """Losses of known tasks, each a scalar with a graph, or a function.
-
-    Raises:
-        InputError: If they are not.
-    """
-    check_mapping(losses)
-    if not losses:
-        raise InputError("Expected the losses of at least one task, but got none.")
-    for task, loss in losses.items():
-        if isinstance(loss, Tensor) or not callable(loss):
+def check_losses(losses: object, tasks: tuple[str, ...] | None) -> None:
+    """Raise an error unless these are losses of known tasks: scalars with a graph, or functions."""
+    by_task = _by_task(losses)
+    if not by_task:
+        raise InputError("Expected the losses of at least one task, but got none.", "no-losses")
+    for task, loss in by_task.items():
+        if not callable(loss):
             check_loss(task, loss)
-    unknown = [task for task in losses if tasks is not None and task not in tasks]
+    unknown = [task for task in by_task if tasks is not None and task not in tasks]
     if unknown:
         raise InputError(
-            f"Expected losses of the tasks {tasks}, as at the first step, but got "
-            f"{unknown} too. Where tasks come and go, name them all: Recorder(tasks=[...])."
+            f"Expected losses of the tasks {tasks}, as at the first step, but also got "
+            f"{unknown}. If some tasks are missing at some steps, name all: Recorder(tasks=[...]).",
+            "unknown-task",
         )
 
 
-def check_mapping(losses: object) -> None:
-    """Losses come by the names of their tasks.
-
-    Raises:
-        InputError: If they do not.
-    """
-    if not isinstance(losses, Mapping):
-        raise InputError(
-            "Expected losses by task, as {'depth': loss, 'edges': loss}, of observe and of its "
-            f"closures, but got {type(losses).__name__}."
-        )
-
-
-def check_scalar(task: str, loss: object) -> None:
-    """A loss is a scalar.
-
-    Raises:
-        InputError: If it is not.
-    """
+def check_loss(task: str, loss: object, *, needs_graph: bool = True) -> None:
+    """Raise an error unless this is a scalar tensor, with a graph where it needs one."""
     if not isinstance(loss, Tensor):
         raise InputError(
             f"Expected a tensor or a function as the loss of the task {task!r}, but got "
-            f"{type(loss).__name__}: pass the loss itself, not loss.item()."
+            f"{type(loss).__name__}: pass the loss itself, not loss.item().",
+            "no-tensor",
         )
     if loss.dim() != 0:
         raise InputError(
             f"Expected a scalar loss for the task {task!r}, but got the shape "
-            f"{tuple(loss.shape)}: take its mean."
+            f"{tuple(loss.shape)}: take its mean.",
+            "no-scalar",
         )
-
-
-def check_loss(task: str, loss: object) -> None:
-    """A loss is a scalar with a graph.
-
-    Raises:
-        InputError: If it is not.
-    """
-    check_scalar(task, loss)
-    assert isinstance(loss, Tensor)
-    if not loss.requires_grad:
+    if needs_graph and not loss.requires_grad:
         raise InputError(
             f"Expected the loss of the task {task!r} with its graph, but it does not require "
             "gradients: pass the loss itself, not loss.detach(), and observe outside of "
-            "torch.no_grad()."
+            "torch.no_grad().",
+            "no-graph",
         )
+
+
+def _by_task(losses: object) -> Mapping[str, object]:
+    """The losses, if they are a mapping."""
+    if not isinstance(losses, Mapping):
+        raise InputError(
+            "Expected losses by task, such as {'depth': loss, 'edges': loss}, from observe and its "
+            f"closures, but got {type(losses).__name__}.",
+            "no-mapping",
+        )
+    return cast("Mapping[str, object]", losses)
+
+
+def _are_equal(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
 @contextlib.contextmanager
 def _fresh_autocast() -> Generator[None]:
-    """Let no cached low-precision copy of a parameter outlive a change of its values."""
+    """Do not keep low-precision copies of parameters, since the parameters' values change."""
     was_enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:
@@ -263,7 +276,7 @@ def _fresh_autocast() -> Generator[None]:
 
 @contextlib.contextmanager
 def _without_synchronization(model: nn.Module) -> Generator[None]:
-    """A forward pass that DistributedDataParallel neither prepares nor remembers."""
+    """A forward pass that leaves the state of DistributedDataParallel unchanged."""
     if not isinstance(model, nn.parallel.DistributedDataParallel):
         yield
         return

@@ -1,29 +1,32 @@
-"""The part of an autograd graph that at least two losses reach: what tasks share, as it runs."""
+"""Shared graph: the part of an autograd graph that at least two losses reach."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from affinity.errors import InputError
+
+from .gradients import KEEP_COMPILED_GRAPHS, Gradient, task_gradient
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Where a loss's own part of the graph goes over into the common one.
+    """An edge from the part of the graph that belongs to one loss into the shared part.
 
     Args:
-        loss: The number of the loss.
-        node: The last node of its own.
-        place: Which of the node's edges.
-        into: Which of the representation's.
+        loss: Index of the loss.
+        node: The last node that belongs to this loss alone.
+        edge: Index of the edge among the node's edges.
+        part: Index of the tensor of the representation that the edge leads to.
     """
 
     loss: int
     node: Node
-    place: int
-    into: int
+    edge: int
+    part: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +34,21 @@ class SharedGraph:
     """What several losses have in common.
 
     Args:
-        leaves: Tensors that at least two losses reach, from the losses' side to the inputs'.
-        representation: Where the losses' own parts meet the common one, as edges that
+        leaves: Tensors that at least two losses reach, ordered from the losses to the inputs.
+        representation: Where the losses' own parts meet the shared one, as edges that
             ``torch.autograd.grad`` accepts: gradients there are those of the trunk's output.
-        entries: From where the losses reach the representation.
-        is_apart: Whether every loss has a part of its own.
+        entries: The edges through which the losses reach the representation.
+        has_heads: Whether every loss has a part of the graph of its own.
     """
 
     leaves: tuple[Tensor, ...]
     representation: tuple[GradientEdge, ...]
     entries: tuple[Entry, ...]
-    is_apart: bool
+    has_heads: bool
 
 
 def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
-    """Walk from every loss towards the leaves; a node met by a second loss is shared.
+    """Walk from every loss towards the leaves; a node that a second loss reaches is shared.
 
     Example:
         >>> import torch
@@ -57,7 +60,7 @@ def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
         >>> [entry.loss for entry in graph.entries]
         [0, 1]
     """
-    roots = [_root(loss) for loss in losses]
+    roots = [get_gradient_edge(loss) for loss in losses]
     parents: dict[Node, tuple[tuple[Node | None, int], ...]] = {}
     owner: dict[Node, int] = {}
     shared: dict[Node, None] = {}
@@ -69,67 +72,118 @@ def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
                 continue
             first = owner.setdefault(node, number)
             if node not in parents:
-                parents[node] = node.next_functions  # slow: asked once
+                parents[node] = node.next_functions  # slow, so it is read once
             elif first == number:
                 continue
             else:
                 shared[node] = None
             stack += [parent for parent, _ in parents[node]]
-    leaves = {node: leaf for node in shared if (leaf := _leaf(node)) is not None}
+    leaves = {node: leaf for node in shared if (leaf := leaf_of(node)) is not None}
     meeting: dict[tuple[Node, int], int] = {}
     for root in roots:
         if root.node in shared and root.node not in leaves:
             meeting.setdefault((root.node, root.output_nr), len(meeting))
-    is_apart = not meeting
+    has_heads = not meeting
     entries: list[Entry] = []
     for node, number in owner.items():
         if node in shared:
             continue
-        for place, (parent, output) in enumerate(parents[node]):
+        for edge, (parent, output) in enumerate(parents[node]):
             if parent in shared and parent not in leaves:
-                into = meeting.setdefault((parent, output), len(meeting))
-                entries.append(Entry(number, node, place, into))
+                part = meeting.setdefault((parent, output), len(meeting))
+                entries.append(Entry(number, node, edge, part))
     return SharedGraph(
         leaves=tuple({id(leaf): leaf for leaf in leaves.values()}.values()),
         representation=tuple(GradientEdge(node, output) for node, output in meeting),
         entries=tuple(entries),
-        is_apart=is_apart,
+        has_heads=has_heads,
     )
 
 
-def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:
-    """Reentrant checkpointing hides parameters from ``torch.autograd.grad``: say so.
+def representation_gradients(
+    losses: Sequence[Float[Tensor, ""]], graph: SharedGraph
+) -> list[Gradient]:
+    """The gradient of each loss with respect to the representation, in one backward pass.
 
-    Raises:
-        InputError: If a loss was made through a reentrant checkpoint.
+    The backward pass of the losses' sum passes one part per loss to the representation, where
+    they are added; hooks take each part before it is added.
+
+    Example:
+        >>> import torch
+        >>> representation = 2 * torch.ones(2, requires_grad=True)
+        >>> losses = [representation.sum(), (3 * representation).sum()]
+        >>> representation_gradients(losses, shared_graph(losses))
+        [[tensor([1., 1.])], [tensor([3., 3.])]]
     """
-    for node in nodes(losses):
-        if node.name() == "CheckpointFunctionBackward":
-            raise InputError(
-                "Expected non-reentrant activation checkpointing, but a loss was made through a "
-                "reentrant one, which hides its parameters from per-task gradients. Pass "
-                "use_reentrant=False to torch.utils.checkpoint (Transformers: "
-                'gradient_checkpointing_kwargs={"use_reentrant": False}).'
-            )
+    if not graph.has_heads:  # other losses are computed from one of the losses
+        return [task_gradient([loss], graph.representation) for loss in losses]
+    gradients: list[Gradient] = [[None] * len(graph.representation) for _ in losses]
+
+    def collect(entry: Entry) -> Callable[..., None]:
+        def hook(parts: Sequence[Tensor | None], _: object) -> None:
+            part, before = parts[entry.edge], gradients[entry.loss][entry.part]
+            if part is not None:
+                gradients[entry.loss][entry.part] = part if before is None else before + part
+
+        return hook
+
+    hooks = [entry.node.register_hook(collect(entry)) for entry in graph.entries]
+    try:
+        task_gradient(losses, graph.representation)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return gradients
 
 
-def nodes(losses: Iterable[Tensor]) -> Iterator[Node]:
+def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:
+    """Raise an error for reentrant checkpoints: they hide parameters from per-task gradients."""
+    if any(node.name() == "CheckpointFunctionBackward" for node in graph_nodes(losses)):
+        raise InputError(
+            "Expected non-reentrant activation checkpointing, but a loss was computed through a "
+            "reentrant one, which hides its parameters from per-task gradients. Pass "
+            "use_reentrant=False to torch.utils.checkpoint (Transformers: "
+            'gradient_checkpointing_kwargs={"use_reentrant": False}).',
+            "reentrant-checkpoint",
+        )
+
+
+def refuse_overwritten_graphs(losses: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+    """Raise an error for compiled graphs that overwrite what they saved.
+
+    With donated buffers off, PyTorch may still load code from its cache that was compiled with
+    them on (the cache's key does not contain the setting). Such code silently overwrites tensors
+    saved for backward, and the run's own backward pass would be wrong, too. So the gradient of a
+    compiled graph is taken twice and compared.
+    """
+    if not any(node.name().startswith("CompiledFunction") for node in graph_nodes(losses)):
+        return
+    for loss in losses:
+        pair = (task_gradient([loss], shared) for _ in range(2))
+        for first, second in zip(*pair, strict=True):
+            if first is None or second is None:
+                continue
+            if (first - second).norm() > 1e-3 * first.norm():
+                raise InputError(
+                    "Expected a graph that can be used more than once, but torch.compile took one "
+                    "from its cache that overwrites its saved tensors: its gradient changes from "
+                    f"one pass to the next. {KEEP_COMPILED_GRAPHS}",
+                    "overwritten-graph",
+                )
+
+
+def graph_nodes(losses: Iterable[Tensor]) -> list[Node]:
     """All nodes of the losses' graphs, once each."""
-    seen: set[Node] = set()
-    stack = [_root(loss).node for loss in losses]
+    stack = [get_gradient_edge(loss).node for loss in losses]
+    nodes: dict[Node, None] = {}
     while stack:
         node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            yield node
+        if node not in nodes:
+            nodes[node] = None
             stack.extend(parent for parent, _ in node.next_functions if parent is not None)
+    return list(nodes)
 
 
-def _root(loss: Tensor) -> GradientEdge:
-    from torch.autograd.graph import get_gradient_edge
-
-    return get_gradient_edge(loss)
-
-
-def _leaf(node: Node) -> Tensor | None:
+def leaf_of(node: Node | None) -> Tensor | None:
+    """The tensor that a node accumulates gradients for, if it is a leaf of the graph."""
     return getattr(node, "variable", None)

@@ -1,21 +1,25 @@
 """Lookahead: every task's loss after a step along one task's gradient alone."""
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Optimizer
+
+from affinity.errors import InputError
 
 from .gradients import Gradient
-from .steps import Step
 
-Evaluate = Callable[[], Float[Tensor, " task"]]
-"""Every task's loss with the parameters as they are; NaN where a task is missing."""
+Step = Callable[[Sequence[Tensor], Gradient], None]
+"""Writes the values after the step along a gradient into the parameters' data."""
 
 
 def lookahead_losses(
-    evaluate: Sequence[Evaluate],
+    evaluations: Sequence[Callable[[], Float[Tensor, " task"]]],
     shared: Sequence[Tensor],
     gradient: Gradient,
     step: Step,
@@ -26,22 +30,21 @@ def lookahead_losses(
         L_j(X^t, \theta_{s|i}^{t+1}, \theta_j^t) \quad\text{with}\quad
         \theta_{s|i}^{t+1} = \theta_s^t - \eta \nabla_{\theta_s^t} L_i(X^t, \theta_s^t, \theta_i^t)
 
-    Call within `put_back_after`: the parameters stay where the step took them.
+    Call within `restore_parameters`: the parameters keep the values of the step.
 
     Args:
-        evaluate: Each gives the losses on one batch, with the same dropout masks every time.
+        evaluations: Each evaluates the losses on one batch, with the same dropout masks each time.
         shared: The shared parameters.
-        gradient: The source's.
-        step: From values and gradients to values after the step.
+        gradient: The source's gradient.
+        step: The step to take.
 
     References:
         Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
         <https://arxiv.org/abs/2109.04617>`_, equation 1.
 
     Example:
-        >>> from affinity.recording.steps import GradientStep
         >>> trunk = torch.tensor([1.0], requires_grad=True)
-        >>> with put_back_after([trunk]) as before:
+        >>> with restore_parameters([trunk]) as before:
         ...     lookahead_losses(
         ...         [lambda: trunk.detach() ** 2], [trunk], [torch.tensor([2.0])],
         ...         GradientStep(0.25, before),
@@ -52,24 +55,140 @@ def lookahead_losses(
     """
     with torch.no_grad():
         step(shared, gradient)
-    return [on_batch() for on_batch in evaluate]
+    return [evaluate() for evaluate in evaluations]
 
 
 @contextmanager
-def put_back_after(parameters: Sequence[Tensor]) -> Generator[list[Tensor]]:
+def restore_parameters(parameters: Sequence[Tensor]) -> Generator[list[Tensor]]:
     """Yield copies of the parameters, and write them back, bit for bit, at the end.
 
-    Writing to ``parameter.data`` leaves the parameter's version counter alone, so that a backward
-    pass that the user has yet to run goes through.
+    Writing to ``parameter.data`` leaves the parameter's version counter unchanged, so that the
+    user's own backward pass, which comes later, still works.
     """
     before = [parameter.detach().clone() for parameter in parameters]
     try:
         yield before
     finally:
-        write(parameters, before)
+        write_values(parameters, before)
 
 
-def write(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Write values into the parameters, under the version counters that they have."""
+def write_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Write values into the parameters without changing their version counters."""
     for parameter, value in zip(parameters, values, strict=True):
         parameter.data.copy_(value)
+
+
+def step_size(rate: float | None, optimizer: Optimizer | None, shared: Sequence[Tensor]) -> float:
+    """The learning rate of a plain step: `rate`, else the optimizer's current one, else 0.001.
+
+    Raises:
+        InputError: If the optimizer trains none of the shared parameters.
+    """
+    if rate is not None:
+        return rate
+    if optimizer is None:
+        return 0.001
+    ids = {id(parameter) for parameter in shared}
+    for group in optimizer.param_groups:
+        if not ids or any(id(parameter) in ids for parameter in group["params"]):
+            return float(group["lr"])
+    raise InputError(
+        "Expected the optimizer to train the shared parameters, but none of its groups contains "
+        "one: pass the optimizer of this model, or learning_rate=...",
+        "foreign-optimizer",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class GradientStep:
+    """A plain gradient step without momentum or weight decay, as in the TAG paper.
+
+    Args:
+        learning_rate: Step size.
+        before: The parameters' values from which every step starts.
+
+    Example:
+        >>> trunk = torch.tensor([5.0])
+        >>> GradientStep(0.5, [torch.tensor([1.0])])([trunk], [torch.tensor([2.0])])
+        >>> trunk
+        tensor([0.])
+    """
+
+    learning_rate: float
+    before: Sequence[Tensor]
+
+    def __call__(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
+        """Write ``before - learning_rate * gradient``."""
+        for parameter, value, part in zip(parameters, self.before, gradient, strict=True):
+            if part is None:
+                parameter.data.copy_(value)
+            else:
+                torch.add(
+                    value, part.to(value.dtype), alpha=-self.learning_rate, out=parameter.data
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerStep:
+    """The step that the run's own optimizer would take on this gradient alone.
+
+    It uses momentum, Adam's moments, weight decay and each group's learning rate as they are; the
+    optimizer itself, its hooks and its scheduler are not touched. A shared parameter that the
+    gradient does not reach keeps its value.
+
+    Args:
+        optimizer: The run's optimizer.
+        before: The parameters' values from which every step starts.
+
+    Example:
+        >>> trunk = torch.tensor([1.0], requires_grad=True)
+        >>> optimizer = torch.optim.Adam([trunk], lr=0.5)
+        >>> OptimizerStep(optimizer, [trunk.detach().clone()])([trunk], [torch.tensor([30.0])])
+        >>> trunk.item()  # the length of Adam's first step is its learning rate
+        0.5
+    """
+
+    optimizer: Optimizer
+    before: Sequence[Tensor]
+
+    def __call__(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
+        """Write the values after the optimizer's step."""
+        copies = {
+            id(parameter): value.clone().requires_grad_()
+            for parameter, value in zip(parameters, self.before, strict=True)
+        }
+        for parameter, part in zip(parameters, gradient, strict=True):
+            copy = copies[id(parameter)]
+            copy.grad = None if part is None else part.to(copy.dtype).clone()
+        groups = [
+            {**group, "params": [copies[id(p)] for p in group["params"] if id(p) in copies]}
+            for group in self.optimizer.param_groups
+        ]
+        if missing := len(copies) - sum(len(group["params"]) for group in groups):
+            raise InputError(
+                f"Expected the optimizer to train every shared parameter, but {missing} of "
+                f"{len(parameters)} are in none of its groups: name the trained part with "
+                'shared=..., or look ahead with step="gradient".',
+                "foreign-optimizer",
+            )
+        state = {
+            copies[id(parameter)]: {
+                name: value.clone() if isinstance(value, Tensor) else value
+                for name, value in entry.items()
+            }
+            for parameter, entry in self.optimizer.state.items()
+            if id(parameter) in copies
+        }
+        # Built as unpickling does: the same class, without hooks and scheduler.
+        optimizer = object.__new__(type(self.optimizer))
+        optimizer.__setstate__(
+            {
+                "defaults": self.optimizer.defaults,
+                "state": defaultdict(dict[str, object], state),
+                "param_groups": [group for group in groups if group["params"]],
+            }
+        )
+        with torch.enable_grad():
+            optimizer.step()
+        for parameter in parameters:
+            parameter.data.copy_(copies[id(parameter)].detach())

@@ -1,247 +1,298 @@
-"""One measurement: gradients of a batch, their inner products, and what lies ahead of them."""
+"""Measurement: gradients of a batch, their inner products, and lookahead losses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Optimizer
 
 from affinity.errors import InputError
 
-from .base import base_losses
 from .batch import Batch
 from .gradients import Gradient, Gradients, inner_products
-from .layers import layers_of
-from .linear_layers import FactoredGradients
-from .lookahead import lookahead_losses, put_back_after, write
-from .progress import Progress
+from .lookahead import (
+    GradientStep,
+    OptimizerStep,
+    lookahead_losses,
+    restore_parameters,
+    step_size,
+    write_values,
+)
+from .momentum import carried_momentum
+from .observation_buffer import ObservationBuffer
+from .recorder_state import RecorderState
 from .settings import Settings
-from .sketcher import Sketch, in_the_same_directions, sketched
-from .steps import StepFrom
+from .shared_parameters import layers_of
+from .shared_part import SharedPart
+from .sketch import Sketch, held_out_products, sketch_gradients
 from .trace import Trace
-from .values import Values
-from .watched import Watched
+
+MOST_TRIES = 2
+"""A measurement may begin just before a step of the optimizer, but not twice in a row."""
 
 
 class Measurement:
-    """Measure a batch; then maybe another one for the side of the targets; then ask for `trace`.
+    """Measure a batch, then perhaps a held-out one for the targets, then ask for `trace`.
 
     Args:
-        watched: What of the run.
-        settings: How.
-        progress: Of the recorder; a measurement moves it on.
-        step_from: Makes the lookahead's step from the parameters as they are.
-        momentum: What the optimizer carries along from earlier steps, where that is known.
-        does_look: Whether this one looks ahead.
+        part: What is shared.
+        settings: What to measure.
+        state: The recorder's; a measurement changes it.
+        optimizer: The run's optimizer, where it is known.
+        looks_ahead: Whether lookahead losses are measured.
     """
 
     def __init__(
         self,
-        watched: Watched,
+        part: SharedPart,
         settings: Settings,
-        progress: Progress,
-        step_from: StepFrom,
-        momentum: list[Tensor] | None,
+        state: RecorderState,
+        optimizer: Optimizer | None,
         *,
-        does_look: bool,
+        looks_ahead: bool,
     ) -> None:
-        self._watched = watched
+        self._part = part
         self._settings = settings
-        self._progress = progress
-        self._step_from = step_from
-        self._momentum = momentum if settings.gramians else None
-        self._does_look = does_look
-        self._layers = layers_of(list(watched.parameters), settings.layers)
-        self._values = Values(watched.tasks, list(self._layers), watched.device)
+        self._state = state
+        self._optimizer = optimizer
+        self._looks_ahead = looks_ahead
+        at_parameters = settings.level != "representation"
+        self._rate = step_size(
+            settings.learning_rate, optimizer, part.tensors if at_parameters else []
+        )
+        self._momentum: list[Tensor] | None = None
+        if settings.gramians and at_parameters and optimizer is not None:
+            self._momentum = carried_momentum(optimizer, part.tensors)
+        layers = layers_of(list(part.parameters), settings.layers)
+        self._buffer = ObservationBuffer(part.tasks, layers, part.device)
         self._sketch: Sketch | None = None
-        self._kept: dict[str, Gradient] = {}
+        self._sources: dict[str, Gradient] = {}  # kept for the next micro-batch
 
-    def __call__(self, step: int, batch: Batch, other: Batch | None, *, is_first: bool) -> None:
-        """Measure a batch, and, where it is known already, the held-out one beside it.
+    def measure(self, step: int, batch: Batch, held_out: Batch | None, *, is_first: bool) -> None:
+        """Measure a batch, and the held-out one where there is one already.
 
-        Where `settings` holds out a micro-batch, the sources' gradients are kept for `hold_out`.
+        If `settings` holds out a micro-batch, the sources' gradients are kept for `hold_out`.
         """
-        watched, values = self._watched, self._values
-        values.step, values.learning_rate = step, self._step_from.learning_rate()
-        values.losses = watched.losses(step, batch)
-        if self._does_look:
-            values.losses = base_losses(batch, self._progress, watched.tasks, is_first=is_first)
-        if other is not None:
-            self._losses_of(other)
-        self._sketch = self._sketch_of(batch)
+        part, buffer = self._part, self._buffer
+        buffer.step, buffer.learning_rate = step, self._rate
+        losses = part.losses(step, batch)
+        if self._looks_ahead:
+            losses = batch.baseline_losses(self._state, is_first=is_first)
+        if held_out is not None:
+            self._measure_held_out_losses(held_out)
+        directions = self._settings.directions(len(part.tasks))
+        if directions and not batch.is_apart:
+            self._sketch = sketch_gradients(part, self._state, batch, directions, self._momentum)
         if self._sketch is not None:
-            values.layered[:] = self._sketch.gramian(self._sketch.products)
-            values.directions = self._sketch.products.shape[1]
-            if self._sketch.along is not None:
-                values.momentum(self._sketch.along)
-            if other is not None:
-                self._sketch_again(other, self._sketch)
+            buffer.layer_gramians[:] = self._sketch.gramian(self._sketch.products)
+            buffer.directions = directions
+            if self._sketch.momentum_products is not None:
+                buffer.momentum_products[:] = self._sketch.momentum_products
+            if held_out is not None:
+                self._measure_held_out_sketch(held_out, self._sketch)
         elif self._settings.gramians:
-            self._exactly(batch, other)
-        if self._does_look and (self._sketch is not None or not self._settings.gramians):
-            count = self._settings.lookahead_sources(len(watched.tasks))
-            self._look(batch, other, self._progress.visit(watched.tasks, count))
-        if self._does_look:
-            if batch.has_drawn and self._progress.base_is_given:  # it was switched to dropout
-                values.losses = batch.evaluate()
-            values.losses = watched.ranks.mean_losses(values.losses)
+            self._measure_exactly(batch, held_out)
+        if self._looks_ahead and (self._sketch is not None or not self._settings.gramians):
+            count = self._settings.lookahead_sources(len(part.tasks))
+            self._look_ahead(batch, held_out, self._state.next_sources(part.tasks, count))
+        if self._looks_ahead and batch.has_drawn and self._state.is_closure_exact:
+            losses = batch.evaluate()  # dropout was switched on since the first measurement
+        buffer.losses = part.ranks.mean_losses(losses)
         if batch.missing:
-            values.losses[[watched.tasks.index(task) for task in batch.missing]] = torch.nan
+            buffer.losses[self._places(batch.missing)] = torch.nan
 
-    def hold_out(self, other: Batch) -> None:
+    def hold_out(self, batch: Batch) -> None:
         """Measure the targets on a batch that comes after the sources' own."""
-        self._losses_of(other)
+        self._measure_held_out_losses(batch)
         if self._sketch is not None:
-            self._sketch_again(other, self._sketch)
-        elif self._settings.gramians and self._kept:
-            self._cross(Gradients(self._kept), other)
-        if self._does_look and other.can_evaluate:
-            self._look(None, other, self._kept)
-        self._kept = {}
+            self._measure_held_out_sketch(batch, self._sketch)
+        elif self._settings.gramians and self._sources:
+            self._measure_held_out_products(Gradients(self._sources), batch)
+        if self._looks_ahead and batch.can_evaluate:
+            self._look_ahead(None, batch, self._sources)
+        self._sources = {}
 
     def trace(self) -> Trace:
-        """The measurement as an entry of the trace."""
-        return self._values.trace(
-            layers=self._layers if self._settings.layers is not None else None,
-            parameters=self._watched.shared,
-            has_gramians=self._settings.gramians,
-            has_lookahead=self._does_look,
-            takes_own_step=self._settings.step == "optimizer",
+        """The measurement as a trace with one entry of time."""
+        if self._looks_ahead:
+            ranks = self._part.ranks
+            self._buffer.lookahead_losses = ranks.mean_losses(self._buffer.lookahead_losses)
+        return self._buffer.trace(
+            self._settings,
+            self._part.tensors,
             has_momentum=self._momentum is not None,
+            has_lookahead=self._looks_ahead,
         )
 
-    def _losses_of(self, other: Batch) -> None:
-        losses = self._watched.losses(self._values.step, other)
-        if self._does_look and other.can_evaluate:
-            losses = self._watched.ranks.mean_losses(other.evaluate())
-        self._values.other_losses = losses
+    def _places(self, tasks: Iterator[str] | Mapping[str, Gradient] | set[str]) -> Tensor:
+        return torch.tensor([self._part.tasks.index(task) for task in tasks])
 
-    def _sketch_of(self, batch: Batch) -> Sketch | None:
-        directions = self._settings.directions(len(self._watched.tasks))
-        if not directions or batch.is_apart:
-            return None
-        return sketched(self._watched, self._progress, batch, directions, self._momentum)
+    def _measure_held_out_losses(self, batch: Batch) -> None:
+        losses = self._part.losses(self._buffer.step, batch)
+        if self._looks_ahead and batch.can_evaluate:
+            losses = batch.evaluate()
+        self._buffer.held_out_losses = self._part.ranks.mean_losses(losses)
 
-    def _sketch_again(self, other: Batch, sketch: Sketch) -> None:
-        targets = in_the_same_directions(self._watched, self._progress, other, sketch)
-        self._values.held_out[:] = sketch.gramian(targets)
+    def _measure_held_out_sketch(self, batch: Batch, sketch: Sketch) -> None:
+        products = held_out_products(self._part, self._state, batch, sketch)
+        self._buffer.held_out_gramian[:] = sketch.gramian(products)
 
-    def _exactly(self, batch: Batch, other: Batch | None) -> None:
-        """Gramians, and lookaheads, of the visited sources, as many at once as memory holds."""
-        watched, values = self._watched, self._values
-        factored = self._factored(batch, other)
-        if factored is not None:
-            self._by_factors(factored)
+    def _measure_exactly(self, batch: Batch, held_out: Batch | None) -> None:
+        """Gramians, and lookaheads, of as many sources at once as memory allows."""
+        part, buffer = self._part, self._buffer
+        if self._measure_factors(batch, held_out):
             return
-        tasks = watched.tasks
-        visited = self._progress.visit(tasks, self._settings.sources or len(tasks))
+        tasks = self._state.next_sources(part.tasks, self._settings.sources or len(part.tasks))
         done: set[str] = set()
-        for block in self._blocks(visited):
-            sources = watched.gradients(batch, block)
-            if not sources.of_tasks:
+        for block in self._blocks(tasks):
+            sources = part.gradients(batch, block)
+            if not sources.by_task:
                 continue
-            rows = list(sources.of_tasks)
-            values.gramians(self._products(sources, sources), rows, rows)
-            self._along_momentum(sources)
+            rows = self._places(sources.by_task)[:, None]
+            buffer.layer_gramians[:, rows, rows.T] = self._products(sources, sources)
+            self._measure_momentum(sources)
             done.update(block)
-            for task in batch.names:
-                if task in done:
-                    continue
-                target = watched.gradients(batch, [task])
-                if target.of_tasks:
-                    self._along_momentum(target)
-                    products = self._products(sources, target)
-                    values.gramians(products, rows, [task])
-                    values.gramians(products.transpose(1, 2), [task], rows)
-            if other is not None:
-                self._cross(sources, other)
-            if self._does_look:
-                self._look(batch, other, sources.of_tasks)
+            for task in [task for task in batch.names if task not in done]:
+                target = part.gradients(batch, [task])
+                if target.by_task:
+                    self._measure_momentum(target)
+                    products, column = self._products(sources, target), part.tasks.index(task)
+                    buffer.layer_gramians[:, rows[:, 0], column] = products[:, :, 0]
+                    buffer.layer_gramians[:, column, rows[:, 0]] = products[:, :, 0]
+            if held_out is not None:
+                self._measure_held_out_products(sources, held_out)
+            if self._looks_ahead:
+                self._look_ahead(batch, held_out, sources.by_task)
             if self._settings.held_out is not None:
-                self._kept = sources.of_tasks
+                self._sources = sources.by_task
 
-    def _factored(self, batch: Batch, other: Batch | None) -> FactoredGradients | None:
-        """All gradients in factors, where their inner products are all that is asked for."""
-        settings = self._settings
-        needs_gradients = self._does_look or other is not None or settings.held_out is not None
-        if needs_gradients or settings.sources is not None or not self._progress.has_factors:
-            return None
-        factored = self._watched.factored(batch, settings.memory)
-        self._progress.has_factors = factored is not None
-        return factored
-
-    def _by_factors(self, factored: FactoredGradients) -> None:
-        tasks = list(factored.gradients.of_tasks)
-        if tasks:
-            products = factored.inner_products(list(self._layers.values()))
-            self._values.gramians(products, tasks, tasks)
+    def _measure_factors(self, batch: Batch, held_out: Batch | None) -> bool:
+        """Measure with factored gradients, if nothing but inner products is needed."""
+        settings, state = self._settings, self._state
+        needs_gradients = self._looks_ahead or held_out is not None or settings.held_out is not None
+        if needs_gradients or settings.sources is not None or not state.has_factors:
+            return False
+        factored = self._part.factored_gradients(batch, settings.memory)
+        state.has_factors = factored is not None
+        if factored is not None and factored.gradients.by_task:
+            rows = self._places(factored.gradients.by_task)
+            products = factored.inner_products(list(self._buffer.layers.values()))
+            self._buffer.layer_gramians[:, rows[:, None], rows] = products
             if self._momentum is not None:
-                self._values.momentum(factored.products_with(self._momentum), tasks)
+                self._buffer.momentum_products[rows] = factored.products_with(self._momentum)
+        return factored is not None
 
-    def _along_momentum(self, gradients: Gradients) -> None:
+    def _measure_momentum(self, gradients: Gradients) -> None:
         if self._momentum is not None:
             momentum = Gradients({"momentum": list[Tensor | None](self._momentum)})
             products = self._products(gradients, momentum).sum(0)[:, 0]
-            self._values.momentum(products, list(gradients.of_tasks))
+            self._buffer.momentum_products[self._places(gradients.by_task)] = products
 
-    def _cross(self, sources: Gradients, other: Batch) -> None:
+    def _measure_held_out_products(self, sources: Gradients, held_out: Batch) -> None:
         """Inner products with the targets' gradients on the held-out batch."""
-        for task in other.names:
-            target = self._watched.gradients(other, [task])
-            if target.of_tasks:
-                products = self._products(sources, target).sum(0)
-                self._values.held_out_gramian(products, list(sources.of_tasks), task)
+        rows = self._places(sources.by_task)
+        for task in held_out.names:
+            target = self._part.gradients(held_out, [task])
+            if target.by_task:
+                products = self._products(sources, target).sum(0)[:, 0]
+                self._buffer.held_out_gramian[rows, self._part.tasks.index(task)] = products
 
     def _products(
-        self,
-        sources: Gradients,
-        targets: Gradients,
+        self, sources: Gradients, targets: Gradients
     ) -> Float[Tensor, "layer source target"]:
-        layers = list(self._layers.values())
-        if self._settings.level == "representation":
-            layers = [list(range(len(sources.sizes())))]
-        return self._watched.summed(inner_products(sources, targets, layers))
+        if self._settings.level != "representation":
+            return inner_products(sources, targets, list(self._buffer.layers.values()))
+        products = inner_products(sources, targets, [list(range(len(sources.sizes())))])
+        ranks = self._part.ranks  # each has the gradients at its part of the batch
+        return ranks.total(products) / ranks.count**2
 
-    def _look(
+    def _look_ahead(
         self,
         batch: Batch | None,
-        other: Batch | None,
+        held_out: Batch | None,
         sources: Mapping[str, Gradient] | Sequence[str],
     ) -> None:
-        """Lookaheads along gradients, or along those of tasks that are yet to be taken."""
-        watched, shared = self._watched, self._watched.shared
-        with put_back_after(shared) as before:
-            step = self._step_from(before)
-            present = [] if batch is None else watched.present(batch).tolist()
+        """Measure lookaheads along given gradients, or along those of the given tasks."""
+        part, lookahead = self._part, self._buffer.lookahead_losses
+        batches = {i: b for i, b in enumerate((batch, held_out)) if b is not None}
+        ranks_with: list[float] = []
+        if batch is not None and not isinstance(sources, Mapping):
+            ranks_with = part.ranks_with(batch).tolist()
+        with restore_parameters(part.tensors) as before:
+            if self._settings.step == "optimizer":
+                assert self._optimizer is not None
+                step = OptimizerStep(self._optimizer, before)
+            else:
+                step = GradientStep(self._rate, before)
             for task in sources:
                 if isinstance(sources, Mapping):
                     gradient = sources[task]
-                else:  # the graph is read at the values that it was made with
+                else:  # backward passes need the values with which the graph was built
                     assert batch is not None
-                    write(shared, before)
-                    gradient = watched.gradient(batch, task, present)
+                    write_values(part.tensors, before)
+                    gradient = part.gradient(batch, task, ranks_with)
                     if gradient is not None and self._settings.held_out is not None:
-                        self._kept[task] = gradient
+                        self._sources[task] = gradient
                 if gradient is None:
                     continue
-                evaluate = [each.evaluate for each in (batch, other) if each is not None]
-                rows = lookahead_losses(evaluate, shared, gradient, step)
-                rows = [watched.ranks.mean_losses(row) for row in rows]
-                if batch is not None:
-                    self._values.lookahead_row(task, rows[0], held_out=False)
-                if other is not None:
-                    self._values.lookahead_row(task, rows[-1], held_out=True)
+                evaluations = [batch.evaluate for batch in batches.values()]
+                losses = lookahead_losses(evaluations, part.tensors, gradient, step)
+                for which, row in zip(batches, losses, strict=True):
+                    lookahead[which, part.tasks.index(task)] = row
 
     def _blocks(self, tasks: Sequence[str]) -> Iterator[Sequence[str]]:
         size = len(tasks)
         if self._settings.level != "representation":
-            bytes_each = 4 * sum(parameter.numel() for parameter in self._watched.shared)
-            size = max(int(self._settings.memory // bytes_each), 1)
+            bytes_per_task = 4 * sum(tensor.numel() for tensor in self._part.tensors)
+            size = max(int(self._settings.memory // bytes_per_task), 1)
             if self._settings.held_out is not None and size < len(tasks):
                 raise InputError(
-                    f"Expected room for the gradients of {len(tasks)} tasks until the next "
-                    f"micro-batch, but memory={self._settings.memory:.0f} holds {size}: pass "
-                    f"memory={bytes_each * len(tasks)}, or sources={size} to visit fewer in turn."
+                    f"Expected memory for the gradients of {len(tasks)} tasks until the next "
+                    f"micro-batch, but memory={self._settings.memory:.0f} is enough for {size}: "
+                    f"pass memory={bytes_per_task * len(tasks)}, or sources={size} to visit fewer "
+                    "sources at a time.",
+                    "memory-too-small",
                 )
         for start in range(0, len(tasks), size):
             yield tasks[start : start + size]
+
+
+class PendingHoldout:
+    """A measurement that waits for the next micro-batch, to measure its targets there.
+
+    Args:
+        measurement: The measurement; its sources are measured.
+        part: The shared part, whose parameters must not change until the next micro-batch.
+    """
+
+    def __init__(self, measurement: Measurement, part: SharedPart) -> None:
+        self.measurement = measurement
+        self._part = part
+        self._sums = self._parameter_sums()
+
+    def finish(self, batch: Batch, begun: int) -> bool:
+        """Measure the targets; False if the optimizer has made a step in between.
+
+        Args:
+            batch: The next micro-batch.
+            begun: Number of measurements, with this one, begun since one was finished.
+
+        Raises:
+            InputError: If the optimizer makes a step after every micro-batch.
+        """
+        if torch.equal(self._sums, self._parameter_sums()):
+            self.measurement.hold_out(batch)
+            return True
+        if begun >= MOST_TRIES:
+            raise InputError(
+                "Expected at least two micro-batches before each step of the optimizer for "
+                'Recorder(held_out="micro-batch"), but the shared parameters change after every '
+                "observation. Observe every micro-batch, or pass a closure that evaluates another "
+                "batch: recorder.observe(losses, held_out=...).",
+                "no-accumulation",
+            )
+        return False
+
+    def _parameter_sums(self) -> Tensor:
+        return torch.stack([tensor.detach().double().sum() for tensor in self._part.tensors])

@@ -1,7 +1,7 @@
-"""Momentum: what earlier steps of the run's optimizer still push, as one more gradient."""
+"""Momentum: the earlier gradients in the optimizer's next step, as one more gradient."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> list[Tensor] | None:
-    r"""The sum of earlier gradients that the next step carries along.
+    r"""The weighted sum of earlier gradients in the optimizer's next step.
 
     .. math:: m^t = \sum_{k \ge 1} \beta^k g^{t-k}
 
@@ -19,7 +19,7 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
     Zero before the first step, and without momentum.
 
     Returns:
-        One entry a shared parameter; None without an optimizer, or where it keeps no such sum
+        One entry per shared parameter; None without an optimizer, or where it keeps no such sum
         (RMSprop, Adagrad) or does not train all of them.
 
     Example:
@@ -47,12 +47,13 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
     return carried
 
 
-def _buffer(group: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The name of the buffer, and what makes the sum of it."""
+def _buffer(group: Mapping[str, object]) -> tuple[str, float] | None:
+    """The name of the optimizer's buffer, and the factor that turns it into the sum."""
     if "betas" in group:
-        beta = float(group["betas"][0])
+        beta = float(cast("tuple[float, float]", group["betas"])[0])
         return "exp_avg", beta / (1 - beta)
     if "dampening" in group:
-        damped = float(group["dampening"])
-        return "momentum_buffer", float(group["momentum"]) / (1 - damped) if damped < 1 else 0.0
+        dampening = float(cast("float", group["dampening"]))
+        momentum = float(cast("float", group["momentum"]))
+        return "momentum_buffer", momentum / (1 - dampening) if dampening < 1 else 0.0
     return None

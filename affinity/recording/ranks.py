@@ -1,4 +1,4 @@
-"""The ranks of a distributed run: all measure together, and end with the same trace."""
+"""Ranks: the processes of a distributed run, which measure together and record the same trace."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ _numbers = itertools.count()
 class Ranks:
     """All ranks of the default process group, or this process alone.
 
-    Gradients are averaged over the ranks before anything is made of them: inner products of local
-    gradients carry the noise of local batches.
+    Gradients are averaged over the ranks before inner products are taken: those of local gradients
+    contain the noise of local batches.
 
     Args:
-        timeout: How many seconds to wait for a rank before it counts as missing.
+        timeout: Seconds to wait for a rank before it counts as missing.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -33,22 +33,22 @@ class Ranks:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of ranks."""
         return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
-    def meet(self, step: int) -> None:
+    def synchronize(self, step: int) -> None:
         """Wait until all ranks observe the same step.
 
         Raises:
-            InputError: If some do not come, or come at another step.
+            InputError: If a rank does not arrive, or arrives at another step.
         """
         if self.count == 1:
             return
         store = dist.distributed_c10d._get_default_store()  # pyright: ignore
-        place = f"affinity/{self._number}"
+        prefix = f"affinity/{self._number}"
         me, ranks = dist.get_rank(), range(self.count)
-        store.set(f"{place}/{self._meetings}/{me}", str(step))
-        keys = [f"{place}/{self._meetings}/{rank}" for rank in ranks]
+        store.set(f"{prefix}/{self._meetings}/{me}", str(step))
+        keys = [f"{prefix}/{self._meetings}/{rank}" for rank in ranks]
         try:
             store.wait(keys, self._timeout)
         except RuntimeError:
@@ -56,16 +56,18 @@ class Ranks:
             raise InputError(
                 f"Expected every rank to call recorder.observe at step {step}, but ranks {missing} "
                 f"of {self.count} did not within {self._timeout.total_seconds():g} s. Call it on "
-                "all ranks, at every step."
+                "all ranks, at every step.",
+                "missing-ranks",
             ) from None
         steps = {rank: int(store.get(key)) for rank, key in zip(ranks, keys, strict=True)}
         if len(set(steps.values())) > 1:
             raise InputError(
                 "Expected all ranks to observe the same step, but they are at (rank: step) "
-                f"{steps}. Call recorder.observe on all ranks, at every step."
+                f"{steps}. Call recorder.observe on all ranks, at every step.",
+                "different-steps",
             )
-        if self._meetings:  # all ranks have left the meeting before
-            store.delete_key(f"{place}/{self._meetings - 1}/{me}")
+        if self._meetings:  # all ranks have left the previous meeting
+            store.delete_key(f"{prefix}/{self._meetings - 1}/{me}")
         self._meetings += 1
 
     def total(self, values: Tensor) -> Tensor:
@@ -76,15 +78,15 @@ class Ranks:
         dist.all_reduce(values)
         return values
 
-    def largest(self, seconds: float, like: Tensor) -> float:
-        """The largest value of any rank, so that all decide alike."""
+    def largest(self, seconds: float, device: torch.device) -> float:
+        """The largest value of any rank, so that all take the same decision."""
         if self.count == 1:
             return seconds
-        value = torch.tensor(seconds, dtype=torch.float64, device=like.device)
+        value = torch.tensor(seconds, dtype=torch.float64, device=device)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return value.item()
 
-    def mean_losses(self, losses: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+    def mean_losses(self, losses: Float[Tensor, "*any task"]) -> Float[Tensor, "*any task"]:
         """The mean over the ranks on which a task is present."""
         if self.count == 1:
             return losses
@@ -100,11 +102,11 @@ class Ranks:
         parts = gradient or [None] * len(shared)
         flat = torch.cat(
             [
-                (torch.zeros_like(place) if part is None else part).reshape(-1).float()
-                for part, place in zip(parts, shared, strict=True)
+                (torch.zeros_like(tensor) if part is None else part).reshape(-1).float()
+                for part, tensor in zip(parts, shared, strict=True)
             ]
         )
         dist.all_reduce(flat)
         flat /= present_on
-        pieces = flat.split([place.numel() for place in shared])
-        return [piece.view_as(place) for piece, place in zip(pieces, shared, strict=True)]
+        pieces = flat.split([tensor.numel() for tensor in shared])
+        return [piece.view_as(tensor) for piece, tensor in zip(pieces, shared, strict=True)]

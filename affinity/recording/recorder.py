@@ -1,7 +1,8 @@
-"""The recorder: stands before a run's own backward pass, and looks."""
+"""Recorder: measures per-task gradients before `backward()` without changing the run."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -10,71 +11,64 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.tasks import check_names
 
-from .batch import Batch, Closure, Losses, check_losses
-from .description import described
-from .hooks import tell_of_hooks
-from .left_as_found import left_as_found
-from .measurement import Measurement
-from .merge import concatenated
-from .momentum import carried_momentum
-from .progress import Progress
+from .batch import Batch, Closure, TaskLosses, check_losses
+from .measurement import Measurement, PendingHoldout
+from .preserve_state import preserve_state
 from .ranks import Ranks
-from .schedule import Cost, Schedule
+from .recorder_state import RecorderState
+from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
-from .shared_parameters import Shared, unwrapped, whole_or_shared
-from .state import State, packed, unpacked
-from .steps import StepFrom
-from .trace import Trace
-from .unfinished import Unfinished
-from .watched import Watched, watched_part
+from .shared_parameters import Shared, module_to_watch, unwrapped
+from .shared_part import SharedPart, find_shared_part
+from .trace import Trace, concatenate_traces
 
 
 class Recorder:
-    """Record per-task gradients and lookahead losses of a training run, and change nothing in it.
+    """Record per-task gradients and lookahead losses of a training run without changing the run.
 
     Call `observe` with the tasks' losses before the run's own ``backward()``. Parameters,
     gradients, optimizer state, buffers and random states stay bit for bit as they are.
 
-    A measurement costs about one backward pass a task; with many tasks, the Gramian is sketched at
-    the cost of a few passes over all. Where a closure is given, some measurements also look ahead:
-    one forward pass a source.
+    A measurement costs about one backward pass per task; with many tasks, the Gramian is sketched
+    at the cost of a few passes over all. With a closure, some measurements also look ahead: one
+    forward pass per source.
 
     Args:
         model: The whole network. Without it, `shared` is the shared module or parameters, and
-            modules beside it are held as they are called.
+            the buffers of other modules are preserved from when they are called.
         shared: What the tasks share: a submodule, names, a pattern, parameters, or None for the
             parameters that at least two losses reach.
-        tasks: Names of the tasks, where the first observation does not hold them all.
-        every: Measure at every so many observations.
+        tasks: Names of the tasks, if the first observation does not contain all of them.
+        every: Number of observations from one measurement to the next.
         after: The first observation that is measured.
-        until: The first observation that is not any more.
-        overhead: Instead of `every`: the time of all measurements as a share of the run's own.
-            The first one is made at once, and paid back before the next.
+        until: The first observation that is no longer measured.
+        overhead: Instead of `every`: the time of all measurements relative to the run's own.
+            The first measurement is made immediately; the next waits until the run has caught up.
         level: Where gradients are taken: all shared parameters; those of the last shared layer;
-            or the representation, the shared part's output, which costs no pass through the trunk
-            (and has no lookahead).
-        layers: Record a Gramian a layer too: how many parts of a module's name tell layers apart,
-            or the names of modules.
-        lookahead_every: Of the measurements with a closure, look ahead at every so many; 1 for
-            estimators of lookahead losses, as inter-task affinity.
+            or the representation, the shared part's output, which needs no backward pass through
+            the trunk (and has no lookahead).
+        layers: Also record one Gramian per layer: the number of leading parts of a module's name
+            that identify a layer, or the names of modules.
+        lookahead_every: Of the measurements with a closure, every how many look ahead; 1 for
+            estimators that use lookahead losses, such as inter-task affinity.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
             the one that `optimizer` would take on that task's gradient alone.
-        learning_rate: Of the plain step. Without it, that of the first group of `optimizer` with a
-            shared parameter, as it stands; without `optimizer`, 0.001.
-        optimizer: The run's optimizer; with it, products of the tasks' gradients with its momentum
-            are recorded, too.
-        sources: How many sources a measurement visits, in turn: rows of the others are missing
-            (NaN). Without it, all; among many tasks, 8 a lookahead.
+        learning_rate: Of the plain step. Without it, the current one of the first group of
+            `optimizer` with a shared parameter; without `optimizer`, 0.001.
+        optimizer: The run's optimizer; with it, inner products of the tasks' gradients with its
+            momentum are recorded, too.
+        sources: Number of sources per measurement, in turn: rows of the others are missing (NaN).
+            Without it, all; among many tasks, 8 per lookahead.
         sketch: Random directions of the Gramian's sketch, 0 for an exact one. ``"auto"``: 8 with
             more than 12 tasks.
-        memory: Bytes of gradients held at once. Where all tasks' do not fit, an exact Gramian is
-            made in blocks of sources, at the price of more backward passes.
+        memory: Bytes of gradients stored at the same time. If those of all tasks do not fit, an
+            exact Gramian is computed in blocks of sources, with more backward passes.
         gramians: Whether to record inner products; without them, every measurement looks ahead,
-            and no more than one gradient is held.
+            and only one gradient is stored at a time.
         held_out: ``"micro-batch"``: in a loop that accumulates gradients, measure targets on the
-            micro-batch that is observed next, before the optimizer's step. The sources' gradients
-            are kept until then. In other loops, pass a closure to `observe`.
-        timeout: In a distributed run, how many seconds to wait for a rank that does not observe.
+            next micro-batch, before the optimizer's step. The sources' gradients are stored until
+            then. In other loops, pass a closure to `observe`.
+        timeout: In a distributed run, the seconds to wait for a rank that does not observe.
         seed: Of the sketch's directions.
 
     Example:
@@ -121,9 +115,11 @@ class Recorder:
         seed: int = 0,
     ) -> None:
         if step == "optimizer" and optimizer is None:
-            raise InputError('Expected optimizer=... for step="optimizer", but got none.')
+            raise InputError(
+                'Expected optimizer=... for step="optimizer", but got none.', "missing-optimizer"
+            )
         self.optimizer = optimizer
-        """The run's optimizer; may be set once it is made."""
+        """The run's optimizer; may be set later."""
         self._settings = Settings(
             level,
             layers,
@@ -136,189 +132,194 @@ class Recorder:
             gramians,
             held_out,
         )
-        self._model = whole_or_shared(model, shared)
+        self._model = module_to_watch(model, shared)
         self._is_whole = model is not None
         self._shared = shared
-        self._tasks = None if tasks is None else check_names(tasks)
         self._schedule = Schedule(every, after, until, overhead)
         self._ranks = Ranks(timeout)
-        self._progress = Progress(torch.Generator().manual_seed(seed))
-        self._watched: Watched | None = None
-        self._unfinished: Unfinished | None = None
+        self._state = RecorderState(
+            random_state=torch.Generator().manual_seed(seed).get_state(),
+            tasks=None if tasks is None else check_names(tasks),
+            timing=Timing(next_check=after),
+        )
+        self._part: SharedPart | None = None
+        self._pending: PendingHoldout | None = None
         self._is_observing = False
-        self._step = 0
-        self._measurements: list[Trace] = []
 
     def is_due(self) -> bool:
-        """Whether the next observation may be measured: where losses for it cost something."""
-        return self._progress.begun > 0 or self._schedule.is_due(self._step)
+        """Whether the next observation may be measured, for runs that compute losses only then."""
+        state = self._state
+        return self._schedule.is_due(state.step, state.timing) or state.begun > 0
 
     @property
     def is_observing(self) -> bool:
-        """Whether the recorder is at work: hooks that count calls can leave out its own."""
+        """Whether `observe` is running: hooks that count calls can ignore the recorder's."""
         return self._is_observing
 
     def observe(
-        self, losses: Losses, closure: Closure | None = None, held_out: Closure | None = None
+        self, losses: TaskLosses, closure: Closure | None = None, held_out: Closure | None = None
     ) -> None:
-        """Look at one step of the run; call before the run's own backward pass.
+        """Observe one step of the run; call before the run's own backward pass.
 
         Args:
             losses: Loss of each task that is present in this step, with its graph; not yet
-                weighted, scaled or divided by accumulation steps. Where tasks have batches of their
-                own, a function a task that evaluates its loss; it is called when needed.
-            closure: Evaluates the same losses anew, on the same batch; needed for the lookahead.
-            held_out: Evaluates the losses on another batch: then inner products of gradients from
-                the one with gradients from the other are recorded, and lookahead losses there.
+                weighted, scaled or divided by accumulation steps. If each task has batches of its
+                own, one function per task that evaluates its loss; it is called when needed.
+            closure: Evaluates the same losses again, on the same batch; needed for the lookahead.
+            held_out: Evaluates the losses on another batch: then inner products of gradients on
+                this batch with gradients on the other are recorded, and lookahead losses there.
 
         Raises:
             InputError: If a loss is no scalar or has no graph, if a task is new, or if a closure
-                returns something other than `losses`.
+                does not return the same losses.
         """
-        step, is_due = self._step, self.is_due()
-        self._step += 1
+        state, is_due = self._state, self.is_due()
+        step = state.step
+        state.step += 1
         if not is_due:
             return
-        check_losses(losses, self._tasks)
-        self._tasks = self._tasks or check_names(losses)
-        like = next(self._model.parameters(), torch.zeros(()))
-        started = _now(like)
-        self._ranks.meet(step)
-        plain = self._ranks.largest(self._schedule.cost.plain_seconds, like)
-        if not self._progress.begun and not self._schedule.fits(step, plain):
-            return
+        check_losses(losses, state.tasks)
+        state.tasks = state.tasks or check_names(losses)
+        device = next(self._model.parameters(), torch.zeros(())).device
+        started = _now(device)
+        self._ranks.synchronize(step)
+        if self._schedule.overhead is not None and not state.begun:
+            plain = self._ranks.largest(state.timing.cost().plain_seconds, device)
+            if not self._schedule.fits(step, state.timing, plain):
+                return
         self._is_observing = True
         try:
-            held = left_as_found(unwrapped(self._model), and_called=not self._is_whole)
-            with held as put_back:
-                batch = Batch(self._tasks, losses, closure, put_back, self._model)
-                other = self._held_out(held_out, put_back)
-                self._measure(step, batch, other)
+            preserved = preserve_state(unwrapped(self._model), and_called=not self._is_whole)
+            with preserved as restore:
+                batch = Batch(state.tasks, losses, closure, restore, self._model)
+                other = self._held_out_batch(state.tasks, held_out, restore)
+                self._measure(step, state.tasks, batch, other)
         finally:
             self._is_observing = False
-        seconds = self._ranks.largest(_now(like) - started, like)
-        self._schedule.measured(seconds, is_done=not self._progress.begun)
+        seconds = self._ranks.largest(_now(device) - started, device)
+        state.timing.add(seconds, is_finished=not state.begun)
 
     def trace(self) -> Trace:
         """What was recorded so far.
 
         Raises:
-            InputError: If nothing was.
+            InputError: If nothing was recorded.
         """
-        if not self._measurements:
+        if not self._state.measurements:
             raise InputError(
                 "Expected at least one measurement, but nothing was recorded: call "
-                "recorder.observe(losses) before backward() in the training loop."
+                "recorder.observe(losses) before backward() in the training loop.",
+                "nothing-recorded",
             )
-        self._measurements = [concatenated(self._measurements)]
-        return self._measurements[0]
+        self._state.measurements = [concatenate_traces(self._state.measurements)]
+        return self._state.measurements[0]
 
     @property
-    def cost(self) -> Cost:
-        """What recording cost so far."""
-        return self._schedule.cost
+    def cost(self) -> RecordingCost:
+        """What recording has cost so far."""
+        return self._state.timing.cost()
 
     def describe(self) -> str:
-        """What is recorded and how, what was found to be shared, and what it cost, in words."""
-        if self._watched is None:
+        """What is recorded and how, which part is shared, and what recording cost."""
+        if self._part is None:
             return "Nothing was observed yet."
-        return described(
-            self._watched,
-            self._settings,
-            self._progress.sketch_method,
-            self.cost,
-            is_found=self._shared is None,
+        settings, cost = self._settings, self.cost
+        tasks, parameters = self._part.tasks, self._part.parameters
+        modules = dict.fromkeys(name.rpartition(".")[0] or name for name in parameters)
+        numbers = sum(parameter.numel() for parameter in parameters.values())
+        how = "reached by at least two losses" if self._shared is None else "as named"
+        every = settings.lookahead_every if settings.gramians else 1
+        return (
+            f"{len(tasks)} tasks: {', '.join(tasks)}.\n"
+            f"Shared, {how}: {numbers:,} numbers in {len(parameters)} parameters of "
+            f"{', '.join(modules)}.\n"
+            f"Gradients at the level of the {settings.level}; Gramians "
+            f"{self._describe_gramians(len(tasks))}.\n"
+            f"Lookahead at every {'' if every == 1 else f'{every}. '}measurement with a closure, "
+            f"{settings.lookahead_sources(len(tasks))} of {len(tasks)} sources each, with the "
+            f"{settings.step} step.\n"
+            f"{cost.measurements} measurements took {cost.seconds:.2f} s, "
+            f"{100 * cost.overhead:.1f} % of the run's own {cost.plain_seconds:.2f} s."
         )
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Tensor | str]:
         """All that a resumed run needs, for the run's own checkpoint: tensors, and a JSON text."""
-        about = {
-            "tasks": self._tasks,
-            "step": self._step,
-            "schedule": self._schedule.state_dict(),
-            **self._progress.state_dict(),
-        }
-        trace = self.trace() if self._measurements else None
-        return packed(trace, self._progress.generator.get_state(), about)
+        if self._state.measurements:
+            self.trace()  # in one part
+        timing = self._state.timing
+        return replace(self._state, timing=replace(timing, elapsed=timing.seconds())).pack()
 
     def load_state_dict(self, state: Mapping[str, Tensor | str]) -> None:
-        """Go on recording where `state_dict` was taken.
+        """Continue recording from where `state_dict` was called.
 
         Raises:
-            InputError: If the state is of other tasks, or of a later version.
+            InputError: If the state is of other tasks, or of another version.
         """
-        arrays, generator, about = unpacked(state)
-        tasks = None if about["tasks"] is None else tuple(about["tasks"])
-        if self._tasks is not None and tasks is not None and tasks != self._tasks:
+        loaded, tasks = RecorderState.unpack(state), self._state.tasks
+        if tasks is not None and loaded.tasks is not None and tasks != loaded.tasks:
             raise InputError(
-                f"Expected the state of a recorder of the tasks {self._tasks}, but got {tasks}."
+                f"Expected the state of a recorder of the tasks {tasks}, but got {loaded.tasks}.",
+                "different-tasks",
             )
-        self._tasks = tasks or self._tasks
-        self._step = about["step"]
-        self._schedule.load_state_dict(about["schedule"])
-        self._progress.load_state_dict(about)
-        self._progress.generator.set_state(generator)
-        layers = None if about["layers"] is None else tuple(about["layers"])
-        self._measurements = [Trace(tasks=tasks, layers=layers, **arrays)] if arrays else []  # pyright: ignore[reportArgumentType]
+        self._state = replace(loaded, tasks=loaded.tasks or tasks)
 
-    def _measure(self, step: int, batch: Batch, other: Batch | None) -> None:
-        progress, unfinished, self._unfinished = self._progress, self._unfinished, None
-        if unfinished is not None and unfinished.finish(batch, progress.begun):
-            self._measurements.append(unfinished.measurement.trace())
-            progress.begun = 0
+    def _measure(
+        self, step: int, tasks: tuple[str, ...], batch: Batch, other: Batch | None
+    ) -> None:
+        state, pending, self._pending = self._state, self._pending, None
+        if pending is not None and pending.finish(batch, state.begun):
+            state.measurements.append(pending.measurement.trace())
+            state.begun = 0
             return
-        settings, watched = self._settings, self._watched or self._find(batch, other)
-        at_parameters = settings.level != "representation"
-        step_from = StepFrom(
-            settings.step,
-            settings.learning_rate,
-            self.optimizer,
-            watched.shared if at_parameters else [],
-        )
-        measure = Measurement(
-            watched,
-            settings,
-            progress,
-            step_from,
-            carried_momentum(self.optimizer, watched.shared) if at_parameters else None,
-            does_look=batch.can_evaluate and settings.looks_at(len(self._schedule)),
-        )
-        measure(step, batch, other, is_first=not self._measurements)
-        if settings.held_out is None:
-            self._measurements.append(measure.trace())
-        else:
-            progress.begun += 1
-            self._unfinished = Unfinished(measure, watched.shared)
-
-    def _find(self, batch: Batch, other: Batch | None) -> Watched:
-        """What is watched, at the first measurement."""
-        assert self._tasks is not None
-        level = self._settings.level
-        if not self._settings.gramians and not batch.can_evaluate:
-            raise InputError(
-                "Expected a closure, since without Gramians lookaheads are all that there is to "
-                "record: recorder.observe(losses, closure=...)."
+        settings = self._settings
+        if self._part is None:
+            if not settings.gramians and not batch.can_evaluate:
+                raise InputError(
+                    "Expected a closure, since without Gramians only lookaheads are recorded: "
+                    "recorder.observe(losses, closure=...).",
+                    "missing-closure",
+                )
+            self._part = find_shared_part(
+                tasks, self._model, self._shared, settings.level, self._ranks, batch
             )
-        self._watched = watched_part(
-            self._tasks, self._model, self._shared, level, self._ranks, batch
+            self._part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
+        looks_ahead = batch.can_evaluate and settings.looks_ahead(len(state.timing.costs))
+        measurement = Measurement(
+            self._part, settings, state, self.optimizer, looks_ahead=looks_ahead
         )
-        tell_of_hooks(self._watched, evaluates=batch.can_evaluate or other is not None)
-        return self._watched
+        measurement.measure(step, batch, other, is_first=not state.measurements)
+        if settings.held_out is None:
+            state.measurements.append(measurement.trace())
+        else:
+            state.begun += 1
+            self._pending = PendingHoldout(measurement, self._part)
 
-    def _held_out(self, closure: Closure | None, put_back: Callable[[], bool]) -> Batch | None:
+    def _held_out_batch(
+        self, tasks: tuple[str, ...], closure: Closure | None, restore: Callable[[], bool]
+    ) -> Batch | None:
         if closure is None:
             return None
-        assert self._tasks is not None
         if self._settings.level == "representation" or self._settings.held_out is not None:
             raise InputError(
-                "Expected held_out=... of observe to measure gradients on parameters, once: leave "
-                'it out at level="representation", and beside Recorder(held_out=...).'
+                "Expected held_out=... of observe with gradients on parameters and without "
+                'Recorder(held_out=...): omit it, or level="representation", or the other.',
+                "conflicting-settings",
             )
-        return Batch.of_closure(self._tasks, closure, put_back, self._model)
+        return Batch.from_closure(tasks, closure, restore, self._model)
+
+    def _describe_gramians(self, n_tasks: int) -> str:
+        settings, directions = self._settings, self._settings.directions(n_tasks)
+        if not settings.gramians:
+            return "not recorded"
+        if directions and self._state.sketch_method == "none":
+            return "exact: the graph can be differentiated neither twice nor forward"
+        if directions:
+            return f"sketched with {directions} random directions by {self._state.sketch_method}"
+        return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
 
 
-def _now(like: Tensor) -> float:
-    """The time, after what the device has yet to do."""
-    if like.is_cuda:
-        torch.cuda.synchronize(like.device)
+def _now(device: torch.device) -> float:
+    """The time after the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""How a recorder measures: where gradients are taken, what is exact, and how much is held."""
+"""Settings of a measurement: where gradients are taken, what is exact, and how much is stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ StepKind = Literal["gradient", "optimizer"]
 HeldOut = Literal["micro-batch"] | None
 
 FEW_TASKS = 12
-"""Up to so many tasks a measurement is exact; above, a sketch is cheaper."""
+"""Largest number of tasks whose measurements are exact; with more, a sketch is cheaper."""
 
 DIRECTIONS = 8
-"""Random directions of a sketch, and sources that a lookahead visits among many tasks."""
+"""Random directions of a sketch, and sources of a lookahead among many tasks."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `Recorder` takes and explains, as far as it concerns a single measurement.
+    """The arguments of `Recorder` that concern a single measurement; they are explained there.
 
     Raises:
         InputError: If a value is out of its range, or two exclude each other.
@@ -37,40 +37,54 @@ class Settings:
     held_out: HeldOut = None
 
     def __post_init__(self) -> None:
-        for name, kind in {"level": Level, "step": StepKind}.items():
+        choices = {
+            "level": get_args(Level),
+            "step": get_args(StepKind),
+            "held_out": ("micro-batch", None),
+        }
+        for name, allowed in choices.items():
             chosen = getattr(self, name)
-            if chosen not in get_args(kind):
-                raise InputError(f"Expected {name} to be one of {get_args(kind)}, not {chosen!r}.")
-        if self.held_out not in {None, "micro-batch"}:
-            raise InputError(
-                f'Expected held_out to be "micro-batch" or None, but got {self.held_out!r}.'
-            )
+            if chosen not in allowed:
+                raise InputError(
+                    f"Expected {name} to be one of {allowed}, but got {chosen!r}.", "unknown-choice"
+                )
         for name in ("lookahead_every", "sources", "memory", "layers"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
-                raise InputError(f"Expected {name} to be at least 1, but got {value}.")
+                raise InputError(
+                    f"Expected {name} to be at least 1, but got {value}.", "out-of-range"
+                )
         if self.learning_rate is not None and self.learning_rate <= 0:
-            raise InputError(f"Expected a learning rate above 0, but got {self.learning_rate}.")
+            raise InputError(
+                f"Expected a learning rate above 0, but got {self.learning_rate}.", "out-of-range"
+            )
         if self.sketch != "auto" and self.sketch < 0:
-            raise InputError(f"Expected 0 or more directions of a sketch, but got {self.sketch}.")
+            raise InputError(
+                f"Expected 0 or more directions of a sketch, but got {self.sketch}.", "out-of-range"
+            )
+        if conflict := self._conflict():
+            raise InputError(conflict, "conflicting-settings")
+
+    def _conflict(self) -> str | None:
+        """Why two settings exclude each other, if they do."""
         is_exact = self.layers is not None or self.level == "representation"
         if self.sketch not in {"auto", 0} and is_exact:
-            raise InputError(
-                "Expected a sketch of all shared parameters, but layers or the representation were "
-                "asked for too, which are exact: pass sketch=0."
+            return (
+                "Expected no sketch together with layers or the representation, whose Gramians are "
+                "exact: pass sketch=0."
             )
         if self.layers is not None and self.level == "representation":
-            raise InputError("Expected layers of parameters, but the representation has none.")
+            return "Expected layers of parameters, but the representation has no layers."
         if self.held_out is not None and self.level == "representation":
-            raise InputError(
-                "Expected gradients on parameters to hold out a micro-batch, but representations "
-                "of two batches have nothing in common: leave out level or held_out."
+            return (
+                "Expected gradients on parameters to hold out a micro-batch, but the "
+                "representations of two batches cannot be compared: omit level or held_out."
             )
         if not self.gramians and is_exact:
-            raise InputError(
-                "Expected Gramians of layers or the representation, but gramians=False leaves "
-                "nothing of them: leave it out."
+            return (
+                "Expected Gramians together with layers or the representation: omit gramians=False."
             )
+        return None
 
     def directions(self, n_tasks: int) -> int:
         """Random directions of the Gramian's sketch; 0 where it is exact."""
@@ -81,13 +95,13 @@ class Settings:
         return self.sketch
 
     def lookahead_sources(self, n_tasks: int) -> int:
-        """How many sources a lookahead visits."""
+        """Number of sources that a lookahead visits."""
         if self.sources is not None:
             return min(self.sources, n_tasks)
         return DIRECTIONS if n_tasks > FEW_TASKS and self.sketch != 0 else n_tasks
 
-    def looks_at(self, number: int) -> bool:
-        """Whether the measurement of this number looks ahead."""
+    def looks_ahead(self, number: int) -> bool:
+        """Whether the measurement with this number looks ahead, if it has a closure."""
         return self.level != "representation" and (
             not self.gramians or number % self.lookahead_every == 0
         )

@@ -1,4 +1,4 @@
-"""Which parameters the tasks share: named by the user, or found as those two losses reach."""
+"""Shared parameters: selected by the user or found in the graph, and grouped into layers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,29 +6,33 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from affinity.errors import InputError
 
-from .graph import shared_graph
+from .graph import leaf_of, shared_graph
 
 Shared = nn.Module | str | re.Pattern[str] | Iterable[str | nn.Parameter] | None
 """A module, names or glob patterns of modules or parameters, parameters, or None to find them."""
+
+Layers = dict[str, list[int]]
+"""The indices of the shared parameters that belong to each layer."""
 
 
 def shared_parameters(
     model: nn.Module, shared: Shared, losses: Sequence[Tensor]
 ) -> dict[str, nn.Parameter]:
-    """The shared parameters that are trained, by name.
+    """The trainable shared parameters, by name.
 
     Args:
         model: The whole network.
-        shared: A submodule; the name of one, or of a parameter; a glob (``"trunk.*.weight"``) or a
-            regular expression that is searched in parameter names; several of these; or None:
-            then what at least two of `losses` reach.
+        shared: A submodule; the name of a submodule or of a parameter; a glob
+            (``"trunk.*.weight"``) or a regular expression that is searched in parameter names;
+            several of these; or None for the parameters that at least two of `losses` reach.
         losses: Losses with their graph.
 
     Raises:
-        InputError: If nothing matches, or nothing that matches is trained.
+        InputError: If nothing matches, or all that matches is frozen.
 
     Example:
         >>> model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
@@ -37,30 +41,35 @@ def shared_parameters(
         >>> list(shared_parameters(model, "trunk.w*", []))
         ['trunk.weight']
     """
-    named = named_parameters(model)
-    chosen = _found(named, losses) if shared is None else _chosen(named, shared)
+    named = {
+        name.replace("_orig_mod.", ""): parameter
+        for name, parameter in unwrapped(model).named_parameters()
+    }
+    chosen = _reached_twice(named, losses) if shared is None else _selected(named, shared)
     trained = {name: parameter for name, parameter in chosen.items() if parameter.requires_grad}
     if not trained:
         raise InputError(
             f"Expected shared parameters that are trained, but all of {list(chosen)} are frozen "
             f"(requires_grad=False). Name a part that is trained, or record the representation: "
-            f'level="representation".'
+            f'level="representation".',
+            "frozen-shared-part",
         )
     return trained
 
 
-def whole_or_shared(model: nn.Module | None, shared: Shared) -> nn.Module:
-    """The model, or, where it was not passed, what it shares as a module of its own.
+def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
+    """The model, or the shared part as a module where no model was passed.
 
     Raises:
-        InputError: If there is no model to look for the shared part in.
+        InputError: If there is no model in which the shared part could be found.
     """
     if model is not None:
         return model
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise InputError(
             "Expected the model in a distributed run: Recorder(model, shared=...) with the "
-            "DistributedDataParallel module."
+            "DistributedDataParallel module.",
+            "missing-model",
         )
     if isinstance(shared, nn.Module):
         return shared
@@ -69,14 +78,10 @@ def whole_or_shared(model: nn.Module | None, shared: Shared) -> nn.Module:
         if parts and all(isinstance(part, nn.Parameter) for part in parts):
             return nn.ParameterList(parts)
     raise InputError(
-        "Expected the model to look for the shared part in, but got none: Recorder(model), "
-        "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk)."
+        "Expected a model in which to find the shared part, but got none: Recorder(model), "
+        "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk).",
+        "missing-model",
     )
-
-
-def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by name, once each, without the wrappers' prefixes (compile, DDP)."""
-    return {_plain(name): parameter for name, parameter in unwrapped(model).named_parameters()}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -90,58 +95,124 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def _found(named: Mapping[str, nn.Parameter], losses: Sequence[Tensor]) -> dict[str, nn.Parameter]:
+def layers_of(names: Sequence[str], layers: int | Sequence[str] | None) -> Layers:
+    """Group parameters into layers.
+
+    Args:
+        names: Names of the parameters.
+        layers: Number of leading parts of a module's name that identify a layer; or names of
+            modules, with all other parameters in the layer ``"other"``; or None for one layer.
+
+    Example:
+        >>> names = ["trunk.0.weight", "trunk.0.bias", "trunk.2.weight"]
+        >>> layers_of(names, 2)
+        {'trunk.0': [0, 1], 'trunk.2': [2]}
+        >>> layers_of(names, ["trunk.2"])
+        {'trunk.2': [2], 'other': [0, 1]}
+    """
+    if layers is None:
+        return {"all": list(range(len(names)))}
+    grouped: Layers = {} if isinstance(layers, int) else {name: [] for name in layers}
+    for place, name in enumerate(names):
+        if isinstance(layers, int):
+            layer = ".".join(_module(name).split(".")[:layers]) or name
+        else:
+            within = [layer for layer in layers if name == layer or name.startswith(layer + ".")]
+            layer = max(within, key=len, default="other")
+        grouped.setdefault(layer, []).append(place)
+    if empty := [layer for layer, places in grouped.items() if not places]:
+        raise InputError(
+            f"Expected shared parameters in the layers {empty}, but there are none; the shared "
+            f"modules are {sorted({_module(name) for name in names})}.",
+            "unknown-layer",
+        )
+    return grouped
+
+
+def last_layer(
+    shared: Mapping[str, nn.Parameter], losses: Sequence[Tensor]
+) -> dict[str, nn.Parameter]:
+    """The shared parameters of the module that is nearest to the losses.
+
+    Example:
+        >>> import torch
+        >>> trunk = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
+        >>> outputs = trunk(torch.ones(1, 2))
+        >>> list(last_layer(dict(trunk.named_parameters()), [outputs.sum(), outputs.mean()]))
+        ['2.weight', '2.bias']
+    """
+    by_id = {id(parameter): name for name, parameter in shared.items()}
+    level: list[Node] = [edge.node for edge in shared_graph(losses).representation]
+    seen = set(level)
+    while level:
+        for node in level:
+            name = by_id.get(id(leaf_of(node)))
+            if name is not None:
+                module = _module(name)
+                return {key: value for key, value in shared.items() if _module(key) == module}
+        parents = {p for node in level for p, _ in node.next_functions if p is not None}
+        level = list(parents - seen)
+        seen |= parents
+    raise InputError(
+        f"Expected at least two losses to reach one of the shared parameters {list(shared)}, but "
+        "none does: name the layer itself with shared=...",
+        "nothing-shared",
+    )
+
+
+def _reached_twice(
+    named: Mapping[str, nn.Parameter], losses: Sequence[Tensor]
+) -> dict[str, nn.Parameter]:
     leaves = {id(leaf) for leaf in shared_graph(losses).leaves}
-    found = {name: parameter for name, parameter in named.items() if id(parameter) in leaves}
-    if not found:
+    reached = {name: parameter for name, parameter in named.items() if id(parameter) in leaves}
+    if not reached:
         raise InputError(
             f"Expected parameters that at least two of the {len(losses)} losses reach, but there "
-            "are none. If the tasks share nothing there is nothing to record; if they come in "
-            "batches of their own, or the trunk is frozen, name the shared part with shared=..."
+            "are none. If the tasks share nothing, there is nothing to record; if each task has "
+            "its own batches, or the trunk is frozen, name the shared part with shared=...",
+            "nothing-shared",
         )
-    return found
+    return reached
 
 
-def _chosen(named: Mapping[str, nn.Parameter], shared: Shared) -> dict[str, nn.Parameter]:
-    parts = [shared] if isinstance(shared, nn.Module | str | re.Pattern) else list(shared or ())
-    if isinstance(shared, nn.Parameter):
-        parts = [shared]
-    wanted = {id(parameter) for part in parts for parameter in _matches(named, part)}
-    return {name: parameter for name, parameter in named.items() if id(parameter) in wanted}
+def _selected(named: Mapping[str, nn.Parameter], shared: Shared) -> dict[str, nn.Parameter]:
+    is_one = isinstance(shared, nn.Module | nn.Parameter | str | re.Pattern)
+    parts = [shared] if is_one else list(shared or ())
+    selected = {name for part in parts for name in _matches(named, part)}
+    return {name: parameter for name, parameter in named.items() if name in selected}
 
 
 def _matches(
     named: Mapping[str, nn.Parameter], part: nn.Module | str | re.Pattern[str] | nn.Parameter
-) -> list[nn.Parameter]:
+) -> list[str]:
     if isinstance(part, nn.Parameter):
-        matches = [parameter for parameter in named.values() if parameter is part]
+        wanted = {id(part)}
+        matches = [name for name, parameter in named.items() if id(parameter) in wanted]
         what = f"the parameter of shape {tuple(part.shape)} that was passed"
     elif isinstance(part, nn.Module):
-        own = {id(parameter) for parameter in part.parameters()}
-        matches = [parameter for parameter in named.values() if id(parameter) in own]
+        wanted = {id(parameter) for parameter in part.parameters()}
+        matches = [name for name, parameter in named.items() if id(parameter) in wanted]
         what = f"the parameters of {type(part).__name__}"
     elif isinstance(part, str):
         matches = [
-            parameter
-            for name, parameter in named.items()
+            name
+            for name in named
             if name == part or name.startswith(part + ".") or fnmatchcase(name, part)
         ]
         what = repr(part)
     else:
-        matches = [parameter for name, parameter in named.items() if part.search(name)]
+        matches = [name for name in named if part.search(name)]
         what = f"the pattern {part.pattern!r}"
     if not matches:
+        names = list(named)
+        more = f" and {len(names) - 40} more" if len(names) > 40 else ""
         raise InputError(
             f"Expected {what} in the model, but nothing matches. Its parameters are "
-            f"{_overview(list(named))}."
+            f"{', '.join(names[:40])}{more}.",
+            "unknown-shared-part",
         )
     return matches
 
 
-def _overview(names: list[str], most: int = 40) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")
+def _module(parameter: str) -> str:
+    return parameter.rpartition(".")[0]

@@ -1,4 +1,4 @@
-r"""A sketch: products of every task's gradient with a few random directions.
+r"""Sketch: products of every task's gradient with a few random directions.
 
 For a direction with independent signs, :math:`E[r r^T] = I`, so that products of products are
 unbiased: with the sketch :math:`S_{tk} = \langle g_t, r_k \rangle`,
@@ -7,6 +7,8 @@ unbiased: with the sketch :math:`S_{tk} = \langle g_t, r_k \rangle`,
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import torch
@@ -15,7 +17,96 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .lookahead import Evaluate
+from affinity.errors import InputError
+
+from .batch import Batch
+from .recorder_state import RecorderState
+from .shared_parameters import unwrapped
+from .shared_part import SharedPart
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """Products of the tasks' gradients with random directions.
+
+    Args:
+        products: Missing (NaN) for tasks that are absent.
+        random_state: Of the generator before it drew the directions.
+        momentum_products: Exact products with the momentum, where it was given.
+    """
+
+    products: Float[Tensor, "task direction"]
+    random_state: Tensor
+    momentum_products: Float[Tensor, " task"] | None
+
+    def gramian(self, targets: Float[Tensor, "task direction"]) -> Float[Tensor, "source target"]:
+        """The unbiased estimate of inner products, from the products of the targets' gradients."""
+        return self.products @ targets.T / self.products.shape[1]
+
+
+def sketch_gradients(
+    part: SharedPart,
+    state: RecorderState,
+    batch: Batch,
+    n_directions: int,
+    momentum: Sequence[Tensor] | None,
+) -> Sketch | None:
+    """A sketch of the batch's gradients; None where its graph allows none."""
+    before = state.random_state
+    while state.sketch_method != "none":
+        try:
+            products, state.random_state = _products(
+                part, state, before, batch, n_directions, [] if momentum is None else [momentum]
+            )
+            along = None if momentum is None else products[:, n_directions]
+            return Sketch(products[:, :n_directions], before, along)
+        except InputError:
+            raise
+        except RuntimeError:  # an operation that cannot be differentiated this way
+            is_last = state.sketch_method == "forward mode" or not batch.can_evaluate
+            state.sketch_method = "none" if is_last else "forward mode"
+    return None
+
+
+def held_out_products(
+    part: SharedPart, state: RecorderState, batch: Batch, sketch: Sketch
+) -> Float[Tensor, "task direction"]:
+    """Products of another batch's gradients with the directions of `sketch`."""
+    n_directions = sketch.products.shape[1]
+    return _products(part, state, sketch.random_state, batch, n_directions, [])[0]
+
+
+def _products(
+    part: SharedPart,
+    state: RecorderState,
+    random_state: Tensor,
+    batch: Batch,
+    n_directions: int,
+    more: Sequence[Sequence[Tensor]],
+) -> tuple[Float[Tensor, "task direction"], Tensor]:
+    """Products with random and further directions, and the generator's state afterwards."""
+    generator = torch.Generator()
+    generator.set_state(random_state)
+    shared, ranks_with = part.tensors, part.ranks_with(batch)
+    random = (random_signs(shared, generator) for _ in range(n_directions))
+    directions = chain(random, more)
+    products = torch.zeros(len(part.tasks), n_directions + len(more), device=shared[0].device)
+    rows = [part.tasks.index(task) for task in batch.names]
+    if state.sketch_method == "double backward":
+        losses = [batch.loss(task) for task in batch.names]
+        if losses:
+            products[rows] = sketch_by_double_backward(losses, shared, directions)
+    else:
+        products[rows] = sketch_by_forward_mode(
+            batch.evaluate_with_tangents, unwrapped(part.model), shared, directions
+        ).float()
+    if part.ranks.count == 1:  # a loss of 0 with a gradient of 0: no labels in this batch
+        values = batch.values()
+        for task, row in zip(batch.names, rows, strict=True):
+            if not products[row].any() and values[row] == 0:
+                batch.missing.add(task)
+                ranks_with[row] = 0
+    return part.ranks.total(products) / ranks_with[:, None], generator.get_state()
 
 
 def sketch_by_double_backward(
@@ -27,11 +118,11 @@ def sketch_by_double_backward(
 
     The gradient of :math:`\sum_t u_t L_t` is linear in :math:`u`, so that its product with a
     direction has the gradient :math:`\langle g_t, r \rangle` with respect to :math:`u_t`: one
-    backward pass that is differentiated once a direction. On the CPU this took a third to a half of
-    the time of forward mode on perceptrons and a transformer, and more on convolutions.
+    backward pass that is differentiated once per direction. On the CPU, this took a third to half
+    of the time of forward mode on perceptrons and a transformer, and more time on convolutions.
 
     Raises:
-        RuntimeError: Where an operation cannot be differentiated twice (``torch.compile``, fused
+        RuntimeError: If an operation cannot be differentiated twice (``torch.compile``, fused
             attention).
 
     Example:
@@ -59,9 +150,9 @@ def sketch_by_double_backward(
 
 
 def _check_sum(total: Sequence[Tensor], along: Sequence[Tensor], products: Tensor) -> None:
-    """Products of the tasks add up to that of their sum, unless an operation hides a part."""
+    """The tasks' products must add up to that of their sum, or an operation hides a part."""
     expected = sum(
-        (part.detach() * each).sum().item() for part, each in zip(total, along, strict=True)
+        (part.detach() * signs).sum().item() for part, signs in zip(total, along, strict=True)
     )
     size = sum(part.detach().square().sum().item() for part in total) ** 0.5
     if abs(products.sum().item() - expected) > 0.01 * size + 1e-3 * products.abs().sum().item():
@@ -69,7 +160,7 @@ def _check_sum(total: Sequence[Tensor], along: Sequence[Tensor], products: Tenso
 
 
 def sketch_by_forward_mode(
-    evaluate: Evaluate,
+    evaluate: Callable[[], Float[Tensor, " task"]],
     model: nn.Module,
     shared: Sequence[Tensor],
     directions: Iterable[Sequence[Tensor]],
@@ -80,7 +171,7 @@ def sketch_by_forward_mode(
     either, so attention runs unfused here.
 
     Raises:
-        RuntimeError: Where an operation has no forward-mode derivative.
+        RuntimeError: If an operation has no forward-mode derivative.
 
     Example:
         >>> layer = nn.Linear(2, 1, bias=False)
@@ -108,7 +199,7 @@ def sketch_by_forward_mode(
 
 
 def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """Independent signs, of the shapes, types and devices of `like`.
+    """Independent random signs with the shapes, types and devices of `like`.
 
     Drawn on the CPU as bits, 64 at a time, so that every rank draws the same ones.
 
@@ -129,7 +220,7 @@ def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class _Evaluation(nn.Module):
-    """The losses as a module around the model, so that its parameters can be stood in for."""
+    """The losses as a module around the model, so that its parameters can be replaced."""
 
     def __init__(self, model: nn.Module, evaluate: Callable[[], Tensor]) -> None:
         super().__init__()

@@ -1,25 +1,35 @@
-"""What a recorded run leaves behind, with time as an axis."""
+"""Trace: the measurements of one or more recorded runs, with time as an axis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.storage import load_as, save
 from affinity.tasks import check_names
-from affinity.tensor_file import read_tensors, write_tensors
 
-VERSION = 1
+TASK_AXES = {
+    "losses": (1,),
+    "gramians": (1, 2),
+    "lookahead_losses": (1, 2),
+    "held_out_losses": (1,),
+    "held_out_gramians": (1, 2),
+    "held_out_lookahead_losses": (1, 2),
+    "layer_gramians": (2, 3),
+    "momentum_products": (1,),
+}
+"""The axes of each field along which tasks are ordered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Measurements of one or more training runs, one entry of `time` a measurement.
+    """Measurements of one or more training runs, with one entry of `time` per measurement.
 
-    What was not measured is None; what was missing at a step (a task without a label in the
+    What was not measured is None; what was missing at a step (a task without labels in the
     batch, a NaN loss) is NaN. Rows are sources, columns are targets.
 
     Args:
@@ -33,16 +43,15 @@ class Trace:
             the held-out batch.
         held_out_lookahead_losses: Loss of the target on the held-out batch, after a step along
             the source's gradient.
-        layers: Names of the layers, where their Gramians were asked for.
-        layer_gramians: The Gramian a layer.
-        layer_norms: Norm of the layer's parameters.
+        layers: Names of the layers, where Gramians per layer were measured.
+        layer_gramians: Gramian of each layer.
+        layer_norms: Norm of each layer's parameters.
         learning_rates: Learning rate of the lookahead step.
-        directions: How many random directions a Gramian was sketched with; 0 where it is exact.
+        directions: Number of random directions of a sketched Gramian; 0 where it is exact.
         momentum_products: Inner product of each task's gradient with the sum of earlier gradients
-            that the optimizer's next step carries along (`carried_momentum`).
-        optimizer_steps: Whether the lookahead's step was the one that the run's optimizer would
-            take, rather than a plain one.
-        runs: Which run each measurement comes from, where there are several.
+            in the optimizer's next step (`carried_momentum`).
+        optimizer_steps: Whether the lookahead took the optimizer's step instead of a plain one.
+        runs: Index of the run of each measurement, where there are several.
     """
 
     tasks: tuple[str, ...]
@@ -69,7 +78,7 @@ class Trace:
         return len(self.steps)
 
     def at(self, times: Int[Tensor, " chosen"]) -> "Trace":
-        """The trace at these measurements alone, counted from 0.
+        """The trace at these measurements only, counted from 0.
 
         Example:
             >>> import torch
@@ -94,11 +103,11 @@ class Trace:
             tensor([[2., 3.]])
         """
         if self.gramians is None:
-            raise InputError("Expected a trace with Gramians to take norms of, but it has none.")
+            raise InputError("Expected a trace with Gramians, but it has none.", "no-gramians")
         return self.gramians.diagonal(dim1=1, dim2=2).sqrt()
 
     def relative_gradient_norms(self) -> Float[Tensor, "time layer task"]:
-        r"""How much a task wants to move a layer: :math:`\|g\| / \|\theta\|`.
+        r"""Norm of a task's gradient relative to the layer's norm, :math:`\|g\| / \|\theta\|`.
 
         References:
             Lee et al. (2023), `Surgical Fine-Tuning Improves Adaptation to Distribution Shifts
@@ -107,7 +116,8 @@ class Trace:
         if self.layer_gramians is None or self.layer_norms is None:
             raise InputError(
                 "Expected a trace with layers, but it has none: record with Recorder(layers=1), "
-                "or the names of the layers."
+                "or the names of the layers.",
+                "no-layers",
             )
         norms = self.layer_gramians.diagonal(dim1=2, dim2=3).sqrt()  # time layer task
         return norms / self.layer_norms[:, :, None]
@@ -117,7 +127,7 @@ class Trace:
 
         .. math:: \sqrt{(\|g_i\|^2 \|g_j\|^2 + \langle g_i, g_j \rangle^2) / K}
 
-        That of K Gaussian directions; with random signs it is a little less.
+        This is the error with K Gaussian directions; with random signs it is slightly smaller.
         """
         squared = self.gradient_norms().square()
         assert self.gramians is not None
@@ -128,15 +138,15 @@ class Trace:
         return torch.where(count > 0, variance / count.clamp(min=1), 0).sqrt()
 
     def first_order_error(self) -> float:
-        r"""How far the lookahead is from what the Gramian says of it, as a share of it.
+        r"""Relative difference between the lookahead and its prediction from the Gramian.
 
         .. math::
             \sqrt{\sum (\Delta_{ij} - \eta \langle g_i, g_j \rangle)^2 / \sum \Delta_{ij}^2}
             \quad\text{with}\quad \Delta_{ij} = L_j(\theta) - L_j(\theta - \eta g_i)
 
-        Over all pairs of tasks and all steps where both were measured. 0: the losses fall as
-        straight lines, and the lookahead tells nothing that the Gramian does not. Where Gramians
-        are sketched, or dropout masks of lookahead and gradients differ, their noise is in it too.
+        Over all pairs of tasks and all steps where both were measured. 0: the losses are linear,
+        and the lookahead contains no more information than the Gramian. The noise of sketched
+        Gramians, and of different dropout masks, is included.
 
         Example:
             >>> import torch
@@ -149,16 +159,17 @@ class Trace:
         if self.gramians is None or self.lookahead_losses is None or self.learning_rates is None:
             raise InputError(
                 "Expected a trace with Gramians and lookahead losses, but it lacks one of them: "
-                "pass a closure to recorder.observe."
+                "pass a closure to recorder.observe.",
+                "no-lookahead",
             )
-        fell = self.losses[:, None, :] - self.lookahead_losses  # time source target
-        foretold = self.learning_rates[:, None, None] * self.gramians
-        both = fell.isfinite() & foretold.isfinite()
-        error = (fell - foretold).where(both, 0).square().sum()
-        return (error / fell.where(both, 0).square().sum()).sqrt().item()
+        decrease = self.losses[:, None, :] - self.lookahead_losses  # time source target
+        predicted = self.learning_rates[:, None, None] * self.gramians
+        both = decrease.isfinite() & predicted.isfinite()
+        error = (decrease - predicted).where(both, 0).square().sum()
+        return (error / decrease.where(both, 0).square().sum()).sqrt().item()
 
     def save(self, path: str | Path) -> None:
-        """Write to a safetensors file, at once or not at all.
+        """Write to a safetensors file, completely or not at all.
 
         Example:
             >>> import tempfile, torch
@@ -168,18 +179,89 @@ class Trace:
             ...     Trace.load(f"{folder}/trace.safetensors").losses.tolist()
             [[0.5, 0.25]]
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-        names = {name: value for name, value in values.items() if isinstance(value, tuple)}
-        write_tensors(path, tensors, names, "trace", VERSION)
+        save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":
         """Read what `save` wrote.
 
         Raises:
-            InputError: If the file is missing, is no trace, or is of a later version.
+            InputError: If the file is missing, is no trace, or is of another version.
         """
-        tensors, names = read_tensors(path, "trace", VERSION)
-        values: dict[str, Any] = {name: tuple(value) for name, value in names.items()}
-        return cls(**values, **tensors)  # pyright: ignore[reportArgumentType]
+        return load_as(cls, path)
+
+
+def merge_traces(traces: Sequence[Trace]) -> Trace:
+    """Merge the traces of several runs, or of several workers, into one.
+
+    Tasks are matched by name. What one trace lacks is missing (NaN) at its times. `runs` holds
+    the index of each measurement's run.
+
+    Raises:
+        InputError: If the traces are of different tasks or layers.
+
+    Example:
+        >>> one = Trace(("a", "b"), torch.tensor([0]), torch.tensor([[1.0, 2.0]]))
+        >>> other = Trace(("b", "a"), torch.tensor([0]), torch.tensor([[4.0, 3.0]]))
+        >>> merged = merge_traces([one, other])
+        >>> merged.losses.tolist(), merged.runs.tolist()
+        ([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+    """
+    numbered: list[Trace] = []
+    first = 0
+    for trace in traces:
+        runs = torch.zeros_like(trace.steps) if trace.runs is None else trace.runs
+        numbered.append(replace(trace, runs=runs + first))
+        first += int(runs.max()) + 1 if len(runs) else 1
+    return concatenate_traces(numbered)
+
+
+def concatenate_traces(traces: Sequence[Trace]) -> Trace:
+    """Join parts of one run's trace that follow each other in time."""
+    if not traces:
+        raise InputError("Expected at least one trace to merge, but got none.", "no-traces")
+    layers = {trace.layers for trace in traces if trace.layers is not None}
+    if len(layers) > 1:
+        raise InputError(
+            f"Expected traces of the same layers to merge, but got {sorted(layers)}.",
+            "different-layers",
+        )
+    aligned = [_reorder(trace, traces[0].tasks) for trace in traces]
+    joined = {
+        field.name: _join([getattr(trace, field.name) for trace in aligned], aligned)
+        for field in fields(Trace)
+        if field.name not in {"tasks", "layers"}
+    }
+    return Trace(tasks=traces[0].tasks, layers=next(iter(layers), None), **joined)  # pyright: ignore[reportArgumentType]
+
+
+def _reorder(trace: Trace, tasks: tuple[str, ...]) -> Trace:
+    if trace.tasks == tasks:
+        return trace
+    if set(trace.tasks) != set(tasks):
+        raise InputError(
+            f"Expected traces of the same tasks to merge, but got {tasks} and {trace.tasks}.",
+            "different-tasks",
+        )
+    order = torch.tensor([trace.tasks.index(task) for task in tasks])
+    reordered: dict[str, Tensor] = {}
+    for name, axes in TASK_AXES.items():
+        value = getattr(trace, name)
+        if value is not None:
+            for axis in axes:
+                value = value.index_select(axis, order)
+            reordered[name] = value
+    return replace(trace, tasks=tasks, **reordered)  # pyright: ignore[reportArgumentType]
+
+
+def _join(parts: Sequence[Tensor | None], traces: Sequence[Trace]) -> Tensor | None:
+    example = next((part for part in parts if part is not None), None)
+    if example is None:
+        return None
+    missing = torch.nan if example.is_floating_point() else 0
+    return torch.cat(
+        [
+            example.new_full((len(trace), *example.shape[1:]), missing) if part is None else part
+            for part, trace in zip(parts, traces, strict=True)
+        ]
+    )

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from codes import raises
 from torch import Tensor, nn
 
-from affinity.errors import InputError
 from affinity.recording import Recorder, Trace
 
 SIZE, NOISE, N_BATCHES = 20, 2.0, 400
@@ -50,7 +50,7 @@ def test_held_out_gramians_are_unbiased_and_same_batch_ones_are_not() -> None:
     # The diagonal gives the signal's norm without the noise's.
     assert (trace.held_out_gramians.mean(0).diagonal() - truth.diagonal()).abs().max() < 4
     assert (same.diagonal() - truth.diagonal()).min() > 0.8 * NOISE**2 * SIZE
-    # Losses are linear, so the lookahead on the held-out batch foretells exactly the same.
+    # Losses are linear, so the lookahead on the held-out batch predicts exactly the same.
     assert trace.held_out_losses is not None
     assert trace.held_out_lookahead_losses is not None
     fell = trace.held_out_losses[:, None, :] - trace.held_out_lookahead_losses
@@ -76,7 +76,7 @@ def gradients_of(model: Linear, batch: Tensor) -> Tensor:
 def accumulate(
     recorder: Recorder, model: Linear, batches: Tensor, every: int, *, has_closure: bool = True
 ) -> None:
-    """A loop that makes a step of the optimizer after every so many micro-batches."""
+    """A loop that makes a step of the optimizer after every `every` micro-batches."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for number, batch in enumerate(batches):
         losses = model.losses(batch)
@@ -98,13 +98,13 @@ def test_the_next_micro_batch_is_held_out(sketch: int) -> None:
     )  # fmt: skip
     accumulate(recorder, model, batches, every=4)
     trace = recorder.trace()
-    # At 3, the optimizer makes a step before the next micro-batch: so it begins anew at 4.
+    # At 3, the optimizer makes a step before the next micro-batch: so it begins again at 4.
     assert trace.steps.tolist() == [0, 4, 6, 9]
     for products, lookahead, losses, step in zip(*parts(trace), trace.steps, strict=True):
         sources, targets = (gradients_of(model, batches[step + ahead]) for ahead in (0, 1))
         tolerance = 1e-4 if not sketch else 5 * SIZE / sketch**0.5
         assert torch.allclose(products, sources @ targets.T, atol=tolerance)
-        fell = losses[None, :] - lookahead  # exactly as foretold, since losses are linear
+        fell = losses[None, :] - lookahead  # exactly as predicted, since losses are linear
         assert torch.allclose(fell, 0.1 * sources @ targets.T, atol=1e-3)
 
 
@@ -129,14 +129,14 @@ def test_a_micro_batch_is_held_out_without_a_closure() -> None:
 def test_without_accumulation_no_micro_batch_can_be_held_out() -> None:
     model = Linear()
     recorder = Recorder(model, "shared", held_out="micro-batch")
-    with pytest.raises(InputError, match="at least two micro-batches before each step"):
+    with raises("no-accumulation"):
         accumulate(recorder, model, torch.randn(4, 2, SIZE), every=1)
 
 
-def test_gradients_that_memory_does_not_hold_until_then_are_told() -> None:
+def test_gradients_that_do_not_fit_into_memory_until_then_are_refused() -> None:
     model = Linear()
     recorder = Recorder(model, "shared", held_out="micro-batch", memory=4 * SIZE)
-    with pytest.raises(InputError, match="memory=160, or sources=1"):
+    with raises("memory-too-small"):
         recorder.observe(model.losses(torch.randn(2, SIZE)))
 
 

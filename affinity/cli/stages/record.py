@@ -7,7 +7,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
 from affinity.problems import record
-from affinity.recording import Cost, Trace
+from affinity.recording import RecordingCost, Trace
 from affinity.words import count
 
 MOST_TASKS_BY_LAYER = 40
@@ -22,7 +22,7 @@ def recorded(work: Work) -> Trace:
     work.console.print(
         f"Recording {count(work.options.runs, 'run')} of all tasks in one network ..."
     )
-    costs: list[Cost] = []
+    costs: list[RecordingCost] = []
     with work.run.stage("record", {}, [TRACE]) as about:
         trace = record(
             work.problem,

@@ -20,7 +20,7 @@ from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
-from affinity.recording import Cost
+from affinity.recording import RecordingCost
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import load_as, save
 from affinity.words import count
@@ -95,7 +95,7 @@ def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None
                     for stage in ("record", "estimate", "group")
                     if (noted := work.run.noted(stage)) is not None
                 },
-                recording=None if cost is None else Cost(**cost),
+                recording=None if cost is None else RecordingCost(**cost),
                 race=_race_of(work, plan),
             ),
             keep=keep,

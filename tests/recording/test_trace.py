@@ -1,10 +1,9 @@
 from pathlib import Path
 
-import pytest
 import torch
+from codes import raises
 from safetensors.torch import save_file
 
-from affinity.errors import InputError
 from affinity.recording import Trace, merge_traces
 from affinity.tensor_file import write_tensors
 
@@ -42,16 +41,16 @@ def test_a_trace_is_written_to_the_same_bytes_every_time(tmp_path: Path) -> None
 
 def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    with pytest.raises(InputError, match="no such file"):
+    with raises("missing-file"):
         Trace.load(path)
     path.write_bytes(b"not a tensor file")
-    with pytest.raises(InputError, match="cannot be read"):
+    with raises("damaged-file"):
         Trace.load(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="something else"):
+    with raises("unknown-file-kind"):
         Trace.load(path)
     write_tensors(path, {"x": torch.zeros(1)}, {}, "trace", 99)
-    with pytest.raises(InputError, match="version 99"):
+    with raises("other-version"):
         Trace.load(path)
 
 
@@ -77,7 +76,7 @@ def test_runs_are_merged_by_the_names_of_tasks() -> None:
 
 def test_traces_of_other_tasks_are_not_merged() -> None:
     other = Trace(("a", "c"), torch.tensor([0]), torch.zeros(1, 2))
-    with pytest.raises(InputError, match="same tasks"):
+    with raises("different-tasks"):
         merge_traces([example(), other])
-    with pytest.raises(InputError, match="at least one"):
+    with raises("no-traces"):
         merge_traces([])

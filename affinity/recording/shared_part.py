@@ -1,0 +1,249 @@
+"""Shared part: the tasks of a run and the part of the network at which gradients are taken."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
+
+from affinity.errors import InputError, warn
+
+from .batch import Batch, is_without_labels
+from .factored_gradients import FactoredGradients, linear_layers
+from .gradients import Gradient, Gradients
+from .graph import (
+    refuse_overwritten_graphs,
+    refuse_reentrant_checkpoints,
+    representation_gradients,
+    shared_graph,
+)
+from .ranks import Ranks
+from .settings import Level
+from .shared_parameters import Shared, last_layer, shared_parameters, unwrapped
+
+LIBRARIES = {"torch", "affinity", "accelerate", "lightning", "transformers", "peft"}
+"""Libraries whose hooks do not count calls."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharedPart:
+    """The tasks of a run, and where their gradients are taken.
+
+    Args:
+        tasks: All of them, in order.
+        model: The network, as the user passed it.
+        parameters: The shared parameters, by name.
+        level: Whether gradients are taken at the parameters or at the representation.
+        ranks: The processes of the run.
+    """
+
+    tasks: tuple[str, ...]
+    model: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    level: Level
+    ranks: Ranks
+    tensors: list[Tensor] = field(init=False)
+    """The shared parameters, in order."""
+    device: torch.device = field(init=False)
+    """The model's device."""
+    _unreached: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", list(self.parameters.values()))
+        device = next(self.model.parameters(), torch.zeros(())).device
+        object.__setattr__(self, "device", device)
+
+    def ranks_with(self, batch: Batch) -> Float[Tensor, " task"]:
+        """The number of ranks on which each task has a loss."""
+        names = set(batch.names)
+        present = [float(task in names) for task in self.tasks]
+        return self.ranks.total(torch.tensor(present, device=self.device))
+
+    def losses(self, step: int, batch: Batch) -> Float[Tensor, " task"]:
+        """This rank's losses; a loss that is not finite is missing, with a warning."""
+        losses = batch.values()
+        bad = [
+            task
+            for task, is_finite in zip(self.tasks, losses.isfinite().tolist(), strict=True)
+            if not is_finite and task in batch.names
+        ]
+        if bad:
+            batch.missing.update(bad)
+            warn(
+                f"The loss of {bad} is NaN or infinite at step {step} and is recorded as missing. "
+                "Check for a learning rate that is too high, and for labels and inputs that are "
+                "not finite.",
+                "loss-not-finite",
+                stacklevel=5,
+            )
+        return losses
+
+    def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
+        """Gradients of those of `tasks` that are present and reach the shared part."""
+        if self.level == "representation":
+            return self._representation_gradients(batch, tasks)
+        ranks_with = self.ranks_with(batch).tolist()
+        gradients = {task: self.gradient(batch, task, ranks_with) for task in tasks}
+        return Gradients({t: gradient for t, gradient in gradients.items() if gradient is not None})
+
+    def gradient(self, batch: Batch, task: str, ranks_with: Sequence[float]) -> Gradient | None:
+        """The gradient of one task at the shared parameters, averaged over ranks.
+
+        Args:
+            batch: The batch.
+            task: One of the tasks.
+            ranks_with: The number of ranks on which each task is present.
+        """
+        count = int(ranks_with[self.tasks.index(task)])
+        if not count:
+            return None
+        gradient = self._local_gradient(batch, task, self.tensors)
+        return self.ranks.mean_gradient(gradient, self.tensors, count)
+
+    def factored_gradients(self, batch: Batch, memory: int) -> FactoredGradients | None:
+        """Gradients of all tasks in factors, where that is cheaper and there is one process.
+
+        Args:
+            batch: The batch.
+            memory: Bytes that the factors of all tasks may take.
+        """
+        if self.level == "representation" or self.ranks.count > 1 or batch.is_apart:
+            return None
+        losses = [batch.loss(task) for task in batch.names]
+        linear = linear_layers(losses, self.tensors, len(losses))
+        if not linear:
+            return None
+        inputs: list[Tensor | GradientEdge] = []
+        numbers = 0
+        for place, parameter in enumerate(self.tensors):
+            layer = linear.get(place)
+            inputs.append(parameter if layer is None else layer.output)
+            numbers += parameter.numel() if layer is None else len(layer.inputs) * len(parameter)
+        if 4 * len(losses) * numbers > memory:
+            return None
+        gradients = {task: self._local_gradient(batch, task, inputs) for task in batch.names}
+        present = {t: gradient for t, gradient in gradients.items() if gradient is not None}
+        return FactoredGradients(Gradients(present), linear)
+
+    def warn_of_hooks(self, *, evaluates: bool) -> None:
+        """Warn of user hooks that the recorder runs additionally, since they may count calls.
+
+        Args:
+            evaluates: Whether losses are evaluated again, which runs forward hooks.
+        """
+        modules = dict(unwrapped(self.model).named_modules())
+        backward = [name for name, p in self.parameters.items() if _has(p, "_backward_hooks")]
+        backward += _modules_with(modules, "_backward_hooks", "_backward_pre_hooks")
+        what_to_do = (
+            "If they count calls or store something, let them return immediately while "
+            "recorder.is_observing is True."
+        )
+        if backward and self.level != "representation":
+            warn(
+                f"Backward hooks of {backward} run once more for every task that is recorded. "
+                f"{what_to_do} Hooks of register_post_accumulate_grad_hook run in the run's own "
+                "backward pass alone.",
+                "backward-hooks",
+            )
+        forward = _modules_with(modules, "_forward_hooks", "_forward_pre_hooks")
+        if forward and evaluates:
+            warn(
+                f"Forward hooks of {forward} run once more whenever the closure evaluates the "
+                f"losses. {what_to_do}",
+                "forward-hooks",
+            )
+
+    def _local_gradient(
+        self, batch: Batch, task: str, inputs: Sequence[Tensor | GradientEdge]
+    ) -> Gradient | None:
+        gradient = batch.gradient(task, inputs)
+        if gradient is not None and all(part is None for part in gradient):
+            self._warn_unreached(task)
+            return None
+        return gradient
+
+    def _representation_gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
+        losses = {task: batch.loss(task) for task in batch.names}
+        if len(losses) < 2:  # one loss does not show where the representation is
+            return Gradients({})
+        graph = shared_graph(losses.values())
+        if not graph.representation:
+            raise InputError(
+                "Expected a representation from which at least two losses are computed, but there "
+                "is none: the losses of this step share nothing but parameters.",
+                "no-representation",
+            )
+        gradients = dict(
+            zip(losses, representation_gradients(list(losses.values()), graph), strict=True)
+        )
+        for task, gradient in gradients.items():
+            if all(part is None for part in gradient):
+                self._warn_unreached(task)
+            elif is_without_labels(losses[task].item(), gradient):
+                batch.missing.add(task)
+        ranks_with = dict(zip(self.tasks, self.ranks_with(batch).tolist(), strict=True))
+        absent: Gradient = [None] * len(graph.representation)
+        by_task = {task: gradients.get(task, absent) for task in tasks if ranks_with[task]}
+        if self.ranks.count == 1:
+            by_task = {
+                task: gradient
+                for task, gradient in by_task.items()
+                if any(part is not None for part in gradient)
+            }
+        return Gradients(by_task)
+
+    def _warn_unreached(self, task: str) -> None:
+        if task not in self._unreached:
+            self._unreached.add(task)
+            warn(
+                f"The loss of the task {task!r} reaches none of the shared parameters and is "
+                "recorded as missing. Is it computed from a detached representation, or is "
+                "shared=... another part of the network?",
+                "unreached-shared-part",
+            )
+
+
+def find_shared_part(
+    tasks: tuple[str, ...],
+    model: nn.Module,
+    shared: Shared,
+    level: Level,
+    ranks: Ranks,
+    batch: Batch,
+) -> SharedPart:
+    """Find what is shared, by its name or in the graph of the first batch's losses.
+
+    Raises:
+        InputError: If nothing is shared, or per-task gradients cannot be taken from the graph.
+    """
+    losses = [batch.loss(task) for task in batch.names]
+    refuse_reentrant_checkpoints(losses)
+    parameters: dict[str, nn.Parameter] = {}
+    if level != "representation" or shared is not None:
+        parameters = shared_parameters(model, shared, losses)
+    if level == "last layer":
+        parameters = last_layer(parameters, losses)
+    if parameters:
+        refuse_overwritten_graphs(losses, list(parameters.values()))
+    return SharedPart(tasks, model, parameters, level, ranks)
+
+
+def _modules_with(modules: Mapping[str, nn.Module], *kinds: str) -> list[str]:
+    return [
+        name or "the model"
+        for name, module in modules.items()
+        if any(_has(module, kind) for kind in kinds)
+    ]
+
+
+def _has(owner: nn.Module | nn.Parameter, kind: str) -> bool:
+    """Whether it has a hook of this kind that the user registered."""
+    hooks: Mapping[int, object] = getattr(owner, kind, None) or {}
+    return any(_library(hook) not in LIBRARIES for hook in hooks.values())
+
+
+def _library(hook: object) -> str:
+    module = getattr(hook, "__module__", None) or type(hook).__module__
+    return str(module).partition(".")[0]
