@@ -25,5 +25,6 @@ def needs(extra: str) -> Generator[None]:
     except ImportError as error:
         what = (error.name or "").partition(".")[0] or f"what {extra} needs ({error})"
         raise InputError(
-            f"Expected {what} to be installed; run: pip install 'task-affinity[{extra}]'"
+            f"Expected {what} to be installed; run: pip install 'task-affinity[{extra}]'",
+            "missing-library",
         ) from error

@@ -192,13 +192,14 @@ class Batch:
             ]
         )
 
-    def _check_evaluated(self, losses: Mapping[str, Tensor]) -> None:
-        for task, loss in _by_task(losses).items():
+    def _check_evaluated(self, losses: object) -> None:
+        by_task = _by_task(losses)
+        for task, loss in by_task.items():
             check_loss(task, loss, needs_graph=False)
-        if losses.keys() != self._losses.keys():
+        if by_task.keys() != self._losses.keys():
             raise InputError(
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as passed "
-                f"to observe, but got {sorted(losses)}.",
+                f"to observe, but got {sorted(by_task)}.",
                 "different-closure",
             )
 
