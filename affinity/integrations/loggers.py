@@ -1,4 +1,4 @@
-"""Loggers: an audit's figures, pictures and page in TensorBoard, MLflow or Weights & Biases."""
+"""Loggers: an audit's scalars, pictures and report in TensorBoard, MLflow, Weights & Biases."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,24 +12,23 @@ from affinity.recording import Trace
 from affinity.report import write_figures, write_report
 
 
-def figures_of(audit: Audit) -> dict[str, float]:
-    """Numbers by name: the gain of each task and the mean gain of each arrangement.
+def audit_scalars(audit: Audit) -> dict[str, float]:
+    """The gain of each task and the mean gain of each candidate, by name.
 
     Example:
-        >>> from affinity.problems import load_digits
         >>> from affinity.audit import retrain
-        >>> from affinity.problems import Problem
+        >>> from affinity.problems import load_digits
         >>> from affinity.recommendation import Plan
         >>> from affinity.training import TrainingSettings
         >>> problem = load_digits(width=4).with_settings(TrainingSettings(epochs=1))
         >>> audit = retrain(Plan.all_in_one(problem.names), problem, replicates=2)
-        >>> sorted(figures_of(audit))[:2]
+        >>> sorted(audit_scalars(audit))[:2]
         ['gain/at least 5', 'gain/centre x']
     """
     gains = {f"gain/{task}": verdict.gain for task, verdict in audit.verdicts.items()}
     means = {
-        f"mean gain/{name}": float(arrangement.test.overall().mean())
-        for name, arrangement in audit.candidates.items()
+        f"mean gain/{name}": float(candidate.test.overall().mean())
+        for name, candidate in audit.candidates.items()
     }
     return {name: value for name, value in (gains | means).items() if value == value}
 
@@ -48,7 +47,7 @@ def log_to_tensorboard(
     from PIL import Image
 
     with SummaryWriter(str(folder)) as writer, TemporaryDirectory() as pictures:
-        for name, value in figures_of(audit).items():
+        for name, value in audit_scalars(audit).items():
             writer.add_scalar(name, value, step)  # pyright: ignore[reportUnknownMemberType]
         writer.add_text("gains", _markdown(audit), step)  # pyright: ignore[reportUnknownMemberType]
         for file in write_figures(audit, pictures, ("png",), trace=trace):
@@ -57,7 +56,7 @@ def log_to_tensorboard(
 
 
 def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
-    """Log metrics, audit.json, the page and pictures to MLflow's active run.
+    """Log metrics, audit.json, the report page and pictures to MLflow's active run.
 
     Raises:
         InputError: If MLflow is not installed, or no run is active.
@@ -65,16 +64,18 @@ def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
     with needs("mlflow"):
         import mlflow  # pyright: ignore[reportMissingImports]
     if mlflow.active_run() is None:
-        raise InputError("Expected an active run: call this inside `with mlflow.start_run():`.")
-    mlflow.log_metrics({_plain_name(name): value for name, value in figures_of(audit).items()})
+        raise InputError(
+            "Expected an active run: call this inside `with mlflow.start_run():`.", "no-active-run"
+        )
+    mlflow.log_metrics({_metric_name(name): value for name, value in audit_scalars(audit).items()})
     mlflow.set_tag("affinity.advice", audit.advice)
     with TemporaryDirectory() as folder:
-        _write_all(audit, Path(folder), trace)
+        _write_files(audit, Path(folder), trace)
         mlflow.log_artifacts(folder, artifact_path="affinity")
 
 
 def log_to_wandb(audit: Audit, run: Any, *, trace: Trace | None = None) -> None:
-    """Log figures, the table of gains, pictures and the page to a Weights & Biases run.
+    """Log scalars, the table of gains, pictures and the report page to a Weights & Biases run.
 
     Args:
         audit: What to log.
@@ -87,10 +88,10 @@ def log_to_wandb(audit: Audit, run: Any, *, trace: Trace | None = None) -> None:
     with needs("wandb"):
         import wandb  # pyright: ignore[reportMissingImports]
     with TemporaryDirectory() as folder:
-        page, pictures = _write_all(audit, Path(folder), trace)
+        page, pictures = _write_files(audit, Path(folder), trace)
         run.log(
             {
-                **figures_of(audit),
+                **audit_scalars(audit),
                 "gains": wandb.Table(dataframe=audit.gains.frame()),
                 "report": wandb.Html(page.read_text(encoding="utf-8"), inject=False),
                 **{picture.stem: wandb.Image(str(picture)) for picture in pictures},
@@ -107,7 +108,7 @@ LOGGERS: Mapping[str, Callable[..., None]] = {
 """Every logger by the name of its library."""
 
 
-def _write_all(audit: Audit, folder: Path, trace: Trace | None) -> tuple[Path, list[Path]]:
+def _write_files(audit: Audit, folder: Path, trace: Trace | None) -> tuple[Path, list[Path]]:
     audit.to_json(folder / "audit.json")
     page = write_report(audit, folder / "report.html", trace=trace)
     return page, write_figures(audit, folder / "figures", ("png",), trace=trace)
@@ -121,6 +122,6 @@ def _markdown(audit: Audit) -> str:
     return "\n".join([*rows, "", f"Advice: {audit.advice}"])
 
 
-def _plain_name(name: str) -> str:
+def _metric_name(name: str) -> str:
     """MLflow takes letters, digits, and _-./: and spaces in names."""
     return "".join(sign if sign.isalnum() or sign in "_-./ :" else "_" for sign in name)

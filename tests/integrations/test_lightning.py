@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from codes import raises
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from affinity.errors import InputError
 from affinity.recording import Trace
 
 pl = pytest.importorskip("lightning.pytorch")
@@ -107,8 +107,8 @@ def test_losses_may_be_set_on_the_module(tmp_path: Path) -> None:
     assert "training_step" not in vars(module)
 
 
-def test_missing_losses_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'of_tasks' beside 'loss', or to set self\.of_tasks"):
+def test_missing_losses_are_refused(tmp_path: Path) -> None:
+    with raises("missing-losses"):
         fit(tmp_path, AffinityCallback("net.trunk", losses="of_tasks"))
 
 

@@ -4,9 +4,10 @@ import json
 import sys
 
 import pytest
+from codes import raises
 
-from affinity import InputError, Plan, TrainingSettings, load_digits, retrain
-from affinity.integrations.loggers import LOGGERS, figures_of
+from affinity import Plan, TrainingSettings, load_digits, retrain
+from affinity.integrations.loggers import LOGGERS, audit_scalars
 
 pytestmark = [
     # The libraries' own deprecations are not ours to mend.
@@ -28,7 +29,7 @@ def test_tensorboard_shows_scalars_table_and_pictures(audit, tmp_path):
 
     LOGGERS["tensorboard"](audit, tmp_path)
     events = EventAccumulator(str(tmp_path)).Reload()
-    for name, value in figures_of(audit).items():
+    for name, value in audit_scalars(audit).items():
         assert events.Scalars(name)[0].value == pytest.approx(value)
     assert "gains" in events.Tags()["images"]
     text = events.Tensors("gains/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -39,12 +40,12 @@ def test_mlflow_keeps_metrics_and_files(audit, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more libraries
     mlflow.set_tracking_uri((tmp_path / "store").as_uri())
-    with pytest.raises(InputError, match="active run"):
+    with raises("no-active-run"):
         LOGGERS["mlflow"](audit)
     with mlflow.start_run() as run:
         LOGGERS["mlflow"](audit)
     found = mlflow.get_run(run.info.run_id)
-    assert found.data.metrics == pytest.approx(figures_of(audit))
+    assert found.data.metrics == pytest.approx(audit_scalars(audit))
     assert found.data.tags["affinity.advice"] == audit.advice
     folder = next((tmp_path / "store").rglob("audit.json")).parent
     assert json.loads((folder / "audit.json").read_text())["advice"] == audit.advice
@@ -64,7 +65,7 @@ def test_wandb_works_offline(audit, tmp_path, monkeypatch):
     ) as run:
         LOGGERS["wandb"](audit, run)
         assert run.summary["advice"] == audit.advice
-        for name, value in figures_of(audit).items():
+        for name, value in audit_scalars(audit).items():
             assert run.summary[name] == pytest.approx(value)
         assert "gains" in run.summary.keys()  # noqa: SIM118
     media = {file.suffix for file in tmp_path.rglob("media/**/*") if file.is_file()}
@@ -72,7 +73,7 @@ def test_wandb_works_offline(audit, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("*.wandb"))
 
 
-def test_a_missing_library_is_told(audit, monkeypatch):
+def test_a_missing_library_is_an_error(audit, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(InputError, match=r"pip install 'task-affinity\[mlflow\]'"):
+    with raises("missing-library"):
         LOGGERS["mlflow"](audit)
