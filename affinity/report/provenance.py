@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import cast
 
 from affinity.audit import Audit, AuditContext
-from affinity.recording import Cost
+from affinity.recording import RecordingCost
 from affinity.words import count
 
 from .numbers import number, percent
@@ -22,7 +22,7 @@ NAMES = {
     "seed": "Seed",
     "seeds": "Seeds of the replicates",
     "every": "Steps between measurements",
-    "recording": "Cost of recording",
+    "recording": "RecordingCost of recording",
     "budget": "Maximum number of networks",
     "width": "Width of the trunks",
     "recipe": "Recipe",
@@ -81,7 +81,7 @@ def describe_settings(settings: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def _overhead(cost: Cost) -> str:
+def _overhead(cost: RecordingCost) -> str:
     plain = cost.plain_seconds
     share = f", {percent(cost.seconds / plain, signed=False)} of" if plain else " in addition to"
     return (

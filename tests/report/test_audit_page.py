@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from affinity import sharing
 from affinity.audit import Audit, RepeatedHoldout
-from affinity.recording import Cost
+from affinity.recording import RecordingCost
 from affinity.report import AuditPage, audit_headline, find_alerts, render_audit, write_report
 from affinity.report.audit_page import race_rows
 
@@ -136,10 +136,10 @@ def test_alerts_and_diagnosis_are_in_the_page_and_in_its_json() -> None:
 
 
 def test_the_cost_of_networks_and_of_recording_is_on_the_page() -> None:
-    cost = Cost(measurements=30, seconds=0.5, plain_seconds=2.0)
+    cost = RecordingCost(measurements=30, seconds=0.5, plain_seconds=2.0)
     page = AuditPage.from_audit(with_gates(an_audit(6, recording=cost)))
-    assert page.networks[0].cost == sharing.Cost(2000, 1900)
-    recording = dict(page.provenance)["Cost of recording"]
+    assert page.networks[0].cost == sharing.RecordingCost(2000, 1900)
+    recording = dict(page.provenance)["RecordingCost of recording"]
     assert "30 measurements" in recording
     assert "25.0\u202f%" in recording
     assert [figure.name for figure in page.gates] == ["gates-1"]
