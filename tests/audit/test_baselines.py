@@ -1,10 +1,10 @@
 """What stands beside a plan: of equal width, of equal parameters, and drawn at random."""
 
 import pytest
+from codes import raises
 
 from affinity import (
     Grouping,
-    InputError,
     Network,
     Plan,
     Problem,
@@ -81,7 +81,7 @@ def test_a_baseline_that_cannot_be_made_is_left_out_and_told(problem: Problem) -
     found, notes = make_candidates(many, problem, baselines=())
     assert list(found) == ["plan", "separate", "all-in-one"]
     assert not notes
-    with pytest.raises(InputError, match="Expected baselines among"):
+    with raises("unknown-baseline"):
         make_candidates(many, problem, baselines=("luck",))
 
 
@@ -100,5 +100,5 @@ def test_the_width_of_a_plan_survives_its_yaml_and_is_trained(problem: Problem) 
     assert again.width == 5
     audit = retrain(again, problem, replicates=1, baselines=())
     assert audit.candidates["plan"].parameters == 2 * 65 * 5 + 8 * 6
-    with pytest.raises(InputError, match=r"'width' .* to be a number, but got 'wide'"):
+    with raises("invalid-plan"):
         Plan.from_yaml(plan.to_yaml().replace("width: 5", "width: wide"))

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from codes import raises
 from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
-from affinity import InputError, Plan, Problem, TrainingSettings, diagnose
+from affinity import Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
 from affinity.problems import RandomRows
 
@@ -88,9 +89,9 @@ def test_one_replicate_shows_nothing() -> None:
 
 def test_bad_input_is_told() -> None:
     problem = tiny(narrow(120))
-    with pytest.raises(InputError, match="at least one replicate"):
+    with raises("no-replicates"):
         diagnose(problem, replicates=0)
-    with pytest.raises(InputError, match="Expected a plan for the tasks"):
+    with raises("different-tasks"):
         diagnose(problem, Plan.all_in_one(("x", "y")))
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from codes import raises
 
 from affinity import (
-    InputError,
     NegativeTransferTest,
     Plan,
     Problem,
@@ -71,5 +71,5 @@ def test_no_more_is_begun_than_fits_into_the_time() -> None:
 
 
 def test_minutes_are_for_deciding(problem: Problem) -> None:
-    with pytest.raises(InputError, match="until='decided'"):
+    with raises("minutes-without-until"):
         retrain(Plan.all_in_one(problem.names), problem, minutes=1.0)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from codes import raises
 
-from affinity import Grouping, InputError, Network, Problem, TrainingSettings
+from affinity import Grouping, Network, Problem, TrainingSettings
 from affinity.audit import measure_sharing
 from affinity.audit.train_plans import make_network
 from affinity.problems.mmoe_recipe import mmoe_recipe
@@ -57,5 +58,5 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
 
 
 def test_no_replicate_is_an_error(problem: Problem) -> None:
-    with pytest.raises(InputError, match="at least one replicate"):
+    with raises("no-replicates"):
         measure_sharing(problem, GROUPING, replicates=0)

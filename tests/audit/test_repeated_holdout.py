@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from codes import raises
 from scipy import stats
 
-from affinity import Audit, Gains, InputError, Plan
+from affinity import Audit, Gains, Plan
 from affinity.audit import EvaluatedPlan, RepeatedHoldout, TaskDescription
 
 TASKS = tuple(TaskDescription(name, "SquaredError", "SquaredError") for name in ("a", "b"))
@@ -86,9 +87,9 @@ def test_draws_must_be_of_the_same_tasks():
     other = replace(
         audit_of(0.1), tasks=(TASKS[0], TaskDescription("c", "SquaredError", "SquaredError"))
     )
-    with pytest.raises(InputError, match="same tasks"):
+    with raises("different-tasks"):
         RepeatedHoldout((audit_of(0.1), other), 0.25)
-    with pytest.raises(InputError, match="same tasks"):
+    with raises("different-tasks"):
         RepeatedHoldout((), 0.25)
-    with pytest.raises(InputError, match="test share"):
+    with raises("share-out-of-range"):
         draws_of(0.1, share=0.0)
