@@ -94,7 +94,7 @@ class CandidateSet:
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
-    def prefer_baseline(
+    def prefer_simple(
         self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
     ) -> Grouping:
         """The safest grouping, unless the best one gains more by more than `tolerance`.

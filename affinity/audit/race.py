@@ -172,7 +172,7 @@ class Race:
             best = posterior.best_expected(self.budget)
             allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
             within, plan = (
-                posterior.prefer_baseline(best, each, self.prudence, self.tolerance)
+                posterior.prefer_simple(best, each, self.prudence, self.tolerance)
                 for each in (allowed, list(safe.values()))
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}

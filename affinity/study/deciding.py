@@ -353,7 +353,7 @@ def _harmed(state: StudyState) -> list[str]:
 def _candidates(state: StudyState, n_draws: int) -> CandidateSet:
     measured = training_results(state)
     predicted = CalibratedGains()(measured, state.prior)
-    return CandidateSet.of(
+    return CandidateSet.from_prediction(
         predicted, state.budget, measured.networks, n_draws, state.seed + len(state.results)
     )
 
@@ -378,10 +378,11 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
     )
     groupings = {"plan": plan, "within the budget": within, **possible}
     top = np.max(
-        [candidates.best, *(candidates.worth(grouping) for grouping in possible.values())], axis=0
+        [candidates.best, *(candidates.samples_of(grouping) for grouping in possible.values())],
+        axis=0,
     )
     judged = tuple(
-        candidates.judged(name, grouping, plan, top, state.tolerance)
+        candidates.describe(name, grouping, plan, top, state.tolerance)
         for name, grouping in groupings.items()
     )
     seeds = {result.job.seed for result in state.results if result.validation}
