@@ -20,6 +20,7 @@ from affinity.fewshot import (
     few_shot_table,
 )
 from affinity.files import write_atomically
+from affinity.storage import save, to_jsonable
 from affinity.words import count
 
 BUILT_IN = ("digits", "sines")
@@ -127,64 +128,62 @@ def numbers(flag: str, text: str) -> tuple[int, ...]:
 
 
 def show_result(console: Console, result: FewShotResult) -> None:
-    """A row a method, a column a number of shots; then what to do."""
-    frame = result.frame()
-    last = frame[frame["steps"] == result.steps[-1]]
-    shots = list(result.scores)
+    """Print the scores, one row per method; then the advice."""
+    summary = result.summary()
+    rows = {(r.method, r.shots): r for r in summary.rows if r.steps == summary.steps[-1]}
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("method")
-    for each in shots:
-        table.add_column(f"{each} shot{'' if each == 1 else 's'}", justify="right", no_wrap=True)
-        table.add_column("than scratch", justify="right", no_wrap=True)
-    for method in last["method"].unique():
+    for shots in summary.advised:
+        table.add_column(count(shots, "shot"), justify="right", no_wrap=True)
+        table.add_column("gain", justify="right", no_wrap=True)
+    for method in dict.fromkeys(method for method, _ in rows):
         cells: list[str] = []
-        for each in shots:
-            row = last[(last["method"] == method) & (last["shots"] == each)].iloc[0]
-            cells.append(_with_half(row["score"], row["high"]))
-            is_baseline = "better" not in row or row["better"] == 0 == row["better_high"]
-            cells.append("" if is_baseline else _with_half(row["better"], row["better_high"], "+"))
-        is_advised = [result.advised(each) == method for each in shots]
-        name = escape(str(method))
-        table.add_row(f"[bold]{name}[/bold]" if any(is_advised) else name, *cells)
+        for shots in summary.advised:
+            row = rows[method, shots]
+            has_gain = method != "from scratch" and not math.isnan(row.better)
+            cells.append(_with_half(row.score, row.high))
+            cells.append(_with_half(row.better, row.better_high, "+") if has_gain else "")
+        name = escape(method)
+        table.add_row(
+            f"[bold]{name}[/bold]" if method in summary.advised.values() else name, *cells
+        )
     console.print(table)
-    first = next(iter(next(iter(result.scores.values())).values())).test
-    replicates, _, n_tasks = first.shape
-    tasks = count(n_tasks, "meta-test task")
+    tasks = count(summary.n_tasks, "meta-test task")
     over = (
-        f"{tasks} after one meta-training (--replicates 5 tells of others)"
-        if replicates == 1
-        else f"{tasks} and {replicates} meta-trainings"
+        f"{tasks} after one meta-training (--replicates 5 includes others)"
+        if summary.replicates == 1
+        else f"{tasks} and {summary.replicates} meta-trainings"
     )
-    better = "higher" if result.sign > 0 else "lower"
     console.print(
-        f"Mean {result.score} on queries after {count(result.steps[-1], 'gradient step')} "
-        f"({better} is better), 95 % intervals over {over}; "
-        "'than scratch': how much better, paired.",
+        f"Mean {summary.score} on query rows after {count(summary.steps[-1], 'gradient step')} "
+        f"({'higher' if result.sign > 0 else 'lower'} is better), 95 % intervals over {over}; "
+        "gain: paired improvement over training from scratch.",
         style="dim",
     )
-    if result.check.warning is not None:
-        console.print(f"[yellow]Warning:[/yellow] {escape(result.check.warning)}")
-    for line in result.advice():
+    for warning in summary.warnings:
+        console.print(f"[yellow]Warning:[/yellow] {escape(warning)}")
+    for line in summary.advice:
         console.print(f"[bold]Advice, {escape(line)}[/bold]")
     console.print(
-        "(The simplest method that validation tasks do not show to be worse than the best.)",
+        "(The simplest method that is not significantly worse than the best on validation tasks.)",
         style="dim",
     )
 
 
 def write_result(result: FewShotResult, folder: Path) -> list[Path]:
-    """fewshot.json, fewshot.csv, a page, and a picture for each number of shots."""
+    """Write the results, their summary (JSON and CSV), a page, and a picture per shots."""
     from affinity.report import fewshot_pictures, write_fewshot
 
-    plain = result.plain()
-    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    summary = result.summary()
+    text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False)
     return [
+        save(result, folder / "fewshot.safetensors"),
         write_atomically(folder / "fewshot.json", text + "\n"),
         write_atomically(folder / "fewshot.csv", result.frame().to_csv(index=False)),
-        write_fewshot(plain, folder / "fewshot.html"),
+        write_fewshot(summary, folder / "fewshot.html"),
         *(
             picture.save(folder / f"{name}.png")
-            for name, picture in fewshot_pictures(plain).items()
+            for name, picture in fewshot_pictures(summary).items()
         ),
     ]
 

@@ -1,24 +1,21 @@
-"""Optimizing for transfer: learning from few rows what many other tasks have in common."""
+"""Few-shot learning: meta-learn from many tasks how to learn a new one from few rows."""
 
-from .anil import ANIL
+from .baselines import FromScratch, Pretrained
 from .built_in import few_shot_digits, few_shot_sines
 from .class_family import ClassFamily
 from .class_problem import class_problem
-from .compare import METHODS, Method, compare, methods_for
+from .compare_methods import METHODS, FewShotMethod, compare_few_shot, methods_for
+from .distribution_shift import DistributionShift, check_distribution_shift
 from .episodes import Episodes
-from .family import Family, Joint
-from .first_order_maml import FirstOrderMAML
-from .from_scratch import FromScratch
+from .family import Family
 from .hierarchical_regression import HierarchicalRegression, entropy
-from .learned import Initialization, Learned
-from .maml import MAML
-from .one_distribution import OneDistribution, check_one_distribution
-from .pretrained import Pretrained
+from .learner import FewShotLearner, LearnedInitialization
+from .maml import ANIL, MAML, FirstOrderMAML
+from .meta_training import MetaTraining
 from .problem import FewShotProblem
-from .prototypical_network import Embedding, PrototypicalNetwork
+from .prototypical_network import LearnedEmbedding, PrototypicalNetwork
 from .reptile import Reptile
-from .results import FewShotResult, Scores
-from .settings import MetaTraining
+from .results import FewShotResult, FewShotSummary, MethodScores
 from .sine_waves import SineWaves
 from .table_problem import few_shot_table
 from .task_family import TaskFamily
@@ -28,29 +25,29 @@ __all__ = [
     "MAML",
     "METHODS",
     "ClassFamily",
-    "Embedding",
+    "DistributionShift",
     "Episodes",
     "Family",
+    "FewShotLearner",
+    "FewShotMethod",
     "FewShotProblem",
     "FewShotResult",
+    "FewShotSummary",
     "FirstOrderMAML",
     "FromScratch",
     "HierarchicalRegression",
-    "Initialization",
-    "Joint",
-    "Learned",
+    "LearnedEmbedding",
+    "LearnedInitialization",
     "MetaTraining",
-    "Method",
-    "OneDistribution",
+    "MethodScores",
     "Pretrained",
     "PrototypicalNetwork",
     "Reptile",
-    "Scores",
     "SineWaves",
     "TaskFamily",
-    "check_one_distribution",
+    "check_distribution_shift",
     "class_problem",
-    "compare",
+    "compare_few_shot",
     "entropy",
     "few_shot_digits",
     "few_shot_sines",

@@ -1,4 +1,4 @@
-"""Few-shot problems that need no file: sine waves, and scikit-learn's handwritten digits."""
+"""Built-in few-shot problems: sine waves, and scikit-learn's handwritten digits."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from affinity.problems import TableTrunk
 from affinity.problems.problem import linear_heads
 
 from .class_problem import class_problem
+from .meta_training import MetaTraining
 from .problem import FewShotProblem
-from .settings import MetaTraining
 from .sine_waves import SineWaves
 
 
 def few_shot_sines(settings: MetaTraining | None = None, width: int = 40) -> FewShotProblem:
-    """Sine waves with the paper's network: two layers of 40.
+    """Sine waves with the network of the MAML paper: two layers of width 40.
 
     Example:
         >>> few_shot_sines().task.n_outputs
@@ -44,7 +44,7 @@ def few_shot_digits(
     width: int = 64,
     seed: int = 0,
 ) -> FewShotProblem:
-    """1,797 images of 8 x 8 pixels; some of the ten digits are kept for the meta-test.
+    """1,797 images of 8 x 8 pixels; some of the ten digits are the meta-test classes.
 
     Example:
         >>> problem = few_shot_digits(ways=3, test_classes=["7", "8", "9"])

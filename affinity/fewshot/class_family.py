@@ -1,4 +1,4 @@
-"""N-way K-shot classification: tasks are small sets of classes, in random order."""
+"""N-way K-shot classification: each task is a random choice of N classes."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from affinity.errors import InputError
 from affinity.tasks import Accuracy, CrossEntropy, Examples, Task
 
 from .episodes import Episodes
-from .family import Family, Joint, sample_without_replacement
+from .family import Family, sample_without_replacement
 
 
 @dataclass(frozen=True, eq=False)
 class ClassFamily(Family):
-    """Tasks of `ways` classes each, drawn from these classes and numbered anew in every task.
+    """Tasks with `ways` classes each, which are drawn from `classes` and numbered in random order.
 
     Args:
-        inputs: One entry a row.
-        labels: The number of each row's class in `classes`.
+        inputs: One entry per row.
+        labels: The index of each row's class in `classes`.
         classes: Names of the classes.
-        ways: Classes a task.
+        ways: Classes per task.
 
     Raises:
         InputError: If there are fewer classes than ways, or a class has no rows.
@@ -44,50 +44,53 @@ class ClassFamily(Family):
 
     def __post_init__(self) -> None:
         if self.ways < 2:
-            raise InputError(f"Expected at least two ways, but got {self.ways}.")
+            raise InputError(f"Expected at least two ways, but got {self.ways}.", "too-few-ways")
         if self.ways > len(self.classes):
             raise InputError(
                 f"Expected at least as many classes as ways, but got {self.ways} ways and "
-                f"{len(self.classes)} classes: {list(self.classes)}. Lower --ways, or keep other "
-                "classes for the meta-test."
+                f"{len(self.classes)} classes: {list(self.classes)}. Lower --ways, or choose other "
+                "classes for the meta-test.",
+                "too-few-classes",
             )
         empty = [name for name, count in zip(self.classes, self._counts, strict=True) if not count]
         if empty:
             raise InputError(
-                f"Expected rows of every class, but {empty} have none. Leave them out."
+                f"Expected rows of every class, but {empty} have none. Remove them.",
+                "empty-class",
             )
 
     @property
     def task(self) -> Task:
-        """Classification among the ways."""
+        """A classification of the ways."""
         name = f"{self.ways}-way classification"
         return Task(name, CrossEntropy(), Accuracy(), n_outputs=self.ways)
 
     @property
     def n_tasks(self) -> float:
-        """Ordered choices of the ways."""
+        """Number of ordered choices of the ways."""
         return float(math.perm(len(self.classes), self.ways))
 
     def check_shots(self, shots: int, queries: int) -> None:
-        """Say which class has too few rows, if one has."""
+        """Check that every class has enough rows."""
         super().check_shots(shots, queries)
         for name, count in zip(self.classes, self._counts, strict=True):
             if count < shots + queries:
                 raise InputError(
-                    f"Expected {shots} shots and {queries} queries of every class, "
-                    f"{shots + queries} rows, but class {name!r} has {count} to draw from "
-                    "(decisions and judgement share the rows of a meta-test class). Lower --shots "
-                    "or --queries, or leave the class out."
+                    f"Expected {shots + queries} rows of every class for {shots} shots and "
+                    f"{queries} queries, but class {name!r} has {count} (the rows of a meta-test "
+                    "class are split between validation and test). Lower --shots or --queries, or "
+                    "exclude the class.",
+                    "too-few-rows",
                 )
 
     def draw(self, count: int, shots: int, queries: int, generator: torch.Generator) -> Episodes:
-        """Draw tasks; rows are sorted by their class's number in the task."""
+        """Draw tasks; rows are sorted by class."""
         self.check_shots(shots, queries)
         chosen = torch.rand(count, len(self.classes), generator=generator).argsort(dim=1)
         chosen = chosen[:, : self.ways]  # task way
         sizes = torch.tensor(self._counts)[chosen]
-        place = sample_without_replacement(sizes, shots + queries, generator)
-        rows = self._by_class[chosen.unsqueeze(-1), place]  # task way shot
+        places = sample_without_replacement(sizes, shots + queries, generator)
+        rows = self._by_class[chosen.unsqueeze(-1), places]  # task way shot
         number = torch.arange(self.ways, dtype=self.inputs.dtype).view(1, -1, 1)
         targets = number.expand(count, self.ways, shots + queries)
         inputs = self.inputs[rows]
@@ -98,19 +101,21 @@ class ClassFamily(Family):
             query_targets=targets[:, :, shots:].flatten(1, 2),
         )
 
-    def joint(self, count: int, generator: torch.Generator) -> Joint:
-        """All classes at once."""
-        order = torch.randperm(len(self.labels), generator=generator)[:count]
-        task = Task("all classes", CrossEntropy(), Accuracy(), n_outputs=len(self.classes))
-        return Joint(
-            task, Examples(self.inputs[order], self.labels[order].to(self.inputs).unsqueeze(1))
-        )
+    @property
+    def pooled_task(self) -> Task:
+        """A classification of all classes."""
+        return Task("all classes", CrossEntropy(), Accuracy(), n_outputs=len(self.classes))
 
-    def specimens(self, count: int, generator: torch.Generator) -> list[Examples]:
-        """Rows of each class; their targets say nothing."""
+    def pooled_rows(self, count: int, generator: torch.Generator) -> Examples:
+        """Rows of all classes."""
+        order = torch.randperm(len(self.labels), generator=generator)[:count]
+        return Examples(self.inputs[order], self.labels[order].to(self.inputs).unsqueeze(1))
+
+    def example_tasks(self, count: int, generator: torch.Generator) -> list[Examples]:
+        """Rows of each class, with constant targets."""
         chosen = torch.randperm(len(self.classes), generator=generator)[:count].tolist()
-        mine = [self.inputs[self._by_class[at, : self._counts[at]]] for at in chosen]
-        return [Examples(rows, rows.new_zeros(len(rows), 1)) for rows in mine]
+        inputs = [self.inputs[self._by_class[label, : self._counts[label]]] for label in chosen]
+        return [Examples(rows, rows.new_zeros(len(rows), 1)) for rows in inputs]
 
     @cached_property
     def _counts(self) -> list[int]:
@@ -118,8 +123,8 @@ class ClassFamily(Family):
 
     @cached_property
     def _by_class(self) -> Int[Tensor, "class place"]:
-        """Rows of every class, filled up with the first row."""
+        """Rows of every class, padded with row 0."""
         rows = self.labels.new_zeros(len(self.classes), max(self._counts))
-        for at, count in enumerate(self._counts):
-            rows[at, :count] = (self.labels == at).nonzero().squeeze(1)
+        for label, count in enumerate(self._counts):
+            rows[label, :count] = (self.labels == label).nonzero().squeeze(1)
         return rows

@@ -1,4 +1,4 @@
-"""A few-shot problem from labelled rows: meta-train on some classes, be judged on others."""
+"""Few-shot classification from labelled rows: meta-training and meta-test classes differ."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from affinity.errors import InputError
 from affinity.tasks import Task
 
 from .class_family import ClassFamily
+from .meta_training import MetaTraining
 from .problem import FewShotProblem
 from .random_numbers import generator_of
-from .settings import MetaTraining
 
 
 def split_classes(
     classes: Sequence[str], ways: int, test_classes: Sequence[str] | None, seed: int
 ) -> tuple[list[str], list[str]]:
-    """Meta-training and meta-test classes, apart.
+    """Disjoint meta-training and meta-test classes.
 
-    Where no test classes are named, a third of the classes is drawn, and at least the ways.
+    By default, a third of the classes, but at least as many as ways, is drawn for the meta-test.
 
     Raises:
-        InputError: If a class is unknown, or too few are left on either side.
+        InputError: If a class is unknown, or there are too few for one of the two.
 
     Example:
         >>> split_classes(["a", "b", "c", "d"], ways=2, test_classes=["d", "b"], seed=0)
@@ -33,20 +33,24 @@ def split_classes(
     """
     unknown = [name for name in test_classes or () if name not in classes]
     if unknown:
-        raise InputError(f"Expected test classes among {list(classes)}, but got {unknown}.")
+        raise InputError(
+            f"Expected test classes among {list(classes)}, but got {unknown}.", "unknown-class"
+        )
     if 2 * ways > len(classes) and test_classes is None:
         raise InputError(
-            f"Expected at least {2 * ways} classes for {ways} ways, as many to meta-train on as to "
-            f"be judged on, but there are {len(classes)}: {list(classes)}. Lower --ways."
+            f"Expected at least {2 * ways} classes for {ways} ways, half of them for the "
+            f"meta-test, but there are {len(classes)}: {list(classes)}. Lower --ways.",
+            "too-few-classes",
         )
     count = max(ways, len(classes) // 3)
     drawn = test_classes or random.Random(seed).sample(list(classes), count)
     rest = [name for name in classes if name not in drawn]
-    for side, left in (("meta-training", rest), ("meta-test", drawn)):
-        if len(left) < ways:
+    for part, chosen in (("meta-training", rest), ("meta-test", drawn)):
+        if len(chosen) < ways:
             raise InputError(
-                f"Expected at least as many {side} classes as ways, but got {ways} ways and "
-                f"{len(left)} classes: {list(left)}. Lower --ways or name other test classes."
+                f"Expected at least as many {part} classes as ways, but got {ways} ways and "
+                f"{len(chosen)} classes: {list(chosen)}. Lower --ways or name other test classes.",
+                "too-few-classes",
             )
     return rest, [name for name in classes if name in drawn]
 
@@ -65,48 +69,49 @@ def class_problem(
     settings: MetaTraining | None = None,
     seed: int = 0,
 ) -> FewShotProblem:
-    """Meta-train on some classes, be judged on others.
+    """Make a problem that meta-trains on some classes, and tests on others.
 
-    Half of the rows of the meta-test classes are for decisions between step sizes and methods, the
-    other half judge; nothing is learned from either. (Rows of the meta-training classes would
-    decide for whoever remembers those classes best.) Inputs are taken as they are.
+    Half of the rows of the meta-test classes are for validation (the choice of step sizes and
+    methods), the other half for the test; methods are trained on neither. (Validation on the
+    meta-training classes would favour methods that memorize these classes.) Inputs are not scaled.
 
     Args:
-        name: Of the problem.
-        inputs: One entry a row.
+        name: Name of the problem.
+        inputs: One entry per row.
         labels: The class of each row.
-        ways: Classes a task.
+        ways: Classes per task.
         trunk: Makes the trunk.
         head: Makes a head.
-        test_classes: Classes to be judged on; by default a third of them, drawn by `seed`.
-        queries: Query rows a class.
+        test_classes: Meta-test classes; by default a third of the classes, drawn with `seed`.
+        queries: Query rows per class.
         inner_rate: Step size of the inner loop.
-        settings: How the outer loop is run.
-        seed: Decides which classes are for the meta-test, and which of their rows for decisions.
+        settings: Settings of meta-training.
+        seed: Random seed of the splits of classes and rows.
 
     Raises:
         InputError: If there are too few classes or rows.
     """
     training, test = split_classes(classes_in(labels), ways, test_classes, seed)
-    known = np.asarray(labels, dtype=object)
+    all_labels = np.asarray(labels, dtype=object)
 
     def family(classes: list[str], rows: Tensor) -> ClassFamily:
-        number = {name: at for at, name in enumerate(classes)}
-        numbers = torch.tensor([number[each] for each in known[rows.numpy()]])
+        index = {label: number for number, label in enumerate(classes)}
+        numbers = torch.tensor([index[label] for label in all_labels[rows.numpy()]])
         return ClassFamily(inputs[rows], numbers, tuple(classes), ways)
 
-    def rows_of(classes: list[str]) -> Tensor:
-        return torch.from_numpy(np.flatnonzero(np.isin(known, np.asarray(classes, dtype=object))))
+    def rows_with(classes: list[str]) -> Tensor:
+        is_chosen = np.isin(all_labels, np.asarray(classes, dtype=object))
+        return torch.from_numpy(np.flatnonzero(is_chosen))
 
     halves: tuple[list[Tensor], list[Tensor]] = [], []
-    for each in test:
-        rows = rows_of([each])
-        order = rows[torch.randperm(len(rows), generator=generator_of(seed, f"rows of {each}"))]
+    for label in test:
+        rows = rows_with([label])
+        order = rows[torch.randperm(len(rows), generator=generator_of(seed, f"rows of {label}"))]
         for half, part in zip(halves, order.tensor_split(2), strict=True):
             half.append(part)
     return FewShotProblem(
         name=name,
-        training=family(training, rows_of(training)),
+        training=family(training, rows_with(training)),
         validation=family(test, torch.cat(halves[0])),
         test=family(test, torch.cat(halves[1])),
         trunk=trunk,
@@ -119,7 +124,7 @@ def class_problem(
 
 
 def classes_in(labels: Sequence[str]) -> list[str]:
-    """The classes, in order; numbers by their size.
+    """The classes in order; numbers in numerical order.
 
     Example:
         >>> classes_in(["10", "b", "2", "10", "a"])

@@ -1,4 +1,4 @@
-"""Episodes: few-shot tasks with support rows to adapt on and query rows to be judged on."""
+"""Episodes: few-shot tasks with support rows to adapt to and query rows to evaluate on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """A batch of few-shot tasks, all with as many rows, so that they can be adapted to at once.
+    """A batch of few-shot tasks of equal size, so that a method can adapt to all at once.
 
-    Classes are numbered within their task: 0, 1, ... up to the ways.
+    Classes are numbered within their task, from 0 to the number of ways minus 1.
 
     Args:
-        support_inputs: Rows to adapt on.
+        support_inputs: Rows to adapt to.
         support_targets: Their targets.
-        query_inputs: Rows of the same tasks to be judged on; none of them is a support row.
+        query_inputs: Other rows of the same tasks, to evaluate on.
         query_targets: Their targets.
 
     Example:
@@ -32,15 +32,30 @@ class Episodes:
     query_inputs: Float[Tensor, "task query *feature"]
     query_targets: Float[Tensor, "task query"]
 
+    @classmethod
+    def split(
+        cls,
+        inputs: Float[Tensor, "task row *feature"],
+        targets: Float[Tensor, "task row"],
+        shots: int,
+    ) -> "Episodes":
+        """The first rows of each task as support, the others as query rows."""
+        return cls(inputs[:, :shots], targets[:, :shots], inputs[:, shots:], targets[:, shots:])
+
     def __len__(self) -> int:
         return len(self.support_targets)
 
     def __iter__(self) -> Iterator["Episodes"]:
-        """One task after another, each as a batch of one."""
-        for at in range(len(self)):
-            yield Episodes(*(part[at : at + 1] for part in self.parts))
+        """Each task as a batch of one."""
+        for task in range(len(self)):
+            yield Episodes(*(part[task : task + 1] for part in self.parts))
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Support inputs and targets, query inputs and targets."""
         return self.support_inputs, self.support_targets, self.query_inputs, self.query_targets
+
+    @property
+    def rows(self) -> int:
+        """Support and query rows per task."""
+        return self.support_targets.shape[1] + self.query_targets.shape[1]

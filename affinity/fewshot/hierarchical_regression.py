@@ -1,4 +1,4 @@
-"""Hierarchical Bayesian linear regression: what knowing the shared θ is worth, in closed form."""
+"""Hierarchical Bayesian linear regression: the value of the shared parameter in closed form."""
 
 import math
 from collections.abc import Sequence
@@ -9,38 +9,36 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.tasks import Examples, RSquared, SquaredError, Task
+from affinity.tasks import Examples
 
-from .episodes import Episodes
-from .family import Family, Joint
+from .family import GeneratedRegressions
 
 Moments = tuple[Float[Tensor, " feature"], Float[Tensor, "feature feature"]]
 """Mean and covariance of a Gaussian."""
-ROWS_A_SPECIMEN = 50
 
 
 @dataclass(frozen=True)
-class HierarchicalRegression(Family):
-    r"""Linear tasks whose parameters lie about a common θ: every quantity is known exactly.
+class HierarchicalRegression(GeneratedRegressions):
+    r"""Linear regressions with parameters around a common θ: every posterior is known exactly.
 
     .. math::
         \theta \sim N(0, s^2 I), \quad \phi_i \mid \theta \sim N(\theta, \tau^2 I), \quad
         y = x^T \phi_i + \epsilon, \quad \epsilon \sim N(0, \sigma^2), \quad x \sim N(0, I)
 
-    Other tasks tell of θ, and θ tells of a new task: the entropy of :math:`\phi_i` falls from
-    :math:`\frac{d}{2} \log 2 \pi e (s^2 + \tau^2)` to :math:`\frac{d}{2} \log 2 \pi e \tau^2` nats
-    where θ is known, by nothing where τ is large beside s, and by infinitely much where all tasks
-    are one. θ itself is drawn once, from `seed`.
+    Other tasks are informative about θ, and θ about a new task: if θ is known, the entropy of
+    :math:`\phi_i` decreases from :math:`\frac{d}{2} \log 2 \pi e (s^2 + \tau^2)` to
+    :math:`\frac{d}{2} \log 2 \pi e \tau^2` nats. The decrease vanishes if τ is much larger than s,
+    and is infinite if all tasks are equal. θ itself is drawn once, from `seed`.
 
     Args:
-        n_features: d, the numbers an input has.
-        shared: s, how far θ lies from zero.
-        own: τ, how far a task lies from θ.
+        n_features: d, the number of inputs.
+        shared: s, the standard deviation of θ around zero.
+        own: τ, the standard deviation of a task's parameters around θ.
         noise: σ.
-        seed: Decides θ.
+        seed: Random seed of θ.
 
     Raises:
-        InputError: If a deviation is not above 0.
+        InputError: If a setting is not above 0.
 
     Example:
         >>> model = HierarchicalRegression(n_features=2, shared=3.0, own=1.0)
@@ -58,23 +56,25 @@ class HierarchicalRegression(Family):
     def __post_init__(self) -> None:
         for name in ("n_features", "shared", "own", "noise"):
             if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"Expected {name} above 0, but got {getattr(self, name)}.")
+                raise InputError(
+                    f"Expected {name} above 0, but got {getattr(self, name)}.", "not-positive"
+                )
 
     @property
     def theta(self) -> Float[Tensor, " feature"]:
-        """What the tasks have in common."""
+        """The mean of the tasks' parameters."""
         generator = torch.Generator().manual_seed(self.seed)
         return self.shared * torch.randn(self.n_features, generator=generator).double()
 
     def prior(self, is_known: bool) -> Moments:
-        """Of a new task's parameters before any of its rows, with θ known or not."""
+        """Prior of a new task's parameters, with θ known or unknown."""
         eye = torch.eye(self.n_features).double()
         if is_known:
             return self.theta, self.own**2 * eye
         return torch.zeros(self.n_features).double(), (self.shared**2 + self.own**2) * eye
 
     def shared_posterior(self, tasks: Sequence[Examples]) -> Moments:
-        r"""Of θ, given the rows of these tasks, whose own parameters are integrated out.
+        r"""Posterior of θ given the rows of these tasks, with their parameters integrated out.
 
         .. math::
             \Lambda = s^{-2} I + \sum_i X_i^T C_i^{-1} X_i, \qquad
@@ -93,12 +93,12 @@ class HierarchicalRegression(Family):
         return covariance @ weighted, covariance
 
     def prior_given(self, tasks: Sequence[Examples]) -> Moments:
-        """Of a new task's parameters, given the rows of other tasks."""
+        """Prior of a new task's parameters, given the rows of other tasks."""
         mean, covariance = self.shared_posterior(tasks)
         return mean, covariance + self.own**2 * torch.eye(self.n_features).double()
 
     def posterior(self, prior: Moments, rows: Examples) -> Moments:
-        """Of a task's parameters, given its rows and what was known before."""
+        """Posterior of a task's parameters, given its rows and a prior."""
         mean, covariance = prior
         inputs, targets = rows.inputs.double(), rows.targets[:, 0].double()
         before = torch.linalg.inv(covariance)
@@ -106,72 +106,43 @@ class HierarchicalRegression(Family):
         return after @ (before @ mean + inputs.T @ targets / self.noise**2), after
 
     def expected_loss(self, posterior: Moments) -> float:
-        """Squared error expected of the posterior mean on new rows: its spread, and the noise."""
+        """Expected squared error of the posterior mean on new rows: its variance plus noise."""
         return float(posterior[1].trace()) + self.noise**2
 
     def sample(
         self, rows: Examples, others: Sequence[Examples], draws: int, generator: torch.Generator
     ) -> Float[Tensor, "draw feature"]:
-        """Draws of a task's parameters given its rows and those of other tasks, by Gibbs sampling.
+        """Gibbs samples of a task's parameters given its rows and those of other tasks.
 
-        θ and the parameters of all tasks are drawn in turn, each given the others; nothing of the
-        closed form of the whole is used. The first tenth is thrown away.
+        θ and the parameters of all tasks are drawn in turn, each given the others, without the
+        closed form. The first tenth is discarded.
         """
         eye = torch.eye(self.n_features).double()
         tasks = [rows, *others]
         factors: list[tuple[Tensor, Tensor, Tensor]] = []  # of each task given θ
-        for each in tasks:
-            inputs, targets = each.inputs.double(), each.targets[:, 0].double()
+        for examples in tasks:
+            inputs, targets = examples.inputs.double(), examples.targets[:, 0].double()
             covariance = torch.linalg.inv(eye / self.own**2 + inputs.T @ inputs / self.noise**2)
             root = torch.linalg.cholesky(covariance)
             factors.append((covariance, root, inputs.T @ targets / self.noise**2))
         precision = 1 / self.shared**2 + len(tasks) / self.own**2
-        theta, kept = torch.zeros(self.n_features).double(), list[Tensor]()
+        theta, samples = torch.zeros(self.n_features).double(), list[Tensor]()
         burn_in = draws // 10
         for _ in range(burn_in + draws):
-            own: list[Tensor] = []
+            parameters: list[Tensor] = []
             for covariance, root, weighted in factors:
-                fresh = torch.randn(self.n_features, generator=generator).double()
-                own.append(covariance @ (theta / self.own**2 + weighted) + root @ fresh)
-            mean = torch.stack(own).sum(dim=0) / self.own**2 / precision
-            fresh = torch.randn(self.n_features, generator=generator).double()
-            theta = mean + fresh / precision**0.5
-            kept.append(own[0])
-        return torch.stack(kept[burn_in:])
+                normal = torch.randn(self.n_features, generator=generator).double()
+                parameters.append(covariance @ (theta / self.own**2 + weighted) + root @ normal)
+            mean = torch.stack(parameters).sum(dim=0) / self.own**2 / precision
+            normal = torch.randn(self.n_features, generator=generator).double()
+            theta = mean + normal / precision**0.5
+            samples.append(parameters[0])
+        return torch.stack(samples[burn_in:])
 
-    @property
-    def task(self) -> Task:
-        """A regression with squared error."""
-        return Task("value", SquaredError(), RSquared())
-
-    @property
-    def n_tasks(self) -> float:
-        """As many as are wanted."""
-        return math.inf
-
-    def draw(self, count: int, shots: int, queries: int, generator: torch.Generator) -> Episodes:
-        """Draw tasks about θ, and rows of each."""
-        self.check_shots(shots, queries)
-        inputs, targets = self._tasks(count, shots + queries, generator)
-        return Episodes(
-            inputs[:, :shots], targets[:, :shots], inputs[:, shots:], targets[:, shots:]
-        )
-
-    def joint(self, count: int, generator: torch.Generator) -> Joint:
-        """A row of each of many tasks."""
-        inputs, targets = self._tasks(count, 1, generator)
-        return Joint(self.task, Examples(inputs.flatten(0, 1), targets))
-
-    def specimens(self, count: int, generator: torch.Generator) -> list[Examples]:
-        """Fresh tasks with 50 rows each."""
-        return [
-            Examples(inputs, targets.unsqueeze(1))
-            for inputs, targets in zip(*self._tasks(count, ROWS_A_SPECIMEN, generator), strict=True)
-        ]
-
-    def _tasks(
+    def generate(
         self, count: int, rows: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "task row feature"], Float[Tensor, "task row"]]:
+        """Tasks around θ, and rows of each."""
         phi = torch.randn(count, self.n_features, generator=generator)
         phi = self.theta.float() + self.own * phi
         inputs = torch.randn(count, rows, self.n_features, generator=generator)

@@ -1,4 +1,4 @@
-"""Model-agnostic meta-learning: an initialization that a few gradient steps improve most."""
+"""Model-agnostic meta-learning (MAML) and its variants: an initialization that adapts fast."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,27 +10,26 @@ from torch.func import vmap
 from affinity.errors import InputError
 
 from .episodes import Episodes
-from .inner_loop import adapt
-from .learned import Initialization
+from .learner import LearnedInitialization
 from .meta_training import meta_train
-from .network import Network, Tensors, everything
+from .network import FewShotNetwork, Parameters, adapt, is_any, is_of_head
 from .problem import FewShotProblem
 
 
 @dataclass(frozen=True)
 class MAML:
-    r"""Lower the query loss after adaptation, through the adaptation's own gradient steps.
+    r"""Minimize the query loss after adaptation, through the gradient steps of the adaptation.
 
     .. math::
         \min_\theta \sum_i L_i(\phi_i, D_i^{\text{query}}), \qquad
         \phi_i = \theta - \alpha \nabla_\theta L_i(\theta, D_i^{\text{support}})
 
-    with `inner_steps` such steps. The outer gradient is exact: it holds the second derivatives of
-    the support loss. All tasks of a batch are adapted at once. An iteration costs about
+    with `inner_steps` such steps. The outer gradient is exact: it includes the second derivatives
+    of the support loss. All tasks of a batch are adapted to at once. An iteration costs about
     ``3 * inner_steps + 1`` backward passes.
 
     Args:
-        inner_steps: Gradient steps in meta-training; more may be made on a new task.
+        inner_steps: Gradient steps in meta-training; more can be made on a new task.
 
     References:
         Finn et al. (2017), `Model-Agnostic Meta-Learning <https://arxiv.org/abs/1703.03400>`_,
@@ -42,60 +41,121 @@ class MAML:
     def __post_init__(self) -> None:
         check_inner_steps(self.inner_steps, least=1)
 
-    def __call__(self, problem: FewShotProblem, seed: int = 0) -> Initialization:
+    def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn the initialization."""
-        return learn_initialization(problem, seed, "MAML", self.inner_steps)
+        return _learn_initialization(problem, seed, "MAML", self.inner_steps)
 
 
-def learn_initialization(
+@dataclass(frozen=True)
+class FirstOrderMAML:
+    r"""MAML without second derivatives: the adaptation is treated as a constant shift.
+
+    .. math::
+        \theta \leftarrow \theta - \beta \sum_i \nabla_{\phi_i} L_i(\phi_i, D_i^{\text{query}})
+
+    An iteration costs about ``inner_steps + 1`` backward passes.
+
+    Args:
+        inner_steps: Gradient steps in meta-training.
+
+    References:
+        Finn et al. (2017), `Model-Agnostic Meta-Learning <https://arxiv.org/abs/1703.03400>`_,
+        section 5.2.
+    """
+
+    inner_steps: int = 3
+
+    def __post_init__(self) -> None:
+        check_inner_steps(self.inner_steps, least=1)
+
+    def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
+        """Learn the initialization."""
+        return _learn_initialization(
+            problem, seed, "first-order MAML", self.inner_steps, is_first_order=True
+        )
+
+
+@dataclass(frozen=True)
+class ANIL:
+    """MAML that adapts only the head: the trunk is learned over tasks, and fixed within each.
+
+    As good as MAML if tasks can share a representation, worse if the trunk has to change with the
+    task. An iteration costs little more than two backward passes.
+
+    Args:
+        inner_steps: Gradient steps in meta-training.
+
+    References:
+        Raghu et al. (2020), `Rapid Learning or Feature Reuse?
+        <https://arxiv.org/abs/1909.09157>`_, section 4.
+    """
+
+    inner_steps: int = 3
+
+    def __post_init__(self) -> None:
+        check_inner_steps(self.inner_steps, least=1)
+
+    def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
+        """Learn trunk and head."""
+        return _learn_initialization(problem, seed, "ANIL", self.inner_steps, is_of_head)
+
+
+def adapted_losses(
+    network: FewShotNetwork,
+    parameters: Parameters,
+    episodes: Episodes,
+    problem: FewShotProblem,
+    inner_steps: int,
+    is_adapted: Callable[[str], bool] = is_any,
+    is_first_order: bool = False,
+) -> Tensor:
+    """Query loss of each task ``[task]`` after adaptation, for all tasks at once."""
+    loss, rate = problem.task.loss, problem.inner_rate
+
+    def query_loss(
+        inputs: Tensor, targets: Tensor, query_inputs: Tensor, query_targets: Tensor
+    ) -> Tensor:
+        adapted = parameters
+        for _ in range(inner_steps):
+            adapted = adapt(
+                network, adapted, inputs, targets, loss, rate, is_adapted, is_first_order
+            )
+        return loss(network.run(adapted, query_inputs), query_targets)
+
+    return vmap(query_loss, randomness="different")(*episodes.parts)
+
+
+def check_inner_steps(inner_steps: int, least: int) -> None:
+    """Check a number of inner steps.
+
+    Raises:
+        InputError: If it is too small.
+    """
+    if inner_steps < least:
+        raise InputError(
+            f"Expected at least {least} inner steps, but got {inner_steps}.", "too-few-steps"
+        )
+
+
+def _learn_initialization(
     problem: FewShotProblem,
     seed: int,
     name: str,
     inner_steps: int,
-    is_moved: Callable[[str], bool] = everything,
+    is_adapted: Callable[[str], bool] = is_any,
     is_first_order: bool = False,
-) -> Initialization:
-    """What MAML and its variants share: they differ in what moves and in what is differentiated."""
+) -> LearnedInitialization:
     network = problem.network(seed)
 
-    def loss_of(parameters: Tensors, generator: torch.Generator) -> Tensor:
+    def loss_of(parameters: Parameters, generator: torch.Generator) -> Tensor:
         episodes = problem.draw_batch(generator)
         return adapted_losses(
-            network, parameters, episodes, problem, inner_steps, is_moved, is_first_order
+            network, parameters, episodes, problem, inner_steps, is_adapted, is_first_order
         ).mean()
 
     network.train()
-    parameters = meta_train(problem, network.tensors(), loss_of, seed, name)
-    learned = Initialization(network, parameters, problem.task, problem.inner_rate, is_moved)
+    parameters = meta_train(problem.settings, network.tensors(), loss_of, seed, name)
+    learned = LearnedInitialization(
+        network, parameters, problem.task, problem.inner_rate, is_adapted
+    )
     return learned.with_chosen_rate(problem, seed)
-
-
-def adapted_losses(
-    network: Network,
-    parameters: Tensors,
-    episodes: Episodes,
-    problem: FewShotProblem,
-    inner_steps: int,
-    is_moved: Callable[[str], bool] = everything,
-    is_first_order: bool = False,
-) -> Tensor:
-    """Query loss of each task ``[task]`` after adaptation, all tasks at once."""
-    loss = problem.task.loss
-
-    def of_task(
-        inputs: Tensor, targets: Tensor, query_inputs: Tensor, query_targets: Tensor
-    ) -> Tensor:
-        own = parameters
-        for _ in range(inner_steps):
-            own = adapt(
-                network, own, inputs, targets, loss, problem.inner_rate, is_moved, is_first_order
-            )
-        return loss(network.run(own, query_inputs), query_targets)
-
-    return vmap(of_task, randomness="different")(*episodes.parts)
-
-
-def check_inner_steps(inner_steps: int, least: int) -> None:
-    """Say what is wrong with a number of inner steps, if anything."""
-    if inner_steps < least:
-        raise InputError(f"Expected at least {least} inner steps, but got {inner_steps}.")

@@ -1,39 +1,77 @@
-"""The outer loop: lower a loss over batches of tasks."""
+"""Meta-training: the outer loop that minimizes a loss over batches of tasks."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from affinity.errors import DivergenceError
+from affinity.errors import DivergenceError, InputError
 from affinity.progress import track
 
-from .network import Tensors
-from .problem import FewShotProblem
+from .network import Parameters
 from .random_numbers import generator_of, seeded
 
 
-def meta_train(
-    problem: FewShotProblem,
-    parameters: Tensors,
-    loss_of: Callable[[Tensors, torch.Generator], Tensor],
-    seed: int,
-    name: str,
-) -> Tensors:
-    """Lower a loss with the problem's settings; returns the parameters that it ends with.
+@dataclass(frozen=True)
+class MetaTraining:
+    """Adam on batches of tasks, with a cosine schedule of the learning rate.
 
     Args:
-        problem: Has the settings.
-        parameters: Where to start; left as they are.
-        loss_of: Loss of the parameters on the tasks or rows that it draws with the generator.
-        seed: Decides what is drawn.
-        name: Of the method, for progress and errors.
+        iterations: Number of batches.
+        batch: Tasks per batch; by default 32, or all meta-training tasks if there are fewer.
+        learning_rate: Initial learning rate.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    iterations: int = 500
+    batch: int | None = None
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(
+                    f"Expected {name} of at least 1, but got {value}.", f"invalid-{name}"
+                )
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(
+                f"Expected a positive, finite learning_rate, but got {self.learning_rate}.",
+                "invalid-learning-rate",
+            )
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate in an iteration, counted from 0.
+
+        Example:
+            >>> MetaTraining(iterations=10, learning_rate=0.5).rate_at(5)
+            0.25
+        """
+        return self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+
+def meta_train(
+    settings: MetaTraining,
+    parameters: Parameters,
+    loss_of: Callable[[Parameters, torch.Generator], Tensor],
+    seed: int,
+    name: str,
+) -> Parameters:
+    """Minimize a loss; returns the final parameters.
+
+    Args:
+        settings: Iterations and learning rate.
+        parameters: Initial parameters; not changed.
+        loss_of: Loss of the parameters on tasks or rows that it draws with the generator.
+        seed: Random seed of these draws.
+        name: Name of the method, for progress and errors.
 
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
     """
-    settings = problem.settings
     parameters = {key: value.clone().requires_grad_() for key, value in parameters.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
     generator = generator_of(seed, "meta-training")

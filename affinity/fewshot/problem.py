@@ -1,4 +1,4 @@
-"""A few-shot problem: tasks to learn from, to decide on and to be judged on; trunk and head."""
+"""Few-shot problem: meta-training, validation and meta-test tasks, with a trunk and head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,33 +11,33 @@ from affinity.tasks import CrossEntropy, Task
 
 from .episodes import Episodes
 from .family import Family
-from .network import Network
+from .meta_training import MetaTraining
+from .network import FewShotNetwork
 from .random_numbers import seeded
-from .settings import MetaTraining
 
-MOST_TASKS_A_BATCH = 32
-"""Where no number was asked for."""
+DEFAULT_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
 class FewShotProblem:
-    """What is learned from meta-training tasks, and shown on meta-test tasks that nothing else saw.
+    """Methods learn from meta-training tasks and are evaluated on unseen meta-test tasks.
 
     Args:
-        name: What the problem is called in reports.
-        training: Tasks to learn an initialization, an embedding or a pretrained network from.
-        validation: Tasks for decisions: the step size of an adaptation, and between methods.
-        test: Tasks that judge.
-        trunk: Makes the module under the head; any module whose output is a representation.
+        name: Name of the problem in reports.
+        training: Meta-training tasks.
+        validation: Tasks to choose step sizes and methods on.
+        test: Meta-test tasks.
+        trunk: Makes the trunk: any module whose output is a representation.
         head: Makes a task's head on the trunk's output.
-        shots: Support rows a task, or a class.
-        queries: Query rows a task, or a class.
-        steps: After how many gradient steps an adaptation is judged; the last one counts.
+        shots: Support rows per task, or per class.
+        queries: Query rows per task, or per class.
+        steps: Numbers of gradient steps after which an adaptation is evaluated; methods are
+            compared after the last one.
         inner_rate: Step size of the inner loop in meta-training.
-        settings: How the outer loop is trained.
+        settings: Settings of meta-training.
 
     Raises:
-        InputError: If the families do not predict alike, have too few rows for the shots, or there
+        InputError: If the families have different tasks, have too few rows for the shots, or there
             are fewer meta-training tasks than a batch.
     """
 
@@ -55,33 +55,39 @@ class FewShotProblem:
 
     def __post_init__(self) -> None:
         if not self.steps or list(self.steps) != sorted({*self.steps}) or self.steps[0] < 1:
-            raise InputError(f"Expected growing numbers of steps from 1 up, but got {self.steps}.")
+            raise InputError(
+                f"Expected increasing numbers of steps from 1 up, but got {self.steps}.",
+                "invalid-steps",
+            )
         if not 0 < self.inner_rate < float("inf"):
-            raise InputError(f"Expected an inner rate above 0, but got {self.inner_rate}.")
+            raise InputError(
+                f"Expected an inner rate above 0, but got {self.inner_rate}.", "invalid-inner-rate"
+            )
         for part in (self.validation, self.test):
             if part.task != self.training.task:
                 raise InputError(
-                    f"Expected meta-training and meta-test tasks that predict alike, but got "
-                    f"{self.training.task} and {part.task}."
+                    f"Expected the same outputs, loss and metric of meta-training and meta-test "
+                    f"tasks, but got {self.training.task} and {part.task}.",
+                    "different-tasks",
                 )
         for part in (self.training, self.validation, self.test):
             part.check_shots(self.shots, self.queries)
         if self.training.n_tasks < self.batch:
             raise InputError(
-                f"Expected at least as many meta-training tasks as a batch has, {self.batch}, but "
-                f"there are {self.training.n_tasks:g}. Lower the batch (--batch "
-                f"{self.training.n_tasks:g})."
+                f"Expected at least {self.batch} meta-training tasks, the batch size, but got "
+                f"{self.training.n_tasks:g}. Lower it: --batch {self.training.n_tasks:g}.",
+                "batch-too-large",
             )
 
     @property
     def task(self) -> Task:
-        """What every few-shot task predicts."""
+        """Loss, metric and outputs of every few-shot task."""
         return self.training.task
 
     @property
     def batch(self) -> int:
-        """Tasks a batch of meta-training."""
-        return self.settings.batch or int(min(MOST_TASKS_A_BATCH, self.training.n_tasks))
+        """Tasks per batch of meta-training."""
+        return self.settings.batch or int(min(DEFAULT_BATCH, self.training.n_tasks))
 
     def draw_batch(self, generator: torch.Generator) -> Episodes:
         """A batch of meta-training tasks."""
@@ -89,14 +95,14 @@ class FewShotProblem:
 
     @property
     def has_classes(self) -> bool:
-        """Whether tasks are classifications, judged by their accuracy; others by their loss."""
+        """Whether tasks are classifications, evaluated by accuracy instead of loss."""
         return isinstance(self.task.loss, CrossEntropy)
 
     def with_shots(self, shots: int) -> "FewShotProblem":
-        """The same problem with other shots."""
+        """The same problem with another number of shots."""
         return replace(self, shots=shots)
 
-    def network(self, seed: int, task: Task | None = None) -> Network:
-        """A fresh trunk and head; the same for the same seed."""
+    def network(self, seed: int, task: Task | None = None) -> FewShotNetwork:
+        """A randomly initialized trunk and head; the same for the same seed."""
         with seeded(seed):
-            return Network(self.trunk(), self.head(task or self.task))
+            return FewShotNetwork(self.trunk(), self.head(task or self.task))

@@ -1,4 +1,4 @@
-"""Random numbers for one purpose, so that all methods see the same tasks in the same order."""
+"""Random generators by purpose, so that all methods see the same tasks in the same order."""
 
 import random
 from collections.abc import Generator
@@ -8,7 +8,7 @@ import torch
 
 
 def generator_of(seed: int, purpose: str) -> torch.Generator:
-    """A generator that this seed and purpose alone decide.
+    """A generator that depends only on the seed and the purpose.
 
     Example:
         >>> a, b = (generator_of(0, purpose) for purpose in ("training", "test"))
@@ -20,7 +20,7 @@ def generator_of(seed: int, purpose: str) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Torch's own random numbers (initial parameters, dropout) from this seed, inside the block."""
+    """Seed torch's global generator (initial parameters, dropout) within the block."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""A few-shot problem from a user's table: a column of classes, or rows of many tasks."""
+"""Few-shot problem from a table: a column of classes, or a column of tasks."""
 
 import random
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from affinity.problems.reading import read_table
 from affinity.tasks import Examples
 
 from .class_problem import class_problem, classes_in, split_classes
+from .meta_training import MetaTraining
 from .problem import FewShotProblem
-from .settings import MetaTraining
 from .task_family import TaskFamily
 
 LEAST_TASKS = 10
-SHARE = 5  # one task of five for decisions, and one for the meta-test
+SHARE = 5  # one task in five for validation, and one for the meta-test
 
 
 def few_shot_table(
@@ -42,26 +42,26 @@ def few_shot_table(
     settings: MetaTraining | None = None,
     seed: int = 0,
 ) -> FewShotProblem:
-    """Read a table and make it a few-shot problem; inputs are scaled by meta-training rows alone.
+    """Make a few-shot problem from a table; inputs are scaled with meta-training rows only.
 
     Args:
         source: A CSV or Parquet file, or a data frame.
         target: The column of classes; or, with a task column, what all tasks predict: numbers, or
-            one of two values. Rows without it are left out.
-        task_column: Says to which task a row belongs. A fifth of the tasks is drawn for the
-            meta-test, and another fifth for decisions.
-        ways: Classes a task, without a task column.
-        queries: Query rows a class (15 by default) or a task (10 by default).
-        test_classes: Classes to be judged on; by default a third of them.
-        exclude: Columns to leave out of the features.
+            one of two values. Rows without a target are dropped.
+        task_column: The task of each row. A fifth of the tasks is drawn for the meta-test, and
+            another fifth for validation.
+        ways: Classes per task, without a task column.
+        queries: Query rows per class (15 by default) or per task (10 by default).
+        test_classes: Meta-test classes; by default a third of them.
+        exclude: Columns that are not features.
         width: Width of the trunk.
-        depth: Layers of the trunk.
-        settings: How the outer loop is run.
-        seed: Decides which classes or tasks are for what.
+        depth: Number of layers of the trunk.
+        settings: Settings of meta-training.
+        seed: Random seed of the splits.
 
     Raises:
         InputError: If a column is missing, there are too few classes, tasks or rows, or the target
-            does not fit.
+            is not supported.
 
     Example:
         >>> generator = np.random.default_rng(0)
@@ -113,15 +113,17 @@ def _of_tasks(
     kind = find_kind(target)
     if kind == "classes":
         raise InputError(
-            f"Expected numbers or two values in the target {target.name!r} beside a task column, "
-            f"but it has classes. Leave the task column out for episodes of classes."
+            f"Expected numbers or two values in the target {target.name!r}, but it has more "
+            "classes. Omit the task column for episodes of classes.",
+            "unsupported-target",
         )
     check_target(str(target.name), target, kind)
     tasks = sorted(task_of_row.unique())
     if len(tasks) < LEAST_TASKS:
         raise InputError(
-            f"Expected at least {LEAST_TASKS} tasks in the column {task_of_row.name!r}, to "
-            f"meta-train on some and be judged on others, but there are {len(tasks)}."
+            f"Expected at least {LEAST_TASKS} tasks in the column {task_of_row.name!r}, for "
+            f"meta-training, validation and meta-test, but there are {len(tasks)}.",
+            "too-few-tasks",
         )
     order = random.Random(seed).sample(tasks, len(tasks))
     share = len(tasks) // SHARE
@@ -137,12 +139,12 @@ def _of_tasks(
     if kind == "regression":
         values = (values - values[is_training].mean()) / (values[is_training].std() or 1.0)
     targets = torch.tensor(values, dtype=torch.float32).unsqueeze(1)
-    rows = {each: torch.from_numpy(np.flatnonzero(task_of_row == each)) for each in tasks}
+    rows = {name: torch.from_numpy(np.flatnonzero(task_of_row == name)) for name in tasks}
 
     def family(part: str) -> TaskFamily:
         names = sorted(parts[part])
-        own = [Examples(inputs[rows[each]], targets[rows[each]]) for each in names]
-        return TaskFamily(tuple(names), own, task_of(str(target.name), kind, classes))
+        examples = [Examples(inputs[rows[each]], targets[rows[each]]) for each in names]
+        return TaskFamily(tuple(names), examples, task_of(str(target.name), kind, classes))
 
     return FewShotProblem(
         name=name,
@@ -158,7 +160,7 @@ def _of_tasks(
 
 
 def _encoded(features: pd.DataFrame, is_training: np.ndarray) -> Float[Tensor, "row feature"]:
-    """Numbers for all rows, with statistics of the meta-training rows."""
+    """Features of all rows, with statistics of the meta-training rows."""
     columns = find_columns(features[is_training])
     clean = columns.read(features)
     transformer = columns.transformer(clean[is_training]).fit(clean[is_training])

@@ -1,4 +1,4 @@
-"""Few shots of many tasks: each task has rows of its own, as schools, users or fields have."""
+"""Few-shot tasks with their own rows, such as schools, users or fields."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from affinity.errors import InputError
 from affinity.tasks import Examples, Task
 
 from .episodes import Episodes
-from .family import Family, Joint, sample_without_replacement
+from .family import Family, sample_without_replacement
 
 
 @dataclass(frozen=True, eq=False)
 class TaskFamily(Family):
-    """Tasks that share what they predict, each with rows of its own.
+    """Tasks that predict the same quantity, each with its own rows.
 
     Args:
         names: The tasks' names.
         rows: Rows of each task, with one target.
-        predicts: Loss, metric and outputs that the tasks have in common.
+        predicts: Loss, metric and outputs of every task.
 
     Raises:
-        InputError: If names and rows do not fit each other.
+        InputError: If there are not as many names as sets of rows.
 
     Example:
         >>> from affinity.tasks import RSquared, SquaredError
@@ -43,73 +43,70 @@ class TaskFamily(Family):
     def __post_init__(self) -> None:
         if len(self.names) != len(self.rows) or not self.rows:
             raise InputError(
-                f"Expected rows for each of the tasks, but got {len(self.names)} names and "
-                f"{len(self.rows)} sets of rows."
+                f"Expected rows for each task, but got {len(self.names)} names and "
+                f"{len(self.rows)} sets of rows.",
+                "different-lengths",
             )
 
     @property
     def task(self) -> Task:
-        """What the tasks have in common."""
+        """Loss, metric and outputs of every task."""
         return self.predicts
 
     @property
     def n_tasks(self) -> float:
-        """The tasks there are."""
+        """Number of tasks."""
         return float(len(self.rows))
 
     @property
-    def most_draws(self) -> float:
-        """Each task once."""
+    def max_draws(self) -> float:
+        """Every task once."""
         return self.n_tasks
 
     def check_shots(self, shots: int, queries: int) -> None:
-        """Say which task has too few rows, if one has."""
+        """Check that every task has enough rows."""
         super().check_shots(shots, queries)
         for name, rows in zip(self.names, self.rows, strict=True):
             if len(rows) < shots + queries:
                 raise InputError(
-                    f"Expected {shots} shots and {queries} queries of every task, "
-                    f"{shots + queries} rows, but task {name!r} has {len(rows)}. Lower --shots or "
-                    "--queries, or leave the task out."
+                    f"Expected {shots + queries} rows of every task for {shots} shots and "
+                    f"{queries} queries, but task {name!r} has {len(rows)}. Lower --shots or "
+                    "--queries, or exclude the task.",
+                    "too-few-rows",
                 )
 
     def draw(self, count: int, shots: int, queries: int, generator: torch.Generator) -> Episodes:
-        """Draw tasks: different ones, as long as there are so many."""
+        """Draw tasks; none is repeated before all were drawn."""
         self.check_shots(shots, queries)
         rounds = [
             torch.randperm(len(self.rows), generator=generator)
             for _ in range(-(-count // len(self.rows)))
         ]
         chosen = torch.cat(rounds)[:count]
-        sizes = self._sizes[chosen]
-        place = sample_without_replacement(sizes, shots + queries, generator)
-        together, starts = self._together
-        rows = starts[chosen].unsqueeze(1) + place
-        inputs, targets = together.inputs[rows], together.targets[rows].squeeze(-1)
-        return Episodes(
-            inputs[:, :shots], targets[:, :shots], inputs[:, shots:], targets[:, shots:]
-        )
+        places = sample_without_replacement(self._sizes[chosen], shots + queries, generator)
+        starts = self._sizes.cumsum(0) - self._sizes
+        rows = starts[chosen].unsqueeze(1) + places
+        inputs, targets = self._pooled.inputs[rows], self._pooled.targets[rows].squeeze(-1)
+        return Episodes.split(inputs, targets, shots)
 
-    def joint(self, count: int, generator: torch.Generator) -> Joint:
-        """Rows of all tasks, as if they were one."""
-        together, _ = self._together
-        order = torch.randperm(len(together), generator=generator)[:count]
-        return Joint(self.predicts, together.take(order))
+    def pooled_rows(self, count: int, generator: torch.Generator) -> Examples:
+        """Rows of all tasks."""
+        order = torch.randperm(len(self._pooled), generator=generator)[:count]
+        return self._pooled.take(order)
 
-    def specimens(self, count: int, generator: torch.Generator) -> list[Examples]:
+    def example_tasks(self, count: int, generator: torch.Generator) -> list[Examples]:
         """The rows of some tasks."""
         chosen = torch.randperm(len(self.rows), generator=generator)[:count].tolist()
-        return [self.rows[at] for at in chosen]
+        return [self.rows[number] for number in chosen]
 
     @cached_property
     def _sizes(self) -> Int[Tensor, " task"]:
         return torch.tensor([len(rows) for rows in self.rows])
 
     @cached_property
-    def _together(self) -> tuple[Examples, Int[Tensor, " task"]]:
-        """All rows, and where each task's begin."""
-        together = Examples(
+    def _pooled(self) -> Examples:
+        """All rows, task by task."""
+        return Examples(
             torch.cat([rows.inputs for rows in self.rows]),
             torch.cat([rows.targets for rows in self.rows]),
         )
-        return together, self._sizes.cumsum(0) - self._sizes

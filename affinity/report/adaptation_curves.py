@@ -1,4 +1,4 @@
-"""Adaptation: how methods' scores on new tasks change with every gradient step."""
+"""Adaptation curves: scores of few-shot methods on new tasks by number of gradient steps."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from affinity.errors import InputError
-from affinity.fewshot import FewShotResult
+from affinity.fewshot import FewShotSummary
+from affinity.words import count
 
 from .palette import GROUPS, INK, RULE
 from .picture import AxesPicture
@@ -17,12 +18,12 @@ MARKS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
 @dataclass(frozen=True, eq=False)
 class AdaptationCurves(AxesPicture):
-    """A line a method over the gradient steps on the support rows, with 95 % intervals.
+    """One line per method over the gradient steps on the support rows, with 95 % intervals.
 
     Args:
-        table: As of `FewShotResult.frame`: method, steps, score, low, high.
-        score: What is scored.
-        title: Over the picture.
+        table: Columns method, steps, score, low and high; others are ignored.
+        score: Name of the score.
+        title: Title of the picture.
     """
 
     table: pd.DataFrame
@@ -30,20 +31,21 @@ class AdaptationCurves(AxesPicture):
     title: str = ""
 
     @classmethod
-    def of(cls, result: FewShotResult, shots: int) -> "AdaptationCurves":
+    def from_summary(cls, summary: FewShotSummary, shots: int) -> "AdaptationCurves":
         """The curves at one number of shots.
 
         Raises:
-            InputError: If the result has no such number of shots.
+            InputError: If there are no results for this number of shots.
         """
-        if shots not in result.scores:
-            raise InputError(f"Expected shots among {list(result.scores)}, but got {shots}.")
-        table = result.frame()
-        title = f"{result.name}, {shots} shot{'' if shots == 1 else 's'}"
-        return cls(table[table["shots"] == shots], result.score, title)
+        if shots not in summary.advised:
+            raise InputError(
+                f"Expected shots among {list(summary.advised)}, but got {shots}.", "unknown-shots"
+            )
+        table = pd.DataFrame([row for row in summary.rows if row.shots == shots])
+        return cls(table, summary.score, count(shots, "shot"))
 
     def frame(self) -> pd.DataFrame:
-        """One row a method and number of steps: method, steps, score, low, high."""
+        """One row per method and number of steps: method, steps, score, low, high."""
         return self.table[["method", "steps", "score", "low", "high"]].reset_index(drop=True)
 
     @property
@@ -52,15 +54,15 @@ class AdaptationCurves(AxesPicture):
         return 4.2, 3.4 + 0.2 * self.table["method"].nunique()
 
     def _draw(self, axes: Axes) -> None:
-        for at, (method, own) in enumerate(self.frame().groupby("method", sort=False)):
-            colour = GROUPS[at % len(GROUPS)]
+        for number, (method, curve) in enumerate(self.frame().groupby("method", sort=False)):
+            colour = GROUPS[number % len(GROUPS)]
             axes.fill_between(
-                own["steps"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0
+                curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0
             )
             axes.plot(
-                own["steps"],
-                own["score"],
-                marker=MARKS[at % len(MARKS)],
+                curve["steps"],
+                curve["score"],
+                marker=MARKS[number % len(MARKS)],
                 markersize=4.5,
                 linewidth=1.5,
                 color=colour,

@@ -1,75 +1,65 @@
-"""The page of few shots: how to learn a new task from few rows, and how well that goes."""
+"""The page of few-shot results: how to learn a new task from few rows, and how well."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
+from affinity.fewshot import FewShotSummary
 from affinity.files import write_atomically
-from affinity.words import count
+from affinity.storage import to_jsonable
 
 from .adaptation_curves import AdaptationCurves
-from .fewshot_words import fewshot_facts, fewshot_headline, over
+from .fewshot_words import describe_replication, fewshot_facts, fewshot_headline
 from .picture import Picture
 from .provenance import describe_settings
 from .rendering import PageFigure, render
 from .svg import inline_svg
 
 
-def write_fewshot(result: Mapping[str, Any], path: str | Path) -> Path:
-    """Write one self-contained page, and return where it is.
+def write_fewshot(summary: FewShotSummary, path: str | Path) -> Path:
+    """Write one self-contained page, and return its path.
 
     Args:
-        result: As `FewShotResult.plain` gives it.
+        summary: From `FewShotResult.summary`.
         path: The HTML file.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    return write_atomically(path, fewshot_page_of(result))
+    return write_atomically(path, fewshot_page_of(summary))
 
 
-def fewshot_pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
-    """The adaptation curves at each number of shots, by name."""
-    table = pd.DataFrame(result["rows"])
+def fewshot_pictures(summary: FewShotSummary) -> dict[str, Picture]:
+    """The adaptation curves of each number of shots, by name."""
     return {
-        f"{shots}-shot": AdaptationCurves(
-            table[table["shots"] == int(shots)], result["score"], count(int(shots), "shot")
-        )
-        for shots in result["advised"]
+        f"{shots}-shot": AdaptationCurves.from_summary(summary, shots) for shots in summary.advised
     }
 
 
-def fewshot_page_of(result: Mapping[str, Any]) -> str:
-    """The page as text; the same result gives the same text."""
+def fewshot_page_of(summary: FewShotSummary) -> str:
+    """The page as text; the same summary gives the same text."""
     figures = [
         PageFigure(
             name,
             f"Adaptation, {picture.frame()['method'].nunique()} methods, {name}",
-            f"Lines of the {result['score']} after each number of gradient steps, {name}. The same "
+            f"Lines of the {summary.score} after each number of gradient steps, {name}. The same "
             "numbers are in the JSON of this page.",
             Markup(inline_svg(picture, name)),
         )
-        for name, picture in fewshot_pictures(result).items()
+        for name, picture in fewshot_pictures(summary).items()
     ]
-    last = {
-        (str(row["shots"]), row["method"]): row
-        for row in result["rows"]
-        if row["steps"] == result["steps"][-1]
-    }
+    last = [row for row in summary.rows if row.steps == summary.steps[-1]]
     return render(
         "fewshot.html.j2",
-        title=f"{result['problem']}: few shots",
-        result=dict(result),
-        fewshot=result,
-        headline=fewshot_headline(result),
-        numbers=fewshot_facts(result),
-        over=over(result),
-        last=last,
-        methods=list(dict.fromkeys(method for _, method in last)),
-        is_better="higher" if result["score"] == "accuracy" else "lower",
+        title=f"{summary.problem}: few shots",
+        result=to_jsonable(summary),
+        fewshot=summary,
+        headline=fewshot_headline(summary),
+        numbers=fewshot_facts(summary),
+        replication=describe_replication(summary),
+        last={(row.shots, row.method): row for row in last},
+        methods=list(dict.fromkeys(row.method for row in last)),
+        is_better="higher" if summary.score == "accuracy" else "lower",
         figures=figures,
-        settings=describe_settings(result["context"]),
+        settings=describe_settings(to_jsonable(summary.context)),
     )

@@ -26,7 +26,7 @@ from affinity.fewshot import (
     few_shot_sines,
 )
 from affinity.fewshot.maml import adapted_losses
-from affinity.fewshot.network import Network, Tensors
+from affinity.fewshot.network import FewShotNetwork, Parameters
 from affinity.fewshot.random_numbers import generator_of
 
 OUT = Path(__file__).parents[2] / "reports/bench/fewshot"
@@ -45,7 +45,11 @@ way.
 
 
 def one_after_another(
-    network: Network, parameters: Tensors, episodes: Episodes, problem: FewShotProblem, steps: int
+    network: FewShotNetwork,
+    parameters: Parameters,
+    episodes: Episodes,
+    problem: FewShotProblem,
+    steps: int,
 ) -> Tensor:
     """The query loss of each task, in a plain loop."""
     losses = []

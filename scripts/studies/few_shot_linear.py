@@ -24,7 +24,7 @@ from affinity.fewshot import (
     entropy,
 )
 from affinity.fewshot.hierarchical_regression import Moments
-from affinity.fewshot.learned import task_losses
+from affinity.fewshot.learner import task_losses
 from affinity.fewshot.random_numbers import generator_of
 from affinity.tasks import Examples
 
@@ -48,7 +48,7 @@ learned is known exactly.
 
 ## Entropy of a new task's parameters, nats
 
-Given its {k} rows and {k} rows of each of so many other tasks; closed form, and the entropy of
+Given its {k} rows and {k} rows of each of a number of other tasks; closed form, and the entropy of
 the Gaussian with the covariance of {draws:,} draws of a Gibbs sampler that knows nothing of the
 closed form (one draw of the data; the sampler draws θ and all tasks' parameters in turn).
 

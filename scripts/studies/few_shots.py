@@ -9,7 +9,7 @@ import pandas as pd
 from intervals import interval, markdown, shown
 from matplotlib import pyplot as plt
 
-from affinity.fewshot import FewShotProblem, Method, compare
+from affinity.fewshot import FewShotMethod, FewShotProblem, compare_few_shot
 from affinity.report import AdaptationCurves
 
 
@@ -17,7 +17,7 @@ def run(
     out: Path,
     problem_of: Callable[[int], FewShotProblem],
     shots: Sequence[int],
-    methods: Mapping[str, Method],
+    methods: Mapping[str, FewShotMethod],
     seeds: int,
     n_tasks: int,
     minutes: float,
@@ -35,7 +35,7 @@ def run(
         if (seed, count, name) in done or time.monotonic() - start > 60 * minutes:
             continue
         began = time.process_time()
-        result = compare(problem_of(seed), (count,), {name: method}, n_tasks, seed=seed)
+        result = compare_few_shot(problem_of(seed), (count,), {name: method}, n_tasks, seed=seed)
         own = result.frame()[["shots", "method", "steps", "score"]].assign(seed=seed)
         own["seconds"] = round(time.process_time() - began, 1)
         results = pd.concat([results, own], ignore_index=True)

@@ -25,7 +25,8 @@ def test_a_table_advice_and_files(call, tmp_path):
     ):
         assert shown in said
     assert {file.name for file in out.iterdir()} == {
-        "fewshot.html", "fewshot.json", "fewshot.csv", "1-shot.png", "5-shot.png",
+        "fewshot.html", "fewshot.json", "fewshot.safetensors", "fewshot.csv",
+        "1-shot.png", "5-shot.png",
     }  # fmt: skip
     kept = json.loads((out / "fewshot.json").read_text())
     assert kept["steps"] == [1, 2]
@@ -49,33 +50,33 @@ def test_json_goes_to_standard_output_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["nothing.csv"], "built-in problems ['digits', 'sines'], but there is no file"),
-        (["digits", "--ways", "6"], "at least 12 classes for 6 ways"),
-        (["digits", "--ways", "3", "--shots", "200"], "but class '1' has"),
-        (["digits", "--ways", "3", "--batch", "211"], "there are 210"),
-        (["digits", "--shots", "one"], "whole numbers with commas between for --shots"),
-        (["digits", "--methods", "mamal"], "Expected methods among"),
-        (["sines", "--ways", "3"], "Expected no --ways here"),
-        (["digits", "--target", "ink"], "Expected no --target here"),
-        (["digits", "--width", "0"], "width of at least 1"),
-        (["sines", "--methods", "prototypical network"], "Expected classes for a prototypical"),
+        (["nothing.csv"], "'nothing.csv'"),
+        (["digits", "--ways", "6"], "--ways"),
+        (["digits", "--ways", "3", "--shots", "200"], "'1'"),
+        (["digits", "--ways", "3", "--batch", "211"], "--batch 210"),
+        (["digits", "--shots", "one"], "--shots"),
+        (["digits", "--methods", "mamal"], "['mamal']"),
+        (["sines", "--ways", "3"], "--ways"),
+        (["digits", "--target", "ink"], "--target"),
+        (["digits", "--width", "0"], "width"),
+        (["sines", "--methods", "prototypical network"], "prototypical network"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_words(call, arguments, message):
+def test_invalid_options_are_named(call, arguments, named):
     code, said = call("fewshot", *arguments)
     assert code == 2
-    assert message in said.replace("\n", " ")
+    assert named in said.replace("\n", " ")
 
 
-def test_a_table_without_a_target_is_told_how(call, csv):
+def test_a_table_needs_a_target(call, csv):
     code, said = call("fewshot", csv)
     assert code == 2
     assert "--target species" in said
     code, said = call("fewshot", csv, "--target", "thirds", "--ways", "2")
     assert code == 2
-    assert "at least 4 classes for 2 ways" in said
+    assert "--ways" in said
 
 
 def test_a_table_with_classes(call, csv):

@@ -99,9 +99,9 @@ def test_anil_is_maml_whose_inner_loop_moves_the_head(case):
 
 def test_reptile_ends_in_the_middle_of_where_plain_descent_on_each_task_ends(case):
     problem, network, parameters, episodes = case
-    rows = sum(part.shape[1] for part in episodes.parts[1::2])
+    rows = episodes.rows
     order = torch.randperm(rows, generator=generator_of(0, "order"))
-    found = Reptile(inner_steps=4).ends(network, parameters, episodes, problem, order)
+    found = Reptile(inner_steps=4).mean_adapted(network, parameters, episodes, problem, order)
     a_step = episodes.support_targets.shape[1]
     ends = []
     for task in episodes:

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from codes import raises
 from torch import nn
 
-from affinity.errors import InputError
 from affinity.fewshot import (
     MAML,
     FewShotProblem,
@@ -19,7 +19,7 @@ from affinity.fewshot import (
     Reptile,
     entropy,
 )
-from affinity.fewshot.learned import task_losses
+from affinity.fewshot.learner import task_losses
 from affinity.fewshot.random_numbers import generator_of
 from affinity.tasks import Examples
 
@@ -138,5 +138,5 @@ def test_a_learned_initialization_finds_theta_and_gains_most_of_what_knowing_it_
 
 
 def test_deviations_of_zero_are_refused():
-    with pytest.raises(InputError, match="own above 0, but got 0"):
+    with raises("not-positive"):
         replace(MODEL, own=0.0)

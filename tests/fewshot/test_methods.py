@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from codes import raises
 from sklearn.neighbors import NearestCentroid
 from small_problems import clouds, waves
 from torch import nn
 
-from affinity.errors import DivergenceError, InputError
+from affinity.errors import DivergenceError
 from affinity.fewshot import (
     ANIL,
     MAML,
     METHODS,
-    Embedding,
     Episodes,
     FromScratch,
+    LearnedEmbedding,
     MetaTraining,
     Pretrained,
     PrototypicalNetwork,
@@ -24,7 +25,7 @@ from affinity.fewshot import (
     few_shot_sines,
     methods_for,
 )
-from affinity.fewshot.learned import task_losses
+from affinity.fewshot.learner import task_losses
 from affinity.fewshot.random_numbers import generator_of
 
 CASES = [
@@ -88,7 +89,7 @@ def test_a_prototypical_network_predicts_the_nearest_class_mean():
 
 
 def test_the_means_of_a_prototypical_network_follow_labels_not_places():
-    identity = Embedding(problem_of_identity(), {}, ways=2)
+    identity = LearnedEmbedding(problem_of_identity(), {}, ways=2)
     support = torch.tensor([[[0.0], [10.0], [2.0], [14.0]]])
     asked = Episodes(
         support, torch.tensor([[1.0, 0, 1, 0]]), torch.tensor([[[1.0]]]), torch.zeros(1, 1)
@@ -97,16 +98,16 @@ def test_the_means_of_a_prototypical_network_follow_labels_not_places():
 
 
 def problem_of_identity():
-    from affinity.fewshot.network import Network
+    from affinity.fewshot.network import FewShotNetwork
 
-    return Network(nn.Identity(), nn.Identity())
+    return FewShotNetwork(nn.Identity(), nn.Identity())
 
 
 def test_adapted_parameters_of_anil_and_linear_probes_share_the_trunk():
     for method in (ANIL(), Pretrained(moves="head")):
         learned = method(clouds(), 0)
-        assert not any(learned.is_moved(name) for name in learned.parameters if "trunk" in name)
-        assert any(learned.is_moved(name) for name in learned.parameters)
+        assert not any(learned.is_adapted(name) for name in learned.parameters if "trunk" in name)
+        assert any(learned.is_adapted(name) for name in learned.parameters)
 
 
 @pytest.mark.slow
@@ -141,8 +142,9 @@ def test_a_trunk_with_running_statistics_is_refused():
     problem = replace(
         waves(), trunk=lambda: nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU())
     )
-    with pytest.raises(InputError, match=r"trunk\.1.*track_running_stats=False"):
+    with raises("running-statistics") as info:
         MAML()(problem, 0)
+    assert "trunk.1" in str(info.value)
 
 
 def test_a_trunk_with_dropout_is_adapted_without_it():
@@ -155,17 +157,17 @@ def test_a_trunk_with_dropout_is_adapted_without_it():
 
 
 def test_a_meta_training_that_diverges_says_so():
-    with pytest.raises(DivergenceError, match=r"MAML became .* at iteration"):
+    with pytest.raises(DivergenceError, match="MAML"):
         MAML()(waves(inner_rate=1e12), 0)
 
 
 def test_prototypes_of_a_regression_are_refused():
-    with pytest.raises(InputError, match="Expected classes for a prototypical network"):
+    with raises("needs-classes"):
         PrototypicalNetwork()(waves(), 0)
 
 
 def test_reptile_needs_two_steps_and_maml_one():
-    with pytest.raises(InputError, match="at least 2 inner steps, but got 1"):
+    with raises("too-few-steps"):
         Reptile(inner_steps=1)
-    with pytest.raises(InputError, match="at least 1 inner steps, but got 0"):
+    with raises("too-few-steps"):
         MAML(inner_steps=0)

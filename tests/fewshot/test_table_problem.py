@@ -1,9 +1,10 @@
-"""Few-shot problems from tables: apart, scaled by meta-training rows, and refused by name."""
+"""Few-shot problems from tables: disjoint splits, scaled by meta-training rows."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from codes import raises
 from small_problems import schools
 
 from affinity.errors import InputError
@@ -54,16 +55,18 @@ def test_rows_without_a_label_are_left_out():
 
 
 def test_tables_that_cannot_be_used_are_refused():
-    for arguments, message in (
-        ({"target": "plnt"}, "named 'plnt'.* did you mean 'plant'"),
-        ({"target": "plant", "ways": 5}, "at least 10 classes for 5 ways"),
-        ({"target": "plant", "test_classes": ["rose"], "ways": 2}, r"got \['rose'\]"),
+    for arguments, code in (
+        ({"target": "plant", "ways": 5}, "too-few-classes"),
+        ({"target": "plant", "test_classes": ["rose"], "ways": 2}, "unknown-class"),
     ):
-        with pytest.raises(InputError, match=message):
+        with raises(code):
             few_shot_table(plants(), **arguments)
-    with pytest.raises(InputError, match=r"at least 10 tasks in the column 'school'.* there are 9"):
+    with pytest.raises(InputError) as info:
+        few_shot_table(plants(), target="plnt")
+    assert "'plant'" in str(info.value)
+    with raises("too-few-tasks"):
         few_shot_table(schools(9), "score", task_column="school")
-    with pytest.raises(InputError, match=r"10 queries of every task, 11 rows, but task '.' has 8"):
+    with raises("too-few-rows"):
         few_shot_table(schools(10, 8), "score", task_column="school")
-    with pytest.raises(InputError, match="numbers or two values in the target 'of'"):
+    with raises("unsupported-target"):
         few_shot_table(schools().assign(of=list("abcdefghij") * 24), "of", task_column="school")

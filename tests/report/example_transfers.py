@@ -2,13 +2,12 @@
 
 import itertools
 import math
-from typing import Any
 
 import torch
 
-from affinity.fewshot import FewShotResult
-from affinity.fewshot.one_distribution import OneDistribution
-from affinity.fewshot.results import Scores
+from affinity.fewshot import FewShotResult, FewShotSummary
+from affinity.fewshot.distribution_shift import DistributionShift
+from affinity.fewshot.results import MethodScores
 from affinity.transfer import CurvePoint, PairGain, RankCorrelation, TransferSummary
 from affinity.transfer.feature_distortion import PairDistortion, RecipeDistortion
 from affinity.transfer.joint_or_sequential import JointOrSequentialGain
@@ -62,17 +61,17 @@ def a_transfer(name: str = "depth") -> TransferSummary:
     )
 
 
-def a_fewshot(name: str = "clouds", replicates: int = 2) -> dict[str, Any]:
+def a_fewshot(name: str = "clouds", replicates: int = 2) -> FewShotSummary:
     """A method that is better than from scratch, and one that is worse."""
     generator = torch.Generator().manual_seed(0)
 
-    def scores(mean: float) -> Scores:
+    def scores(mean: float) -> MethodScores:
         test = mean + 0.01 * torch.randn(replicates, 2, 20, generator=generator)
-        return Scores(test, test[:, -1])
+        return MethodScores(test, test[:, -1])
 
     methods = {"from scratch": scores(0.5), "Reptile": scores(0.4), "MAML": scores(0.7)}
-    check = OneDistribution(0.01, 5, 3, f"{name} differ")
+    check = DistributionShift(0.01, 5, 3, f"{name} differ")
     context = {"command": "affinity fewshot clouds", "methods": ["FromScratch()"]}
     return FewShotResult(
         name, "accuracy", (1, 10), {1: methods, 5: methods}, check, context
-    ).plain()
+    ).summary()

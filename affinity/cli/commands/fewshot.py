@@ -114,7 +114,8 @@ def fewshot(
     """
     from affinity.cli.few_shots import FewShotOptions, numbers, show_result, write_result
     from affinity.cli.opening import use_one_thread, versions
-    from affinity.fewshot import compare, methods_for
+    from affinity.fewshot import compare_few_shot, methods_for
+    from affinity.storage import to_jsonable
 
     options = FewShotOptions(
         source=source,
@@ -136,7 +137,7 @@ def fewshot(
     with said(quiet, as_json) as console:
         problem = options.problem(numbers("--shots", shots))
         chosen = methods_for(problem, methods.split(",") if methods else None)
-        result = compare(
+        result = compare_few_shot(
             problem, numbers("--shots", shots), chosen, tasks, replicates, options.seed
         )
         made = {"source": source, "command": typed(), "versions": versions()}
@@ -146,4 +147,4 @@ def fewshot(
             for path in write_result(result, out):
                 console.print(f"Wrote {escape(str(path))}", soft_wrap=True)
         if as_json:
-            print(json.dumps(result.plain(), ensure_ascii=False))
+            print(json.dumps(to_jsonable(result.summary()), ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What a few-shot method has learned, and how it predicts the queries of new tasks."""
+"""Few-shot learners: what a method has learned, and how it adapts to new tasks."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,50 +13,49 @@ from torch.func import vmap
 from affinity.tasks import Task
 
 from .episodes import Episodes
-from .inner_loop import adapt
-from .network import Network, Tensors, everything
+from .network import FewShotNetwork, Parameters, adapt, is_any
 from .problem import FewShotProblem
 from .random_numbers import generator_of
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Step sizes among which an adaptation's is chosen, the same for every method."""
+"""Candidates for the step size of the adaptation, the same for every method."""
 TASKS_TO_CHOOSE_ON = 100
 
 
-class Learned(ABC):
-    """Adapts to the support rows of new tasks, and predicts their queries."""
+class FewShotLearner(ABC):
+    """Adapts to the support rows of new tasks, and predicts their query rows."""
 
     @abstractmethod
     def predict(
         self, episodes: Episodes, steps: tuple[int, ...]
     ) -> Float[Tensor, "step task query output"]:
-        """Predictions after so many gradient steps on the support rows."""
+        """Predictions after each of these numbers of gradient steps on the support rows."""
 
 
 @dataclass(frozen=True, eq=False)
-class Initialization(Learned):
-    """Parameters from which a few gradient steps lead to a task.
+class LearnedInitialization(FewShotLearner):
+    """Parameters from which a few gradient steps adapt to a new task.
 
     Args:
-        network: The trunk and head.
+        network: Trunk and head.
         parameters: θ.
-        task: Has the loss.
+        task: Provides the loss.
         rate: Step size of the adaptation.
-        is_moved: Which parameters the adaptation moves, by name.
+        is_adapted: Which parameters are adapted, by name.
     """
 
-    network: Network
-    parameters: Tensors
+    network: FewShotNetwork
+    parameters: Parameters
     task: Task
     rate: float
-    is_moved: Callable[[str], bool] = everything
+    is_adapted: Callable[[str], bool] = is_any
 
     def predict(
         self, episodes: Episodes, steps: tuple[int, ...]
     ) -> Float[Tensor, "step task query output"]:
         """Adapt to all tasks at once with full-batch gradient steps."""
 
-        def of_task(inputs: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
+        def predict_task(inputs: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
             parameters, predictions = self.parameters, list[Tensor]()
             for step in range(1, steps[-1] + 1):
                 parameters = adapt(
@@ -66,7 +65,7 @@ class Initialization(Learned):
                     targets,
                     self.task.loss,
                     self.rate,
-                    self.is_moved,
+                    self.is_adapted,
                 )
                 if step in steps:
                     predictions.append(self.network.run(parameters, queries))
@@ -74,16 +73,16 @@ class Initialization(Learned):
 
         self.network.eval()
         with torch.no_grad():
-            together = vmap(of_task)(
+            predictions = vmap(predict_task)(
                 episodes.support_inputs, episodes.support_targets, episodes.query_inputs
             )
-        return together.transpose(0, 1)
+        return predictions.transpose(0, 1)
 
-    def with_chosen_rate(self, problem: FewShotProblem, seed: int) -> "Initialization":
-        """The same parameters with the step size that is best after the last step.
+    def with_chosen_rate(self, problem: FewShotProblem, seed: int) -> "LearnedInitialization":
+        """The same parameters with the best step size after the last step.
 
-        Chosen among `RATES` by the mean loss on validation tasks, so that every method that adapts
-        by gradient steps has had the same choice.
+        Chosen among `RATES` by the mean loss on validation tasks, in the same way for every method
+        that adapts by gradient steps.
         """
         episodes = problem.validation.draw(
             TASKS_TO_CHOOSE_ON,
@@ -92,8 +91,8 @@ class Initialization(Learned):
             generator_of(seed, "choice of the rate"),
         )
 
-        def loss(each: Initialization) -> float:
-            predictions = each.predict(episodes, problem.steps)[-1:]
+        def loss(candidate: LearnedInitialization) -> float:
+            predictions = candidate.predict(episodes, problem.steps)[-1:]
             value = float(task_losses(problem.task, predictions, episodes).mean())
             return value if math.isfinite(value) else math.inf
 
@@ -103,5 +102,7 @@ class Initialization(Learned):
 def task_losses(
     task: Task, predictions: Float[Tensor, "step task query output"], episodes: Episodes
 ) -> Float[Tensor, "step task"]:
-    """The mean loss on the queries of each task."""
-    return torch.stack([vmap(task.loss)(each, episodes.query_targets) for each in predictions])
+    """The mean loss on the query rows of each task."""
+    return torch.stack(
+        [vmap(task.loss)(of_step, episodes.query_targets) for of_step in predictions]
+    )

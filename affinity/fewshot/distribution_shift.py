@@ -1,0 +1,151 @@
+"""Distribution shift: whether meta-test tasks differ from the meta-training tasks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.distance import cdist
+
+from affinity.errors import InputError
+from affinity.tasks import Examples
+
+from .family import Family
+from .random_numbers import generator_of
+
+PERMUTATIONS = 999
+MAX_TASKS = 100
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class DistributionShift:
+    """Result of a permutation test of two sets of tasks.
+
+    Args:
+        p_value: Fraction of random splits of all tasks with an energy distance at least as large.
+        n_training: Number of compared meta-training tasks (or classes).
+        n_test: Number of compared meta-test tasks (or classes).
+        largest_difference: The property that differs most, in words.
+    """
+
+    p_value: float
+    n_training: int
+    n_test: int
+    largest_difference: str
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the two sets differ, at a level of 5 %."""
+        return self.p_value <= LEVEL
+
+    @property
+    def warning(self) -> str | None:
+        """A warning if the two sets differ."""
+        if not self.is_significant:
+            return None
+        return (
+            f"The {self.n_test} meta-test tasks differ from the {self.n_training} meta-training "
+            f"tasks (p = {self.p_value:.3f}): {self.largest_difference}. What was learned may not "
+            "transfer. Meta-train on tasks like those to come, or split the tasks at random."
+        )
+
+
+def check_distribution_shift(training: Family, test: Family, seed: int = 0) -> DistributionShift:
+    r"""Compare the rows of meta-training and meta-test tasks; the unit is a task (or a class).
+
+    Each task is described by the mean and standard deviation of each input and of the target, and
+    the correlation of each input with the target, standardized over all tasks. The energy distance
+
+    .. math::
+        2 E\lVert X - Y \rVert - E\lVert X - X' \rVert - E\lVert Y - Y' \rVert
+
+    between the two sets of descriptions is compared with that of random splits into sets of the
+    same sizes. With few tasks the test has little power: the smallest p-value of three against
+    seven classes is 1/120, of two against two 1/3.
+
+    Args:
+        training: Meta-training tasks.
+        test: Meta-test tasks.
+        seed: Random seed of the choice of tasks and of the splits.
+
+    Raises:
+        InputError: If the tasks have inputs of different shapes.
+
+    References:
+        Székely & Rizzo (2013), `Energy statistics
+        <https://doi.org/10.1016/j.jspi.2013.03.018>`_.
+
+    Example:
+        >>> from affinity.fewshot import SineWaves
+        >>> low, high = SineWaves(0.1, 1.0), SineWaves(4.0, 5.0)
+        >>> [check_distribution_shift(low, test).is_significant for test in (low, high)]
+        [False, True]
+    """
+    training_rows, test_rows = (
+        family.example_tasks(MAX_TASKS, generator_of(seed, f"specimens {number}"))
+        for number, family in enumerate((training, test))
+    )
+    shapes = [tuple(rows[0].inputs.shape[1:]) for rows in (training_rows, test_rows)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"Expected inputs of the same shape in meta-training and meta-test tasks, but got "
+            f"{shapes[0]} and {shapes[1]}.",
+            "different-shapes",
+        )
+    descriptions = np.stack([_describe(rows) for rows in (*training_rows, *test_rows)])
+    deviation = descriptions.std(axis=0)
+    scaled = (descriptions - descriptions.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1)
+    is_training = np.arange(len(scaled)) < len(training_rows)
+    random = np.random.default_rng(seed)
+    splits = np.stack(
+        [is_training, *(random.permutation(is_training) for _ in range(PERMUTATIONS))]
+    )
+    observed, *permuted = _energy_distances(cdist(scaled, scaled), splits)
+    n_as_large = sum(distance >= observed - 1e-12 for distance in permuted)
+    return DistributionShift(
+        p_value=float(1 + n_as_large) / (1 + PERMUTATIONS),
+        n_training=len(training_rows),
+        n_test=len(test_rows),
+        largest_difference=_largest_difference(descriptions, is_training),
+    )
+
+
+def _describe(rows: Examples) -> Float[np.ndarray, " description"]:
+    inputs = rows.inputs.flatten(1).double().numpy()
+    target = rows.targets[:, 0].double().numpy()
+    is_labelled = ~np.isnan(target)
+    inputs, target = inputs[is_labelled], target[is_labelled]
+    centred, centred_target = inputs - inputs.mean(axis=0), target - target.mean()
+    scale = inputs.std(axis=0) * target.std()
+    covariance = (centred * centred_target[:, None]).mean(axis=0)
+    correlation = covariance / np.where(scale > 1e-9, scale, 1)
+    parts = (inputs.mean(axis=0), inputs.std(axis=0), correlation, [target.mean(), target.std()])
+    return np.concatenate(parts)
+
+
+def _energy_distances(
+    distances: Float[np.ndarray, "task task"], splits: Bool[np.ndarray, "split task"]
+) -> Float[np.ndarray, " split"]:
+    first, second = splits.astype(float), (~splits).astype(float)
+    weights = first / first.sum(axis=1, keepdims=True) - second / second.sum(axis=1, keepdims=True)
+    return -((weights @ distances) * weights).sum(axis=1)  # 2 E|X-Y| - E|X-X'| - E|Y-Y'|
+
+
+def _largest_difference(descriptions: np.ndarray, is_training: np.ndarray) -> str:
+    n_inputs = (descriptions.shape[1] - 2) // 3
+    names = [
+        *(
+            f"the {moment} of input {number}"
+            for moment in ("mean", "standard deviation", "correlation with the target")
+            for number in range(n_inputs)
+        ),
+        *("the mean of the target", "the standard deviation of the target"),
+    ]
+    training = descriptions[is_training].mean(axis=0)
+    test = descriptions[~is_training].mean(axis=0)
+    spread = descriptions.std(axis=0)
+    place = int(np.argmax(np.abs(test - training) / np.where(spread > 1e-9, spread, np.inf)))
+    return (
+        f"{names[place]} is {test[place]:.3g} in meta-test and {training[place]:.3g} in "
+        "meta-training tasks, on average"
+    )
