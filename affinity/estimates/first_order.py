@@ -71,7 +71,8 @@ class FirstOrderAffinity:
             which = "held-out Gramians and losses" if self.held_out else "Gramians"
             raise InputError(
                 f"Expected a trace with {which} and learning rates, but this one has not all of "
-                "them."
+                "them.",
+                "missing-in-trace",
             )
         return relative_change(
             trace.learning_rates[:, None, None] * products,

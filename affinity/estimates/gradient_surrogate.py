@@ -63,11 +63,15 @@ class GradientSurrogate:
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
-            raise InputError(f"Expected at least 1 row, but got {self.rows}.")
+            raise InputError(f"Expected at least 1 row, but got {self.rows}.", "invalid-setting")
         if self.dimensions is not None and self.dimensions < 1:
-            raise InputError(f"Expected at least 1 dimension, but got {self.dimensions}.")
+            raise InputError(
+                f"Expected at least 1 dimension, but got {self.dimensions}.", "invalid-setting"
+            )
         if not self.strengths or min(self.strengths) <= 0:
-            raise InputError(f"Expected strengths above 0, but got {self.strengths}.")
+            raise InputError(
+                f"Expected strengths above 0, but got {self.strengths}.", "invalid-setting"
+            )
 
     def __call__(self, problem: Problem, seed: int = 0) -> LinearizedNetwork:
         """Train one network for all tasks on `problem.replicate(seed)`, and linearize it.

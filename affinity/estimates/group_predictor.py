@@ -47,7 +47,9 @@ class GroupPredictor:
     def gains(self, group: Collection[str]) -> dict[str, float]:
         """What each task of the group gains in it."""
         if unknown := sorted(set(group) - set(self.tasks)):
-            raise InputError(f"Expected groups of the tasks {self.tasks}, but got {unknown}.")
+            raise InputError(
+                f"Expected groups of the tasks {self.tasks}, but got {unknown}.", "unknown-task"
+            )
         rows = [row for row, task in enumerate(self.tasks) if task in group]
         if len(rows) == 1:
             return {self.tasks[rows[0]]: 0.0}
@@ -66,7 +68,8 @@ class GroupPredictor:
             if len(self.tasks) > MOST_TASKS:
                 raise InputError(
                     f"Expected groups to predict, since {len(self.tasks)} tasks have "
-                    f"{2 ** len(self.tasks) - 1:,}: pass those that could be trained."
+                    f"{2 ** len(self.tasks) - 1:,}: pass those that could be trained.",
+                    "too-many-tasks",
                 )
             groups = (
                 group

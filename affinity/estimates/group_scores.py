@@ -31,16 +31,20 @@ class CandidateGroup:
 
     def __post_init__(self) -> None:
         if not self.scores:
-            raise InputError("Expected a candidate network to have tasks, but got none.")
+            raise InputError(
+                "Expected a candidate network to have tasks, but got none.", "no-tasks"
+            )
         if infinite := sorted(task for task, score in self.scores.items() if isinf(score)):
             raise InputError(
                 f"Expected finite scores in the network of {sorted(self.scores)}, but those of "
-                f"{infinite} are infinite."
+                f"{infinite} are infinite.",
+                "infinite-score",
             )
         if not 0 <= self.cost < float("inf"):
             raise InputError(
                 f"Expected a finite cost of at least 0 for the network of {sorted(self.scores)}, "
-                f"but got {self.cost}."
+                f"but got {self.cost}.",
+                "invalid-cost",
             )
 
     @property
@@ -72,13 +76,16 @@ class GroupScores:
 
     def __post_init__(self) -> None:
         if not check_names(self.tasks):
-            raise InputError("Expected group scores of at least one task, but got none.")
+            raise InputError(
+                "Expected group scores of at least one task, but got none.", "no-tasks"
+            )
         known = set(self.tasks)
         for candidate in self.candidates:
             if unknown := sorted(candidate.trained - known):
                 raise InputError(
                     f"Expected candidates of the tasks {list(self.tasks)}, but one trains "
-                    f"{sorted(candidate.trained)} with {unknown} among them."
+                    f"{sorted(candidate.trained)} with {unknown} among them.",
+                    "unknown-task",
                 )
         served = {
             task
@@ -89,7 +96,8 @@ class GroupScores:
         if unserved := [task for task in self.tasks if task not in served]:
             raise InputError(
                 f"Expected a candidate network with a score for every task, but none can serve "
-                f"{unserved}. Add candidates, a task alone with score 0 for example."
+                f"{unserved}. Add candidates, a task alone with score 0 for example.",
+                "unserved-task",
             )
 
     @classmethod
@@ -103,15 +111,20 @@ class GroupScores:
         if missing := [column for column in expected if column not in frame.columns]:
             raise InputError(
                 f"Expected the columns {expected}, but {missing} are missing from "
-                f"{list(map(str, frame.columns))}."
+                f"{list(map(str, frame.columns))}.",
+                "missing-column",
             )
         candidates: list[CandidateGroup] = []
         for name, rows in frame.groupby("candidate", sort=False):
             if rows["task"].duplicated().any():
-                raise InputError(f"Expected each task once in candidate {name!r}.")
+                raise InputError(
+                    f"Expected each task once in candidate {name!r}.", "duplicate-task"
+                )
             for column in {"cost", "variant"} & set(frame.columns):
                 if rows[column].nunique(dropna=False) > 1:
-                    raise InputError(f"Expected one {column} in candidate {name!r}.")
+                    raise InputError(
+                        f"Expected one {column} in candidate {name!r}.", "inconsistent-candidate"
+                    )
             candidates.append(
                 CandidateGroup(
                     dict(zip(map(str, rows["task"]), map(float, rows["score"]), strict=True)),

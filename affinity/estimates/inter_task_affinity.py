@@ -74,7 +74,8 @@ class InterTaskAffinity:
             which = "held-out lookahead losses" if self.held_out else "lookahead losses"
             raise InputError(
                 f"Expected a trace with {which}, but this one has none: pass a closure to "
-                "`Recorder.observe`, which evaluates the losses anew after each lookahead step."
+                "`Recorder.observe`, which evaluates the losses anew after each lookahead step.",
+                "missing-in-trace",
             )
         _check_step(trace, self.step)
         return relative_change(
@@ -94,5 +95,6 @@ def _check_step(trace: Trace, step: StepKind | None) -> None:
     if own is None or bool((own != (step == "optimizer")).any()):
         raise InputError(
             f"Expected a trace whose lookaheads took the step {step!r}, but those of this one did "
-            f'not all: record with Recorder(step="{step}").'
+            f'not all: record with Recorder(step="{step}").',
+            "missing-in-trace",
         )

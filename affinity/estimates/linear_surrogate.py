@@ -60,7 +60,10 @@ class LinearSurrogate:
 
     def __post_init__(self) -> None:
         if not self.strengths or min(self.strengths) <= 0:
-            raise InputError(f"Expected strengths above 0 to choose from, but got {self.strengths}")
+            raise InputError(
+                f"Expected strengths above 0 to choose from, but got {self.strengths}",
+                "invalid-setting",
+            )
 
     def __call__(self, measured: TrainingResults | GroupScores) -> GroupPredictor:
         """Fit to the gains of groups."""
@@ -74,7 +77,8 @@ class LinearSurrogate:
         if not fitting:
             raise InputError(
                 f"Expected at least {FEWEST_GROUPS} measured groups with a task, but no task has "
-                "so many: train about four groups a task, drawn at random."
+                "so many: train about four groups a task, drawn at random.",
+                "too-few-groups",
             )
         strength = min(
             self.strengths,

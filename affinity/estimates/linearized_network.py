@@ -84,9 +84,11 @@ class LinearizedNetwork:
     def weights(self, group: Collection[str]) -> Float[Tensor, " dimension"]:
         """The weights of the features that fit the group's training rows best."""
         if unknown := sorted(set(group) - set(self.tasks)):
-            raise InputError(f"Expected groups of the tasks {self.tasks}, but got {unknown}.")
+            raise InputError(
+                f"Expected groups of the tasks {self.tasks}, but got {unknown}.", "unknown-task"
+            )
         if not group:
-            raise InputError("Expected a group of at least one task, but got none.")
+            raise InputError("Expected a group of at least one task, but got none.", "no-tasks")
         chosen = [at for at, task in enumerate(self.judged) if task.name in group]
 
         def objective(weights: Tensor) -> Tensor:

@@ -50,12 +50,14 @@ class AffinityMatrix:
                 raise InputError(
                     f"Expected {name} to be a tensor [source target], but got "
                     f"{type(array).__name__}: torch.tensor({name}) makes one of nested lists, "
-                    f"torch.as_tensor({name}) of an array."
+                    f"torch.as_tensor({name}) of an array.",
+                    "wrong-type",
                 )
             if array is not None and tuple(array.shape) != square:
                 raise InputError(
                     f"Expected {name} of shape {square} for the {len(self.tasks)} tasks "
-                    f"{self.tasks}, but got {tuple(array.shape)}."
+                    f"{self.tasks}, but got {tuple(array.shape)}.",
+                    "wrong-shape",
                 )
 
     def onto(self, target: str) -> dict[str, float]:
@@ -104,14 +106,16 @@ class AffinityMatrix:
         if missing := [name for name in expected if name not in frame.columns]:
             raise InputError(
                 f"Expected the columns {expected}, but {missing} are missing from "
-                f"{list(map(str, frame.columns))}."
+                f"{list(map(str, frame.columns))}.",
+                "missing-column",
             )
         tasks = check_names(str(name) for name in frame["source"].unique())
         rows = frame.set_index(["source", "target"])
         if len(rows) != len(tasks) ** 2 or not rows.index.is_unique:
             raise InputError(
                 f"Expected one row for each of the {len(tasks) ** 2} pairs of the tasks {tasks}, "
-                f"but got {len(rows)} rows."
+                f"but got {len(rows)} rows.",
+                "missing-pair",
             )
 
         def square(column: str) -> Tensor | None:
@@ -150,5 +154,7 @@ class AffinityMatrix:
 
     def _index(self, task: str) -> int:
         if task not in self.tasks:
-            raise InputError(f"Expected one of the tasks {self.tasks}, but got {task!r}.")
+            raise InputError(
+                f"Expected one of the tasks {self.tasks}, but got {task!r}.", "unknown-task"
+            )
         return self.tasks.index(task)

@@ -32,7 +32,8 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
     if missing := [task for task in measured.tasks if frozenset({task}) not in row_of]:
         raise InputError(
             f"Expected every task to be trained alone, too, to compare with, but {missing} "
-            "were not."
+            "were not.",
+            "task-not-measured-alone",
         )
     loss = measured.evaluation_loss
     alone = torch.stack(

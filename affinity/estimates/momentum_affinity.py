@@ -71,7 +71,8 @@ class MomentumAffinity:
             raise InputError(
                 "Expected a trace with products of gradients and momentum, but this one has none: "
                 "record with Recorder(optimizer=...) of SGD or of the Adam family, at the level of "
-                "parameters. Without momentum, FirstOrderAffinity is the same."
+                "parameters. Without momentum, FirstOrderAffinity is the same.",
+                "missing-in-trace",
             )
         products = gramians_of(trace) + trace.momentum_products[:, None, :]  # time source target
         return relative_change(

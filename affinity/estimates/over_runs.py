@@ -62,13 +62,14 @@ def combine(matrices: Sequence[AffinityMatrix]) -> AffinityMatrix:
         (2.0, 1.0)
     """
     if not matrices:
-        raise InputError("Expected at least one matrix to combine, but got none.")
+        raise InputError("Expected at least one matrix to combine, but got none.", "no-matrices")
     first = matrices[0]
     others = {(m.tasks, m.estimator) for m in matrices} - {(first.tasks, first.estimator)}
     if others:
         raise InputError(
             f"Expected matrices of one estimator and the same tasks to combine, but got "
-            f"{first.estimator} of {first.tasks} beside {others}."
+            f"{first.estimator} of {first.tasks} beside {others}.",
+            "different-tasks",
         )
     values = torch.stack([matrix.values.double() for matrix in matrices])  # run source target
     known = values.isfinite()

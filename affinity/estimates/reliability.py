@@ -83,7 +83,9 @@ def seed_to_seed(
     """
     runs = [run for trace in _sequence(traces) for run in runs_of(trace)]
     if len(runs) < 2:
-        raise InputError(f"Expected traces of at least two runs to compare, but got {len(runs)}.")
+        raise InputError(
+            f"Expected traces of at least two runs to compare, but got {len(runs)}.", "too-few-runs"
+        )
     return _agreement([estimator(run) for run in runs])
 
 
@@ -94,7 +96,9 @@ def _sequence(traces: Sequence[Trace] | Trace) -> Sequence[Trace]:
 def _agreement(matrices: Sequence[AffinityMatrix]) -> Reliability:
     tasks = matrices[0].tasks
     if other := [matrix.tasks for matrix in matrices if matrix.tasks != tasks]:
-        raise InputError(f"Expected runs of the same tasks, but got {tasks} and {other[0]}.")
+        raise InputError(
+            f"Expected runs of the same tasks, but got {tasks} and {other[0]}.", "different-tasks"
+        )
     values = torch.stack([matrix.values.double() for matrix in matrices])
     known = ~torch.eye(len(tasks), dtype=torch.bool) & values.isfinite().all(dim=0)
     parts = values[:, known].numpy()  # part pair

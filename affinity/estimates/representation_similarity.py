@@ -57,7 +57,8 @@ class RepresentationSimilarity:
         if len(set(sizes.values())) != 1:
             raise InputError(
                 f"Expected representations of the same rows for each of at least one task, but got "
-                f"these numbers of rows: {sizes}."
+                f"these numbers of rows: {sizes}.",
+                "different-rows",
             )
         centred = [(h.double() - h.double().mean(dim=0)) for h in representations.values()]
         products = torch.stack(

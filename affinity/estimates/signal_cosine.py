@@ -61,7 +61,8 @@ class SignalCosine:
         if trace.held_out_gramians is None:
             raise InputError(
                 "Expected a trace with held-out Gramians, but this one has none: pass held_out=... "
-                "to `Recorder.observe`, which evaluates the losses on a second batch."
+                "to `Recorder.observe`, which evaluates the losses on a second batch.",
+                "missing-in-trace",
             )
         products = trace.held_out_gramians.double()
         products = (products + products.mT) / 2  # both directions estimate the same

@@ -41,6 +41,7 @@ def within(trace: Trace, window: Window | None) -> Trace:
         measured = (int(trace.steps.min()), int(trace.steps.max())) if len(trace) else "none"
         raise InputError(
             f"Expected measurements from step {first} to before {end}, but the trace holds those "
-            f"of steps {measured}."
+            f"of steps {measured}.",
+            "missing-in-trace",
         )
     return trace.at(inside.nonzero().squeeze(1))

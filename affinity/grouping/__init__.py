@@ -4,10 +4,10 @@ from affinity.estimates import CandidateGroup, GroupScores
 
 from .budget import Budget
 from .constraints import Constraints
+from .dynamic_programming import all_groups, solve_posterior_samples
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import GroupingObjective
-from .posterior_samples import all_groups, solve_posterior_samples
 from .prefer_simple import prefer_simple
 from .solve import SOLVERS, solve
 from .stability import Contrast, RunnerUp, Stability, stability

@@ -1,4 +1,4 @@
-"""The budget: how many networks, and at what total cost."""
+"""Budget: the maximum number of networks, and their maximum total cost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True)
 class Budget:
-    """At most (or exactly) so many networks, of at most this cost in total.
+    """A limit on the number of networks, on their total cost, or on both.
 
     Args:
-        networks: How many networks; any number without it.
-        exactly: Whether it must be that many.
-        cost: Largest sum of the networks' costs.
-        cost_of: Cost of a network, from the tasks it trains; 1 without it. A table of group scores
-            brings its own costs.
+        networks: The maximum number of networks; unlimited if None.
+        exactly: Whether exactly that number must be used.
+        cost: The maximum sum of the networks' costs; unlimited if None.
+        cost_of: The cost of a network as a function of the tasks it trains; 1 if None. A table of
+            group scores has its own costs.
 
     Example:
         Standley et al. count a half-size single-task network as half a network:
@@ -34,33 +34,45 @@ class Budget:
         if self.networks is not None and not isinstance(self.networks, Integral):
             raise InputError(
                 f"Expected a whole number of networks, but got {self.networks!r}. A limit on what "
-                "they cost is Budget(cost=...)."
+                "they cost is Budget(cost=...).",
+                "invalid-budget",
             )
         if self.networks is not None and self.networks < 1:
-            raise InputError(f"Expected a budget of at least 1 network, but got {self.networks}.")
+            raise InputError(
+                f"Expected a budget of at least 1 network, but got {self.networks}.",
+                "budget-too-small",
+            )
         if self.cost is not None and not (isfinite(self.cost) and self.cost > 0):
-            raise InputError(f"Expected a finite cost above 0, but got {self.cost}.")
+            raise InputError(
+                f"Expected a finite cost above 0, but got {self.cost}.", "invalid-budget"
+            )
         if self.networks is None and self.cost is None:
-            raise InputError("Expected a budget of networks or of cost, but got neither.")
+            raise InputError(
+                "Expected a budget of networks or of cost, but got neither.", "invalid-budget"
+            )
         if self.exactly and self.networks is None:
-            raise InputError("Expected how many networks with exactly=True, but got none.")
+            raise InputError(
+                "Expected a number of networks with exactly=True, but got none.", "invalid-budget"
+            )
 
     def of(self, trained: frozenset[str]) -> float:
-        """What a network trained on these tasks costs."""
+        """The cost of a network trained on these tasks."""
         cost = 1.0 if self.cost_of is None else self.cost_of(trained)
         if not 0 <= cost < float("inf"):
             raise InputError(
                 f"Expected a finite cost of at least 0 for the network of {sorted(trained)}, but "
-                f"cost_of gives {cost}."
+                f"cost_of gives {cost}.",
+                "invalid-cost",
             )
         return cost
 
     def check(self, tasks: Sequence[str]) -> None:
-        """Say where there are more networks than tasks: each has to serve one."""
+        """Refuse more networks than tasks: each has to serve one."""
         if self.networks is not None and self.networks > len(tasks):
             raise InputError(
                 f"Expected a budget of at most {len(tasks)}, the number of tasks, but got "
-                f"{self.networks} networks for {list(tasks)}."
+                f"{self.networks} networks for {list(tasks)}.",
+                "budget-too-large",
             )
 
     def __str__(self) -> str:

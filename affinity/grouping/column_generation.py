@@ -1,7 +1,7 @@
-"""Column generation: exact partitions of some twenty units, priced by looking at every group."""
+"""Column generation: exact partitions of about twenty units, with a price for every group."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,12 +18,14 @@ from .serving import grouping_of, over_subsets, serving_values
 
 _COLUMNS = 200  # added at a time
 _MOST_KEPT = 20_000  # for the integer program
-_NAME = "column_generation"
+_NAME = "integer_program"
+
+MOST_UNITS = 22
+"""The values take 8 MB for 20 units, and twice as much for each further one."""
 
 
-@dataclass(frozen=True)
-class ColumnGeneration:
-    r"""Exact for up to `largest` units, or the best found by the time limit with its gap.
+def solve_by_columns(problem: GroupingProblem) -> Grouping:
+    r"""The best partition into networks without costs for helpers, or the best by the time limit.
 
     .. math::
         \max \sum_S v(S) \lambda_S \quad \text{with} \quad \sum_{S \ni u} \lambda_S = 1, \quad
@@ -31,92 +33,74 @@ class ColumnGeneration:
 
     over all :math:`2^n` sets of units, of which only some enter the program. With the prices
     :math:`\pi` of the units and :math:`\mu` of a network, the sets worth adding are those of
-    positive :math:`v(S) - \sum_{u \in S} \pi_u - \mu`, which is looked up for every set at once.
+    positive :math:`v(S) - \sum_{u \in S} \pi_u - \mu`, which is computed for every set at once.
     Once there are none, the program's value is a bound; a best grouping consists of sets that fall
     short by no more than the gap, and an integer program over these finds it.
 
-    Args:
-        largest: At 20 units the values take 8 MB, and doubling with each unit more.
+    Raises:
+        InputError: If there are more than `MOST_UNITS` units.
 
     References:
         Barnhart et al. (1998), `Branch-and-Price: Column Generation for Solving Huge Integer
         Programs <https://doi.org/10.1287/opre.46.3.316>`_.
-
-    Example:
-        >>> ColumnGeneration().largest
-        22
     """
-
-    largest: int = 22
-
-    def __call__(self, request: GroupingProblem) -> Grouping:
-        """The best grouping of `request`.
-
-        Raises:
-            InputError: If there are more than `largest` units, or costs in overlapping networks.
-        """
-        began = time.perf_counter()
-        if len(request.units) > self.largest:
-            raise InputError(
-                f"Expected at most {self.largest} tasks for column generation, but got "
-                f"{len(request.units)}. Use another solver."
-            )
-        if request.budget.cost is not None and request.may_help.any():
-            raise InputError(
-                "Expected networks without helpers for column generation with costs. Use the "
-                "solver 'integer_program'."
-            )
-        deadline = began + request.time_limit
-        values = serving_values(request)
-        scale = float(np.abs(values[values > -np.inf]).max(initial=0.0)) or 1.0
-        master = _Master(request, values / scale)
-        masks = master.relax(deadline)
-        score, best = _known(request)
-        rounded, *_ = master.choose(masks, 0.1 * request.time_limit)
-        if rounded is not None:
-            score, best = max((score, best), grouping_of(request, rounded, _NAME), key=_score)
-        kept = master.within(score / scale)
-        is_all = len(kept) <= _MOST_KEPT
-        left = deadline - time.perf_counter()
-        served, is_proven, bound = None, False, np.inf
-        if left > 0:
-            served, is_proven, bound = master.choose(kept[:_MOST_KEPT], left)
-        if served is not None:
-            score, best = max((score, best), grouping_of(request, served, _NAME), key=_score)
-        if best is None:
-            raise NothingFoundError(f"No groups make a grouping of {request.budget}.")
-        bound = scale * (min(master.bound, bound) if is_all else master.bound)
-        return replace(
-            best,
-            bound=score if is_proven and is_all else max(score, bound),
-            solver=_NAME,
-            seconds=time.perf_counter() - began,
+    began = time.perf_counter()
+    if len(problem.units) > MOST_UNITS:
+        raise InputError(
+            f"The integer program handles up to {MOST_UNITS} tasks, but got {len(problem.units)}. "
+            "Use the solver 'local_search'.",
+            "too-large-for-solver",
         )
+    deadline = began + problem.time_limit
+    values = serving_values(problem)
+    scale = float(np.abs(values[values > -np.inf]).max(initial=0.0)) or 1.0
+    program = _RestrictedProgram(problem, values / scale)
+    masks = program.relax(deadline)
+    groupings = _by_local_search(problem)
+    rounded, *_ = program.choose(masks, 0.1 * problem.time_limit)
+    if rounded is not None:
+        groupings.append(grouping_of(problem, rounded, _NAME))
+    score = max((score for score, _ in groupings), default=-np.inf)
+    kept = program.within(score / scale)
+    is_all = len(kept) <= _MOST_KEPT
+    left = deadline - time.perf_counter()
+    served, is_proven, bound = None, False, np.inf
+    if left > 0:
+        served, is_proven, bound = program.choose(kept[:_MOST_KEPT], left)
+    if served is not None:
+        groupings.append(grouping_of(problem, served, _NAME))
+    if not groupings:
+        raise NothingFoundError(f"No groups make a grouping of {problem.budget}.")
+    score, best = max(groupings, key=lambda scored: scored[0])
+    bound = scale * (min(program.bound, bound) if is_all else program.bound)
+    return replace(
+        best,
+        bound=score if is_proven and is_all else max(score, bound),
+        solver=_NAME,
+        seconds=time.perf_counter() - began,
+    )
 
 
-def _score(found: tuple[float, Grouping | None]) -> float:
-    return found[0]
-
-
-def _known(request: GroupingProblem) -> tuple[float, Grouping | None]:
-    """What local search finds in a moment, to tell which groups can still be of use."""
+def _by_local_search(problem: GroupingProblem) -> list[tuple[float, Grouping]]:
+    """A good grouping, which limits the groups that can be part of the best one."""
+    limit = min(5.0, 0.2 * problem.time_limit)
     try:
-        found = LocalSearch()(replace(request, time_limit=min(5.0, 0.2 * request.time_limit)))
+        grouping = LocalSearch()(replace(problem, time_limit=limit))
     except NothingFoundError:
-        return -np.inf, None
-    return (-np.inf if found.score is None else found.score), found
+        return []
+    return [(-np.inf if grouping.score is None else grouping.score, grouping)]
 
 
-class _Master:
-    """The linear program over some of the groups, and what it tells about all of them.
+class _RestrictedProgram:
+    """The linear program over some of the groups, and the bound that it gives for all of them.
 
     `bound` is on every partition's value.
     """
 
-    def __init__(self, request: GroupingProblem, values: Float64[np.ndarray, "subset"]) -> None:
+    def __init__(self, problem: GroupingProblem, values: Float64[np.ndarray, "subset"]) -> None:
         self._values = values
-        self._n_units, budget = len(request.units), request.budget
-        self._most = request.n_networks
+        self._n_units, budget = len(problem.units), problem.budget
+        self._most = problem.n_networks
         self.bound, self._value, self._short = np.inf, np.inf, 0.0
         self._reduced = values
         self._exactly = budget.exactly
@@ -125,7 +109,7 @@ class _Master:
             self._costs = np.full(len(values), np.inf)
             for mask in np.flatnonzero(values > -np.inf).tolist():
                 units = [unit for unit in range(self._n_units) if mask >> unit & 1]
-                tasks = [request.tasks[task] for unit in units for task in request.units[unit]]
+                tasks = [problem.tasks[task] for unit in units for task in problem.units[unit]]
                 self._costs[mask] = budget.of(frozenset(tasks))
 
     def relax(self, deadline: float) -> Int64[np.ndarray, "group"]:
@@ -144,7 +128,7 @@ class _Master:
             masks = np.union1d(masks, best[reduced[best] > 1e-9])
 
     def within(self, known: float) -> Int64[np.ndarray, "group"]:
-        """The groups of which a partition better than `known` may consist, likely ones first."""
+        """The groups that a partition better than `known` may contain, the most likely first."""
         least = known - self._value - (self._most - 1) * self._short - 1e-7
         kept = np.flatnonzero((self._reduced >= least) & (self._values > -np.inf))
         return kept[np.argsort(-self._reduced[kept], kind="stable")]
@@ -174,13 +158,13 @@ class _Master:
     def _price(
         self, masks: Int64[np.ndarray, "group"]
     ) -> tuple[float, Float64[np.ndarray, "subset"]]:
-        """The program's value with these groups, and what each group would add to it."""
+        """The program's value with these groups, and the reduced value of every group."""
         below, most = self._limits(masks)
         equal, equal_to = self._members(masks), np.ones(self._n_units)
         if self._exactly:
             equal, below = np.vstack([equal, below[:1]]), below[1:]
             equal_to, most = np.append(equal_to, most[0]), most[1:]
-        missing = np.eye(len(equal))  # a unit or a network: so dear that it ends at 0 where it can
+        missing = np.eye(len(equal))  # slack, so expensive that it is 0 where possible
         result = linprog(
             np.concatenate([-self._values[masks], np.full(len(equal), 10.0 * self._n_units)]),
             A_eq=np.hstack([equal, missing]),

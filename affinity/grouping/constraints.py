@@ -1,7 +1,8 @@
-"""Wishes: what a grouping must respect beside its budget."""
+"""Constraints: what a grouping must respect in addition to its budget."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from numbers import Integral
 
 import networkx as nx
@@ -14,17 +15,17 @@ class Constraints:
     """Which tasks must, must not or may share networks.
 
     Args:
-        together: Sets of tasks that one network serves.
-        apart: Sets of tasks of which no network trains two.
-        fixed: Networks that already stand: each set is served by a network of its own, which may
-            take in more tasks.
-        helpers: Tasks that may be trained in networks that do not serve them, as well as in the
-            one that does. With ``overlap=True`` all tasks may.
-        largest: How many tasks a network trains at most.
+        together: Sets of tasks that one network must serve.
+        apart: Sets of tasks of which no network may train two.
+        fixed: Networks that already exist: each set is served by a network of its own, which may
+            serve further tasks.
+        helpers: Tasks that may also be trained in networks that do not serve them. With
+            ``overlap=True`` all tasks may.
+        largest: The maximum number of tasks of a network.
 
     Example:
-        >>> wishes = Constraints(together=[("depth", "normals")], largest=3)
-        >>> wishes.units(["depth", "edges", "normals"])
+        >>> constraints = Constraints(together=[("depth", "normals")], largest=3)
+        >>> constraints.units(["depth", "edges", "normals"])
         (('depth', 'normals'), ('edges',))
     """
 
@@ -39,54 +40,61 @@ class Constraints:
             sets = getattr(self, name)
             if isinstance(sets, str) or any(isinstance(tasks, str) for tasks in sets):
                 raise InputError(
-                    f"Expected {name} to hold sets of tasks, as in [('a', 'b')], but got {sets!r}."
+                    f"Expected {name} to hold sets of tasks, as in [('a', 'b')], but got {sets!r}.",
+                    "invalid-constraint",
                 )
             object.__setattr__(self, name, tuple(frozenset(tasks) for tasks in sets))
             if frozenset() in getattr(self, name):
-                raise InputError(f"Expected {name} to hold sets of tasks, but one is empty.")
+                raise InputError(
+                    f"Expected {name} to hold sets of tasks, but one is empty.",
+                    "invalid-constraint",
+                )
         if isinstance(self.helpers, str):
-            raise InputError(f"Expected a set of helpers, but got {self.helpers!r}.")
+            raise InputError(
+                f"Expected a set of helpers, but got {self.helpers!r}.", "invalid-constraint"
+            )
         object.__setattr__(self, "helpers", frozenset(self.helpers))
         if self.largest is not None and (
             not isinstance(self.largest, Integral) or self.largest < 1
         ):
             raise InputError(
-                f"Expected largest to be a whole number of at least 1 task, but got {self.largest}."
+                "Expected largest to be a whole number of at least 1 task, but got "
+                f"{self.largest}.",
+                "invalid-constraint",
             )
 
     def check(self, tasks: Iterable[str]) -> None:
-        """Say which wishes are about tasks that do not exist."""
+        """Refuse constraints on tasks that do not exist."""
         known = set(tasks)
         for name in ("together", "apart", "fixed", "helpers"):
             sets = getattr(self, name)
-            named = set(sets) if name == "helpers" else {task for each in sets for task in each}
+            named = set(sets) if name == "helpers" else {task for tasks in sets for task in tasks}
             if unknown := sorted(named - known):
                 raise InputError(
-                    f"Expected wishes about the tasks {sorted(known)}, but {name} names {unknown}."
+                    f"Expected constraints on the tasks {sorted(known)}, but {name} names "
+                    f"{unknown}.",
+                    "unknown-task",
                 )
 
     def units(self, tasks: Iterable[str]) -> tuple[tuple[str, ...], ...]:
         """The tasks in sets that are served together, in the order of their names."""
         graph: nx.Graph[str] = nx.Graph()
         graph.add_nodes_from(tasks)
-        for each in (*self.together, *self.fixed):
-            nx.add_path(graph, sorted(each))
+        for served in (*self.together, *self.fixed):
+            nx.add_path(graph, sorted(served))
         return tuple(sorted(tuple(sorted(unit)) for unit in nx.connected_components(graph)))
 
     def pairs_apart(self) -> Iterator[tuple[str, str]]:
-        """Every two tasks that no network may train both."""
-        for each in self.apart:
-            for task in each:
-                for other in each:
-                    if task < other:
-                        yield task, other
+        """Every pair of tasks that no network may both train."""
+        for tasks in self.apart:
+            yield from combinations(sorted(tasks), 2)
 
     def one_by_one(self) -> Iterator[tuple[str, "Constraints"]]:
-        """Each wish in words, with these wishes without it."""
+        """Each constraint in words, with the constraints without it."""
         for name in ("together", "apart", "fixed"):
             sets = getattr(self, name)
-            for index, each in enumerate(sets):
+            for index, tasks in enumerate(sets):
                 rest = sets[:index] + sets[index + 1 :]
-                yield f"{name} {sorted(each)}", replace(self, **{name: rest})
+                yield f"{name} {sorted(tasks)}", replace(self, **{name: rest})
         if self.largest is not None:
             yield f"networks of at most {self.largest} tasks", replace(self, largest=None)

@@ -1,4 +1,4 @@
-"""A grouping: networks that together serve every task once."""
+"""Grouping: networks that together serve every task exactly once."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ class Network:
 
     Args:
         trained: Every task that adds to the loss.
-        served: Those whose predictions are used.
-        variant: What tells it from other networks of the same tasks, as in "half-size".
+        served: The tasks whose predictions are used.
+        variant: Distinguishes networks of the same tasks, such as "half-size".
 
     Example:
         >>> Network.of("depth", "edges").is_alone
@@ -29,11 +29,15 @@ class Network:
 
     def __post_init__(self) -> None:
         if not self.served:
-            raise InputError(f"Expected a network to serve a task, but {set(self.trained)} do not.")
+            raise InputError(
+                f"Expected a network to serve a task, but {set(self.trained)} do not.",
+                "no-served-task",
+            )
         if not self.served <= self.trained:
             raise InputError(
                 f"Expected a network to train what it serves, but it serves "
-                f"{sorted(self.served - self.trained)} without training them."
+                f"{sorted(self.served - self.trained)} without training them.",
+                "untrained-task",
             )
 
     @classmethod
@@ -43,7 +47,7 @@ class Network:
 
     @property
     def is_alone(self) -> bool:
-        """Whether the network is trained on one task only."""
+        """Whether the network is trained on a single task."""
         return len(self.trained) == 1
 
 
@@ -54,10 +58,10 @@ class Grouping:
     Args:
         networks: The networks; a task may be trained in several.
         score: Sum over the tasks of the score of the task in the network that serves it.
-        bound: No grouping within the same budget and wishes scores above this.
-        solver: Which solver made it.
-        seconds: How long it took.
-        cost: Sum of the networks' costs, where the budget has one.
+        bound: An upper bound on the score of every grouping within the budget and constraints.
+        solver: The solver that found it.
+        seconds: The solver's time.
+        cost: Sum of the networks' costs, where the budget limits it.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -77,17 +81,19 @@ class Grouping:
         twice = sorted(task for task, count in served.items() if count > 1)
         if twice:
             raise InputError(
-                f"Expected every task to be served once, but {twice} are served twice."
+                f"Expected every task to be served once, but {twice} are served twice.",
+                "served-twice",
             )
         trained = {task for network in self.networks for task in network.trained}
         if trained - set(served):
             raise InputError(
                 f"Expected every task to be served, but {sorted(trained - set(served))} are only "
-                "trained."
+                "trained.",
+                "unserved-task",
             )
 
     def _repr_html_(self) -> str:
-        """For notebooks: a row a network."""
+        """For notebooks: one row per network."""
         caption = f"{len(self.networks)} networks for {len(self.tasks)} tasks"
         if self.score is not None:
             certificate = "proven best" if self.is_optimal else "not proven best"
@@ -112,7 +118,7 @@ class Grouping:
 
     @property
     def gap(self) -> float | None:
-        """Bound minus score: at most this much was lost by not searching on."""
+        """Bound minus score: the maximum that a longer search could gain."""
         if self.score is None or self.bound is None:
             return None
         return max(0.0, self.bound - self.score)
@@ -129,4 +135,6 @@ class Grouping:
         for network in self.networks:
             if task in network.served:
                 return network
-        raise InputError(f"Expected one of the tasks {sorted(self.tasks)}, but got {task!r}.")
+        raise InputError(
+            f"Expected one of the tasks {sorted(self.tasks)}, but got {task!r}.", "unknown-task"
+        )

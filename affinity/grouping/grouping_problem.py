@@ -1,4 +1,4 @@
-"""The request: what a solver is asked, checked once and turned into arrays."""
+"""Grouping problem: scores, budget and constraints, checked once and turned into arrays."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,30 +11,32 @@ from affinity.errors import InputError
 from .budget import Budget
 from .constraints import Constraints
 from .grouping import Grouping
-from .pairs import Pairs
-from .table import Table
+from .solver_scores import Pairs, Table
 
 
 class NothingFoundError(InputError):
-    """No grouping is within budget and wishes, or a solver met none."""
+    """No grouping is within budget and constraints, or a solver found none."""
+
+    def __init__(self, message: str, code: str = "no-grouping") -> None:
+        super().__init__(message, code)
 
 
 @dataclass(frozen=True, eq=False)
 class GroupingProblem:
-    """Scores, budget and wishes. Tasks that are served together count as one *unit*.
+    """Scores, budget and constraints. Tasks that are served together count as one *unit*.
 
     Args:
         scores: What is summed.
-        budget: How many networks, at what cost.
-        wishes: What else must hold.
+        budget: The number of networks and their cost.
+        constraints: Which tasks must, must not or may share networks.
         overlap: Whether every task may help in networks that do not serve it.
-        time_limit: Seconds after which a solver answers with the best it has.
-        seed: Of whatever a solver draws.
+        time_limit: Seconds after which a solver returns the best grouping that it has found.
+        seed: Random seed of a solver.
     """
 
     scores: Pairs | Table
     budget: Budget
-    wishes: Constraints = field(default_factory=Constraints)
+    constraints: Constraints = field(default_factory=Constraints)
     overlap: bool = False
     time_limit: float = 60.0
     seed: int = 0
@@ -49,7 +51,8 @@ class GroupingProblem:
         if isinstance(self.scores, Table):
             raise InputError(
                 "Expected an affinity matrix for this solver, but got a table of group scores. "
-                "Use the solver 'integer_program'."
+                "Use the solver 'integer_program'.",
+                "wrong-solver",
             )
         return self.scores
 
@@ -62,31 +65,33 @@ class GroupingProblem:
     def units(self) -> tuple[tuple[int, ...], ...]:
         """The tasks of each unit, as indices."""
         index = {task: position for position, task in enumerate(self.tasks)}
-        return tuple(tuple(index[task] for task in unit) for unit in self.wishes.units(self.tasks))
+        return tuple(
+            tuple(index[task] for task in unit) for unit in self.constraints.units(self.tasks)
+        )
 
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "unit"]:
-        """How many tasks each unit has."""
+        """The number of tasks of each unit."""
         return np.array([len(unit) for unit in self.units])
 
     @cached_property
     def apart(self) -> Bool[np.ndarray, "task task"]:
-        """Which tasks no network may train both."""
+        """Pairs of tasks that no network may both train."""
         apart = np.zeros((len(self.tasks), len(self.tasks)), dtype=bool)
-        for one, other in self.wishes.pairs_apart():
+        for one, other in self.constraints.pairs_apart():
             pair = self.tasks.index(one), self.tasks.index(other)
             apart[pair] = apart[pair[::-1]] = True
         return apart
 
     @cached_property
     def units_apart(self) -> Bool[np.ndarray, "unit unit"]:
-        """Which units no network may serve both; on the diagonal, units that cannot be."""
+        """Pairs of units that no network may both serve; on the diagonal, impossible units."""
         member = self._member
         apart = member.T @ self.apart @ member > 0
         kernels = np.array(
             [
                 [set(kernel) <= {self.tasks[t] for t in unit} for unit in self.units]
-                for kernel in self.wishes.fixed
+                for kernel in self.constraints.fixed
             ]
         ).reshape(-1, len(self.units))  # kernel unit
         for index, kernel in enumerate(kernels):
@@ -97,21 +102,21 @@ class GroupingProblem:
     @cached_property
     def may_help(self) -> Bool[np.ndarray, "task"]:
         """Which tasks may be trained in networks that do not serve them."""
-        helpers = set(self.wishes.helpers)
+        helpers = set(self.constraints.helpers)
         return np.array([self.overlap or task in helpers for task in self.tasks])
 
     @property
     def largest(self) -> int:
-        """How many tasks a network trains at most."""
-        return min(self.wishes.largest or len(self.tasks), len(self.tasks))
+        """The maximum number of tasks of a network."""
+        return min(self.constraints.largest or len(self.tasks), len(self.tasks))
 
     @property
     def n_networks(self) -> int:
-        """How many networks there are at most."""
+        """The maximum number of networks."""
         return min(self.budget.networks or len(self.units), len(self.units))
 
     def within_cost(self, grouping: Grouping) -> bool:
-        """Whether the networks cost no more than the budget in total."""
+        """Whether the total cost of the networks is within the budget."""
         if self.budget.cost is None:
             return True
         total = sum(self.budget.of(network.trained) for network in grouping.networks)
@@ -119,7 +124,7 @@ class GroupingProblem:
 
     @cached_property
     def between(self) -> Float64[np.ndarray, "unit unit"]:
-        """What two units add to each other, both ways; on the diagonal, what is inside one."""
+        """The affinities between two units, summed both ways; on the diagonal, those within one."""
         member = self._member
         between = member.T @ (self.pairs.onto + self.pairs.onto.T) @ member
         between[np.diag_indices_from(between)] /= 2

@@ -1,4 +1,4 @@
-"""HiGHS: the free solver of integer programs that comes with SciPy."""
+"""HiGHS: the solver of integer programs that comes with SciPy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _SCALE = 1e4  # HiGHS stops within 1e-6 of the optimum, whatever gap is asked fo
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What came of an integer program.
+    """The result of an integer program.
 
     Args:
-        values: Of the variables; None if none were found.
-        bound: No solution scores above this; minus infinity if there is none.
-        is_proven: Whether the values are the best, or their absence is certain.
+        values: The variables; None if no solution was found.
+        bound: An upper bound on the score; minus infinity if there is no solution.
+        is_proven: Whether the values are proven best, or proven not to exist.
     """
 
     values: Float64[np.ndarray, "variable"] | None
@@ -33,7 +33,7 @@ def maximize(
     at_least: Float64[np.ndarray, "variable"] | float = 0.0,
     at_most: Float64[np.ndarray, "variable"] | float = 1.0,
 ) -> Solution:
-    """Choose whole numbers of highest total score."""
+    """Choose integers of highest total score."""
     scale = _SCALE / (float(np.abs(scores).max(initial=0.0)) or 1.0)
     options: dict[str, float] = {"mip_rel_gap": 0.0}
     if seconds < float("inf"):

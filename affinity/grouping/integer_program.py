@@ -9,45 +9,43 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from affinity.errors import InputError
 
+from .column_generation import solve_by_columns
 from .grouping import Grouping, Network
 from .grouping_problem import GroupingProblem, NothingFoundError
 from .highs import Solution, maximize
-from .table import Table
+from .solver_scores import Table
+
+MOST_TABULATED_TASKS = 12
 
 
 @dataclass(frozen=True)
 class IntegerProgram:
-    r"""Exact for any costs and any table of group scores, by HiGHS.
+    r"""Exact for a matrix of some twenty tasks and for any table of group scores, by HiGHS.
 
     .. math::
         \max \sum_{c,t} s_{ct} z_{ct} \quad \text{with} \quad \sum_c z_{ct} = 1, \quad
         z_{ct} \le x_c, \quad \sum_c x_c \le K, \quad \sum_c \kappa_c x_c \le B
 
     with :math:`x_c` whether candidate :math:`c` is trained and :math:`z_{ct}` whether it serves
-    :math:`t`; :math:`z_{ct} = x_c` for tasks that may not help. An affinity matrix is turned into
-    the table of all its groups first.
-
-    Args:
-        largest: The number of tasks up to which a matrix is turned into a table.
-
-    Example:
-        >>> IntegerProgram().largest
-        12
+    :math:`t`; :math:`z_{ct} = x_c` for tasks that may not help. An affinity matrix has too many
+    groups for that: where helpers cost nothing, `solve_by_columns` finds those that count, else up
+    to `MOST_TABULATED_TASKS` tasks are turned into the table of all groups.
     """
 
-    largest: int = 12
-
-    def __call__(self, request: GroupingProblem) -> Grouping:
-        """The best grouping of `request`, or the best found by its time limit."""
+    def __call__(self, problem: GroupingProblem) -> Grouping:
+        """The best grouping of `problem`, or the best found by its time limit."""
+        has_helper_costs = problem.budget.cost is not None and bool(problem.may_help.any())
+        if not isinstance(problem.scores, Table) and not has_helper_costs:
+            return solve_by_columns(problem)
         began = time.perf_counter()
-        program = _Program(request, table_of(request, self.largest))
-        solution = program.solve(program.scores, request.time_limit)
+        program = _Program(problem, _table_of(problem))
+        solution = program.solve(program.scores, problem.time_limit)
         bound = min(solution.bound, program.trivial_bound)
         is_optimal = solution.is_proven
         if solution.values is None and not is_optimal:  # out of time: then any grouping
             solution = program.solve(np.zeros_like(program.scores))
         if solution.values is None:
-            raise NothingFoundError(f"No candidate networks make a grouping of {request.budget}.")
+            raise NothingFoundError(f"No candidate networks make a grouping of {problem.budget}.")
         chosen = solution.values if is_optimal else program.climb(solution.values)
         score, grouping = program.grouping(chosen)
         return replace(
@@ -58,47 +56,44 @@ class IntegerProgram:
         )
 
 
-def table_of(request: GroupingProblem, largest: int = IntegerProgram.largest) -> Table:
-    """The candidates of `request`: its table, or every group of its matrix.
-
-    Raises:
-        InputError: If the matrix has more than `largest` tasks.
-    """
-    if isinstance(request.scores, Table):
-        return request.scores
-    if len(request.tasks) > largest:
-        raise InputError(
-            f"Expected at most {largest} tasks for an integer program over all groups, but got "
-            f"{len(request.tasks)}. Use another solver."
-        )
-    return Table.of_pairs(request.scores, request.budget, request.largest)
-
-
-def has_grouping(request: GroupingProblem) -> bool:
-    """Whether any choice of candidates is within budget and wishes."""
-    program = _Program(request, table_of(request))
+def has_grouping(problem: GroupingProblem) -> bool:
+    """Whether any choice of candidates is within budget and constraints."""
+    program = _Program(problem, _table_of(problem))
     return program.solve(np.zeros_like(program.scores)).values is not None
+
+
+def _table_of(problem: GroupingProblem) -> Table:
+    """The candidates of `problem`: its table, or every group of its matrix."""
+    if isinstance(problem.scores, Table):
+        return problem.scores
+    if len(problem.tasks) > MOST_TABULATED_TASKS:
+        raise InputError(
+            f"The integer program with costs and helpers handles up to {MOST_TABULATED_TASKS} "
+            f"tasks, but got {len(problem.tasks)}. Use the solver 'local_search'.",
+            "too-large-for-solver",
+        )
+    return Table.of_pairs(problem.scores, problem.budget, problem.largest)
 
 
 class _Program:
     """The variables are `x` of every allowed candidate, then `z` of every unit it can serve."""
 
-    def __init__(self, request: GroupingProblem, table: Table) -> None:
-        self._request, self._table = request, table
-        units = [list(unit) for unit in request.units]
+    def __init__(self, problem: GroupingProblem, table: Table) -> None:
+        self._request, self._table = problem, table
+        units = [list(unit) for unit in problem.units]
         scores = np.stack([table.scores[:, unit].sum(axis=1) for unit in units], axis=1)
         can_serve = np.isfinite(scores)  # candidate unit
-        needs = table.trained & ~request.may_help
+        needs = table.trained & ~problem.may_help
         must_serve = np.stack([needs[:, unit].any(axis=1) for unit in units], axis=1)
-        conflicts = (table.trained @ request.apart.astype(float)) * table.trained
+        conflicts = (table.trained @ problem.apart.astype(float)) * table.trained
         self._candidates = np.flatnonzero(
             (can_serve | ~must_serve).all(axis=1)
             & can_serve.any(axis=1)
-            & (table.trained.sum(axis=1) <= request.largest)
+            & (table.trained.sum(axis=1) <= problem.largest)
             & (conflicts.sum(axis=1) == 0)
         )
         scores, can_serve = scores[self._candidates], can_serve[self._candidates]
-        can_serve &= ~np.diag(request.units_apart)
+        can_serve &= ~np.diag(problem.units_apart)
         self._x, self._unit = np.nonzero(can_serve)  # of every z
         self._must_serve = must_serve[self._candidates]
         self._must = self._must_serve[self._x, self._unit]
@@ -141,7 +136,7 @@ class _Program:
 
     def grouping(self, solution: np.ndarray) -> tuple[float, Grouping]:
         """The score and the networks of a solution."""
-        request, table = self._request, self._table
+        problem, table = self._request, self._table
         chosen = np.flatnonzero(solution[len(self._candidates) :] > 0.5)  # z
         networks: list[Network] = []
         score = cost = 0.0
@@ -150,13 +145,13 @@ class _Program:
             lean = self._leanest(x, units)
             candidate = int(self._candidates[lean])
             trained = np.flatnonzero(table.trained[candidate]).tolist()
-            served = [task for unit in units.tolist() for task in request.units[unit]]
+            served = [task for unit in units.tolist() for task in problem.units[unit]]
             score += float(self._matrix[lean, units].sum())
             cost += float(table.costs[candidate])
             networks.append(
                 Network(
-                    trained=frozenset(request.tasks[task] for task in trained),
-                    served=frozenset(request.tasks[task] for task in served),
+                    trained=frozenset(problem.tasks[task] for task in trained),
+                    served=frozenset(problem.tasks[task] for task in served),
                     variant=table.variants[candidate],
                 )
             )
@@ -174,12 +169,12 @@ class _Program:
         return int(np.where(fits, sizes, np.inf).argmin()) if sizes[x] > len(units) else x
 
     def _constraints(self) -> list[LinearConstraint]:
-        request, budget = self._request, self._request.budget
+        problem, budget = self._request, self._request.budget
         n_x, n_z, every = len(self._candidates), len(self._x), np.arange(len(self._x))
         ones = np.ones(n_z)
-        of_unit = csr_array((ones, (self._unit, every)), shape=(len(request.units), n_z))
+        of_unit = csr_array((ones, (self._unit, every)), shape=(len(problem.units), n_z))
         of_candidate = csr_array((ones, (self._x, every)), shape=(n_x, n_z))
-        no_x, no_z = csr_array((len(request.units), n_x)), csr_array((1, n_z))
+        no_x, no_z = csr_array((len(problem.units), n_x)), csr_array((1, n_z))
         served_once = LinearConstraint(hstack([no_x, of_unit]), 1, 1)
         only_if_trained = LinearConstraint(
             hstack([-of_candidate.T, eye_array(n_z)]), np.where(self._must, 0, -1), 0
@@ -195,7 +190,7 @@ class _Program:
         if budget.cost is not None:
             cost = hstack([csr_array(self._table.costs[None, self._candidates]), no_z])
             constraints.append(LinearConstraint(cost, -np.inf, budget.cost * (1 + 1e-9)))
-        for one, other in np.argwhere(np.triu(request.units_apart, 1)):
+        for one, other in np.argwhere(np.triu(problem.units_apart, 1)):
             both = of_candidate[:, self._unit == one].sum(axis=1) * of_candidate[
                 :, self._unit == other
             ].sum(axis=1)

@@ -1,4 +1,4 @@
-"""The objective: what a grouping is worth, summed over the tasks it serves."""
+"""Objective: the score of a grouping, summed over the tasks it serves."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GroupScores
 
 from .grouping import Grouping
-from .pairs import Pairs
-from .table import Table
+from .solver_scores import Pairs, Table
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class GroupingObjective:
 
     Args:
         pooling: ``"mean"`` of the partners' affinities (TAG, HOA), or their ``"sum"``.
-        lone: What a task scores alone: a number for all, one a task, the ``"diagonal"`` of the
-            matrix, or ``"forbidden"``.
+        lone: The score of a task trained alone: a number for all, one per task, the ``"diagonal"``
+            of the matrix, or ``"forbidden"``.
         weights: Importance of each task named; 1 for the others.
-        unknown: What stands for a NaN of the matrix; without it NaN is an error.
+        unknown: The value used for NaN in the matrix; if None, NaN is an error.
 
     References:
         Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
@@ -55,11 +54,14 @@ class GroupingObjective:
 
     def __post_init__(self) -> None:
         if self.pooling not in ("mean", "sum"):
-            raise InputError(f'Expected pooling "mean" or "sum", but got {self.pooling!r}.')
+            raise InputError(
+                f'Expected pooling "mean" or "sum", but got {self.pooling!r}.', "invalid-objective"
+            )
         if isinstance(self.lone, str) and self.lone not in ("diagonal", "forbidden"):
             raise InputError(
-                f'Expected lone to be a number, one a task, "diagonal" or "forbidden", but got '
-                f"{self.lone!r}."
+                f'Expected lone to be a number, one per task, "diagonal" or "forbidden", but got '
+                f"{self.lone!r}.",
+                "invalid-objective",
             )
         for name, numbers in (
             ("lone", self.lone.values() if isinstance(self.lone, Mapping) else [self.lone]),
@@ -67,9 +69,15 @@ class GroupingObjective:
             ("unknown", [] if self.unknown is None else [self.unknown]),
         ):
             if any(not isinstance(n, str) and not isfinite(n) for n in numbers):
-                raise InputError(f"Expected {name} to be finite, but got {getattr(self, name)}.")
+                raise InputError(
+                    f"Expected {name} to be finite, but got {getattr(self, name)}.",
+                    "invalid-objective",
+                )
         if any(weight < 0 for weight in (self.weights or {}).values()):
-            raise InputError(f"Expected weights of at least 0, but got {dict(self.weights or {})}.")
+            raise InputError(
+                f"Expected weights of at least 0, but got {dict(self.weights or {})}.",
+                "invalid-objective",
+            )
 
     @classmethod
     def tag(cls) -> "GroupingObjective":
@@ -88,7 +96,8 @@ class GroupingObjective:
         if grouping.tasks != frozenset(matrix.tasks):
             raise InputError(
                 f"Expected a grouping of the tasks {sorted(matrix.tasks)}, but got one of "
-                f"{sorted(grouping.tasks)}."
+                f"{sorted(grouping.tasks)}.",
+                "different-tasks",
             )
         pairs = self.pairs(matrix)
         scores: dict[str, float] = {}
@@ -110,14 +119,16 @@ class GroupingObjective:
         if len(infinite):
             raise InputError(
                 f"Expected finite affinities, but they are infinite from "
-                f"{_pairs_named(matrix.tasks, infinite)}."
+                f"{_name_pairs(matrix.tasks, infinite)}.",
+                "infinite-affinity",
             )
         unknown = np.argwhere(np.isnan(values) & others)
         if len(unknown) and self.unknown is None:
             raise InputError(
                 f"Expected an affinity for every pair, but it is NaN from "
-                f"{_pairs_named(matrix.tasks, unknown)}. Measure them, or say what an unknown "
-                "affinity counts as: Objective(unknown=0.0)."
+                f"{_name_pairs(matrix.tasks, unknown)}. Measure them, or choose a value for them: "
+                "GroupingObjective(unknown=0.0).",
+                "unknown-affinity",
             )
         values[np.isnan(values) & others] = self.unknown
         order = sorted(range(len(matrix.tasks)), key=matrix.tasks.__getitem__)
@@ -138,7 +149,7 @@ class GroupingObjective:
     def table(self, scores: GroupScores) -> Table:
         """Group scores as the solvers read them: weighted, tasks in the order of their names.
 
-        A table says itself what a task scores alone; only ``"forbidden"`` is heeded.
+        A table has its own scores of lone tasks; of `lone` only ``"forbidden"`` has an effect.
         """
         tasks = tuple(sorted(scores.tasks))
         self._check_named(tasks)
@@ -167,10 +178,11 @@ class GroupingObjective:
         if self.lone == "diagonal":
             if not np.isfinite(diagonal).all():
                 named = [
-                    task for task, own in zip(tasks, diagonal, strict=True) if not isfinite(own)
+                    task for task, value in zip(tasks, diagonal, strict=True) if not isfinite(value)
                 ]
                 raise InputError(
-                    f'Expected lone="diagonal" to find finite values, but those of {named} are not.'
+                    f'Expected a finite diagonal for lone="diagonal", but that of {named} is not.',
+                    "unknown-affinity",
                 )
             return diagonal
         if isinstance(self.lone, Mapping):
@@ -185,10 +197,11 @@ class GroupingObjective:
         for field, names in named.items():
             if unknown := sorted(names - set(tasks)):
                 raise InputError(
-                    f"Expected {field} for the tasks {list(tasks)}, but got {unknown} too."
+                    f"Expected {field} for the tasks {list(tasks)}, but got {unknown} too.",
+                    "unknown-task",
                 )
 
 
-def _pairs_named(tasks: tuple[str, ...], where: Iterable[np.ndarray]) -> str:
+def _name_pairs(tasks: tuple[str, ...], where: Iterable[np.ndarray]) -> str:
     named = [f"{tasks[source]!r} onto {tasks[target]!r}" for source, target in where]
     return ", ".join(named[:5]) + (f" and {len(named) - 5} pairs more" if len(named) > 5 else "")

@@ -1,4 +1,4 @@
-"""Prudence: a grouping by predictions has to gain enough over what is safe."""
+"""Prefer simple: a simple grouping replaces the best one unless that gains clearly more."""
 
 from affinity.estimates import GroupScores
 
@@ -8,18 +8,18 @@ from .grouping import Grouping, Network
 def prefer_simple(
     scores: GroupScores, best: Grouping, budget: int, tolerance: float = 0.01
 ) -> Grouping:
-    """All-in-one or separate networks, unless the best grouping gains more than they do.
+    """All-in-one or separate networks, unless the best grouping gains clearly more.
 
-    The best of very many groupings looks better than it is. So one network for all tasks takes its
-    place where, by the same scores, it falls short by at most `tolerance` of mean gain; else
-    separate networks where they do, and the budget has room for them.
+    The best of very many groupings looks better than it is. So one network for all tasks replaces
+    it where, by the same scores, its mean gain is lower by no more than `tolerance`; else separate
+    networks where that holds for them, and the budget allows them.
 
     Args:
         scores: Predicted gains of the best grouping's networks, of all tasks together and, where
-            separate networks are within the budget, of each task alone.
+            the budget allows separate networks, of each task alone.
         best: The grouping with the highest score.
-        budget: At most so many networks.
-        tolerance: Differences of mean gain up to this are of no interest.
+        budget: The maximum number of networks.
+        tolerance: Differences of mean gain up to this are ignored.
 
     Example:
         >>> from affinity.estimates import CandidateGroup
@@ -31,13 +31,13 @@ def prefer_simple(
         >>> len(prefer_simple(scores, best, budget=3).networks)  # 0.2 against 0.197 for one network
         1
     """
-    values = {each.trained: sum(each.scores.values()) for each in scores.candidates}
+    totals = {group.trained: sum(group.scores.values()) for group in scores.candidates}
 
-    def gain(grouping: Grouping) -> float:
-        return sum(values[each.trained] for each in grouping.networks) / len(scores.tasks)
+    def mean_gain(grouping: Grouping) -> float:
+        return sum(totals[net.trained] for net in grouping.networks) / len(scores.tasks)
 
-    safe = [Grouping((Network.of(*scores.tasks),))]
+    simple = [Grouping((Network.of(*scores.tasks),))]
     if budget >= len(scores.tasks):
-        safe.append(Grouping(tuple(Network.of(task) for task in scores.tasks)))
-    enough = gain(best) - tolerance
-    return next((each for each in safe if gain(each) >= enough), best)
+        simple.append(Grouping(tuple(Network.of(task) for task in scores.tasks)))
+    enough = mean_gain(best) - tolerance
+    return next((grouping for grouping in simple if mean_gain(grouping) >= enough), best)

@@ -1,4 +1,4 @@
-"""Relaxation: a bound on every grouping's score, for any number of tasks."""
+"""Relaxation: an upper bound on every grouping's score, for any number of tasks."""
 
 import time
 
@@ -7,24 +7,24 @@ from jaxtyping import Float64, Int64
 
 from .grouping_problem import GroupingProblem
 
-_SHARING_STEPS = 100  # cheap ones first: they are enough where the networks are plain to see
-_STEPS = 500  # after which it hardly falls
+_SHARING_STEPS = 100  # cheap; sufficient where the groups are clear
+_STEPS = 500  # after which the bound hardly falls
 
 
 def upper_bound(
-    request: GroupingProblem, seconds: float = 10.0, score: float | None = None
+    problem: GroupingProblem, seconds: float = 10.0, score: float | None = None
 ) -> float:
-    r"""No grouping of `request` scores above this.
+    r"""An upper bound on the score of every grouping of `problem`.
 
-    Let every task choose for itself the size of its network and its partners. With :math:`u_t(m)`
+    Let every task choose the size of its network and its partners. With :math:`u_t(m)`
     the best that :math:`t` gets from :math:`m - 1` partners,
 
     .. math::
         \max_m \sum_t u_t(m_t) \quad \text{with} \quad \sum_t \frac{1}{m_t} \le K
 
     is a bound, because a network of size :math:`m` serves at most :math:`m` tasks. Its Lagrangian
-    in :math:`\lambda` for the budget is sorted out task by task. In disjoint networks two things
-    more hold, and each is a freedom to make the bound lower:
+    in :math:`\lambda` for the budget is solved task by task. In disjoint networks two more
+    properties hold, and each allows a lower bound:
 
     - Partners choose each other, so what two tasks add together, :math:`c_{ij} = A_{ij} + A_{ji}`,
       may be shared out between them in any way.
@@ -37,19 +37,19 @@ def upper_bound(
     case, and, as long as :math:`W = 0`, the Lagrangian relaxation of its pairwise linearization.
 
     Args:
-        request: Costs are not looked at, which leaves the bound valid.
-        seconds: How long to improve it; a step takes an eigenvalue decomposition.
-        score: Of a known grouping; helps to choose steps, and the method stops when it is reached.
+        problem: Its costs are ignored, which leaves the bound valid.
+        seconds: Time limit of the improvement; a step takes an eigenvalue decomposition.
+        score: The score of a known grouping; it sets the step size, and the method stops there.
 
     References:
         Peng and Wei (2007), `Approximating K-means-type Clustering via Semidefinite Programming
         <https://doi.org/10.1137/050641983>`_, for groups of one cost.
     """
     deadline = time.perf_counter() + seconds
-    pairs = request.pairs
-    relaxed = _Relaxed(request)
+    pairs = problem.pairs
+    relaxed = _Relaxed(problem)
     best, _ = relaxed.bound(pairs.onto.T)
-    if request.may_help.any():
+    if problem.may_help.any():
         return best
     shares = (pairs.onto + pairs.onto.T) / 2  # task partner
     lift = np.zeros_like(shares)
@@ -86,34 +86,34 @@ def _semidefinite(matrix: Float64[np.ndarray, "task task"]) -> Float64[np.ndarra
 
 
 class _Relaxed:
-    """Every task's best partners under given shares, and the best sizes within the budget."""
+    """Every task's best partners for given shares, and the best sizes within the budget."""
 
-    def __init__(self, request: GroupingProblem) -> None:
-        n_tasks = len(request.tasks)
-        pairs = request.pairs
+    def __init__(self, problem: GroupingProblem) -> None:
+        n_tasks = len(problem.tasks)
+        pairs = problem.pairs
         self._lone = pairs.lone
         self._is_mean = pairs.is_mean
         unit_of = np.empty(n_tasks, dtype=np.int64)
-        for unit, tasks in enumerate(request.units):
+        for unit, tasks in enumerate(problem.units):
             unit_of[list(tasks)] = unit
         self._forced = unit_of[:, None] == unit_of
         np.fill_diagonal(self._forced, False)
-        self._barred = request.apart | np.eye(n_tasks, dtype=bool)
-        if not request.may_help.any():
-            self._barred |= request.units_apart[unit_of][:, unit_of]
-        self._sizes = np.arange(1, request.largest + 1)
+        self._barred = problem.apart | np.eye(n_tasks, dtype=bool)
+        if not problem.may_help.any():
+            self._barred |= problem.units_apart[unit_of][:, unit_of]
+        self._sizes = np.arange(1, problem.largest + 1)
         allowed = (self._sizes >= pairs.smallest) & (
             self._sizes >= 1 + self._forced.sum(axis=1)[:, None]
         )
         self._penalty = np.where(allowed, 0.0, -np.inf)  # task size
-        self._n_networks = request.n_networks
+        self._n_networks = problem.n_networks
 
     def bound(
         self, shares: Float64[np.ndarray, "task partner"]
     ) -> tuple[float, Float64[np.ndarray, "task partner"]]:
-        """The bound, and what it would change by if a share grew.
+        """The bound, and its derivative by each share.
 
-        The diagonal holds what a task that has partners adds itself.
+        The diagonal belongs to the term that a task with partners adds itself.
         """
         ranked = np.where(self._barred, -np.inf, shares)
         order = np.argsort(-np.where(self._forced, np.inf, ranked), axis=1, kind="stable")
@@ -133,8 +133,8 @@ class _Relaxed:
     ) -> tuple[float, Int64[np.ndarray, "task"]]:
         """The least bound over the prices of a network, and how many partners each task has at it.
 
-        The bound is convex in the price and made of straight pieces: go where the pieces at both
-        ends meet, until that is on the curve.
+        The bound is convex and piecewise linear in the price: go to the intersection of the pieces
+        at both ends until it is on the curve.
         """
 
         def at(price: float) -> tuple[float, float, Int64[np.ndarray, "task"]]:

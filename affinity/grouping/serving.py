@@ -7,59 +7,60 @@ from affinity.errors import InputError
 
 from .grouping import Grouping, Network
 from .grouping_problem import GroupingProblem
-from .pairs import Pairs
+from .solver_scores import Pairs
 
 _CHUNK = 1 << 15
 _MOST_CONFLICTING = 13
-"""Helpers of which some must stay apart: all sets of so many are looked at."""
+"""Up to here, all sets of helpers are tried where some of them must stay apart."""
 
 
-def serving_values(request: GroupingProblem) -> Float64[np.ndarray, "subset"]:
+def serving_values(problem: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     """For every subset of the units, as a bit mask, the best score of a network serving it.
 
-    Minus infinity where the wishes forbid it. Without helpers this is the score of the set itself.
-    A helper adds what it gives to all served tasks, so that the best helpers of any number are the
-    ones that give most: sorting finds them for all subsets at once, and overlapping groupings cost
-    hardly more to search than disjoint ones.
+    Minus infinity where the constraints forbid it. Without helpers it is the score of the set.
+    A helper adds its affinities onto all served tasks, so the best helpers of any number are those
+    with the highest sums: sorting finds them for all subsets at once, and overlapping groupings
+    take hardly longer than disjoint ones.
 
     Raises:
-        InputError: If so many helpers conflict that the best of them cannot be told.
+        InputError: If too many helpers conflict to try every set of them.
     """
-    if helpers_conflict(request) and int(request.may_help.sum()) > _MOST_CONFLICTING:
+    if helpers_conflict(problem) and int(problem.may_help.sum()) > _MOST_CONFLICTING:
         raise InputError(
-            f"Expected at most {_MOST_CONFLICTING} tasks that may help where some must stay apart, "
-            f"for an exact solver, but got {int(request.may_help.sum())}. Use the solver "
-            "'local_search', or networks that do not overlap."
+            f"An exact solver handles up to {_MOST_CONFLICTING} helpers of which some must stay "
+            f"apart, but got {int(problem.may_help.sum())}. Use the solver 'local_search', or "
+            "networks that do not overlap.",
+            "too-large-for-solver",
         )
-    values = _with_sorted_helpers(request)
-    values[_forbidden(request)] = -np.inf
+    values = _with_sorted_helpers(problem)
+    values[_forbidden(problem)] = -np.inf
     values[0] = -np.inf
-    if helpers_conflict(request):
+    if helpers_conflict(problem):
         for mask in np.flatnonzero(values > -np.inf).tolist():
-            units = [unit for unit in range(len(request.units)) if mask >> unit & 1]
-            values[mask] = best_network(request, units)[0]
+            units = [unit for unit in range(len(problem.units)) if mask >> unit & 1]
+            values[mask] = best_network(problem, units)[0]
     return values
 
 
-def helpers_conflict(request: GroupingProblem) -> bool:
-    """Whether two helpers must stay apart, so that sorting is no longer exact."""
-    return bool(request.apart[request.may_help].any())
+def helpers_conflict(problem: GroupingProblem) -> bool:
+    """Whether some helpers must stay apart, so that sorting is not exact."""
+    return bool(problem.apart[problem.may_help].any())
 
 
-def best_network(request: GroupingProblem, units: list[int]) -> tuple[float, list[int]]:
+def best_network(problem: GroupingProblem, units: list[int]) -> tuple[float, list[int]]:
     """The best score of a network that serves these units, and the tasks it trains for that.
 
-    Exact, unless more than 13 helpers are free that must stay apart from each other: then the ones
-    that give most are taken first.
+    Exact, unless more than 13 helpers are free of which some must stay apart: then they are chosen
+    greedily.
     """
-    pairs = request.pairs
-    served = [task for unit in sorted(units) for task in request.units[unit]]
+    pairs = problem.pairs
+    served = [task for unit in sorted(units) for task in problem.units[unit]]
     gives = pairs.onto[:, served].sum(axis=1)
-    free = request.may_help & ~request.apart[:, served].any(axis=1)
+    free = problem.may_help & ~problem.apart[:, served].any(axis=1)
     free[served] = False
     helpers = np.flatnonzero(free)
     helpers = helpers[np.argsort(-gives[helpers], kind="stable")]
-    conflicts = request.apart[np.ix_(helpers, helpers)]
+    conflicts = problem.apart[np.ix_(helpers, helpers)]
     if conflicts.any() and len(helpers) <= _MOST_CONFLICTING:
         masks = np.arange(1 << len(helpers))
         chosen = (masks[:, None] >> np.arange(len(helpers)) & 1).astype(float)  # set helper
@@ -68,13 +69,13 @@ def best_network(request: GroupingProblem, units: list[int]) -> tuple[float, lis
     else:
         taken: list[int] = []
         for helper in helpers.tolist():
-            if not request.apart[helper, taken].any():
+            if not problem.apart[helper, taken].any():
                 taken.append(helper)
         candidates = [np.array(taken[:number], dtype=np.int64) for number in range(len(taken) + 1)]
     best, trained = -np.inf, served
     for candidate in candidates:
         together = [*served, *candidate.tolist()]
-        if len(together) > request.largest:
+        if len(together) > problem.largest:
             continue
         score = pairs.score(together, served)
         if score > best:
@@ -83,19 +84,19 @@ def best_network(request: GroupingProblem, units: list[int]) -> tuple[float, lis
 
 
 def grouping_of(
-    request: GroupingProblem, served: list[list[int]], solver: str
+    problem: GroupingProblem, served: list[list[int]], solver: str
 ) -> tuple[float, Grouping]:
     """The score and the grouping whose networks serve these units, each with its best helpers."""
     networks: list[Network] = []
     score = 0.0
     for units in served:
-        value, trained = best_network(request, units)
+        value, trained = best_network(problem, units)
         score += value
         networks.append(
             Network(
-                trained=frozenset(request.tasks[task] for task in trained),
+                trained=frozenset(problem.tasks[task] for task in trained),
                 served=frozenset(
-                    request.tasks[task] for unit in units for task in request.units[unit]
+                    problem.tasks[task] for unit in units for task in problem.units[unit]
                 ),
             )
         )
@@ -120,32 +121,32 @@ def submasks(mask: int) -> np.ndarray:
     return masks
 
 
-def _forbidden(request: GroupingProblem) -> np.ndarray:
-    """Which subsets hold two units that no network may serve, or a unit that cannot be."""
-    n_units = len(request.units)
+def _forbidden(problem: GroupingProblem) -> np.ndarray:
+    """Which subsets hold an impossible unit, or two units that no network may both serve."""
+    n_units = len(problem.units)
     forbidden = np.zeros(1, dtype=bool)
     for unit in range(n_units):
-        with_unit = forbidden | request.units_apart[unit, unit]
-        for other in np.flatnonzero(request.units_apart[unit, :unit]):
+        with_unit = forbidden | problem.units_apart[unit, unit]
+        for other in np.flatnonzero(problem.units_apart[unit, :unit]):
             with_unit = with_unit | (np.arange(1 << unit) >> other & 1).astype(bool)
         forbidden = np.concatenate([forbidden, with_unit])
     return forbidden
 
 
-def _with_sorted_helpers(request: GroupingProblem) -> Float64[np.ndarray, "subset"]:
-    pairs = request.pairs
-    n_tasks, n_units = len(request.tasks), len(request.units)
-    sizes = over_subsets(request.sizes.astype(float)).astype(np.int64)  # subset
-    lone = over_subsets(np.array([pairs.lone[list(unit)].sum() for unit in request.units]))
-    unit_gives = np.stack([pairs.onto[:, list(unit)].sum(axis=1) for unit in request.units])
-    helpers = np.flatnonzero(request.may_help)
+def _with_sorted_helpers(problem: GroupingProblem) -> Float64[np.ndarray, "subset"]:
+    pairs = problem.pairs
+    n_tasks, n_units = len(problem.tasks), len(problem.units)
+    sizes = over_subsets(problem.sizes.astype(float)).astype(np.int64)  # subset
+    lone = over_subsets(np.array([pairs.lone[list(unit)].sum() for unit in problem.units]))
+    unit_gives = np.stack([pairs.onto[:, list(unit)].sum(axis=1) for unit in problem.units])
+    helpers = np.flatnonzero(problem.may_help)
     values = np.empty(1 << n_units)
     for start in range(0, 1 << n_units, _CHUNK):
         masks = np.arange(start, min(start + _CHUNK, 1 << n_units))
         chosen = (masks[:, None] >> np.arange(n_units) & 1).astype(bool)  # subset unit
         gives = chosen.astype(float) @ unit_gives  # subset task
         served = np.zeros((len(masks), n_tasks), dtype=bool)
-        for unit, tasks in enumerate(request.units):
+        for unit, tasks in enumerate(problem.units):
             served[:, list(tasks)] = chosen[:, [unit]]
         inside = np.where(served, gives, 0.0).sum(axis=1)
         extra = np.where(served, -np.inf, gives)[:, helpers]
@@ -153,7 +154,7 @@ def _with_sorted_helpers(request: GroupingProblem) -> Float64[np.ndarray, "subse
         totals = np.cumsum(np.concatenate([inside[:, None], extra], axis=1), axis=1)
         trained = sizes[masks, None] + np.arange(len(helpers) + 1)
         scores = _pooled(pairs, totals, trained, lone[masks, None])
-        allowed = (trained >= pairs.smallest) & (trained <= request.largest)
+        allowed = (trained >= pairs.smallest) & (trained <= problem.largest)
         values[masks] = np.where(allowed, scores, -np.inf).max(axis=1)
     return values
 

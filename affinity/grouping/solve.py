@@ -1,4 +1,4 @@
-"""Solve: the best grouping of a matrix within a budget, and how good it is at least."""
+"""Solve: the best grouping of a matrix within a budget, with a bound on the best possible score."""
 
 import time
 from collections.abc import Callable
@@ -7,37 +7,30 @@ from dataclasses import replace
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GroupScores
 
-from .agglomerative import Agglomerative
 from .budget import Budget
-from .column_generation import ColumnGeneration
-from .communities import Communities
 from .conflict import conflict
 from .constraints import Constraints
 from .dynamic_programming import DynamicProgramming
 from .grouping import Grouping
 from .grouping_problem import GroupingProblem, NothingFoundError
-from .integer_program import IntegerProgram
+from .integer_program import MOST_TABULATED_TASKS, IntegerProgram
 from .local_search import LocalSearch
 from .objective import GroupingObjective
 from .relaxation import upper_bound
 from .serving import helpers_conflict
-from .spectral import Spectral
-from .table import Table
+from .solver_scores import Table
 
 SOLVERS: dict[str, Callable[[GroupingProblem], Grouping]] = {
     "dynamic_programming": DynamicProgramming(),
-    "column_generation": ColumnGeneration(),
     "integer_program": IntegerProgram(),
     "local_search": LocalSearch(),
-    "agglomerative": Agglomerative(),
-    "spectral": Spectral(),
-    "communities": Communities(),
 }
+"""Two exact solvers and one approximate. Dynamic programming is up to 20 times faster than the
+integer program for few tasks, and solves many samples at once (`reports/bench/grouping`)."""
 
-_BY_DYNAMIC_PROGRAMMING = 12  # units; column generation is faster above
-_BY_COLUMNS = 20
-_EXACT = {"dynamic_programming", "column_generation", "integer_program"}
-_TO_SEARCH = 0.7  # of the time; the rest is for the bound
+_MOST_BY_DYNAMIC_PROGRAMMING = 12  # units; the integer program is faster above
+_MOST_EXACT = 20
+_SEARCH_SHARE = 0.7  # of the time limit; the rest is for the bound
 
 
 def solve(
@@ -46,22 +39,22 @@ def solve(
     *,
     overlap: bool = False,
     objective: GroupingObjective | None = None,
-    wishes: Constraints | None = None,
+    constraints: Constraints | None = None,
     solver: str | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
 ) -> Grouping:
-    """The grouping of highest score that was found, with a bound that none exceeds.
+    """The grouping of highest score that was found, with an upper bound on every score.
 
     Args:
         scores: An affinity matrix, whose rows are sources, or scores of whole groups.
-        budget: At most so many networks, between 1 and the number of tasks, or a `Budget`.
-        overlap: Whether a task may be trained in several networks; it is served by one.
-        objective: What is summed; the mean affinity from the partners by default.
-        wishes: What else must hold.
+        budget: The maximum number of networks, between 1 and the number of tasks, or a `Budget`.
+        overlap: Whether a task may be trained in several networks; one of them serves it.
+        objective: The score of a grouping; by default the mean affinity from the partners.
+        constraints: Which tasks must, must not or may share networks.
         solver: One of `SOLVERS`; by default an exact one where it is feasible.
-        time_limit: Seconds; the best found by then is returned with its gap.
-        seed: Of the solvers that draw.
+        time_limit: Seconds after which the best grouping found is returned with its gap.
+        seed: Random seed.
 
     Example:
         >>> import torch
@@ -72,80 +65,81 @@ def solve(
         >>> grouping.score, grouping.is_optimal
         (2.0, True)
     """
-    request = request_of(
-        scores,
-        budget,
-        overlap,
-        objective or GroupingObjective(),
-        wishes or Constraints(),
-        time_limit,
-        seed,
-    )
-    return solve_request(request, solver)
+    problem = grouping_problem(scores, budget, overlap, objective, constraints, time_limit, seed)
+    return solve_problem(problem, solver)
 
 
-def solve_request(request: GroupingProblem, solver: str | None = None) -> Grouping:
-    """The best grouping of a request that was found, with its bound and time."""
-    began, time_limit = time.perf_counter(), request.time_limit
-    chosen = solver or solver_for(request)
-    if chosen not in SOLVERS:
-        raise InputError(f"Expected one of the solvers {sorted(SOLVERS)}, but got {chosen!r}.")
+def solve_problem(problem: GroupingProblem, solver: str | None = None) -> Grouping:
+    """The best grouping of a problem that was found, with its bound and time."""
+    began, time_limit = time.perf_counter(), problem.time_limit
+    name = solver or solver_for(problem)
+    if name not in SOLVERS:
+        raise InputError(
+            f"Expected one of the solvers {sorted(SOLVERS)}, but got {name!r}.", "unknown-solver"
+        )
+    share = _SEARCH_SHARE if name == "local_search" else 1.0
     try:
-        share = 1.0 if chosen in _EXACT else _TO_SEARCH
-        grouping = SOLVERS[chosen](replace(request, time_limit=share * time_limit))
+        grouping = SOLVERS[name](replace(problem, time_limit=share * time_limit))
     except NothingFoundError as error:
-        raise (conflict(request) or error) from None
-    if not grouping.is_optimal and not isinstance(request.scores, Table):
+        raise (conflict(problem) or error) from None
+    if not grouping.is_optimal and not isinstance(problem.scores, Table):
         left = max(0.05, time_limit - (time.perf_counter() - began))
-        bounds = [upper_bound(request, left, grouping.score), grouping.bound]
-        grouping = replace(grouping, bound=min(b for b in bounds if b is not None))
+        bound = upper_bound(problem, left, grouping.score)
+        if grouping.bound is not None:
+            bound = min(bound, grouping.bound)
+        grouping = replace(grouping, bound=bound)
     return replace(grouping, seconds=time.perf_counter() - began)
 
 
-def request_of(
+def grouping_problem(
     scores: AffinityMatrix | GroupScores,
     budget: int | Budget,
     overlap: bool,
-    objective: GroupingObjective,
-    wishes: Constraints,
+    objective: GroupingObjective | None,
+    constraints: Constraints | None,
     time_limit: float,
     seed: int,
 ) -> GroupingProblem:
-    """What the solvers are asked, checked."""
+    """The checked arguments of `solve`."""
+    objective, constraints = objective or GroupingObjective(), constraints or Constraints()
     if not isinstance(scores, AffinityMatrix | GroupScores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
             f"Expected an AffinityMatrix or GroupScores, but got a {type(scores).__name__}. Both "
-            "have a from_frame for tables."
+            "have a from_frame for tables.",
+            "wrong-type",
         )
     if not time_limit >= 0:
-        raise InputError(f"Expected a time limit of at least 0 seconds, but got {time_limit}.")
+        raise InputError(
+            f"Expected a time limit of at least 0 seconds, but got {time_limit}.",
+            "invalid-time-limit",
+        )
     if seed < 0:
-        raise InputError(f"Expected a seed of at least 0, but got {seed}.")
+        raise InputError(f"Expected a seed of at least 0, but got {seed}.", "invalid-seed")
     budget = budget if isinstance(budget, Budget) else Budget(networks=budget)
     budget.check(scores.tasks)
-    wishes.check(scores.tasks)
+    constraints.check(scores.tasks)
+    is_table = isinstance(scores, GroupScores)
     return GroupingProblem(
-        scores=(
-            objective.table(scores) if isinstance(scores, GroupScores) else objective.pairs(scores)
-        ),
+        scores=objective.table(scores) if is_table else objective.pairs(scores),
         budget=budget,
-        wishes=wishes,
+        constraints=constraints,
         overlap=overlap,
         time_limit=time_limit,
         seed=seed,
     )
 
 
-def solver_for(request: GroupingProblem) -> str:
+def solver_for(problem: GroupingProblem) -> str:
     """An exact solver where one is feasible, else local search."""
-    if isinstance(request.scores, Table):
+    n_units, has_costs = len(problem.units), problem.budget.cost is not None
+    if isinstance(problem.scores, Table):
         return "integer_program"
-    n_units, has_helpers = len(request.units), bool(request.may_help.any())
-    if request.budget.cost is not None and has_helpers:
-        is_small = len(request.tasks) <= IntegerProgram().largest
-        return "integer_program" if is_small else "local_search"
-    if n_units <= _BY_DYNAMIC_PROGRAMMING and request.budget.cost is None:
+    if n_units <= _MOST_BY_DYNAMIC_PROGRAMMING and not has_costs:
         return "dynamic_programming"
-    if n_units <= (_BY_DYNAMIC_PROGRAMMING if helpers_conflict(request) else _BY_COLUMNS):
-        return "column_generation"
-    return "local_search"
+    if has_costs and problem.may_help.any():
+        is_exact = len(problem.tasks) <= MOST_TABULATED_TASKS
+    elif helpers_conflict(problem):
+        is_exact = n_units <= _MOST_BY_DYNAMIC_PROGRAMMING
+    else:
+        is_exact = n_units <= _MOST_EXACT
+    return "integer_program" if is_exact else "local_search"

@@ -62,7 +62,8 @@ class Gains:
             raise InputError(
                 f"Expected scores and baseline of one shape [replicate task] for the "
                 f"{len(self.tasks)} tasks, but got {tuple(self.scores.shape)} and "
-                f"{tuple(self.baseline.shape)}."
+                f"{tuple(self.baseline.shape)}.",
+                "wrong-shape",
             )
 
     @property

@@ -35,7 +35,7 @@ from affinity.estimates import (
     seed_to_seed,
     split_half,
 )
-from affinity.grouping import Grouping, Objective, solve, stability
+from affinity.grouping import Grouping, GroupingObjective, solve, stability
 from affinity.problems import Problem, TrainingResults, planted, record, train_networks
 from affinity.recording import merge_traces
 
@@ -118,7 +118,9 @@ def grouping_of(scores: AffinityMatrix | GroupScores) -> Grouping:
         return solve(scores, budget=CLUSTERS)
     lowest = float(scores.values.nan_to_num(nan=0.0).min())
     values = (scores.values - lowest).nan_to_num(nan=0.0)  # a lone task scores 0: the worst
-    return solve(AffinityMatrix(scores.tasks, values), budget=CLUSTERS, objective=Objective())
+    return solve(
+        AffinityMatrix(scores.tasks, values), budget=CLUSTERS, objective=GroupingObjective()
+    )
 
 
 def rand_index(grouping: Grouping) -> float:

@@ -1,11 +1,11 @@
-"""How sure a grouping is, and the frontier of budgets."""
+"""How certain a grouping is, and the frontier of budgets."""
 
 import pytest
 import torch
+from codes import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Budget, Constraints, GroupingObjective, frontier, solve, stability
 
@@ -23,7 +23,7 @@ def blocks(error: float, noise: float = 0.0, seed: int = 0, n_tasks: int = 6) ->
 
 
 @pytest.mark.parametrize("n_tasks", [6, 14])
-def test_clear_blocks_are_sure(n_tasks: int) -> None:
+def test_clear_blocks_are_certain(n_tasks: int) -> None:
     sure = stability(blocks(0.01, n_tasks=n_tasks), budget=2, n_replicates=40)
     assert sure.frequency == 1.0
     same = torch.tensor(sure.together)
@@ -63,7 +63,7 @@ def test_runners_up_are_the_next_best_of_all_partitions() -> None:
         score = GroupingObjective().score(matrix, runner.grouping)
         assert best - score == pytest.approx(runner.distance)
         assert set(runner.grouping.networks) != set(unsure.grouping.networks)
-    both = solve(matrix, 3, wishes=Constraints(apart=[_a_pair(unsure.grouping)]))
+    both = solve(matrix, 3, constraints=Constraints(apart=[_a_pair(unsure.grouping)]))
     assert both.score is not None
     assert best - both.score >= unsure.runners_up[0].distance - 1e-9
 
@@ -120,12 +120,12 @@ def test_a_budget_of_cost_is_kept_in_every_replicate(overlap: bool) -> None:
 
 def test_stability_needs_errors() -> None:
     matrix = AffinityMatrix(("depth", "edges"), torch.zeros(2, 2))
-    with pytest.raises(InputError, match="standard errors, or replicates"):
+    with raises("no-standard-errors"):
         stability(matrix, 1)
-    with pytest.raises(InputError, match="at least 1 replicate"):
+    with raises("too-few-replicates"):
         stability(blocks(0.1), 1, n_replicates=0)
     other = AffinityMatrix(("depth", "text"), torch.zeros(2, 2))
-    with pytest.raises(InputError, match="replicates of the tasks"):
+    with raises("different-tasks"):
         stability(matrix, 1, replicates=[other])
 
 
@@ -149,6 +149,6 @@ def test_the_frontier_of_many_tasks_rises() -> None:
     assert all((grouping.gap or 0.0) >= 0 for grouping in best.values())
 
 
-def test_the_frontier_starts_where_the_wishes_can_be_met() -> None:
-    best = frontier(blocks(0.0), wishes=Constraints(largest=2))
+def test_the_frontier_starts_where_the_constraints_can_be_met() -> None:
+    best = frontier(blocks(0.0), constraints=Constraints(largest=2))
     assert list(best) == [3, 4, 5, 6]

@@ -1,5 +1,6 @@
-"""A table of candidate networks in the form that solvers read."""
+"""Solver scores: affinities and tables of groups, checked, in the form that solvers read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -7,19 +8,46 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from .budget import Budget
-from .pairs import Pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What every source adds to every target's score, weights included.
+
+    Args:
+        tasks: In the order of their names, so that the order of the input has no effect.
+        onto: The addends, 0 on the diagonal.
+        lone: The score of each task trained alone.
+        is_mean: Whether partners are averaged; else they are summed.
+        smallest: The minimum number of tasks of a network.
+    """
+
+    tasks: tuple[str, ...]
+    onto: Float64[np.ndarray, "source target"]
+    lone: Float64[np.ndarray, "task"]
+    is_mean: bool
+    smallest: int
+
+    def score(self, trained: Sequence[int], served: Sequence[int]) -> float:
+        """The summed score of the `served` tasks in a network trained on `trained`."""
+        if len(trained) < self.smallest:
+            return -np.inf
+        if len(trained) == 1:
+            return float(self.lone[served[0]])
+        total = float(self.onto[np.ix_(trained, served)].sum())
+        return total / (len(trained) - 1) if self.is_mean else total
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Candidate networks, the weighted score of each task they can serve, and what they cost.
+    """Candidate networks, the weighted score of each task they can serve, and their costs.
 
     Args:
         tasks: In the order of their names.
-        trained: ``[candidate task]``.
-        scores: ``[candidate task]``; NaN where the candidate cannot serve the task.
-        costs: Of each candidate.
-        variants: Of each candidate.
+        trained: The tasks that each candidate trains.
+        scores: NaN where the candidate cannot serve the task.
+        costs: The cost of each candidate.
+        variants: The variant of each candidate.
     """
 
     tasks: tuple[str, ...]
