@@ -92,7 +92,7 @@ class ProcedureSummary:
 
 @dataclass(frozen=True)
 class HoldoutSummary:
-    """A repeated hold-out, as in `outer.json`; what is undefined is null.
+    """A repeated hold-out, as in `test_splits.json`; what is undefined is null.
 
     Args:
         schema_version: Version of this format.
@@ -222,7 +222,7 @@ class RepeatedHoldout:
         return pd.DataFrame([asdict(split) for split in self.splits()]).drop(columns="plan")
 
     def summary(self) -> HoldoutSummary:
-        """What `outer.json` holds, undefined numbers as None."""
+        """What `test_splits.json` holds, undefined numbers as None."""
         return HoldoutSummary(
             schema_version=SCHEMA_VERSION,
             problem=self.audits[0].problem,

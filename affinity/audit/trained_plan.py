@@ -73,7 +73,7 @@ class TrainedPlan:
             return problem.encoder
         raise InputError(
             f"Expected a table whose networks can be kept, but the problem {problem.name!r} is "
-            "built in: there are no new rows to predict. Leave --keep out.",
+            "built in: there are no new rows to predict. Leave --save-models out.",
             "not-a-table",
         )
 

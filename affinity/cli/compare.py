@@ -1,7 +1,7 @@
-"""`affinity compare`: two audits of the same tasks side by side."""
+"""`affinity compare`: two audits of the same tasks."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -9,120 +9,148 @@ from rich.markup import escape
 from rich.table import Table
 from scipy import stats
 
-from affinity.audit import Audit
+from affinity.audit import Audit, HoldoutSummary
 from affinity.errors import InputError
-from affinity.storage import to_jsonable
+from affinity.report import write_comparison
+from affinity.statistics import VerdictName
 
+from .run import Run
 from .run_directory import RunDirectory
-from .run_files import MEASUREMENTS
-from .stages.report import holdout_of
-from .summary import COLOURS
+from .summary import COLOURS, percent
 
 
-def compare_runs(first: Path, second: Path) -> dict[str, Any]:
-    """Verdict and gain a task in both runs, and how far their affinities agree.
+@dataclass(frozen=True)
+class TaskComparison:
+    """A task's verdicts and gains in both runs."""
+
+    name: str
+    verdict: tuple[VerdictName, ...]
+    gain: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Two audits; every pair is in the order of `runs`.
+
+    Args:
+        runs: Folders.
+        advice: Candidates advised.
+        networks: Tasks that each network of the plans serves.
+        tasks: Of the tasks that both have.
+        only_in: Tasks that only one of them has.
+        affinity_correlation: Rank correlation of their affinities, if both have them.
+        test_splits: Of repeated hold-outs, if they were made.
+    """
+
+    runs: tuple[str, ...]
+    advice: tuple[str, ...]
+    networks: tuple[tuple[tuple[str, ...], ...], ...]
+    tasks: tuple[TaskComparison, ...]
+    only_in: tuple[tuple[str, ...], ...]
+    affinity_correlation: float | None
+    test_splits: tuple[HoldoutSummary | None, ...]
+
+
+def compare_runs(first: Path, second: Path) -> RunComparison:
+    """Verdicts and gains per task, and how far the affinities agree.
 
     Raises:
         InputError: If a folder holds no finished audit, or they share no task.
     """
-    audits = [_audit(first), _audit(second)]
+    runs = [_read(first), _read(second)]
+    audits = [run.audit for run in runs]
     verdicts = [audit.verdicts for audit in audits]
-    both = [task for task in verdicts[0] if task in verdicts[1]]
-    if not both:
+    shared = [task for task in verdicts[0] if task in verdicts[1]]
+    if not shared:
         raise InputError(
             f"Expected two audits of the same tasks, but {str(first)!r} has {list(verdicts[0])} "
-            f"and {str(second)!r} has {list(verdicts[1])}."
+            f"and {str(second)!r} has {list(verdicts[1])}.",
+            "no-shared-task",
         )
-    return {
-        "runs": [str(first), str(second)],
-        "advice": [audit.advice for audit in audits],
-        "networks": [
-            [sorted(network.served) for network in audit.plan.grouping.networks] for audit in audits
-        ],
-        "tasks": [
-            {
-                "name": task,
-                "verdict": [each[task].verdict for each in verdicts],
-                "gain": [_finite(each[task].gain) for each in verdicts],
-                "low": [_finite(each[task].low) for each in verdicts],
-                "high": [_finite(each[task].high) for each in verdicts],
-            }
-            for task in both
-        ],
-        "only_in": [[task for task in each if task not in both] for each in verdicts],
-        "affinity_correlation": _affinity_correlation(*audits),
-        "outer": [
-            None
-            if (holdout := holdout_of(RunDirectory(path))) is None
-            else to_jsonable(holdout.summary())
-            for path in (first, second)
-        ],
-    }
+    holdouts = [run.holdout for run in runs]
+    return RunComparison(
+        runs=(str(first), str(second)),
+        advice=tuple(audit.advice for audit in audits),
+        networks=tuple(
+            tuple(tuple(sorted(network.served)) for network in audit.plan.grouping.networks)
+            for audit in audits
+        ),
+        tasks=tuple(
+            TaskComparison(
+                task,
+                verdict=tuple(of[task].verdict for of in verdicts),
+                gain=tuple(of[task].gain for of in verdicts),
+                low=tuple(of[task].low for of in verdicts),
+                high=tuple(of[task].high for of in verdicts),
+            )
+            for task in shared
+        ),
+        only_in=tuple(tuple(task for task in of if task not in shared) for of in verdicts),
+        affinity_correlation=_affinity_correlation(*audits),
+        test_splits=tuple(None if each is None else each.summary() for each in holdouts),
+    )
 
 
-def show_comparison(console: Console, comparison: dict[str, Any]) -> None:
-    """A row a task, then the plans."""
+def show_comparison(console: Console, comparison: RunComparison) -> None:
+    """Print one row per task, then the plans."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("task")
     for heading in ("gain A", "verdict A", "gain B", "verdict B"):
         table.add_column(heading, justify="right" if heading.startswith("gain") else "left")
-    for row in comparison["tasks"]:
+    for task in comparison.tasks:
         cells: list[str] = []
-        for gain, verdict in zip(row["gain"], row["verdict"], strict=True):
-            cells += ["" if gain is None else f"{gain:+.1%}", f"[{COLOURS[verdict]}]{verdict}"]
-        table.add_row(escape(row["name"]), *cells)
+        for gain, verdict in zip(task.gain, task.verdict, strict=True):
+            cells += [percent(gain), f"[{COLOURS[verdict]}]{verdict}"]
+        table.add_row(escape(task.name), *cells)
     console.print(table)
     for letter, run, advice, networks in zip(
-        "AB", comparison["runs"], comparison["advice"], comparison["networks"], strict=True
+        "AB", comparison.runs, comparison.advice, comparison.networks, strict=True
     ):
         shown = " | ".join(", ".join(served) for served in networks)
-        console.print(f"{letter}: {escape(run)}; advice {advice}; plan: {escape(shown)}")
-    for letter, outer in zip("AB", comparison["outer"], strict=True):
-        if outer is not None:
-            console.print(_over_draws(letter, outer))
-    if comparison["outer"].count(None) == 1:
-        console.print("One of them alone has other draws of the test rows: affinity audit --outer.")
-    if comparison["affinity_correlation"] is not None:
+        console.print(f"{letter}: {escape(run)}; advice: {advice}; plan: {escape(shown)}")
+    for letter, holdout in zip("AB", comparison.test_splits, strict=True):
+        if holdout is not None:
+            console.print(f"{letter}, {_over_splits(holdout)}")
+    if comparison.test_splits.count(None) == 1:
+        console.print("Only one of them was repeated on other test splits (--test-splits).")
+    if comparison.affinity_correlation is not None:
         console.print(
-            f"Rank correlation of their affinities: {comparison['affinity_correlation']:+.2f}"
+            f"Rank correlation of their affinities: {comparison.affinity_correlation:+.2f}"
         )
 
 
-def write_page(first: Path, second: Path) -> Path:
-    """The page that compares both, in the first run's folder.
+def write_comparison_page(first: Path, second: Path) -> Path:
+    """Write comparison.html to the first run's folder.
 
     Raises:
         InputError: If a folder holds no finished audit, or they share no task.
     """
-    from affinity.report import write_comparison
-
-    page = first / "comparison.html"
     names = (first.resolve().name, second.resolve().name)
-    return write_comparison(_audit(first), _audit(second), page, names)
-
-
-def _over_draws(letter: str, outer: dict[str, Any]) -> str:
-    """What deciding anew on every draw of the test rows is worth, in a line."""
-    ways: list[str] = []
-    for followed in ("plan", "advice"):
-        found = outer[f"as_{followed}"]
-        words = "as planned" if followed == "plan" else "as advised"
-        interval = "" if found["low"] is None else f" ({found['low']:+.1%} to {found['high']:+.1%})"
-        colour = COLOURS[found["verdict"]]
-        ways.append(
-            f"{words} [{colour}]{found['verdict']}[/{colour}] {found['gain']:+.1%}{interval}"
-        )
-    draws, (plan, *_), (advice, *_) = len(outer["splits"]), outer["plans"], outer["advices"]
-    return (
-        f"{letter}, over {draws} draws of the test rows: {', '.join(ways)}; one plan on "
-        f"{plan['times']}, advice {advice['advice']} on {advice['times']} of {draws}"
+    return write_comparison(
+        _read(first).audit, _read(second).audit, first / "comparison.html", names
     )
 
 
-def _audit(path: Path) -> Audit:
-    run = RunDirectory(path)
-    run.require("retrain")
-    return Audit.load(run.file(MEASUREMENTS))
+def _over_splits(holdout: HoldoutSummary) -> str:
+    gains: list[str] = []
+    for label, procedure in (("as planned", holdout.as_plan), ("as advised", holdout.as_advice)):
+        low, high = procedure.low, procedure.high
+        interval = "" if low is None else f" ({percent(low)} to {percent(high)})"
+        verdict = f"[{COLOURS[procedure.verdict]}]{procedure.verdict}[/]"
+        gains.append(f"{label} {verdict} {percent(procedure.gain)}{interval}")
+    n_splits, plan, advice = len(holdout.splits), holdout.plans[0], holdout.advices[0]
+    return (
+        f"over {n_splits} test splits: {', '.join(gains)}; most frequent plan on {plan.times}, "
+        f"most frequent advice ({advice.advice}) on {advice.times}"
+    )
+
+
+def _read(path: Path) -> Run:
+    """A run to read from; it is not locked."""
+    directory = RunDirectory(path)
+    return Run(directory, directory.record.settings, Console())
 
 
 def _affinity_correlation(first: Audit, second: Audit) -> float | None:
@@ -135,7 +163,3 @@ def _affinity_correlation(first: Audit, second: Audit) -> float | None:
     if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
         return None
     return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,116 +14,101 @@ from affinity.fewshot import (
     FewShotProblem,
     FewShotResult,
     MetaTraining,
+    compare_few_shot,
     few_shot_digits,
     few_shot_sines,
     few_shot_table,
+    methods_for,
 )
 from affinity.files import write_atomically
 from affinity.storage import save, to_jsonable
 from affinity.words import count
 
+from .options import FewShotOptions
+from .run import typed_command, versions
+
 BUILT_IN = ("digits", "sines")
 WAYS = 5
 
 
-@dataclass(frozen=True)
-class FewShotOptions:
-    """What was asked for; a value of None is chosen from the data."""
-
-    source: str
-    target: str | None
-    task_column: str | None
-    exclude: tuple[str, ...]
-    test_classes: tuple[str, ...]
-    ways: int | None
-    queries: int | None
-    steps: tuple[int, ...]
-    iterations: int
-    batch: int | None
-    inner_rate: float | None
-    width: int | None
-    depth: int | None
-    seed: int
-
-    def problem(self, shots: Sequence[int]) -> FewShotProblem:
-        """Read the table, or make the built-in problem, for these shots.
-
-        Raises:
-            InputError: If options do not fit each other or the data.
-        """
-        for name in ("width", "depth", "queries"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"Expected {name} of at least 1, but got {value}.")
-        problem = self._read()
-        changes = {
-            name: value
-            for name in ("queries", "inner_rate")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(problem, shots=min(shots), steps=self.steps, **changes)
-
-    def _read(self) -> FewShotProblem:
-        settings = MetaTraining(iterations=self.iterations, batch=self.batch)
-        size = {} if self.width is None else {"width": self.width}
-        test_classes = self.test_classes or None
-        if self.source in BUILT_IN and not Path(self.source).exists():
-            self._refuse(target=self.target, task_column=self.task_column, depth=self.depth)
-            if self.source == "sines":
-                self._refuse(ways=self.ways, test_classes=test_classes)
-                return few_shot_sines(settings, **size)
-            ways = WAYS if self.ways is None else self.ways
-            return few_shot_digits(ways, test_classes, settings, seed=self.seed, **size)
-        if not Path(self.source).exists():
-            raise InputError(
-                f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is "
-                f"no file {self.source!r}."
-            )
-        if self.target is None:
-            raise InputError(
-                "Expected the column of classes (--target species), or a task column and what its "
-                "tasks predict (--task-column school --target score)."
-            )
-        if self.task_column is not None:
-            self._refuse(ways=self.ways, test_classes=test_classes)
-        return few_shot_table(
-            self.source,
-            self.target,
-            task_column=self.task_column,
-            ways=WAYS if self.ways is None else self.ways,
-            queries=self.queries,
-            test_classes=test_classes,
-            exclude=self.exclude,
-            depth=2 if self.depth is None else self.depth,
-            settings=settings,
-            seed=self.seed,
-            **size,
-        )
-
-    def _refuse(self, **options: object) -> None:
-        given = [name for name, value in options.items() if value is not None]
-        if given:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise InputError(
-                f"Expected no {named} here: {self.source!r} has none to choose. Leave it out."
-            )
-
-
-def numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between.
+def compare_methods(options: FewShotOptions) -> FewShotResult:
+    """Train and evaluate every method that was asked for.
 
     Raises:
-        InputError: If it is anything else.
-
-    Example:
-        >>> numbers("--shots", "1, 5")
-        (1, 5)
+        InputError: If options do not fit each other or the data.
     """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
+    problem = read_few_shot_problem(options)
+    result = compare_few_shot(
+        problem,
+        options.shots,
+        methods_for(problem, list(options.methods) or None),
+        options.tasks,
+        options.replicates,
+        options.seed,
+    )
+    made = {"source": options.source, "command": typed_command(), "versions": versions()}
+    return replace(result, context={**result.context, **made})
+
+
+def read_few_shot_problem(options: FewShotOptions) -> FewShotProblem:
+    """Read the table, or make the built-in problem.
+
+    Raises:
+        InputError: If options do not fit each other or the data.
+    """
+    names = ("queries", "inner_rate")
+    chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
+    return replace(_read(options), shots=min(options.shots), steps=options.steps, **chosen)
+
+
+def _read(options: FewShotOptions) -> FewShotProblem:
+    settings = MetaTraining(iterations=options.iterations, batch=options.batch)
+    size = {} if options.width is None else {"width": options.width}
+    ways = WAYS if options.ways is None else options.ways
+    is_file = Path(options.source).exists()
+    if options.source == "sines" and not is_file:
+        _refuse(options, "target", "task_column", "depth", "ways", "test_classes")
+        return few_shot_sines(settings, **size)
+    if options.source == "digits" and not is_file:
+        _refuse(options, "target", "task_column", "depth")
+        classes = options.test_classes or None
+        return few_shot_digits(ways, classes, settings, seed=options.seed, **size)
+    if not is_file:
         raise InputError(
-            f"Expected whole numbers with commas between for {flag}, like 1,5, but got {text!r}."
-        ) from error
+            f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is no "
+            f"file {options.source!r}.",
+            "unknown-source",
+        )
+    if options.target is None:
+        raise InputError(
+            "Expected the column of classes (--target species), or a task column and what its "
+            "tasks predict (--task-column school --target score).",
+            "no-target",
+        )
+    if options.task_column is not None:
+        _refuse(options, "ways", "test_classes")
+    return few_shot_table(
+        options.source,
+        options.target,
+        task_column=options.task_column,
+        ways=ways,
+        queries=options.queries,
+        test_classes=options.test_classes or None,
+        exclude=options.exclude,
+        depth=2 if options.depth is None else options.depth,
+        settings=settings,
+        seed=options.seed,
+        **size,
+    )
+
+
+def _refuse(options: FewShotOptions, *names: str) -> None:
+    given = [name for name in names if getattr(options, name) not in (None, ())]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(
+            f"{flags}: not an option for {options.source!r}. Leave it out.", "unused-option"
+        )
 
 
 def show_result(console: Console, result: FewShotResult) -> None:

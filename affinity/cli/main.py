@@ -1,85 +1,94 @@
-"""The command's entry: its stages, and what errors look like to a person."""
+"""The command's entry: parse the options, run the command, report errors."""
 
+import inspect
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import typer
+from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
 from rich.markup import escape
 
 from affinity.errors import DivergenceError, InputError
 
 from . import commands
-from .stopped import Stopped
+from .console import Stopped
+from .defaults import add_defaults
+from .options import ARGUMENTS
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-
-app = typer.Typer(
-    name="affinity",
-    help="Find out which tasks should share a network, and what that is worth.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-STAGES, OTHERS = "Stages", "With finished runs"
-app.command()(commands.audit)
-app.command()(commands.fewshot)
-app.command()(commands.transfer)
-for command in (
-    commands.record,
-    commands.estimate,
-    commands.group,
-    commands.retrain,
-    commands.diagnose,
-    commands.report,
-):
-    app.command(rich_help_panel=STAGES)(command)
-for command in (commands.compare, commands.predict):
-    app.command(rich_help_panel=OTHERS)(command)
-for command in (commands.schema, commands.problems):
-    app.command()(command)
+INVALID_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130
 
 
-@app.callback(
-    epilog="Exit codes: 0 done; 1 a training diverged; 2 something passed in cannot be used; 3 the "
-    "plan harms a task (--fail-on harmful); 130 stopped with Ctrl-C."
-)
-def _commands() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Find out which tasks should share a network, and what that is worth.
-
-    Start with the built-in example: [bold]affinity audit digits[/bold]
-    """
+def make_app() -> App:
+    """The parser: one command per function, its options from the dataclass that it takes."""
+    app = App(
+        name="affinity",
+        help="Find out which tasks should share a network, and how much that gains.\n\n"
+        "Start with the built-in example: affinity audit digits",
+        help_epilogue="Exit codes: 0 done; 1 a training diverged; 2 invalid input; 3 the plan "
+        "harms a task (--fail-on harmful); 130 stopped with Ctrl-C.",
+        help_format="plaintext",
+        version_flags=(),
+        group_arguments=ARGUMENTS,
+        config=add_defaults,
+        result_action="return_value",
+    )
+    panels = {
+        "From a table": ("audit", "transfer", "fewshot"),
+        "Stages": ("record", "estimate", "group", "retrain", "diagnose", "report"),
+        "Finished runs": ("compare", "predict"),
+        "Information": ("problems", "schema"),
+    }
+    for number, (heading, names) in enumerate(panels.items()):
+        group = Group(heading, sort_key=number)
+        for name in names:
+            command = getattr(commands, name)
+            app.command(command, help=_reflow(command), group=group, sort_key=len(list(app)))
+    app["--help"].group = app["schema"].group
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; errors that a person can mend are said in words, without a traceback."""
+    """Run the command and exit; errors that a user can fix are printed without a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(stderr=True)
+    app = make_app()
+    app.register_install_completion_command(add_to_startup=False)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        code = _report(console, _explain(error), "usage", INVALID_INPUT, arguments)
     except InputError as error:
-        code = _say(console, error, BAD_INPUT, arguments)
+        code = _report(console, error, error.code, INVALID_INPUT, arguments)
     except DivergenceError as error:
-        code = _say(console, error, FAILED, arguments)
+        code = _report(console, error, "diverged", DIVERGED, arguments)
     except Stopped as error:
         console.print("[bold]Stopped.[/bold] " + escape(str(error)), soft_wrap=True)
         code = INTERRUPTED
-    except typer.Exit as error:
-        code = error.exit_code
-    except Exception as error:
-        if not hasattr(error, "exit_code"):  # not one of the parser's own
-            raise
-        error.show()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        code = BAD_INPUT
     sys.exit(code or 0)
 
 
-def _say(console: Console, error: Exception, code: int, arguments: Sequence[str]) -> int:
+def _explain(error: CycloptsError) -> Exception:
+    """The parser's own words, except for a missing argument without a flag."""
+    if isinstance(error, MissingArgumentError) and error.argument and error.argument.index == 0:
+        name = error.argument.field_info.name.upper()
+        return InputError(f"Missing argument {name}; --help shows how to call the command.")
+    return error
+
+
+def _reflow(command: Callable[..., object]) -> str:
+    """The command's docstring, one line per paragraph; indented lines stay as they are."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
+
+
+def _report(
+    console: Console, error: Exception, code: str, exit_code: int, arguments: Sequence[str]
+) -> int:
     if "--debug" in arguments:
         console.print_exception()
     notes = " ".join(getattr(error, "__notes__", ()))
     console.print(
-        f"[bold red]Error:[/bold red] {escape(str(error))} {escape(notes)}", soft_wrap=True
+        f"[bold red]Error[/bold red] ({code}): {escape(f'{error} {notes}'.strip())}",
+        soft_wrap=True,
     )
-    return code
+    return exit_code

@@ -1,237 +1,658 @@
-"""The settings of an audit: defaults, then a YAML file, then flags."""
+"""The options of every command: one field is the flag, the YAML key, the default and the help."""
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-import yaml
+from cyclopts import Group, Parameter, Token
 
-from affinity.audit.baselines import BASELINES
-from affinity.errors import InputError
-from affinity.problems import Problem, load_digits, load_table, planted
-from affinity.problems.kinds import KINDS, Kind
-from affinity.training import TrainingSettings
+Kind = Literal["regression", "binary", "classes"]
+Method = Literal["race", "surrogate", "affinity"]
+"""How a grouping is found, best first."""
 
-BUILT_IN = {"digits": load_digits, "planted": planted}
-"""Problems that need no file."""
+ARGUMENTS = Group("Arguments", sort_key=0)
+DATA = Group("Data", sort_key=1)
+NETWORK = Group("Network", sort_key=2)
+RECORDING = Group("Recording", sort_key=3)
+GROUPING = Group("Grouping", sort_key=4)
+AUDIT = Group("Audit", sort_key=5)
+TRANSFER = Group("Transfer", sort_key=6)
+EPISODES = Group("Episodes", sort_key=6)
+DIAGNOSIS = Group("Diagnosis", sort_key=7)
+OUTPUT = Group("Output", sort_key=9)
 
 
-@dataclass(frozen=True)
-class AuditOptions:
-    """What decides an audit's result; two audits with equal options of equal data are the same.
+T = TypeVar("T")
 
-    A value of None is chosen from the data.
+
+def option(
+    text: str,
+    *,
+    default: object = MISSING,
+    default_factory: object = MISSING,
+    kw_only: bool = True,
+    group: Group | None = None,
+    flag: str | tuple[str, ...] = (),
+    off: str = "",
+    shown: str = "",
+    least: int | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    metavar: str | None = None,
+    parse: Callable[[type, Sequence[Token]], object] | None = None,
+) -> Any:
+    """A field that is an option of commands.
+
+    Args:
+        text: The help.
+        default: Its value if it is not given.
+        default_factory: Makes that value.
+        kw_only: Whether it is given by its name.
+        group: The heading under which the help shows it; that of its class if None.
+        flag: Another name than the field's.
+        off: The flag that switches a boolean off.
+        shown: What the help shows as default, if the value does not say it.
+        least: The smallest value.
+        above: Values must be larger.
+        below: Values must be smaller.
+        metavar: What the help shows as value; NAME=VALUE if the option fills a mapping.
+        parse: Makes the value of the words that were typed.
     """
 
-    source: str
-    targets: tuple[str, ...] = ()
-    task_column: str | None = None
-    kinds: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    time_column: str | None = None
-    split_column: str | None = None
-    known: float | None = None
-    test_share: float = 0.25
-    validation_share: float = 0.2
-    budget: int | None = None
-    overlap: bool = False
-    estimator: str = "inter-task affinity"
-    sharing: str = "hard"
-    plan: str | None = None
-    replicates: int | None = None
-    minutes: float | None = None
-    max_replicates: int | None = None
-    baselines: str = "all"
-    verify: str | None = None
-    race_minutes: float = 3.0
-    tolerance: float = 0.01
-    every: int = 10
-    runs: int = 1
-    width: int | None = None
-    depth: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    patience: int | None = None
-    seed: int = 0
+    def check(_: object, given: float | tuple[float, ...] | None) -> None:
+        for value in given if isinstance(given, tuple) else () if given is None else (given,):
+            if least is not None and value < least:
+                raise ValueError(f"Must be at least {least}.")
+            if above is not None and not value > above:
+                raise ValueError(f"Must be above {above:g}.")
+            if below is not None and not value < below:
+                raise ValueError(f"Must be below {below:g}.")
 
-    def problem(self) -> Problem:
-        """Read the table, or make the built-in problem, with these settings."""
-        problem = self._read()
-        chosen = {
-            name: value
-            for name in ("epochs", "batch_size", "learning_rate", "patience")
-            if (value := getattr(self, name)) is not None
-        }
-        return problem.with_settings(replace(problem.settings, **chosen))
+    def show_default(value: object) -> str | None:
+        return None if value in (None, (), {}) or value is False else str(value)
 
-    def _read(self) -> Problem:
-        size = {
-            name: value for name in ("width", "depth") if (value := getattr(self, name)) is not None
-        }
-        for name, value in size.items():
-            if value < 1:
-                raise InputError(f"Expected a {name} of at least 1, but got {value}.")
-        if self.source in BUILT_IN and not Path(self.source).exists():
-            if self.targets or self.task_column:
-                raise InputError(
-                    f"Expected no targets for the built-in problem {self.source!r}: it has its own."
-                )
-            return BUILT_IN[self.source](test_share=self.test_share, draw=self.seed, **size)
-        if not Path(self.source).exists():
-            near = difflib.get_close_matches(self.source, BUILT_IN, n=1)
-            raise InputError(
-                f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is "
-                f"no file {self.source!r}." + (f" Did you mean {near[0]!r}?" if near else "")
-            )
-        is_long = self.task_column is not None
-        if is_long and len(self.targets) != 1:
-            raise InputError(
-                f"Expected one --target beside --task-column {self.task_column}, but got "
-                f"{list(self.targets) or 'none'}."
-            )
-        return load_table(
-            self.source,
-            targets=None if is_long else self.targets,
-            task_column=self.task_column,
-            target=self.targets[0] if is_long else None,
-            kinds=_kinds(self.kinds),
-            exclude=self.exclude,
-            time_column=self.time_column,
-            split_column=self.split_column,
-            known=self.known or 1.0,
-            test_share=self.test_share,
-            validation_share=self.validation_share,
-            seed=self.seed,
-            **size,
-        )
-
-    def budget_for(self, n_tasks: int) -> int:
-        """The budget asked for, or a third of the tasks and at least two."""
-        budget = self.budget if self.budget is not None else max(2, -(-n_tasks // 3))
-        if not 1 <= budget <= n_tasks:
-            raise InputError(
-                f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got {budget}."
-            )
-        return budget
-
-    def replicates_for(self, n_tasks: int) -> int:
-        """The replicates asked for, or ten, or five where there are many tasks."""
-        replicates = self.replicates if self.replicates is not None else 10 if n_tasks <= 20 else 5
-        if replicates < 1:
-            raise InputError(f"Expected replicates of at least 1, but got {replicates}.")
-        return replicates
-
-    def growth(self) -> dict[str, Any]:
-        """How `retrain` adds replicates: not at all, or until the verdicts are decided."""
-        if self.minutes is None and self.max_replicates is None:
-            return {}
-        for name in ("minutes", "max_replicates"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise InputError(f"Expected {name} above 0, but got {value}.")
-        most = {} if self.max_replicates is None else {"max_replicates": self.max_replicates}
-        return {"until": "decided", "minutes": self.minutes, **most}
-
-    def chosen_baselines(self) -> tuple[str, ...]:
-        """What stands beside the plan besides separate networks and all-in-one."""
-        if self.baselines not in ("all", "few"):
-            raise InputError(f"Expected the baselines 'all' or 'few', but got {self.baselines!r}.")
-        return BASELINES if self.baselines == "all" else ()
-
-    def plain(self) -> dict[str, Any]:
-        """As values for YAML and JSON."""
-        return {
-            name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+    parameter: dict[str, Any] = {
+        "name": flag,
+        "help": text,
+        "negative": off or (),
+        "validator": check,
+        "show_default": shown or show_default,
+        "allow_repeating": None if parse else True,  # the last one wins
+        "metavar": metavar,
+        "converter": parse,
+    }
+    if metavar is not None and "=" in metavar:
+        parameter |= {"accepts_keys": False, "n_tokens": 1}
+    if group is not None:
+        parameter["group"] = group
+    defaults = {"default": default, "default_factory": default_factory}
+    known: dict[str, Any] = {k: v for k, v in defaults.items() if v is not MISSING}
+    return field(kw_only=kw_only, metadata={"parameter": parameter}, **known)
 
 
-def gather(flags: Mapping[str, Any], config: Path | None) -> AuditOptions:
-    """Flags over the file over the defaults; flags that were not given are None or empty.
-
-    Raises:
-        InputError: If the file is not YAML, or holds an unknown or ill-typed option.
-    """
-    given = {name: value for name, value in flags.items() if value not in (None, [], ())}
-    merged: dict[str, Any] = {**(_read(config) if config else {}), **given}
-    if "source" not in merged:
-        raise InputError(
-            f"Expected a table or one of the built-in problems {list(BUILT_IN)}: affinity audit "
-            "digits"
-        )
-    for name in ("targets", "kinds", "exclude"):
-        if name in merged:
-            merged[name] = tuple(merged[name])
-    for name in ("source", "plan"):  # so that the run finds them from elsewhere
-        if merged.get(name) and Path(merged[name]).exists():
-            merged[name] = str(Path(merged[name]).resolve())
-    return AuditOptions(**merged)
+def argument(text: str, *, default: object = MISSING, kw_only: Literal[False] = False) -> Any:
+    """A field that is given by its place."""
+    return option(text, default=default, kw_only=kw_only, group=ARGUMENTS)
 
 
-def _read(path: Path) -> dict[str, Any]:
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(option, argument, field)
+)
+def options(group: Group = ARGUMENTS) -> Callable[[type[T]], type[T]]:
+    """A frozen dataclass whose fields are options, shown under this heading."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        for name, annotation in list(cls.__annotations__.items()):
+            entry = vars(cls).get(name)
+            if isinstance(entry, Field) and "parameter" in entry.metadata:
+                settings: dict[str, Any] = {"group": group, **entry.metadata["parameter"]}
+                cls.__annotations__[name] = Annotated[annotation, Parameter(**settings)]
+        return dataclass(frozen=True, kw_only=True)(cls)
+
+    return decorate
+
+
+def _columns(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Names: `--targets` splits its value at commas, `--target` takes one name as it is."""
+    names: list[str] = []
+    for token in tokens:
+        names += token.value.split(",") if token.keyword == "--targets" else [token.value]
+    return tuple(name.strip() for name in names)
+
+
+def _listed(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
+    return tuple(name.strip() for token in tokens for name in token.value.split(","))
+
+
+def _numbers(_: type, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Whole numbers, separated by commas."""
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Could not read the config {str(path)!r}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected YAML in the config {str(path)!r}: {error}") from error
-    if not isinstance(body, dict):
-        raise InputError(f"Expected options by name in the config {str(path)!r}, like 'budget: 3'.")
-    options: dict[str, Any] = {}
-    types = {field.name: field.type for field in fields(AuditOptions)}
-    for key, value in cast("dict[Any, Any]", body).items():
-        name = str(key).replace("-", "_")
-        if name not in types:
-            near = difflib.get_close_matches(name, types, n=1)
-            raise InputError(
-                f"Unknown option {key!r} in the config {str(path)!r}"
-                + (f"; did you mean {near[0]!r}?" if near else f"; there are {list(types)}.")
-            )
-        options[name] = _fitting(name, value, str(types[name]), path)
-    return options
+        return tuple(int(part) for token in tokens for part in token.value.split(","))
+    except ValueError:
+        raise ValueError("Expected whole numbers separated by commas, such as 1,5.") from None
 
 
-def _fitting(name: str, value: Any, kind: str, path: Path) -> Any:
-    if name == "kinds" and isinstance(value, dict):
-        pairs = cast("dict[Any, Any]", value)
-        return [f"{target}={found}" for target, found in pairs.items()]
-    if "tuple" in kind:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
-        fits = isinstance(value, list) and all(
-            isinstance(entry, str) for entry in cast("list[Any]", value)
+def _pairs(_: type, tokens: Sequence[Token]) -> dict[str, str]:
+    """NAME=VALUE; the name may hold equals signs."""
+    pairs: dict[str, str] = {}
+    for token in tokens:
+        name, equals, value = token.value.rpartition("=")
+        if not (name and equals and value):
+            raise ValueError(f"Expected NAME=VALUE, but got {token.value!r}.")
+        pairs[name] = value
+    return pairs
+
+
+def _kinds(of: type, tokens: Sequence[Token]) -> dict[str, str]:
+    """NAME=KIND, with a kind that there is."""
+    kinds = _pairs(of, tokens)
+    if unknown := set(kinds.values()) - {"regression", "binary", "classes"}:
+        raise ValueError(
+            f"Expected NAME=regression, NAME=binary or NAME=classes, but got {sorted(unknown)}."
         )
-    elif value is None:
-        fits = "None" in kind
-    elif "bool" in kind:
-        fits = isinstance(value, bool)
-    elif "int" in kind:
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    elif "float" in kind:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, str)
-    if not fits:
-        raise InputError(
-            f"Expected {name!r} in the config {str(path)!r} to be {kind}, but got {value!r}."
-        )
-    return value
-
-
-def _kinds(pairs: tuple[str, ...]) -> dict[str, Kind]:
-    kinds: dict[str, Kind] = {}
-    for pair in pairs:
-        name, equals, kind = pair.rpartition("=")
-        if not equals or kind not in KINDS:
-            raise InputError(
-                f"Expected --kind NAME=KIND with one of the kinds {list(KINDS)}, but got {pair!r}."
-            )
-        kinds[name] = kind
     return kinds
 
 
-def settings_of(settings: TrainingSettings) -> dict[str, Any]:
-    """Training settings as plain values."""
-    return asdict(settings)
+@Parameter(name="*")  # its fields are the command's parameters
+@options(OUTPUT)
+class OutputOptions:
+    """Every command's."""
+
+    debug: bool = option("Show tracebacks.", default=False)
+
+
+@options(OUTPUT)
+class QuietOptions(OutputOptions):
+    """Of commands that report progress."""
+
+    quiet: bool = option("Only print errors.", default=False)
+
+
+@options(OUTPUT)
+class JsonOptions:
+    """Of commands whose result can be read by programs."""
+
+    json: bool = option(
+        "Print the result as JSON to standard output, text to standard error.", default=False
+    )
+
+
+@options(OUTPUT)
+class VerdictOptions:
+    """Of commands that end with a verdict per task."""
+
+    fail_on: Literal["harmful"] | None = option(
+        "Exit with code 3 if the plan harms a task that it serves.", default=None
+    )
+    junit: Path | None = option("Write a JUnit file with one test case per task.", default=None)
+
+
+@options(OUTPUT)
+class FileOptions:
+    """Of commands that start a run."""
+
+    out: Path | None = option("Folder of the run.", default=None, shown="runs/NAME of the data")
+    config: Path | None = option("YAML file with any of these options; flags win.", default=None)
+
+
+@options(ARGUMENTS)
+class SourceOptions:
+    """Where the data are."""
+
+    source: str = argument("Table (CSV, also compressed, or Parquet), 'digits' or 'planted'.")
+
+
+@options(DATA)
+class TargetOptions(SourceOptions):
+    """Which columns are tasks."""
+
+    targets: tuple[str, ...] = option(
+        "Columns to predict: --targets A,B or --target A --target B.",
+        default=(),
+        flag=("--targets", "--target"),
+        parse=_columns,
+    )
+    kinds: Mapping[str, Kind] = option(
+        "Override a target's inferred type: NAME=regression, binary or classes.",
+        default_factory=dict[str, Kind],
+        flag="--kind",
+        metavar="NAME=KIND",
+        parse=_kinds,
+    )
+
+
+@options(DATA)
+class ColumnOptions:
+    """Columns that are neither inputs nor targets."""
+
+    task_column: str | None = option("Long table: column with the task of each row.", default=None)
+    exclude: tuple[str, ...] = option("Column to leave out; repeatable.", default=())
+
+
+@options(DATA)
+class DataOptions(ColumnOptions, TargetOptions):
+    """The table, its tasks and its splits."""
+
+    time_column: str | None = option(
+        "Use the latest rows by this column as test rows.", default=None
+    )
+    split_column: str | None = option(
+        "Use the rows with 'test' in this column as test rows.", default=None
+    )
+    test_share: float = option("Share of rows in the test split.", default=0.25)
+    validation_share: float = option(
+        "Share of the other rows used for early stopping.", default=0.2
+    )
+
+
+@options(NETWORK)
+class TrunkOptions:
+    """The size of the networks."""
+
+    width: int | None = option("Width of the trunk's layers.", default=None, least=1)
+    depth: int | None = option("Number of layers of the trunk.", default=None, least=1)
+
+
+@options(NETWORK)
+class NetworkOptions(TrunkOptions):
+    """The networks and their training."""
+
+    epochs: int | None = option("Maximum number of epochs.", default=None)
+    batch_size: int | None = option("Batch size.", default=None)
+    learning_rate: float | None = option("Learning rate of Adam.", default=None)
+    patience: int | None = option("Epochs without improvement before training stops.", default=None)
+
+
+@options(AUDIT)
+class SeedOptions:
+    """What repeats a run."""
+
+    seed: int = option("Random seed.", default=0)
+
+
+@options(RECORDING)
+class RecordSettings(SeedOptions, NetworkOptions, DataOptions):
+    """What decides the recorded run; a folder holds one such run."""
+
+    measure_every: int = option("Measure affinity every N training steps.", default=10, least=1)
+    runs: int = option(
+        "Number of runs to record, each with its own seed; several show how reproducible "
+        "affinities are.",
+        default=1,
+        least=1,
+    )
+    known_share: Annotated[float | None, Parameter(parse=False)] = None
+    """Share of the rows, by time, that a window of a repeated hold-out may use."""
+
+
+@options(RECORDING)
+class EstimateSettings:
+    """What decides the affinities."""
+
+    estimator: str = option(
+        "Affinity estimator; `affinity problems` lists them.", default="inter-task affinity"
+    )
+
+
+@options(AUDIT)
+class ToleranceSettings:
+    """What counts as equal."""
+
+    tolerance: float = option(
+        "Differences in mean relative gain up to this count as equal.",
+        default=0.01,
+        above=0,
+        below=1,
+    )
+
+
+@options(GROUPING)
+class GroupSettings(ToleranceSettings):
+    """What decides the plan."""
+
+    budget: int | None = option(
+        "Maximum number of networks.", default=None, shown="a third of the tasks", least=1
+    )
+    overlap: bool = option(
+        "Let a task help to train networks that do not serve it.",
+        default=False,
+        off="--disjoint",
+        shown="disjoint",
+    )
+    sharing: Literal["hard", "auto"] = option(
+        "How the tasks of a network share: hard, or 'auto': train each network in five ways and "
+        "keep the best.",
+        default="hard",
+    )
+    method: Method | None = option(
+        "How to group: 'race' trains candidate groups, 'surrogate' predicts the gains of all "
+        "groups with one linearized network (up to 9 tasks), 'affinity' trains nothing.",
+        default=None,
+        shown="the first that fits time and number of tasks",
+    )
+    race_minutes: float = option("Time limit of the race, in minutes.", default=3.0, above=0)
+
+
+@options(AUDIT)
+class RetrainSettings(ToleranceSettings):
+    """What decides the audit of a plan."""
+
+    replicates: int | None = option(
+        "Number of replicates (new data split and seed each).",
+        default=None,
+        shown="10; 5 from 21 tasks on",
+        least=1,
+    )
+    minutes: float | None = option(
+        "Add replicates until every verdict is decided, for up to N minutes.", default=None, above=0
+    )
+    max_replicates: int | None = option(
+        "Add replicates until every verdict is decided, up to N.",
+        default=None,
+        shown="40, with --minutes",
+        least=1,
+    )
+    baselines: Literal["all", "minimal"] = option(
+        "'minimal' leaves out the random grouping and the baselines at equal parameters.",
+        default="all",
+    )
+
+
+@options(AUDIT)
+class RunSettings(RetrainSettings, GroupSettings, EstimateSettings, RecordSettings):
+    """All that decides an audit's result; run.json keeps it.
+
+    Options of `RecordSettings` belong to the folder; with other values of the later ones, the
+    stages that they decide run again.
+    """
+
+    plan: str | None = option(
+        "Audit this plan: a YAML file, 'separate' or 'all-in-one'.",
+        default=None,
+        shown="the plan that is found",
+    )
+
+
+@options(AUDIT)
+class TrainerOptions:
+    """How networks are trained and what is kept of them."""
+
+    save_models: bool = option(
+        "Save the plan's trained networks for `affinity predict`.", default=False
+    )
+    backend: Literal["loky", "ray", "dask"] | None = option(
+        "Train each network by itself: in processes (loky), or on a Ray or Dask cluster.",
+        default=None,
+        shown="many networks at once",
+    )
+
+
+@options(DIAGNOSIS)
+class QuickOptions:
+    """How thorough a diagnosis is."""
+
+    quick: bool = option(
+        "Diagnose with the cheapest interventions: twice the width, half of the rows, no GradNorm "
+        "and PCGrad; about two thirds of the work.",
+        default=False,
+    )
+
+
+@options(AUDIT)
+class AuditOptions(
+    FileOptions,
+    VerdictOptions,
+    JsonOptions,
+    QuietOptions,
+    QuickOptions,
+    TrainerOptions,
+    RunSettings,
+):
+    """Of `affinity audit`."""
+
+    test_splits: int | None = option(
+        "Repeat the whole audit on N different test splits.", default=None, least=2
+    )
+    diagnose: bool = option(
+        "Also find out why one network for all tasks harms; takes several times as long as the "
+        "audit. `affinity diagnose RUN` does it later.",
+        default=False,
+        group=DIAGNOSIS,
+    )
+
+
+@options()
+class RecordOptions(FileOptions, QuietOptions, RecordSettings):
+    """Of `affinity record`."""
+
+
+@options(ARGUMENTS)
+class StageOptions:
+    """Of commands that continue a run. Settings that are not given are those of the run."""
+
+    run: Path = argument("Folder of a run.")
+
+
+@options()
+class EstimateOptions(JsonOptions, QuietOptions, EstimateSettings, StageOptions):
+    """Of `affinity estimate`."""
+
+
+@options()
+class GroupOptions(JsonOptions, QuietOptions, GroupSettings, StageOptions):
+    """Of `affinity group`."""
+
+
+@options(AUDIT)
+class RetrainOptions(
+    VerdictOptions, JsonOptions, QuietOptions, TrainerOptions, RetrainSettings, StageOptions
+):
+    """Of `affinity retrain`."""
+
+    plan: str | None = option(
+        "Train this plan: a YAML file, 'separate' or 'all-in-one'.",
+        default=None,
+        shown="the run's plan.yaml",
+    )
+
+
+@options(DIAGNOSIS)
+class DiagnoseOptions(JsonOptions, QuietOptions, QuickOptions, StageOptions):
+    """Of `affinity diagnose`."""
+
+    plan: str = option(
+        "Explain this plan: a YAML file, 'separate' or 'all-in-one'.", default="all-in-one"
+    )
+    replicates: int = option(
+        "Number of replicates (new data split and seed each).", default=6, least=1
+    )
+
+
+@options(ARGUMENTS)
+class ReportArguments(StageOptions):
+    """What to report."""
+
+    run_b: Path | None = argument("Another run: write comparison.html instead.", default=None)
+
+
+@options(OUTPUT)
+class ReportOptions(QuietOptions, ReportArguments):
+    """Of `affinity report`."""
+
+    png: bool = option("Export the figures as PNG.", default=False)
+    pdf: bool = option("Export the figures as PDF.", default=False)
+    svg: bool = option("Export the figures as SVG.", default=False)
+
+
+@options(ARGUMENTS)
+class CompareArguments:
+    """What to compare."""
+
+    run_a: Path = argument("Folder of a run.")
+    run_b: Path = argument("Folder of another run.")
+
+
+@options()
+class CompareOptions(JsonOptions, OutputOptions, CompareArguments):
+    """Of `affinity compare`."""
+
+
+@options(ARGUMENTS)
+class PredictArguments(StageOptions):
+    """What to predict."""
+
+    table: Path = argument("Rows to predict: CSV or Parquet.")
+
+
+@options(OUTPUT)
+class PredictOptions(OutputOptions, PredictArguments):
+    """Of `affinity predict`."""
+
+    out: Path | None = option("CSV file to write.", default=None, shown="standard output")
+
+
+@options(TRANSFER)
+class TransferSettings:
+    """What decides the results of a transfer, besides data and networks."""
+
+    replicates: int = option(
+        "Number of replicates (new data split and seed each).", default=5, least=1
+    )
+    recipe: str = option(
+        "How targets are tuned; `affinity problems` lists the recipes. 'best' measures all and "
+        "chooses one per pair by cross-validation.",
+        default="full fine-tuning",
+    )
+    tuning_plan: str | None = option("Tune by this edited plan: a YAML file.", default=None)
+    sources: tuple[str, ...] = option(
+        "Source: a task, 'all others' or 'own inputs'; repeatable.",
+        default=(),
+        flag="--from",
+        shown="all",
+    )
+    onto: tuple[str, ...] = option("Target task; repeatable.", default=(), flag="--to", shown="all")
+    group: Mapping[str, str] = option(
+        "Source made of several tasks; repeatable.",
+        default_factory=dict[str, str],
+        metavar="NAME=TASK,TASK",
+        parse=_pairs,
+    )
+    weights: Mapping[str, str] = option(
+        "Source whose trunk is in a safetensors file; repeatable.",
+        default_factory=dict[str, str],
+        metavar="NAME=FILE",
+        parse=_pairs,
+    )
+    rows: tuple[int, ...] = option(
+        "Also train each target's best source with this many target rows: 25,50,100.",
+        default=(),
+        least=2,
+        parse=_numbers,
+    )
+    joint: bool = option(
+        "Also train each pair jointly, and advise joint, sequential or neither.", default=False
+    )
+    distortion: bool = option(
+        "Measure how each recipe changes the representation and the losses, on familiar and on "
+        "shifted rows.",
+        default=False,
+    )
+
+
+@options(OUTPUT)
+class TransferOptions(
+    FileOptions,
+    JsonOptions,
+    QuietOptions,
+    TransferSettings,
+    SeedOptions,
+    NetworkOptions,
+    DataOptions,
+):
+    """Of `affinity transfer`."""
+
+    plan_only: bool = option(
+        "Only write the recipe's phases -> tuning.yaml, to be edited.",
+        default=False,
+        group=TRANSFER,
+    )
+    png: bool = option("Export the figures as PNG.", default=False)
+
+
+@options(EPISODES)
+class FewShotOptions(
+    JsonOptions, QuietOptions, SeedOptions, TrunkOptions, ColumnOptions, SourceOptions
+):
+    """Of `affinity fewshot`; a value of None is chosen from the data."""
+
+    source: str = argument("Table (CSV, also compressed, or Parquet), 'digits' or 'sines'.")
+    target: str | None = option(
+        "Column of classes, or what every task predicts.", default=None, group=DATA
+    )
+    test_classes: tuple[str, ...] = option(
+        "Classes used only in the meta-test, separated by commas.",
+        default=(),
+        group=DATA,
+        shown="a third of the classes",
+        parse=_listed,
+    )
+    ways: int | None = option("Classes per task.", default=None, shown="5")
+    shots: tuple[int, ...] = option(
+        "Rows per class to adapt on; several separated by commas.",
+        default=(1, 5),
+        shown="1,5",
+        parse=_numbers,
+    )
+    queries: int | None = option("Rows per class to evaluate on.", default=None, least=1)
+    steps: tuple[int, ...] = option(
+        "Evaluate after these numbers of gradient steps.",
+        default=(1, 5, 10),
+        shown="1,5,10",
+        parse=_numbers,
+    )
+    tasks: int = option("Number of meta-test tasks.", default=200)
+    replicates: int = option(
+        "Number of meta-trainings; with several, intervals include their variation.", default=1
+    )
+    methods: tuple[str, ...] = option(
+        "Methods, separated by commas; `affinity problems` lists them.",
+        default=(),
+        shown="all that fit",
+        parse=_listed,
+    )
+    iterations: int = option("Batches of meta-training.", default=500, group=NETWORK)
+    batch: int | None = option(
+        "Tasks per batch.", default=None, group=NETWORK, shown="32, or all tasks if fewer"
+    )
+    inner_rate: float | None = option(
+        "Learning rate of the inner loop.", default=None, group=NETWORK
+    )
+    out: Path | None = option(
+        "Folder for fewshot.html, fewshot.json, fewshot.csv and figures.",
+        default=None,
+        group=OUTPUT,
+    )
+
+
+def select(cls: type[T], options: object) -> T:
+    """The options that `cls` declares, taken from an object that may hold more or fewer.
+
+    Example:
+        >>> select(RecordSettings, AuditOptions("digits", seed=3)).seed
+        3
+    """
+    known = vars(options)
+    names = [entry.name for entry in fields(cls) if entry.name in known]  # pyright: ignore[reportArgumentType]
+    return cls(**{name: known[name] for name in names})
+
+
+def inherited_settings(options: type) -> list[str]:
+    """The settings of a run that these options inherit, rather than declare for themselves.
+
+    Example:
+        >>> inherited_settings(EstimateOptions)
+        ['estimator']
+    """
+    declared = {entry.name: entry for entry in fields(options)}
+    return [entry.name for entry in fields(RunSettings) if declared.get(entry.name) is entry]

@@ -1,249 +1,312 @@
-"""One folder a run: what was asked for, what each stage read and left, and who writes to it."""
+"""Run directory: one folder per run, with its record, its files and its lock."""
 
 import hashlib
-import json
 import shlex
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from affinity.errors import InputError
 from affinity.files import write_atomically
+from affinity.recording import RecordingCost
 
-SCHEMA_VERSION = 2
-LOCK = ".lock"
-LATER_OPTIONS = (
-    "estimator",
-    "budget",
-    "overlap",
-    "sharing",
-    "verify",
-    "race_minutes",
-    "tolerance",
-    "plan",
-    "replicates",
-    "minutes",
-    "max_replicates",
-    "baselines",
-)
-"""Options of stages after the recorded run: other ones make later stages run again."""
+from .options import RecordSettings, RunSettings
+
+VERSION = 3
+RECORD, LOCK = "run.json", ".lock"
+
+TRACE = "trace.safetensors"
+PARTIAL_TRACE = "trace.partial.safetensors"  # of a recorded run that was stopped
+AFFINITY = "affinity.csv"
+PLAN = "plan.yaml"
+FRONTIER = "frontier.csv"
+RACE, RACE_TABLE = "race.safetensors", "race.csv"
+MEASUREMENTS, AUDIT = "measurements.safetensors", "audit.json"
+TRAINED = "trained.safetensors"
+PREDICTIONS = "predictions.csv"
+DIAGNOSIS, DIAGNOSIS_JSON = "diagnosis.safetensors", "diagnosis.json"
+TRANSFER_RESULTS, TRANSFER = "transfer.safetensors", "transfer.json"
+TRANSFER_TABLE = "transfer.csv"
+TRANSFER_PAGE = "transfer.html"
+TUNING_PLAN = "tuning.yaml"
+PAGE = "report.html"
+FIGURES = "figures"  # a folder
+HOLDOUT, HOLDOUT_JSON = "test_splits.safetensors", "test_splits.json"
+SPLITS = "test_splits"  # a folder: the runs with the other test splits
+TRAININGS = "trainings"  # a folder: finished trainings, reused when a stopped stage continues
 
 
 @dataclass(frozen=True)
+class StageRecord:
+    """A finished stage: it is up to date while its inputs and the hashes of its files hold.
+
+    Args:
+        inputs: What it was made from: hashes of files, and settings.
+        outputs: The files that it wrote, with hashes of their content.
+        seconds: How long it took.
+        cost: Of recording.
+        estimator: Of the affinities, with its settings.
+    """
+
+    inputs: Mapping[str, object]
+    outputs: Mapping[str, str | None]
+    seconds: float
+    cost: RecordingCost | None = None
+    estimator: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json holds.
+
+    Args:
+        settings: All that decides the result, besides the data.
+        fingerprint: A hash of the data.
+        problem: Name of the data.
+        command: The command that made the run.
+        versions: Of Python and the libraries that results depend on.
+        stages: What is finished.
+        schema_version: Of this format.
+    """
+
+    settings: RunSettings
+    fingerprint: str
+    problem: str
+    command: str
+    versions: Mapping[str, str]
+    stages: Mapping[str, StageRecord] = field(default_factory=dict[str, StageRecord])
+    schema_version: int = VERSION
+
+
+@dataclass(eq=False)
 class RunDirectory:
     """Where a run keeps its files: run.json, trace.safetensors, affinity.csv, plan.yaml, ...
 
-    A stage is done when run.json has what it read (hashes of files, and options) and hashes of
-    what it left; it is noted after its files stand, so that nothing half-written counts.
+    A stage is noted in run.json after its files are written, so that nothing incomplete counts.
 
     Args:
-        path: The folder; made when the run is opened.
+        path: The folder; it is created when the run is opened.
     """
 
     path: Path
 
     @classmethod
-    def fresh(cls, folder: Path, what: Mapping[str, Any]) -> "RunDirectory":
+    def unused(cls, folder: Path, record: RunRecord) -> "RunDirectory":
         """The first of NAME, NAME-2, NAME-3, ... that is new or holds this very run."""
         number = 1
         while True:
-            run = cls(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
+            directory = cls(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
             try:
-                existing = run._existing()
+                existing = directory._existing()
             except InputError:
-                existing = {"what": {}}
-            if existing is None or not _differences(existing["what"], what):
-                return run
+                number += 1
+                continue
+            if existing is None or not _differences(existing, record, RunSettings):
+                return directory
             number += 1
 
-    @contextmanager
-    def opened(self, what: Mapping[str, Any], about: Mapping[str, Any]) -> Generator[None]:
-        """Make the folder for this run, or go on with the one that is there; hold its lock.
-
-        Args:
-            what: What decides the result: options and the data's fingerprint.
-            about: What else to note: command, versions.
+    @cached_property
+    def record(self) -> RunRecord:
+        """What run.json holds; read once.
 
         Raises:
-            InputError: If the folder holds something else, cannot be written to, or another
-                process is writing to it.
+            InputError: If there is no run in this folder.
         """
-        self._existing()  # says so before anything is written to a folder that is not ours
-        with self._locked(make=True):
-            existing = self._existing()
-            if existing is None:
-                self._write({"schema_version": SCHEMA_VERSION, "what": dict(what), **about})
-            elif differing := _differences(existing["what"], what, ignored=LATER_OPTIONS):
-                raise InputError(
-                    f"Expected the folder {str(self.path)!r} to be new or to hold this run, but it "
-                    f"holds another one ({'; '.join(differing)}). Choose another --out, or remove "
-                    "it."
-                )
-            elif existing["what"] != what:
-                self._write({**existing, "what": dict(what), **about})
-            yield
-
-    @contextmanager
-    def reopened(self) -> Generator[None]:
-        """Hold the lock of a run that is there, to add to it."""
-        self.body()
-        with self._locked():
-            yield
-
-    def body(self) -> dict[str, Any]:
-        """What run.json says.
-
-        Raises:
-            InputError: If there is no run here.
-        """
-        existing = self._existing()
-        if existing is None:
+        if (existing := self._existing()) is None:
             raise InputError(
-                f"Expected a run in the folder {str(self.path)!r}, but there is none. Make one: "
-                f"affinity record SOURCE --out {shlex.quote(str(self.path))}"
+                f"Expected a run in the folder {str(self.path)!r}, but there is none. Create one: "
+                f"affinity record SOURCE --out {shlex.quote(str(self.path))}",
+                "no-run",
             )
         return existing
+
+    @contextmanager
+    def open(self, record: RunRecord) -> Generator[None]:
+        """Create the folder for this run, or continue the one in it; hold its lock.
+
+        Raises:
+            InputError: If the folder holds something else, cannot be written to, or is locked.
+        """
+        self._existing()  # before anything is written to a folder that is not ours
+        with self._lock(create=True):
+            existing = self._existing()
+            if existing is None:
+                self._write(record)
+            elif differences := _differences(existing, record, RecordSettings):
+                raise InputError(
+                    f"Expected the folder {str(self.path)!r} to be new or to hold this run, but it "
+                    f"holds another one ({'; '.join(differences)}). Choose another --out, or "
+                    "remove the folder.",
+                    "another-run",
+                )
+            elif existing.settings != record.settings:
+                self._write(replace(record, stages=existing.stages))
+            else:
+                self.record = existing
+            yield
+
+    @contextmanager
+    def reopen(self) -> Generator[None]:
+        """Hold the lock of an existing run, to add to it."""
+        _ = self.record
+        with self._lock():
+            self.__dict__.pop("record")  # another process may have written to it until now
+            yield
 
     def file(self, name: str) -> Path:
         """A file of the run."""
         return self.path / name
 
     def hash_of(self, name: str) -> str | None:
-        """A hash of a file's content; None where there is no such file."""
+        """A hash of a file's content; None if there is no such file."""
         try:
             return hashlib.sha256(self.file(name).read_bytes()).hexdigest()[:16]
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(
-                f"Could not read {str(self.file(name))!r}: {error.strerror}."
+                f"Could not read {str(self.file(name))!r}: {error.strerror}.", "unreadable-file"
             ) from error
 
-    def noted(self, stage: str) -> dict[str, Any] | None:
-        """What is noted of a finished stage: inputs, outputs, seconds, and what it wanted noted."""
-        return self.body().get("stages", {}).get(stage)
+    def finished(self, stage: str) -> StageRecord | None:
+        """The record of a finished stage; None if it has not run."""
+        return self.record.stages.get(stage)
 
-    def is_done(self, stage: str, inputs: Mapping[str, Any] | None = None) -> bool:
-        """Whether the stage ran, with these inputs if given, and its files stand untouched."""
-        noted = self.noted(stage)
+    def is_done(self, stage: str, inputs: Mapping[str, object] | None = None) -> bool:
+        """Whether the stage ran, with these inputs if given, and its files are unchanged."""
+        finished = self.finished(stage)
         return (
-            noted is not None
-            and (inputs is None or noted["inputs"] == inputs)
-            and all(self.hash_of(name) == digest for name, digest in noted["outputs"].items())
+            finished is not None
+            and (inputs is None or finished.inputs == inputs)
+            and all(self.hash_of(name) == digest for name, digest in finished.outputs.items())
         )
 
-    def require(self, stage: str) -> dict[str, Any]:
-        """What is noted of a stage whose files stand.
+    def require(self, stage: str) -> StageRecord:
+        """The record of a finished stage whose files are unchanged.
 
         Raises:
-            InputError: If the stage did not run, or a file is no longer what it wrote.
+            InputError: If the stage has not run, or a file is no longer what it wrote.
         """
-        noted = self.noted(stage)
+        finished = self.finished(stage)
         again = shlex.quote(str(self.path))
-        command = (
-            f"affinity {stage} {again}"
-            if stage != "record"
-            else f"affinity record SOURCE --out {again}"
-        )
-        if noted is None:
+        command = f"affinity {stage} {again}"
+        if stage == "record":
+            command = f"affinity record SOURCE --out {again}"
+        if finished is None:
             raise InputError(
                 f"Expected a finished stage {stage!r} in {str(self.path)!r}, but there is none. "
-                f"Run it first: {command}"
+                f"Run it first: {command}",
+                "missing-stage",
             )
         changed = [
-            name for name, digest in noted["outputs"].items() if self.hash_of(name) != digest
+            name for name, digest in finished.outputs.items() if self.hash_of(name) != digest
         ]
         if changed:
             raise InputError(
                 f"Expected {changed} in {str(self.path)!r} as `affinity {stage}` wrote them, but "
-                f"they are missing, truncated or something else. Run it again: {command}"
+                f"they are missing, truncated or changed. Run it again: {command}",
+                "changed-file",
             )
-        return noted
+        return finished
 
     @contextmanager
     def stage(
-        self, name: str, inputs: Mapping[str, Any], outputs: Sequence[str]
-    ) -> Generator[dict[str, Any]]:
-        """Run a stage inside this block; what is put into the dict is noted with it."""
+        self, name: str, inputs: Mapping[str, object], outputs: Sequence[str]
+    ) -> Generator[dict[str, object]]:
+        """Run a stage inside this block; fields put into the dict are recorded with it."""
         start = time.perf_counter()
-        about: dict[str, Any] = {}
-        yield about
-        note = {
-            **about,
-            "inputs": dict(inputs),
-            "outputs": {output: self.hash_of(output) for output in outputs},
-            "seconds": round(time.perf_counter() - start, 2),
-        }
-        body = self.body()
-        self._write({**body, "stages": {**body.get("stages", {}), name: note}})
+        more: dict[str, object] = {}
+        yield more
+        finished = StageRecord(
+            inputs=inputs,
+            outputs={output: self.hash_of(output) for output in outputs},
+            seconds=round(time.perf_counter() - start, 2),
+            **more,  # pyright: ignore[reportArgumentType]
+        )
+        self._write(replace(self.record, stages={**self.record.stages, name: finished}))
 
     @contextmanager
-    def _locked(self, make: bool = False) -> Generator[None]:
+    def _lock(self, create: bool = False) -> Generator[None]:
         lock = FileLock(self.file(LOCK), timeout=0)
         try:
-            if make:
+            if create:
                 self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise InputError(
-                f"Expected to be alone with the run {str(self.path)!r}, but another process is "
-                "writing to it. Wait until it has finished, or choose another --out."
+                f"The run {str(self.path)!r} is locked by another process. Wait until it has "
+                "finished, or choose another --out.",
+                "locked-run",
             ) from None
         except (OSError, NotImplementedError) as error:
             raise InputError(
                 f"Could not write to the folder {str(self.path)!r}: {error}. Choose an --out that "
-                "can be written to, or copy the run to such a place."
+                "can be written to, or copy the run to such a place.",
+                "unwritable-folder",
             ) from error
         try:
             yield
         finally:
             lock.release()
 
-    def _existing(self) -> dict[str, Any] | None:
-        file = self.file("run.json")
+    def _existing(self) -> RunRecord | None:
+        file = self.file(RECORD)
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"Expected a folder at {str(self.path)!r}, but it is a file.")
+            raise InputError(
+                f"Expected a folder at {str(self.path)!r}, but it is a file.", "not-a-folder"
+            )
         if not file.exists():
             if self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir()):
                 raise InputError(
                     f"Expected the folder {str(self.path)!r} to be new or to hold a run, but it "
-                    "holds other files. Choose another --out."
+                    "holds other files. Choose another --out.",
+                    "not-a-run",
                 )
             return None
         try:
-            body = json.loads(file.read_text(encoding="utf-8"))
-            version = body["schema_version"]
-            body["what"]["options"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            content = file.read_bytes()
+            version = msgspec.json.decode(content, type=_Version)
+            if version.schema_version == VERSION:
+                return msgspec.json.decode(content, type=RunRecord)
+        except (msgspec.DecodeError, OSError) as error:
             raise InputError(
-                f"Expected a run's description in {str(file)!r}, but could not read it ({error}). "
-                "Choose another --out, or remove the folder."
+                f"Could not read the run's description {str(file)!r} ({error}). Choose another "
+                "--out, or remove the folder.",
+                "damaged-file",
             ) from error
-        if version != SCHEMA_VERSION:
-            made_by = body.get("command", "affinity audit SOURCE")
-            raise InputError(
-                f"Expected a run of version {SCHEMA_VERSION} in {str(self.path)!r}, but it is of "
-                f"version {version!r}. Make it again in another folder: {made_by} --out NEW"
-            )
-        return body
+        raise InputError(
+            f"Expected a run of version {VERSION} in {str(self.path)!r}, but it has version "
+            f"{version.schema_version}. Make it again in another folder: {version.command} --out "
+            "NEW",
+            "other-version",
+        )
 
-    def _write(self, body: Mapping[str, Any]) -> None:
-        text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(self.file("run.json"), text)
+    def _write(self, record: RunRecord) -> None:
+        content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+        write_atomically(self.file(RECORD), content)
+        self.record = record
 
 
-def _differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], ignored: Sequence[str] = ()
-) -> list[str]:
-    before = {"fingerprint": old.get("fingerprint"), **old.get("options", {})}
-    now = {"fingerprint": new["fingerprint"], **new["options"]}
+@dataclass(frozen=True)
+class _Version:
+    schema_version: int
+    command: str = "affinity audit SOURCE"
+
+
+def _differences(old: RunRecord, new: RunRecord, settings: type) -> list[str]:
+    """What differs among the data and these settings."""
+    pairs = {"data": (old.fingerprint, new.fingerprint)} | {
+        entry.name: (getattr(old.settings, entry.name), getattr(new.settings, entry.name))
+        for entry in fields(settings)
+    }
     return [
-        f"{name}: {before.get(name)!r} there, {now[name]!r} here"
-        for name in now
-        if before.get(name) != now[name] and name not in ignored
+        f"{name}: {before!r} in the folder, {now!r} now"
+        for name, (before, now) in pairs.items()
+        if before != now
     ]

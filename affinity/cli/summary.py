@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: the tasks before the run, the answer after it."""
+"""Summaries in the terminal: the tasks, the race, the plan, the audit and what follows it."""
 
 import math
 
@@ -7,19 +7,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Audit, EvaluatedPlan, RaceResult, metric_name
+from affinity.audit import Audit, Diagnosis, EvaluatedPlan, RaceResult, RepeatedHoldout, metric_name
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
+from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.statistics import Verdict
 from affinity.words import count
 
 MOST_ROWS = 30
-MOST_DIGITS = 10_000
-"""From here on numbers are told by their power of ten."""
+LARGEST_PERCENTAGE = 10_000
+"""From here on numbers are printed as powers of ten."""
 UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
-WORDS = {
+ADVICE = {
     "separate": "train every task separately",
     "all-in-one": "train all tasks in one network",
     "plan": "train as planned",
@@ -29,59 +30,57 @@ WORDS = {
 
 
 def show_problem(console: Console, problem: Problem) -> None:
-    """The tasks, their kinds and labels, and what was noticed in the data."""
+    """Print the tasks, their types and labels, and notes on the data."""
     n_rows = len(problem.development) + len(problem.test)
     console.print(
         f"[bold]{escape(problem.name)}[/bold]: {n_rows:,} rows, "
         f"{count(len(problem.tasks), 'task')}, "
         f"{count(problem.development.inputs[0].numel(), 'input')}; "
-        f"{len(problem.test):,} rows set aside to judge"
+        f"{len(problem.test):,} held-out test rows"
     )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("task", "kind", "labelled", "", "metric"):
-        table.add_column(heading, justify="right" if heading == "labelled" else "left")
-    for at, task in enumerate(problem.tasks[:MOST_ROWS]):
-        labels = torch.cat([problem.development.targets[:, at], problem.test.targets[:, at]])
-        known = labels[~labels.isnan()]
+    table = _table("task", "type", "labelled>", "", "metric")
+    for column, task in enumerate(problem.tasks[:MOST_ROWS]):
+        labels = torch.cat(
+            [problem.development.targets[:, column], problem.test.targets[:, column]]
+        )
+        labels = labels[~labels.isnan()]
         metric = metric_name(task)
-        kind, what = "regression", ""
+        kind, detail = "regression", ""
         if metric == "ROC AUC":
-            kind, what = "binary", f"{known.mean():.1%} positive"
+            kind, detail = "binary", f"{labels.mean():.1%} positive"
         elif metric == "accuracy":
-            kind, what = "classes", f"{task.n_outputs} classes"
-        table.add_row(escape(task.name), kind, f"{len(known):,}", what, metric)
+            kind, detail = "classes", f"{task.n_outputs} classes"
+        table.add_row(escape(task.name), kind, f"{len(labels):,}", detail, metric)
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
         console.print(f"... and {count(len(problem.tasks) - MOST_ROWS, 'more task')}")
     for note in filter(None, [*problem.notes[:MOST_ROWS], str(LabelOverlap.of(problem))]):
-        console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+        print_note(console, note)
 
 
-def show_race(console: Console, raced: RaceResult) -> None:
-    """One row per candidate: what it is expected to gain, and whether it may be best."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("candidate", "networks", "expected gain", "95 % interval", "may be best"):
-        is_text = heading == "candidate"
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for each in raced.candidates:
+def show_race(console: Console, race: RaceResult) -> None:
+    """Print one row per candidate: its expected gain, and the probability that it is best."""
+    table = _table("candidate", "networks>", "expected gain>", "95 % interval>", "may be best>")
+    for candidate in race.candidates:
         table.add_row(
-            each.name,
-            str(len(each.grouping.networks)),
-            f"{each.gain:+.1%}",
-            f"{each.low:+.1%} to {each.high:+.1%}",
-            f"{each.probability:.0%}",
+            candidate.name,
+            str(len(candidate.grouping.networks)),
+            percent(candidate.gain),
+            f"{percent(candidate.low)} to {percent(candidate.high)}",
+            f"{candidate.probability:.0%}",
         )
     console.print(table)
-    if raced.indistinguishable:
-        console.print(
-            "[yellow]Note:[/yellow] the plan cannot be told from "
-            f"{' and '.join(raced.indistinguishable)}: they may well be as good, within "
-            f"{100 * raced.tolerance:g}%."
+    if race.indistinguishable:
+        others = {"separate": "separate networks"}
+        names = " and ".join(others.get(name, name) for name in race.indistinguishable)
+        print_note(
+            console,
+            f"the plan is not distinguishable from {names} (within {100 * race.tolerance:g} %).",
         )
 
 
 def show_plan(console: Console, plan: Plan) -> None:
-    """A line a network, and why."""
+    """Print one line per network, with its reason."""
     for number, (network, sharing, reason) in enumerate(
         zip(plan.grouping.networks, plan.sharing, plan.reasons, strict=True), start=1
     ):
@@ -91,88 +90,175 @@ def show_plan(console: Console, plan: Plan) -> None:
         console.print(f"  {number}. {escape(served + also)}: {sharing}. {escape(reason)}")
 
 
-def networks_in(plan: Plan) -> str:
-    """How many networks a plan has, in words."""
+def count_networks(plan: Plan) -> str:
+    """The number of a plan's networks, in words."""
     return count(len(plan.grouping.networks), "network")
 
 
 def show_audit(console: Console, audit: Audit) -> None:
-    """A row a task, then what to do."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("task")
-    for heading in ("net", "metric", "separate", "plan", "all-in-one", "gain of plan", "verdict"):
-        is_text = heading in ("metric", "verdict")
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    """Print one row per task, then the candidates and the advice."""
+    table = _table(
+        *("task", "net>", "metric", "separate>", "plan>", "all-in-one>", "gain of plan>"), "verdict"
+    )
     metrics = {
-        name: arrangement.metrics.scores.double().mean(dim=0).tolist()
-        for name, arrangement in audit.candidates.items()
+        name: candidate.metrics.scores.double().mean(dim=0).tolist()
+        for name, candidate in audit.candidates.items()
     }
     verdicts = audit.verdicts
     networks = audit.plan.grouping.networks
     order = sorted(
         range(len(audit.tasks)),
-        key=lambda at: networks.index(audit.plan.grouping.network_of(audit.tasks[at].name)),
+        key=lambda task: networks.index(audit.plan.grouping.network_of(audit.tasks[task].name)),
     )
-    if len(order) > MOST_ROWS:  # the most telling ones
-        order.sort(key=lambda at: -abs(_gain(verdicts[audit.tasks[at].name])))
+    if len(order) > MOST_ROWS:  # the largest gains and losses
+        order.sort(key=lambda task: -_size(verdicts[audit.tasks[task].name]))
         order = order[:MOST_ROWS]
-    for at in order:
-        task = audit.tasks[at]
+    for column in order:
+        task = audit.tasks[column]
         verdict = verdicts[task.name]
-        colour = COLOURS[verdict.verdict]
         table.add_row(
             escape(task.name),
             str(1 + networks.index(audit.plan.grouping.network_of(task.name))),
             task.metric.removeprefix("ROC "),
-            *(_number(metrics[name][at]) for name in ("separate", "plan", "all-in-one")),
-            _with_error(verdict),
-            f"[{colour}]{verdict.verdict}[/{colour}]",
+            *(_number(metrics[name][column]) for name in ("separate", "plan", "all-in-one")),
+            _gain(verdict),
+            _coloured(verdict.verdict),
         )
     console.print(table)
     if len(audit.tasks) > len(order):
         counts = {name: sum(v.verdict == name for v in verdicts.values()) for name in COLOURS}
         console.print(
             f"({len(order)} of {len(audit.tasks)} tasks, those with the largest gains and losses; "
-            + ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-            + " in all)"
+            f"all tasks: {', '.join(f'{n} {name}' for name, n in counts.items() if n)})"
         )
     n_replicates = audit.gains.n_replicates
     console.print(
-        "Gains: the share of the separate network's test loss that is gone"
+        "Gain: relative reduction in test loss compared with a single-task network"
         + (
             f", with its 95 % interval over {n_replicates} replicates and over test rows."
             if n_replicates > 1
-            else ". One replicate gives no intervals and no verdicts: --replicates 5 does."
+            else ". One replicate gives no intervals and no verdicts; use --replicates 5."
         ),
         style="dim",
     )
-    for limit in audit.context.limits:
-        console.print(f"[yellow]Note:[/yellow] {escape(limit.message)}")
+    for limitation in audit.context.limits:
+        print_note(console, limitation.message)
     overall = audit.overall
     console.print(
-        f"All tasks together: [{COLOURS[overall.verdict]}]{overall.verdict}"
-        f"[/{COLOURS[overall.verdict]}], {_with_error(overall)}{_needed(overall, n_replicates)}"
+        f"All tasks together: {_coloured(overall.verdict)}, {_gain(overall)}"
+        f"{_needed(overall, n_replicates)}"
     )
-    for name, arrangement in audit.candidates.items():
-        if name == "separate":
-            continue
-        console.print(
-            f"{name}: {networks_in(arrangement.plan)}, "
-            f"{_width(arrangement)}{arrangement.parameters:,} parameters, mean gain "
-            f"{_with_error(audit.overall_of(name))}"
-        )
+    for name, candidate in audit.candidates.items():
+        if name != "separate":
+            console.print(
+                f"{name}: {_size_of(candidate)}, mean gain {_gain(audit.overall_of(name))}"
+            )
     console.print(
-        f"[bold]Advice: {WORDS[audit.advice]}[/bold] (the fewest networks within "
-        f"{100 * audit.test.tolerance:g}% of the best mean gain on evaluation rows)."
+        f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within "
+        f"{100 * audit.test.tolerance:g} % of the best mean gain on selection rows)."
     )
 
 
-def _width(arrangement: EvaluatedPlan) -> str:
-    return f"width {arrangement.plan.width}, " if arrangement.plan.width is not None else ""
+def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    """Print one row per intervention, then the advice."""
+    table = _table("cause", "intervention", "recovered>", "cost>", "verdict")
+    summary = diagnosis.summary()
+    for cause in summary.causes:
+        label = f"{cause.cause}: {cause.status}"
+        for change in cause.changes:
+            mean = change.recovered.test
+            verdict = verdict_word(change.is_remedy, change.verdict)
+            table.add_row(
+                label,
+                escape(change.name),
+                _interval(mean.mean, mean.low, mean.high),
+                f"{change.cost:.1f}",
+                f"[{COLOURS[change.verdict]}]{verdict}[/]",
+            )
+            label = ""
+        for skipped in cause.skipped:
+            table.add_row(label, f"[dim]not tested: {escape(skipped)}[/dim]")
+    console.print(table)
+    interval = ", with its 95 % interval" if summary.n_replicates > 1 else ""
+    console.print(
+        f"Recovered: reduction in test loss, relative to separate networks{interval}. Cost: "
+        "relative to the plan. Verdicts are reached on selection rows.",
+        style="dim",
+    )
+    console.print(f"[bold]{escape(diagnosis_headline(diagnosis))}[/bold]")
+    for number, line in enumerate(advice_lines(diagnosis), start=1):
+        console.print(f"  {number}. {escape(line)}")
+
+
+def show_holdout(console: Console, holdout: RepeatedHoldout) -> None:
+    """Print one row per test split, then the mean gains of the procedure."""
+    table = _table(
+        *("split>", "networks>", "gain of plan>", "verdict", "gain as advised>", "advice")
+    )
+    summary = holdout.summary()
+    for split in summary.splits:
+        table.add_row(
+            str(split.split),
+            str(split.networks),
+            percent(split.gain),
+            _coloured(split.verdict),
+            percent(split.gain_as_advised),
+            split.advice,
+        )
+    console.print(table)
+    n_splits, plan, advice = len(summary.splits), summary.plans[0], summary.advices[0]
+    console.print(
+        f"The most frequent plan was found on {plan.times} of {n_splits} test splits, the most "
+        f"frequent advice ({advice.advice}) given on {advice.times}."
+    )
+    for label, procedure in (("planned", summary.as_plan), ("advised", summary.as_advice)):
+        console.print(
+            f"Repeating the audit on {n_splits} test splits and training as {label}: "
+            f"{_coloured(procedure.verdict)}, mean gain "
+            f"{_interval(procedure.gain, procedure.low, procedure.high)}"
+        )
+
+
+def print_note(console: Console, text: str) -> None:
+    """Print a note on the result."""
+    console.print(f"[yellow]Note:[/yellow] {escape(text)}")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in percent, with its sign.
+
+    Example:
+        >>> percent(0.0512), percent(None), percent(-12345.6)
+        ('+5.1 %', '–', '-1.2e+06 %')
+    """
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    number = 100 * value
+    return f"{number:+.{digits}f} %" if abs(number) < LARGEST_PERCENTAGE else f"{number:+.2g} %"
+
+
+def _table(*headings: str) -> Table:
+    """A table without lines; a heading that ends with ">" is that of a column of numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in headings:
+        is_number = heading.endswith(">")
+        justify = "right" if is_number else "left"
+        table.add_column(heading.removesuffix(">"), justify=justify, no_wrap=is_number)
+    return table
+
+
+def _coloured(verdict: str) -> str:
+    return f"[{COLOURS[verdict]}]{verdict}[/]"
+
+
+def _size_of(candidate: EvaluatedPlan) -> str:
+    width = candidate.plan.width
+    shown = "" if width is None else f"width {width}, "
+    return f"{count_networks(candidate.plan)}, {shown}{candidate.parameters:,} parameters"
 
 
 def _needed(verdict: Verdict, n_replicates: int) -> str:
-    """What it would take to decide."""
+    """What would decide an undecided verdict."""
     if verdict.verdict != "undecided" or n_replicates < 2:
         return ""
     if verdict.needed is None:
@@ -180,31 +266,25 @@ def _needed(verdict: Verdict, n_replicates: int) -> str:
     return f"; about {max(verdict.needed, n_replicates + 1):,} replicates would decide it"
 
 
-def _with_error(verdict: Verdict) -> str:
-    """The gain with its interval, which need not be as long on either side."""
-    if math.isnan(verdict.gain):
-        return UNKNOWN
-    if math.isnan(verdict.low):
-        return f"{verdict.gain:+.1%}"
-    percent = [100 * value for value in (verdict.gain, verdict.low, verdict.high)]
-    if max(map(abs, percent)) >= MOST_DIGITS:
-        gain, low, high = (f"{value:+.2g}" for value in percent)
-        return f"{gain} % ({low} to {high})"
-    digits = 0 if max(map(abs, percent)) >= 20 else 1
-    gain, low, high = (f"{value:+.{digits}f}" for value in percent)
-    return f"{gain} % ({low} to {high})"
+def _gain(verdict: Verdict) -> str:
+    return _interval(verdict.gain, verdict.low, verdict.high)
+
+
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+    """A share in percent with its interval, which need not be as long on either side."""
+    known = [abs(value) for value in (mean, low, high) if value is not None]
+    digits = 0 if max(known, default=0) >= 0.2 else 1
+    if low is None or math.isnan(low):
+        return percent(mean)
+    low_text, high_text = (percent(end, digits).removesuffix(" %") for end in (low, high))
+    return f"{percent(mean, digits)} ({low_text} to {high_text})"
 
 
 def _number(value: float) -> str:
     if math.isnan(value):
         return UNKNOWN
-    return f"{value:.4f}" if abs(value) < MOST_DIGITS else f"{value:.2g}"
+    return f"{value:.4f}" if abs(value) < LARGEST_PERCENTAGE else f"{value:.2g}"
 
 
-def _gain(verdict: Verdict) -> float:
-    return 0.0 if math.isnan(verdict.gain) else verdict.gain
-
-
-def percent(share: float | None) -> str:
-    """A share with its sign, in percent."""
-    return UNKNOWN if share is None else f"{share:+.1%}"
+def _size(verdict: Verdict) -> float:
+    return 0.0 if math.isnan(verdict.gain) else abs(verdict.gain)

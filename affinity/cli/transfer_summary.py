@@ -10,9 +10,9 @@ from affinity.report.transfer_page import transfer_pictures
 from affinity.transfer import PairGain, TransferSummary
 from affinity.words import count
 
-from .run_files import FIGURES
+from .run import Run
+from .run_directory import FIGURES
 from .summary import COLOURS, MOST_ROWS, UNKNOWN
-from .work import Work
 
 MOST_COLUMNS = 10
 
@@ -58,11 +58,11 @@ def show_transfer(console: Console, summary: TransferSummary) -> None:
         console.print(escape(line), soft_wrap=True)
 
 
-def write_pictures(work: Work, summary: TransferSummary) -> None:
+def write_pictures(run: Run, summary: TransferSummary) -> None:
     """Write the pictures as PNG into the run's figures."""
     for name, picture in transfer_pictures(summary).items():
-        file = picture.save(work.run.file(FIGURES) / f"{name}.png")
-        work.console.print(f"Wrote {escape(str(file))}", soft_wrap=True)
+        file = picture.save(run.directory.file(FIGURES) / f"{name}.png")
+        run.console.print(f"Wrote {escape(str(file))}", soft_wrap=True)
 
 
 def _cell(pair: PairGain | None) -> str:

@@ -102,7 +102,7 @@ def _weak_guide(audit: Audit) -> Iterator[Alert]:
             f"One network for all tasks has a mean gain of {percent(gain)}. On eight tables of "
             "which every group was trained, affinity predicted gains where this gain was far below "
             "0 (rank correlations of 0.2 to 0.5), and hardly where it was not (-0.1 to 0.15). "
-            "Measure groups before you choose: affinity group RUN --verify race.",
+            "Measure groups before you choose: affinity group RUN --method race.",
         )
 
 

@@ -63,7 +63,7 @@ LIMITS = (
     "Intervals cover other training rows drawn from the same development rows, other seeds and "
     "other test rows of the same kind. The development rows themselves are one sample. To learn "
     "what the whole procedure gains on other data of this kind, repeat the audit on several test "
-    "splits (--outer).",
+    "splits (--test-splits).",
     "The probability of any false verdict is at most 5 % for all tasks of a candidate together, "
     "and another 5 % for the verdict on their mean.",
     "The candidate is chosen on selection rows and judged on test rows that no decision used.",

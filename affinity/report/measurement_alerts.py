@@ -143,7 +143,7 @@ def _test_splits(audit: Audit, holdout: RepeatedHoldout | None) -> Iterator[Aler
             f"The overall verdict “{verdict}” holds for networks trained on these development "
             "rows; other rows of the same kind may give another one. Where two candidates are "
             "equally good in general, one audit in seven still finds a difference between them "
-            "(reports/calibration). “affinity audit ... --outer 5” repeats the audit on five "
+            "(reports/calibration). “affinity audit ... --test-splits 5” repeats the audit on five "
             "test splits.",
         )
         return

@@ -20,8 +20,8 @@ from foretold import foretell
 from intervals import ROOT
 from kept_rows import read, write
 
-from affinity.cli.built_in import BUILT_IN
-from affinity.cli.options import AuditOptions
+from affinity.cli.options import RecordSettings
+from affinity.cli.source import BUILT_IN, read_problem
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, NEED_OPTIMIZER_STEPS, LabelCorrelation
 from affinity.files import write_atomically
@@ -83,7 +83,7 @@ def problem_of(arguments: argparse.Namespace) -> Problem:
     excluded = arguments.exclude.split(",") if arguments.exclude else []
     others = [name for name in options.targets if name not in chosen]  # no features either
     options = replace(options, targets=chosen, exclude=(*excluded, *others))
-    problem = options.problem()
+    problem = read_problem(options)
     resampling: Resampling = (
         TimeBlocks(arguments.validation_share, arguments.evaluation_share, arguments.blocks)
         if arguments.blocks
@@ -99,10 +99,10 @@ def problem_of(arguments: argparse.Namespace) -> Problem:
     return replace(problem, resampling=resampling)
 
 
-def _listed(source: str) -> AuditOptions:
+def _listed(source: str) -> RecordSettings:
     """The options of a source; its targets and split are those of the manifest, if it is there."""
     if source in BUILT_IN or Path(source).exists():
-        return AuditOptions(source)
+        return RecordSettings(source)
     manifest = json.loads((TABLES / "manifest.json").read_text()) if TABLES.exists() else {}
     if source not in manifest:
         raise InputError(
@@ -110,7 +110,7 @@ def _listed(source: str) -> AuditOptions:
             f"tables {sorted(manifest)} in {TABLES}, but got {source!r}."
         )
     entry = manifest[source]
-    return AuditOptions(
+    return RecordSettings(
         str(TABLES / f"{source}.csv.gz"),
         targets=tuple(entry.get("targets", ())),
         split_column=entry.get("split_column"),

@@ -2,7 +2,7 @@
 
 1,797 real images of 8 x 8 pixels come with scikit-learn. Five targets are yes or no (odd, at least
 5, prime, has a loop, one of five digits drawn at random), three are numbers (ink, its centre in x
-and y). The steps below are what `affinity audit digits --verify affinity` does, one at a time.
+and y). The steps below are what `affinity audit digits --method affinity` does, one at a time.
 """
 
 import sys

@@ -1,6 +1,9 @@
 """A small table with three tasks, and the command called as a person would."""
 
+import json
+import re
 import shutil
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ from affinity.cli import main
 
 RECORD = [
     *("--target", "sum", "--target", "sign, of y", "--target", "thirds"),
-    *("--epochs", "3", "--every", "2", "--width", "8"),
+    *("--epochs", "3", "--measure-every", "2", "--width", "8"),
 ]
 
 
@@ -27,8 +30,8 @@ def write_table(path):
 
 @pytest.fixture(autouse=True)
 def by_affinity_unless_asked(monkeypatch):
-    """A race and a linearized network take seconds; `test_racing.py` asks for them."""
-    monkeypatch.setattr("affinity.cli.racing.MOST_TASKS", 0)
+    """A race and a linearized network take seconds; `test_group_command.py` asks for them."""
+    monkeypatch.setattr("affinity.cli.stages.group.MOST_TASKS_TO_RACE", 0)
     monkeypatch.setattr("affinity.cli.stages.group.LISTED", 0)
 
 
@@ -45,7 +48,7 @@ def grouped(tmp_path_factory):
     for arguments in (
         ["record", csv, *RECORD, "--out", out],
         ["estimate", out],
-        ["group", out, "--budget", "2", "--verify", "affinity"],
+        ["group", out, "--budget", "2", "--method", "affinity"],
     ):
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
@@ -63,11 +66,40 @@ def run(grouped, csv, tmp_path):
     return tmp_path / "run"
 
 
+class Outcome(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    exit_code: int
+    text: str
+
+    @property
+    def words(self):
+        """The text without line breaks."""
+        return " ".join(self.text.split())
+
+    @property
+    def error(self):
+        """The code of the error that was printed."""
+        found = re.search(r"^Error \(([a-z-]+)\)", self.text, re.MULTILINE)
+        return found and found[1]
+
+    @property
+    def skipped(self):
+        """The stages that were up to date."""
+        return re.findall(r"^(\w+): up to date", self.text, re.MULTILINE)
+
+    @property
+    def json(self):
+        """The JSON object on standard output, wherever it stands among the text."""
+        start = re.search(r"^\{", self.text, re.MULTILINE)
+        return json.JSONDecoder().raw_decode(self.text[start.start() :])[0]
+
+
 @pytest.fixture
 def call(capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
-        return stop.value.code, "".join(capsys.readouterr())
+        return Outcome(stop.value.code, "".join(capsys.readouterr()))
 
     return run

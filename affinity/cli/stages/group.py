@@ -1,22 +1,24 @@
-"""The stage that groups: a plan within the budget, by a race, a forecast, or affinity alone."""
+"""Group stage: a plan within the budget, by a race, by predicted gains, or by affinity alone."""
 
+import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 
+import pandas as pd
 import torch
 from rich.markup import escape
 
-from affinity.audit import ENDED, measure_sharing
+from affinity.audit import ENDED, Race, measure_sharing
 from affinity.audit.candidates import LISTED
-from affinity.cli.frontier_file import frontier_csv
-from affinity.cli.racing import candidate_of, fits, race, write_race
-from affinity.cli.run_files import AFFINITY, FRONTIER, PLAN, RACE, RACE_RESULT, TRACE, TRAININGS
-from affinity.cli.summary import networks_in, show_race
-from affinity.cli.work import Work
+from affinity.cli.options import Method
+from affinity.cli.run import Run
+from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
+from affinity.cli.summary import count_networks, show_race
 from affinity.errors import InputError
-from affinity.estimates import AffinityMatrix, GradientSurrogate
+from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientSurrogate
 from affinity.files import write_atomically
-from affinity.grouping import all_groups, prefer_simple, solve
+from affinity.grouping import all_groups, frontier, prefer_simple, solve
 from affinity.recommendation import (
     Plan,
     PlanProvenance,
@@ -24,143 +26,205 @@ from affinity.recommendation import (
     recommend,
     share_as_measured,
 )
-from affinity.recording import Trace
+from affinity.storage import save
 from affinity.words import count
 
-from .estimate import matrix_of
+MOST_TASKS_TO_RACE = 20
+_TRAININGS_AT_ONCE = 10  # recording takes at least as long as this many trainings at once
+_OTHER_ESTIMATOR = "gradient cosine"  # costs nothing once a trace is recorded
+_MOST_TASKS_FOR_EVERY_BUDGET = 12  # up to here every budget is solved exactly within a moment
+_LARGEST_BUDGET = 8
+_FRONTIER_SECONDS = 20.0
 
 
-def grouped(work: Work, matrix: AffinityMatrix | None = None, trace: Trace | None = None) -> Plan:
-    """A grouping within the budget, and the plan made of it; an edited plan is kept."""
-    matrix = matrix or matrix_of(work)
-    budget = work.options.budget_for(len(matrix.tasks))
-    way = _way(work)
-    inputs = {
-        "affinity": work.run.hash_of(AFFINITY),
-        "budget": budget,
-        "overlap": work.options.overlap,
-        "sharing": work.options.sharing,
-        "way": way,
-        "race": work.options.race_minutes if way == "race" else None,
-        "tolerance": None if way == "affinity" else work.options.tolerance,
+def group_stage(run: Run) -> Plan:
+    """Find a grouping within the budget and make a plan of it; an edited plan is kept.
+
+    Raises:
+        InputError: If an edited plan would be overwritten, or the settings do not fit.
+    """
+    directory, settings = run.directory, run.settings
+    file, method = directory.file(PLAN), _method(run)
+    inputs: dict[str, object] = {
+        "affinity": directory.hash_of(AFFINITY),
+        "budget": run.budget(),
+        "overlap": settings.overlap,
+        "sharing": settings.sharing,
+        "method": method,
+        "race_minutes": settings.race_minutes if method == "race" else None,
+        "tolerance": None if method == "affinity" else settings.tolerance,
     }
-    noted, file = work.run.noted("group"), work.run.file(PLAN)
+    finished = directory.finished("group")
     is_edited = file.exists() and (
-        noted is None or noted["outputs"][PLAN] != work.run.hash_of(PLAN)
+        finished is None or finished.outputs[PLAN] != directory.hash_of(PLAN)
     )
-    if noted is not None and noted["inputs"] == inputs and file.exists():
+    if finished is not None and finished.inputs == inputs and file.exists():
         if is_edited:
-            work.console.print(f"{escape(str(file))} was edited; it is taken as it stands.")
+            run.console.print(f"{escape(str(file))} was edited by hand; using it unchanged.")
         else:
-            work.stands("The plan", PLAN)
-        return Plan.from_yaml(file, tasks=matrix.tasks)
+            run.print_skipped("group", PLAN)
+        return Plan.from_yaml(file, tasks=run.matrix.tasks)
     if is_edited:
         raise InputError(
-            f"Expected to write the plan to {str(file)!r}, but a plan that was edited stands "
-            "there, made from other affinities or another budget. Audit it (affinity retrain "
-            f"{shlex.quote(str(work.run.path))}), or move it away to group again."
+            f"Expected to write the plan to {str(file)!r}, but that file was edited by hand, and "
+            "affinities or settings have changed since. Audit it (affinity retrain "
+            f"{shlex.quote(str(directory.path))}), or move it away to group again.",
+            "edited-plan",
         )
-    outputs = [PLAN, FRONTIER, *([RACE, RACE_RESULT] if way == "race" else ())]
-    with work.run.stage("group", inputs, outputs):
-        origin = PlanProvenance(problem=work.run.body()["problem"], budget=budget)
-        known = _without_gaps(work, matrix)
-        frontier = frontier_csv(known, budget, work.options.overlap)
-        write_atomically(work.run.file(FRONTIER), frontier)
-        plan, did = _BY[way](work, known, trace, origin)
-        if work.options.sharing == "measured":
-            work.console.print("Training each network in every way to share ...")
-            seed = work.options.seed + 2
-            measured = measure_sharing(work.problem, plan.grouping, seed=seed)
+    outputs = [PLAN, FRONTIER, *([RACE, RACE_TABLE] if method == "race" else ())]
+    with directory.stage("group", inputs, outputs):
+        matrix = _fill_gaps(run)
+        write_atomically(directory.file(FRONTIER), _frontier_csv(run, matrix))
+        plan, summary = _METHODS[method](run, matrix)
+        if settings.sharing == "auto":
+            run.console.print("Training each network in every way to share ...")
+            measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
             plan = share_as_measured(plan, measured)
         plan.to_yaml(file)
-    work.wrote("group", did, outputs)
+    run.print_finished("group", summary, outputs)
     return plan
 
 
-def _way(work: Work) -> str:
-    """How to group: as asked for, else the best way that the time and the tasks allow."""
-    options = work.options
-    if options.verify is not None:
-        return options.verify
-    if not options.overlap and fits(
-        work.problem, options, (work.run.noted("record") or {})["seconds"]
-    ):
+def fits_time(run: Run, recording_seconds: float) -> bool:
+    """Whether a race's first round, which is never cut short, is likely to end in time."""
+    n_tasks = len(run.problem.tasks)
+    seconds = recording_seconds * 2 * n_tasks / _TRAININGS_AT_ONCE
+    return n_tasks <= MOST_TASKS_TO_RACE and seconds <= 60 * run.settings.race_minutes
+
+
+def _method(run: Run) -> Method:
+    """The method of the settings, or the best one that time and number of tasks allow."""
+    settings = run.settings
+    if settings.method is not None:
+        return settings.method
+    recorded = run.directory.require("record")
+    if not settings.overlap and fits_time(run, recorded.seconds):
         return "race"
-    way = "surrogate" if len(work.problem.tasks) <= LISTED else "affinity"
-    by = {"surrogate": "what a linearized network foretells", "affinity": "affinity alone"}[way]
-    work.console.print(
-        f"Grouping by {by}, since a race is not likely to end within {options.race_minutes:g} "
-        "minutes or groups may overlap (--verify race --race-minutes 30 races nevertheless)."
+    method = "surrogate" if len(run.problem.tasks) <= LISTED else "affinity"
+    reason = (
+        "a race does not support overlapping groups"
+        if settings.overlap
+        else f"a race would probably take longer than {settings.race_minutes:g} minutes"
     )
-    return way
+    run.console.print(
+        f"Grouping with --method {method}, since {reason}. To race nevertheless: --method race."
+    )
+    return method
 
 
-def _by_affinity(
-    work: Work, matrix: AffinityMatrix, _: Trace | None, origin: PlanProvenance
-) -> tuple[Plan, str]:
-    """The plan that affinity alone makes, and what to say of it."""
-    grouping = solve(matrix, budget=origin.budget or 1, overlap=work.options.overlap)
+def _by_affinity(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
+    """The plan of the best grouping by affinity alone, and a summary."""
+    grouping = solve(matrix, budget=run.budget(), overlap=run.settings.overlap)
     certificate = (
-        "proven best within the budget"
+        "proven optimal within the budget"
         if grouping.is_optimal
-        else f"not proven best, at most {grouping.gap:.3g} below"
+        else f"not proven optimal, at most {grouping.gap:.3g} below the optimum"
         if grouping.gap is not None
-        else "not proven best"
+        else "not proven optimal"
     )
-    plan = recommend(matrix, grouping, origin)
-    return plan, f"{networks_in(plan)}, {certificate} by affinity"
+    plan = recommend(matrix, grouping, _provenance(run))
+    return plan, f"{count_networks(plan)}, {certificate} by affinity"
 
 
-def _by_race(
-    work: Work, matrix: AffinityMatrix, trace: Trace | None, origin: PlanProvenance
-) -> tuple[Plan, str]:
-    """The plan that wins a race, and what to say of it."""
-    work.console.print("Racing contending groupings, a round of trainings after the other ...")
-    trace = trace or Trace.load(work.run.file(TRACE))
-    store = work.run.file(TRAININGS)
-    raced = race(work.problem, work.options, matrix, trace, store)
-    write_race(raced, work.run.file(RACE), work.run.file(RACE_RESULT))
-    show_race(work.console, raced)
-    plan = raced.to_plan(candidate_of(work.options), origin)
-    return plan, f"{networks_in(plan)}, {raced.trainings} trainings, {ENDED[raced.ended]}"
+def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
+    """The plan that wins a race, and a summary."""
+    settings = run.settings
+    if settings.overlap:
+        raise InputError(
+            "Expected disjoint groups with --method race: it does not train tasks that a network "
+            "does not serve. Leave out --overlap, or choose --method affinity.",
+            "overlap-in-race",
+        )
+    run.console.print("Racing candidate groupings in rounds of trainings ...")
+    matrices = [matrix]
+    if settings.estimator != _OTHER_ESTIMATOR:
+        matrices.append(ESTIMATORS[_OTHER_ESTIMATOR]()(run.trace))
+    race = Race(
+        budget=run.budget(),
+        seconds=60 * settings.race_minutes,
+        tolerance=settings.tolerance,
+        seed=settings.seed + 3,  # neither the recorded run's replicates nor those of the audit
+    )
+    result = race(run.problem, matrices, store=run.directory.file(TRAININGS))
+    save(result, run.directory.file(RACE))
+    write_atomically(run.directory.file(RACE_TABLE), result.frame().to_csv(index=False))
+    run.race = result
+    show_race(run.console, result)
+    winner = "plan" if settings.budget is None else "within the budget"
+    plan = result.to_plan(winner, _provenance(run))
+    return plan, f"{count_networks(plan)}, {result.trainings} trainings, {ENDED[result.ended]}"
 
 
-def _by_surrogate(
-    work: Work, _: AffinityMatrix, __: Trace | None, origin: PlanProvenance
-) -> tuple[Plan, str]:
-    """The plan of what a linearized network foretells of every group, and what to say of it."""
-    options, tasks, budget = work.options, work.problem.names, origin.budget or 1
+def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
+    """The plan of the best grouping by predicted gains, and a summary."""
+    settings, tasks = run.settings, run.problem.names
     if len(tasks) > LISTED:
         raise InputError(
-            f"Expected at most {LISTED} tasks, so that a linearized network can foretell every "
-            f"group, but got {len(tasks)}: race, or group by affinity alone (--verify affinity)."
+            f"Expected at most {LISTED} tasks with --method surrogate, which predicts the gain of "
+            f"every group, but got {len(tasks)}. Choose --method race or affinity.",
+            "too-many-tasks",
         )
-    work.console.print("Linearizing one network for all tasks ...")
+    run.console.print("Predicting the gains of all groups with one linearized network ...")
     surrogate = GradientSurrogate()
     groups = [
-        [name for name, is_in in zip(tasks, group, strict=True) if is_in]
+        [name for name, is_member in zip(tasks, group, strict=True) if is_member]
         for group in all_groups(len(tasks)).tolist()
     ]
-    scores = surrogate(work.problem, options.seed).predict(groups)
-    grouping = solve(scores, budget, overlap=options.overlap)
-    room = len(tasks) if options.budget is None else budget
-    chosen = prefer_simple(scores, grouping, room, options.tolerance)
-    plan = plan_from_predictions(scores, chosen, repr(surrogate), origin)
-    why = "best of every grouping by what was foretold"
-    if chosen is not grouping:
-        why = f"since no grouping was foretold to gain {100 * options.tolerance:g}% more"
-    return plan, f"{networks_in(plan)}, {why}"
+    predicted = surrogate(run.problem, settings.seed).predict(groups)
+    best = solve(predicted, run.budget(), overlap=settings.overlap)
+    budget = len(tasks) if settings.budget is None else run.budget()
+    chosen = prefer_simple(predicted, best, budget, settings.tolerance)
+    plan = plan_from_predictions(predicted, chosen, repr(surrogate), _provenance(run))
+    reason = (
+        "best of all groupings by predicted gain"
+        if chosen is best
+        else f"no grouping is predicted to gain {100 * settings.tolerance:g} % more"
+    )
+    return plan, f"{count_networks(plan)}, {reason}"
 
 
-_BY = {"race": _by_race, "surrogate": _by_surrogate, "affinity": _by_affinity}
+_METHODS = {"race": _by_race, "surrogate": _by_surrogate, "affinity": _by_affinity}
 
 
-def _without_gaps(work: Work, matrix: AffinityMatrix) -> AffinityMatrix:
+def _provenance(run: Run) -> PlanProvenance:
+    return PlanProvenance(problem=run.directory.record.problem, budget=run.budget())
+
+
+def _fill_gaps(run: Run) -> AffinityMatrix:
     """Pairs that were never measured count as 0: neither help nor harm is known."""
+    matrix = run.matrix
     n_missing = int((matrix.values.isnan() & ~torch.eye(len(matrix.tasks)).bool()).sum())
     if n_missing:
-        work.console.print(
-            f"[yellow]Note:[/yellow] {count(n_missing, 'pair')} of tasks never measured "
-            "together: taken as 0."
+        run.console.print(
+            f"[yellow]Note:[/yellow] {count(n_missing, 'pair')} of tasks were never measured "
+            "together; their affinity is taken as 0."
         )
     return replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
+
+
+def _frontier_csv(run: Run, matrix: AffinityMatrix) -> str:
+    """The best grouping by affinity for every budget; up to 8 or the budget if tasks are many."""
+    n_tasks = len(matrix.tasks)
+    is_small = n_tasks <= _MOST_TASKS_FOR_EVERY_BUDGET
+    best = frontier(
+        matrix,
+        largest=n_tasks if is_small else max(_LARGEST_BUDGET, run.budget()),
+        overlap=run.settings.overlap,
+        time_limit=_FRONTIER_SECONDS,
+    )
+    rows = [
+        {
+            "budget": budget,
+            "score": grouping.score,
+            "bound": grouping.bound,
+            "proven_best": grouping.is_optimal,
+            "serves": _to_json(network.served for network in grouping.networks),
+            "trains": _to_json(network.trained for network in grouping.networks),
+        }
+        for budget, grouping in best.items()
+    ]
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def _to_json(groups: Iterable[frozenset[str]]) -> str:
+    return json.dumps([sorted(tasks) for tasks in groups], ensure_ascii=False)

@@ -1,55 +1,52 @@
-"""The stage that records: one multi-task run, watched."""
+"""Record stage: one training of all tasks in one network, with gradients and lookahead losses."""
 
 from safetensors import SafetensorError
 
-from affinity.cli.run_files import TRACE, TRACE_SO_FAR
-from affinity.cli.work import Work
+from affinity.cli.run import Run
+from affinity.cli.run_directory import PARTIAL_TRACE, TRACE
 from affinity.errors import InputError
 from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
 from affinity.problems import record
-from affinity.recording import RecordingCost, Trace
+from affinity.recording import RecordingCost
 from affinity.words import count
 
 MOST_TASKS_BY_LAYER = 40
-"""Up to so many tasks each layer is measured by itself, too: where to branch."""
+"""Up to this many tasks, each layer is also measured by itself: where to branch."""
 
 
-def recorded(work: Work) -> Trace:
-    """One multi-task run, watched."""
-    if work.run.is_done("record"):
-        work.stands("The recorded run", TRACE)
-        return Trace.load(work.run.file(TRACE))
-    work.console.print(
-        f"Recording {count(work.options.runs, 'run')} of all tasks in one network ..."
-    )
+def record_stage(run: Run) -> None:
+    """Record the run; its trace is in `run.trace`."""
+    directory, settings = run.directory, run.settings
+    if directory.is_done("record"):
+        run.print_skipped("record", TRACE)
+        return
+    run.console.print(f"Recording {count(settings.runs, 'run')} of all tasks in one network ...")
     costs: list[RecordingCost] = []
-    with work.run.stage("record", {}, [TRACE]) as about:
+    with directory.stage("record", {}, [TRACE]) as more:
         trace = record(
-            work.problem,
-            every=work.options.every,
-            runs=work.options.runs,
-            seed=work.options.seed,
-            held_out=work.options.estimator in NEED_HELD_OUT,
-            step="optimizer" if work.options.estimator in NEED_OPTIMIZER_STEPS else "gradient",
-            layers=len(work.problem.tasks) <= MOST_TASKS_BY_LAYER,
-            partial=work.run.file(TRACE_SO_FAR),
+            run.problem,
+            every=settings.measure_every,
+            runs=settings.runs,
+            seed=settings.seed,
+            held_out=settings.estimator in NEED_HELD_OUT,
+            step="optimizer" if settings.estimator in NEED_OPTIMIZER_STEPS else "gradient",
+            layers=len(run.problem.tasks) <= MOST_TASKS_BY_LAYER,
+            partial=directory.file(PARTIAL_TRACE),
             tell=costs.append,
         )
-        about["cost"] = {
-            "measurements": sum(cost.measurements for cost in costs),
-            "seconds": sum(cost.seconds for cost in costs),
-            "plain_seconds": sum(cost.plain_seconds for cost in costs),
-        }
+        more["cost"] = RecordingCost(
+            measurements=sum(cost.measurements for cost in costs),
+            seconds=sum(cost.seconds for cost in costs),
+            plain_seconds=sum(cost.plain_seconds for cost in costs),
+        )
         try:
-            trace.save(work.run.file(TRACE))
+            trace.save(directory.file(TRACE))
         except (OSError, SafetensorError) as error:
             raise InputError(
-                f"Could not write {str(work.run.file(TRACE))!r}: {error}. Choose a folder that "
-                "can be written to and has space left."
+                f"Could not write {str(directory.file(TRACE))!r}: {error}. Choose a folder that "
+                "can be written to and has space left.",
+                "unwritable-file",
             ) from error
-    work.wrote(
-        "record",
-        f"{count(len(trace), 'measurement')} of {count(len(trace.tasks), 'task')}",
-        [TRACE],
-    )
-    return trace
+    run.trace = trace
+    summary = f"{count(len(trace), 'measurement')} of {count(len(trace.tasks), 'task')}"
+    run.print_finished("record", summary, [TRACE])

@@ -1,55 +1,37 @@
-"""The stage that reports: the page, and its pictures."""
+"""Report stage: one self-contained page, and its figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from affinity.audit import Audit, RepeatedHoldout
-from affinity.cli.run_directory import RunDirectory
-from affinity.cli.run_files import DIAGNOSIS, FIGURES, HOLDOUT, MEASUREMENTS, OUTER, PAGE, TRACE
-from affinity.cli.work import Work
-from affinity.recording import Trace
+from affinity.cli.run import Run
+from affinity.cli.run_directory import DIAGNOSIS, FIGURES, HOLDOUT, MEASUREMENTS, PAGE, TRACE
 from affinity.report import write_figures, write_report
-from affinity.storage import load_as
-
-from .diagnose import diagnosis_of
-from .retrain import audit_of
 
 
-def reported(work: Work, audit: Audit | None = None, formats: Sequence[str] = ()) -> Path:
-    """The page, and its pictures in these formats."""
-    work.run.require("retrain")
-    has_trace = work.run.is_done("record")
-    inputs = {
-        "measurements": work.run.hash_of(MEASUREMENTS),
-        "trace": work.run.hash_of(TRACE) if has_trace else None,
-        "diagnosis": work.run.hash_of(DIAGNOSIS),
-        "outer": work.run.hash_of(OUTER),
+def report_stage(run: Run, formats: Sequence[str] = ()) -> Path:
+    """Write the page, and its figures in these formats; return the page's path."""
+    directory, page = run.directory, run.directory.file(PAGE)
+    directory.require("retrain")
+    has_trace = directory.is_done("record")
+    inputs: dict[str, object] = {
+        "measurements": directory.hash_of(MEASUREMENTS),
+        "trace": directory.hash_of(TRACE) if has_trace else None,
+        "diagnosis": directory.hash_of(DIAGNOSIS),
+        "test_splits": directory.hash_of(HOLDOUT),
         "formats": list(formats),
     }
-    page = work.run.file(PAGE)
-    if work.run.is_done("report", inputs):
-        work.stands("The report", PAGE)
+    if directory.is_done("report", inputs):
+        run.print_skipped("report", PAGE)
         return page
-    audit = audit or audit_of(work)
-    trace = Trace.load(work.run.file(TRACE)) if has_trace else None
-    diagnosis, holdout = diagnosis_of(work), holdout_of(work.run)
+    trace, diagnosis = run.trace if has_trace else None, run.diagnosis
     outputs = [PAGE]
-    with work.run.stage("report", inputs, outputs):
-        write_report(audit, page, trace=trace, diagnosis=diagnosis, holdout=holdout)
+    with directory.stage("report", inputs, outputs):
+        write_report(run.audit, page, trace=trace, diagnosis=diagnosis, holdout=run.holdout)
         if formats:
             figures = write_figures(
-                audit, work.run.file(FIGURES), formats, trace=trace, diagnosis=diagnosis
+                run.audit, directory.file(FIGURES), formats, trace=trace, diagnosis=diagnosis
             )
-            outputs += [str(figure.relative_to(work.run.path)) for figure in figures]
-    work.wrote("report", f"{1 + len(outputs[1:])} files" if formats else "one page", outputs)
+            outputs += [str(figure.relative_to(directory.path)) for figure in figures]
+    summary = f"{len(outputs)} files" if formats else "one page"
+    run.print_finished("report", summary, outputs)
     return page
-
-
-def holdout_of(run: RunDirectory) -> RepeatedHoldout | None:
-    """The repeated hold-out whose first audit is this one; None where there is none."""
-    file = run.file(HOLDOUT)
-    if not file.exists():
-        return None
-    holdout = load_as(RepeatedHoldout, file)
-    audit = load_as(Audit, run.file(MEASUREMENTS))
-    return holdout if holdout.audits[0].overall == audit.overall else None

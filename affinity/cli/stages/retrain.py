@@ -1,128 +1,129 @@
-"""The stage that retrains: a plan beside its baselines, measured and judged."""
+"""Retrain stage: a plan and its baselines, trained on every replicate and compared."""
 
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from affinity.audit import Audit, AuditContext, Candidate, RaceResult, TrainedPlan, retrain
-from affinity.cli.run_files import (
+from affinity.audit import AuditContext, TrainedPlan, retrain
+from affinity.audit.baselines import BASELINES
+from affinity.cli.options import TrainerOptions
+from affinity.cli.run import Run
+from affinity.cli.run_directory import (
     AFFINITY,
     AUDIT,
     MEASUREMENTS,
     PLAN,
     PREDICTIONS,
-    RACE_RESULT,
     TRAINED,
     TRAININGS,
 )
-from affinity.cli.summary import networks_in
-from affinity.cli.work import Work
+from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recommendation import Plan
-from affinity.recording import RecordingCost
 from affinity.statistics import NegativeTransferTest
-from affinity.storage import load_as, save
+from affinity.storage import save
 from affinity.words import count
 
-from .estimate import matrix_of
 
-
-def chosen_plan(work: Work, choice: str | None) -> Plan:
-    """The run's plan.yaml, or another: a file, "separate" or "all-in-one"."""
-    names = work.problem.names
+def find_plan(run: Run, choice: str | None = None) -> Plan:
+    """The run's plan.yaml, or another plan: a file, "separate" or "all-in-one"."""
+    names = run.problem.names
     if choice == "separate":
         return Plan.separate(names)
     if choice == "all-in-one":
         return Plan.all_in_one(names)
-    file = work.run.file(PLAN) if choice is None else Path(choice)
+    folder, file = run.directory.path, run.directory.file(PLAN)
     if choice is None and not file.exists():
         raise InputError(
-            f"Expected a plan in {str(work.run.path)!r}, but there is none. Make it (affinity "
-            f"group {shlex.quote(str(work.run.path))}), or give one with --plan."
+            f"Expected a plan in {str(folder)!r}, but there is none. Make one (affinity group "
+            f"{shlex.quote(str(folder))}), or give one with --plan.",
+            "no-plan",
         )
-    return Plan.from_yaml(file, tasks=names)
+    return Plan.from_yaml(file if choice is None else Path(choice), tasks=names)
 
 
-def retrained(work: Work, plan: Plan, *, keep: bool = False, backend: str | None = None) -> Audit:
-    """The plan beside its baselines, measured; trainings that were finished count."""
-    if keep:
-        TrainedPlan.encoder_of(work.problem)
-    replicates = work.options.replicates_for(len(work.problem.tasks))
-    growth = work.options.growth()
-    matrix = matrix_of(work) if work.run.is_done("estimate") else None
-    inputs = {
+def describe_networks(plan: Plan) -> list[list[object]]:
+    """The plan's networks, for comparing the inputs of a stage."""
+    return [
+        [sorted(network.trained), sorted(network.served), sharing]
+        for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
+    ]
+
+
+def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
+    """Train the plan and its baselines; trainings that were finished before are reused."""
+    directory, settings = run.directory, run.settings
+    if options.save_models:
+        TrainedPlan.encoder_of(run.problem)
+    has_matrix = directory.is_done("estimate")
+    inputs: dict[str, object] = {
         "width": plan.width,
-        "networks": [
-            [sorted(network.trained), sorted(network.served), sharing]
-            for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
-        ],
-        "affinity": work.run.hash_of(AFFINITY) if matrix is not None else None,
-        "replicates": replicates,
-        "baselines": work.options.baselines,
-        "growth": growth,
-        "tolerance": work.options.tolerance,
+        "networks": describe_networks(plan),
+        "affinity": directory.hash_of(AFFINITY) if has_matrix else None,
+        "replicates": run.replicates(),
+        "baselines": settings.baselines,
+        "minutes": settings.minutes,
+        "max_replicates": settings.max_replicates,
+        "tolerance": settings.tolerance,
     }
-    noted = work.run.noted("retrain")
-    is_kept = noted is not None and TRAINED in noted["outputs"]
-    if work.run.is_done("retrain", inputs) and (is_kept or not keep):
-        work.stands("The audit", AUDIT)
-        return Audit.load(work.run.file(MEASUREMENTS))
-    work.console.print(
-        f"Retraining the plan ({networks_in(plan)}) beside its baselines, "
-        f"{count(replicates, 'replicate')}{' at first' if growth else ''} ..."
+    finished = directory.finished("retrain")
+    has_models = finished is not None and TRAINED in finished.outputs
+    if directory.is_done("retrain", inputs) and (has_models or not options.save_models):
+        run.print_skipped("retrain", AUDIT)
+        return
+    grows = settings.minutes is not None or settings.max_replicates is not None
+    run.console.print(
+        f"Training the plan ({count_networks(plan)}) and its baselines, "
+        f"{count(run.replicates(), 'replicate')}{' to begin with' if grows else ''} ..."
     )
-    outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if keep else ())]
-    body, cost = work.run.body(), (work.run.noted("record") or {}).get("cost")
-    with work.run.stage("retrain", inputs, outputs):
+    growth: dict[str, object] = {"until": "decided", "minutes": settings.minutes} if grows else {}
+    if settings.max_replicates is not None:
+        growth["max_replicates"] = settings.max_replicates
+    outputs = [AUDIT, MEASUREMENTS, *([TRAINED, PREDICTIONS] if options.save_models else ())]
+    with directory.stage("retrain", inputs, outputs):
         audit = retrain(
             plan,
-            work.problem,
-            replicates,
-            seed=work.options.seed + 1,
-            baselines=work.options.chosen_baselines(),
-            **growth,
-            test=NegativeTransferTest(tolerance=work.options.tolerance),
-            matrix=matrix,
-            context=AuditContext(
-                command=body["command"],
-                versions=body["versions"],
-                seed=work.options.seed,
-                every=work.options.every,
-                budget=plan.provenance.budget,
-                seconds={
-                    stage: noted["seconds"]
-                    for stage in ("record", "estimate", "group")
-                    if (noted := work.run.noted(stage)) is not None
-                },
-                recording=None if cost is None else RecordingCost(**cost),
-                race=_race_of(work, plan),
-            ),
-            keep=keep,
-            store=work.run.file(TRAININGS),
-            backend=backend,
+            run.problem,
+            run.replicates(),
+            seed=settings.seed + 1,
+            baselines=BASELINES if settings.baselines == "all" else (),
+            **growth,  # pyright: ignore[reportArgumentType]
+            test=NegativeTransferTest(tolerance=settings.tolerance),
+            matrix=run.matrix if has_matrix else None,
+            context=_context(run, plan),
+            keep=options.save_models,
+            store=directory.file(TRAININGS),
+            backend=options.backend,
         )
-        if keep:
-            kept = TrainedPlan.from_audit(audit, work.problem, seed=work.options.seed + 1)
-            kept.save(work.run.file(TRAINED))
-            frame = kept.test_predictions(audit, work.problem)
-            write_atomically(work.run.file(PREDICTIONS), frame.to_csv(index_label="row"))
-        save(replace(audit, networks={}), work.run.file(MEASUREMENTS))
-        audit.to_json(work.run.file(AUDIT))
-    work.wrote("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
-    return audit
+        if options.save_models:
+            trained = TrainedPlan.from_audit(audit, run.problem, seed=settings.seed + 1)
+            save(trained, directory.file(TRAINED))
+            frame = trained.test_predictions(audit, run.problem)
+            write_atomically(directory.file(PREDICTIONS), frame.to_csv(index_label="row"))
+        save(replace(audit, networks={}), directory.file(MEASUREMENTS))
+        audit.to_json(directory.file(AUDIT))
+    run.audit = audit
+    run.print_finished("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
 
 
-def audit_of(work: Work) -> Audit:
-    """The audit in the folder."""
-    work.run.require("retrain")
-    return Audit.load(work.run.file(MEASUREMENTS))
-
-
-def _race_of(work: Work, plan: Plan) -> tuple[Candidate, ...]:
-    """The candidates of the race that made this plan; none if none did."""
-    is_raced = RACE_RESULT in (work.run.noted("group") or {"outputs": ()})["outputs"]
-    is_own = is_raced and plan == Plan.from_yaml(work.run.file(PLAN))
-    if not is_own:
-        return ()
-    return load_as(RaceResult, work.run.file(RACE_RESULT)).candidates
+def _context(run: Run, plan: Plan) -> AuditContext:
+    """How the audit was made."""
+    record = run.directory.record
+    recorded = record.stages.get("record")
+    race = run.race if run.directory.file(PLAN).exists() else None
+    is_winner = race is not None and plan == Plan.from_yaml(run.directory.file(PLAN))
+    return AuditContext(
+        command=record.command,
+        versions=record.versions,
+        seed=run.settings.seed,
+        every=run.settings.measure_every,
+        budget=plan.provenance.budget,
+        seconds={
+            stage: record.stages[stage].seconds
+            for stage in ("record", "estimate", "group")
+            if stage in record.stages
+        },
+        recording=recorded.cost if recorded else None,
+        race=race.candidates if race is not None and is_winner else (),
+    )

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from affinity.cli.options import settings_of
-from affinity.cli.run_files import (
+from affinity.cli.options import TransferOptions, TransferSettings, select
+from affinity.cli.run import Run
+from affinity.cli.run_directory import (
     TRAININGS,
     TRANSFER,
     TRANSFER_PAGE,
@@ -15,7 +15,6 @@ from affinity.cli.run_files import (
     TRANSFER_TABLE,
     TUNING_PLAN,
 )
-from affinity.cli.work import Work
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.problems import Problem
@@ -47,54 +46,26 @@ from affinity.transfer import (
 from affinity.words import count
 
 BEST = "best"
-REPLICATES = 5
 
 
-@dataclass(frozen=True)
-class TransferRequest:
-    """What to measure.
-
-    Args:
-        recipe: A name in `RECIPES`, or ``best``: measure all, and choose one for each pair.
-        tuning_plan: A file with an edited plan, instead of a recipe.
-        sources: Names; all if empty.
-        targets: Names; all if empty.
-        groups: More sources by name: tasks that are trained together.
-        weights: More sources by name: files of trunks.
-        sizes: Numbers of rows of the low-data curves; none if empty.
-        is_joint: Whether to train pairs jointly, too.
-        is_distortion: Whether to measure the change of representations by every recipe.
-    """
-
-    recipe: str = "full fine-tuning"
-    tuning_plan: str | None = None
-    sources: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    weights: Mapping[str, str] = field(default_factory=dict[str, str])
-    sizes: tuple[int, ...] = ()
-    is_joint: bool = False
-    is_distortion: bool = False
-
-
-def write_tuning_plan(work: Work, request: TransferRequest) -> Path:
+def write_tuning_plan(run: Run, options: TransferOptions) -> Path:
     """Write the tuning plan of the recipe for editing, and return its path."""
-    plan = _plan(work.problem, request)
-    return write_atomically(work.run.file(TUNING_PLAN), plan.to_yaml())
+    plan = _plan(run.problem, options)
+    return write_atomically(run.directory.file(TUNING_PLAN), plan.to_yaml())
 
 
-def run_transfer(work: Work, request: TransferRequest) -> TransferSummary:
+def transfer_stage(run: Run, options: TransferOptions) -> TransferSummary:
     """Measure transfer; writes the results, their summary as JSON and CSV, and a page."""
-    run, problem = work.run, work.problem
-    plan = None if request.recipe == BEST else _plan(problem, request)
-    has_only_control = request.sources == (OWN_INPUTS,) and not (request.groups or request.weights)
-    if has_only_control and (request.sizes or request.is_distortion):
+    directory, problem = run.directory, run.problem
+    plan = None if options.recipe == BEST else _plan(problem, options)
+    has_only_control = options.sources == (OWN_INPUTS,) and not (options.group or options.weights)
+    if has_only_control and (options.rows or options.distortion):
         raise InputError(
             f"Expected a source other than the control {OWN_INPUTS!r} for --rows or --distortion: "
             "name one with --from.",
             "only-control",
         )
-    n_replicates = work.options.replicates or REPLICATES
+    n_replicates = options.replicates
     if plan is None and n_replicates < 2:
         raise InputError(
             "Expected at least two replicates to choose a recipe by cross-validation, but got one: "
@@ -102,32 +73,33 @@ def run_transfer(work: Work, request: TransferRequest) -> TransferSummary:
             "too-few-replicates",
         )
     inputs = {
-        **to_jsonable(request),
+        **to_jsonable(select(TransferSettings, options)),
         "plan": None if plan is None else plan.to_yaml(),
-        "replicates": n_replicates,
-        "files": {name: _hash_of(path) for name, path in request.weights.items()},
+        "files": {name: _hash_of(path) for name, path in options.weights.items()},
     }
-    if run.is_done("transfer", inputs):
-        work.stands("The transfer", TRANSFER)
-        return _summarize(load_as(TransferReport, run.file(TRANSFER_RESULTS)))
-    splits = problem.replicates(n_replicates, work.options.seed + 1)
-    targets = list(request.targets or problem.names)
+    if directory.is_done("transfer", inputs):
+        run.print_skipped("transfer", TRANSFER)
+        return _summarize(load_as(TransferReport, directory.file(TRANSFER_RESULTS)))
+    splits = problem.replicates(n_replicates, run.settings.seed + 1)
+    targets = list(options.onto or problem.names)
     outputs = [TRANSFER, TRANSFER_RESULTS, TRANSFER_TABLE, TRANSFER_PAGE]
-    with run.stage("transfer", inputs, outputs):
-        work.console.print(f"Training sources on {count(n_replicates, 'replicate')} ...")
+    with directory.stage("transfer", inputs, outputs):
+        run.console.print(f"Training sources on {count(n_replicates, 'replicate')} ...")
         sources = learn_sources(
-            problem, splits, request.sources or None, request.groups, request.weights, targets
+            problem, splits, options.sources or None, _groups(options), options.weights, targets
         )
         sizes = count(len(sources.names), "source"), count(len(targets), "target")
-        work.console.print(f"Fine-tuning from {sizes[0]} on {sizes[1]} ...")
-        report = _measure(work, sources, plan, request, targets, run.file(TRAININGS))
+        run.console.print(f"Fine-tuning from {sizes[0]} on {sizes[1]} ...")
+        report = _measure(run, sources, plan, options, targets, directory.file(TRAININGS))
         summary = _summarize(report)
-        save(report, run.file(TRANSFER_RESULTS))
+        save(report, directory.file(TRANSFER_RESULTS))
         text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(run.file(TRANSFER), text + "\n")
-        write_atomically(run.file(TRANSFER_TABLE), report.transfer.frame().to_csv(index=False))
-        write_transfer(summary, run.file(TRANSFER_PAGE))
-    work.wrote("transfer", f"{count(len(summary.pairs), 'pair')} measured", outputs)
+        write_atomically(directory.file(TRANSFER), text + "\n")
+        write_atomically(
+            directory.file(TRANSFER_TABLE), report.transfer.frame().to_csv(index=False)
+        )
+        write_transfer(summary, directory.file(TRANSFER_PAGE))
+    run.print_finished("transfer", f"{count(len(summary.pairs), 'pair')} measured", outputs)
     return summary
 
 
@@ -144,27 +116,27 @@ def _hash_of(path: str) -> str | None:
         return None  # reported when it is read
 
 
-def _plan(problem: Problem, request: TransferRequest) -> TuningPlan:
-    if request.tuning_plan is not None:
-        return plan_for(problem, TuningPlan.read(request.tuning_plan))
-    if request.recipe not in RECIPES:
+def _plan(problem: Problem, options: TransferOptions) -> TuningPlan:
+    if options.tuning_plan is not None:
+        return plan_for(problem, TuningPlan.read(options.tuning_plan))
+    if options.recipe not in RECIPES:
         raise InputError(
-            f"Expected one of the recipes {[*RECIPES, BEST]}, but got {request.recipe!r}.",
+            f"Expected one of the recipes {[*RECIPES, BEST]}, but got {options.recipe!r}.",
             "unknown-recipe",
         )
-    return plan_for(problem, RECIPES[request.recipe])
+    return plan_for(problem, RECIPES[options.recipe])
 
 
 def _measure(
-    work: Work,
+    run: Run,
     sources: Sources,
     plan: TuningPlan | None,
-    request: TransferRequest,
+    options: TransferOptions,
     targets: list[str],
     store: Path,
 ) -> TransferReport:
-    problem = work.problem
-    choice = _choose_recipes(work, sources, targets, store) if plan is None else None
+    problem = run.problem
+    choice = _choose_recipes(run, sources, targets, store) if plan is None else None
     transfer = (
         measure_transfer(problem, plan, sources, targets=targets, store=store)
         if choice is None
@@ -177,7 +149,7 @@ def _measure(
     scores["representation similarity"] = representation_similarity(problem, sources, targets)
     leading = transfer.leading_sources()
     curves: list[LowDataCurve] = []
-    for target, source in leading.items() if request.sizes else ():
+    for target, source in leading.items() if options.rows else ():
         names = [name for name in sources.names if name in (source, OWN_INPUTS)]
         recipe = recipe_candidates()[choice.recipes[source, target]] if choice else plan
         curves += low_data_curves(
@@ -185,38 +157,45 @@ def _measure(
             replace(sources, names=tuple(names)),
             recipe,
             [target],
-            request.sizes,
+            options.rows,
             store=store,
         )
     pairs = [(source, target) for target, source in leading.items()]
     return TransferReport(
-        transfer=replace(transfer, context={**transfer.context, **_context(work)}),
+        transfer=replace(transfer, context={**transfer.context, **_context(run)}),
         scores=scores,
         curves=tuple(curves),
-        joint=compare_joint(problem, sources, transfer, store=store) if request.is_joint else None,
+        joint=compare_joint(problem, sources, transfer, store=store) if options.joint else None,
         choice=choice,
-        distortion=measure_distortion(problem, sources, pairs) if request.is_distortion else None,
+        distortion=measure_distortion(problem, sources, pairs) if options.distortion else None,
     )
 
 
-def _choose_recipes(work: Work, sources: Sources, targets: list[str], store: Path) -> ChosenRecipe:
+def _choose_recipes(run: Run, sources: Sources, targets: list[str], store: Path) -> ChosenRecipe:
     measured: dict[str, Transfer] = {}
     for name, recipe in recipe_candidates().items():
-        work.console.print(f"Fine-tuning with {name} ...")
+        run.console.print(f"Fine-tuning with {name} ...")
         measured[name] = measure_transfer(
-            work.problem, recipe, sources, targets=targets, store=store
+            run.problem, recipe, sources, targets=targets, store=store
         )
     return choose_recipe(measured)
 
 
-def _context(work: Work) -> dict[str, object]:
-    """How it was made, for the page and the file."""
-    body = work.run.body()
+def _groups(options: TransferOptions) -> dict[str, tuple[str, ...]]:
     return {
-        "source": work.problem.source.name,
-        **{k: v for k, v in asdict(work.problem.source).items() if k != "name" and v},
-        "command": body["command"],
-        "seed": work.options.seed,
-        "settings": settings_of(work.problem.settings),
-        "versions": body["versions"],
+        name: tuple(task.strip() for task in tasks.split(","))
+        for name, tasks in options.group.items()
+    }
+
+
+def _context(run: Run) -> dict[str, object]:
+    """How it was made, for the page and the file."""
+    record, source = run.directory.record, run.problem.source
+    return {
+        "source": source.name,
+        **{k: v for k, v in asdict(source).items() if k != "name" and v},
+        "command": record.command,
+        "seed": run.settings.seed,
+        "settings": asdict(run.problem.settings),
+        "versions": record.versions,
     }

@@ -1,4 +1,4 @@
-"""What an audit cannot tell is said in the terminal too, and nothing recorded is lost."""
+"""Limitations of an audit are printed in the terminal, too, and nothing recorded is lost."""
 
 import json
 import math
@@ -13,12 +13,22 @@ import affinity.audit.train_plans as measuring
 from affinity import Diagnosis, DivergenceError, Plan
 from affinity.audit import Audit
 from affinity.audit.causes import CauseResult, Intervention
-from affinity.cli.causes import show_diagnosis
-from affinity.cli.summary import show_audit
+from affinity.cli.summary import show_audit, show_diagnosis
 from affinity.report import diagnosis_headline
 
-QUICK = ["--epochs", "2", "--replicates", "2", "--every", "2", "--width", "4", "--depth", "1"]
-FEW = ["--baselines", "few", "--plan", "separate"]
+QUICK = [
+    "--epochs",
+    "2",
+    "--replicates",
+    "2",
+    "--measure-every",
+    "2",
+    "--width",
+    "4",
+    "--depth",
+    "1",
+]
+FEW = ["--baselines", "minimal", "--plan", "separate"]
 TARGETS = ["--target", "sum", "--target", "sign, of y"]
 
 
@@ -37,7 +47,7 @@ def audited(call, csv, tmp_path):
 def test_one_replicate_is_said_to_give_no_intervals(audited):
     code, said, out = audited("--replicates", "1")
     assert code == 0
-    assert "One replicate gives no intervals and no verdicts: --replicates 5 does." in said
+    assert "One replicate gives no intervals" in said
     page = (out / "report.html").read_text()
     assert 'data-code="few-replicates"' in page
     assert 'data-code="undecided-tasks"' not in page
@@ -104,8 +114,7 @@ def test_a_plan_that_failed_to_train_leaves_what_was_recorded(audited, monkeypat
     monkeypatch.setattr("affinity.cli.stages.retrain.retrain", diverge)
     code, said, out = audited()
     assert code == 1
-    assert "The loss of task 'sum' became nan at step 3. Kept in" in said
-    assert "With another --learning-rate, give another --out." in said
+    assert "Error (diverged): The loss of task 'sum' became nan at step 3." in said
     assert (out / "trace.safetensors").exists()
 
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from affinity.cli.notes import warnings_as_notes
+from affinity.cli.console import warnings_as_notes
 
 
 @pytest.mark.filterwarnings("always")

@@ -1,0 +1,54 @@
+"""Console: where a command's text goes, and how warnings, errors and next steps look."""
+
+import shlex
+import warnings
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+
+class Stopped(Exception):  # noqa: N818
+    """The user pressed Ctrl-C; the message says what is saved."""
+
+
+@contextmanager
+def open_console(quiet: bool = False, is_error: bool = False) -> Generator[Console]:
+    """A console on standard output, or on standard error if the result goes to standard output."""
+    from affinity.progress import quiet as hide_progress
+
+    with ExitStack() as stack:
+        if quiet:
+            stack.enter_context(hide_progress())
+        yield Console(quiet=quiet, stderr=is_error)
+
+
+@contextmanager
+def warnings_as_notes(console: Console) -> Generator[None]:
+    """Print every warning inside this block as a note, each text once, without source lines."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *where: object, **more: object) -> None:
+        del where, more
+        text = str(message)
+        if text not in shown:
+            shown.add(text)
+            console.print(f"[yellow]Note:[/yellow] {escape(text)}", soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def print_next(console: Console, stage: str, run: Path) -> None:
+    """Print the command that comes next."""
+    console.print(
+        f"Next: [bold]affinity {stage} {escape(shlex.quote(str(run)))}[/bold]", soft_wrap=True
+    )
+
+
+def print_file(console: Console, label: str, file: Path) -> None:
+    """Print a file's path."""
+    console.print(f"{label}: [bold]{escape(str(file))}[/bold]", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""What is built in: problems, estimators, solvers, ways to share, methods and recipes."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+
+from rich.console import Console
+from rich.markup import escape
+
+from affinity.estimates import ESTIMATORS
+from affinity.fewshot import METHODS
+from affinity.grouping import SOLVERS
+from affinity.sharing import SHARINGS
+from affinity.transfer import RECIPES
+
+from .source import BUILT_IN
+
+
+def show_registries(console: Console) -> None:
+    """Print every registry: the names, and the first line of each entry's docstring."""
+    registries: dict[str, Mapping[str, object]] = {
+        "Problems (affinity audit NAME)": BUILT_IN,
+        "Estimators (--estimator NAME)": ESTIMATORS,
+        "Solvers (affinity.solve(..., solver=NAME))": SOLVERS,
+        "Ways to share (sharing: NAME in plan.yaml)": SHARINGS,
+        "Few-shot methods (affinity fewshot --methods NAME)": METHODS,
+        "Recipes (affinity transfer --recipe NAME)": RECIPES,
+    }
+    for heading, entries in registries.items():
+        console.print(f"[bold]{heading}[/bold]")
+        for name, entry in entries.items():
+            console.print(f"  {escape(name):22} {escape(_first_line(entry))}".rstrip())
+
+
+def _first_line(entry: object) -> str:
+    if isinstance(entry, partial):
+        settings = ", ".join(f"{name}={value!r}" for name, value in entry.keywords.items())
+        return f"{_first_line(entry.func)} With {settings}."
+    has_own = inspect.isroutine(entry) or inspect.isclass(entry)
+    text = (entry if has_own else type(entry)).__doc__ or ""
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,242 @@
+"""Run: a folder being worked on, with its settings, its data and its results so far."""
+
+import os
+import shlex
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from affinity.audit import Audit, Diagnosis, RaceResult, RepeatedHoldout
+from affinity.errors import DivergenceError, InputError
+from affinity.estimates import ESTIMATORS, AffinityMatrix
+from affinity.problems import Problem
+from affinity.recording import Trace
+from affinity.storage import load_as
+
+from .console import Stopped, warnings_as_notes
+from .options import RunSettings, inherited_settings
+from .run_directory import (
+    AFFINITY,
+    DIAGNOSIS,
+    HOLDOUT,
+    MEASUREMENTS,
+    RACE,
+    TRACE,
+    RunDirectory,
+    RunRecord,
+)
+from .source import read_problem
+from .summary import show_problem
+
+
+@dataclass(eq=False)
+class Run:
+    """A run whose lock is held. Results are read from its files once, unless a stage made them."""
+
+    directory: RunDirectory
+    settings: RunSettings
+    console: Console
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The tasks and rows, the same as when the run was recorded.
+
+        Raises:
+            InputError: If the data are missing or have changed.
+        """
+        problem = read_problem(self.settings)
+        expected = self.directory.record.fingerprint
+        if fingerprint_of(problem) != expected:
+            raise InputError(
+                f"The data in {self.settings.source!r} have changed since the run "
+                f"{str(self.directory.path)!r} was recorded (fingerprint {expected} then, "
+                f"{fingerprint_of(problem)} now). Record a new run: affinity record "
+                f"{shlex.quote(self.settings.source)} ...",
+                "changed-data",
+            )
+        return problem
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What was recorded."""
+        self.directory.require("record")
+        return Trace.load(self.directory.file(TRACE))
+
+    @cached_property
+    def matrix(self) -> AffinityMatrix:
+        """The affinities that were estimated."""
+        finished = self.directory.require("estimate")
+        frame = pd.read_csv(
+            self.directory.file(AFFINITY),
+            dtype={"source": str, "target": str},
+            keep_default_na=False,
+            na_values={"affinity": [""], "standard_error": [""]},
+        )
+        return AffinityMatrix.from_frame(frame, estimator=finished.estimator or "")
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit of the plan."""
+        self.directory.require("retrain")
+        return Audit.load(self.directory.file(MEASUREMENTS))
+
+    @cached_property
+    def race(self) -> RaceResult | None:
+        """The race that chose the plan; None if another method did."""
+        finished = self.directory.finished("group")
+        if finished is None or RACE not in finished.outputs:
+            return None
+        return load_as(RaceResult, self.directory.file(RACE))
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis | None:
+        """The diagnosis; None if there is none."""
+        is_done = self.directory.is_done("diagnose")
+        return load_as(Diagnosis, self.directory.file(DIAGNOSIS)) if is_done else None
+
+    @cached_property
+    def holdout(self) -> RepeatedHoldout | None:
+        """The same audit on other test splits; None if it was not repeated."""
+        file = self.directory.file(HOLDOUT)
+        holdout = load_as(RepeatedHoldout, file) if file.exists() else None
+        is_current = holdout and holdout.audits[0].overall == self.audit.overall
+        return holdout if is_current else None
+
+    def budget(self) -> int:
+        """The budget of the settings, or a third of the tasks and at least two."""
+        n_tasks = len(self.problem.tasks)
+        budget = self.settings.budget or max(2, -(-n_tasks // 3))
+        if budget > n_tasks:
+            raise InputError(
+                f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got "
+                f"{budget}.",
+                "budget-too-large",
+            )
+        return budget
+
+    def replicates(self) -> int:
+        """The replicates of the settings, or ten, or five if there are many tasks."""
+        return self.settings.replicates or (10 if len(self.problem.tasks) <= 20 else 5)
+
+    def print_skipped(self, stage: str, name: str) -> None:
+        """Report a stage that is up to date."""
+        self.console.print(
+            f"[bold]{stage}[/bold]: up to date, skipped ({escape(str(self.directory.file(name)))})",
+            soft_wrap=True,
+        )
+
+    def print_finished(self, stage: str, summary: str, outputs: Iterable[str]) -> None:
+        """Report what a stage did."""
+        finished = self.directory.require(stage)
+        files = [escape(str(self.directory.file(name))) for name in outputs]
+        shown = ", ".join(files[:4]) + (f" and {len(files) - 4} more" if len(files) > 4 else "")
+        self.console.print(
+            f"[bold]{stage}[/bold]: {summary}, {finished.seconds:.1f} s; wrote {shown}",
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def start_run(settings: RunSettings, out: Path | None, console: Console) -> Generator[Run]:
+    """A run from its source: new, or continued where it was stopped.
+
+    Raises:
+        InputError: If settings, data or folder cannot be used.
+    """
+    _check(settings)
+    use_one_thread()
+    settings = replace(
+        settings, source=_absolute(settings.source), plan=settings.plan and _absolute(settings.plan)
+    )
+    problem = read_problem(settings)
+    record = RunRecord(settings, fingerprint_of(problem), problem.name, typed_command(), versions())
+    directory = (
+        RunDirectory(out) if out else RunDirectory.unused(Path("runs") / problem.name, record)
+    )
+    run = Run(directory, settings, console)
+    run.problem = problem
+    run.budget()
+    with directory.open(record), _report_interruption(directory), warnings_as_notes(console):
+        show_problem(console, problem)
+        yield run
+
+
+@contextmanager
+def resume_run(path: Path, console: Console, options: object = None) -> Generator[Run]:
+    """An existing run; settings that `options` declare, too, are taken from there.
+
+    Raises:
+        InputError: If there is no run, it is locked, or a setting cannot be used.
+    """
+    directory = RunDirectory(path)
+    settings = directory.record.settings
+    if options is not None:
+        names = inherited_settings(type(options))
+        settings = replace(settings, **{name: getattr(options, name) for name in names})
+    _check(settings)
+    use_one_thread()
+    with directory.reopen(), _report_interruption(directory), warnings_as_notes(console):
+        yield Run(directory, settings, console)
+
+
+def use_one_thread() -> None:
+    """Networks this small are slower with several threads."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def fingerprint_of(problem: Problem) -> str:
+    """A hash of the data."""
+    return problem.source.fingerprint or "built in"
+
+
+def typed_command() -> str:
+    """The command as a person would type it again."""
+    return "affinity " + shlex.join(sys.argv[1:])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    installed = {"python": sys.version.split()[0]}
+    for name in ("task-affinity", "torch", "scikit-learn", "numpy", "pandas"):
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed[name] = "not installed as a package"
+    return installed
+
+
+def _check(settings: RunSettings) -> None:
+    if settings.estimator not in ESTIMATORS:
+        raise InputError(
+            f"Expected one of the estimators {list(ESTIMATORS)}, but got {settings.estimator!r}.",
+            "unknown-estimator",
+        )
+
+
+def _absolute(name: str) -> str:
+    """A file's full path, so that the run can be continued from another folder."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+@contextmanager
+def _report_interruption(directory: RunDirectory) -> Generator[None]:
+    """Report what is saved when a run is stopped or diverges."""
+    try:
+        yield
+    except (KeyboardInterrupt, DivergenceError) as error:
+        names = sorted(file.name for file in directory.path.iterdir() if file.name[0] != ".")
+        saved = f"Saved in {directory.path}: {', '.join(names)}."
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(f"{saved} Run the same command again to continue.") from error
+        error.add_note(f"{saved} To try another --learning-rate, give another --out, too.")
+        raise

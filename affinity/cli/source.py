@@ -1,0 +1,69 @@
+"""Source: the problem that a command's data options describe."""
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+from affinity.errors import InputError
+from affinity.problems import Problem, load_digits, load_table, planted
+
+from .options import RecordSettings
+
+BUILT_IN = {"digits": load_digits, "planted": planted}
+"""Problems that need no file."""
+
+
+def read_problem(settings: RecordSettings) -> Problem:
+    """Read the table, or make the built-in problem, with these settings.
+
+    Raises:
+        InputError: If there is no such source, or the settings do not fit it.
+    """
+    problem = _read(settings)
+    names = ("epochs", "batch_size", "learning_rate", "patience")
+    chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    return problem.with_settings(replace(problem.settings, **chosen))
+
+
+def _read(settings: RecordSettings) -> Problem:
+    size = {
+        name: value for name in ("width", "depth") if (value := getattr(settings, name)) is not None
+    }
+    if settings.source in BUILT_IN and not Path(settings.source).exists():
+        if settings.targets or settings.task_column:
+            raise InputError(
+                f"The built-in problem {settings.source!r} has its own targets: leave out "
+                "--target, --targets and --task-column.",
+                "unexpected-targets",
+            )
+        make = BUILT_IN[settings.source]
+        return make(test_share=settings.test_share, draw=settings.seed, **size)
+    if not Path(settings.source).exists():
+        near = difflib.get_close_matches(settings.source, BUILT_IN, n=1)
+        raise InputError(
+            f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is no "
+            f"file {settings.source!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
+            "unknown-source",
+        )
+    is_long = settings.task_column is not None
+    if is_long and len(settings.targets) != 1:
+        raise InputError(
+            f"Expected exactly one --target with --task-column {settings.task_column}, but got "
+            f"{list(settings.targets) or 'none'}.",
+            "one-target-expected",
+        )
+    return load_table(
+        settings.source,
+        targets=None if is_long else settings.targets,
+        task_column=settings.task_column,
+        target=settings.targets[0] if is_long else None,
+        kinds=dict(settings.kinds),
+        exclude=settings.exclude,
+        time_column=settings.time_column,
+        split_column=settings.split_column,
+        known=settings.known_share or 1.0,
+        test_share=settings.test_share,
+        validation_share=settings.validation_share,
+        seed=settings.seed,
+        **size,
+    )
