@@ -231,11 +231,11 @@ def training_results(state: StudyState) -> TrainingResults:
     """
     results = _latest(state)
     networks = list(dict.fromkeys(result.job.tasks for result in results))
-    seeds = sorted({result.job.seed for result in results})
-    shape = (len(networks), len(seeds), len(state.names))
+    replicates = _replicates(results)
+    shape = (len(networks), max(replicates) + 1, len(state.names))
     scores = torch.full(shape, nan, dtype=torch.double)
-    for result in results:
-        row, replicate = networks.index(result.job.tasks), seeds.index(result.job.seed)
+    for result, replicate in zip(results, replicates, strict=True):
+        row = networks.index(result.job.tasks)
         for task, score in (result.validation or {}).items():
             scores[row, replicate, state.names.index(task)] = score
     weights = weights_of(dict(state.tasks))
@@ -277,10 +277,31 @@ def _latest(state: StudyState) -> list[Result]:
     return [result for result in results if id(result) in chosen]
 
 
+def _replicates(results: Sequence[Result]) -> list[int]:
+    """A number for each seed with several trainings; trainings on seeds of their own share one.
+
+    A group that comes several times among those gets a further number each time.
+    """
+    trainings = Counter(result.job.seed for result in results)
+    repeated: Counter[frozenset[str]] = Counter()
+    numbers: dict[tuple[str, int], int] = {}
+    replicates: list[int] = []
+    for result in results:
+        key = ("seed", result.job.seed)
+        if trainings[result.job.seed] == 1:
+            key = ("unpaired", repeated[result.job.tasks])
+            repeated[result.job.tasks] += 1
+        replicates.append(numbers.setdefault(key, len(numbers)))
+    return replicates
+
+
 def _has_comparison(state: StudyState) -> bool:
-    """Whether some task has two scores on one seed."""
+    """Whether some task has two scores on one replicate."""
+    results = [result for result in state.results if result.validation]
     pairs = Counter(
-        (task, result.job.seed) for result in state.results for task in result.validation or {}
+        (task, replicate)
+        for result, replicate in zip(results, _replicates(results), strict=True)
+        for task in result.validation or {}
     )
     return any(count > 1 for count in pairs.values())
 
@@ -373,7 +394,7 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
         grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
     ]
     plan, within = (
-        candidates.prefer_simple(best, safe, PRUDENCE, state.tolerance)
+        candidates.prefer_baseline(best, safe, PRUDENCE, state.tolerance)
         for safe in (list(possible.values()), within_budget)
     )
     groupings = {"plan": plan, "within the budget": within, **possible}

@@ -287,7 +287,7 @@ class Study:
             raise InputError(f"Expected to be asked for at least 1 job, but got {n}.", "no-jobs")
         return self._hand_out(n, None)
 
-    def tell(self, job_id: str, scores: object, seconds: float | None = None) -> None:
+    def tell(self, job_id: str, scores: object, seconds: float | int | None = None) -> None:
         """Record the scores of a job.
 
         Args:
@@ -301,7 +301,7 @@ class Study:
         """
         with self._ledger.reading() as contents:
             job = contents.entry(job_id).job
-        self._record(Result.of(job, scores, seconds))
+        self._record(Result.of(job, scores, None if seconds is None else float(seconds)))
 
     def fail(self, job_id: str, reason: str) -> None:
         """Record that a job failed: its scores are missing data.
@@ -623,7 +623,7 @@ class Study:
             stale=states["stale"],
             past=sum(entry.is_past for entry in entries),
             judging=sum(entry.job.purpose == "judge" for entry in entries),
-            seconds=sum(seconds),
+            seconds=sum(seconds, 0.0),
             last_seconds=seconds[-1] if seconds else None,
             reasons={
                 entry.job.id: entry.result.error
