@@ -66,7 +66,7 @@ class Batch:
     ) -> "Batch":
         """The batch that a closure evaluates."""
         restore()
-        with _without_synchronization(model), torch.enable_grad():
+        with _evaluation(model), torch.enable_grad():
             losses = closure()
         restore()
         check_losses(losses, tasks)
@@ -82,7 +82,7 @@ class Batch:
         loss = self._losses[task]
         if isinstance(loss, Tensor):
             return loss
-        with _without_synchronization(self._model), torch.enable_grad(), _fresh_autocast():
+        with _evaluation(self._model), torch.enable_grad():
             loss = loss()
         self._restore_after_evaluation()
         check_loss(task, loss)
@@ -157,13 +157,13 @@ class Batch:
     def _evaluate_twice(self) -> Float[Tensor, " task"]:
         """The losses of a second evaluation that starts from the buffers that the first left."""
         assert self._closure is not None  # losses that are functions are not compared
-        with torch.no_grad(), _without_synchronization(self._model), _fresh_autocast():
+        with torch.no_grad(), _evaluation(self._model):
             self._closure()
         return self.evaluate()
 
     def _evaluate(self) -> Float[Tensor, " task"]:
         losses: dict[str, Tensor] = {}
-        with _without_synchronization(self._model), _fresh_autocast():
+        with _evaluation(self._model):
             if self._closure is not None:
                 evaluated = self._closure()
                 self._restore_after_evaluation()
@@ -265,26 +265,22 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def _fresh_autocast() -> Generator[None]:
-    """Do not keep low-precision copies of parameters, since the parameters' values change."""
-    was_enabled = torch.is_autocast_cache_enabled()
+def _evaluation(model: nn.Module) -> Generator[None]:
+    """Evaluate a model without effects on later passes.
+
+    No low-precision copies of parameters are cached, since the parameters' values change, and the
+    state of DistributedDataParallel stays as it is.
+    """
+    is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
+    is_parallel = isinstance(model, nn.parallel.DistributedDataParallel)
+    does_synchronize = is_parallel and model.require_forward_param_sync
     try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(was_enabled)
-
-
-@contextlib.contextmanager
-def _without_synchronization(model: nn.Module) -> Generator[None]:
-    """A forward pass that leaves the state of DistributedDataParallel unchanged."""
-    if not isinstance(model, nn.parallel.DistributedDataParallel):
-        yield
-        return
-    does_synchronize = model.require_forward_param_sync
-    model.require_forward_param_sync = False
-    try:
-        with model.no_sync():
+        if is_parallel:
+            model.require_forward_param_sync = False
+        with model.no_sync() if is_parallel else contextlib.nullcontext():
             yield
     finally:
-        model.require_forward_param_sync = does_synchronize
+        torch.set_autocast_cache_enabled(is_cached)
+        if is_parallel:
+            model.require_forward_param_sync = does_synchronize

@@ -37,17 +37,13 @@ class Settings:
     held_out: HeldOut = None
 
     def __post_init__(self) -> None:
-        choices = {
-            "level": get_args(Level),
-            "step": get_args(StepKind),
-            "held_out": ("micro-batch", None),
-        }
-        for name, allowed in choices.items():
-            chosen = getattr(self, name)
-            if chosen not in allowed:
-                raise InputError(
-                    f"Expected {name} to be one of {allowed}, but got {chosen!r}.", "unknown-choice"
-                )
+        is_exact = self.layers is not None or self.level == "representation"
+        at_representation = self.level == "representation"
+        for name, allowed in (("level", get_args(Level)), ("step", get_args(StepKind))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"Expected {name} to be one of {allowed}.", "unknown-choice")
+        if self.held_out not in {None, "micro-batch"}:
+            raise InputError('Expected held_out to be "micro-batch" or None.', "unknown-choice")
         for name in ("lookahead_every", "sources", "memory", "layers"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
@@ -62,29 +58,23 @@ class Settings:
             raise InputError(
                 f"Expected 0 or more directions of a sketch, but got {self.sketch}.", "out-of-range"
             )
-        if conflict := self._conflict():
-            raise InputError(conflict, "conflicting-settings")
-
-    def _conflict(self) -> str | None:
-        """Why two settings exclude each other, if they do."""
-        is_exact = self.layers is not None or self.level == "representation"
-        if self.sketch not in {"auto", 0} and is_exact:
-            return (
-                "Expected no sketch together with layers or the representation, whose Gramians are "
-                "exact: pass sketch=0."
-            )
-        if self.layers is not None and self.level == "representation":
-            return "Expected layers of parameters, but the representation has no layers."
-        if self.held_out is not None and self.level == "representation":
-            return (
-                "Expected gradients on parameters to hold out a micro-batch, but the "
-                "representations of two batches cannot be compared: omit level or held_out."
-            )
-        if not self.gramians and is_exact:
-            return (
-                "Expected Gramians together with layers or the representation: omit gramians=False."
-            )
-        return None
+        conflicts = {
+            "a sketch together with layers or the representation, whose Gramians are exact": (
+                self.sketch not in {"auto", 0} and is_exact
+            ),
+            "layers of the representation, which has none": (
+                self.layers is not None and at_representation
+            ),
+            "a held-out micro-batch at the representation, since the representations of two "
+            "batches cannot be compared": self.held_out is not None and at_representation,
+            "layers or the representation without Gramians": not self.gramians and is_exact,
+        }
+        for conflict, is_given in conflicts.items():
+            if is_given:
+                raise InputError(
+                    f"Expected settings that fit together, but got {conflict}.",
+                    "conflicting-settings",
+                )
 
     def directions(self, n_tasks: int) -> int:
         """Random directions of the Gramian's sketch; 0 where it is exact."""

@@ -5,6 +5,7 @@ from codes import raises
 from safetensors.torch import save_file
 
 from affinity.recording import Trace, merge_traces
+from affinity.storage import load
 from affinity.tensor_file import write_tensors
 
 
@@ -23,7 +24,9 @@ def example() -> Trace:
 def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
     trace = example()
     trace.save(tmp_path / "trace.safetensors")
-    read = Trace.load(tmp_path / "trace.safetensors")
+    read = load(tmp_path / "trace.safetensors")
+    assert isinstance(read, Trace)
+    assert torch.equal(Trace.load(tmp_path / "trace.safetensors").steps, trace.steps)
     assert (read.tasks, read.layers, read.lookahead_losses) == (trace.tasks, trace.layers, None)
     assert torch.equal(read.losses.nan_to_num(-1), trace.losses.nan_to_num(-1))
     assert read.layer_gramians is not None
