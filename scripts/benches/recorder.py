@@ -1,8 +1,8 @@
-"""What a recorder's measurement costs, as a ratio to a plain step, beside a plain TAG step.
+"""Cost of a recorder's measurement relative to a plain step, compared with a plain TAG step.
 
 Everything is timed in turn in one process on one thread, in processor time, so that other work on
-the machine does not count; ratios are medians over rounds. Rows that the tables hold are kept: a
-run that is broken off (or by --minutes) goes on at the next call.
+the machine does not count; ratios are medians over rounds. Existing rows of the tables are kept: an
+interrupted run (also by --minutes) continues at the next call.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from affinity.recording.settings import Settings
 
 COUNTS = (2, 5, 9, 20, 40)
 CYCLE = Settings().lookahead_every
-"""Of so many measurements of the default, one looks ahead."""
+"""With the defaults, one of this many measurements looks ahead."""
 
 OVERHEAD_STEPS = {"mlp": 600, "convolution": 400, "transformer": 200, "large mlp": 200}
 
@@ -75,7 +75,7 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 class Network(nn.Module):
-    """A trunk under one linear head a task."""
+    """A trunk with one linear head per task."""
 
     def __init__(self, trunk: str, count: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def plain_steps(network: Network, optimizer: torch.optim.Optimizer, count: int) 
 
 
 def tag_step(network: Network, losses: dict[str, Tensor]) -> Tensor:
-    """The peer: for each task a backward pass, a step of the shared parameters from a copy, a
+    """The TAG step: for each task a backward pass, a step of the shared parameters from a copy, a
     forward pass through trunk and all heads, and the copy back."""
     shared = list(network.trunk.parameters())
     rows: list[Tensor] = []
@@ -130,7 +130,7 @@ def seconds(body: Callable[[], object]) -> float:
 
 
 def recorders(network: Network, count: int) -> dict[str, Recorder]:
-    """One of each kind that is timed."""
+    """One recorder of each kind that is timed."""
 
     def recorder(**settings: Any) -> Recorder:
         return Recorder(network, "trunk", every=1, **settings)
@@ -145,7 +145,7 @@ def recorders(network: Network, count: int) -> dict[str, Recorder]:
 
 
 def measure(trunk: str, count: int, rounds: int) -> dict[str, object]:
-    """Costs of one measurement in plain steps, by kind."""
+    """Cost of one measurement in plain steps, by kind of recorder."""
     network = Network(trunk, count)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     kinds = recorders(network, count)
@@ -186,12 +186,12 @@ def measure(trunk: str, count: int, rounds: int) -> dict[str, object]:
 
 
 def measure_overhead(trunk: str, share: float = 0.05, count: int = 5) -> dict[str, object]:
-    """A whole run with `overhead`, against the same run without, in turns of ten steps."""
+    """A whole run with `overhead` and the same run without, alternating every ten steps."""
     networks = [Network(trunk, count) for _ in range(2)]
     optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3) for network in networks]
     recorder = Recorder(networks[1], "trunk", overhead=share)
     spent = [0.0, 0.0]
-    # The recorder's clock has to see its own run alone.
+    # The recorder's clock must exclude the time of the other run.
     clock, now = time.perf_counter, [0.0]
     time.perf_counter = lambda: now[0] + time.process_time()
     for _ in range(OVERHEAD_STEPS[trunk] // 10):
@@ -222,7 +222,7 @@ def measure_overhead(trunk: str, share: float = 0.05, count: int = 5) -> dict[st
 
 
 def measure_many(count: int = 1000) -> dict[str, object]:
-    """A measurement among many tasks, and how much the process grew for it."""
+    """A measurement of many tasks, and the growth of the process's memory."""
     network = Network("mlp", count)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(3):
@@ -246,7 +246,7 @@ def measure_many(count: int = 1000) -> dict[str, object]:
 
 
 def table(path: Path, bodies: dict[tuple[str, ...], Body], is_over: Callable[[], bool]) -> None:
-    """Make the rows that the file lacks, in order; what was made stays if the run breaks off."""
+    """Compute the rows that are missing in the file, in order; each is written at once."""
     rows: list[dict[str, object]] = []
     if path.exists():
         with path.open(newline="") as file:
@@ -272,7 +272,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--trunks", nargs="+", choices=list(TRUNKS), default=list(TRUNKS))
     parser.add_argument("--tables", nargs="+", help="thousand_tasks, overhead, measurements")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after")
     parser.add_argument("--output", type=Path, default=Path("reports/bench/recorder"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
