@@ -8,6 +8,7 @@ decide what a file holds, so there is no second list of fields, and no pickle. `
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path, PurePath
@@ -114,7 +115,10 @@ def unflatten(cls: type[T], about: object, tensors: Mapping[str, Tensor]) -> T:
             return value
         return _decoded(expected, tensors[cast("str", value)])
 
-    return msgspec.convert(about, cls, strict=False, dec_hook=decode)
+    # In a new thread: under jaxtyping's import hook, all axes with the same name would have to be
+    # of the same size within this call, but the parts of a result may differ.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(msgspec.convert, about, cls, strict=False, dec_hook=decode).result()
 
 
 def to_jsonable(value: object) -> Any:
