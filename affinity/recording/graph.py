@@ -13,7 +13,7 @@ from .gradients import KEEP_COMPILED_GRAPHS, Gradient, task_gradient
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class SharedEdge:
     """An edge from the part of the graph that belongs to one loss into the shared part.
 
     Args:
@@ -43,7 +43,7 @@ class SharedGraph:
 
     leaves: tuple[Tensor, ...]
     representation: tuple[GradientEdge, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[SharedEdge, ...]
     has_heads: bool
 
 
@@ -84,14 +84,14 @@ def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
         if root.node in shared and root.node not in leaves:
             meeting.setdefault((root.node, root.output_nr), len(meeting))
     has_heads = not meeting
-    entries: list[Entry] = []
+    entries: list[SharedEdge] = []
     for node, number in owner.items():
         if node in shared:
             continue
         for edge, (parent, output) in enumerate(parents[node]):
             if parent in shared and parent not in leaves:
                 part = meeting.setdefault((parent, output), len(meeting))
-                entries.append(Entry(number, node, edge, part))
+                entries.append(SharedEdge(number, node, edge, part))
     return SharedGraph(
         leaves=tuple({id(leaf): leaf for leaf in leaves.values()}.values()),
         representation=tuple(GradientEdge(node, output) for node, output in meeting),
@@ -119,7 +119,7 @@ def representation_gradients(
         return [task_gradient([loss], graph.representation) for loss in losses]
     gradients: list[Gradient] = [[None] * len(graph.representation) for _ in losses]
 
-    def collect(entry: Entry) -> Callable[..., None]:
+    def collect(entry: SharedEdge) -> Callable[..., None]:
         def hook(parts: Sequence[Tensor | None], _: object) -> None:
             part, before = parts[entry.edge], gradients[entry.loss][entry.part]
             if part is not None:
