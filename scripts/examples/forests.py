@@ -1,0 +1,49 @@
+"""Group the targets of a table for random forests: no gradients, no networks.
+
+python scripts/examples/forests.py table.csv.gz TARGET TARGET ...
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import r2_score
+
+import affinity
+
+table = pd.read_csv(sys.argv[1])
+targets = sys.argv[2:]
+features = table.drop(columns=targets).select_dtypes("number").fillna(0.0).to_numpy()
+is_test = np.random.default_rng(0).random(len(table)) < 0.3  # the same rows for every seed
+
+
+def train(tasks, seed):
+    """One forest that predicts all `tasks`; the score is R²."""
+    random = np.random.default_rng(seed)
+    role = np.where(
+        is_test, 2, random.random(len(table)) < 0.25
+    )  # 0 training, 1 validation, 2 test
+    labels = table[list(tasks)].to_numpy()
+    forest = RandomForestRegressor(60, min_samples_leaf=3, max_features=0.5, random_state=seed)
+    forest.fit(features[role == 0], labels[role == 0].squeeze())
+
+    def scores(rows):
+        predicted = forest.predict(features[rows]).reshape(-1, len(tasks))
+        return {t: r2_score(labels[rows, k], predicted[:, k]) for k, t in enumerate(tasks)}
+
+    return affinity.Scores(validation=scores(role == 1), test=scores(role == 2))
+
+
+if __name__ == "__main__":
+    study = affinity.Study(
+        "runs/forests",
+        tasks=dict.fromkeys(targets, "maximize"),
+        budget=3,
+        trainings=4 * len(targets),
+    )
+    study.run(train, workers=2)
+    print(study.frame())
+    audit = study.audit(train, replicates=5, workers=2)
+    print(study.plan().to_yaml(), audit.overall.verdict, f"{audit.overall.gain:+.4f}")
+    affinity.write_report(audit, "runs/forests/report.html")
