@@ -1,7 +1,4 @@
-"""Group the targets of a table for random forests: no gradients, no networks.
-
-python scripts/examples/forests.py table.csv.gz TARGET TARGET ...
-"""
+"""Which targets of a table should share a random forest? No gradients, no networks."""
 
 import sys
 

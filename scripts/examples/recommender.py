@@ -1,11 +1,7 @@
-"""Which feedback signals of a recommender should share a network: torch-rechub's MMoE, in time order.
-
-python scripts/examples/recommender.py ../shared/data/tables/kuairand_log.csv.gz
-"""
+"""Which feedback signals should share a network? With torch-rechub's MMoE, in time order."""
 
 import sys
 
-import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
@@ -15,7 +11,7 @@ from torch_rechub.models.multi_task import MMOE, SharedBottom
 
 import affinity
 
-TASKS = ("is_click", "long_view", "is_follow", "is_comment", "is_forward", "is_like_not_hate")
+TASKS = ("is_click", "long_view", "is_comment", "is_profile_enter", "is_like_not_hate")
 log = pd.read_csv(sys.argv[1]).sort_values("time_ms").tail(20_000)  # oldest impressions first
 log["length"] = pd.qcut(log["duration_ms"], 20, labels=False, duplicates="drop")
 log["hour"] = log["hourmin"] // 100
@@ -59,9 +55,8 @@ def train(tasks, seed):
 
 
 if __name__ == "__main__":
-    study = affinity.Study(
-        "runs/ranker", tasks=dict.fromkeys(TASKS, "maximize"), budget=3, trainings=24
-    )
+    scores = dict.fromkeys(TASKS, "maximize")
+    study = affinity.Study("runs/ranker", tasks=scores, budget=3, trainings=20)
     study.run(train, workers=2)
     audit = study.audit(train, replicates=4, workers=2)
     affinity.write_report(audit, "runs/ranker/report.html")
