@@ -14,9 +14,8 @@ from affinity.extras import needs
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
-from .alone import train_alone
 from .initialization import Initialization
-from .members import Member
+from .loop import train_one
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
@@ -37,10 +36,8 @@ class WorkItem(NamedTuple):
 def work(job: WorkItem) -> Done:
     """What a worker does: one training on one thread."""
     torch.set_num_threads(1)
-    member = Member(frozenset(job.network.names), 0)
-    return job.number, train_alone(
-        job.network, job.tasks, member, [job.replicate], job.settings, False, None, job.start
-    )
+    result = train_one(job.network, job.tasks, [job.replicate], 0, job.settings, start=job.start)
+    return job.number, result
 
 
 def on_loky(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:

@@ -1,55 +1,67 @@
-"""Checkpoints: everything a training needs to go on, in one file that is never half written."""
+"""Checkpoints: everything that a training needs to continue, in one file."""
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from affinity import storage
 from affinity.errors import InputError
-from affinity.files import write_atomically
 
 
-def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors, and facts that JSON can hold."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(contiguous, metadata={"facts": json.dumps(facts)}))
-
-
-def read_checkpoint(path: Path, run: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `write_checkpoint` wrote, None where there is no file.
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training after an epoch.
 
     Args:
-        path: The file.
-        run: What identifies the training; it must be what the checkpoint's facts say.
+        run: Identifies the training.
+        epoch: Epochs done.
+        step: Steps done.
+        best: Lowest validation score.
+        best_epoch: Its epoch.
+        lowest: The lowest validation loss of each task, and its epoch.
+        network: Parameters and buffers.
+        best_network: Parameters and buffers at the best epoch.
+        optimizer: Moments and step counts, by the number of the parameter.
+        balance: State of the objective.
+        random: State of the random generator.
+    """
+
+    run: str
+    epoch: int
+    step: int
+    best: float
+    best_epoch: int
+    lowest: Mapping[str, tuple[float, int]]
+    network: Mapping[str, Tensor]
+    best_network: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    balance: Mapping[str, Tensor]
+    random: Tensor
+
+
+def read_checkpoint(path: Path, run: str) -> Checkpoint | None:
+    """The checkpoint at `path`; None if there is no file.
 
     Raises:
-        InputError: If the file is damaged, or belongs to another training.
+        InputError: If the file is damaged, or belongs to another training than `run`.
     """
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"Expected a checkpoint in {str(path)!r}, but it cannot be read: {error}. Delete it to "
-            "start anew."
-        ) from error
-    if facts.get("run") != run:
+    checkpoint = storage.load_as(Checkpoint, path)
+    if checkpoint.run != run:
         raise InputError(
             f"Expected the checkpoint {str(path)!r} to be of this training, but it is of another: "
-            f"{facts.get('run')} instead of {run}. Delete it, or choose another file."
+            f"{checkpoint.run} instead of {run}. Delete it, or choose another file.",
+            "other-training",
         )
-    return tensors, facts
+    return checkpoint
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments and steps of an optimizer, by the number of the parameter."""
+    """The moments and step counts of an optimizer, by the number of the parameter."""
     return {
         f"{number}.{name}": value
         for number, state in optimizer.state_dict()["state"].items()
@@ -57,8 +69,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimizer the moments and steps that `optimizer_tensors` took from its like."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Set what `optimizer_tensors` took from an optimizer of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)

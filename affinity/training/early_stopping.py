@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .stacked_tensors import Tensors
+from .stacked_tensors import StackedTensors
 
 
 class EarlyStopping:
@@ -17,7 +17,7 @@ class EarlyStopping:
         shape: Members and slots.
     """
 
-    def __init__(self, tensors: Tensors, shape: tuple[int, int]) -> None:
+    def __init__(self, tensors: StackedTensors, shape: tuple[int, int]) -> None:
         self._lowest_score = torch.full(shape[:1], math.inf, dtype=torch.double)
         self._lowest_loss = torch.full(shape, math.inf, dtype=torch.double)
         self.epochs: Int[Tensor, " member"] = torch.zeros(shape[0], dtype=torch.long)
@@ -32,7 +32,7 @@ class EarlyStopping:
         going: Bool[Tensor, " here"],
         score: Float[Tensor, " here"],
         losses: Float[Tensor, "here slot"],
-        tensors: Tensors,
+        tensors: StackedTensors,
     ) -> None:
         """Take in an epoch.
 

@@ -3,25 +3,30 @@
 import math
 from collections.abc import Sequence
 
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
 from affinity.errors import InputError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
-from affinity.tasks import Replicate, Task
+from affinity.tasks import Examples, Replicate, Task
 
-from .alone import train_alone
-from .columns import columns_of, labelled
-from .finished import Finished
+from .head_layout import head_kinds
 from .initialization import Initialization
+from .loop import train_one
 from .members import Build, Member, start_all
+from .rows import columns_of, labelled
 from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack
-from .stackable import bytes_a_step, shape_of, why_alone
-from .store import Store
+from .stacked_tensors import body_tensors
+from .store import FinishedTrainings, Store
 from .trained_network import TrainedNetwork
 
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
 _MOST = 512  # networks trained at once
+_FEW_TASKS = 16  # below this, padding heads costs less than splitting the stack
 
 
 def train_members(
@@ -69,7 +74,7 @@ def train_members(
     _check_settings(tasks, settings)
     networks = start_all(build, tasks, members, replicates, starts)
     starts = starts or [Initialization()] * len(members)
-    finished = Finished(
+    finished = FinishedTrainings(
         None if keep else store, networks, tasks, members, replicates, settings, starts
     )
     results = finished.results
@@ -78,7 +83,7 @@ def train_members(
         for numbers in _groups(networks, tasks, members, replicates, settings, finished.missing):
             first = networks[numbers[0]]
             check_fit(first, tasks, replicates[members[numbers[0]].replicate].training.inputs[:2])
-            reason = why_alone(first, tasks, replicates[members[numbers[0]].replicate])
+            reason = _unbatched_reason(first, tasks, replicates[members[numbers[0]].replicate])
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
             pending = _chunks(numbers, size)
             while pending:
@@ -86,20 +91,17 @@ def train_members(
                 try:
                     if len(chunk) == 1:
                         (number,) = chunk
-                        member = members[number]
-                        finished.add(
-                            number,
-                            train_alone(
-                                networks[number],
-                                tasks,
-                                member,
-                                replicates,
-                                settings,
-                                keep,
-                                reason,
-                                starts[number],
-                            ),
+                        result = train_one(
+                            networks[number],
+                            tasks,
+                            replicates,
+                            members[number].replicate,
+                            settings,
+                            start=starts[number],
+                            keep=keep,
+                            unbatched_reason=reason,
                         )
+                        finished.add(number, result)
                         progress.advance()
                         continue
                     stack = Stack(
@@ -155,7 +157,7 @@ def _groups(
             rows, _ = labelled(training, columns, network.names)
             labelled(replicates[member.replicate].validation, columns, network.names)
             steps[member] = math.ceil(len(rows) / settings.batch_size)
-        groups.setdefault((steps[member], shape_of(network, tasks)), []).append(number)
+        groups.setdefault((steps[member], _shape_of(network, tasks)), []).append(number)
     # Networks of alike sizes next to each other, so that a chunk pads few heads.
     return [sorted(group, key=lambda n: len(networks[n].names)) for group in groups.values()]
 
@@ -169,10 +171,61 @@ def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _fitting(network: Sharing, replicate: Replicate, settings: TrainingSettings) -> int:
-    each = bytes_a_step(network, replicate.training.inputs[: settings.batch_size])
+    each = _bytes_per_step(network, replicate.training.inputs[: settings.batch_size])
     return max(1, min(_MOST, _CACHE // each))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     words = ("out of memory", "not enough memory", "alloc")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def _shape_of(network: Sharing, tasks: Sequence[Task]) -> object:
+    """What networks must agree in to be stacked: compares equal where they can."""
+    body = tuple(
+        (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
+        for name, tensor in body_tensors(network).items()
+    )
+    if network.represents_once:
+        size = len(network.names)
+        heads = 0 if len(tasks) <= _FEW_TASKS else math.ceil(math.log2(size))
+    else:
+        heads = tuple(head_kinds(network, tasks))
+    return type(network), body, heads
+
+
+def _unbatched_reason(network: Sharing, tasks: Sequence[Task], replicate: Replicate) -> str | None:
+    """Why `network` cannot be stacked, None if it can."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:  # pyright: ignore[reportPrivateUsage]
+            return "BatchNorm's running statistics cannot be stacked"
+        if isinstance(module, nn.RNNBase):
+            return "recurrent cells cannot be stacked"
+    some = Examples(
+        inputs=replicate.training.inputs[:2],
+        targets=torch.zeros_like(replicate.training.targets[:2]),
+    )
+    tiny = Replicate(seed=0, training=some, validation=some, test=some)
+    try:
+        with torch.random.fork_rng():
+            Stack([network] * 2, tasks, [0, 1], [tiny, tiny], TrainingSettings()).try_step()
+    except (RuntimeError, ValueError, TypeError) as error:
+        return f"vmap cannot follow it: {str(error).splitlines()[0]}"
+    return None
+
+
+def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -> int:
+    """About how much memory one member touches in a step: parameters, moments, activations."""
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with (
+        torch.random.fork_rng(),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
+        outputs = network(inputs)
+    parameters = sum(parameter.nbytes for parameter in network.parameters())
+    return 4 * parameters + 2 * sum(saved.values()) + sum(o.nbytes for o in outputs.values())

@@ -11,11 +11,10 @@ from affinity.sharing import check_fit
 from affinity.tasks import Replicate, Task
 
 from .backends import BACKENDS, Done, WorkItem, one_by_one
-from .finished import Finished
 from .initialization import Initialization
 from .members import Build, Member, start_all
 from .settings import TrainingSettings
-from .store import Store
+from .store import FinishedTrainings, Store
 from .trained_network import TrainedNetwork
 
 
@@ -61,7 +60,7 @@ def fan_out(
         check_fit(network, tasks, replicates[member.replicate].training.inputs[:2])
     with tempfile.TemporaryDirectory() as folder:
         kept = store or Store(Path(folder))
-        finished = Finished(kept, networks, tasks, members, replicates, settings, begin)
+        finished = FinishedTrainings(kept, networks, tasks, members, replicates, settings, begin)
 
         def missing() -> list[WorkItem]:
             return [
@@ -90,7 +89,7 @@ def fan_out(
     return [finished.results[number] for number in range(len(members))]
 
 
-def _deaths(died: Sequence[Member], finished: Finished) -> str:
+def _deaths(died: Sequence[Member], finished: FinishedTrainings) -> str:
     names = (f"the network of {sorted(one.tasks)} on replicate {one.replicate}" for one in died)
     return (
         f"Training {'; '.join(names)} killed its worker twice, probably for want of memory. "

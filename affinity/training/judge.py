@@ -102,3 +102,11 @@ def score_of(losses: Mapping[str, float], scales: Mapping[str, float]) -> float:
     """
     ratios = [loss / scales[name] for name, loss in losses.items() if not math.isnan(loss)]
     return sum(ratios) / len(ratios) if ratios else math.nan
+
+
+def describe_divergence(name: str, loss: float, network: Sequence[str], step: int) -> str:
+    """What went wrong, and what to do."""
+    return (
+        f"The loss of task {name!r} became {loss} at step {step} while training the network of "
+        f"{tuple(network)}. Lower the learning rate, or look for extreme inputs and targets."
+    )

@@ -4,31 +4,38 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from affinity import storage
 from affinity.errors import DivergenceError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task
 
-from .checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
-from .columns import columns_of, labelled
-from .divergence import divergence
+from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_optimizer
 from .initialization import Initialization
-from .judge import block_losses, losses_of, metrics_of, predict, scales_of, score_of
+from .judge import (
+    block_losses,
+    describe_divergence,
+    losses_of,
+    metrics_of,
+    predict,
+    scales_of,
+    score_of,
+)
 from .objectives import Balance
-from .order import ranks
+from .rows import columns_of, labelled, ranks
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
-Losses = dict[str, Tensor]
-Watch = Callable[[Losses, Callable[[], Losses]], object]
+TaskLosses = dict[str, Tensor]
+Watch = Callable[[TaskLosses, Callable[[], TaskLosses]], object]
 """Called before every backward pass with the losses of the tasks that the batch has labels for, and
-a closure that computes them anew."""
+a closure that computes them again."""
 
 
 def train(
@@ -41,7 +48,7 @@ def train(
     checkpoint: Path | None = None,
     start: Initialization | None = None,
 ) -> TrainedNetwork:
-    """Train `network` in place until its validation loss no longer falls; keep its best state.
+    """Train `network` in place until its validation loss stops falling; keep its best state.
 
     Only rows labelled for at least one of the network's tasks are used. The validation loss is
     the mean over tasks of the loss divided by that of the best constant prediction, so that no
@@ -52,12 +59,12 @@ def train(
         tasks: The tasks, in the order of the targets' columns.
         replicate: The rows, and the seed that decides their order and the dropout masks.
         settings: How to train.
-        watch: Called before every backward pass: the place of a recorder.
-        prepare: Called with the optimizer before the first step, for a recorder that looks at it.
-        checkpoint: A file written after every epoch. Where it exists, the training goes on from
-            it, and ends where the unbroken one ends, bit for bit on a CPU.
-        start: How fast each parameter may go, and what it is drawn to; its state is put into the
-            network by whoever calls.
+        watch: Called before every backward pass, as a recorder needs.
+        prepare: Called with the optimizer before the first step, for a recorder that reads it.
+        checkpoint: A file written after every epoch. If it exists, training continues from it, with
+            the result of an uninterrupted training, bit for bit on a CPU.
+        start: Learning-rate scale of each parameter, and the values that parameters are pulled to.
+            The caller has already put its state into the network.
 
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
@@ -67,11 +74,11 @@ def train(
     began = time.perf_counter()
     start = start or Initialization()
     columns = columns_of(network.names, tasks)
-    mine = [tasks[column] for column in columns]
+    network_tasks = [tasks[column] for column in columns]
     check_fit(network, tasks, replicate.training.inputs[:2])
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
-    scales = scales_of(mine, training, validation)
+    scales = scales_of(network_tasks, training, validation)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint, start)
     if prepare is not None:
@@ -82,16 +89,16 @@ def train(
         while run.epoch < settings.epochs and run.epoch - run.best_epoch < settings.patience:
             run.begin_epoch()
             order = ranks(len(replicate.training), replicate.seed, run.epoch)[rows].argsort()
-            seen: list[Tensor] = []
+            epoch_losses: list[Tensor] = []
             for examples in settings.sampling(
                 training, order, settings.batch_size, replicate.seed * 1_000_003 + run.epoch
             ):
                 run.step += 1
 
-                def closure(examples: Examples = examples) -> Losses:
-                    return _present(_task_losses(network, mine, examples), examples)
+                def closure(examples: Examples = examples) -> TaskLosses:
+                    return _present(_task_losses(network, network_tasks, examples), examples)
 
-                losses = _task_losses(network, mine, examples)
+                losses = _task_losses(network, network_tasks, examples)
                 _check_finite(losses, run.step)
                 if watch is not None:
                     watch(_present(losses, examples), closure)
@@ -101,9 +108,11 @@ def train(
                 rest = together.new_zeros(()) + network.penalty() + start.penalty(network)
                 balance.backward(list(losses.values()), is_present, rest)
                 run.optimizer.step()
-                seen.append(together.detach().where(is_present, torch.nan))
-            balance.end_epoch(torch.stack(seen).nanmean(dim=0).nan_to_num(nan=1.0))
-            run.end_epoch(losses_of(mine, predict(network, validation), validation), scales)
+                epoch_losses.append(together.detach().where(is_present, torch.nan))
+            balance.end_epoch(torch.stack(epoch_losses).nanmean(dim=0).nan_to_num(nan=1.0))
+            run.end_epoch(
+                losses_of(network_tasks, predict(network, validation), validation), scales
+            )
             progress.advance()
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
@@ -111,11 +120,11 @@ def train(
     return TrainedNetwork(
         tasks=network.names,
         replicate=0,
-        training_loss=losses_of(mine, predict(network, training), training),
-        validation_loss=losses_of(mine, predict(network, validation), validation),
-        evaluation_loss=_evaluation_loss(network, mine, replicate.evaluation, columns),
-        test_loss=losses_of(mine, predictions, test),
-        test_metric=metrics_of(mine, predictions, test),
+        training_loss=losses_of(network_tasks, predict(network, training), training),
+        validation_loss=losses_of(network_tasks, predict(network, validation), validation),
+        evaluation_loss=_evaluation_loss(network, network_tasks, replicate.evaluation, columns),
+        test_loss=losses_of(network_tasks, predictions, test),
+        test_metric=metrics_of(network_tasks, predictions, test),
         best_epoch=run.best_epoch,
         best_epoch_of_task={name: epoch for name, (_, epoch) in run.lowest.items()},
         epochs=run.epoch,
@@ -125,13 +134,64 @@ def train(
         predictions=predictions,
         test_blocks={
             task.name: block_losses(task, predictions[task.name], target)
-            for task, target in zip(mine, test.targets.T, strict=True)
+            for task, target in zip(network_tasks, test.targets.T, strict=True)
         },
     )
 
 
+def train_one(
+    network: Sharing,
+    tasks: Sequence[Task],
+    replicates: Sequence[Replicate],
+    number: int,
+    settings: TrainingSettings,
+    *,
+    start: Initialization | None = None,
+    keep: bool = False,
+    unbatched_reason: str | None = None,
+) -> TrainedNetwork:
+    """Train one network on replicate `number`; a loss that diverges marks the result.
+
+    Args:
+        network: A network that was initialized with the replicate's seed.
+        tasks: All tasks, in the order of the targets' columns.
+        replicates: The replicates.
+        number: Which of them to train on.
+        settings: How to train.
+        start: The network's initialization.
+        keep: Whether the result holds parameters and predictions.
+        unbatched_reason: Why it is not trained together with others, for the result.
+    """
+    try:
+        result = train(network, tasks, replicates[number], settings, start=start)
+    except DivergenceError as error:
+        undefined = dict.fromkeys(network.names, math.nan)
+        result = TrainedNetwork(
+            tasks=network.names,
+            replicate=number,
+            training_loss=undefined,
+            validation_loss=undefined,
+            evaluation_loss=undefined,
+            test_loss=undefined,
+            test_metric=undefined,
+            best_epoch=0,
+            best_epoch_of_task=dict.fromkeys(network.names, 0),
+            epochs=0,
+            seconds=0.0,
+            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            diverged=str(error),
+        )
+    return replace(
+        result,
+        replicate=number,
+        unbatched_reason=unbatched_reason,
+        state=result.state if keep else None,
+        predictions=result.predictions if keep else None,
+    )
+
+
 class _Run:
-    """Where a training stands: what a checkpoint holds."""
+    """The state of a training, as checkpoints store it."""
 
     def __init__(
         self,
@@ -156,8 +216,8 @@ class _Run:
         for name, parameter in network.named_parameters():
             if parameter.requires_grad:
                 by_scale.setdefault(start.scale_of(name), []).append(parameter)
-        groups: list[dict[str, Any]] = [
-            {"params": some, "lr_scale": scale} for scale, some in by_scale.items()
+        groups: list[dict[str, list[Tensor] | float]] = [
+            {"params": parameters, "lr_scale": scale} for scale, parameters in by_scale.items()
         ]
         if learned := list(balance.parameters()):
             groups.append({"params": learned, "weight_decay": 0.0, "lr_scale": 1.0})
@@ -187,41 +247,38 @@ class _Run:
         if score < self.best or math.isnan(score):
             self.best, self.best_epoch, self.best_state = score, self.epoch, _copy_of(self.network)
         if self.checkpoint is not None:
-            write_checkpoint(
+            storage.save(
+                Checkpoint(
+                    run=self.identity,
+                    epoch=self.epoch,
+                    step=self.step,
+                    best=self.best,
+                    best_epoch=self.best_epoch,
+                    lowest=self.lowest,
+                    network=self.network.state_dict(),
+                    best_network=self.best_state,
+                    optimizer=optimizer_tensors(self.optimizer),
+                    balance=self.balance.state_dict(),
+                    random=torch.get_rng_state(),
+                ),
                 self.checkpoint,
-                {
-                    **_under("network", self.network.state_dict()),
-                    **_under("best", self.best_state),
-                    **_under("optimizer", optimizer_tensors(self.optimizer)),
-                    **_under("balance", self.balance.state_dict()),
-                    "random": torch.get_rng_state(),
-                },
-                {
-                    "run": self.identity,
-                    "epoch": self.epoch,
-                    "step": self.step,
-                    "best": self.best,
-                    "best_epoch": self.best_epoch,
-                    "lowest": self.lowest,
-                },
             )
 
     def resume(self) -> None:
-        """Go back to where the checkpoint was written, if there is one."""
+        """Continue from the checkpoint, if there is one."""
         if self.checkpoint is None:
             return
-        found = read_checkpoint(self.checkpoint, self.identity)
-        if found is None:
+        before = read_checkpoint(self.checkpoint, self.identity)
+        if before is None:
             return
-        tensors, facts = found
-        self.network.load_state_dict(_from_under("network", tensors))
-        self.best_state = _from_under("best", tensors)
-        restore_optimizer(self.optimizer, _from_under("optimizer", tensors))
-        self.balance.load_state_dict(_from_under("balance", tensors))
-        torch.set_rng_state(tensors["random"])
-        self.epoch, self.step = facts["epoch"], facts["step"]
-        self.best, self.best_epoch = facts["best"], facts["best_epoch"]
-        self.lowest = {name: tuple(value) for name, value in facts["lowest"].items()}
+        self.network.load_state_dict(before.network)
+        self.best_state = dict(before.best_network)
+        restore_optimizer(self.optimizer, before.optimizer)
+        self.balance.load_state_dict(before.balance)
+        torch.set_rng_state(before.random)
+        self.epoch, self.step = before.epoch, before.step
+        self.best, self.best_epoch = before.best, before.best_epoch
+        self.lowest = dict(before.lowest)
 
 
 def _evaluation_loss(
@@ -237,7 +294,7 @@ def _of(rows: Examples, columns: Sequence[int]) -> Examples:
     return Examples(inputs=rows.inputs, targets=rows.targets[:, list(columns)])
 
 
-def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> Losses:
+def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> TaskLosses:
     predictions = network(examples.inputs)
     return {
         task.name: task.loss(predictions[task.name], targets)
@@ -245,7 +302,7 @@ def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) ->
     }
 
 
-def _present(losses: Losses, examples: Examples) -> Losses:
+def _present(losses: TaskLosses, examples: Examples) -> TaskLosses:
     """The losses of the tasks that this batch has labels for."""
     is_present = examples.labelled.any(dim=0).tolist()
     return {
@@ -253,24 +310,15 @@ def _present(losses: Losses, examples: Examples) -> Losses:
     }
 
 
-def _check_finite(losses: Losses, step: int) -> None:
+def _check_finite(losses: TaskLosses, step: int) -> None:
     for name, loss in losses.items():
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DivergenceError(divergence(name, value, tuple(losses), step))
+            raise DivergenceError(describe_divergence(name, value, tuple(losses), step))
 
 
 def _copy_of(network: Sharing) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _from_under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}/"
-    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from affinity.errors import InputError
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
-from .columns import columns_of
 from .initialization import Initialization
+from .rows import columns_of
 
 Build = Callable[[tuple[Task, ...]], Sharing]
 """Makes a fresh network of these tasks, with random numbers from torch's global stream."""

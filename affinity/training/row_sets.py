@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from affinity.tasks import Examples
 
-from .slots import EMPTY
+from .head_layout import EMPTY
 
 
 class RowSets:

@@ -11,17 +11,16 @@ from torch import Tensor
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Replicate, Task
 
-from .divergence import divergence
 from .early_stopping import EarlyStopping
+from .head_layout import HeadLayout
 from .initialization import Initialization
-from .judge import block_losses, scales_of
-from .order import ranks
-from .pace import Pace
+from .judge import block_losses, describe_divergence, scales_of
+from .per_parameter_lr import ParameterRates
 from .row_sets import RowSets
+from .rows import ranks
 from .settings import TrainingSettings
-from .slots import Slots
 from .stacked_network import StackedNetwork
-from .stacked_tensors import Tensors, optimizer_of, stacked, unstacked, without
+from .stacked_tensors import StackedTensors, optimizer_of, stacked, unstacked, without
 from .trained_network import TrainedNetwork
 
 _AT_ONCE = 2**22  # numbers in one tensor of a pass over rows that are judged
@@ -57,13 +56,15 @@ class Stack:
         self._on = on
         self._replicates = replicates
         self._settings = settings
-        self._slots = Slots(networks, tasks)
-        self._network = StackedNetwork(networks[0], self._slots)
+        self._layout = HeadLayout(networks, tasks)
+        self._network = StackedNetwork(networks[0], self._layout)
         self._starts = starts or [Initialization()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
         assert fixed is not None  # checked by `train_members`
         dtype = next(networks[0].parameters()).dtype
-        self._weights = torch.tensor([*fixed, 0.0], dtype=dtype)[self._slots.columns]  # member slot
+        self._weights = torch.tensor([*fixed, 0.0], dtype=dtype)[
+            self._layout.columns
+        ]  # member slot
 
     def train(self, keep: bool) -> list[TrainedNetwork]:
         """Train all members; a result for each, in their order.
@@ -80,15 +81,15 @@ class Stack:
         diverged: dict[int, str] = {}
         here = torch.arange(n_members)  # the members in the stack
         going = torch.ones(n_members, dtype=torch.bool)  # those of them that are not done
-        tensors = stacked(self._networks, self._slots)
-        stopping = EarlyStopping(tensors, (n_members, self._slots.columns.shape[1]))
+        tensors = stacked(self._networks, self._layout)
+        stopping = EarlyStopping(tensors, (n_members, self._layout.columns.shape[1]))
         optimizer = optimizer_of(tensors, settings)
-        pace = Pace(self._networks, self._slots, self._starts, tensors)
+        rates = ParameterRates(self._networks, self._layout, self._starts, tensors)
         with torch.random.fork_rng():
             torch.manual_seed(self._replicates[self._on[0]].seed)
             for epoch in range(1, settings.epochs + 1):
                 start = time.perf_counter()
-                losses = self._epoch(epoch, tensors, optimizer, pace, training, here)
+                losses = self._epoch(epoch, tensors, optimizer, rates, training, here)
                 for position in (~losses.isfinite().all(dim=2).all(dim=0)).nonzero().flatten():
                     number = int(here[position])
                     if going[position]:
@@ -110,7 +111,7 @@ class Stack:
     def try_step(self) -> None:
         """One forward and backward pass, to find out whether `vmap` can follow the code."""
         training = self._rows([r.training for r in self._replicates], is_ordered=True)
-        tensors = stacked(self._networks, self._slots)
+        tensors = stacked(self._networks, self._layout)
         inputs, targets = training.take(training.rows, torch.arange(len(self._networks)))
         losses = self._network.losses(self._network.predictions(tensors, inputs), targets)
         (losses.sum() + self._network.penalty(tensors)).backward()
@@ -118,9 +119,9 @@ class Stack:
     def _epoch(
         self,
         epoch: int,
-        tensors: Tensors,
+        tensors: StackedTensors,
         optimizer: torch.optim.Optimizer,
-        pace: Pace,
+        rates: ParameterRates,
         training: RowSets,
         here: Int[Tensor, " member"],
     ) -> Float[Tensor, "step member slot"]:
@@ -134,15 +135,15 @@ class Stack:
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
             inputs, targets = training.take(rows, here)
             loss = self._network.losses(self._network.predictions(tensors, inputs), targets)
-            rest = self._network.penalty(tensors) + pace.penalty(tensors, here)
+            rest = self._network.penalty(tensors) + rates.penalty(tensors, here)
             optimizer.zero_grad()
             ((weights * loss).sum() + rest).backward()
-            pace.step(optimizer, tensors, here)
+            rates.step(optimizer, tensors, here)
             losses.append(loss.detach())
         return torch.stack(losses)
 
     def _judge(
-        self, tensors: Tensors, rows: RowSets, here: Int[Tensor, " member"]
+        self, tensors: StackedTensors, rows: RowSets, here: Int[Tensor, " member"]
     ) -> tuple[list[Tensor], Float[Tensor, "member slot row"]]:
         """Predictions ``[member slot row output]`` of each kind of head, and targets."""
         self._network.set_mode(training=False)
@@ -159,10 +160,10 @@ class Stack:
             )
 
     def _losses(
-        self, tensors: Tensors, rows: RowSets, here: Int[Tensor, " member"]
+        self, tensors: StackedTensors, rows: RowSets, here: Int[Tensor, " member"]
     ) -> Float[Tensor, "member slot"]:
         """Losses on these rows; NaN without labels."""
-        count = max(1, _AT_ONCE // (rows.rows.shape[1] * self._slots.columns.shape[1]))
+        count = max(1, _AT_ONCE // (rows.rows.shape[1] * self._layout.columns.shape[1]))
         losses: list[Tensor] = []
         for positions in torch.arange(len(here)).split(count):
             own = tensors
@@ -180,7 +181,7 @@ class Stack:
             replicate = self._replicates[number]
             of_task = scales_of(self._tasks, replicate.training, replicate.validation)
             of_replicate[number, :-1] = torch.tensor(list(of_task.values()), dtype=torch.double)
-        return of_replicate[torch.tensor(self._on).unsqueeze(1), self._slots.columns]
+        return of_replicate[torch.tensor(self._on).unsqueeze(1), self._layout.columns]
 
     def _results(
         self,
@@ -208,8 +209,7 @@ class Stack:
         task_of = {task.name: task for task in self._tasks}
         results: list[TrainedNetwork] = []
         for number, network in enumerate(self._networks):
-            slots = self._slots.of(number)
-            slots = {name: slots[name] for name in network.names}
+            slots = self._layout.slots_of(number)
             n_rows = test.count(number)
             own = {
                 name: self._of_slot(predictions, number, slot)[:n_rows]
@@ -221,7 +221,7 @@ class Stack:
                 else task_of[name].metric(own[name], targets[number, slot, :n_rows])
                 for name, slot in slots.items()
             }
-            state = unstacked(stopping.kept, network, self._slots, number) if keep else None
+            state = unstacked(stopping.kept, network, self._layout, number) if keep else None
             results.append(
                 TrainedNetwork(
                     tasks=network.names,
@@ -256,11 +256,11 @@ class Stack:
     def _rows(
         self, parts: Sequence[Examples], every_row: bool = False, is_ordered: bool = False
     ) -> RowSets:
-        return RowSets(parts, self._slots.columns, self._on, every_row, is_ordered)
+        return RowSets(parts, self._layout.columns, self._on, every_row, is_ordered)
 
     def _of_slot(self, predictions: list[Tensor], member: int, slot: int) -> Tensor:
         """``[row output]`` of one head."""
-        for kind, prediction in zip(self._slots.kinds, predictions, strict=True):
+        for kind, prediction in zip(self._layout.kinds, predictions, strict=True):
             if slot < kind.slots.stop:
                 return prediction[member, slot - kind.slots.start]
         raise AssertionError
@@ -268,8 +268,8 @@ class Stack:
     def _divergence(self, number: int, losses: Float[Tensor, "step slot"], epoch: int) -> str:
         step, slot = (~losses.isfinite()).nonzero()[0].tolist()
         names = self._networks[number].names
-        return divergence(
-            names[self._slots.places[number][slot] or 0],
+        return describe_divergence(
+            names[self._layout.places[number][slot] or 0],
             float(losses[step, slot]),
             names,
             (epoch - 1) * len(losses) + step + 1,

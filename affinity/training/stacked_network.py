@@ -8,9 +8,9 @@ from torch.func import functional_call, vmap
 from affinity.sharing import HardSharing, Sharing
 from affinity.tasks import takes_stacks
 
-from .plain import is_plain, run_plain
-from .slots import Kind, Slots
-from .stacked_tensors import Tensors, under
+from .batched_linear import is_batchable, run_batched
+from .head_layout import HeadKind, HeadLayout
+from .stacked_tensors import StackedTensors, under
 
 
 class StackedNetwork:
@@ -18,30 +18,30 @@ class StackedNetwork:
 
     Args:
         network: One of them; the rest have its shapes.
-        slots: Where the heads stand.
+        layout: Where the heads stand.
     """
 
-    def __init__(self, network: Sharing, slots: Slots) -> None:
+    def __init__(self, network: Sharing, layout: HeadLayout) -> None:
         self._body = _Body(network)
-        self._slots = slots
+        self._layout = layout
         self._trunk = network.trunk if type(network) is HardSharing else None
-        if self._trunk is not None and not is_plain(self._trunk):
+        if self._trunk is not None and not is_batchable(self._trunk):
             self._trunk = None
 
     def set_mode(self, training: bool) -> None:
         """Training or evaluation."""
         self._body.train(training)
-        for kind in self._slots.kinds:
+        for kind in self._layout.kinds:
             kind.head.train(training)
 
     def predictions(
-        self, tensors: Tensors, inputs: Float[Tensor, "member_or_one batch *feature"]
+        self, tensors: StackedTensors, inputs: Float[Tensor, "member_or_one batch *feature"]
     ) -> list[Float[Tensor, "member _ batch _"]]:
         """Of each kind of head."""
         representation = self._represent(tensors, inputs)
         return [
             self._head(kind, under(f"{number}.", tensors), representation)
-            for number, kind in enumerate(self._slots.kinds)
+            for number, kind in enumerate(self._layout.kinds)
         ]
 
     def losses(
@@ -51,30 +51,30 @@ class StackedNetwork:
     ) -> Float[Tensor, "member slot"]:
         """A loss a slot; 0 where all its targets are NaN."""
         losses: list[Tensor] = []
-        for kind, prediction in zip(self._slots.kinds, predictions, strict=True):
+        for kind, prediction in zip(self._layout.kinds, predictions, strict=True):
             loss = kind.loss if takes_stacks(kind.loss) else vmap(vmap(kind.loss))
             losses.append(loss(prediction, targets[:, kind.slots]))
         return torch.cat(losses, dim=1)
 
-    def penalty(self, tensors: Tensors) -> Tensor | float:
+    def penalty(self, tensors: StackedTensors) -> Tensor | float:
         """Of all members together."""
         if type(self._body.network).penalty is Sharing.penalty:
             return 0.0
 
-        def of_member(body: Tensors) -> Tensor:
+        def of_member(body: StackedTensors) -> Tensor:
             return functional_call(self._body, body, (None,))
 
         return vmap(of_member)(_of_body(tensors)).sum()
 
     def _represent(
-        self, tensors: Tensors, inputs: Float[Tensor, "member_or_one batch *feature"]
+        self, tensors: StackedTensors, inputs: Float[Tensor, "member_or_one batch *feature"]
     ) -> Tensor | tuple[Tensor, ...]:
         """``[member batch *width]``, of each task where they differ."""
         if self._trunk is not None and inputs.dim() == 3:
             count = len(next(iter(tensors.values())))
-            return run_plain(self._trunk, tensors, "body.trunk", inputs.expand(count, -1, -1))
+            return run_batched(self._trunk, tensors, "body.trunk", inputs.expand(count, -1, -1))
 
-        def of_member(body: Tensors, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        def of_member(body: StackedTensors, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
             return functional_call(self._body, body, (inputs,), tie_weights=False)
 
         is_common = len(inputs) == 1
@@ -84,11 +84,11 @@ class StackedNetwork:
         )
 
     def _head(
-        self, kind: Kind, head: Tensors, representation: Tensor | tuple[Tensor, ...]
+        self, kind: HeadKind, head: StackedTensors, representation: Tensor | tuple[Tensor, ...]
     ) -> Float[Tensor, "member slot batch _"]:
         if isinstance(representation, tuple):
-            # No slot is empty, and all members place their tasks alike.
-            places = self._slots.places[0][kind.slots]
+            # No slot is empty, and all members have the same layout.
+            places = self._layout.places[0][kind.slots]
             own = torch.stack([representation[place or 0] for place in places], dim=1)
         elif type(kind.head) is nn.Linear and representation.dim() == 3:
             return _linear(representation, **head)
@@ -96,7 +96,7 @@ class StackedNetwork:
             count = kind.slots.stop - kind.slots.start
             own = torch.stack([representation] * count, dim=1)
 
-        def of_slot(head: Tensors, own: Tensor) -> Tensor:
+        def of_slot(head: StackedTensors, own: Tensor) -> Tensor:
             return functional_call(kind.head, head, (own,), tie_weights=False)
 
         return vmap(vmap(of_slot, randomness="different"), randomness="different")(head, own)
@@ -127,6 +127,6 @@ def _linear(
     return predictions.unflatten(1, weight.shape[1:3]).mT
 
 
-def _of_body(tensors: Tensors) -> Tensors:
+def _of_body(tensors: StackedTensors) -> StackedTensors:
     """The tensors of the bodies, as `_Body` calls them."""
     return {f"network.{name}": tensor for name, tensor in under("body.", tensors).items()}

@@ -8,25 +8,25 @@ from torch import Tensor, nn
 
 from affinity.sharing import Sharing
 
+from .head_layout import HeadLayout
 from .settings import TrainingSettings
-from .slots import Slots
 
-Tensors = dict[str, Tensor]
+StackedTensors = dict[str, Tensor]
 """``body.NAME [member ...]``, and ``KIND.NAME [member slot ...]`` for the heads of each kind."""
 
 
-def stacked(networks: Sequence[Sharing], slots: Slots) -> Tensors:
+def stacked(networks: Sequence[Sharing], layout: HeadLayout) -> StackedTensors:
     """The tensors of all networks; a template's fill empty slots."""
-    tensors: Tensors = {}
+    tensors: StackedTensors = {}
     with torch.no_grad():
         bodies = [body_tensors(network) for network in networks]
         for name, example in bodies[0].items():
             tensor = torch.stack([body[name] for body in bodies])
             tensors[f"body.{name}"] = tensor.requires_grad_(example.requires_grad)
-        for number, kind in enumerate(slots.kinds):
+        for number, kind in enumerate(layout.kinds):
             heads = [
                 _all_tensors(kind.head if place is None else network.heads[place])
-                for network, places in zip(networks, slots.places, strict=True)
+                for network, places in zip(networks, layout.places, strict=True)
                 for place in places[kind.slots]
             ]
             for name, example in _all_tensors(kind.head).items():
@@ -36,13 +36,15 @@ def stacked(networks: Sequence[Sharing], slots: Slots) -> Tensors:
     return tensors
 
 
-def unstacked(tensors: Tensors, network: Sharing, slots: Slots, member: int) -> Tensors:
+def unstacked(
+    tensors: StackedTensors, network: Sharing, layout: HeadLayout, member: int
+) -> StackedTensors:
     """The state dict of one member, in the order of its `network`'s."""
-    state: Tensors = {}
+    state: StackedTensors = {}
     for name in body_tensors(network):
         state[name] = tensors[f"body.{name}"][member].detach().clone()
-    for number, kind in enumerate(slots.kinds):
-        for slot, place in enumerate(slots.places[member][kind.slots]):
+    for number, kind in enumerate(layout.kinds):
+        for slot, place in enumerate(layout.places[member][kind.slots]):
             if place is not None:
                 for name in _all_tensors(kind.head):
                     value = tensors[f"{number}.{name}"][member, slot]
@@ -50,17 +52,17 @@ def unstacked(tensors: Tensors, network: Sharing, slots: Slots, member: int) -> 
     return {name: state[name] for name in network.state_dict()}
 
 
-def under(prefix: str, tensors: Tensors) -> Tensors:
+def under(prefix: str, tensors: StackedTensors) -> StackedTensors:
     """Those whose names start with the prefix, by the rest of their names."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def body_tensors(network: Sharing) -> Tensors:
+def body_tensors(network: Sharing) -> StackedTensors:
     """What is not part of a head."""
     return {n: t for n, t in _all_tensors(network).items() if not n.startswith("heads.")}
 
 
-def optimizer_of(tensors: Tensors, settings: TrainingSettings) -> torch.optim.AdamW:
+def optimizer_of(tensors: StackedTensors, settings: TrainingSettings) -> torch.optim.AdamW:
     """Steps every member as one by itself would: AdamW is elementwise."""
     return torch.optim.AdamW(
         _trainable(tensors),
@@ -72,10 +74,10 @@ def optimizer_of(tensors: Tensors, settings: TrainingSettings) -> torch.optim.Ad
 
 def without(
     done: Bool[Tensor, " member"],
-    tensors: Tensors,
+    tensors: StackedTensors,
     optimizer: torch.optim.Optimizer,
     settings: TrainingSettings,
-) -> tuple[Tensors, torch.optim.Optimizer]:
+) -> tuple[StackedTensors, torch.optim.Optimizer]:
     """Parameters and moments of the members that go on."""
     stay = (~done).nonzero().squeeze(1)
     left = {
@@ -91,9 +93,9 @@ def without(
     return left, fresh
 
 
-def _trainable(tensors: Tensors) -> list[Tensor]:
+def _trainable(tensors: StackedTensors) -> list[Tensor]:
     return [tensor for tensor in tensors.values() if tensor.requires_grad]
 
 
-def _all_tensors(module: nn.Module) -> Tensors:
+def _all_tensors(module: nn.Module) -> StackedTensors:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}

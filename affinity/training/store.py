@@ -1,11 +1,14 @@
-"""A results store: finished trainings on disk, so that the same call does only what is missing."""
+"""Store of finished trainings on disk, so that the same call trains only what is missing.
+
+Written by hand because one call trains many networks, each of which must be found again by itself;
+libraries such as joblib cache whole calls, as pickles.
+"""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,22 +17,23 @@ from affinity.files import write_atomically
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Replicate, Task
 
-from .columns import columns_of
 from .initialization import Initialization
+from .members import Member
+from .rows import columns_of
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
 
 @dataclass(frozen=True)
 class Store:
-    """One JSON file a training, named after everything that decides its result.
+    """One JSON file per training, named after a digest of everything that decides its result.
 
-    That is the start parameters, the network's parts, tasks and losses, rows and seed, settings
-    and the version of torch: a training that differs in any of them has another name. A damaged
-    file counts as missing. Parameters and predictions are not stored.
+    That is the initial parameters, the network's modules, tasks and losses, rows and seed, the
+    settings and the version of torch. A damaged file counts as missing. Parameters and predictions
+    are not stored.
 
     Args:
-        folder: Where the files lie; a run directory's own folder.
+        folder: Where the files are.
     """
 
     folder: Path
@@ -42,18 +46,16 @@ class Store:
         settings: TrainingSettings,
         start: Initialization | None = None,
     ) -> str:
-        """The name of this training."""
+        """The digest of a training."""
         digest = hashlib.sha256()
         if start is not None and start.changes_training:
             digest.update(start.description.encode())
-        own = [tasks[column] for column in columns_of(network.names, tasks)]
-        digest.update(repr([torch.__version__, network, own, settings, replicate.seed]).encode())
-        for name, value in {
-            **dict(network.named_parameters()),
-            **dict(network.named_buffers()),
-        }.items():
-            digest.update(name.encode() + _bytes(value))
         columns = columns_of(network.names, tasks)
+        network_tasks = [tasks[column] for column in columns]
+        described = [torch.__version__, network, network_tasks, settings, replicate.seed]
+        digest.update(repr(described).encode())
+        for name, value in (*network.named_parameters(), *network.named_buffers()):
+            digest.update(name.encode() + _bytes(value))
         for part in (
             replicate.training,
             replicate.validation,
@@ -61,39 +63,87 @@ class Store:
             replicate.test,
         ):
             if part is not None:
-                digest.update(_digest(part) + _bytes(part.targets[:, columns]))
+                digest.update(_digest_inputs(part) + _bytes(part.targets[:, columns]))
         return digest.hexdigest()[:32]
 
     def get(self, key: str) -> TrainedNetwork | None:
-        """The finished training of this name, None if there is none."""
+        """The finished training with this digest, None if there is none."""
         try:
-            facts: dict[str, Any] = json.loads(self._file(key).read_text())
-            facts["tasks"] = tuple(facts["tasks"])
-            return TrainedNetwork(**facts)
+            result = TrainedNetwork(**json.loads(self._file(key).read_text()))
+            return replace(result, tasks=tuple(result.tasks))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def put(self, key: str, result: TrainedNetwork) -> None:
-        """Keep a finished training."""
-        slim = {**asdict(result), "state": None, "predictions": None}
-        write_atomically(self._file(key), json.dumps(slim), is_durable=False)
+        """Store a finished training."""
+        fields = {**asdict(result), "state": None, "predictions": None}
+        write_atomically(self._file(key), json.dumps(fields), is_durable=False)
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
 
+class FinishedTrainings:
+    """Results by number of the member; those in the store are there from the start.
+
+    Args:
+        store: Where finished trainings are stored; if None, they are kept in memory only.
+        networks: The initial network of each member.
+        tasks: All tasks.
+        members: What is trained.
+        replicates: What members refer to.
+        settings: How to train.
+        starts: The initialization of each member.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        networks: Sequence[Sharing],
+        tasks: Sequence[Task],
+        members: Sequence[Member],
+        replicates: Sequence[Replicate],
+        settings: TrainingSettings,
+        starts: Sequence[Initialization],
+    ) -> None:
+        self._store = store
+        self._count = len(members)
+        self.results: dict[int, TrainedNetwork] = {}
+        self.keys: list[str] = []
+        if store is None:
+            return
+        for number, (network, member, start) in enumerate(
+            zip(networks, members, starts, strict=True)
+        ):
+            key = store.key(network, tasks, replicates[member.replicate], settings, start)
+            self.keys.append(key)
+            if (result := store.get(key)) is not None:
+                self.results[number] = replace(result, replicate=member.replicate)
+
+    @property
+    def missing(self) -> list[int]:
+        """The members that are not finished."""
+        return [number for number in range(self._count) if number not in self.results]
+
+    def add(self, number: int, result: TrainedNetwork) -> None:
+        """Add a finished training."""
+        self.results[number] = result
+        if self._store is not None:
+            self._store.put(self.keys[number], result)
+
+
 _digests: dict[int, tuple[Examples, bytes]] = {}
 
 
-def _digest(examples: Examples) -> bytes:
-    """Of the inputs; remembered, because many trainings share their rows."""
-    found = _digests.get(id(examples))
-    if found is None or found[0] is not examples:
+def _digest_inputs(examples: Examples) -> bytes:
+    """Digest of the inputs; remembered, because many trainings share their rows."""
+    known = _digests.get(id(examples))
+    if known is None or known[0] is not examples:
         if len(_digests) > 256:
             _digests.clear()
-        found = examples, hashlib.sha256(_bytes(examples.inputs)).digest()
-        _digests[id(examples)] = found
-    return found[1]
+        known = examples, hashlib.sha256(_bytes(examples.inputs)).digest()
+        _digests[id(examples)] = known
+    return known[1]
 
 
 def _bytes(tensor: Tensor) -> bytes:

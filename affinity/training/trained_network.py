@@ -26,7 +26,7 @@ class TrainedNetwork:
         state: The kept parameters and buffers, where asked for.
         predictions: A prediction a test row for each task, where asked for.
         diverged: Which task's loss became NaN or infinite and when; None if all went well.
-        alone: Why the network could not be trained together with others; None if it was.
+        unbatched_reason: Why the network could not be trained together with others; None if it was.
         test_blocks: A task's loss on each block of its test rows (`block_losses`), for intervals
             that hold for other test rows too.
     """
@@ -46,5 +46,5 @@ class TrainedNetwork:
     state: dict[str, Tensor] | None = None
     predictions: dict[str, Tensor] | None = None
     diverged: str | None = None
-    alone: str | None = None
+    unbatched_reason: str | None = None
     test_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])

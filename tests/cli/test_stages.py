@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock
 
 from affinity import Audit, NegativeTransferTest, Plan
-from affinity.training.alone import train_alone
+from affinity.training.loop import train_one
 
 ROOT = Path(__file__).parents[2]
 RECORD = [
@@ -90,12 +90,12 @@ def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
     lost.unlink()
     trained = []
 
-    def count(network, *arguments):
+    def count(network, *arguments, **options):
         trained.append(network.names)
-        return train_alone(network, *arguments)
+        return train_one(network, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr("affinity.training.ensemble.train_alone", count)
+        patched.setattr("affinity.training.ensemble.train_one", count)
         patched.setattr("affinity.training.ensemble.Stack.train", None)
         assert call("retrain", run, "--replicates", "2")[0] == 0
     assert len(trained) == 1

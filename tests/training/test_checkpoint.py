@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from codes import raises
 from torch import nn
 
-from affinity.errors import InputError
 from affinity.sharing import HardSharing
 from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
 from affinity.training import GradNorm, TrainingSettings, UncertaintyWeighting, train
@@ -139,8 +139,8 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path)
     file = tmp_path / "run.safetensors"
     short = TrainingSettings(epochs=1, batch_size=16)
     train(network(), TASKS, replicate(), short, checkpoint=file)
-    with pytest.raises(InputError, match="of another"):
+    with raises("other-training"):
         train(network(), TASKS, replicate(seed=1), short, checkpoint=file)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
+    with raises("damaged-file"):
         train(network(), TASKS, replicate(), short, checkpoint=file)

@@ -87,7 +87,7 @@ def test_a_member_ends_where_the_same_network_ends_alone(layout: str) -> None:
         members(), train_members(build, TASKS, members(), on, SETTINGS, keep=True), strict=True
     ):
         expected = alone(member, on)
-        assert result.alone is None
+        assert result.unbatched_reason is None
         assert set(result.tasks) == member.tasks
         assert (result.best_epoch, result.epochs) == (expected.best_epoch, expected.epochs)
         assert result.best_epoch_of_task == expected.best_epoch_of_task
@@ -135,7 +135,7 @@ def test_every_sharing_trains_in_a_stack_as_it_does_alone(sharing: str) -> None:
         replicate = on[member.replicate]
         own = [task for task in TASKS if task.name in member.tasks]
         expected = train(initial(shared, own, replicate.seed), TASKS, replicate, SETTINGS)
-        assert result.alone is None
+        assert result.unbatched_reason is None
         assert result.epochs == expected.epochs
         assert result.test_loss == pytest.approx(expected.test_loss, rel=1e-8)
         assert result.state is not None
@@ -172,7 +172,7 @@ def test_dropout_is_drawn_for_each_member_and_repeats_with_the_seed() -> None:
     pair = [Member(frozenset({"sum"}), 0), Member(frozenset({"sum"}), 1)]
     first = train_members(dropping, TASKS, pair, on, SETTINGS)
     again = train_members(dropping, TASKS, pair, on, SETTINGS)
-    assert [result.alone for result in first] == [None, None]
+    assert [result.unbatched_reason for result in first] == [None, None]
     assert first[0].test_loss != first[1].test_loss
     assert [result.test_loss for result in first] == [result.test_loss for result in again]
 
@@ -216,7 +216,10 @@ def test_what_cannot_be_stacked_is_trained_alone_and_says_why(
         return HardSharing(tasks, First, lambda task: nn.Linear(8, task.n_outputs)).double()
 
     results = train_members(awkward, TASKS, members(), replicates(), SETTINGS)
-    assert all(result.alone is not None and reason in result.alone for result in results)
+    assert all(
+        result.unbatched_reason is not None and reason in result.unbatched_reason
+        for result in results
+    )
     assert all(math.isfinite(loss) for result in results for loss in result.test_loss.values())
 
 
@@ -230,8 +233,8 @@ def test_code_that_vmap_cannot_follow_is_trained_alone() -> None:
         return HardSharing(tasks, trunk, lambda task: nn.Linear(8, task.n_outputs)).double()
 
     for result in train_members(choosy, TASKS, members(), replicates(), SETTINGS):
-        assert result.alone is not None
-        assert "vmap" in result.alone
+        assert result.unbatched_reason is not None
+        assert "vmap" in result.unbatched_reason
 
 
 def test_bad_members_are_named() -> None:

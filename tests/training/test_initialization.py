@@ -78,7 +78,7 @@ def test_members_with_starts_of_their_own_end_where_they_end_alone() -> None:
         network = fresh(member)
         start.put_into(network)
         alone = train(network, TASKS, ON[member.replicate], SETTINGS, start=start)
-        assert result.alone is None
+        assert result.unbatched_reason is None
         for name, value in state_of(result).items():
             torch.testing.assert_close(value, state_of(alone)[name], rtol=1e-6, atol=1e-9)
 
@@ -131,7 +131,7 @@ def test_frozen_statistics_stay_too() -> None:
         keep=True,
         starts=[Initialization(scales=scales)],
     )
-    assert result.alone is not None
+    assert result.unbatched_reason is not None
     assert state_of(result)["trunk.1.running_mean"].tolist() == [0.0] * 4
 
 

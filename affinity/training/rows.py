@@ -1,7 +1,8 @@
-"""Which columns of the targets, and which rows, a network is concerned with."""
+"""Rows and columns: which of them a network is trained on, and in which order."""
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -32,3 +33,17 @@ def labelled(
             f"{len(examples)} rows is. Leave these tasks out, or draw more rows."
         )
     return rows, Examples(inputs=examples.inputs[rows], targets=targets[rows])
+
+
+def ranks(count: int, seed: int, epoch: int) -> Int[Tensor, " row"]:
+    """The place of each row in the order of this epoch.
+
+    A network that learns from fewer rows sees them in the same order, the others left out.
+
+    Example:
+        >>> rank = ranks(4, seed=0, epoch=1)
+        >>> sorted(rank.tolist())
+        [0, 1, 2, 3]
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(count, generator=generator)

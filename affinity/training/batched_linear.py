@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from affinity.sharing import Perceptron
 
-from .stacked_tensors import Tensors
+from .stacked_tensors import StackedTensors
 
 _ELEMENTWISE = (
     nn.ReLU,
@@ -26,17 +26,17 @@ _ELEMENTWISE = (
 )
 
 
-def is_plain(module: nn.Module) -> bool:
+def is_batchable(module: nn.Module) -> bool:
     """Whether it is made of nothing else; subclasses and modules with hooks may do anything."""
     if module._forward_hooks or module._forward_pre_hooks:  # pyright: ignore[reportPrivateUsage]
         return False
     if type(module) in (nn.Sequential, Perceptron):
-        return all(is_plain(part) for part in module.children())
+        return all(is_batchable(part) for part in module.children())
     return type(module) is nn.Linear or type(module) in _ELEMENTWISE
 
 
-def run_plain(
-    module: nn.Module, tensors: Tensors, prefix: str, inputs: Float[Tensor, "member batch _"]
+def run_batched(
+    module: nn.Module, tensors: StackedTensors, prefix: str, inputs: Float[Tensor, "member batch _"]
 ) -> Float[Tensor, "member batch _"]:
     """The output for every member; its tensors' names start with `prefix`."""
     if type(module) is nn.Linear:
@@ -46,6 +46,6 @@ def run_plain(
         return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
     if isinstance(module, nn.Sequential):
         for name, part in module.named_children():
-            inputs = run_plain(part, tensors, f"{prefix}.{name}", inputs)
+            inputs = run_batched(part, tensors, f"{prefix}.{name}", inputs)
         return inputs
     return module(inputs)

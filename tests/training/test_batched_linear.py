@@ -20,7 +20,7 @@ from affinity.tasks import (
     takes_stacks,
 )
 from affinity.training import Member, TrainingSettings, initial, train, train_members
-from affinity.training.plain import is_plain
+from affinity.training.batched_linear import is_batchable
 from affinity.training.stack import Stack
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=16, learning_rate=0.01)
@@ -102,7 +102,7 @@ def replicates(shape: tuple[int, ...]) -> list[Replicate]:
 )
 def test_both_ways_end_where_training_alone_ends(trunk: str, head: str) -> None:
     make, is_direct = TRUNKS[trunk]
-    assert is_plain(make()) == is_direct
+    assert is_batchable(make()) == is_direct
 
     def build(tasks: tuple[Task, ...]) -> HardSharing:
         return HardSharing(tasks, make, HEADS[head]).double()
@@ -113,7 +113,7 @@ def test_both_ways_end_where_training_alone_ends(trunk: str, head: str) -> None:
         replicate = on[member.replicate]
         own = [task for task in TASKS if task.name in member.tasks]
         expected = train(initial(build, own, replicate.seed), TASKS, replicate, SETTINGS)
-        assert result.alone is None
+        assert result.unbatched_reason is None
         assert result.test_loss == pytest.approx(expected.test_loss, rel=1e-9)
         assert result.state is not None
         assert expected.state is not None
