@@ -172,7 +172,7 @@ def train_plans(
             store=store,
             backend=backend,
             keep=keep or (batch[0].sharing == "mmoe" and backend is None),
-            on=[sorted(replicates_of[spec]) for spec in batch],
+            replicate_subsets=[sorted(replicates_of[spec]) for spec in batch],
         )
         results_of |= {spec: (results, row) for row, spec in enumerate(batch)}
     sample = problem.development.inputs[:2]

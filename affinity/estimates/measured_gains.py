@@ -24,7 +24,7 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
     Example:
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
         >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
-        >>> measured = TrainingResults.of_losses(networks, ("a", "b"), losses[:, None, :])
+        >>> measured = TrainingResults.from_losses(networks, ("a", "b"), losses[:, None, :])
         >>> measured_gains(measured)[2].tolist()
         [[0.5, -0.25]]
     """

@@ -31,7 +31,7 @@ class PairwiseGains:
     Example:
         >>> losses = torch.tensor([[2.0, torch.nan], [torch.nan, 4.0], [1.0, 5.0]])
         >>> networks = (frozenset({"a"}), frozenset({"b"}), frozenset({"a", "b"}))
-        >>> measured = TrainingResults.of_losses(networks, ("a", "b"), losses[:, None, :])
+        >>> measured = TrainingResults.from_losses(networks, ("a", "b"), losses[:, None, :])
         >>> matrix = PairwiseGains()(measured)
         >>> matrix.between("b", "a"), matrix.between("a", "b")
         (0.5, -0.25)

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import TableTrunk
-from affinity.problems.columns import check_column
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
 from affinity.problems.problem import linear_heads
-from affinity.problems.reading import read_table
+from affinity.problems.reading import check_column, read_table
 from affinity.tasks import Examples
 
 from .class_problem import class_problem, classes_in, split_classes

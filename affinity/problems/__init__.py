@@ -1,17 +1,15 @@
-"""Ready problems: a user's table, scikit-learn's digits, planted clusters."""
+"""Problems: tables, built-in and planted problems, their splits, and training on them."""
 
 from .branching import Branching
 from .digits import load_digits
-from .equal_size import at_equal_size
-from .merge import merge
 from .planted import planted
 from .preprocessing import Preprocessing
-from .problem import DataSource, Problem, TableParts, TableTrunk
+from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .strength import Strengths, try_strengths
 from .table import TableEncoder, load_table
-from .train_networks import TrainingResults, train_networks
+from .train_networks import TrainingResults, merge, train_networks
 
 __all__ = [
     "Branching",

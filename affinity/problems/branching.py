@@ -1,4 +1,4 @@
-"""Branching: what groups of tasks do to each other in a short while after they part."""
+"""Branching: short trainings of groups from one shared, partly trained network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ from .train_networks import TrainingResults, train_networks
 
 @dataclass(frozen=True)
 class Branching:
-    """Measures networks cheaply: all leave one young all-in-one network, and go on for a while.
+    """Compares networks cheaply: all continue from one partly trained all-in-one network.
 
-    All tasks are trained together for a few epochs; then each group goes on by itself from that
-    trunk and those heads for a few more. Since every branch has the same past, their losses differ
-    by what the groups do alone, at a fraction of a training. They show what sharing does early;
-    whether that foretells what it does in the end differs from problem to problem and has to be
-    learned beside full trainings (`affinity.estimates.CalibratedGains` does).
+    All tasks are trained together for a few epochs; then each group continues on its own from that
+    trunk and those heads for a few more. All branches have the same past, so their losses differ
+    only by the group, at a fraction of the cost of a training. They show the early effect of
+    sharing; how well it predicts the final effect depends on the problem and is learned from full
+    trainings (`affinity.estimates.CalibratedGains`).
 
     Args:
-        after: The share of the epochs allowed after which branches leave.
-        epochs: The share of the epochs allowed that a branch lasts.
+        after: Fraction of the maximum epochs after which branches start.
+        epochs: Fraction of the maximum epochs that a branch takes.
 
     Raises:
-        InputError: If a share is not between 0 and 1.
+        InputError: If a fraction is not between 0 and 1.
 
     References:
         Lookahead losses (Fifty et al., 2021, `Efficiently Identifying Task Groupings for Multi-Task
@@ -51,56 +51,53 @@ class Branching:
         for name in ("after", "epochs"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(
-                    f"Expected {name} as a share of the epochs above 0 and at most 1, but got "
-                    f"{getattr(self, name)}."
+                    f"Expected {name} as a fraction of the epochs above 0 and at most 1, but got "
+                    f"{getattr(self, name)}.",
+                    "invalid-share",
                 )
 
     def __call__(
         self, problem: Problem, networks: Sequence[frozenset[str]], replicate: Replicate
     ) -> TrainingResults:
-        """Losses of hard-shared networks at the end of their branches.
+        """Train hard-shared networks as branches.
 
         Raises:
-            InputError: If networks are not trained at once with the problem's objective and
-                sampling.
+            InputError: If the problem's objective or sampling does not allow batched training.
         """
         if not works_at_once(problem.tasks, problem.settings):
             raise InputError(
                 "Expected a fixed weighted sum and joint batches, under which networks branch, but "
-                f"got {problem.settings.objective} and {problem.settings.sampling}."
+                f"got {problem.settings.objective} and {problem.settings.sampling}.",
+                "unsupported-objective",
             )
         everything = frozenset(problem.names)
-        young = replace(problem.settings, epochs=self._epochs(problem, self.after))
+        early = replace(problem.settings, epochs=self._epochs(problem, self.after))
         short = replace(problem.settings, epochs=self._epochs(problem, self.epochs))
-        together = train_networks(problem, [everything], [replicate], young, keep=True)
+        together = train_networks(problem, [everything], [replicate], early, keep=True)
         state = together.trained[0][0].state
         if together.diverged or state is None:
             raise InputError(
                 f"Expected all tasks to train together until networks branch, but "
-                f"{'; '.join(together.diverged)}."
+                f"{'; '.join(together.diverged)}.",
+                "diverged",
             )
-        starts = {network: _start(state, problem.names, network) for network in networks}
+        starts = {network: _branch_start(state, problem.names, network) for network in networks}
         branches = train_networks(problem, networks, [replicate], short, starts=starts)
         shared = together.seconds.sum() / len(branches.networks)
         return replace(branches, seconds=branches.seconds + shared)
 
-    def _epochs(self, problem: Problem, share: float) -> int:
-        return max(1, round(share * problem.settings.epochs))
+    def _epochs(self, problem: Problem, fraction: float) -> int:
+        return max(1, round(fraction * problem.settings.epochs))
 
 
-def _start(
+def _branch_start(
     state: Mapping[str, Tensor], tasks: Sequence[str], network: frozenset[str]
 ) -> Initialization:
-    """The trunk, and the heads of the network's tasks where they stand in it."""
-    place = {
-        str(at): str(new) for new, at in enumerate(a for a, t in enumerate(tasks) if t in network)
-    }
-    kept: dict[str, Tensor] = {}
-    for name, value in state.items():
-        part, _, rest = name.partition(".")
-        at, _, inside = rest.partition(".")
-        if part != "heads":
-            kept[name] = value
-        elif at in place:
-            kept[f"heads.{place[at]}.{inside}"] = value
-    return Initialization(kept)
+    """The trunk, and the heads of the network's tasks at their places in it."""
+    heads = [number for number, task in enumerate(tasks) if task in network]
+    tensors = {name: value for name, value in state.items() if not name.startswith("heads.")}
+    for place, number in enumerate(heads):
+        for name, value in state.items():
+            if name.startswith(f"heads.{number}."):
+                tensors[f"heads.{place}.{name.split('.', 2)[2]}"] = value
+    return Initialization(tensors)

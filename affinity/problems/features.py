@@ -107,7 +107,8 @@ def find_columns(development: pd.DataFrame, most_categories: int = 30) -> Featur
     if not (numbers or dates or categories):
         raise InputError(
             f"Expected at least one feature beside the targets, but none is left; left out: "
-            f"{dropped or 'nothing'}."
+            f"{dropped or 'nothing'}.",
+            "no-features",
         )
     return FeatureColumns(tuple(numbers), tuple(dates), categories, dropped)
 
@@ -150,5 +151,6 @@ def _check_no_stray_text(name: str, column: pd.Series) -> None:
         raise InputError(
             f"Expected numbers in the column {name!r}, as in {1 - is_text.mean():.0%} of its rows, "
             f"but row {row} holds {stray!r} (and {int(is_text.sum()) - 1} more rows hold text). "
-            f"Mend the column, or leave it out with --exclude {name}."
+            f"Mend the column, or leave it out with --exclude {name}.",
+            "text-among-numbers",
         )

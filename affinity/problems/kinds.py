@@ -51,25 +51,30 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
     """
     labels = values.dropna()
     if labels.empty:
-        raise InputError(f"Expected labels in the target {name!r}, but all of them are missing.")
+        raise InputError(
+            f"Expected labels in the target {name!r}, but all of them are missing.", "no-labels"
+        )
     if pd.api.types.is_numeric_dtype(labels):
         infinite = np.isinf(labels.astype(float))
         if infinite.any():
             raise InputError(
                 f"Expected finite labels in the target {name!r}, but {int(infinite.sum())} are "
                 f"infinite, the first in row {labels.index[infinite][0]}. Leave their cells empty: "
-                "an empty cell is a missing label."
+                "an empty cell is a missing label.",
+                "infinite-labels",
             )
     distinct = labels.nunique()
     if distinct == 1:
         raise InputError(
             f"Expected the target {name!r} to vary, but all its {len(labels)} labels are "
-            f"{labels.tolist()[0]!r}. Leave it out."
+            f"{labels.tolist()[0]!r}. Leave it out.",
+            "constant-target",
         )
     if kind == "binary" and distinct != 2:
         raise InputError(
             f"Expected two values in the binary target {name!r}, but found {distinct}: "
-            f"{sorted(map(str, labels.unique()))[:5]}."
+            f"{sorted(map(str, labels.unique()))[:5]}.",
+            "target-does-not-fit-kind",
         )
     if kind == "regression" and not pd.api.types.is_numeric_dtype(labels):
         example = next(
@@ -78,12 +83,14 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
             if np.isnan(number)
         )
         raise InputError(
-            f"Expected numbers in the regression target {name!r}, but found {example!r}."
+            f"Expected numbers in the regression target {name!r}, but found {example!r}.",
+            "target-does-not-fit-kind",
         )
     if kind == "classes" and distinct > 1000:
         raise InputError(
             f"Expected at most 1000 classes in the target {name!r}, but found {distinct}. "
-            f"Use --kind {name}=regression, or leave it out."
+            f"Use --kind {name}=regression, or leave it out.",
+            "target-does-not-fit-kind",
         )
 
 

@@ -85,9 +85,13 @@ def mmoe_recipe(
         1.0
     """
     if not -1 <= correlation <= 1:
-        raise InputError(f"Expected a correlation in [-1, 1], but got {correlation}.")
+        raise InputError(
+            f"Expected a correlation in [-1, 1], but got {correlation}.", "out-of-range"
+        )
     if n_features < 2:
-        raise InputError(f"Expected at least 2 features, but got n_features={n_features}.")
+        raise InputError(
+            f"Expected at least 2 features, but got n_features={n_features}.", "out-of-range"
+        )
     generator = torch.Generator().manual_seed(seed)
     directions, _ = torch.linalg.qr(torch.randn(n_features, 2, generator=generator))
     first, second = directions.T

@@ -62,14 +62,17 @@ def planted(
         ('a1', 'a2', 'b1', 'b2')
     """
     if not 0 <= strength <= 1:
-        raise InputError(f"Expected a strength in [0, 1], but got {strength}.")
+        raise InputError(f"Expected a strength in [0, 1], but got {strength}.", "out-of-range")
     if not 1 <= n_clusters <= len(LETTERS) or tasks_per_cluster < 1:
         raise InputError(
             f"Expected 1 to {len(LETTERS)} clusters of at least one task, but got {n_clusters} of "
-            f"{tasks_per_cluster}."
+            f"{tasks_per_cluster}.",
+            "out-of-range",
         )
     if not 0 < test_share < 1:
-        raise InputError(f"Expected a test share between 0 and 1, but got {test_share}.")
+        raise InputError(
+            f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
+        )
     generator = torch.Generator().manual_seed(seed)
     n_tests = round(n_rows * test_share / (1 - test_share))
     inputs = torch.randn(n_rows + n_tests, n_features, generator=generator)

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,14 +82,16 @@ class Preprocessing:
             hint = f" Is {near[0]!r} meant for {missing[0]!r}?" if near else ""
             raise InputError(
                 f"Expected the columns that the networks were trained on, but {missing} are "
-                f"missing.{hint}"
+                f"missing.{hint}",
+                "missing-column",
             )
         try:
             clean = self.columns.read(table)
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"Expected numbers in the columns {list(self.columns.numbers)}, as in training, "
-                f"but found something else: {error}."
+                f"but found something else: {error}.",
+                "text-among-numbers",
             ) from error
         return torch.tensor(np.hstack([*self._parts(clean)]), dtype=torch.float32)
 
@@ -122,25 +124,3 @@ class Preprocessing:
             for number, value in enumerate(label.classes):
                 frame[f"P({name} = {value})"] = probabilities[:, number].numpy()
         return pd.DataFrame(frame)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> "Preprocessing":
-        """From what `to_dict` gave, also by way of JSON."""
-        columns = body["columns"]
-        return cls(
-            columns=FeatureColumns(
-                numbers=tuple(columns["numbers"]),
-                dates=tuple(columns["dates"]),
-                categories={name: tuple(names) for name, names in columns["categories"].items()},
-                dropped=dict(columns["dropped"]),
-            ),
-            medians=tuple(body["medians"]),
-            means=tuple(body["means"]),
-            scales=tuple(body["scales"]),
-            gaps=tuple(body["gaps"]),
-            labels={name: Label(**label) for name, label in body["labels"].items()},
-        )

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
-from affinity.sharing import HardSharing, Perceptron
+from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_parameters
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
@@ -47,25 +47,25 @@ class DataSource:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Tasks with rows to develop on, rows to be judged on, and a trunk and heads to train.
+    """Tasks with development and test rows, and a trunk and heads to train.
 
-    Test rows are set aside for good: `replicate` draws training, validation and evaluation rows
-    from the development rows, and hands the test rows on for the audit alone.
+    Test rows are held out: `replicate` draws training, validation and evaluation rows from the
+    development rows; only audits use the test rows.
 
     Args:
         name: What the problem is called in reports.
         tasks: The tasks, in the order of the targets' columns.
         development: Rows for training and validation.
-        test: Rows that judge.
+        test: Held-out rows that audits evaluate on.
         trunk: Makes the module that tasks may share.
         head: Makes the head of a task, on the trunk's output.
-        encoder: Encodes all rows anew with statistics of the training rows of a replicate; None
-            where the inputs are ready as they are.
+        encoder: Encodes all rows with statistics of the training rows of a replicate; None if the
+            inputs need no encoding.
         resampling: Draws the rows of a replicate.
         settings: How a network is trained.
-        width: Of the trunk, where `parts` is given.
+        width: Width of the trunk, if `parts` is given.
         parts: Trunk and heads of any width, so that networks can be compared at equal size.
-        notes: What the reader of a report should know of the data.
+        notes: Remarks on the data for the report.
         source: Where the data came from.
 
     Raises:
@@ -96,13 +96,15 @@ class Problem:
         check_names(self.names)
         if len(self.tasks) < 2:
             raise InputError(
-                f"Expected at least two tasks to compare, but got {len(self.tasks)}: {self.names}."
+                f"Expected at least two tasks to compare, but got {len(self.tasks)}: {self.names}.",
+                "too-few-tasks",
             )
         for part, examples in (("development", self.development), ("test", self.test)):
             if examples.targets.shape[1] != len(self.tasks):
                 raise InputError(
                     f"Expected one column of {part} targets for each of the {len(self.tasks)} "
-                    f"tasks, but got {examples.targets.shape[1]}."
+                    f"tasks, but got {examples.targets.shape[1]}.",
+                    "targets-do-not-fit",
                 )
             unlabelled = [
                 name
@@ -114,7 +116,8 @@ class Problem:
             if unlabelled:
                 raise InputError(
                     f"Expected labels for every task among the {len(examples)} {part} rows, but "
-                    f"{unlabelled} have none."
+                    f"{unlabelled} have none.",
+                    "no-labels",
                 )
 
     @property
@@ -154,14 +157,14 @@ class Problem:
         return [seed * 1_000_003 + number for number in range(count)]
 
     def with_settings(self, settings: TrainingSettings) -> "Problem":
-        """The same problem, trained another way."""
+        """The same problem with other training settings."""
         return replace(self, settings=settings)
 
     def of_width(self, width: int) -> "Problem":
         """The same problem with trunks of another width.
 
         Raises:
-            InputError: If the problem does not say how its parts are made at other widths.
+            InputError: If the problem has no `parts`.
 
         Example:
             >>> from affinity.problems import load_digits
@@ -172,10 +175,44 @@ class Problem:
         if self.parts is None:
             raise InputError(
                 f"Expected a problem whose trunk and heads can be made at other widths, but "
-                f"{self.name!r} does not say how: give Problem its width= and parts=."
+                f"{self.name!r} does not say how: give Problem its width= and parts=.",
+                "fixed-width",
             )
         trunk, head = self.parts(width)
         return replace(self, width=width, trunk=trunk, head=head)
+
+
+def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Problem:
+    """The problem at the width at which a way to share has as many parameters as hard sharing.
+
+    A mixture of experts has several trunks; soft sharing and cross-stitch have one per task. At the
+    width of hard sharing they would be larger networks.
+
+    Args:
+        problem: Its width is that of hard sharing.
+        tasks: The tasks of the network.
+        sharing: A name in `SHARINGS`.
+
+    Raises:
+        InputError: If the problem has a fixed width, or even width 1 has more than twice as many
+            parameters.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> narrow = at_equal_size(load_digits(), frozenset({"odd", "ink"}), "soft")
+        >>> narrow.width  # 2 x (65 x 19 + 20 x 19 + 20) = 3270, to 65 x 32 + 33 x 32 + 66 = 3202
+        19
+    """
+    network_tasks = tuple(task for task in problem.tasks if task.name in tasks)
+    sample = problem.development.inputs[:2]
+
+    def make(sharing: str, sized: Problem) -> Sharing:
+        with torch.random.fork_rng():
+            return SHARINGS[sharing](network_tasks, sized.trunk, sized.head, sample)
+
+    budget = sum(parameter.numel() for parameter in make("hard", problem).parameters())
+    width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)
+    return problem.of_width(width)
 
 
 def linear_heads(width: int) -> Callable[[Task], nn.Module]:
@@ -188,13 +225,13 @@ def linear_heads(width: int) -> Callable[[Task], nn.Module]:
 
 
 def columns_of(targets: Sequence[Tensor]) -> Tensor:
-    """Targets `[row]` side by side as `[row task]`, as floats."""
+    """Targets `[row]` stacked to `[row task]`, as floats."""
     return torch.stack([target.float() for target in targets], dim=1)
 
 
 @dataclass(frozen=True)
 class TableTrunk:
-    """Makes the trunk of a table."""
+    """Makes the trunk of a table: a perceptron."""
 
     n_features: int
     width: int
@@ -207,7 +244,7 @@ class TableTrunk:
 
 @dataclass(frozen=True)
 class TableParts:
-    """Makes what makes trunk and heads of a width."""
+    """Makes the trunk and the heads of a perceptron at any width; can be sent to processes."""
 
     n_features: int
     depth: int

@@ -1,10 +1,12 @@
-"""Reading a table from a file: CSV (also compressed) and Parquet."""
+"""Reading tables (CSV, also compressed, and Parquet), and checks of their columns."""
 
 import csv
+import difflib
 import gzip
 import hashlib
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +29,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"Expected a table to read at {str(path)!r}, but there is {what}.")
+        raise InputError(
+            f"Expected a table to read at {str(path)!r}, but there is {what}.", "missing-file"
+        )
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
         if ".parquet" in suffixes or ".pq" in suffixes:
@@ -43,18 +47,24 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"Could not unpack {str(path)!r} ({error}): the file is truncated or not what its name "
-            "says. Fetch it again."
+            "says. Fetch it again.",
+            "damaged-file",
         ) from error
     except pd.errors.EmptyDataError as error:
-        raise InputError(f"Expected a table in {str(path)!r}, but the file is empty.") from error
+        raise InputError(
+            f"Expected a table in {str(path)!r}, but the file is empty.", "empty-table"
+        ) from error
     except (pd.errors.ParserError, UnicodeDecodeError, ArrowException, OSError, csv.Error) as error:
         raise InputError(
             f"Could not read {str(path)!r} as a table: {str(error).strip().rstrip('.')}. Expected "
-            "CSV with a header line, or Parquet."
+            "CSV with a header line, or Parquet.",
+            "unreadable-table",
         ) from error
     table.columns = [str(name) for name in table.columns]
     if table.empty:
-        raise InputError(f"Expected rows in {str(path)!r}, but it has a header and no rows.")
+        raise InputError(
+            f"Expected rows in {str(path)!r}, but it has a header and no rows.", "empty-table"
+        )
     return table
 
 
@@ -65,10 +75,33 @@ def fingerprint(table: pd.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_column(name: str, table: pd.DataFrame) -> None:
+    """Refuse a column that the table does not have, and name the nearest that it has."""
+    if name in table.columns:
+        return
+    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(table.columns)}."
+    raise InputError(
+        f"Expected a column named {name!r}, but there is none; {hint}", "missing-column"
+    )
+
+
+def shorten(names: Sequence[str] | pd.Index) -> str:
+    """The first dozen names, and how many more there are.
+
+    Example:
+        >>> shorten(["depth", "edges"])
+        'depth, edges'
+    """
+    listed = ", ".join(map(str, list(names)[:12]))
+    return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
 def _check_header(path: Path, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(
             f"Expected unique column names in {str(path)!r}, but {twice} come more than once. "
-            "Rename or remove them."
+            "Rename or remove them.",
+            "duplicate-column",
         )

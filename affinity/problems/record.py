@@ -1,4 +1,4 @@
-"""A recorded run: one multi-task training of a problem, watched by a recorder."""
+"""Record a problem: one multi-task training, observed by a recorder."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,34 +29,35 @@ def record(
     step: StepKind = "gradient",
     layers: bool = False,
     partial: str | Path | None = None,
-    tell: Callable[[RecordingCost], None] | None = None,
+    on_cost: Callable[[RecordingCost], None] | None = None,
 ) -> Trace:
-    """Train one network for all tasks, hard sharing, and record what its tasks do to each other.
+    """Train one hard-shared network for all tasks, and record how the tasks affect each other.
 
-    The run is that of `problem.replicate(seed)`: development rows only. It ends where the same
-    run without the recorder would.
+    The run uses `problem.replicate(seed)`: development rows only. Recording does not change it.
 
     Args:
         problem: Tasks, rows, trunk and heads.
-        every: Measure at every so many steps.
-        seed: Decides rows, initial parameters and the order of rows.
-        runs: How many runs to record, each with rows and a start of its own, in one trace.
-            Estimators average them, with an error from run to run: a matrix that looks sure by the
-            steps of one run may be another one with the next seed.
-        held_out: Also measure every target on a batch of validation rows, which shares no noise
-            with the gradients; twice the cost.
+        every: Steps between measurements.
+        seed: Seed of the split, of the initial parameters and of the order of rows.
+        runs: How many runs to record, each with its own split and initialization, in one trace.
+            Estimators average them and estimate the error between runs, which the steps of a
+            single run do not show.
+        held_out: Also measure every target on a batch of validation rows, whose noise is
+            independent of the gradients; doubles the cost.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
             the one that the run's Adam would take on the source's gradient alone.
-        layers: Also measure each layer of the trunk by itself.
-        partial: Where to keep the measurements made so far if the run breaks off.
-        tell: Called with what recording cost, once a run.
+        layers: Also measure each layer of the trunk separately.
+        partial: Where to save the measurements made so far if the run is interrupted.
+        on_cost: Called with the cost of recording, once per run.
 
     Raises:
-        InputError: If a run ends before anything was measured.
+        InputError: If a run ends before two measurements were made.
         DivergenceError: If a loss becomes NaN or infinite; the message names the task and step.
     """
     if runs < 1:
-        raise InputError(f"Expected at least one run to record, but got runs={runs}.")
+        raise InputError(
+            f"Expected at least one run to record, but got runs={runs}.", "out-of-range"
+        )
     if runs > 1:
         return merge_traces(
             [
@@ -68,7 +69,7 @@ def record(
                     step=step,
                     layers=layers,
                     partial=partial,
-                    tell=tell,
+                    on_cost=on_cost,
                 )
                 for each in (seed + 1_000_003 * number for number in range(runs))
             ]
@@ -113,12 +114,13 @@ def record(
         raise
     assert recorder is not None
     trace = recorder.trace()
-    if tell is not None:
-        tell(recorder.cost)
+    if on_cost is not None:
+        on_cost(recorder.cost)
     if len(trace) < 2:
         raise InputError(
             f"Expected at least two measurements to estimate from, but the run made {len(trace)}: "
-            f"it is too short for every={every}. Measure more often, or train for more epochs."
+            f"it is too short for every={every}. Measure more often, or train for more epochs.",
+            "too-few-measurements",
         )
     return trace
 

@@ -95,7 +95,9 @@ class TimeBlocks:
     def __post_init__(self) -> None:
         _check_shares(self.validation_share, self.evaluation_share)
         if self.blocks < 3:
-            raise InputError(f"Expected at least three blocks of time, but got {self.blocks}.")
+            raise InputError(
+                f"Expected at least three blocks of time, but got {self.blocks}.", "out-of-range"
+            )
 
     def __call__(self, development: Examples, seed: int) -> Draw:
         """Draw with this seed."""
@@ -125,11 +127,14 @@ def _comb(
 
 def _check_shares(validation: float, evaluation: float) -> None:
     if not 0 < validation < 1:
-        raise InputError(f"Expected a validation share between 0 and 1, but got {validation}.")
+        raise InputError(
+            f"Expected a validation share between 0 and 1, but got {validation}.", "invalid-share"
+        )
     if not 0 <= evaluation < 1 - validation:
         raise InputError(
             f"Expected an evaluation share of at least 0 that leaves rows to train on beside the "
-            f"validation share of {validation}, but got {evaluation}."
+            f"validation share of {validation}, but got {evaluation}.",
+            "invalid-share",
         )
 
 

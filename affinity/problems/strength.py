@@ -73,7 +73,7 @@ def try_strengths(
         torch.Size([2, 2])
     """
     if not strengths:
-        raise InputError("Expected at least one strength to try, but got none.")
+        raise InputError("Expected at least one strength to try, but got none.", "no-strengths")
     columns = [column for column, name in enumerate(problem.names) if name in tasks]
     own = None if affinity is None else affinity[columns][:, columns]
     members = [Member(tasks, number) for number in range(len(replicates))]

@@ -16,13 +16,12 @@ from affinity.errors import InputError
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
-from .columns import check_column, some
 from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
-from .reading import fingerprint, read_table
+from .reading import check_column, fingerprint, read_table, shorten
 from .resampling import RandomRows, TimeBlocks
 from .test_rows import first_rows, in_order_of_time, set_aside
 
@@ -78,13 +77,20 @@ def load_table(
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     table = table.reset_index(drop=True)
     if not 0 < known <= 1:
-        raise InputError(f"Expected a known share above 0 and at most 1, but got {known}.")
+        raise InputError(
+            f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
+        )
     if known < 1:
         if time_column is None:
-            raise InputError(f"Expected a time column that says which rows are the first {known}.")
+            raise InputError(
+                f"Expected a time column that says which rows are the first {known}.",
+                "missing-time-column",
+            )
         table = first_rows(table, time_column, known)
     if not 0 < test_share < 1:
-        raise InputError(f"Expected a test share between 0 and 1, but got {test_share}.")
+        raise InputError(
+            f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
+        )
     special = [name for name in (task_column, time_column, split_column) if name is not None]
     chosen = [*([target] if target is not None else ()), *(targets or ())]
     for name in (*chosen, *exclude, *special):
@@ -93,14 +99,16 @@ def load_table(
         if target is None or targets:
             raise InputError(
                 "Expected one target column beside the task column of a long table "
-                f"(--task-column {task_column} --target y), but got {chosen or 'none'}."
+                f"(--task-column {task_column} --target y), but got {chosen or 'none'}.",
+                "long-table-targets",
             )
         labels, found = _long_targets(table, task_column, target, kinds or {})
     else:
         if len(chosen) < 2:
             raise InputError(
                 f"Expected at least two targets to compare, but got {len(chosen)}: {chosen}. "
-                f"The columns are {some(table.columns)}."
+                f"The columns are {shorten(table.columns)}.",
+                "too-few-tasks",
             )
         labels, found = _wide_targets(table, check_names(chosen), kinds or {})
 
@@ -228,7 +236,10 @@ def _wide_targets(
 ) -> tuple[pd.DataFrame, dict[str, Kind]]:
     for name in kinds:
         if name not in targets:
-            raise InputError(f"Expected a kind for one of the targets {targets}, but got {name!r}.")
+            raise InputError(
+                f"Expected a kind for one of the targets {targets}, but got {name!r}.",
+                "unknown-target",
+            )
     found: dict[str, Kind] = {}
     for name in targets:
         _check_labels_are_clean(name, table[name])
@@ -243,10 +254,13 @@ def _long_targets(
     if table[task_column].isna().any():
         row = int(np.flatnonzero(table[task_column].isna())[0])
         raise InputError(
-            f"Expected a task in every row of {task_column!r}, but row {row} has none."
+            f"Expected a task in every row of {task_column!r}, but row {row} has none.",
+            "missing-task",
         )
     if stray := set(kinds) - {target}:
-        raise InputError(f"Expected a kind for the target {target!r}, but got {sorted(stray)}.")
+        raise InputError(
+            f"Expected a kind for the target {target!r}, but got {sorted(stray)}.", "unknown-target"
+        )
     _check_labels_are_clean(target, table[target])
     kind = kinds.get(target) or find_kind(table[target])
     names = table[task_column].astype(str)
@@ -269,5 +283,6 @@ def _check_labels_are_clean(name: str, values: pd.Series) -> None:
         raise InputError(
             f"Expected numbers in the target {name!r}, as in most of its rows, but row "
             f"{known[is_text].index[0]} holds {known[is_text].iloc[0]!r}. Mend it, or empty the "
-            "cell if the label is missing."
+            "cell if the label is missing.",
+            "text-among-numbers",
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Examples
 
-from .columns import check_column
+from .reading import check_column
 from .resampling import RandomRows
 
 TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
@@ -36,7 +36,8 @@ def set_aside(
         if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
             raise InputError(
                 f"Expected the split column {split_column!r} to say train, validation or test in "
-                f"every row, with some of train and test, but found {sorted(set(parts))[:6]}."
+                f"every row, with some of train and test, but found {sorted(set(parts))[:6]}.",
+                "invalid-split",
             )
         return torch.from_numpy(parts.isin(TEST_NAMES).to_numpy().copy())
     if time_column is not None:
@@ -72,6 +73,7 @@ def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
             f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
-            f"holds {column.iloc[row]!r}."
+            f"holds {column.iloc[row]!r}.",
+            "invalid-time",
         )
     return np.argsort(times.to_numpy(), kind="stable")

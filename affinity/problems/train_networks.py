@@ -1,5 +1,6 @@
-"""Measure networks: train sets of tasks on replicates, as many at once as fit."""
+"""Training results: sets of tasks trained together on replicates, batched where possible."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from affinity.training import (
 
 from .problem import Problem
 
-Part = Literal[
+ScoreName = Literal[
     "training_loss",
     "validation_loss",
     "evaluation_loss",
@@ -43,19 +44,18 @@ class TrainingResults:
         networks: The sets of tasks that were trained together.
         tasks: All tasks of the problem.
         test_loss: ``[network replicate task]``.
-        validation_loss: ``[network replicate task]``; of the rows that decided when to stop.
-        evaluation_loss: ``[network replicate task]``; of development rows kept for decisions.
+        validation_loss: ``[network replicate task]``; of the rows used for early stopping.
+        evaluation_loss: ``[network replicate task]``; of development rows used for decisions.
         test_metric: ``[network replicate task]``.
         parameters: Parameters of each network.
         seconds: Time spent on each training.
-        diverged: What went wrong, for each training that diverged: its numbers are NaN.
-        trained: The trainings of each network, with parameters and predictions, where they were
-            kept.
+        diverged: A message for each training that diverged; its scores are NaN.
+        trained: The trained networks with parameters and predictions, if they were kept.
         test_blocks: For each network the test loss of its tasks on blocks of their test rows
             (`affinity.training.judge.block_losses`), ``[replicate block]``.
-        training_loss: ``[network replicate task]``; of the rows learned from, dropout off.
+        training_loss: ``[network replicate task]``; of the training rows, without dropout.
         best_epoch: ``[network replicate]``; the epoch whose parameters were kept.
-        best_epoch_of_task: ``[network replicate task]``; the epoch that a task alone would keep.
+        best_epoch_of_task: ``[network replicate task]``; of a task's lowest validation loss.
     """
 
     networks: tuple[frozenset[str], ...]
@@ -74,13 +74,13 @@ class TrainingResults:
     best_epoch_of_task: Float[Tensor, "network replicate task"] | None = None
 
     @classmethod
-    def of_losses(
+    def from_losses(
         cls,
         networks: Sequence[frozenset[str]],
         tasks: tuple[str, ...],
         evaluation_loss: Float[Tensor, "network replicate task"],
     ) -> "TrainingResults":
-        """Evaluation losses from wherever they come; of the rest nothing is known."""
+        """Evaluation losses from any source; all other scores are NaN."""
         unknown = torch.full_like(evaluation_loss, torch.nan)
         return cls(
             networks=tuple(networks),
@@ -103,28 +103,28 @@ def train_networks(
     store: str | Path | None = None,
     backend: str | None = None,
     keep: bool = False,
-    on: Sequence[Sequence[int]] | None = None,
+    replicate_subsets: Sequence[Sequence[int]] | None = None,
     starts: Mapping[frozenset[str], Initialization] | None = None,
 ) -> TrainingResults:
-    """Train every network on every replicate, and judge it.
+    """Train every network on every replicate, and evaluate it.
 
-    Networks are trained at once (`train_members`) where the objective and the sampling allow it,
-    otherwise each by itself in processes (`fan_out`).
+    Training is batched over networks (`train_members`) if the objective and the sampling allow it;
+    otherwise each network is trained in a process of its own (`fan_out`).
 
-    Everything compared is paired: on one replicate all networks start from the same trunk and
-    heads and see the same rows in the same order.
+    Comparisons are paired: on one replicate all networks start from the same trunk and heads and
+    see the same rows in the same order.
 
     Args:
         problem: Tasks, trunk and heads.
-        networks: Sets of task names; a set that comes twice is trained once.
+        networks: Sets of task names; duplicates are trained once.
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
         sharing: How the tasks of a network share: a name in `SHARINGS`, or what makes a network.
-        store: A folder in which finished trainings are kept; the same call does what is missing.
-        backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
-        keep: Whether to keep parameters and predictions; then all are trained here and anew.
-        on: The replicates that each network is trained on; all of them if None.
-        starts: What a network starts from, where it is not fresh parameters alone.
+        store: A folder of finished trainings, which are not repeated.
+        backend: Where to train networks one by one: ``loky``, ``ray``, ``dask``; chosen if None.
+        keep: Whether to keep parameters and predictions; the store is not used then.
+        replicate_subsets: The replicates that each network is trained on; all of them if None.
+        starts: The initialization of networks that do not start from new parameters.
 
     Raises:
         InputError: If a task or the sharing is unknown, a task has no labelled rows, a start does
@@ -139,24 +139,29 @@ def train_networks(
         >>> measured.test_loss.shape  # network replicate task
         torch.Size([1, 2, 8])
     """
-    everywhere = range(len(replicates))
-    wanted: dict[frozenset[str], set[int]] = {}
-    for network, some in zip(networks, on or [everywhere] * len(networks), strict=True):
-        wanted.setdefault(network, set()).update(some)
+    subsets = replicate_subsets or [range(len(replicates))] * len(networks)
+    numbers: dict[frozenset[str], set[int]] = {}
+    for network, subset in zip(networks, subsets, strict=True):
+        numbers.setdefault(network, set()).update(subset)
     members = [
-        Member(network, replicate) for network, some in wanted.items() for replicate in sorted(some)
+        Member(network, replicate)
+        for network, subset in numbers.items()
+        for replicate in sorted(subset)
     ]
     make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
     if make is None:
-        raise InputError(f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.")
+        raise InputError(
+            f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.", "unknown-sharing"
+        )
     if keep and backend is not None:
         raise InputError(
             f"Expected networks to be kept, or to be trained on {backend!r}: those trained there "
-            "leave only their scores. Leave one of the two out."
+            "leave only their scores. Leave one of the two out.",
+            "keep-with-backend",
         )
     sample = replicates[0].training.inputs[:2]
     settings = settings or problem.settings
-    kept = None if store is None else Store(Path(store))
+    finished = None if store is None else Store(Path(store))
     begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
 
     def build(tasks: tuple[Task, ...]) -> Sharing:
@@ -164,7 +169,7 @@ def train_networks(
 
     if keep or (backend is None and works_at_once(problem.tasks, settings)):
         results = train_members(
-            build, problem.tasks, members, replicates, settings, keep, store=kept, starts=begin
+            build, problem.tasks, members, replicates, settings, keep, store=finished, starts=begin
         )
     else:
         results = fan_out(
@@ -174,40 +179,46 @@ def train_networks(
             replicates,
             settings,
             backend=backend or "loky",
-            store=kept,
+            store=finished,
             starts=begin,
         )
-    of: dict[frozenset[str], list[tuple[int, TrainedNetwork]]] = {network: [] for network in wanted}
+    by_network: dict[frozenset[str], list[tuple[int, TrainedNetwork]]] = {
+        network: [] for network in numbers
+    }
     for member, result in zip(members, results, strict=True):
-        of[member.tasks].append((member.replicate, result))
+        by_network[member.tasks].append((member.replicate, result))
 
-    def table(part: Part) -> Tensor:
-        values = torch.full((len(of), len(replicates), len(problem.tasks)), torch.nan).double()
-        for row, trained in enumerate(of.values()):
+    def table(part: ScoreName) -> Tensor:
+        values = torch.full(
+            (len(by_network), len(replicates), len(problem.tasks)), torch.nan
+        ).double()
+        for row, trained in enumerate(by_network.values()):
             for replicate, result in trained:
                 scores: dict[str, float] = getattr(result, part)
                 for name, score in scores.items():
                     values[row, replicate, problem.names.index(name)] = score
         return values
 
-    seconds = torch.full((len(of), len(replicates)), torch.nan)
+    seconds = torch.full((len(by_network), len(replicates)), torch.nan)
     best_epoch = torch.full_like(seconds, torch.nan)
-    for row, trained in enumerate(of.values()):
+    for row, trained in enumerate(by_network.values()):
         for replicate, result in trained:
             seconds[row, replicate] = result.seconds
             best_epoch[row, replicate] = result.best_epoch
     return TrainingResults(
-        networks=tuple(of),
+        networks=tuple(by_network),
         tasks=problem.names,
         test_loss=table("test_loss"),
         validation_loss=table("validation_loss"),
         evaluation_loss=table("evaluation_loss"),
         test_metric=table("test_metric"),
-        parameters=tuple(trained[0][1].n_parameters for trained in of.values()),
+        parameters=tuple(trained[0][1].n_parameters for trained in by_network.values()),
         seconds=seconds,
         diverged=tuple(result.diverged for result in results if result.diverged),
-        trained=tuple(tuple(r for _, r in trained) for trained in of.values()) if keep else (),
-        test_blocks=tuple(_blocks(trained, len(replicates)) for trained in of.values()),
+        trained=tuple(tuple(r for _, r in trained) for trained in by_network.values())
+        if keep
+        else (),
+        test_blocks=tuple(_blocks(trained, len(replicates)) for trained in by_network.values()),
         training_loss=table("training_loss"),
         best_epoch=best_epoch,
         best_epoch_of_task=table("best_epoch_of_task"),
@@ -215,10 +226,64 @@ def train_networks(
 
 
 def _blocks(trained: Sequence[tuple[int, TrainedNetwork]], n_replicates: int) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    blocks: dict[str, Tensor] = {}
     for replicate, result in trained:
         for name, losses in result.test_blocks.items():
-            if name not in found:
-                found[name] = torch.full((n_replicates, len(losses)), torch.nan)
-            found[name][replicate] = torch.tensor(losses)
-    return found
+            if name not in blocks:
+                blocks[name] = torch.full((n_replicates, len(losses)), torch.nan)
+            blocks[name][replicate] = torch.tensor(losses)
+    return blocks
+
+
+def merge(parts: Sequence[TrainingResults]) -> TrainingResults:
+    """Concatenate results of several calls along the replicates.
+
+    Args:
+        parts: Each on replicates of its own; scores are NaN where a network was not trained on a
+            replicate. Kept networks are left out.
+
+    Raises:
+        InputError: If there are no parts, or they are of different tasks.
+
+    Example:
+        >>> def measured(name: str) -> TrainingResults:
+        ...     network, loss = frozenset({name}), torch.ones(1, 1, 2)
+        ...     return TrainingResults.from_losses([network], ("a", "b"), loss)
+        >>> merge([measured("a"), measured("b")]).evaluation_loss[:, :, 0].tolist()
+        [[1.0, nan], [nan, 1.0]]
+    """
+    if not parts or len({part.tasks for part in parts}) != 1:
+        raise InputError(
+            f"Expected results of the same tasks, but got {sorted({p.tasks for p in parts})}.",
+            "different-tasks",
+        )
+    networks = tuple(dict.fromkeys(network for part in parts for network in part.networks))
+    n_tasks = len(parts[0].tasks)
+    n_replicates = sum(part.evaluation_loss.shape[1] for part in parts)
+
+    def table(name: str, *rest: int) -> Tensor:
+        result = torch.full((len(networks), n_replicates, *rest), math.nan, dtype=torch.double)
+        start = 0
+        for part in parts:
+            values: Tensor = getattr(part, name)
+            rows = [networks.index(network) for network in part.networks]
+            result[rows, start : start + values.shape[1]] = values.double()
+            start += values.shape[1]
+        return result
+
+    parameters = {
+        network: count
+        for part in parts
+        for network, count in zip(part.networks, part.parameters, strict=True)
+    }
+    return TrainingResults(
+        networks=networks,
+        tasks=parts[0].tasks,
+        test_loss=table("test_loss", n_tasks),
+        validation_loss=table("validation_loss", n_tasks),
+        evaluation_loss=table("evaluation_loss", n_tasks),
+        test_metric=table("test_metric", n_tasks),
+        parameters=tuple(parameters[network] for network in networks),
+        seconds=table("seconds"),
+        diverged=tuple(reason for part in parts for reason in part.diverged),
+    )

@@ -40,7 +40,8 @@ class Branched(Sharing):
         if not 0 <= after <= len(stages[0]):
             raise InputError(
                 f"Expected to branch after 0 to {len(stages[0])} stages, as many as the trunk has, "
-                f"but got after={after}."
+                f"but got after={after}.",
+                "invalid-branching",
             )
         self.stem = nn.Sequential(*stages[0][:after])
         self.branches = nn.ModuleList(nn.Sequential(*own[after:]) for own in stages)

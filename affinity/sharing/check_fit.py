@@ -33,7 +33,8 @@ def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
             except RuntimeError as error:
                 raise InputError(
                     f"Expected a trunk for inputs of {list(sample.shape[1:])} a row, but it "
-                    f"fails on them: {error}"
+                    f"fails on them: {error}",
+                    "trunk-does-not-fit",
                 ) from error
             if isinstance(representations, Tensor):
                 representations = (representations,) * len(network.names)
@@ -44,14 +45,16 @@ def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
                 except RuntimeError as error:
                     raise InputError(
                         f"Expected the head of task {name!r} to fit the trunk's output of "
-                        f"{list(representation.shape[1:])} a row, but it fails on it: {error}"
+                        f"{list(representation.shape[1:])} a row, but it fails on it: {error}",
+                        "head-does-not-fit",
                     ) from error
                 expected = [len(sample), n_outputs[name]]
                 if list(prediction.shape) != expected:
                     raise InputError(
                         f"Expected the head of task {name!r} to put out {expected} for "
                         f"{len(sample)} rows, but it puts out {list(prediction.shape)}. Set the "
-                        "task's n_outputs, or change the head."
+                        "task's n_outputs, or change the head.",
+                        "head-does-not-fit",
                     )
     finally:
         network.train(was_training)

@@ -60,7 +60,8 @@ class TaskConditioning(Sharing):
         elif conditioning != "one_hot":
             raise InputError(
                 "Expected the conditioning 'concat', 'add', 'film' or 'one_hot', but got "
-                f"{conditioning!r}."
+                f"{conditioning!r}.",
+                "unknown-conditioning",
             )
 
     z: Tensor

@@ -80,7 +80,7 @@ def match_parameters(
         5
     """
     if of == "multiply_adds" and sample is None:
-        raise InputError("Expected a sample of inputs to count multiply-adds on.")
+        raise InputError("Expected a sample of inputs to count multiply-adds on.", "missing-sample")
 
     def cost(width: int) -> int:
         network = network_of(width)
@@ -91,7 +91,8 @@ def match_parameters(
     if cost(1) > 2 * budget:
         raise InputError(
             f"Expected a budget of {cost(1)} {of} at least, which is what width 1 costs, but got "
-            f"{budget}."
+            f"{budget}.",
+            "budget-too-small",
         )
     low, high = 1, 2
     while cost(high) < budget and high < _WIDEST:

@@ -39,13 +39,14 @@ class CrossStitch(Sharing):
     def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head, own: float = 0.9) -> None:
         super().__init__(tasks, head)
         if not 0 <= own <= 1:
-            raise InputError(f"Expected an own weight in [0, 1], but got {own}.")
+            raise InputError(f"Expected an own weight in [0, 1], but got {own}.", "invalid-weight")
         n_tasks = len(self.names)
         self.trunks = alike(n_tasks, trunk)
         n_stages = [len(stages_of(each, "cross-stitch")) for each in self.trunks]
         if len(set(n_stages)) > 1:
             raise InputError(
-                f"Expected trunks of equally many stages to cross-stitch, but got {n_stages}."
+                f"Expected trunks of equally many stages to cross-stitch, but got {n_stages}.",
+                "stages-differ",
             )
         rest = (1 - own) / max(1, n_tasks - 1)
         start = torch.full((n_tasks, n_tasks), rest).fill_diagonal_(own if n_tasks > 1 else 1.0)
@@ -60,7 +61,8 @@ class CrossStitch(Sharing):
             if len({output.shape for output in outputs}) > 1:
                 raise InputError(
                     f"Expected outputs of one shape to cross-stitch, but stage {number} puts out "
-                    f"{[list(output.shape) for output in outputs]}."
+                    f"{[list(output.shape) for output in outputs]}.",
+                    "stages-differ",
                 )
             stacked = torch.stack(outputs)  # task batch *
             mixed = torch.einsum("kl,lx->kx", stitch, stacked.flatten(1)).unflatten(

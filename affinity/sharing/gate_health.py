@@ -60,10 +60,13 @@ def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.01) -> GateH
     """
     n_experts = len(network.experts)
     if n_experts < 2:
-        raise InputError("Expected at least two experts to choose from, but there is one.")
+        raise InputError(
+            "Expected at least two experts to choose from, but there is one.", "too-few-experts"
+        )
     if not 0 <= threshold < 1 / n_experts:
         raise InputError(
-            f"Expected a threshold below 1 / {n_experts} experts, but got {threshold}."
+            f"Expected a threshold below 1 / {n_experts} experts, but got {threshold}.",
+            "invalid-threshold",
         )
     with torch.no_grad():
         weights = torch.stack(network.gate_weights(inputs))  # gate row expert

@@ -64,13 +64,18 @@ class MMoE(Sharing):
         tasks = tuple(tasks)
         super().__init__(tasks, head)
         if n_experts < 1:
-            raise InputError(f"Expected at least one expert, but got n_experts={n_experts}.")
+            raise InputError(
+                f"Expected at least one expert, but got n_experts={n_experts}.", "too-few-experts"
+            )
         if not 0 <= gate_dropout < 1:
-            raise InputError(f"Expected a gate_dropout in [0, 1), but got {gate_dropout}.")
+            raise InputError(
+                f"Expected a gate_dropout in [0, 1), but got {gate_dropout}.", "invalid-dropout"
+            )
         if n_gates not in (None, 1, len(tasks)):
             raise InputError(
                 f"Expected one gate for all tasks (n_gates=1) or a gate for each of the "
-                f"{len(tasks)} tasks {[task.name for task in tasks]}, but got n_gates={n_gates}."
+                f"{len(tasks)} tasks {[task.name for task in tasks]}, but got n_gates={n_gates}.",
+                "invalid-n-gates",
             )
         self.gate_dropout = gate_dropout
         self.represents_once = n_gates == 1

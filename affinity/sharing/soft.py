@@ -73,9 +73,13 @@ class SoftSharing(Sharing):
     ) -> None:
         super().__init__(tasks, head)
         if not 0 <= strength < float("inf"):
-            raise InputError(f"Expected a strength of at least 0, but got {strength}.")
+            raise InputError(
+                f"Expected a strength of at least 0, but got {strength}.", "invalid-strength"
+            )
         if form not in ("squared", "norm"):
-            raise InputError(f"Expected the form 'squared' or 'norm', but got {form!r}.")
+            raise InputError(
+                f"Expected the form 'squared' or 'norm', but got {form!r}.", "unknown-form"
+            )
         self.form = form
         self.trunks = alike(len(self.names), trunk)
         # Buffers, so that networks of different strengths can be trained side by side.
@@ -104,7 +108,8 @@ class SoftSharing(Sharing):
         if affinity.shape != (n_tasks, n_tasks):
             raise InputError(
                 f"Expected an affinity of {n_tasks} by {n_tasks} for the tasks {self.names}, "
-                f"but got {tuple(affinity.shape)}."
+                f"but got {tuple(affinity.shape)}.",
+                "affinity-does-not-fit",
             )
         helpful = ((affinity + affinity.T) / 2).nan_to_num(nan=0.0).clamp(min=0)
         pairs = helpful[tuple(torch.triu_indices(n_tasks, n_tasks, 1))]

@@ -15,7 +15,8 @@ def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
         what = f"{len(trunk)} stage" if isinstance(trunk, nn.Sequential) else type(trunk).__name__
         raise InputError(
             f"Expected a trunk of at least two stages (nn.Sequential) for {purpose}, but got "
-            f"{what}. Make the trunk nn.Sequential, or share it hard."
+            f"{what}. Make the trunk nn.Sequential, or share it hard.",
+            "trunk-without-stages",
         )
     return list(trunk)
 
@@ -33,7 +34,8 @@ def widths_of(stages: list[nn.Module], sample: Tensor, purpose: str) -> list[int
         if outputs.dim() != 2:
             raise InputError(
                 f"Expected stages that put out [batch width] for {purpose}, but stage {number} "
-                f"puts out {list(outputs.shape)}."
+                f"puts out {list(outputs.shape)}.",
+                "trunk-without-stages",
             )
         widths.append(outputs.shape[1])
     return widths

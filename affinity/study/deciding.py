@@ -258,7 +258,7 @@ def training_results(state: StudyState) -> TrainingResults:
         row = torch.full((1, *shape[1:]), nan, dtype=torch.double)
         row[0, 0, column] = 1.0
         losses = torch.cat([losses, row])
-    return TrainingResults.of_losses(networks, state.names, losses)
+    return TrainingResults.from_losses(networks, state.names, losses)
 
 
 def _latest(state: StudyState) -> list[Result]:

@@ -35,7 +35,8 @@ class Examples:
         if len(self.inputs) != len(self.targets):
             raise InputError(
                 f"Expected as many inputs as targets, but got {len(self.inputs)} rows of inputs "
-                f"and {len(self.targets)} rows of targets."
+                f"and {len(self.targets)} rows of targets.",
+                "rows-differ",
             )
 
     def __len__(self) -> int:

@@ -18,8 +18,10 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """
     tasks = tuple(names)
     if any(not name for name in tasks):
-        raise InputError(f"Expected non-empty task names, but got {tasks}.")
+        raise InputError(f"Expected non-empty task names, but got {tasks}.", "empty-task-name")
     twice = [name for name, count in Counter(tasks).items() if count > 1]
     if twice:
-        raise InputError(f"Expected unique task names, but got {twice} more than once.")
+        raise InputError(
+            f"Expected unique task names, but got {twice} more than once.", "duplicate-task"
+        )
     return tasks

@@ -37,9 +37,10 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise InputError("Expected a task name, but got an empty string.")
+            raise InputError("Expected a task name, but got an empty string.", "empty-task-name")
         if self.n_outputs < 1:
             raise InputError(
                 f"Expected task {self.name!r} to have at least one output, "
-                f"but got n_outputs={self.n_outputs}."
+                f"but got n_outputs={self.n_outputs}.",
+                "invalid-n-outputs",
             )

@@ -134,7 +134,8 @@ def _check_settings(tasks: Sequence[Task], settings: TrainingSettings) -> None:
         raise InputError(
             "Expected a fixed weighted sum (Sum, Weighted) and JointBatches for networks trained "
             f"at once, but got {settings.objective}, which may need each network's own losses or "
-            f"task gradients, and {settings.sampling}. Train them with `fan_out` or `train`."
+            f"task gradients, and {settings.sampling}. Train them with `fan_out` or `train`.",
+            "unsupported-objective",
         )
 
 

@@ -53,7 +53,9 @@ def fan_out(
         RuntimeError: If a training killed its worker twice; the message names it.
     """
     if backend not in BACKENDS:
-        raise InputError(f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.")
+        raise InputError(
+            f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.", "unknown-backend"
+        )
     networks = start_all(build, tasks, members, replicates, starts)
     begin = starts or [Initialization()] * len(members)
     for network, member in zip(networks, members, strict=True):

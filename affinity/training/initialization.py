@@ -40,7 +40,8 @@ class Initialization:
         if wrong or not 0 <= self.pull < float("inf"):
             raise InputError(
                 f"Expected finite scales of at least 0 and a pull of at least 0, but got "
-                f"{wrong or self.pull}."
+                f"{wrong or self.pull}.",
+                "invalid-scale",
             )
 
     def scale_of(self, name: str) -> float:
@@ -79,7 +80,8 @@ class Initialization:
                     [f"it has no {unknown}"] * bool(unknown)
                     + [f"these have other shapes: {other}"] * bool(other)
                 )
-                + f". The network has {list(own)}."
+                + f". The network has {list(own)}.",
+                "start-does-not-fit",
             )
         network.load_state_dict({**own, **self.state})
         for name, parameter in network.named_parameters():

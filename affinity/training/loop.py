@@ -216,7 +216,7 @@ class _Run:
         for name, parameter in network.named_parameters():
             if parameter.requires_grad:
                 by_scale.setdefault(start.scale_of(name), []).append(parameter)
-        groups: list[dict[str, list[Tensor] | float]] = [
+        groups: list[dict[str, Sequence[Tensor] | float]] = [
             {"params": parameters, "lr_scale": scale} for scale, parameters in by_scale.items()
         ]
         if learned := list(balance.parameters()):

@@ -52,12 +52,16 @@ def start_all(
     networks: list[Sharing] = []
     for number, member in enumerate(members):
         if not member.tasks:
-            raise InputError("Expected at least one task in every network, but got an empty one.")
+            raise InputError(
+                "Expected at least one task in every network, but got an empty one.",
+                "empty-network",
+            )
         columns_of(sorted(member.tasks), tasks)
         if not 0 <= member.replicate < len(replicates):
             raise InputError(
                 f"Expected replicates 0 to {len(replicates) - 1}, but the network of "
-                f"{sorted(member.tasks)} asks for replicate {member.replicate}."
+                f"{sorted(member.tasks)} asks for replicate {member.replicate}.",
+                "unknown-replicate",
             )
         own = [task for task in tasks if task.name in member.tasks]
         networks.append(initial(build, own, replicates[member.replicate].seed))

@@ -16,7 +16,8 @@ def columns_of(names: Sequence[str], tasks: Sequence[Task]) -> list[int]:
     unknown = [name for name in names if name not in column]
     if unknown:
         raise InputError(
-            f"Expected a network of the tasks {tuple(column)}, but it predicts {unknown} too."
+            f"Expected a network of the tasks {tuple(column)}, but it predicts {unknown} too.",
+            "unknown-task",
         )
     return [column[name] for name in names]
 
@@ -30,7 +31,8 @@ def labelled(
     if len(rows) == 0:
         raise InputError(
             f"Expected rows labelled for at least one of the tasks {tuple(names)}, but none of "
-            f"{len(examples)} rows is. Leave these tasks out, or draw more rows."
+            f"{len(examples)} rows is. Leave these tasks out, or draw more rows.",
+            "no-labels",
         )
     return rows, Examples(inputs=examples.inputs[rows], targets=targets[rows])
 

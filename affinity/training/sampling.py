@@ -61,7 +61,8 @@ class TaskBatches:
         if self.tasks < 1 or not self.temperature > 0:
             raise InputError(
                 "Expected at least one task a batch and a positive temperature, but got "
-                f"tasks={self.tasks} and temperature={self.temperature}."
+                f"tasks={self.tasks} and temperature={self.temperature}.",
+                "invalid-sampling",
             )
 
     def __call__(

@@ -40,16 +40,23 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
-                raise InputError(f"Expected {name} of at least 1, but got {getattr(self, name)}.")
+                raise InputError(
+                    f"Expected {name} of at least 1, but got {getattr(self, name)}.", "out-of-range"
+                )
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(
-                f"Expected a positive, finite learning_rate, but got {self.learning_rate}."
+                f"Expected a positive, finite learning_rate, but got {self.learning_rate}.",
+                "invalid-learning-rate",
             )
         if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"Expected a weight_decay of at least 0, but got {self.weight_decay}.")
+            raise InputError(
+                f"Expected a weight_decay of at least 0, but got {self.weight_decay}.",
+                "invalid-weight-decay",
+            )
         if self.schedule not in ("constant", "cosine"):
             raise InputError(
-                f"Expected the schedule 'constant' or 'cosine', but got {self.schedule!r}."
+                f"Expected the schedule 'constant' or 'cosine', but got {self.schedule!r}.",
+                "unknown-schedule",
             )
 
     def learning_rate_at(self, epoch: int) -> float:

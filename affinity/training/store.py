@@ -69,8 +69,9 @@ class Store:
     def get(self, key: str) -> TrainedNetwork | None:
         """The finished training with this digest, None if there is none."""
         try:
-            result = TrainedNetwork(**json.loads(self._file(key).read_text()))
-            return replace(result, tasks=tuple(result.tasks))
+            fields = json.loads(self._file(key).read_text())
+            fields["tasks"] = tuple(fields["tasks"])
+            return TrainedNetwork(**fields)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -84,7 +84,7 @@ class Half:
             frozenset(name for at, name in enumerate(names) if group >> at & 1)
             for group in groups.tolist()
         ]
-        return TrainingResults.of_losses(networks, names, evaluation)
+        return TrainingResults.from_losses(networks, names, evaluation)
 
     def gains(self) -> NDArray[np.float64]:
         """``[group task]``: mean over the replicates on which it was measured, alone too.

@@ -202,7 +202,7 @@ def measure_on(half: Half, order: Sequence[int]) -> TrainGroups:
         replicate = order[number % len(order)]
         half.measure(groups, [replicate])
         losses = half.measured.losses[half.replicates[replicate], groups]
-        return TrainingResults.of_losses(networks, names, torch.from_numpy(losses[:, None]))
+        return TrainingResults.from_losses(networks, names, torch.from_numpy(losses[:, None]))
 
     return measure
 

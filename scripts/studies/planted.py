@@ -95,7 +95,7 @@ def run(strength: float, seed: int) -> tuple[list[dict[str, object]], dict[str, 
         judge(f"{method}, {RUNS} runs", estimator(together))
     judge("label correlation", LabelCorrelation()(problem))
     measured = measure_groups(problem, seed)
-    pairs = TrainingResults.of_losses(
+    pairs = TrainingResults.from_losses(
         measured.networks, names, measured.evaluation_loss[:, :PAIRS].contiguous()
     )
     judge(f"pairs (HOA), {PAIRS} replicates", PairwiseGains()(pairs))

@@ -41,7 +41,7 @@ class Table:
                 if task in network:
                     error = self.noise * self.generator.normal()
                     losses[row, 0, column] = 1 - self.gain(task, network) + rows[column] + error
-        return TrainingResults.of_losses(networks, TASKS, losses)
+        return TrainingResults.from_losses(networks, TASKS, losses)
 
 
 def _groups(raced):
@@ -134,7 +134,7 @@ def test_a_race_over_more_tasks_than_can_be_listed_stays_within_the_budget():
                     alike = [names.index(other) % 2 == column % 2 for other in network - {name}]
                     gain = 0.3 * (2 * np.mean(alike) - 1) if alike else 0.0
                     losses[row, 0, column] = 1 - gain + 0.02 * generator.normal()
-        return TrainingResults.of_losses(networks, names, losses)
+        return TrainingResults.from_losses(networks, names, losses)
 
     raced = Race(budget=2, trainings=60).over(names, measure)
     assert len(raced.winner.grouping.networks) <= 2
@@ -167,7 +167,7 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
             for column, name in enumerate(problem.names):
                 if name not in network:
                     losses[row, 0, column] = math.nan
-        return TrainingResults.of_losses(networks, problem.names, losses)
+        return TrainingResults.from_losses(networks, problem.names, losses)
 
     monkeypatch.setattr("affinity.audit.race.train_networks", train)
     Race(budget=2, trainings=40)(problem)

@@ -35,7 +35,7 @@ def _measured(
             of_all = torch.randn(replicates, 1, generator=generator, dtype=torch.double)
             error = error + luck / noise * of_all
         losses[number][:, group] = (2 * (1 - gain + 0.1 * rows + noise * error))[:, group]
-    return TrainingResults.of_losses(networks, TASKS, losses)
+    return TrainingResults.from_losses(networks, TASKS, losses)
 
 
 def _random_groups(count: int, seed: int = 0) -> list[frozenset[str]]:

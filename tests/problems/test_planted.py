@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from codes import raises
 
-from affinity import InputError
 from affinity.estimates import measured_gains
 from affinity.problems import planted, train_networks
 
@@ -35,11 +35,11 @@ def test_the_same_seed_is_the_same_problem_and_another_is_another():
 
 
 def test_settings_out_of_range_are_told():
-    with pytest.raises(InputError, match="strength in"):
+    with raises("out-of-range"):
         planted(strength=1.5)
-    with pytest.raises(InputError, match="26 clusters"):
+    with raises("out-of-range"):
         planted(n_clusters=27)
-    with pytest.raises(InputError, match="test share"):
+    with raises("invalid-share"):
         planted(test_share=1.0)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from codes import raises
 
-from affinity import InputError, InterTaskAffinity, TrainingSettings, load_table, record
+from affinity import InterTaskAffinity, TrainingSettings, load_table, record
 from affinity.estimates import SignalCosine
 from affinity.training import initial, train
 
@@ -53,7 +54,7 @@ def test_held_out_batches_are_recorded_and_change_nothing_else(clusters):
 
 
 def test_a_run_too_short_to_estimate_from_is_explained(clusters):
-    with pytest.raises(InputError, match="too short for every=100000"):
+    with raises("too-few-measurements"):
         record(clusters, every=100_000)
 
 
@@ -80,5 +81,5 @@ def test_several_runs_are_one_trace_and_the_first_is_the_run_alone(clusters):
     assert trace.runs.unique().tolist() == [0, 1]
     assert torch.equal(trace.losses[trace.runs == 0], first.losses)
     assert not torch.equal(trace.losses[trace.runs == 1][: len(first)], first.losses)
-    with pytest.raises(InputError, match="at least one run"):
+    with raises("out-of-range"):
         record(clusters, runs=0)

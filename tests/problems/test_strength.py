@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from codes import raises
 from torch import nn
 
-from affinity.errors import InputError
 from affinity.problems import Problem, try_strengths
 from affinity.sharing import Perceptron
 from affinity.tasks import Examples, RSquared, SquaredError, Task
@@ -58,7 +58,7 @@ def test_the_choice_is_that_of_the_validation_loss_and_sees_no_test_row() -> Non
 
 def test_bad_strengths_are_refused() -> None:
     some = problem(is_one_task=True)
-    with pytest.raises(InputError, match="at least one strength"):
+    with raises("no-strengths"):
         try_strengths(some, BOTH, some.replicates(1), ())
-    with pytest.raises(InputError, match=r"at least 0, but got -1\.0"):
+    with raises("invalid-strength"):
         try_strengths(some, BOTH, some.replicates(1), (-1.0,))

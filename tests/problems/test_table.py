@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from codes import raises
 
-from affinity import InputError, load_table
+from affinity import load_table
 from affinity.problems.features import find_columns
 
 
@@ -142,7 +143,7 @@ def test_a_window_of_time_knows_nothing_of_later_rows(table):
     earlier = load_table(table, TARGETS, time_column="day", known=0.75)
     assert earlier.encoder.test.tolist() == list(range(112, 150))
     assert len(earlier.development) == 112
-    with pytest.raises(InputError, match="time column that says which rows are the first"):
+    with raises("missing-time-column"):
         load_table(table, TARGETS, known=0.75)
 
 
@@ -169,46 +170,46 @@ def test_replicates_differ_and_repeat(table):
 
 
 BAD = {
-    "did you mean 'height'": lambda t: (t, ["sick", "heigth"], {}),
-    "at least two targets": lambda t: (t, ["sick"], {}),
-    "all of them are missing": lambda t: (t.assign(sick=np.nan), TARGETS, {}),
-    "to vary, but all its 200 labels are 'no'": lambda t: (t.assign(sick="no"), TARGETS, {}),
-    "more than once": lambda t: (t, ["sick", "sick"], {}),
-    "none is left": lambda t: (t[["nothing", *TARGETS]], TARGETS, {}),
-    "row 7 holds 'unknown'": lambda t: (
+    "missing-column": lambda t: (t, ["sick", "heigth"], {}),
+    "too-few-tasks": lambda t: (t, ["sick"], {}),
+    "no-labels": lambda t: (t.assign(sick=np.nan), TARGETS, {}),
+    "constant-target": lambda t: (t.assign(sick="no"), TARGETS, {}),
+    "duplicate-task": lambda t: (t, ["sick", "sick"], {}),
+    "no-features": lambda t: (t[["nothing", *TARGETS]], TARGETS, {}),
+    "text-among-numbers": lambda t: (
         t.astype({"age": object}).assign(age=lambda u: u["age"].where(u.index != 7, "unknown")),
         TARGETS,
         {},
     ),
-    "numbers in the target 'height'": lambda t: (
+    "text-among-numbers in a target": lambda t: (
         t.astype({"height": object}).assign(height=lambda u: u["height"].where(u.index != 3, "?")),
         TARGETS,
         {},
     ),
-    "target 'height', but 1 are infinite, the first in row 5": lambda t: (
+    "infinite-labels": lambda t: (
         t.assign(height=lambda u: u["height"].where(u.index != 5, np.inf)),
         TARGETS,
         {},
     ),
-    "two values in the binary target 'blood'": lambda t: (
+    "target-does-not-fit-kind": lambda t: (
         t,
         TARGETS,
         {"kinds": {"blood": "binary"}},
     ),
-    "numbers in the regression target 'blood'": lambda t: (
+    "target-does-not-fit-kind regression": lambda t: (
         t,
         TARGETS,
         {"kinds": {"blood": "regression"}},
     ),
-    "split column 'city' to say": lambda t: (t, TARGETS, {"split_column": "city"}),
-    "time column 'city'": lambda t: (t, TARGETS, {"time_column": "city"}),
+    "invalid-split": lambda t: (t, TARGETS, {"split_column": "city"}),
+    "invalid-time": lambda t: (t, TARGETS, {"time_column": "city"}),
 }
 
 
-@pytest.mark.parametrize("message", BAD)
-def test_a_table_that_cannot_be_used_is_explained(table, message):
-    frame, targets, options = BAD[message](table)
-    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+@pytest.mark.parametrize("case", BAD)
+def test_a_table_that_cannot_be_used_is_refused(table, case):
+    frame, targets, options = BAD[case](table)
+    with raises(case.partition(" ")[0]):
         load_table(frame, targets, **options)
 
 
@@ -216,15 +217,15 @@ def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
     whole = tmp_path / "whole.csv.gz"
     table.to_csv(whole, index=False)
     files = {
-        "cut.csv.gz": whole.read_bytes()[: whole.stat().st_size // 2],
-        "not.csv.gz": b"age,sick\n1,0\n",
-        "cut.parquet": b"PAR1 and then nothing",
-        "empty.csv": b"",
-        "header.csv": b"age,sick,tall\n",
-        "twice.csv": b"age,age,sick,tall\n1,2,0,1\n",
-        "binary.csv": gzip.compress(b"age")[:9] + b"\xff\xfe",
+        "cut.csv.gz": (whole.read_bytes()[: whole.stat().st_size // 2], "damaged-file"),
+        "not.csv.gz": (b"age,sick\n1,0\n", "damaged-file"),
+        "cut.parquet": (b"PAR1 and then nothing", "unreadable-table"),
+        "empty.csv": (b"", "empty-table"),
+        "header.csv": (b"age,sick,tall\n", "empty-table"),
+        "twice.csv": (b"age,age,sick,tall\n1,2,0,1\n", "duplicate-column"),
+        "binary.csv": (gzip.compress(b"age")[:9] + b"\xff\xfe", "unreadable-table"),
     }
-    for name, content in files.items():
+    for name, (content, code) in files.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        with raises(code):
             load_table(tmp_path / name, ["sick", "tall"])

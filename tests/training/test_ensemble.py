@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from codes import raises
 from torch import Tensor, nn
 
-from affinity.errors import InputError
 from affinity.sharing import SHARINGS, HardSharing, MMoE, Perceptron, Sharing, SoftSharing
 from affinity.tasks import (
     Accuracy,
@@ -239,12 +239,12 @@ def test_code_that_vmap_cannot_follow_is_trained_alone() -> None:
 
 def test_bad_members_are_named() -> None:
     on = replicates()
-    with pytest.raises(InputError, match="at least one task"):
+    with raises("empty-network"):
         train_members(build, TASKS, [Member(frozenset(), 0)], on, SETTINGS)
-    with pytest.raises(InputError, match="'edges'"):
+    with raises("no-labels"):
         train_members(build, TASKS, [Member(frozenset({"edges"}), 0)], on, SETTINGS)
-    with pytest.raises(InputError, match="replicate 7"):
+    with raises("unknown-replicate"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 7)], on, SETTINGS)
     on[0].training.targets[:, 1] = math.nan
-    with pytest.raises(InputError, match="'sum'"):
+    with raises("unknown-task"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 0)], on, SETTINGS)

@@ -32,7 +32,7 @@ def record_stage(run: Run) -> None:
             step="optimizer" if settings.estimator in NEED_OPTIMIZER_STEPS else "gradient",
             layers=len(run.problem.tasks) <= MOST_TASKS_BY_LAYER,
             partial=directory.file(PARTIAL_TRACE),
-            tell=costs.append,
+            on_cost=costs.append,
         )
         more["cost"] = RecordingCost(
             measurements=sum(cost.measurements for cost in costs),

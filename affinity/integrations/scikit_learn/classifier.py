@@ -71,7 +71,8 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
             if len(classes) < 2:
                 raise InputError(
                     f"Expected at least two classes in target {at}, but got one class: "
-                    f"{classes.tolist()}."
+                    f"{classes.tolist()}.",
+                    "constant-target",
                 )
         self.classes_ = found[0][0] if self.is_single_ else [classes for classes, _ in found]
         tasks = tuple(

@@ -76,7 +76,8 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         choices = ("advice", "plan", "separate", "all-in-one")
         if self.arrangement not in choices:
             raise InputError(
-                f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}."
+                f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}.",
+                "unknown-arrangement",
             )
         checked: tuple[np.ndarray, np.ndarray] = validate_data(  # pyright: ignore[reportAssignmentType]
             self, X, y, multi_output=True, ensure_min_samples=FEWEST_ROWS

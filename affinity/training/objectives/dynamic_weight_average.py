@@ -32,7 +32,10 @@ class DynamicWeightAverage(Objective):
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise InputError(f"Expected a positive temperature, but got {self.temperature}.")
+            raise InputError(
+                f"Expected a positive temperature, but got {self.temperature}.",
+                "invalid-temperature",
+            )
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:
         """Begin a training."""

@@ -41,7 +41,8 @@ class GradNorm(Objective):
         if self.alpha < 0 or not self.learning_rate > 0:
             raise InputError(
                 "Expected an alpha of at least 0 and a positive learning_rate, but got "
-                f"{self.alpha} and {self.learning_rate}."
+                f"{self.alpha} and {self.learning_rate}.",
+                "invalid-setting",
             )
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:

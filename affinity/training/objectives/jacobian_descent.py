@@ -48,13 +48,17 @@ class JacobianDescent(Objective):
             from torchjd import aggregation  # pyright: ignore[reportMissingImports]
         known = [name for name in aggregation.__all__ if name[0].isupper()]
         if self.aggregator not in known:
-            raise InputError(f"Expected an aggregator among {known}, but got {self.aggregator!r}.")
+            raise InputError(
+                f"Expected an aggregator among {known}, but got {self.aggregator!r}.",
+                "unknown-aggregator",
+            )
         try:
             with needs("torchjd"):
                 return getattr(aggregation, self.aggregator)(**dict(self.settings))
         except TypeError as error:
             raise InputError(
-                f"Expected settings that {self.aggregator} takes, but got {self.settings}: {error}."
+                f"Expected settings of {self.aggregator}, but got {self.settings}: {error}.",
+                "invalid-setting",
             ) from error
 
 

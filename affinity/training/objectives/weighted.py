@@ -31,7 +31,8 @@ class Weighted(Objective):
         for name, weight in self.weights:
             if not 0 <= weight < float("inf"):
                 raise InputError(
-                    f"Expected a weight of at least 0 for task {name!r}, but got {weight}."
+                    f"Expected a weight of at least 0 for task {name!r}, but got {weight}.",
+                    "invalid-weight",
                 )
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:
