@@ -394,7 +394,7 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
         grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
     ]
     plan, within = (
-        candidates.prefer_baseline(best, safe, PRUDENCE, state.tolerance)
+        candidates.prefer_simple(best, safe, PRUDENCE, state.tolerance)
         for safe in (list(possible.values()), within_budget)
     )
     groupings = {"plan": plan, "within the budget": within, **possible}
