@@ -4,14 +4,14 @@ from .adaptation_curves import AdaptationCurves
 from .alert import Alert
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, ConsensusHeatmap, measure_stability, solve_budgets
-from .audit_page import AuditPage, render_audit, write_report
+from .audit_page import AuditPage, write_report
 from .comparison import moved_pairs, render_comparison, write_comparison
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from .fewshot_page import fewshot_page_of, fewshot_pictures, write_fewshot
 from .gain_plot import GainPlot
 from .gate_use import GateUse
 from .headline import Headline, audit_headline
-from .heatmap import Heatmap, heatmap
+from .heatmap import Heatmap
 from .layer_conflict import LayerConflict
 from .low_data_lines import LowDataLines
 from .over_time import OverTime
@@ -45,10 +45,8 @@ __all__ = [
     "fewshot_page_of",
     "fewshot_pictures",
     "find_alerts",
-    "heatmap",
     "measure_stability",
     "moved_pairs",
-    "render_audit",
     "render_comparison",
     "schema",
     "solve_budgets",

@@ -40,23 +40,7 @@ class RaceRow:
 
 @dataclass(frozen=True, eq=False)
 class AuditPage:
-    """What the page of an audit shows, part by part.
-
-    Args:
-        audit: The audit.
-        result: The JSON inside the page.
-        headline: What to do.
-        verdicts: How many tasks have each verdict.
-        numbers: The key numbers.
-        networks: The plan.
-        alerts: Warnings, the most serious first.
-        figures: Pictures by name.
-        race: How the plan was chosen.
-        choices: The best grouping for each budget, by estimated affinity.
-        stability: How stable the grouping is.
-        diagnosis: Why sharing does harm.
-        provenance: How the audit was made.
-    """
+    """What the page of an audit shows, part by part; `result` is the JSON inside."""
 
     audit: Audit
     result: PageResult
@@ -206,20 +190,8 @@ def write_report(
     Raises:
         InputError: If the file cannot be written.
     """
-    page = render_audit(audit, matrices=matrices, trace=trace, diagnosis=diagnosis, holdout=holdout)
-    return write_atomically(path, page)
-
-
-def render_audit(
-    audit: Audit,
-    *,
-    matrices: Sequence[AffinityMatrix] = (),
-    trace: Trace | None = None,
-    diagnosis: Diagnosis | None = None,
-    holdout: RepeatedHoldout | None = None,
-) -> str:
-    """The audit's page as text; the same audit gives the same text."""
-    return AuditPage.from_audit(audit, matrices, trace, diagnosis, holdout).to_html()
+    page = AuditPage.from_audit(audit, matrices, trace, diagnosis, holdout)
+    return write_atomically(path, page.to_html())
 
 
 def race_rows(candidates: Sequence[Candidate]) -> list[RaceRow]:

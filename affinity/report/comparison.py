@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from scipy import stats
 
-from affinity.audit import Audit, AuditContext, AuditSummary
+from affinity.audit import Audit, AuditContext
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -38,55 +38,15 @@ class MovedPair:
 
 
 @dataclass(frozen=True)
-class TaskComparison:
-    """A task's verdicts in both audits."""
-
-    first: Verdict
-    second: Verdict
-
-    @property
-    def difference(self) -> float:
-        """Gain in the second audit minus gain in the first."""
-        return self.second.gain - self.first.gain
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the verdicts differ."""
-        return self.first.verdict != self.second.verdict
-
-
-@dataclass(frozen=True)
-class ComparisonResult:
-    """The JSON inside the page: the summaries of both audits."""
-
-    first: AuditSummary
-    second: AuditSummary
-    affinity: tuple[()] = ()
-
-
-@dataclass(frozen=True)
 class ComparisonPage:
-    """What the page shows, part by part.
-
-    Args:
-        names: Of the two audits.
-        title: Whether their advice is the same.
-        sentences: Gains, verdicts and affinities.
-        numbers: The key numbers of both.
-        figure: The gains of both plans.
-        tasks: One entry per common task.
-        left_out: Tasks of one audit only.
-        networks: The plans.
-        moved: Pairs of tasks that one plan groups together and the other does not.
-        settings: Settings that differ: name, first, second.
-    """
+    """What the page shows, part by part; of every pair, the first audit comes first."""
 
     names: tuple[str, str]
     title: str
     sentences: list[str]
     numbers: list[KeyNumber]
     figure: PageFigure
-    tasks: list[TaskComparison]
+    verdicts: list[tuple[Verdict, Verdict]]
     left_out: list[str]
     networks: tuple[list[NetworkRow], list[NetworkRow]]
     moved: list[MovedPair]
@@ -128,15 +88,15 @@ def render_comparison(
         )
     if names[0] == names[1]:
         names = (f"{names[0]} (1)", f"{names[1]} (2)")
-    verdicts, other_verdicts = first.verdicts, second.verdicts
-    rows = [TaskComparison(verdicts[task], other_verdicts[task]) for task in shared]
+    of_first, of_second = first.verdicts, second.verdicts
+    verdicts = [(of_first[task], of_second[task]) for task in shared]
     gains = (_select_tasks(first.gains, shared), _select_tasks(second.gains, shared))
     page = ComparisonPage(
         names=names,
         title=f"Both audits advise the same: {first.advice}."
         if first.advice == second.advice
         else f"The advice differs: {first.advice} in {names[0]}, {second.advice} in {names[1]}.",
-        sentences=list(_sentences(first, second, rows, names)),
+        sentences=list(_sentences(first, second, verdicts, names)),
         numbers=[*_numbers(first, names[0]), *_numbers(second, names[1])],
         figure=PageFigure(
             name="gain-plot",
@@ -145,7 +105,7 @@ def render_comparison(
             "The same numbers are in the table below.",
             svg=Markup(inline_svg(GainPlot(dict(zip(names, gains, strict=True))), "gain-plot")),
         ),
-        tasks=rows,
+        verdicts=verdicts,
         left_out=sorted({*tasks, *other_tasks} - set(shared)),
         networks=(network_rows(first), network_rows(second)),
         moved=moved_pairs(first.plan.grouping, second.plan.grouping),
@@ -154,7 +114,7 @@ def render_comparison(
     return render(
         "comparison.html.j2",
         title=f"{names[0]} and {names[1]}: two task affinity audits",
-        result=ComparisonResult(first.summary(), second.summary()),
+        result={"first": first.summary(), "second": second.summary(), "affinity": ()},
         page=page,
     )
 
@@ -203,13 +163,13 @@ def _select_tasks(gains: Gains, tasks: list[str]) -> Gains:
 
 
 def _sentences(
-    first: Audit, second: Audit, tasks: list[TaskComparison], names: tuple[str, str]
+    first: Audit, second: Audit, verdicts: list[tuple[Verdict, Verdict]], names: tuple[str, str]
 ) -> Iterator[str]:
-    n_changed = sum(task.is_changed for task in tasks)
+    n_changed = sum(one.verdict != other.verdict for one, other in verdicts)
     yield (
         f"The plan's mean gain is {percent(first.overall.gain)} in {names[0]} and "
         f"{percent(second.overall.gain)} in {names[1]}. {n_changed} of "
-        f"{count(len(tasks), 'verdict')} differ."
+        f"{count(len(verdicts), 'verdict')} differ."
     )
     correlation = correlate_affinities(first.matrix, second.matrix)
     if np.isfinite(correlation):

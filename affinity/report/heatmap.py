@@ -12,14 +12,13 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
-from torch import Tensor
 
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
 from .labels import short_labels
 from .numbers import MINUS, number
-from .order import clustered_order
+from .order import clustered_order, reorder
 from .palette import DIVERGING, INK, NOISE, SOFT
 from .picture import AxesPicture, style_ticks
 
@@ -69,10 +68,10 @@ class Heatmap(AxesPicture):
 
         A single noisy pair would otherwise make all other colours pale.
         """
-        sizes = np.abs(self._square(self.matrix.values))
+        sizes = np.abs(reorder(self.matrix.values, self.order))
         known = np.isfinite(sizes)
         if self.matrix.standard_error is not None:
-            error = self._square(self.matrix.standard_error)
+            error = reorder(self.matrix.standard_error, self.order)
             clear = known & (sizes >= 2 * error)  # False where the error is unknown
             known = clear if clear.any() else known
         largest = float(sizes[known].max()) if known.any() else 0.0
@@ -81,7 +80,7 @@ class Heatmap(AxesPicture):
     def frame(self) -> pd.DataFrame:
         """The values as drawn; NaN on the diagonal."""
         return pd.DataFrame(
-            self._square(self.matrix.values),
+            reorder(self.matrix.values, self.order),
             index=pd.Index(self.tasks, name="source"),
             columns=pd.Index(self.tasks, name="target"),
         )
@@ -91,7 +90,7 @@ class Heatmap(AxesPicture):
         values = self.frame()
         if self.matrix.standard_error is None:
             return values.isna() & False
-        error = self._square(self.matrix.standard_error)
+        error = reorder(self.matrix.standard_error, self.order)
         return values.abs() < 2 * error
 
     @property
@@ -186,12 +185,6 @@ class Heatmap(AxesPicture):
             for run in np.split(np.array(rows), breaks):
                 yield min(columns), int(run[0]), len(columns), len(run)
 
-    def _square(self, tensor: Tensor) -> np.ndarray:
-        square = tensor.double().numpy()[np.ix_(self.order, self.order)]
-        np.fill_diagonal(square, np.nan)
-        square[~np.isfinite(square)] = np.nan
-        return square
-
 
 def _short(value: float) -> str:
     text = f"{abs(value):.2f}" if abs(value) < 10 else f"{abs(value):.0f}"
@@ -200,8 +193,3 @@ def _short(value: float) -> str:
 
 def _raised(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def heatmap(matrix: AffinityMatrix, grouping: Grouping | None = None) -> Heatmap:
-    """The picture of a matrix: `.plot(ax=...)`, `.frame()`, `.save("heatmap.png")`."""
-    return Heatmap(matrix, grouping)

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
+from torch import Tensor
 
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
@@ -34,3 +35,11 @@ def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) ->
         return list(range(n_tasks))
     tree = linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
     return leaves_list(tree).tolist()
+
+
+def reorder(square: Tensor, order: list[int]) -> np.ndarray:
+    """Rows and columns in this order; NaN on the diagonal and where a value is not finite."""
+    values = square.double().numpy()[np.ix_(order, order)]
+    np.fill_diagonal(values, np.nan)
+    values[~np.isfinite(values)] = np.nan
+    return values

@@ -4,7 +4,6 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,15 +19,15 @@ from affinity.grouping import Grouping
 from affinity.recording import Trace
 
 from .labels import short_labels
-from .order import clustered_order
+from .order import clustered_order, reorder
 from .palette import DIVERGING, INK
-from .picture import new_axes, save_picture, style_ticks, use_style
+from .picture import Picture, style_ticks
 
 MOST_NAMED = 16
 
 
 @dataclass(frozen=True, eq=False)
-class OverTime:
+class OverTime(Picture):
     """The affinities of consecutive parts of one run, in one order and on one scale.
 
     Affinities often change sign during training: near a joint optimum the gradients of related
@@ -62,9 +61,8 @@ class OverTime:
         """First step, last step and affinities of each part."""
         borders = np.linspace(0, len(self.trace), self.n_parts + 1).round().astype(int)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RatioWarning
-            )  # the estimate of the whole run warns already
+            # The estimate of the whole run warns already.
+            warnings.simplefilter("ignore", RatioWarning)
             return [
                 (
                     int(self.trace.steps[start]),
@@ -92,20 +90,11 @@ class OverTime:
         names = 0.2 + 0.08 * max(map(len, self._labels(range(len(self.trace.tasks)))))
         return 9.4 + names, 9.4 / self.n_parts + 0.2 + names
 
-    def plot(self, figure: Figure | None = None) -> Figure:
-        """Draw on an empty figure, or on a new one."""
-        with use_style():
-            figure = new_axes(self.size).figure if figure is None else figure  # pyright: ignore[reportAssignmentType]
-            assert isinstance(figure, Figure)
-            figure.clear()
-            self.draw(figure)
-        return figure
-
     def draw(self, figure: Figure) -> None:
         """Draw on an empty figure of this size."""
         parts = self.parts
         order = clustered_order(self.estimator(self.trace), self.grouping)
-        squares = [_square(matrix.values, order) for _, _, matrix in parts]
+        squares = [reorder(matrix.values, order) for _, _, matrix in parts]
         sizes = np.abs(np.stack(squares))
         limit = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
         n_tasks = len(order)
@@ -136,10 +125,6 @@ class OverTime:
     def _labels(self, order: Iterable[int]) -> list[str]:
         return short_labels([self.trace.tasks[position] for position in order], longest=16)
 
-    def save(self, path: str | Path) -> Path:
-        """Write a PNG, PDF or SVG file, by the suffix of `path`."""
-        return save_picture(self, path)
-
 
 def _part(trace: Trace, when: slice) -> Trace:
     tensors = {
@@ -148,10 +133,3 @@ def _part(trace: Trace, when: slice) -> Trace:
         if isinstance(value := getattr(trace, field.name), Tensor)
     }
     return replace(trace, **tensors)
-
-
-def _square(values: Tensor, order: list[int]) -> np.ndarray:
-    square = values.double().numpy()[np.ix_(order, order)]
-    np.fill_diagonal(square, np.nan)
-    square[~np.isfinite(square)] = np.nan
-    return square

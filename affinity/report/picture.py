@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import matplotlib as mpl
 import pandas as pd
@@ -49,39 +48,50 @@ UNDATED: Mapping[str, Mapping[str, None]] = {
 }
 
 
-@runtime_checkable
-class Picture(Protocol):
+class Picture(ABC):
     """A figure of the report: it draws itself and gives the numbers that it shows."""
 
     @property
+    @abstractmethod
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        ...
 
+    @abstractmethod
     def frame(self) -> pd.DataFrame:
         """The numbers drawn."""
-        ...
 
+    @abstractmethod
     def draw(self, figure: Figure) -> None:
         """Draw on an empty figure of this size."""
-        ...
 
     def save(self, path: str | Path) -> Path:
-        """Write a PNG, PDF or SVG file, by the suffix of `path`."""
-        ...
+        """Write a PNG, PDF or SVG file, by the suffix of `path`.
+
+        Raises:
+            InputError: If the suffix is another, or the file cannot be written.
+        """
+        path = Path(path)
+        kind = path.suffix.removeprefix(".").lower()
+        if kind not in FORMATS:
+            raise InputError(
+                f"Expected a file name ending in {', '.join('.' + name for name in FORMATS)}, but "
+                f"got {path.name!r}.",
+                "unknown-format",
+            )
+        return write_atomically(path, self.to_bytes(kind, background="white"))
+
+    def to_bytes(self, kind: str, background: str = "none") -> bytes:
+        """The content of a file, drawn without touching pyplot's figures."""
+        buffer = io.BytesIO()
+        with use_style():
+            figure = Figure(figsize=self.size, layout="constrained", facecolor=background)
+            self.draw(figure)
+            figure.savefig(buffer, format=kind, metadata=dict(UNDATED[kind]), facecolor=background)
+        return buffer.getvalue()
 
 
-class AxesPicture(ABC):
-    """A picture on a single pair of axes; a subclass gives its size, its numbers and `_draw`."""
-
-    @property
-    @abstractmethod
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches."""
-
-    @abstractmethod
-    def frame(self) -> pd.DataFrame:
-        """The numbers drawn."""
+class AxesPicture(Picture):
+    """A picture on a single pair of axes."""
 
     @abstractmethod
     def _draw(self, axes: Axes) -> None: ...
@@ -89,17 +99,16 @@ class AxesPicture(ABC):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw on `ax`, or on a new figure."""
         with use_style():
-            axes = new_axes(self.size) if ax is None else ax
-            self._draw(axes)
-        return axes
+            if ax is None:
+                from matplotlib import pyplot
+
+                ax = pyplot.subplots(figsize=self.size, layout="constrained")[1]
+            self._draw(ax)
+        return ax
 
     def draw(self, figure: Figure) -> None:
         """Draw on an empty figure of this size."""
         self._draw(figure.add_subplot())
-
-    def save(self, path: str | Path) -> Path:
-        """Write a PNG, PDF or SVG file, by the suffix of `path`."""
-        return save_picture(self, path)
 
 
 @contextmanager
@@ -111,41 +120,7 @@ def use_style() -> Generator[None]:
         yield
 
 
-def new_axes(size: tuple[float, float]) -> Axes:
-    """Axes on a new pyplot figure, for `plot()` at a prompt or in a notebook."""
-    from matplotlib import pyplot
-
-    return pyplot.subplots(figsize=size, layout="constrained")[1]
-
-
 def style_ticks(axes: Axes, rotation: float = 90) -> None:
     """Dark labels without marks; those of the x axis are rotated."""
     axes.tick_params(axis="x", rotation=rotation, colors=INK, length=0)
     axes.tick_params(axis="y", rotation=0, colors=INK, length=0)
-
-
-def save_picture(picture: Picture, path: str | Path) -> Path:
-    """Write a PNG, PDF or SVG file, by the suffix of `path`.
-
-    Raises:
-        InputError: If the suffix is another, or the file cannot be written.
-    """
-    path = Path(path)
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise InputError(
-            f"Expected a file name ending in {', '.join('.' + name for name in FORMATS)}, but got "
-            f"{path.name!r}.",
-            "unknown-format",
-        )
-    return write_atomically(path, draw_bytes(picture, kind, background="white"))
-
-
-def draw_bytes(picture: Picture, kind: str, background: str = "none") -> bytes:
-    """The picture as the bytes of a file, without touching pyplot's figures."""
-    buffer = io.BytesIO()
-    with use_style():
-        figure = Figure(figsize=picture.size, layout="constrained", facecolor=background)
-        picture.draw(figure)
-        figure.savefig(buffer, format=kind, metadata=dict(UNDATED[kind]), facecolor=background)
-    return buffer.getvalue()

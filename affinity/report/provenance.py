@@ -22,7 +22,7 @@ NAMES = {
     "seed": "Seed",
     "seeds": "Seeds of the replicates",
     "every": "Steps between measurements",
-    "recording": "RecordingCost of recording",
+    "recording": "Cost of recording",
     "budget": "Maximum number of networks",
     "width": "Width of the trunks",
     "recipe": "Recipe",

@@ -2,10 +2,15 @@
 
 import re
 
-from .picture import Picture, draw_bytes
+from .picture import Picture
 
 ENLARGEMENT = 1.35
 """Pixels of the page per point of the picture, so that small labels are readable."""
+ATTRIBUTES = re.compile(
+    r"clip-path|fill(-\w+)?|font-(size|style|weight)|image-rendering|opacity|stop-color|stroke(-\w+)?"
+    r"|text-anchor"
+)
+"""Style properties that are presentation attributes in SVG, too."""
 
 
 def inline_svg(picture: Picture, name: str) -> str:
@@ -14,7 +19,7 @@ def inline_svg(picture: Picture, name: str) -> str:
     The page's content policy forbids style attributes, so they become presentation attributes. Ids
     start with `name`, so that they are unique within a page.
     """
-    text = draw_bytes(picture, "svg").decode()
+    text = picture.to_bytes("svg").decode()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)
@@ -46,27 +51,6 @@ def _presentation(match: re.Match[str]) -> str:
             weight = re.match(r"(bold|[5-9]00)\b", value)
             attributes += [f'font-size="{size[1]}"'] if size else []
             attributes += ['font-weight="bold"'] if weight else []
-        elif name in _ATTRIBUTES:
+        elif ATTRIBUTES.fullmatch(name):
             attributes.append(f'{name}="{value}"')
     return "".join(f" {attribute}" for attribute in attributes)
-
-
-_ATTRIBUTES = {
-    "clip-path",
-    "fill",
-    "fill-opacity",
-    "font-size",
-    "font-style",
-    "font-weight",
-    "image-rendering",
-    "opacity",
-    "stop-color",
-    "stroke",
-    "stroke-dasharray",
-    "stroke-dashoffset",
-    "stroke-linecap",
-    "stroke-linejoin",
-    "stroke-opacity",
-    "stroke-width",
-    "text-anchor",
-}

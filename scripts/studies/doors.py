@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from affinity import AffinityMatrix, GradientCosine, Problem, Recorder, Trace, load_digits
 from affinity.integrations.lightning import AffinityCallback
 from affinity.integrations.transformers import AffinityTrainerCallback
-from affinity.report.heatmap import heatmap
+from affinity.report import Heatmap
 
 BATCH, RATE, LEVELS = 64, 0.003, 17
 
@@ -173,7 +173,7 @@ def main() -> None:
         matrices[door] = GradientCosine()(trace)
         name = door.lower().replace(" ", "_")
         matrices[door].frame().to_csv(chosen.output / f"{name}.csv", index=False)
-        heatmap(matrices[door]).save(chosen.output / f"{name}.png")
+        Heatmap(matrices[door]).save(chosen.output / f"{name}.png")
         lines += [f"## {door}", "", *(f"- {line}" for line in words.splitlines()), ""]
         lines[-1:] = [
             f"- First-order error of the lookahead: {trace.first_order_error():.3f}"

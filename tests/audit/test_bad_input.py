@@ -18,7 +18,7 @@ from affinity import (
     retrain,
 )
 from affinity.audit import Audit
-from affinity.report import render_audit
+from affinity.report import AuditPage
 from affinity.tasks import Examples
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=512)
@@ -45,7 +45,7 @@ def with_test(problem: Problem, targets: Tensor) -> Problem:
 def shown(audit: Audit) -> str:
     """The page and the JSON can be written, undefined numbers and all."""
     audit.to_json()
-    return render_audit(audit)
+    return AuditPage.from_audit(audit).to_html()
 
 
 def test_one_replicate_gives_no_interval_and_says_so(problem: Problem) -> None:

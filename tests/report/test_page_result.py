@@ -9,7 +9,7 @@ import pytest
 from example_audits import HOSTILE, a_diagnosis, an_audit, names, trace_of, with_gates
 
 from affinity.audit import Audit, RepeatedHoldout
-from affinity.report import render_audit, schema
+from affinity.report import AuditPage, schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
 
@@ -45,7 +45,7 @@ def test_audit_json_follows_the_schema(audit: Audit, tmp_path: Path) -> None:
 
 def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json() -> None:
     audit = an_audit(6)
-    result = result_in(render_audit(audit, trace=trace_of(names(6))))
+    result = result_in(AuditPage.from_audit(audit, trace=trace_of(names(6))).to_html())
     check(result)
     assert len(result["affinity"]) > 1
     assert [choice["budget"] for choice in result["frontier"]] == [1, 2, 3, 4, 5, 6]
@@ -57,7 +57,7 @@ def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json()
 def test_the_page_holds_the_other_test_splits_and_the_diagnosis() -> None:
     audits = (an_audit(4), an_audit(4, n_groups=1), an_audit(4))
     holdout = RepeatedHoldout(audits, 0.25)
-    result = result_in(render_audit(audits[0], holdout=holdout, diagnosis=a_diagnosis()))
+    result = result_in(AuditPage.from_audit(audits[0], (), None, a_diagnosis(), holdout).to_html())
     check(result)
     assert result["holdout"] == json.loads(holdout.to_json())
     assert result["diagnosis"] == json.loads(a_diagnosis().to_json())

@@ -11,7 +11,7 @@ from example_audits import HOSTILE, an_audit, trace_of, with_gates
 
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix, InterTaskAffinity
-from affinity.report import GainPlot, GateUse, OverTime, heatmap, write_figures
+from affinity.report import GainPlot, GateUse, Heatmap, OverTime, write_figures
 from affinity.report.picture import Picture
 from affinity.report.pictures import all_matrices, audit_pictures
 
@@ -64,21 +64,21 @@ def test_figures_are_written_in_the_formats_asked_for(tmp_path: Path) -> None:
     with raises("unknown-format"):
         write_figures(an_audit(3), tmp_path, formats=("gif",))
     with raises("unknown-format"):
-        heatmap(an_audit(3).matrix).save(tmp_path / "heatmap.gif")
+        Heatmap(an_audit(3).matrix).save(tmp_path / "heatmap.gif")
 
 
 def test_a_picture_draws_on_the_axes_it_is_given() -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    assert heatmap(an_audit(3).matrix).plot(ax=axes) is axes
+    assert Heatmap(an_audit(3).matrix).plot(ax=axes) is axes
     assert GainPlot.from_audit(an_audit(3)).plot(ax=Figure().add_subplot()).get_xlabel()
 
 
 def test_the_heatmap_leaves_out_the_diagonal_and_greys_what_is_within_two_errors() -> None:
     values = torch.tensor([[0.0, 0.3, -0.2], [0.3, 0.0, -0.2], [0.1, -0.2, 0.0]])
     matrix = AffinityMatrix(("a", "b", "c"), values, torch.full((3, 3), 0.1))
-    picture = heatmap(matrix)
+    picture = Heatmap(matrix)
     table, noise = picture.frame(), picture.within_noise()
     assert table.loc["a", "c"] == pytest.approx(-0.2)
     assert noise.loc["c", "a"]
@@ -90,7 +90,7 @@ def test_a_pair_within_its_noise_does_not_set_the_colours() -> None:
     values = torch.tensor([[0.0, 0.3, -99.0], [0.3, 0.0, 50.0], [0.1, -0.2, 0.0]])
     error = torch.full((3, 3), 0.1)
     error[0, 2], error[1, 2] = 80.0, torch.nan
-    assert heatmap(AffinityMatrix(("a", "b", "c"), values, error)).limit == pytest.approx(0.3)
+    assert Heatmap(AffinityMatrix(("a", "b", "c"), values, error)).limit == pytest.approx(0.3)
 
 
 def test_affinity_over_time_averages_to_the_affinity_of_the_run() -> None:
