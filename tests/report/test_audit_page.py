@@ -143,7 +143,7 @@ def test_alerts_and_diagnosis_are_in_the_page_and_in_its_json() -> None:
 def test_the_cost_of_networks_and_of_recording_is_on_the_page() -> None:
     cost = RecordingCost(measurements=30, seconds=0.5, plain_seconds=2.0)
     page = AuditPage.from_audit(with_gates(an_audit(6, recording=cost)))
-    assert page.networks[0].cost == sharing.RecordingCost(2000, 1900)
+    assert page.networks[0].cost == sharing.Cost(2000, 1900)
     recording = dict(page.provenance)["Cost of recording"]
     assert "30 measurements" in recording
     assert "25.0\u202f%" in recording
