@@ -17,7 +17,7 @@ from .numbers import percent
 from .palette import HARMS, HELPS, INK, NEUTRAL, NOISE, RULE
 from .picture import AxesPicture
 
-KEYS_PER_ROW = 4
+KEYS_PER_ROW = 3
 MARKERS = ("o", "D", "s", "^", "v", "P")
 COLOURS = (INK, "#6b7280", "#8a4fa3", "#1b7f79", "#7a6a1f", "#b03a6b")
 VERDICT_COLOURS: Mapping[VerdictName, str] = {
