@@ -1,17 +1,17 @@
 """`affinity compare`: two audits of the same tasks."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from scipy import stats
 
-from affinity.audit import Audit, HoldoutSummary
+from affinity.audit import HoldoutSummary
 from affinity.errors import InputError
 from affinity.report import write_comparison
+from affinity.report.comparison import correlate_affinities
 from affinity.statistics import VerdictName
 
 from .run import Run
@@ -20,7 +20,7 @@ from .summary import COLOURS, percent
 
 
 @dataclass(frozen=True)
-class TaskComparison:
+class TaskVerdicts:
     """A task's verdicts and gains in both runs."""
 
     name: str
@@ -47,7 +47,7 @@ class RunComparison:
     runs: tuple[str, ...]
     advice: tuple[str, ...]
     networks: tuple[tuple[tuple[str, ...], ...], ...]
-    tasks: tuple[TaskComparison, ...]
+    tasks: tuple[TaskVerdicts, ...]
     only_in: tuple[tuple[str, ...], ...]
     affinity_correlation: float | None
     test_splits: tuple[HoldoutSummary | None, ...]
@@ -67,9 +67,10 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
         raise InputError(
             f"Expected two audits of the same tasks, but {str(first)!r} has {list(verdicts[0])} "
             f"and {str(second)!r} has {list(verdicts[1])}.",
-            "no-shared-task",
+            "no-common-task",
         )
     holdouts = [run.holdout for run in runs]
+    correlation = correlate_affinities(*(audit.matrix for audit in audits))
     return RunComparison(
         runs=(str(first), str(second)),
         advice=tuple(audit.advice for audit in audits),
@@ -78,7 +79,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
             for audit in audits
         ),
         tasks=tuple(
-            TaskComparison(
+            TaskVerdicts(
                 task,
                 verdict=tuple(of[task].verdict for of in verdicts),
                 gain=tuple(of[task].gain for of in verdicts),
@@ -88,7 +89,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
             for task in shared
         ),
         only_in=tuple(tuple(task for task in of if task not in shared) for of in verdicts),
-        affinity_correlation=_affinity_correlation(*audits),
+        affinity_correlation=None if math.isnan(correlation) else correlation,
         test_splits=tuple(None if each is None else each.summary() for each in holdouts),
     )
 
@@ -151,15 +152,3 @@ def _read(path: Path) -> Run:
     """A run to read from; it is not locked."""
     directory = RunDirectory(path)
     return Run(directory, directory.record.settings, Console())
-
-
-def _affinity_correlation(first: Audit, second: Audit) -> float | None:
-    a, b = first.matrix, second.matrix
-    if a is None or b is None or set(a.tasks) != set(b.tasks):
-        return None
-    pairs = [(s, t) for s in a.tasks for t in a.tasks if s != t]
-    values = np.array([(a.between(s, t), b.between(s, t)) for s, t in pairs])
-    values = values[np.isfinite(values).all(axis=1)]
-    if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
-        return None
-    return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from cyclopts import Group, Parameter, Token
 
-Kind = Literal["regression", "binary", "classes"]
+ColumnType = Literal["regression", "binary", "classes"]
 Method = Literal["race", "surrogate", "affinity"]
 """How a grouping is found, best first."""
 
@@ -213,9 +213,9 @@ class TargetOptions(SourceOptions):
         flag=("--targets", "--target"),
         parse=_columns,
     )
-    kinds: Mapping[str, Kind] = option(
+    kinds: Mapping[str, ColumnType] = option(
         "Override a target's inferred type: NAME=regression, binary or classes.",
-        default_factory=dict[str, Kind],
+        default_factory=dict[str, ColumnType],
         flag="--kind",
         metavar="NAME=KIND",
         parse=_kinds,

@@ -160,7 +160,7 @@ def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
     settings, tasks = run.settings, run.problem.names
     if len(tasks) > LISTED:
         raise InputError(
-            f"Expected at most {LISTED} tasks with --method surrogate, which predicts the gain of "
+            f"Expected {LISTED} tasks or fewer with --method surrogate, which predicts the gain of "
             f"every group, but got {len(tasks)}. Choose --method race or affinity.",
             "too-many-tasks",
         )
