@@ -29,7 +29,7 @@ class Agreement:
         """Compare affinities with the gains of these plans."""
         pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
         for candidate in plans:
-            gains = candidate.test.relative()
+            gains = candidate.test.by_task()
             for task in gains:
                 network = candidate.plan.grouping.network_of(task)
                 partners = network.trained - {task}

@@ -168,7 +168,7 @@ class RepeatedHoldout:
     def gains(self, followed: Followed = "plan") -> Float[np.ndarray, "split task"]:
         """The gain of each task over its separate network, on the test rows of each split."""
         return np.array(
-            [list(_followed(audit, followed).test.relative().values()) for audit in self.audits]
+            [list(_followed(audit, followed).test.by_task().values()) for audit in self.audits]
         )
 
     def estimate(self, followed: Followed = "plan") -> Estimate:

@@ -11,7 +11,7 @@ from affinity.estimates import AffinityMatrix, LabelOverlap
 from affinity.problems import Problem, TimeBlocks
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest
-from affinity.tasks import Replicate
+from affinity.tasks import Replicate, Score, Task
 from affinity.training import MOST_BLOCKS, TrainedNetwork, TrainingSettings
 
 from .audit import Audit
@@ -210,12 +210,12 @@ def _gates(
 def _evaluate(
     first: Plan, plans: Plans, problem: Problem, results: PlanResults, separate: Plans
 ) -> EvaluatedPlan:
-    def gains(score: ScoreName, higher_is_better: tuple[bool, ...] | None = None) -> Gains:
+    def gains(score: ScoreName, definitions: tuple[Score, ...] | None = None) -> Gains:
         return Gains(
             tasks=problem.names,
             scores=results.served(plans, score),
             baseline=results.served(separate, score),
-            higher_is_better=higher_is_better,
+            definitions=definitions,
         )
 
     n_blocks = _number_of_blocks(problem)
@@ -228,12 +228,17 @@ def _evaluate(
             baseline_blocks=results.blocks(separate, n_blocks),
         ),
         evaluation=gains("evaluation_loss"),
-        metrics=gains("test_metric", tuple(task.higher_is_better for task in problem.tasks)),
+        metrics=gains("test_metric", tuple(_metric_score(task) for task in problem.tasks)),
         parameters=cost.parameters,
         seconds=results.seconds(plans).mean().item(),
         multiply_adds=cost.multiply_adds,
         costs=results.costs_of(first),
     )
+
+
+def _metric_score(task: Task) -> Score:
+    """How metrics are compared: by differences."""
+    return Score("maximize" if task.higher_is_better else "minimize", relative=False)
 
 
 def _number_of_blocks(problem: Problem) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from affinity.files import write_atomically
 from affinity.statistics import Gains, Verdict, VerdictName, interval
 from affinity.storage import to_jsonable
+from affinity.tasks.score import GainUnit
 
 from .agreement import Agreement
 from .context import AuditContext
@@ -21,7 +22,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class MeanSummary:
-    """A mean over replicates with its 95 % interval. A share: 0.05 is 5 %."""
+    """A mean over replicates with its 95 % interval, in the unit of the overall gain."""
 
     mean: float | None
     low: float | None
@@ -34,13 +35,16 @@ class VerdictSummary:
 
     Args:
         verdict: Harmful, neutral, beneficial or undecided.
-        gain: Mean gain over separate networks, as a share of their loss: 0.05 is 5 %.
+        gain: Mean gain over separate networks, in its unit.
         low: Lower end of its 95 % interval.
         high: Upper end.
         p_value: Adjusted for the number of tasks.
         detectable: Smallest true gain or loss that such an audit would find four times in five.
         needed: About how many replicates would decide in four of five audits, if the true gain
             were the measured one.
+        unit: What the gain is: "relative" to the separate networks' score, a "difference" of
+            scores, or, over tasks of different units, on the "common" scale, on which 0.01 is the
+            gain that matters.
     """
 
     verdict: VerdictName
@@ -50,6 +54,7 @@ class VerdictSummary:
     p_value: float | None
     detectable: float | None
     needed: int | None
+    unit: GainUnit
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,13 @@ class TaskSummary:
     Args:
         name: The task's name.
         verdict: The plan against a separate network.
-        gain: Mean gain of the plan. A share: 0.05 is 5 %.
+        gain: Mean gain of the plan, in its unit.
         low: Lower end of its 95 % interval.
         high: Upper end.
         p_value: Adjusted for the number of tasks.
         detectable: Smallest true gain or loss that such an audit would find four times in five.
         needed: About how many replicates would decide.
+        unit: What gains of this task are: "relative" or a "difference" of scores.
         all_in_one: One network for all tasks against a separate network.
         loss: Mean test loss by candidate.
         metric_name: Name of the metric.
@@ -89,6 +95,7 @@ class TaskSummary:
     p_value: float | None
     detectable: float | None
     needed: int | None
+    unit: GainUnit
     all_in_one: VerdictSummary
     loss: Mapping[str, float | None]
     metric_name: str
@@ -222,6 +229,7 @@ def summarize_verdict(verdict: Verdict) -> VerdictSummary:
         p_value=finite(verdict.p_value),
         detectable=finite(verdict.detectable),
         needed=verdict.needed,
+        unit=verdict.unit,
     )
 
 

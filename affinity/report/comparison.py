@@ -153,12 +153,11 @@ def correlate_affinities(first: AffinityMatrix | None, second: AffinityMatrix | 
 
 def _select_tasks(gains: Gains, tasks: list[str]) -> Gains:
     columns = [gains.tasks.index(task) for task in tasks]
-    better = gains.higher_is_better
     return Gains(
         tasks=tuple(tasks),
         scores=gains.scores[:, columns],
         baseline=gains.baseline[:, columns],
-        higher_is_better=None if better is None else tuple(better[column] for column in columns),
+        definitions=tuple(gains.score_of[task] for task in tasks),
     )
 
 

@@ -68,7 +68,7 @@ class GainPlot(AxesPicture):
     @property
     def tasks(self) -> list[str]:
         """The tasks as drawn, from the top."""
-        gains = next(iter(self.gains.values())).relative()
+        gains = next(iter(self.gains.values())).by_task()
         return sorted(gains, key=lambda task: -np.nan_to_num(gains[task], nan=-np.inf))
 
     @property

@@ -1,5 +1,6 @@
 """Gains: measured improvement over a baseline, replicate by replicate."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.tasks import check_names
+from affinity.tasks import Score, check_names
+from affinity.tasks.score import GainUnit, common_unit, weights_of
 
 from .ratio import Ratio
 from .two_level import averaged, estimate
@@ -19,19 +21,18 @@ from .two_level import averaged, estimate
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    r"""Scores of an arrangement beside those of a baseline on the same replicates.
+    r"""Scores of a way to train compared with those of a baseline on the same replicates.
 
-    .. math::
-        \text{gain}_j = \pm \frac{\overline{s}_j - \overline{b}_j}{|\overline{b}_j|}
-
-    with the sign that makes up good. 0.1 on a loss says that a tenth of the baseline's loss is
-    gone. Differences are paired: replicate by replicate on the same rows, seed and data order.
+    The gain of a task is `Score.gain` of its mean score over its mean baseline: relative to the
+    baseline (0.1: a tenth of the baseline's loss is gone) or a difference of scores. Above 0 is
+    better. Differences are paired: replicate by replicate on the same rows, seed and data order.
 
     Args:
         tasks: Names, in the order of the task axis.
-        scores: Of the arrangement that is judged.
+        scores: Of the way to train that is judged.
         baseline: Of what it is compared with.
-        higher_is_better: The direction of each task's score; by default all are losses.
+        definitions: How the scores of each task are compared; by default all are losses, compared
+            relatively.
         score_blocks: Scores on blocks of test rows, where they are known; NaN beyond a task's own.
         baseline_blocks: Those of the baseline.
 
@@ -45,14 +46,14 @@ class Gains:
         ...     scores=torch.tensor([[0.5], [0.7]]),
         ...     baseline=torch.tensor([[1.0], [1.0]]),
         ... )
-        >>> round(gains.relative()["depth"], 6)
+        >>> round(gains.by_task()["depth"], 6)
         0.4
     """
 
     tasks: tuple[str, ...]
     scores: Float[Tensor, "replicate task"]
     baseline: Float[Tensor, "replicate task"]
-    higher_is_better: tuple[bool, ...] | None = None
+    definitions: tuple[Score, ...] | None = None
     score_blocks: Float[Tensor, "replicate task block"] | None = None
     baseline_blocks: Float[Tensor, "replicate task block"] | None = None
 
@@ -65,6 +66,28 @@ class Gains:
                 f"{tuple(self.baseline.shape)}.",
                 "wrong-shape",
             )
+        if self.definitions is not None and len(self.definitions) != len(self.tasks):
+            raise InputError(
+                f"Expected a Score for each of the {len(self.tasks)} tasks, but got "
+                f"{len(self.definitions)}.",
+                "wrong-shape",
+            )
+
+    @property
+    def score_of(self) -> dict[str, Score]:
+        """How the scores of each task are compared."""
+        definitions = self.definitions or (Score("minimize"),) * len(self.tasks)
+        return dict(zip(self.tasks, definitions, strict=True))
+
+    @property
+    def units(self) -> tuple[GainUnit, ...]:
+        """The unit of each task's gain."""
+        return tuple(score.gain_unit for score in self.score_of.values())
+
+    @property
+    def overall_unit(self) -> GainUnit:
+        """The unit of the overall gain: that of all tasks, or "common" where they differ."""
+        return common_unit(self.score_of.values())
 
     @property
     def n_replicates(self) -> int:
@@ -72,16 +95,8 @@ class Gains:
         return len(self.scores)
 
     def differences(self) -> Float[np.ndarray, "replicate task"]:
-        """Improvement in the score's own units, a replicate and task; above 0 is better."""
+        """Improvement in the score's own units for each replicate and task; above 0 is better."""
         return self._sign * (self.scores - self.baseline).double().numpy()
-
-    def relative_differences(self) -> Float[np.ndarray, "replicate task"]:
-        r"""Improvement as a share of the mean baseline, a replicate and task.
-
-        Their mean is the gain :math:`g`, their spread that of a ratio whose baseline varies, too:
-        :math:`g + d_r / |\overline{b}| - g\,b_r / \overline{b}`.
-        """
-        return self.estimate().linear()
 
     def block_differences(self) -> Float[np.ndarray, "replicate task block"] | None:
         """Improvement on each block in the score's own units."""
@@ -91,52 +106,72 @@ class Gains:
         return self._sign[:, None] * differences.numpy()
 
     def estimate(self) -> Ratio:
-        """The relative gain of each task, with its error over replicates and test rows."""
+        """The gain of each task, with its error over replicates and test rows."""
         level = self.baseline.double().mean(dim=0).numpy()
-        level = np.where(level == 0, np.nan, level)
-        blocks = self.block_differences()
-        known = None if blocks is None else self.baseline_blocks
+        mean = self.scores.double().mean(dim=0).nan_to_num().numpy()
+        scores = self.score_of.values()
+        sizes = [score.size(*each) for score, *each in zip(scores, level, mean, strict=True)]
+        size = np.array(sizes)
+        is_relative = np.array([score.is_relative for score in scores]) & (level != 0)
+        level = np.where(is_relative, level, 1.0)
+
+        def normalized(baseline: Tensor) -> np.ndarray:
+            """The baseline with a mean of 1; constant where gains are no ratios."""
+            values = np.moveaxis(baseline.double().numpy(), 1, -1)
+            constant = values * 0.0 + 1.0  # NaN stays NaN
+            return np.moveaxis(np.where(is_relative, values, constant) / level, -1, 1)
+
+        blocks, known = self.block_differences(), self.baseline_blocks
         return Ratio(
-            self.differences() / np.abs(level),
-            self.baseline.double().numpy() / level,
-            None if blocks is None else blocks / np.abs(level)[:, None],
-            None if known is None else known.double().numpy() / level[:, None],
+            self.differences() / size,
+            normalized(self.baseline),
+            None if blocks is None else blocks / size[:, None],
+            None if blocks is None or known is None else normalized(known),
         )
 
     def estimate_overall(self) -> Ratio:
-        """The mean relative gain over the tasks that have one, as a ratio of one entry.
+        """The mean gain over the tasks that have one, as a ratio of one entry.
 
-        How tasks differ in their gains is taken as it was found; what is tested is their mean.
+        Gains are averaged on the common scale of `weights_of`. How tasks differ in their gains is
+        taken as it was measured; what is tested is their mean.
         """
-        found = self.estimate()
-        known = np.isfinite(found.mean)
-        mean = found.mean[known].mean() if known.any() else np.nan
-        unlike = found.mean - mean
+        ratio = self.estimate()
+        known = np.isfinite(ratio.mean)
+        defined = dict(itertools.compress(self.score_of.items(), known))
+        weights = np.full(len(self.tasks), np.nan)
+        weights[known] = list(weights_of(defined).values()) if defined else []
+        gains = weights * ratio.mean
+        mean = gains[known].mean() if known.any() else np.nan
+        deviations = gains - mean
 
         def averages(values: np.ndarray) -> np.ndarray:
             return values[:, known].mean(axis=1) if known.any() else values[:, 0] * np.nan
 
-        differences = averages(found.differences - unlike * found.baseline)
-        baseline = averages(found.baseline)
-        if found.difference_blocks is None or found.baseline_blocks is None:
+        differences = averages(weights * ratio.differences - deviations * ratio.baseline)
+        baseline = averages(ratio.baseline)
+        if ratio.difference_blocks is None or ratio.baseline_blocks is None:
             return Ratio(differences[:, None], baseline[:, None])
-        blocks = found.difference_blocks - unlike[:, None] * found.baseline_blocks
+        weighted = weights[:, None] * ratio.difference_blocks
+        blocks = weighted - deviations[:, None] * ratio.baseline_blocks
         return Ratio(
             differences[:, None],
             baseline[:, None],
             averaged(differences, blocks),
-            averaged(baseline, found.baseline_blocks),
+            averaged(baseline, ratio.baseline_blocks),
         )
+
+    def tolerances(self, tolerance: float) -> Float[np.ndarray, " task"]:
+        """A tolerance of the overall gain in the unit of each task's gain."""
+        return np.array([tolerance / score.scale for score in self.score_of.values()])
 
     def of(self, tasks: Sequence[str]) -> "Gains":
         """The gains of some of the tasks."""
         places = [self.tasks.index(task) for task in tasks]
-        better = self.higher_is_better
         parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
         return replace(
             self,
             tasks=tuple(tasks),
-            higher_is_better=None if better is None else tuple(better[at] for at in places),
+            definitions=tuple(self.score_of[task] for task in tasks),
             **{
                 name: value[:, places]
                 for name in parts
@@ -160,8 +195,8 @@ class Gains:
             },
         )
 
-    def relative(self) -> dict[str, float]:
-        """Mean relative gain of each task."""
+    def by_task(self) -> dict[str, float]:
+        """The gain of each task, in its unit."""
         return dict(zip(self.tasks, self.estimate().mean.tolist(), strict=True))
 
     def joined(self, more: "Gains") -> "Gains":
@@ -177,23 +212,23 @@ class Gains:
         )
 
     def overall(self) -> Float[np.ndarray, " replicate"]:
-        """Mean relative gain over the tasks that have one, a replicate; NaN where none has."""
+        """Mean gain over the tasks that have one for each replicate; NaN where none has."""
         return self.estimate_overall().linear()[:, 0]
 
     @property
     def _sign(self) -> Float[np.ndarray, " task"]:
-        better = self.higher_is_better or (False,) * len(self.tasks)
-        return np.where(better, 1.0, -1.0)
+        return np.array([score.sign for score in self.score_of.values()])
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row a task: gain, low and high of its interval, and the same in own units."""
-        relative = self.estimate()
+        """One row per task: gain, low and high of its interval, and the same in own units."""
+        gains = self.estimate()
         own = estimate(self.differences(), self.block_differences())
-        (low, high), (own_low, own_high) = relative.interval(level), own.interval(level)
+        (low, high), (own_low, own_high) = gains.interval(level), own.interval(level)
         return pd.DataFrame(
             {
                 "task": self.tasks,
-                "gain": relative.mean,
+                "unit": self.units,
+                "gain": gains.mean,
                 "low": low,
                 "high": high,
                 "difference": own.mean,

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special, stats
 
+from affinity.tasks.score import GainUnit
+
 from .gains import Gains
 from .ratio import Ratio
 from .spending import levels
@@ -31,7 +33,7 @@ class Verdict:
     Args:
         task: The task's name.
         verdict: Harmful, neutral, beneficial or undecided.
-        gain: Mean relative gain.
+        gain: Mean gain, in its unit.
         low: Lower end of its 95 % interval; NaN from a single replicate.
         high: Upper end.
         p_value: Probability of so large a gain or loss if there were none, adjusted for the
@@ -51,6 +53,8 @@ class Verdict:
     p_value: float
     detectable: float
     needed: int | None = None
+    unit: GainUnit = "relative"
+    tolerance: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class NegativeTransferTest:
 
     Args:
         level: 1 minus the risk of a false alarm over all tasks together.
-        tolerance: Relative gains smaller than this are of no interest.
+        tolerance: Gains smaller than this do not matter: a fraction of the baseline, a difference
+            of scores, or, for a task whose `Score` has a unit, 0.01 is one unit.
         adjust: Over the tasks: ``holm`` bounds the risk of any false alarm, ``fdr`` (Benjamini and
             Hochberg) the expected share of false alarms among the alarms, for many tasks.
         looks: At which numbers of replicates it was looked, with their shares of the planned
@@ -99,19 +104,27 @@ class NegativeTransferTest:
     looks: tuple[Look, ...] = ()
 
     def __call__(self, gains: Gains) -> list[Verdict]:
-        """A verdict a task."""
-        return self._judge(gains, Gains.estimate, gains.tasks)
+        """One verdict per task."""
+        tolerances = gains.tolerances(self.tolerance)
+        return self._judge(gains, Gains.estimate, gains.tasks, gains.units, tolerances)
 
     def overall(self, gains: Gains) -> Verdict:
         """The verdict on the mean gain over all tasks."""
-        return self._judge(gains, Gains.estimate_overall, (ALL_TASKS,))[0]
+        tolerances = np.array([self.tolerance])
+        units = (gains.overall_unit,)
+        return self._judge(gains, Gains.estimate_overall, (ALL_TASKS,), units, tolerances)[0]
 
     def is_decided(self, gains: Gains) -> bool:
         """Whether nothing is undecided, neither for a task nor for all together."""
         return all(each.verdict != "undecided" for each in (*self(gains), self.overall(gains)))
 
     def _judge(
-        self, gains: Gains, of: Callable[[Gains], Ratio], names: tuple[str, ...]
+        self,
+        gains: Gains,
+        of: Callable[[Gains], Ratio],
+        names: tuple[str, ...],
+        units: tuple[GainUnit, ...],
+        tolerances: Float[np.ndarray, " task"],
     ) -> list[Verdict]:
         looks = self.looks or ((gains.n_replicates, 1.0),)
         named: list[VerdictName] = ["undecided"] * len(names)
@@ -121,7 +134,7 @@ class NegativeTransferTest:
             ratio = of(gains.first(n_replicates))
             found = ratio.beyond(0.0)
             shares = tuple(share for _, share in looks[: at + 1])
-            for task, verdict in enumerate(self._name(found, shares)):
+            for task, verdict in enumerate(self._name(found, shares, tolerances)):
                 if named[task] == "undecided":
                     named[task] = verdict
         risk = 2 * levels(tuple(share for _, share in looks), (1 - self.level) / 2)[-1]
@@ -137,12 +150,16 @@ class NegativeTransferTest:
                 high=float(high[at]),
                 p_value=float(p_values[at]),
                 detectable=float((found.error * reach)[at]),
-                needed=self._needed(found, at, len(names)),
+                needed=self._needed(found, at, len(names), float(tolerances[at])),
+                unit=units[at],
+                tolerance=float(tolerances[at]),
             )
             for at, name in enumerate(names)
         ]
 
-    def _name(self, found: Estimate, shares: tuple[float, ...]) -> list[VerdictName]:
+    def _name(
+        self, found: Estimate, shares: tuple[float, ...], tolerances: Float[np.ndarray, " task"]
+    ) -> list[VerdictName]:
         """What this look says, at the level that is left for it."""
         risk = 1 - self.level
 
@@ -150,7 +167,7 @@ class NegativeTransferTest:
             return levels(shares, risk)[-1]
 
         differs = self._rejected(_two_sided(found), lambda part: 2 * level_of(risk * part / 2))
-        within = _two_one_sided(found, self.tolerance)
+        within = _two_one_sided(found, tolerances)
         is_neutral = self._rejected(within, lambda part: level_of(risk * part))
         return [
             "neutral"
@@ -184,7 +201,7 @@ class NegativeTransferTest:
             rejected[at] = True
         return rejected
 
-    def _needed(self, found: Estimate, at: int, n_tasks: int) -> int | None:
+    def _needed(self, found: Estimate, at: int, n_tasks: int, tolerance: float) -> int | None:
         """By the variances found: of replicates, which more of them shrink, and of test rows."""
         gain = abs(float(found.mean[at]))
         of_one = float(found.of_replicates[at]) * found.n_replicates
@@ -201,7 +218,7 @@ class NegativeTransferTest:
             return combined(_quantiles(tail), of_blocks, share)
 
         ways: list[int] = []
-        for distance, tail in ((gain, risk / 2), (self.tolerance - gain, risk)):
+        for distance, tail in ((gain, risk / 2), (tolerance - gain, risk)):
             is_enough = distance > (critical(tail) + critical(1 - POWER)) * error
             ways += _COUNTS[is_enough][:1].tolist()
         return min(ways, default=None)
@@ -247,7 +264,9 @@ def _two_sided(found: Estimate) -> Float[np.ndarray, " task"]:
     return 2 * found.tail(ratio)
 
 
-def _two_one_sided(found: Estimate, tolerance: float) -> Float[np.ndarray, " task"]:
+def _two_one_sided(
+    found: Estimate, tolerance: Float[np.ndarray, " task"]
+) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = (tolerance - np.abs(found.mean)) / found.error
     return found.tail(distance)

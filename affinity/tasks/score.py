@@ -1,5 +1,6 @@
 """Score: which direction of a task's score is better, how two are compared, what matters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeVar, cast, get_args
@@ -13,6 +14,10 @@ Direction = Literal["maximize", "minimize"]
 
 MATTERS = 0.01
 """The gain that matters where a score names no unit: 1 % of a loss, 0.01 of a metric."""
+
+GainUnit = Literal["relative", "difference", "common"]
+"""What a gain is: a fraction of the baseline, a difference of scores, or, for means over tasks of
+different units, a gain on the common scale, on which 0.01 is the gain that matters."""
 
 Values = TypeVar("Values", float, np.ndarray, Tensor)
 
@@ -80,6 +85,11 @@ class Score:
         return self.direction == "minimize" and self.unit is None
 
     @property
+    def gain_unit(self) -> GainUnit:
+        """The unit of its gains."""
+        return "relative" if self.is_relative else "difference"
+
+    @property
     def sign(self) -> float:
         """1 if a larger score is better, else -1."""
         return 1.0 if self.direction == "maximize" else -1.0
@@ -125,6 +135,21 @@ def _check_direction(direction: str) -> Direction:
             "unknown-direction",
         )
     return cast("Direction", direction)
+
+
+def common_unit(scores: Iterable[Score]) -> GainUnit:
+    """The unit of the overall gain of tasks with these scores.
+
+    Example:
+        >>> common_unit([Score("minimize"), Score("minimize")])
+        'relative'
+        >>> common_unit([Score("minimize"), Score("maximize")])
+        'common'
+    """
+    units: set[GainUnit] = {
+        "common" if score.unit is not None else score.gain_unit for score in scores
+    }
+    return units.pop() if len(units) == 1 else "common"
 
 
 def weights_of(scores: "dict[str, Score]") -> dict[str, float]:

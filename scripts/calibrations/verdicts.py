@@ -112,7 +112,7 @@ def alarms(test: NegativeTransferTest, gains: Gains) -> dict[str, Any]:
 def outer(gains: Gains) -> dict[str, Any]:
     """How often intervals over draws of the test rows leave out 0."""
     parts = [gains.of_replicates(range(at, at + A_DRAW)) for at in range(0, DRAWS * A_DRAW, A_DRAW)]
-    tasks = np.array([list(part.relative().values()) for part in parts])
+    tasks = np.array([list(part.by_task().values()) for part in parts])
     share = N_TEST / (N_TEST + N_DEVELOPMENT)
     shown: dict[str, float] = {}
     for of, values in (("a task", tasks), ("all tasks together", tasks.mean(axis=1)[:, None])):

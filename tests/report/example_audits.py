@@ -23,6 +23,7 @@ from affinity.recommendation import Plan, recommend
 from affinity.recording import Trace
 from affinity.sharing import Cost
 from affinity.statistics import Gains
+from affinity.tasks import Score
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -93,7 +94,7 @@ def an_audit(
             plan=plan,
             test=Gains(tasks, losses(), separate),
             evaluation=Gains(tasks, losses(), separate),
-            metrics=Gains(tasks, metrics, 1 - separate / 2, (True,) * n_tasks),
+            metrics=Gains(tasks, metrics, 1 - separate / 2, (Score("maximize"),) * n_tasks),
             parameters=parameters,
             seconds=1.5,
         )

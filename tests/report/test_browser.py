@@ -138,7 +138,7 @@ def test_a_click_sorts_the_table_by_a_column_and_a_second_one_turns_it(
     browser: Any, files: dict[str, Path]
 ) -> None:
     audit = an_audit(6)
-    gains = audit.gains.relative()
+    gains = audit.gains.by_task()
     falling = sorted(gains, key=lambda task: -gains[task])
     with Opened(browser, files["six"]) as opened:
         button = opened.page.locator("#gains table").first.get_by_role("button", name="Gain, plan")
@@ -162,7 +162,7 @@ def test_the_table_copies_as_csv_and_disarms_formulas(browser: Any, files: dict[
     rows = list(csv.DictReader(text.splitlines(keepends=True)))
     formulas = [row["task"] for row in rows if "HYPERLINK" in row["task"]]
     assert formulas == ["'" + name for name in HOSTILE if "HYPERLINK" in name]
-    gains = an_audit(HOSTILE).gains.relative()
+    gains = an_audit(HOSTILE).gains.by_task()
     assert [float(row["gain"]) for row in rows] == list(gains.values())
 
 

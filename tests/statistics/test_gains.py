@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from affinity import Gains, InputError, NegativeTransferTest
+from affinity import Gains, InputError, NegativeTransferTest, Score
 from affinity.statistics.negative_transfer import holm
 
 
@@ -19,8 +19,10 @@ def gains_of(differences, baseline=1.0, **fields):
 
 def test_up_is_good_for_losses_and_for_scores():
     scores, baseline = torch.tensor([[1.0], [1.0]]), torch.tensor([[2.0], [2.0]])
-    assert Gains(("t",), scores, baseline).relative() == {"t": 0.5}
-    assert Gains(("t",), scores, baseline, higher_is_better=(True,)).relative() == {"t": -0.5}
+    assert Gains(("t",), scores, baseline).by_task() == {"t": 0.5}
+    assert Gains(
+        ("t",), scores, baseline, definitions=(Score("maximize", relative=True),)
+    ).by_task() == {"t": -0.5}
 
 
 def test_the_interval_is_students():
@@ -84,3 +86,46 @@ def test_the_detectable_effect_is_found_in_four_of_five_audits():
 def test_shapes_must_fit():
     with pytest.raises(InputError, match=r"\[replicate task\] for the 3 tasks"):
         Gains(("a", "b", "c"), torch.zeros(3, 2), torch.zeros(3, 2))
+
+
+def test_gains_by_differences():
+    """Metrics gain points; more is better, and zeros and negative baselines are no matter."""
+    scores = torch.tensor([[0.72, 0.1], [0.74, 0.3]], dtype=torch.double)
+    baseline = torch.tensor([[0.70, -0.1], [0.70, 0.1]], dtype=torch.double)
+    maximize = Score("maximize")
+    gains = Gains(("auc", "r2"), scores, baseline, (maximize, maximize))
+    assert gains.by_task() == pytest.approx({"auc": 0.03, "r2": 0.2})
+    assert gains.overall() == pytest.approx([0.11, 0.12])
+    expected = stats.ttest_1samp([0.02, 0.04], 0).confidence_interval()
+    row = gains.frame().iloc[0]
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert (row["unit"], gains.overall_unit) == ("difference", "difference")
+
+
+def test_the_gain_is_that_of_the_score():
+    scores = torch.tensor([[-3.0], [-3.0]], dtype=torch.double)
+    for baseline in (-2.0, 0.0, 4.0):
+        gains = Gains(("t",), scores, torch.full_like(scores, baseline))
+        assert gains.by_task() == pytest.approx({"t": Score("minimize").gain(-3.0, baseline)})
+
+
+def test_units_and_weights_enter_the_overall_gain_and_the_tolerance():
+    """A gain of two units of AUC counts as much as 2 % of a loss; a task of weight 3 thrice."""
+    noise = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.double) * 1e-6
+    scores = torch.stack([0.7020 + noise, 0.98 + noise, 0.5004 + noise], dim=1)
+    baseline = torch.tensor([[0.7, 1.0, 0.5]] * 4, dtype=torch.double)
+    auc = Score("maximize", unit=0.001)
+    gains = Gains(("auc", "loss", "flat"), scores, baseline, (auc, Score("minimize"), auc))
+    verdicts = NegativeTransferTest()(gains)
+    assert [verdict.verdict for verdict in verdicts] == ["beneficial", "beneficial", "neutral"]
+    assert [verdict.tolerance for verdict in verdicts] == pytest.approx([0.001, 0.01, 0.001])
+    overall = NegativeTransferTest().overall(gains)
+    assert overall.gain == pytest.approx((0.02 + 0.02 + 0.004) / 3, rel=1e-3)
+    assert (overall.unit, verdicts[0].unit, verdicts[1].unit) == (
+        "common",
+        "difference",
+        "relative",
+    )
+    heavy = Score("minimize", weight=3.0)
+    weighted = Gains(("auc", "loss", "flat"), scores, baseline, (auc, heavy, auc))
+    assert weighted.overall().mean() == pytest.approx((0.02 + 3 * 0.02 + 0.004) / 5, rel=1e-3)

@@ -63,7 +63,7 @@ def test_choosing_gains_over_one_recipe_what_the_pairs_gain_that_it_serves(
         "key points": "probe",
         "shading": "full",
     }
-    gains = chosen.gains("full").relative()
+    gains = chosen.gains("full").by_task()
     assert gains["depth → key points"] == pytest.approx(0.5)
     assert gains["depth → shading"] == 0.0
     verdicts = chosen.verdicts("full")

@@ -38,7 +38,7 @@ def test_a_curve_goes_from_few_rows_to_all_of_them(sources: Sources) -> None:
     assert (curve.source, curve.target) == ("a1", "a2")
     assert list(curve.gains) == [20, 40, 120] == list(curve.own_inputs)
     whole = measure_transfer(PROBLEM, sources=sources, targets=["a2"])
-    assert curve.gains[120].relative() == pytest.approx(whole.gains().of(["a1 → a2"]).relative())
+    assert curve.gains[120].by_task() == pytest.approx(whole.gains().of(["a1 → a2"]).by_task())
     assert curve.frame().columns.tolist()[:4] == ["source", "target", "rows", "gain"]
 
 
@@ -59,8 +59,8 @@ def test_the_control_sees_the_inputs_of_the_few_rows_alone(sources: Sources) -> 
     on = [take_rows(replicate, 1, 20) for replicate in sources.replicates]
     alone = learn_sources(PROBLEM, on, [OWN_INPUTS], targets=["a2"])
     measured = measure_transfer(PROBLEM, sources=alone, targets=["a2"])
-    expected = measured.gains().relative()["own inputs → a2"]
-    assert curve.own_inputs[20].relative()["own inputs → a2"] == pytest.approx(expected)
+    expected = measured.gains().by_task()["own inputs → a2"]
+    assert curve.own_inputs[20].by_task()["own inputs → a2"] == pytest.approx(expected)
 
 
 def curve_of(**gains: float) -> LowDataCurve:
