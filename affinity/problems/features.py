@@ -106,7 +106,7 @@ def find_columns(development: pd.DataFrame, most_categories: int = 30) -> Featur
                 categories[name] = tuple(map(str, frequent))
     if not (numbers or dates or categories):
         raise InputError(
-            f"Expected at least one feature beside the targets, but none is left; left out: "
+            f"Expected at least one feature besides the targets, but none is left; left out: "
             f"{dropped or 'nothing'}.",
             "no-features",
         )

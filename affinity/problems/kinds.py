@@ -88,7 +88,7 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
         )
     if kind == "classes" and distinct > 1000:
         raise InputError(
-            f"Expected at most 1000 classes in the target {name!r}, but found {distinct}. "
+            f"Expected up to 1000 classes in the target {name!r}, but found {distinct}. "
             f"Use --kind {name}=regression, or leave it out.",
             "target-does-not-fit-kind",
         )

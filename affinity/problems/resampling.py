@@ -119,7 +119,7 @@ class TimeBlocks:
 def _comb(
     rows: Int[Tensor, " row"], share: float, generator: torch.Generator
 ) -> tuple[Int[Tensor, " rest"], Int[Tensor, " taken"]]:
-    """Take every so-manieth row, starting at random."""
+    """Systematic sampling with a random start."""
     teeth = (torch.arange(len(rows) + 1) + torch.rand((), generator=generator)).double()
     is_taken = (teeth * share).floor().diff() > 0
     return rows[~is_taken], rows[is_taken]
@@ -132,7 +132,7 @@ def _check_shares(validation: float, evaluation: float) -> None:
         )
     if not 0 <= evaluation < 1 - validation:
         raise InputError(
-            f"Expected an evaluation share of at least 0 that leaves rows to train on beside the "
+            f"Expected an evaluation share of at least 0 that leaves training rows with the "
             f"validation share of {validation}, but got {evaluation}.",
             "invalid-share",
         )

@@ -1,4 +1,4 @@
-"""How strongly trunks are drawn together: soft sharing's strength, chosen on validation rows."""
+"""Strength of soft sharing, chosen on validation rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def try_strengths(
         replicates: Draws of rows.
         strengths: From separate networks (0) to what amounts to hard sharing.
         settings: How to train; the problem's own settings if None.
-        affinity: Draws tasks to those that help them, in the order of the problem's tasks; all
-            pairs alike if None.
+        affinity: Pulls tasks to those that help them, in the order of the problem's tasks; all
+            pairs equally if None.
 
     Raises:
         InputError: If there is no strength, one is negative, or a task is unknown.

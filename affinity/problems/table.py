@@ -1,4 +1,4 @@
-"""A user's table as a problem: wide (a column a target) or long (each row belongs to one task)."""
+"""Tables as problems: wide (one column per target) or long (each row belongs to one task)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def load_table(
     if task_column is not None:
         if target is None or targets:
             raise InputError(
-                "Expected one target column beside the task column of a long table "
+                "Expected one target column and a task column for a long table "
                 f"(--task-column {task_column} --target y), but got {chosen or 'none'}.",
                 "long-table-targets",
             )

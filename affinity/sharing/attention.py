@@ -1,4 +1,4 @@
-"""Attention: one trunk, from whose stages every task picks features through masks of its own."""
+"""Attention: one trunk, from whose stages each task selects features with its own masks."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, per_task
-from .stages import stages_of, widths_of
+from .sharing import Head, Sharing, Trunk, per_task, stages_of, widths_of
 
 
 class Attention(Sharing):
@@ -22,8 +21,8 @@ class Attention(Sharing):
 
     Args:
         tasks: The tasks to predict, in order.
-        trunk: Makes the shared module: an `nn.Sequential` of at least two stages, each putting
-            out one vector a row.
+        trunk: Makes the shared module: an `nn.Sequential` of at least two stages, each with one
+            vector per row as output.
         head: Makes the head of a task.
         sample: A few rows of inputs, from which the stages' sizes are read.
 
@@ -32,7 +31,7 @@ class Attention(Sharing):
 
     References:
         Liu et al. (2019), `End-to-End Multi-Task Learning with Attention
-        <https://arxiv.org/abs/1803.10704>`_, equations 1 and 2, with one linear layer in the place
+        <https://arxiv.org/abs/1803.10704>`_, equations 1 and 2, with one linear layer instead
         of the convolutions.
     """
 
@@ -64,4 +63,4 @@ class Attention(Sharing):
                 before = carried[task]
                 seen = hidden if before is None else torch.cat([hidden, before], dim=1)
                 carried[task] = masks[number](seen).sigmoid() * hidden
-        return tuple(each for each in carried if each is not None)
+        return tuple(masked for masked in carried if masked is not None)

@@ -1,4 +1,4 @@
-"""Branched: the first stages of a trunk are shared, the others are each task's own."""
+"""Branched: the first stages of a trunk are shared, the others exist once per task."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, alike
-from .stages import stages_of
+from .sharing import Head, Sharing, Trunk, make_equal, stages_of
 
 
 class Branched(Sharing):
-    """A trunk that branches after some of its stages; all branches start alike.
+    """A trunk that branches after some of its stages; all branches start equal.
 
     After 0 stages this is `Separate`, after all of them hard sharing.
 
@@ -23,7 +22,7 @@ class Branched(Sharing):
         after: How many stages are shared.
 
     Raises:
-        InputError: If the trunk has no stages to branch between, or not so many.
+        InputError: If the trunk has fewer than two stages, or fewer than `after`.
 
     Example:
         >>> from affinity.sharing import Perceptron
@@ -36,7 +35,7 @@ class Branched(Sharing):
 
     def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head, after: int = 1) -> None:
         super().__init__(tasks, head)
-        stages = [stages_of(each, "branching") for each in alike(len(self.names), trunk)]
+        stages = [stages_of(each, "branching") for each in make_equal(len(self.names), trunk)]
         if not 0 <= after <= len(stages[0]):
             raise InputError(
                 f"Expected to branch after 0 to {len(stages[0])} stages, as many as the trunk has, "

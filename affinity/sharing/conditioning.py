@@ -1,4 +1,4 @@
-"""Task conditioning: one network that is told which task it works for."""
+"""Task conditioning: one network that gets the task as an input."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, alike
+from .sharing import Head, Sharing, Trunk, make_equal
 
 
 class TaskConditioning(Sharing):
     r"""One trunk whose representation is changed by the task :math:`z_k`, a one-hot vector.
 
     - ``concat``: :math:`\sigma(W [h; z_k] + b)`, the task concatenated to the representation;
-    - ``add``: :math:`\sigma(W h + b_k)`, a bias a task. The same function: :math:`W [h; z_k] =
+    - ``add``: :math:`\sigma(W h + b_k)`, one bias per task. The same function: :math:`W [h; z_k] =
       W_h h + W_z z_k`, and the k-th column of :math:`W_z` is the bias;
-    - ``film``: :math:`\gamma_k \odot h + \beta_k`, a scale and a shift a task (multiplicative);
+    - ``film``: :math:`\gamma_k \odot h + \beta_k`, a scale and a shift per task (multiplicative);
     - ``one_hot``: :math:`\sum_l [l = k] f_l(x)`, the task chooses among whole trunks, which is
       the same as `Separate`.
 
@@ -47,7 +47,7 @@ class TaskConditioning(Sharing):
         super().__init__(tasks, head)
         self.conditioning = conditioning
         n_tasks = len(self.names)
-        self.trunks = alike(n_tasks if conditioning == "one_hot" else 1, trunk)
+        self.trunks = make_equal(n_tasks if conditioning == "one_hot" else 1, trunk)
         self.register_buffer("z", torch.eye(n_tasks), persistent=False)
         if conditioning == "concat":
             self.mix = nn.Linear(width + n_tasks, width)

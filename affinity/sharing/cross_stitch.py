@@ -1,4 +1,4 @@
-"""Cross-stitch: a trunk a task, their activations mixed after every stage."""
+"""Cross-stitch: one trunk per task, with activations mixed after every stage."""
 
 from collections.abc import Iterable
 
@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, alike
-from .stages import stages_of
+from .sharing import Head, Sharing, Trunk, make_equal, stages_of
 
 
 class CrossStitch(Sharing):
@@ -41,7 +40,7 @@ class CrossStitch(Sharing):
         if not 0 <= own <= 1:
             raise InputError(f"Expected an own weight in [0, 1], but got {own}.", "invalid-weight")
         n_tasks = len(self.names)
-        self.trunks = alike(n_tasks, trunk)
+        self.trunks = make_equal(n_tasks, trunk)
         n_stages = [len(stages_of(each, "cross-stitch")) for each in self.trunks]
         if len(set(n_stages)) > 1:
             raise InputError(

@@ -17,10 +17,10 @@ class GateHealth:
     """What the gates of a mixture do on some rows.
 
     Args:
-        tasks: The tasks, one a gate; all of them under a single gate.
+        tasks: The tasks, one per gate; all of them for a single gate.
         utilization: ``[gate expert]``, the mean weight of each expert; a row sums to 1.
         entropy: ``[gate]``, mean over rows of the entropy of the weights, as a share of log n:
-            1 mixes all experts alike, 0 takes one.
+            1 weights all experts equally, 0 uses one.
         polarized: Tasks whose gate gives less than `threshold` to every expert but one.
         unused: Experts to which no gate gives `threshold`.
         identical: Pairs of experts with the same output on every row.
@@ -54,7 +54,7 @@ def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.01) -> GateH
         >>> network = MMoE(
         ...     tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1), n_features=3
         ... )
-        >>> health = gate_health(network, torch.zeros(5, 3))  # x = 0: all experts alike
+        >>> health = gate_health(network, torch.zeros(5, 3))  # x = 0: equal weights
         >>> health.utilization[0].tolist(), health.polarized
         ([0.25, 0.25, 0.25, 0.25], ())
     """

@@ -10,7 +10,7 @@ from .sharing import Head, Sharing, Trunk
 
 
 class HardSharing(Sharing):
-    """One trunk feeds a head a task (the shared bottom of Caruana, 1997).
+    """One trunk feeds one head per task (the shared bottom of Caruana, 1997).
 
     Args:
         tasks: The tasks to predict, in order.

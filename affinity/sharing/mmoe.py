@@ -1,4 +1,4 @@
-"""Multi-gate mixture of experts: shared experts, and a gate a task that mixes them."""
+"""Multi-gate mixture of experts: shared experts, mixed by one gate per task."""
 
 from collections.abc import Iterable
 
@@ -19,8 +19,8 @@ class MMoE(Sharing):
         f^k(x) = \sum_{i=1}^{n} g^k(x)_i f_i(x), \qquad g^k(x) = \mathrm{softmax}(W_{gk} x)
 
     With gate dropout, in training an expert's weight is set to 0 with this probability, for each
-    row and gate anew, and the rest are divided by their sum; a row that would lose all experts
-    keeps them. A single gate for all tasks is the mixture of experts under a shared bottom.
+    row and gate independently, and the rest are divided by their sum; a row that would lose
+    all experts keeps them. A single gate for all tasks is the usual mixture of experts.
 
     Args:
         tasks: The tasks to predict, in order.
@@ -47,7 +47,7 @@ class MMoE(Sharing):
         >>> network = MMoE(
         ...     tasks, lambda: nn.Linear(3, 4), lambda task: nn.Linear(4, 1), n_features=3
         ... )
-        >>> network.gate_weights(torch.zeros(5, 3))[0][0].tolist()  # x = 0: all experts alike
+        >>> network.gate_weights(torch.zeros(5, 3))[0][0].tolist()  # x = 0: equal weights
         [0.25, 0.25, 0.25, 0.25]
     """
 

@@ -1,4 +1,4 @@
-"""Separate: a trunk a task, nothing shared."""
+"""Separate: one trunk per task; nothing is shared."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, alike
+from .sharing import Head, Sharing, Trunk, make_equal
 
 
 class Separate(Sharing):
@@ -31,7 +31,7 @@ class Separate(Sharing):
 
     def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head) -> None:
         super().__init__(tasks, head)
-        self.trunks = alike(len(self.names), trunk)
+        self.trunks = make_equal(len(self.names), trunk)
 
     def represent(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """The output of each task's trunk."""

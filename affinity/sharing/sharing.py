@@ -1,4 +1,4 @@
-"""What every way of sharing has in common: representations, and a head a task on top of them."""
+"""Base of the ways to share: representations, one head per task, and stages of trunks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -7,6 +7,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from affinity.errors import InputError
 from affinity.tasks import Task, check_names
 
 Trunk = Callable[[], nn.Module]
@@ -14,14 +15,14 @@ Head = Callable[[Task], nn.Module]
 
 
 class Sharing(nn.Module, ABC):
-    """A network that predicts every task: `represent`, then a head a task.
+    """A network that predicts every task: `represent`, then one head per task.
 
     The heads are the same in every way of sharing, so that gains compare like with like.
 
     Args:
         tasks: The tasks to predict, in order.
-        head: Makes the head of a task. A task's head starts the same in whatever company, given
-            the same seed.
+        head: Makes the head of a task. With the same seed, a task's head has the same initial
+            parameters whatever the other tasks are.
     """
 
     names: tuple[str, ...]
@@ -40,11 +41,11 @@ class Sharing(nn.Module, ABC):
         """One representation for all tasks, or one for each."""
 
     def penalty(self) -> Tensor | float:
-        """What is added to the sum of losses in training."""
+        """The term added to the sum of losses in training."""
         return 0.0
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """One prediction a task."""
+        """One prediction per task."""
         representations = self.represent(inputs)
         if isinstance(representations, Tensor):  # one for all
             representations = (representations,) * len(self.names)
@@ -57,10 +58,10 @@ class Sharing(nn.Module, ABC):
 
 
 def per_task(tasks: Iterable[Task], make: Head) -> nn.ModuleList:
-    """A module a task, each drawn from a random stream of its own.
+    """One module per task, each initialized from its own random stream.
 
-    The stream depends on the seed (`torch.manual_seed`) and the task's name alone: the same task
-    gets the same module in any company, so that networks are compared in pairs.
+    The stream depends only on the seed (`torch.manual_seed`) and the task's name: the same task
+    gets the same module in every network, so that comparisons are paired.
     """
     generator = torch.default_generator
     state = generator.get_state()
@@ -72,8 +73,8 @@ def per_task(tasks: Iterable[Task], make: Head) -> nn.ModuleList:
     return modules
 
 
-def alike(count: int, make: Trunk) -> nn.ModuleList:
-    """Modules that all start from the same parameters, those that one module would start from."""
+def make_equal(count: int, make: Trunk) -> nn.ModuleList:
+    """Modules with equal initial parameters: those that a single module would have."""
     generator = torch.default_generator
     state = generator.get_state()
     modules = nn.ModuleList()
@@ -81,3 +82,39 @@ def alike(count: int, make: Trunk) -> nn.ModuleList:
         generator.set_state(state)
         modules.append(make())
     return modules
+
+
+def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
+    """The stages of a sequential trunk, at least two.
+
+    Raises:
+        InputError: If the trunk is not `nn.Sequential`, or has one stage.
+    """
+    if not isinstance(trunk, nn.Sequential) or len(trunk) < 2:
+        what = f"{len(trunk)} stage" if isinstance(trunk, nn.Sequential) else type(trunk).__name__
+        raise InputError(
+            f"Expected a trunk of at least two stages (nn.Sequential) for {purpose}, but got "
+            f"{what}. Make the trunk nn.Sequential, or share it hard.",
+            "trunk-without-stages",
+        )
+    return list(trunk)
+
+
+def widths_of(stages: list[nn.Module], sample: Tensor, purpose: str) -> list[int]:
+    """The output size of each stage for a row of `sample`.
+
+    Raises:
+        InputError: If a stage's output is not one vector per row.
+    """
+    widths: list[int] = []
+    outputs = sample
+    for number, stage in enumerate(stages):
+        outputs = stage(outputs)
+        if outputs.dim() != 2:
+            raise InputError(
+                f"Expected stages that put out [batch width] for {purpose}, but stage {number} "
+                f"puts out {list(outputs.shape)}.",
+                "trunk-without-stages",
+            )
+        widths.append(outputs.shape[1])
+    return widths

@@ -1,4 +1,4 @@
-"""Soft sharing: a trunk a task, drawn together by a penalty."""
+"""Soft sharing: one trunk per task, pulled together by a penalty."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -10,13 +10,13 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, alike
+from .sharing import Head, Sharing, Trunk, make_equal
 
 Form = Literal["squared", "norm"]
 
 
 class SoftSharing(Sharing):
-    r"""A trunk a task, and a penalty on the distances between the trunks' parameters.
+    r"""One trunk per task, and a penalty on the distances between the trunks' parameters.
 
     .. math::
         \lambda \sum_{i<j} w_{ij} \lVert \theta_i - \theta_j \rVert^p
@@ -81,8 +81,8 @@ class SoftSharing(Sharing):
                 f"Expected the form 'squared' or 'norm', but got {form!r}.", "unknown-form"
             )
         self.form = form
-        self.trunks = alike(len(self.names), trunk)
-        # Buffers, so that networks of different strengths can be trained side by side.
+        self.trunks = make_equal(len(self.names), trunk)
+        # Buffers, so that networks of different strengths can be trained in one batch.
         self.register_buffer("strength", torch.tensor(strength), persistent=False)
         self.register_buffer("weights", self._weights_of(affinity), persistent=False)
 

@@ -10,10 +10,10 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Rows of inputs with a target a task; NaN where a row has no label for a task.
+    """Rows of inputs with one target per task; NaN if a row has no label for a task.
 
     Classes are numbered 0, 1, ... and kept as floats, so that one table holds every kind of
-    target. A table in which each row belongs to one task has one label a row.
+    target. A table in which each row belongs to one task has one label per row.
 
     Args:
         inputs: One entry a row, of any shape.

@@ -1,6 +1,6 @@
 """Losses that leave missing labels out: a mean over the labelled rows, 0 where there are none.
 
-Axes before the batch are those of a stack: so many losses are computed at once.
+Axes before the batch are those of a stack of networks: one loss per entry.
 """
 
 from dataclasses import dataclass

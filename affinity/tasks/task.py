@@ -12,13 +12,13 @@ from affinity.errors import InputError
 class Task:
     """A task is a name, a loss to train on, and a metric to report.
 
-    A missing label is NaN in the targets; the losses and metrics of this room leave such rows out.
+    A missing label is NaN in the targets; the losses and metrics of this package ignore such rows.
 
     Args:
         name: Any non-empty string.
         loss: ``loss(prediction [batch output], target [batch]) -> scalar``, a mean over the
             labelled rows of the batch, 0 where none is labelled.
-        metric: ``metric(prediction [row output], target [row]) -> float``, reported beside the
+        metric: ``metric(prediction [row output], target [row]) -> float``, reported with the
             loss; NaN where it is undefined (a test split with one class only).
         higher_is_better: Whether a larger metric is better.
         n_outputs: How many numbers the task's head puts out.

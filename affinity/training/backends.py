@@ -1,4 +1,4 @@
-"""Where trainings run side by side: processes of this machine, a Ray or a Dask cluster."""
+"""Backends for parallel trainings: processes of this machine, a Ray or a Dask cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress

@@ -159,7 +159,7 @@ def _groups(
             labelled(replicates[member.replicate].validation, columns, network.names)
             steps[member] = math.ceil(len(rows) / settings.batch_size)
         groups.setdefault((steps[member], _shape_of(network, tasks)), []).append(number)
-    # Networks of alike sizes next to each other, so that a chunk pads few heads.
+    # Networks of similar size next to each other, so that a chunk pads few heads.
     return [sorted(group, key=lambda n: len(networks[n].names)) for group in groups.values()]
 
 

@@ -1,4 +1,4 @@
-"""Fan-out: trainings that cannot be stacked, side by side in processes or on a cluster."""
+"""Fan-out: trainings that cannot be batched, in parallel processes or on a cluster."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ def fan_out(
 def _deaths(died: Sequence[Member], finished: FinishedTrainings) -> str:
     names = (f"the network of {sorted(one.tasks)} on replicate {one.replicate}" for one in died)
     return (
-        f"Training {'; '.join(names)} killed its worker twice, probably for want of memory. "
+        f"Training {'; '.join(names)} crashed its worker twice, probably out of memory. "
         f"The other {len(finished.results)} trainings are finished, and kept where a store was "
         "given. Lower batch_size or the size of the network."
     )

@@ -1,4 +1,4 @@
-"""A start: what a network learns from other than fresh parameters, and how fast each part moves."""
+"""Initialization: the parameters a network starts from, and how fast each of them may change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Initialization:
-    r"""Parameters to start from, a learning rate each, and where they are drawn to.
+    r"""Initial parameters, a learning-rate scale for each, and values that they are pulled to.
 
-    With a scale :math:`s` a parameter goes :math:`s` times as far at every step, weight decay
-    included; at 0 it stays bit for bit. A pull :math:`\alpha` adds
+    With a scale :math:`s` a parameter's steps are :math:`s` times as long, weight decay
+    included; at 0 it does not change. A pull :math:`\alpha` adds
     :math:`\frac{\alpha}{2} \lVert w - w_0 \rVert^2` to the loss, :math:`w_0` being `toward`.
 
     Args:
-        state: Values of some of the network's parameters and buffers, by name; the others start
-            afresh.
+        state: Values of some of the network's parameters and buffers, by name; the others get
+            new values.
         scales: Of the learning rate, by the name of a parameter; 1 where it is not named.
-        pull: How strongly parameters are drawn.
-        toward: What they are drawn to, by name.
+        pull: Strength of the pull.
+        toward: What parameters are pulled to, by name.
 
     Raises:
         InputError: If a scale or the pull is negative or not finite.
@@ -45,7 +45,7 @@ class Initialization:
             )
 
     def scale_of(self, name: str) -> float:
-        """How far this parameter goes, beside the learning rate."""
+        """The scale of the learning rate of this parameter."""
         return self.scales.get(name, 1.0)
 
     @property
@@ -89,7 +89,7 @@ class Initialization:
                 parameter.requires_grad_(False)
 
     def penalty(self, network: nn.Module) -> Tensor | float:
-        """What draws the parameters of `network`."""
+        """The pull penalty of `network`."""
         if not self.pull:
             return 0.0
         own = dict(network.named_parameters())

@@ -11,7 +11,7 @@ from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan
 from affinity.sharing import Branched, Head, Trunk
-from affinity.sharing.stages import stages_of
+from affinity.sharing.sharing import stages_of
 from affinity.statistics import Gains, NegativeTransferTest
 from affinity.tasks import Task
 from affinity.words import listed

@@ -21,7 +21,7 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
     Attributes:
         audit_: The audit; None for a single target.
         arrangement_: The arrangement in use.
-        classes_: The classes; a list, one array a target, where there are several.
+        classes_: The classes; a list with one array per target if there are several.
 
     Example:
         >>> import numpy as np

@@ -13,24 +13,24 @@ from .task_grouped import TaskGrouped
 class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
     """Regression of several targets, sharing networks where the audit says that it pays.
 
-    `fit` sets a fifth of the rows aside, records one multi-task run, groups the targets, and
-    measures the plan beside separate networks and all-in-one on `replicates` resamplings. The
+    `fit` holds out a fifth of the rows, records one multi-task run, groups the targets, and
+    evaluates the plan, separate networks and all-in-one on `replicates` resamplings. The
     networks of the advised arrangement predict, averaged over the replicates. A single target is
     trained on its own, without an audit.
 
     Args:
         arrangement: Which networks predict: what the audit advises, or always the plan, separate
             networks or all-in-one.
-        budget: Networks at most; a third of the targets and at least two if None.
-        replicates: Resamplings of rows and seeds; all of them predict.
+        budget: Maximum number of networks; a third of the targets and at least two if None.
+        replicates: Number of splits and seeds; predictions are averaged over them.
         width: Width of the trunk.
         depth: Layers of the trunk.
-        epochs: Epochs at most.
-        batch_size: Rows a step.
+        epochs: Maximum epochs.
+        batch_size: Batch size.
         learning_rate: Step size of Adam.
         patience: Epochs without progress before stopping.
-        every: Measure affinity every so many steps.
-        random_state: Decides all random numbers.
+        every: Steps between affinity measurements.
+        random_state: Random seed.
 
     Attributes:
         audit_: The audit; None for a single target.

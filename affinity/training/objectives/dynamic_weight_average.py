@@ -1,4 +1,7 @@
-"""Dynamic weight average: tasks whose loss falls slowly count more."""
+"""Dynamic weight average: tasks whose loss falls slowly get larger weights.
+
+Written by hand because it is twenty lines and needs no extra dependency.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ class JacobianDescent(Objective):
     """The step on shared parameters that an aggregator makes of the tasks' gradients.
 
     Task-specific parameters follow the gradient of their own task. UPGrad, PCGrad, CAGrad, MGDA,
-    NashMTL, AlignedMTL and the rest are `TorchJD <https://torchjd.org>`_'s, not written anew. What
+    NashMTL, AlignedMTL and the rest are `TorchJD <https://torchjd.org>`_'s. What
     an aggregator remembers between steps (NashMTL) is not saved in checkpoints. Costs one backward
     pass a task.
 

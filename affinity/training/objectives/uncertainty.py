@@ -1,4 +1,7 @@
-"""Uncertainty weighting: every task learns the noise that it should be believed to have."""
+"""Uncertainty weighting: the noise of every task is learned with the network.
+
+Written by hand because it is ten lines and needs no extra dependency.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +20,8 @@ class UncertaintyWeighting(Objective):
         \sum_k \tfrac{1}{2} e^{-s_k} L_k + \tfrac{1}{2} s_k, \qquad s_k = \log \sigma_k^2
 
     started at :math:`s_k = 0`. At the optimum :math:`e^{s_k} = L_k`: each task is divided by its
-    own loss. The paper doubles the first term for classification; here all tasks are alike, since
-    that only shifts :math:`s_k`.
+    own loss. The paper doubles the first term for classification; here all tasks are treated the
+    same, since that only shifts :math:`s_k`.
 
     References:
         Kendall et al. (2018), `Multi-Task Learning Using Uncertainty to Weigh Losses
