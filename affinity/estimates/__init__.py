@@ -5,28 +5,24 @@ from functools import partial
 
 from affinity.recording import Trace
 
-from .calibrated import CalibratedGains, PredictedGains
+from .calibrated import CalibratedGains, GainPredictor, PredictedGains
 from .first_order import FirstOrderAffinity
-from .gain_predictor import GainPredictor
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
 from .gradient_surrogate import GradientSurrogate
-from .group_predictor import GroupPredictor
 from .group_scores import CandidateGroup, GroupScores
 from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation
-from .linear_surrogate import LinearSurrogate
+from .linear_surrogate import GroupPredictor, LinearSurrogate
 from .linearized_network import LinearizedNetwork
 from .matrix import AffinityMatrix
-from .measured_gains import measured_gains
+from .measured_gains import PairwiseGains, measured_gains
 from .momentum_affinity import MomentumAffinity
-from .over_runs import combine, runs_of
+from .over_runs import Window, combine, runs_of
 from .overlap import LabelOverlap, label_overlap
-from .pairwise_gains import PairwiseGains
 from .reliability import Reliability, seed_to_seed, split_half
 from .representation_similarity import RepresentationSimilarity, separate_representations
 from .signal_cosine import SignalCosine
-from .window import Window
 
 Estimator = Callable[[Trace], AffinityMatrix]
 

@@ -1,4 +1,4 @@
-"""Averages over time, with standard errors that respect that neighbouring steps are alike."""
+"""Averages over time, with standard errors that account for autocorrelation."""
 
 import torch
 from jaxtyping import Float
@@ -55,12 +55,12 @@ def _block_length(deviations: Float[Tensor, "time source target"], known: Tensor
     n_steps = len(deviations)
     deviations = deviations.where(known, 0.0)
     together = (deviations[1:] * deviations[:-1]).sum(dim=0)
-    alike = (together / deviations.square().sum(dim=0)).flatten().nanmedian().item()
-    alike += (1 + 3 * alike) / n_steps  # the mean is taken from the same series
-    if not alike > 0:
+    correlation = (together / deviations.square().sum(dim=0)).flatten().nanmedian().item()
+    correlation += (1 + 3 * correlation) / n_steps  # the mean is taken from the same series
+    if not correlation > 0:
         return 1
-    alike = min(alike, 0.95)
-    best = (1.5 * (2 * alike / (1 - alike**2)) ** 2 * n_steps) ** (1 / 3)
+    correlation = min(correlation, 0.95)
+    best = (1.5 * (2 * correlation / (1 - correlation**2)) ** 2 * n_steps) ** (1 / 3)
     return max(1, min(round(best), n_steps // 4))
 
 

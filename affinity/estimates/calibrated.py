@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,11 +13,27 @@ from affinity.errors import InputError
 from affinity.problems import TrainingResults
 
 from .evidence import Evidence, Fit, factor_of
-from .gain_predictor import GainPredictor
 from .group_kernel import Cells, components
 from .matrix import AffinityMatrix
 
 _AT_ONCE = 500  # cells whose covariance is computed together where only its diagonal counts
+
+
+@runtime_checkable
+class GainPredictor(Protocol):
+    """Predicts gains of groups that were not trained; `CalibratedGains` learns its weight.
+
+    `PredictedGains` (also those from short branches) and `LinearizedNetwork` are gain predictors.
+    """
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order of the columns."""
+        ...
+
+    def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
+        """Expected gains; 0 for a task alone, NaN for tasks that are not in the group."""
+        ...
 
 
 @dataclass(frozen=True)

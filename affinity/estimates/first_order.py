@@ -1,4 +1,4 @@
-"""First-order affinity: the lookahead without looking, from inner products of gradients."""
+"""First-order affinity: the lookahead predicted from inner products of gradients."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,30 @@ from affinity.recording import Trace
 
 from .gramians import gramians_of
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
+from .over_runs import Window, over_runs
 from .relative import RatioMode, relative_change
-from .window import Window
 
 
 @dataclass(frozen=True)
 class FirstOrderAffinity:
-    r"""What inter-task affinity tends to as the step gets small.
+    r"""The limit of inter-task affinity for small steps.
 
     .. math::
         Z^t_{i \to j} \approx \eta \, \frac{\langle g_i^t, g_j^t \rangle}{L_j^t}
 
-    averaged over time. It needs Gramians only, no lookahead; how far it is from the lookahead is
-    the part that curvature plays.
+    averaged over time. It needs Gramians only, no lookahead; the difference from the lookahead is
+    the effect of curvature.
 
     Args:
         held_out: Use the target's gradient and loss on another batch than the source's gradient.
-        layer: Of one layer's parameters alone, where the trace has layers.
+        layer: Use this layer's parameters alone, where the trace has layers.
         ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
-            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
-            single steps, with a warning (see `relative_change`).
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+            of means over steps; ``"auto"``, the latter where the target's loss is near 0 at single
+            steps, with a warning (see `relative_change`).
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no Gramians or learning rates, or no held-out ones where
@@ -70,8 +69,7 @@ class FirstOrderAffinity:
         if products is None or losses is None or trace.learning_rates is None:
             which = "held-out Gramians and losses" if self.held_out else "Gramians"
             raise InputError(
-                f"Expected a trace with {which} and learning rates, but this one has not all of "
-                "them.",
+                f"Expected a trace with {which} and learning rates, but some of them are missing.",
                 "missing-in-trace",
             )
         return relative_change(

@@ -1,4 +1,4 @@
-"""Gradient conflict: how often the gradients of two tasks point apart."""
+"""Gradient conflict: how often the gradients of two tasks point in opposite directions."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,24 @@ from affinity.recording import Trace
 from .averaging import average_over_time
 from .gramians import gramians_of
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
-from .window import Window
+from .over_runs import Window, over_runs
 
 
 @dataclass(frozen=True)
 class GradientConflict:
-    r"""Minus the share of measured steps at which two tasks' gradients conflict.
+    r"""Negative fraction of measured steps at which two tasks' gradients conflict.
 
     .. math::
         A_{ij} = -\frac{1}{T} \sum_{t=1}^{T} \mathbf{1}[\langle g_i^t, g_j^t \rangle < 0]
 
-    0 says that the two tasks never conflict, -1 that they always do. Symmetric.
+    0: the two tasks never conflict; -1: they conflict at every step. Symmetric.
 
     Args:
-        layer: Of one layer's parameters alone, where the trace has layers.
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+        layer: Use this layer's parameters alone, where the trace has layers.
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no Gramians, or not that layer.

@@ -1,4 +1,4 @@
-"""Gradient cosine: whether two tasks pull the shared parameters the same way."""
+"""Gradient cosine: whether the gradients of two tasks point in the same direction."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,7 @@ from affinity.recording import Trace
 from .averaging import average_over_time
 from .gramians import gramians_of
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
-from .window import Window
+from .over_runs import Window, over_runs
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,16 @@ class GradientCosine:
         A_{ij} = \frac{1}{T} \sum_{t=1}^{T}
                  \frac{\langle g_i^t, g_j^t \rangle}{\|g_i^t\| \, \|g_j^t\|}
 
-    1 says that two tasks always pull the same way, -1 that they always pull against each other,
-    0 that neither cares. Symmetric. Scales of the losses cancel. A task whose gradient vanishes
-    at a step has no direction there: the step is missing for its pairs.
+    1: the gradients always have the same direction; -1: opposite directions; 0: they are
+    orthogonal. Symmetric; the scales of the losses cancel. A task whose gradient vanishes at a
+    step has no direction there: the step is missing for its pairs.
 
     Args:
-        layer: Of one layer's parameters alone, where the trace has layers.
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+        layer: Use this layer's parameters alone, where the trace has layers.
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no Gramians, or not that layer.

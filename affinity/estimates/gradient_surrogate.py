@@ -12,13 +12,12 @@ from affinity.tasks import Examples, Task
 from affinity.training import initial, train
 
 from .linearized_network import LinearizedNetwork
-from .projection import Projection
-from .row_gradients import row_gradients
+from .row_gradients import Projection, row_gradients
 
 
 @dataclass(frozen=True)
 class GradientSurrogate:
-    r"""Predict what any group of tasks would reach, from gradients of single rows at one network.
+    r"""Predict the losses of any group of tasks from gradients of single rows at one network.
 
     Around the parameters :math:`\theta^*` of a network that was trained on all tasks, with P a
     projection to a few dimensions by random signs over :math:`\sqrt{d}`,
@@ -31,21 +30,21 @@ class GradientSurrogate:
     .. math::
         w_S = \arg\min_w \; \sum_{k \in S} L_k(f_k + G_k w) + \frac{\lambda}{2} \|w\|^2
 
-    on training rows, and its losses on other rows are what the group is predicted to reach. It
-    costs the joint run, a backward pass a row and output, and a regression on d features a group,
-    cubic in d: no training. It holds d numbers a row and output, and d a parameter. The released
-    code takes logistic regression on gradients alone and evaluates the real network; here the
-    network's own predictions are the offset, every loss is taken as it is, and evaluating the real
-    network is `is_real`.
+    on training rows; its losses on other rows are the prediction for the group. The cost is the
+    joint run, one backward pass per row and output, and per group a regression on d features,
+    cubic in d, but no training. Memory: d numbers per row and output, and d per parameter. The
+    released code uses logistic regression on gradients alone and evaluates the real network; here
+    the network's predictions are the offset, every loss is used as it is, and `is_real` evaluates
+    the real network.
 
     Args:
         dimensions: d; None keeps all parameters.
-        strengths: Values of lambda; the one with which single tasks and all together do best on
-            the evaluation rows is taken.
+        strengths: Values of lambda, of which the one with the lowest losses of single tasks and of
+            all together on the evaluation rows is chosen.
         is_real: Evaluate the real network at the shifted parameters, not the linearized one.
-        rows: At most so many labelled training rows a task, and evaluation rows, drawn at random;
-            None takes all.
-        seed: Of the projection and of the rows.
+        rows: Maximum number of labelled training rows and of evaluation rows per task, drawn at
+            random; None uses all.
+        seed: Random seed of the projection and of the rows.
 
     Raises:
         InputError: If a setting is out of range.
@@ -76,51 +75,51 @@ class GradientSurrogate:
     def __call__(self, problem: Problem, seed: int = 0) -> LinearizedNetwork:
         """Train one network for all tasks on `problem.replicate(seed)`, and linearize it.
 
-        Groups are judged on the replicate's evaluation rows, which the network did not see.
+        Losses are predicted on the replicate's evaluation rows, which the network did not see.
         """
         replicate = problem.replicate(seed)
         network = initial(problem.network, problem.tasks, seed)
         train(network, problem.tasks, replicate, problem.settings)
         rows = replicate.evaluation
-        judging = replicate.validation if rows is None or not len(rows) else rows
-        return self.linearize(network, problem.tasks, replicate.training, judging)
+        evaluation = replicate.validation if rows is None or not len(rows) else rows
+        return self.linearize(network, problem.tasks, replicate.training, evaluation)
 
     def linearize(
-        self, network: nn.Module, tasks: Sequence[Task], training: Examples, judging: Examples
+        self, network: nn.Module, tasks: Sequence[Task], training: Examples, evaluation: Examples
     ) -> LinearizedNetwork:
         """Linearize a trained network around its parameters.
 
         Args:
-            network: Gives a prediction ``[row output]`` a task, by name.
+            network: Gives a prediction ``[row output]`` for each task by name.
             tasks: The tasks, in the order of the targets' columns.
             training: Rows to fit on.
-            judging: Rows to predict losses on.
+            evaluation: Rows to predict losses on.
         """
         was_training = network.training
         network.eval()
         parameters = {n: p.detach() for n, p in network.named_parameters() if p.requires_grad}
         projection = Projection(parameters, self.dimensions, self.seed)
         names = [task.name for task in tasks]
-        training, judging = self._some(training), self._some(judging)
+        training, evaluation = self._sample(training), self._sample(evaluation)
         linearized = LinearizedNetwork(
-            judged=tuple(tasks),
+            specs=tuple(tasks),
             training=row_gradients(network, parameters, names, training, projection),
-            judging=row_gradients(network, parameters, names, judging, projection),
+            evaluation=row_gradients(network, parameters, names, evaluation, projection),
             strength=self.strengths[0],
             network=network if self.is_real else None,
             projection=projection,
-            inputs=judging.inputs,
+            inputs=evaluation.inputs,
         )
         network.train(was_training)
         if len(self.strengths) == 1:
             return linearized
         return min(
             (linearized.with_strength(strength) for strength in self.strengths),
-            key=lambda each: each.total_loss(),
+            key=lambda network: network.total_loss(),
         )
 
-    def _some(self, examples: Examples) -> Examples:
-        """Rows drawn so that each task has as many labelled ones as are wanted, or all."""
+    def _sample(self, examples: Examples) -> Examples:
+        """Random rows with `self.rows` labels of each task, or all labels of a task with fewer."""
         if self.rows is None:
             return examples
         generator = torch.Generator().manual_seed(self.seed)

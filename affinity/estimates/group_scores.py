@@ -1,4 +1,4 @@
-"""Group scores: what each task gains in each candidate network, predicted or measured."""
+"""Group scores: the predicted or measured gain of each task in each candidate network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class CandidateGroup:
     """A network that could be trained, and the score of each task that it could serve.
 
     Args:
-        scores: One a task; NaN where the task is trained but its score is not known, so that the
-            network cannot serve it.
+        scores: One score per task; NaN where the task is trained but its score is unknown, so that
+            the network cannot serve it.
         cost: In the unit of the budget's cost.
-        variant: What tells it from other networks of the same tasks, as in ``"half-size"``.
+        variant: Distinguishes networks of the same tasks, such as ``"half-size"``.
 
     Example:
         >>> sorted(CandidateGroup({"depth": 0.5, "edges": float("nan")}).trained)
@@ -59,7 +59,7 @@ class GroupScores:
 
     Args:
         tasks: Every task.
-        candidates: Several may train the same tasks, at other costs.
+        candidates: Several may train the same tasks at different costs.
 
     Raises:
         InputError: If a candidate trains an unknown task, or no candidate can serve a task.

@@ -1,4 +1,4 @@
-"""Inter-task affinity: what a step along one task's gradient does to another task's loss."""
+"""Inter-task affinity: the effect of a step along one task's gradient on another task's loss."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,8 @@ from affinity.errors import InputError
 from affinity.recording import StepKind, Trace
 
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
+from .over_runs import Window, over_runs
 from .relative import RatioMode, relative_change
-from .window import Window
 
 
 @dataclass(frozen=True)
@@ -20,23 +19,23 @@ class InterTaskAffinity:
                                  {L_j(X^t, \theta^t_s, \theta^t_j)}, \qquad
         \theta^{t+1}_{s|i} = \theta^t_s - \eta \nabla_{\theta_s} L_i
 
-    averaged over the measured steps at which both losses are known. 0.1 says that the source's
-    step takes a tenth off the target's loss; below 0 the step harms the target. The size follows
-    the learning rate of the step. The released code divides by it; this is the paper's form.
+    averaged over the measured steps at which both losses are known. 0.1: the source's step reduces
+    the target's loss by a tenth; below 0, the step increases it. The size is proportional to the
+    learning rate of the step. The released code divides by it; this is the paper's form.
     Recorded with ``step="optimizer"``, the step is the one that the run's own optimizer would take.
 
     Args:
-        held_out: Watch the target on another batch than the one that made the gradient; a
-            gradient and a loss from one batch share their noise.
+        held_out: Evaluate the target on another batch than that of the gradient; a gradient and
+            a loss from one batch share their noise.
         step: Take traces of this step only: ``"gradient"``, as in the formula, or ``"optimizer"``.
             None takes either.
         ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
-            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
-            single steps, with a warning (see `relative_change`).
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+            of means over steps; ``"auto"``, the latter where the target's loss is near 0 at single
+            steps, with a warning (see `relative_change`).
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no lookahead losses, or no held-out ones where asked.
@@ -74,7 +73,7 @@ class InterTaskAffinity:
             which = "held-out lookahead losses" if self.held_out else "lookahead losses"
             raise InputError(
                 f"Expected a trace with {which}, but this one has none: pass a closure to "
-                "`Recorder.observe`, which evaluates the losses anew after each lookahead step.",
+                "`Recorder.observe`, which evaluates the losses again after each lookahead step.",
                 "missing-in-trace",
             )
         _check_step(trace, self.step)
@@ -89,12 +88,12 @@ class InterTaskAffinity:
 
 
 def _check_step(trace: Trace, step: StepKind | None) -> None:
-    own = trace.optimizer_steps
-    if step is None or (own is None and step == "gradient"):
+    is_optimizer = trace.optimizer_steps
+    if step is None or (is_optimizer is None and step == "gradient"):
         return
-    if own is None or bool((own != (step == "optimizer")).any()):
+    if is_optimizer is None or bool((is_optimizer != (step == "optimizer")).any()):
         raise InputError(
-            f"Expected a trace whose lookaheads took the step {step!r}, but those of this one did "
-            f'not all: record with Recorder(step="{step}").',
+            f"Expected a trace of which every lookahead took the step {step!r}: record with "
+            f'Recorder(step="{step}").',
             "missing-in-trace",
         )

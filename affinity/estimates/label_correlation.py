@@ -15,14 +15,13 @@ FEWEST_ROWS = 10
 
 @dataclass(frozen=True)
 class LabelCorrelation:
-    r"""Size of the correlation of two tasks' labels, over development rows labelled for both.
+    r"""Absolute correlation of two tasks' labels, over development rows labelled for both.
 
     .. math:: A_{ij} = |\operatorname{corr}(y_i, y_j)|
 
-    Pearson's, on ranks. Classes of more than two are compared by the best of their one-against-rest
-    labels. 1 says that one label gives the other away, 0 that they have nothing in common that a
-    line could show. NaN with fewer than ten such rows. Symmetric, and blind to what a network can
-    learn: a baseline for estimates that cost a training.
+    Pearson's correlation of ranks. More than two classes are compared by the best of their
+    one-against-rest labels. 1: one label determines the other; 0: no linear relation. NaN with
+    fewer than ten such rows. Symmetric; a baseline for estimates that need a training.
 
     Example:
         >>> from affinity.problems import load_digits
@@ -41,8 +40,8 @@ class LabelCorrelation:
         values = torch.full((count, count), torch.nan, dtype=torch.double)
         for source in range(count):
             for target in range(source, count):
-                found = _correlation(columns[source], columns[target])
-                values[source, target] = values[target, source] = found
+                correlation = _correlation(columns[source], columns[target])
+                values[source, target] = values[target, source] = correlation
         return AffinityMatrix(problem.names, values, estimator=repr(self))
 
 
@@ -64,7 +63,7 @@ def _correlation(source: Tensor, target: Tensor) -> float:
 
 
 def _centred_ranks(values: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
-    """Ranks, with equal values sharing the mean of theirs."""
+    """Centred ranks; equal values get the mean of their ranks."""
     ranks: list[Tensor] = []
     for column in values.T:
         _, group, counts = column.unique(return_inverse=True, return_counts=True)

@@ -1,39 +1,123 @@
-"""Linear surrogate: a ridge regression of measured gains on who else is in the group."""
+"""Linear surrogate: a ridge regression of measured gains on the partners in the group."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import TrainingResults
 
-from .group_predictor import GroupPredictor
-from .group_scores import GroupScores
+from .group_scores import CandidateGroup, GroupScores
+from .matrix import AffinityMatrix
 from .measured_gains import measured_gains
 
+MOST_TASKS = 15
 FEWEST_GROUPS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class GroupPredictor:
+    r"""A linear model of the gain of a task in a group.
+
+    .. math::
+        \hat{G}_j(S) = a_j + b_j (|S| - 1) + \sum_{i \in S \setminus j} \theta_{ij}, \qquad
+        \hat{G}_j(\{j\}) = 0
+
+    Args:
+        tasks: Names, in the order of every axis.
+        constants: a, the effect of being in a group; NaN for a task that too few groups hold.
+        sizes: b, the effect of each further partner, whichever it is.
+        effects: theta, the effect of each partner by name.
+        pair_errors: Standard error of the predicted gain of each pair.
+        strength: The ridge penalty chosen by cross-validation.
+        explained: Fraction of the variance of gains that is predicted in groups left out, beyond
+            their mean. At or below 0, the composition of groups predicts nothing.
+        n_groups: The number of groups in which each task was measured.
+    """
+
+    tasks: tuple[str, ...]
+    constants: Float[Tensor, " target"]
+    sizes: Float[Tensor, " target"]
+    effects: Float[Tensor, "source target"]
+    pair_errors: Float[Tensor, "source target"]
+    strength: float
+    explained: Float[Tensor, " target"]
+    n_groups: Int[Tensor, " target"]
+
+    def gains(self, group: Collection[str]) -> dict[str, float]:
+        """The predicted gain of each task of the group."""
+        if unknown := sorted(set(group) - set(self.tasks)):
+            raise InputError(
+                f"Expected groups of the tasks {self.tasks}, but got {unknown}.", "unknown-task"
+            )
+        rows = [row for row, task in enumerate(self.tasks) if task in group]
+        if len(rows) == 1:
+            return {self.tasks[rows[0]]: 0.0}
+        within = self.effects[rows][:, rows]
+        within = within.sum(dim=0) - within.diagonal()
+        gains = self.constants[rows] + self.sizes[rows] * (len(rows) - 1) + within
+        return {self.tasks[row]: gain for row, gain in zip(rows, gains.tolist(), strict=True)}
+
+    def predict(self, groups: Iterable[Collection[str]] | None = None) -> GroupScores:
+        """The predicted gain of each task in each group and alone; in all groups if None.
+
+        Raises:
+            InputError: If a task is unknown, or there are too many for every group.
+        """
+        if groups is None:
+            if len(self.tasks) > MOST_TASKS:
+                raise InputError(
+                    f"Expected groups to predict, since {len(self.tasks)} tasks have "
+                    f"{2 ** len(self.tasks) - 1:,}: pass those that could be trained.",
+                    "too-many-tasks",
+                )
+            groups = (
+                group
+                for size in range(2, len(self.tasks) + 1)
+                for group in combinations(self.tasks, size)
+            )
+        alone = ((task,) for task in self.tasks)
+        distinct = dict.fromkeys(map(frozenset, (*alone, *groups)))
+        return GroupScores(
+            self.tasks, tuple(CandidateGroup(self.gains(group)) for group in distinct)
+        )
+
+    def matrix(self) -> AffinityMatrix:
+        """Predicted gain of the target in a pair with the source."""
+        values = self.constants + self.sizes + self.effects
+        return AffinityMatrix(
+            tasks=self.tasks,
+            values=values.fill_diagonal_(0.0),
+            standard_error=self.pair_errors,
+            estimator=f"LinearSurrogate(strength={self.strength:g})",
+        )
 
 
 @dataclass(frozen=True)
 class LinearSurrogate:
-    r"""Ridge regression, a target at a time, of measured gains on the group's 0/1 vector.
+    r"""Ridge regression, one per target, of measured gains on the group's 0/1 vector.
 
     .. math::
         \min_{a, \theta}
         \sum_{S \ni j} w_S \Big(G_j(S) - a - \sum_{i \in S \setminus j} \theta_i\Big)^2
         + \lambda \sum_i \theta_i^2
 
-    w counts the replicates of a group, with mean 1, so that a strength of 4 weighs as much as four
-    groups in which a partner had no effect. The strength is the one of `strengths` that predicts
-    groups left out best, over all targets, each in units of its variance. The constant is not
-    shrunk: with nothing to learn from the composition, what is left is the mean gain of a group.
-    The paper samples groups of one size; groups may be of any size here, and a task alone
-    gains 0 by definition.
+    w counts the replicates of a group, with mean 1, so that a strength of 4 has the weight of four
+    groups in which a partner had no effect. The strength is the one that predicts groups left out
+    best, over all targets, each in units of its variance. The constant is not shrunk: if the
+    composition predicts nothing, the mean gain of a group remains. The paper samples groups of one
+    size; groups may be of any size here, and the gain of a task alone is 0 by definition.
+
+    Not scikit-learn's `RidgeCV`, since the targets have different groups but one common strength,
+    the effect of the size is not shrunk, and errors of predicted pairs are needed.
 
     Args:
-        strengths: To choose from.
-        sizes: Whether each target has an effect of the group's size, too, which is not shrunk.
+        strengths: The candidates for lambda.
+        sizes: Whether each target also has an effect of the group's size, which is not shrunk.
 
     Raises:
         InputError: If a strength is not above 0, if tasks were not trained alone, or if fewer than
@@ -76,13 +160,13 @@ class LinearSurrogate:
         fitting = [problem for problem in problems if problem.n_groups >= FEWEST_GROUPS]
         if not fitting:
             raise InputError(
-                f"Expected at least {FEWEST_GROUPS} measured groups with a task, but no task has "
-                "so many: train about four groups a task, drawn at random.",
+                f"Expected a task with at least {FEWEST_GROUPS} measured groups, but there is "
+                "none: train about four random groups per task.",
                 "too-few-groups",
             )
         strength = min(
             self.strengths,
-            key=lambda each: sum(problem.left_out_error(each) for problem in fitting),
+            key=lambda strength: sum(problem.left_out_error(strength) for problem in fitting),
         )
         fits = [problem.fit(strength) for problem in problems]
         return GroupPredictor(
@@ -100,9 +184,9 @@ class LinearSurrogate:
 def _rows(measured: TrainingResults | GroupScores) -> tuple[Tensor, Tensor, Tensor]:
     """Groups ``[group task]`` as 0/1, mean gains ``[group task]``, and their replicates."""
     if isinstance(measured, TrainingResults):
-        each = measured_gains(measured).double()
-        counts = each.isfinite().sum(dim=1).double()
-        gains = each.nanmean(dim=1)
+        by_replicate = measured_gains(measured).double()
+        counts = by_replicate.isfinite().sum(dim=1).double()
+        gains = by_replicate.nanmean(dim=1)
         trained = measured.networks
     else:
         trained = tuple(candidate.trained for candidate in measured.candidates)
@@ -135,7 +219,7 @@ class _Regression:
         self.n_tasks = groups.shape[1]
 
     def left_out_error(self, strength: float) -> float:
-        """Squared error of groups left out, beside that of the mean of the others."""
+        """Squared error of groups left out, relative to that of the mean of the others."""
         if self.n_groups < FEWEST_GROUPS:
             return float("nan")
         mean = self.gains.new_ones(self.n_groups, 1)
@@ -151,15 +235,15 @@ class _Regression:
             return nothing, nothing, nothing.repeat(self.n_tasks), nothing.repeat(self.n_tasks)
         penalty = self._penalty(strength)
         inverse = _inverse(self.features, self.weights, penalty)
-        found = inverse @ (self.features.T @ (self.weights * self.gains))
+        weights = inverse @ (self.features.T @ (self.weights * self.gains))
         residual = self._left_out(self.features, penalty)
         noise = (self.weights * residual.square()).mean()
-        partners = torch.eye(self.n_tasks).to(found)
-        has_size = (self.features[:, 1] > 0).any().to(found).repeat(self.n_tasks, 1)
+        partners = torch.eye(self.n_tasks).to(weights)
+        has_size = (self.features[:, 1] > 0).any().to(weights).repeat(self.n_tasks, 1)
         pairs = torch.cat([torch.ones_like(has_size), has_size, partners], dim=1)
         errors = (noise * ((pairs @ inverse) * pairs).sum(dim=1)).sqrt()
         errors[self.target] = 0.0
-        return found[0], found[1], found[2:], errors
+        return weights[0], weights[1], weights[2:], errors
 
     def _penalty(self, strength: float) -> Tensor:
         return torch.tensor([0.0, 0.0, *[strength] * self.n_tasks]).double()
@@ -167,9 +251,9 @@ class _Regression:
     def _left_out(self, features: Tensor, penalty: Tensor) -> Tensor:
         """Residual of each group, predicted from all others: that of the fit over its leverage."""
         inverse = _inverse(features, self.weights, penalty)
-        found = inverse @ (features.T @ (self.weights * self.gains))
+        weights = inverse @ (features.T @ (self.weights * self.gains))
         leverage = ((features @ inverse) * features).sum(dim=1) * self.weights
-        return (self.gains - features @ found) / (1 - leverage).clamp(min=1e-6)
+        return (self.gains - features @ weights) / (1 - leverage).clamp(min=1e-6)
 
 
 def _inverse(features: Tensor, weights: Tensor, penalty: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A linearized network: what any group of tasks would reach by fine-tuning it."""
+"""Linearized network: the losses that any group of tasks would reach by fine-tuning it."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -17,67 +17,66 @@ from affinity.tasks import Task
 
 from .group_scores import CandidateGroup, GroupScores
 from .matrix import AffinityMatrix
-from .projection import Projection
-from .row_gradients import RowGradients
+from .row_gradients import Projection, RowGradients
 
 _TOLERANCE = 1e-8  # of the slope at the best weights
 
 
 @dataclass(frozen=True, eq=False)
 class LinearizedNetwork:
-    """A network as a linear function of a few features, around where it was trained.
+    """A network as a linear function of a few features, around its trained parameters.
 
     `GradientSurrogate` makes it.
 
     Args:
-        judged: The tasks, in the order of `training` and `judging`.
-        training: Outputs and features of the rows to fit on, a task.
-        judging: Of the rows to predict losses on.
-        strength: Of the ridge.
-        network: The real one, where its losses are wanted.
+        specs: The tasks, in the order of `training` and `evaluation`.
+        training: Outputs and features of the rows to fit on, one entry per task.
+        evaluation: The same of the rows to predict losses on.
+        strength: The ridge penalty.
+        network: The real network, where its losses are wanted.
         projection: From features to its parameters.
-        inputs: The judging rows of the real one.
+        inputs: The inputs of the evaluation rows for the real network.
     """
 
-    judged: tuple[Task, ...]
+    specs: tuple[Task, ...]
     training: list[RowGradients]
-    judging: list[RowGradients]
+    evaluation: list[RowGradients]
     strength: float
     network: nn.Module | None
     projection: Projection
     inputs: Tensor
-    _found: dict[frozenset[str], dict[str, float]] = field(
+    _cache: dict[frozenset[str], dict[str, float]] = field(
         default_factory=dict, init=False, repr=False
     )
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks' names."""
-        return tuple(task.name for task in self.judged)
+        return tuple(task.name for task in self.specs)
 
     def with_strength(self, strength: float) -> "LinearizedNetwork":
-        """The same, with another strength of the ridge."""
+        """The same network with another ridge penalty."""
         return replace(self, strength=strength)
 
     def losses(self, group: Collection[str]) -> dict[str, float]:
-        """Loss of each task of the group on the judging rows, fine-tuned on the group; kept.
+        """Loss of each task of the group on the evaluation rows after fine-tuning; cached.
 
         Raises:
             InputError: If a task is unknown, or there is none.
         """
         wanted = frozenset(group)
-        if wanted not in self._found:
-            self._found[wanted] = self._losses(wanted)
-        return dict(self._found[wanted])
+        if wanted not in self._cache:
+            self._cache[wanted] = self._losses(wanted)
+        return dict(self._cache[wanted])
 
     def _losses(self, group: frozenset[str]) -> dict[str, float]:
         weights = self.weights(group)
-        chosen = [at for at, task in enumerate(self.judged) if task.name in group]
+        chosen = [at for at, task in enumerate(self.specs) if task.name in group]
         with torch.no_grad():
             if self.network is not None:
                 return self._real_losses(self.network, weights, chosen)
             return {
-                self.judged[at].name: _loss(self.judged[at], self.judging[at], weights).item()
+                self.specs[at].name: _loss(self.specs[at], self.evaluation[at], weights).item()
                 for at in chosen
             }
 
@@ -89,22 +88,22 @@ class LinearizedNetwork:
             )
         if not group:
             raise InputError("Expected a group of at least one task, but got none.", "no-tasks")
-        chosen = [at for at, task in enumerate(self.judged) if task.name in group]
+        chosen = [at for at, task in enumerate(self.specs) if task.name in group]
 
         def objective(weights: Tensor) -> Tensor:
-            losses = [_loss(self.judged[at], self.training[at], weights) for at in chosen]
+            losses = [_loss(self.specs[at], self.training[at], weights) for at in chosen]
             return self.strength / 2 * weights.square().sum() + torch.stack(losses).sum()
 
         def curvature(weights: np.ndarray) -> np.ndarray:
             at_weights = torch.from_numpy(weights)
-            parts = [_curvature(self.judged[at], self.training[at], at_weights) for at in chosen]
+            parts = [_curvature(self.specs[at], self.training[at], at_weights) for at in chosen]
             return (torch.stack(parts).sum(dim=0) + self.strength * torch.eye(len(weights))).numpy()
 
         def value_and_slope(weights: np.ndarray) -> tuple[float, np.ndarray]:
             slope, value = grad_and_value(objective)(torch.from_numpy(weights))
             return value.item(), slope.numpy()
 
-        found = minimize(
+        best = minimize(
             value_and_slope,
             np.zeros(self.projection.dimensions),
             jac=True,
@@ -112,21 +111,21 @@ class LinearizedNetwork:
             method="trust-exact",
             options={"gtol": _TOLERANCE},
         )
-        return torch.from_numpy(found.x)
+        return torch.from_numpy(best.x)
 
     def total_loss(self) -> float:
-        """Losses of single tasks and of all together, each beside that of the network as it is."""
+        """Losses of single tasks and of all together, relative to the trained network."""
         total = 0.0
         before = {
             task.name: task.loss(rows.outputs, rows.targets).item()
-            for task, rows in zip(self.judged, self.judging, strict=True)
+            for task, rows in zip(self.specs, self.evaluation, strict=True)
         }
         for group in (*([name] for name in self.tasks), self.tasks):
             total += sum(loss / before[name] for name, loss in self.losses(group).items())
         return total
 
     def predict(self, groups: Iterable[Collection[str]]) -> GroupScores:
-        r"""Predicted gain of each task in each group, and alone: the share of its loss gone.
+        r"""Predicted gain of each task in each group, and alone: the reduction of its loss.
 
         .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / L_j(\{j\})
         """
@@ -136,9 +135,9 @@ class LinearizedNetwork:
             self.tasks,
             tuple(
                 CandidateGroup(
-                    {name: 1 - loss / alone[name] for name, loss in self.losses(each).items()}
+                    {name: 1 - loss / alone[name] for name, loss in self.losses(group).items()}
                 )
-                for each in distinct
+                for group in distinct
             ),
         )
 
@@ -148,7 +147,7 @@ class LinearizedNetwork:
             frozenset(name for name, inside in zip(self.tasks, group, strict=True) if inside)
             for group in groups.tolist()
         ]
-        scores = {each.trained: each.scores for each in self.predict(named).candidates}
+        scores = {group.trained: group.scores for group in self.predict(named).candidates}
         rows = [[scores[group].get(name, math.nan) for name in self.tasks] for group in named]
         return torch.tensor(rows, dtype=torch.double)
 
@@ -166,19 +165,19 @@ class LinearizedNetwork:
         self, network: nn.Module, weights: Tensor, chosen: list[int]
     ) -> dict[str, float]:
         shift = self.projection.up(weights)
-        own = dict(network.named_parameters())
-        shifted = {name: own[name].detach() + part.to(own[name]) for name, part in shift.items()}
+        values = dict(network.named_parameters())
+        shifted = {k: values[k].detach() + part.to(values[k]) for k, part in shift.items()}
         was_training = network.training
         network.eval()
         predictions = functional_call(network, shifted, (self.inputs,))
         network.train(was_training)
-        found: dict[str, float] = {}
+        losses: dict[str, float] = {}
         for at in chosen:
-            name = self.judged[at].name
-            rows = self.judging[at]
+            name = self.specs[at].name
+            rows = self.evaluation[at]
             outputs = predictions[name][rows.places].double()
-            found[name] = self.judged[at].loss(outputs, rows.targets).item()
-        return found
+            losses[name] = self.specs[at].loss(outputs, rows.targets).item()
+        return losses
 
 
 def _loss(task: Task, rows: RowGradients, weights: Tensor) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""The affinity matrix: what each source task does to each target task, with its error."""
+"""Affinity matrix: the estimated effect of each source task on each target task, with errors."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ class AffinityMatrix:
 
     Args:
         tasks: Names, in the order of both axes.
-        values: ``[source target]``; NaN where nothing was measured.
-        standard_error: Of each value.
-        n_steps: How many measurements each value averages.
+        values: NaN where nothing was measured.
+        standard_error: The standard error of each value.
+        n_steps: The number of measurements that each value averages.
         estimator: The estimator's name.
 
     Raises:
@@ -74,7 +74,7 @@ class AffinityMatrix:
         return self.values[self._index(source), self._index(target)].item()
 
     def frame(self) -> pd.DataFrame:
-        """One row a pair: source, target, affinity, standard_error, n_steps."""
+        """One row per pair: source, target, affinity, standard_error, n_steps."""
         sources, targets = zip(*((s, t) for s in self.tasks for t in self.tasks), strict=True)
         columns: dict[str, object] = {
             "source": sources,

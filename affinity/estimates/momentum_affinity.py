@@ -7,14 +7,13 @@ from affinity.recording import Trace
 
 from .gramians import gramians_of
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
+from .over_runs import Window, over_runs
 from .relative import RatioMode, relative_change
-from .window import Window
 
 
 @dataclass(frozen=True)
 class MomentumAffinity:
-    r"""What a step along the source's gradient, with the run's momentum, does to the target.
+    r"""Effect of a step along the source's gradient, with the run's momentum, on the target.
 
     .. math::
         z^t_{i \to j} = \frac{\langle \nabla L_j^t, \; \eta \nabla L_i^t - \beta v^t \rangle}
@@ -24,18 +23,19 @@ class MomentumAffinity:
     averaged over time: the affinity score of ETAP. Its v is the velocity of heavy-ball momentum
     before the step; here it is :math:`-\eta m`, with m the sum of earlier gradients that the
     optimizer carries along (`carried_momentum`), so that SGD and the Adam family, which divides by
-    its second moment only afterwards, are treated alike. The momentum's part is the same for every
-    source: beside first-order affinity it moves targets, never the order of the sources of one.
+    its second moment only afterwards, are treated equally. The momentum's part is the same for
+    every source: compared with first-order affinity it shifts targets, but never changes the order
+    of the sources of one target.
     The released code divides by the learning rate; this is the paper's form.
 
     Args:
         ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
-            of means over steps; ``"auto"``, the latter where the target's loss comes near 0 at
-            single steps, with a warning (see `relative_change`).
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+            of means over steps; ``"auto"``, the latter where the target's loss is near 0 at single
+            steps, with a warning (see `relative_change`).
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no products of gradients with the optimizer's momentum.

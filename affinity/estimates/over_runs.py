@@ -1,6 +1,7 @@
-"""Estimates over runs: one matrix from several seeds, with the error that seeds make."""
+"""Over runs: one matrix from several seeds, with the standard error between seeds."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 
@@ -8,7 +9,9 @@ from affinity.errors import InputError
 from affinity.recording import Trace
 
 from .matrix import AffinityMatrix
-from .window import Window, within
+
+Window = Literal["early", "late"] | tuple[int, int | None]
+"""The first or last third of a run's measurements, or those from one step to before another."""
 
 
 def over_runs(
@@ -17,14 +20,48 @@ def over_runs(
     """Estimate from each run of the trace within the window, and combine.
 
     Args:
-        trace: Of one run, or of several (`merge_traces`).
-        window: Of each run's time.
-        estimate: From one run.
+        trace: A trace of one run, or of several (`merge_traces`).
+        window: The part of each run to use.
+        estimate: Estimates the affinities of one run.
     """
     runs = runs_of(trace)
     if len(runs) == 1:
         return estimate(within(trace, window))
     return combine([estimate(within(run, window)) for run in runs])
+
+
+def within(trace: Trace, window: Window | None) -> Trace:
+    """The measurements of one run in the window; all of them if None.
+
+    Affinity can change sign during training: near a joint optimum the gradients of related tasks
+    cancel.
+
+    Raises:
+        InputError: If nothing was measured in the window.
+
+    Example:
+        >>> trace = Trace(("a",), torch.tensor([0, 10, 20, 30, 40, 50]), torch.ones(6, 1))
+        >>> within(trace, "early").steps.tolist(), within(trace, (20, 40)).steps.tolist()
+        ([0, 10], [20, 30])
+    """
+    if window is None:
+        return trace
+    if isinstance(window, str):
+        count = max(1, len(trace) // 3)
+        times = torch.arange(len(trace))
+        return trace.at(times[:count] if window == "early" else times[-count:])
+    first, end = window
+    inside = trace.steps >= first
+    if end is not None:
+        inside &= trace.steps < end
+    if not inside.any():
+        measured = (int(trace.steps.min()), int(trace.steps.max())) if len(trace) else "none"
+        raise InputError(
+            f"Expected measurements from step {first} to before {end}, but the trace holds those "
+            f"of steps {measured}.",
+            "missing-in-trace",
+        )
+    return trace.at(inside.nonzero().squeeze(1))
 
 
 def runs_of(trace: Trace) -> list[Trace]:
@@ -47,10 +84,10 @@ def combine(matrices: Sequence[AffinityMatrix]) -> AffinityMatrix:
     .. math::
         \mathrm{se}^2 = \max\Big(\frac{s^2}{R}, \; \frac{1}{R^2} \sum_r \mathrm{se}_r^2\Big)
 
-    with the variance s² between the R runs of a pair. It holds what differs between seeds and what
-    differs between steps; the second term keeps it from being too small where few runs happen to
-    agree. A pair that some runs did not measure averages the others. Of two or three runs the
-    error is a rough one: `seed_to_seed` tells how far whole matrices agree.
+    with the variance s² between the R runs of a pair, which includes the variation between seeds
+    and between steps; the second term prevents it from being too small where few runs agree by
+    chance. A pair that some runs did not measure averages the others. With two or three runs the
+    error is rough: `seed_to_seed` measures how well whole matrices agree.
 
     Raises:
         InputError: If there are none, or of other tasks or estimators.
@@ -68,7 +105,7 @@ def combine(matrices: Sequence[AffinityMatrix]) -> AffinityMatrix:
     if others:
         raise InputError(
             f"Expected matrices of one estimator and the same tasks to combine, but got "
-            f"{first.estimator} of {first.tasks} beside {others}.",
+            f"{first.estimator} of {first.tasks} and {others}.",
             "different-tasks",
         )
     values = torch.stack([matrix.values.double() for matrix in matrices])  # run source target

@@ -12,23 +12,23 @@ ENOUGH = 0.3
 
 
 def label_overlap(problem: Problem) -> Float[Tensor, "source target"]:
-    """Share of the target's labelled development rows that are labelled for the source, too."""
+    """Fraction of the target's labelled development rows that are also labelled for the source."""
     labelled = problem.development.labelled.double()
     return (labelled.T @ labelled) / labelled.sum(dim=0)
 
 
 @dataclass(frozen=True)
 class LabelOverlap:
-    """How many pairs of tasks share enough labelled rows.
+    """The number of pairs of tasks that share enough labelled rows.
 
     The overlap of a pair is the smaller of the two shares that `label_overlap` gives. Gradients of
     two tasks that share few rows are taken on different data, and affinities from them were
     found to be noise below an overlap of 0.3.
 
     Args:
-        n_pairs: Pairs of tasks.
-        n_below: How many of them have an overlap below 0.3.
-        median: Overlap of the pairs.
+        n_pairs: Number of pairs of tasks.
+        n_below: Number of pairs with an overlap below 0.3.
+        median: Median overlap of the pairs.
         least: Smallest overlap of a pair.
 
     References:
@@ -67,5 +67,5 @@ class LabelOverlap:
         return (
             f"{which} pairs of tasks share fewer than {ENOUGH:.0%} of their rows "
             f"(median {self.median:.0%}): affinities from their gradients were found to be noise, "
-            "so take groupings of them from measured gains."
+            "so choose groupings by measured gains."
         )

@@ -1,4 +1,4 @@
-"""Relative change: what a step changes of the target's loss, as a share of that loss."""
+"""Relative change: the change of the target's loss by a step, relative to that loss."""
 
 import warnings
 from typing import Literal
@@ -7,14 +7,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from affinity.errors import AffinityWarning
+
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
 
 RatioMode = Literal["auto", "steps", "means"]
-"""Mean over steps of ratios, ratio of means over steps, or the one that each target needs."""
+"""Mean over steps of ratios, ratio of means over steps, or a choice for each target."""
 
 
-class RatioWarning(UserWarning):
+class RatioWarning(AffinityWarning):
     """Affinities onto some tasks are ratios of means, not means of ratios."""
 
 
@@ -31,7 +33,7 @@ def relative_change(
     estimator: str,
     block: int | None,
 ) -> AffinityMatrix:
-    r"""Average over time how much of the target's loss is gone.
+    r"""Average the relative reduction of the target's loss over time.
 
     .. math::
         \text{steps:} \; \frac{1}{T} \sum_t \frac{\Delta_{ij}^t}{L_j^t}, \qquad
@@ -44,12 +46,12 @@ def relative_change(
     the eleven measurements around; the others keep the papers' mean.
 
     Args:
-        changes: How far the target's loss falls by the source's step.
-        losses: Before the step.
-        tasks: Their names.
-        ratio: Which average.
+        changes: The reduction of the target's loss by the source's step.
+        losses: The losses before the step.
+        tasks: Names of the tasks.
+        ratio: The kind of average.
         estimator: The estimator's name.
-        block: Of the bootstrap.
+        block: Block length of the bootstrap.
     """
     changes, losses = changes.double(), losses.double()
     by_means = (
@@ -83,11 +85,10 @@ def _comes_near_zero(losses: Float[Tensor, " time"]) -> bool:
 
 def _warn(tasks: list[str]) -> None:
     named = ", ".join(map(repr, tasks[:3])) + (f" and {len(tasks) - 3} more" if tasks[3:] else "")
-    warnings.warn(
-        f"The loss of {named} comes near 0 at single steps, as in batches with few of a task's "
-        "rows, where a mean of ratios hangs on those steps. Affinities onto these tasks are ratios "
-        'of means instead; ratio="steps" insists on the mean of ratios, ratio="means" says so '
-        "without this warning.",
-        RatioWarning,
-        stacklevel=6,
+    message = (
+        f"The loss of {named} is near 0 at single steps, as in batches with few of a task's rows, "
+        "and these steps would dominate a mean of ratios. Affinities onto these tasks are ratios "
+        'of means instead. ratio="steps" forces the mean of ratios; ratio="means" avoids this '
+        "warning."
     )
+    warnings.warn(RatioWarning(message, "loss-near-zero"), stacklevel=6)

@@ -1,4 +1,4 @@
-"""Reliability: how far a matrix would come out alike, were it estimated again."""
+"""Reliability: how well a matrix would be reproduced by a second estimate."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from .relative import RatioWarning
 
 @dataclass(frozen=True)
 class Reliability:
-    """Agreement of parts of the evidence, and what it says of the whole.
+    """Agreement of estimates from parts of the data, and its extrapolation to all of it.
 
     Args:
         parts: Spearman correlation, over the pairs of different tasks, between the matrices
             from two parts; the mean over pairs of parts, where there are more.
-        whole: What the Spearman-Brown formula makes of it for all n parts together:
-            ``n r / (1 + (n - 1) r)``. 1 says that the matrix would come out the same, 0 that it is
-            noise. A correlation with anything else cannot be expected above the root of this.
+        whole: The same for all n parts together by the Spearman-Brown formula,
+            ``n r / (1 + (n - 1) r)``. 1: the matrix would be reproduced exactly; 0: it is noise.
+            The expected correlation with anything else is at most the square root of this.
         n_pairs: Pairs of tasks that all parts measured.
     """
 
@@ -38,11 +38,11 @@ class Reliability:
 def split_half(
     trace: Trace, estimator: Callable[[Trace], AffinityMatrix], blocks: int = 10
 ) -> Reliability:
-    """Estimate from every other block of time, and from the blocks between; compare.
+    """Compare the estimates from alternate blocks of time.
 
-    Alternate blocks, rather than an early and a late half: affinity changes as training goes on,
-    and that change is no noise. It says how sure the matrix of this run is; another seed may still
-    give another one (`seed_to_seed`).
+    Alternate blocks rather than an early and a late half: affinity changes during training, and
+    that change is not noise. It measures the certainty of this run's matrix; another seed may
+    still give another one (`seed_to_seed`).
 
     Example:
         >>> from affinity.estimates import GradientCosine
@@ -57,18 +57,18 @@ def split_half(
     block = torch.arange(count) * blocks // max(1, count)
     halves = [(block % 2 == parity).nonzero().squeeze(1) for parity in (0, 1)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RatioWarning)  # the estimate from all of it says so
+        warnings.simplefilter("ignore", RatioWarning)  # the estimate from the whole trace warns
         return _agreement([estimator(trace.at(half)) for half in halves])
 
 
 def seed_to_seed(
     traces: Sequence[Trace] | Trace, estimator: Callable[[Trace], AffinityMatrix]
 ) -> Reliability:
-    """Estimate from each run by itself, and compare.
+    """Compare the estimates from each run.
 
     Args:
-        traces: Of runs with other seeds (and rows); or one trace that holds several.
-        estimator: What turns a run into affinities.
+        traces: Traces of runs with different seeds (and rows), or one trace of several runs.
+        estimator: Estimates the affinities of a run.
 
     Raises:
         InputError: If there are fewer than two runs.

@@ -1,4 +1,4 @@
-"""Representation similarity: whether tasks, each learned alone, look at the inputs alike."""
+"""Representation similarity: of networks that were trained on each task separately."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .matrix import AffinityMatrix
 from .over_runs import combine
 
 Representations = Mapping[str, Float[Tensor, "row feature"]]
-"""A task's name to the representation of the same rows by a network of its own."""
+"""For each task, the representation of the same rows by its separate network."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class RepresentationSimilarity:
         A_{ij} = \frac{\|H_i^T H_j\|_F^2}{\|H_i^T H_i\|_F \, \|H_j^T H_j\|_F}
 
     with H the centred representations ``[row feature]`` of the same rows by the networks of the two
-    tasks. 1 says that they are the same up to rotation and one scale, 0 that they share no linear
-    direction. Symmetric; it cannot tell help from harm, and with as many features as rows it tends
-    to 1 for any two. An audit trains separate networks anyway, so that it costs nothing more there.
+    tasks. 1: they are the same up to rotation and scale; 0: they share no linear direction.
+    Symmetric; it does not distinguish help from harm, and with as many features as rows it tends
+    to 1 for any two tasks.
 
     References:
         Kornblith et al. (2019), `Similarity of Neural Network Representations Revisited
@@ -50,7 +50,7 @@ class RepresentationSimilarity:
         """Compare representations; those of several replicates are averaged, with an error."""
         if isinstance(representations, Mapping):
             return self._of_replicate(representations)
-        return combine([self._of_replicate(each) for each in representations])
+        return combine([self._of_replicate(replicate) for replicate in representations])
 
     def _of_replicate(self, representations: Representations) -> AffinityMatrix:
         sizes = {name: len(rows) for name, rows in representations.items()}
@@ -72,9 +72,9 @@ class RepresentationSimilarity:
 def separate_representations(
     problem: Problem, replicates: int = 1, seed: int = 0
 ) -> list[dict[str, Tensor]]:
-    """Representations of the evaluation rows by a network a task, for each of the replicates.
+    """Representations of the evaluation rows by separate networks, for each replicate.
 
-    It trains every task alone: as many small trainings as tasks and replicates.
+    It trains every task alone: one training per task and replicate.
 
     Example:
         >>> from affinity.problems import planted

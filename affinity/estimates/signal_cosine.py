@@ -1,4 +1,4 @@
-"""Signal cosine: the cosine of the true gradients, freed of the noise of their batches."""
+"""Signal cosine: the cosine of the expected gradients, without the noise of their batches."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,7 @@ from affinity.recording import Trace
 
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
-from .over_runs import over_runs
-from .window import Window
+from .over_runs import Window, over_runs
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,13 @@ class SignalCosine:
     noise: it adds to their norms and, where the tasks share rows, to their inner product. Across
     batches the noise is independent, so the sums estimate the true inner products without bias.
     The numerator takes both directions. A task whose estimated signal is not above 0 has no
-    direction to be told: its pairs are NaN. The ratio itself may exceed 1 by chance.
+    direction: its pairs are NaN. The ratio itself may exceed 1 by chance.
 
     Args:
-        window: Part of each run's time: ``"early"`` or ``"late"``, a third of its measurements, or
-            ``(first, end)``, the steps from one to before another.
-        block: Consecutive measurements that are resampled together for the standard error;
-            None chooses by how alike neighbours are.
+        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
+            ``(first, end)``, the steps from `first` to before `end`.
+        block: Number of consecutive measurements that are resampled together for the standard
+            error; by default it follows from their autocorrelation.
 
     Raises:
         InputError: If the trace holds no held-out Gramians.

@@ -1,7 +1,7 @@
 """Plan: networks, how each shares its parameters, and why; a YAML file that a person can edit."""
 
 import difflib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -242,7 +242,7 @@ class _Summary:
     provenance: PlanProvenance | None = None
 
 
-def _without_none(entries: dict[str, object]) -> dict[str, object]:
+def _without_none(entries: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in entries.items() if value is not None}
 
 

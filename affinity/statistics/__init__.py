@@ -1,4 +1,4 @@
-"""Verdicts from paired scores: what replicates and test rows say of a gain."""
+"""Paired differences, intervals, verdicts and error control."""
 
 from .gains import Gains, interval
 from .negative_transfer import ALL_TASKS, NegativeTransferTest, Verdict, VerdictName

@@ -1,7 +1,7 @@
 """Gains: measured improvement over a baseline, replicate by replicate."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from .two_level import averaged, estimate
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    r"""Scores of a way to train compared with those of a baseline on the same replicates.
+    r"""Scores compared with those of a baseline on the same replicates.
 
     The gain of a task is `Score.gain` of its mean score over its mean baseline: relative to the
     baseline (0.1: a tenth of the baseline's loss is gone) or a difference of scores. Above 0 is
@@ -29,12 +29,12 @@ class Gains:
 
     Args:
         tasks: Names, in the order of the task axis.
-        scores: Of the way to train that is judged.
-        baseline: Of what it is compared with.
+        scores: The scores to be judged.
+        baseline: The scores of the baseline.
         definitions: How the scores of each task are compared; by default all are losses, compared
             relatively.
-        score_blocks: Scores on blocks of test rows, where they are known; NaN beyond a task's own.
-        baseline_blocks: Those of the baseline.
+        score_blocks: Scores on blocks of test rows, if known; NaN beyond the task's last block.
+        baseline_blocks: The same for the baseline.
 
     Raises:
         InputError: If shapes and names do not fit.
@@ -91,7 +91,7 @@ class Gains:
 
     @property
     def n_replicates(self) -> int:
-        """How many replicates were measured."""
+        """The number of replicates."""
         return len(self.scores)
 
     def differences(self) -> Float[np.ndarray, "replicate task"]:
@@ -99,7 +99,7 @@ class Gains:
         return self._sign * (self.scores - self.baseline).double().numpy()
 
     def block_differences(self) -> Float[np.ndarray, "replicate task block"] | None:
-        """Improvement on each block in the score's own units."""
+        """Improvement on each block in units of the score."""
         if self.score_blocks is None or self.baseline_blocks is None:
             return None
         differences = self.score_blocks.double() - self.baseline_blocks.double()
@@ -166,18 +166,10 @@ class Gains:
 
     def of(self, tasks: Sequence[str]) -> "Gains":
         """The gains of some of the tasks."""
-        places = [self.tasks.index(task) for task in tasks]
-        parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
-        return replace(
-            self,
-            tasks=tuple(tasks),
-            definitions=tuple(self.score_of[task] for task in tasks),
-            **{
-                name: value[:, places]
-                for name in parts
-                if (value := getattr(self, name)) is not None
-            },
-        )
+        columns = [self.tasks.index(task) for task in tasks]
+        kept = self._map(lambda _, values: values[:, columns])
+        definitions = tuple(self.score_of[task] for task in tasks)
+        return replace(kept, tasks=tuple(tasks), definitions=definitions)
 
     def first(self, n_replicates: int) -> "Gains":
         """The gains of the first replicates."""
@@ -185,15 +177,7 @@ class Gains:
 
     def of_replicates(self, replicates: Sequence[int]) -> "Gains":
         """The gains of some of the replicates."""
-        parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
-        return replace(
-            self,
-            **{
-                name: value[list(replicates)]
-                for name in parts
-                if (value := getattr(self, name)) is not None
-            },
-        )
+        return self._map(lambda _, values: values[list(replicates)])
 
     def by_task(self) -> dict[str, float]:
         """The gain of each task, in its unit."""
@@ -201,15 +185,12 @@ class Gains:
 
     def joined(self, more: "Gains") -> "Gains":
         """These replicates and more."""
+        return self._map(lambda name, values: torch.cat([values, getattr(more, name)]))
+
+    def _map(self, change: Callable[[str, Tensor], Tensor]) -> "Gains":
         parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
-        return replace(
-            self,
-            **{
-                name: torch.cat([value, getattr(more, name)])
-                for name in parts
-                if (value := getattr(self, name)) is not None
-            },
-        )
+        values = {name: getattr(self, name) for name in parts}
+        return replace(self, **{n: change(n, v) for n, v in values.items() if v is not None})
 
     def overall(self) -> Float[np.ndarray, " replicate"]:
         """Mean gain over the tasks that have one for each replicate; NaN where none has."""

@@ -1,4 +1,4 @@
-"""Negative transfer: whether sharing harms a task, with the risk of a false alarm held down."""
+"""Negative transfer: whether sharing harms a task, at a controlled risk of false alarms."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .two_level import Estimate, combined
 
 VerdictName = Literal["harmful", "neutral", "beneficial", "undecided"]
 Look = tuple[int, float]
-"""So many replicates, and the share that they are of the planned ones."""
+"""A number of replicates, and its fraction of the planned number."""
 
 ALL_TASKS = "all tasks"
 POWER = 0.8
@@ -28,7 +28,7 @@ MOST_REPLICATES = 10_000
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the replicates say of one task, or of all together.
+    """The conclusion from the replicates for one task, or for all together.
 
     Args:
         task: The task's name.
@@ -36,13 +36,13 @@ class Verdict:
         gain: Mean gain, in its unit.
         low: Lower end of its 95 % interval; NaN from a single replicate.
         high: Upper end.
-        p_value: Probability of so large a gain or loss if there were none, adjusted for the
-            number of tasks.
-        detectable: The smallest true gain or loss that as many replicates, as noisy as these,
-            would find in four of five audits.
-        needed: About how many replicates would decide in four of five audits, were the gain what
-            was measured; None where no number would, since these test rows are too few, or where
-            nothing is known.
+        p_value: Probability of a gain or loss at least as large if the true one were 0, adjusted
+            for the number of tasks.
+        detectable: The smallest true gain or loss that the same number of replicates, with this
+            noise, would detect with a probability of 80 %.
+        needed: Approximate number of replicates with which an audit would decide with a probability
+            of 80 %, if the true gain were the measured one; None where no number would, since
+            there are too few test rows, or where it is unknown.
     """
 
     task: str
@@ -59,28 +59,28 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NegativeTransferTest:
-    """Judges each task's paired differences by Student's t, over replicates and test rows.
+    """Test each task's paired differences by Student's t, over replicates and test rows.
 
     *Neutral* where two one-sided tests place the gain within the tolerance; else *harmful* or
-    *beneficial* where the adjusted test finds a loss or a gain; else *undecided*. Where the two
-    arrangements are one and the same network for a task, every difference is 0: neutral.
+    *beneficial* where the adjusted test finds a loss or a gain; else *undecided*. Where both sides
+    use the same network for a task, every difference is 0: neutral.
 
-    The error of a gain is that of other replicates (training rows and seeds) and of other test
-    rows like these (`two_level.estimate`); where the gains hold no losses on blocks of test rows,
-    of replicates alone. The development rows stay what they are.
+    The error of a gain covers other replicates (training rows and seeds) and other test rows of
+    the same kind (`two_level.estimate`); without losses on blocks of test rows, replicates alone.
+    The development rows are taken as given.
 
-    Where it was looked at growing numbers of replicates, each look has its own, stricter level
-    (`spending.levels`), a verdict stands from the first look that reaches it, and intervals are
-    those of the last look's level.
+    With interim looks at growing numbers of replicates, each look has its own, stricter level
+    (`spending.levels`), a verdict stands from the first look that reaches it, and intervals have
+    the level of the last look.
 
     Args:
         level: 1 minus the risk of a false alarm over all tasks together.
         tolerance: Gains smaller than this do not matter: a fraction of the baseline, a difference
             of scores, or, for a task whose `Score` has a unit, 0.01 is one unit.
         adjust: Over the tasks: ``holm`` bounds the risk of any false alarm, ``fdr`` (Benjamini and
-            Hochberg) the expected share of false alarms among the alarms, for many tasks.
-        looks: At which numbers of replicates it was looked, with their shares of the planned
-            ones; none for one look at all of them.
+            Hochberg) the expected fraction of false alarms among the alarms, for many tasks.
+        looks: The numbers of replicates at the interim looks, with their fractions of the planned
+            number; empty for a single look at all of them.
 
     References:
         Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure; Schuirmann (1987),
@@ -115,8 +115,8 @@ class NegativeTransferTest:
         return self._judge(gains, Gains.estimate_overall, (ALL_TASKS,), units, tolerances)[0]
 
     def is_decided(self, gains: Gains) -> bool:
-        """Whether nothing is undecided, neither for a task nor for all together."""
-        return all(each.verdict != "undecided" for each in (*self(gains), self.overall(gains)))
+        """Whether no task is undecided, nor all together."""
+        return all(v.verdict != "undecided" for v in (*self(gains), self.overall(gains)))
 
     def _judge(
         self,
@@ -160,7 +160,7 @@ class NegativeTransferTest:
     def _name(
         self, found: Estimate, shares: tuple[float, ...], tolerances: Float[np.ndarray, " task"]
     ) -> list[VerdictName]:
-        """What this look says, at the level that is left for it."""
+        """The verdicts of one look, at the level that is left for it."""
         risk = 1 - self.level
 
         def level_of(risk: float) -> float:
@@ -183,7 +183,7 @@ class NegativeTransferTest:
     def _rejected(
         self, p_values: Float[np.ndarray, " task"], level_of: Callable[[float], float]
     ) -> Bool[np.ndarray, " task"]:
-        """Which hypotheses fall, where `level_of` a part of the risk is the level of a test."""
+        """Which hypotheses are rejected; `level_of` gives the level of a test from its risk."""
         known = np.flatnonzero(np.isfinite(p_values))
         order = known[np.argsort(p_values[known], kind="stable")]
         rejected = np.zeros(len(p_values), dtype=bool)
@@ -202,7 +202,7 @@ class NegativeTransferTest:
         return rejected
 
     def _needed(self, found: Estimate, at: int, n_tasks: int, tolerance: float) -> int | None:
-        """By the variances found: of replicates, which more of them shrink, and of test rows."""
+        """The number of replicates needed, from the two variances of the gain."""
         gain = abs(float(found.mean[at]))
         of_one = float(found.of_replicates[at]) * found.n_replicates
         if not (math.isfinite(gain) and math.isfinite(of_one)):
@@ -229,12 +229,14 @@ _COUNTS = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))
 
 @lru_cache(maxsize=4096)
 def _quantiles(tail: float) -> np.ndarray:
-    """Student's, for so many replicates."""
+    """Student's quantiles for each number of replicates."""
     return -special.stdtrit(_COUNTS - 1, tail)
 
 
 def holm(p_values: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
     """Adjust p-values so that the risk of any false alarm among them stays below the level.
+
+    SciPy has no Holm adjustment, and statsmodels would be a large dependency for six lines.
 
     Example:
         >>> holm(np.array([0.01, 0.04])).tolist()

@@ -1,4 +1,4 @@
-"""A gain is a ratio: a mean difference as a share of a mean baseline that was measured, too."""
+"""Ratio: a gain as a mean difference relative to a mean baseline that is measured, too."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,24 +13,24 @@ _ROUNDS = 6  # until the error at an end of the interval is that of this end
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
-    r"""Gains, an entry a task, tested by plain differences and with intervals of their own.
+    r"""Relative gains, one per task, with tests and intervals.
 
-    With paired differences :math:`u_r` as shares of the mean baseline, and the baseline
-    :math:`v_r` itself with a mean of 1, a gain :math:`g` is refuted where
+    With paired differences :math:`u_r` relative to the mean baseline, and the baseline
+    :math:`v_r` scaled to a mean of 1, a gain :math:`g` is rejected where
 
     .. math::
         \overline{u} - g\,\overline{v}, \qquad \text{with the error of } u_r - g\,v_r,
 
-    lies away from 0 by Student's t. At :math:`g = 0` that is the t test of plain differences. The
-    interval is made of the gains that are not refuted, so that it leaves out 0 exactly where that
-    test finds a difference. (A ratio's error by its tangent alone would be too small where the
-    baseline is uncertain, and find more gains than losses.)
+    differs from 0 by Student's t. At :math:`g = 0` that is the t test of plain differences. The
+    interval contains the gains that are not rejected, so it excludes 0 exactly where that test
+    finds a difference. (A linearized error would be too small where the baseline is uncertain, and
+    find more gains than losses.)
 
     Args:
-        differences: Of each replicate, as shares of the mean baseline.
-        baseline: Of each replicate, with a mean of 1.
-        difference_blocks: The same on blocks of test rows, where they are known.
-        baseline_blocks: The same of the baseline.
+        differences: Relative to the mean baseline.
+        baseline: Scaled to a mean of 1.
+        difference_blocks: Differences on blocks of test rows, if known.
+        baseline_blocks: Baseline on blocks of test rows, if known.
 
     References:
         Fieller (1954), Some Problems in Interval Estimation.
@@ -52,7 +52,7 @@ class Ratio:
         return self.differences.mean(axis=0)
 
     def linear(self) -> Float[np.ndarray, "replicate task"]:
-        """Gains, replicate by replicate, along the tangent at their mean."""
+        """The gain of each replicate, linearized at their mean."""
         return self.mean + self.differences - self.mean * self.baseline
 
     def linear_blocks(self) -> Float[np.ndarray, "replicate task block"] | None:
@@ -63,7 +63,7 @@ class Ratio:
         return mean + self.difference_blocks - mean * self.baseline_blocks
 
     def beyond(self, gain: float | Float[np.ndarray, " task"]) -> Estimate:
-        """What the differences show beyond a gain, with its error if that were the true one."""
+        """The estimate minus a hypothetical gain, with its error under that hypothesis."""
         weights = (1.0, -2.0 * gain, np.square(gain))
         of_replicates, of_rows = (
             sum(weight * part for weight, part in zip(weights, parts, strict=True))
@@ -78,10 +78,10 @@ class Ratio:
         )
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """The gains that are not refuted; NaN from a single replicate.
+        """The gains that are not rejected; NaN from a single replicate.
 
-        Where the baseline is so uncertain that no gain on one side is refuted, the end is that of
-        the tangent.
+        Where the baseline is so uncertain that no gain on one side is rejected, that end is the
+        linearized one.
         """
         with np.errstate(invalid="ignore"):  # an early look may demand infinite certainty
             return self._end(-1.0, level), self._end(1.0, level)
@@ -107,7 +107,7 @@ class Ratio:
 
     @cached_property
     def _products(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """For each level of chance: variance of differences, covariance, variance of baseline."""
+        """For each level: variance of differences, covariance, variance of baseline."""
         both = None
         if self.difference_blocks is not None and self.baseline_blocks is not None:
             both = self.difference_blocks + self.baseline_blocks

@@ -1,4 +1,4 @@
-"""Alpha spending: how strict each look at growing data must be, so that looking often is free."""
+"""Alpha spending: the level of each interim look that keeps the overall risk."""
 
 from functools import lru_cache
 
@@ -24,9 +24,9 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
     closely (Jennison and Turnbull, section 4.4; `reports/calibration` measures it).
 
     Args:
-        shares: Of the planned data at each look, rising; 1 at the last look spends all that is
-            left, however much data there are.
-        risk: Of a false alarm on one side.
+        shares: The fraction of the planned data at each look, increasing; 1 at the last look spends
+            all remaining risk, whatever the amount of data.
+        risk: The one-sided risk of a false alarm.
 
     References:
         Lan and DeMets (1983), Discrete sequential boundaries for clinical trials; Jennison and
@@ -37,11 +37,11 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
         [0.0015, 0.0245]
     """
     spent = [2 * float(special.ndtr(special.ndtri(risk / 2) / np.sqrt(t))) for t in shares]
-    found = [spent[0]]
+    look_levels = [spent[0]]
     sums = density = np.empty(0)  # of a Brownian motion that crossed no bound yet
     for look in range(1, len(shares)):
         before, now = shares[look - 1], shares[look]
-        edge = -special.ndtri(found[-1]) * np.sqrt(before)
+        edge = -special.ndtri(look_levels[-1]) * np.sqrt(before)
         grid = np.linspace(-6 * np.sqrt(before), edge, _POINTS)
         if look == 1:
             density = _normal(grid, np.sqrt(before))
@@ -51,12 +51,12 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
             density = np.asarray(np.trapezoid(onto * density, sums, axis=1))
         sums = grid
         edge = _edge(sums, density, np.sqrt(now - before), spent[look] - spent[look - 1])
-        found.append(float(special.ndtr(-edge / np.sqrt(now))))
-    return tuple(found)
+        look_levels.append(float(special.ndtr(-edge / np.sqrt(now))))
+    return tuple(look_levels)
 
 
 def _edge(sums: np.ndarray, density: np.ndarray, step: float, risk: float) -> float:
-    """Above it lies a motion from these sums, after a step, with this probability."""
+    """The value that a motion from these sums exceeds after a step with this probability."""
 
     def beyond(edge: float) -> float:
         return float(np.trapezoid(special.ndtr((sums - edge) / step) * density, sums)) - risk

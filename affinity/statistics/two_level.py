@@ -1,4 +1,4 @@
-"""Two levels of chance: other training rows and seeds, and other test rows."""
+"""Two levels of random variation: training rows and seeds, and test rows."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from jaxtyping import Float
 from scipy import special
 
 BINS = 32
-"""Into how many bins test rows are cut for a mean over tasks."""
+"""Number of bins of test rows for a mean over tasks."""
 _LEAST_TAIL = 1e-300
 _HALVINGS = 60  # of a range of logarithms: exact to the last digits
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    r"""Mean gains with the variance of each level, an entry a task.
+    r"""Mean gains, one per task, with the variance of each level.
 
     With the difference :math:`d_{rb}` of replicate :math:`r` on block :math:`b` of test rows, as
     in a crossed design,
@@ -23,27 +23,27 @@ class Estimate:
         \widehat{\mathrm{Var}}(\overline{d}) = \frac{s^2(\overline{d}_{r\cdot})}{R}
         + \left( \frac{s^2(\overline{d}_{\cdot b})}{B} - \frac{s^2_{rb}}{R B} \right)_+
 
-    where the first term is that of replicates, and the second what test rows add to it: :math:`s^2`
+    where the first term is that of replicates, and the second that of test rows: :math:`s^2`
     are variances of means over the other level, :math:`s^2_{rb}` is that of the rest. Where all
     test rows agree in how they change, the second term is about 0. More replicates shrink the
     first term alone.
 
-    How many errors a mean has to lie away is weighed between Student's quantiles of the two terms,
+    The critical value is a weighted mean of Student's quantiles of the two terms,
 
     .. math::
         t = \frac{v_R\,t_{R-1} + v_B\,t_{B-1}}{v_R + v_B}
 
-    and no less than replicates alone ask for. (Degrees of freedom by Satterthwaite's formula jump
-    up where the second term is large by chance: of few replicates and strict levels, as early
-    looks have, they find differences too often.)
+    and at least that of replicates alone. (Satterthwaite's degrees of freedom are too large where
+    the second term is large by chance: with few replicates and strict levels, as at early looks,
+    they find differences too often.)
 
     Args:
-        mean: Over the replicates.
+        mean: Mean over the replicates.
         of_replicates: Variance of the mean by replicates; NaN from a single one.
-        of_rows: What test rows add; 0 where no losses on blocks of rows are known, NaN where there
-            is a single labelled row.
-        n_replicates: How many replicates.
-        n_blocks: How many blocks of test rows; 0 where they are unknown.
+        of_rows: Variance added by test rows; 0 where losses on blocks of rows are unknown, NaN
+            where there is a single labelled row.
+        n_replicates: The number of replicates.
+        n_blocks: The number of blocks of test rows; 0 where they are unknown.
 
     References:
         Owen (2007), The pigeonhole bootstrap, for the crossed design; Cochran and Cox (1950),
@@ -63,7 +63,7 @@ class Estimate:
         return np.sqrt(self.of_replicates + self.of_rows)
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """The means that are not refuted; NaN from a single replicate."""
+        """The means that are not rejected; NaN from a single replicate."""
         reach = self.reach(level)
         return self.mean - reach, self.mean + reach
 
@@ -72,7 +72,7 @@ class Estimate:
         return self.critical((1 - level) / 2) * self.error
 
     def critical(self, tail: float | Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
-        """Beyond how many errors a mean of 0 is found with at most this probability."""
+        """The critical value, in standard errors, of a one-sided test at this level."""
         of_replicates, of_rows = (
             -special.stdtrit(np.maximum(1, count - 1), tail)
             for count in (self.n_replicates, self.n_blocks)
@@ -80,9 +80,9 @@ class Estimate:
         return combined(of_replicates, of_rows, self._share_of_rows)
 
     def tail(self, errors: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
-        """The probability that a mean of 0 is found beyond so many errors, on this side.
+        """The one-sided p-value of a mean at this number of standard errors.
 
-        Where test rows add something there is no closed form: `critical` is turned around.
+        Where test rows add variance there is no closed form: `critical` is inverted numerically.
         """
         found = special.stdtr(max(1, self.n_replicates - 1), -errors)
         if not (self.of_rows > 0).any():
@@ -110,7 +110,7 @@ def combined(
 ) -> Float[np.ndarray, " entry"]:
     """The critical value of a sum of two variances, from those of each: Cochran and Cox's.
 
-    Never less than replicates alone ask for: what test rows seem to add is no reason to be surer.
+    At least that of replicates alone: additional variance must not make the test less strict.
     """
     both = (1 - share_of_rows) * of_replicates + share_of_rows * of_rows
     return np.maximum(both, np.sqrt(1 - share_of_rows) * of_replicates)
@@ -119,7 +119,7 @@ def combined(
 def known_blocks(
     blocks: Float[np.ndarray, "replicate block"],
 ) -> Float[np.ndarray, "replicate known"]:
-    """A task's own blocks; those of other tasks may be more."""
+    """The blocks of a task; other tasks may have more."""
     return blocks[:, ~np.isnan(blocks).all(axis=0)]
 
 
@@ -143,7 +143,7 @@ def components(
     differences: Float[np.ndarray, "replicate task"],
     blocks: Float[np.ndarray, "replicate task block"] | None = None,
 ) -> tuple[Float[np.ndarray, " task"], Float[np.ndarray, " task"], Float[np.ndarray, " task"]]:
-    """The variance by replicates, what rows add (below 0 by chance), and how many blocks."""
+    """Variance by replicates, variance added by rows (below 0 by chance), number of blocks."""
     n_replicates, n_tasks = differences.shape
     of_replicates = np.full(n_tasks, np.nan)
     of_rows, n_blocks = np.zeros(n_tasks), np.zeros(n_tasks)
@@ -165,9 +165,9 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of a mean over redrawn replicates and redrawn blocks of test rows.
 
-    Both are drawn anew with replacement. A redrawn mean of R values varies by (R - 1) / R of
-    what it should and has no heavy tails, while the variance of single rows counts twice. So
-    verdicts rest on `estimate`; `reports/calibration` measures both.
+    Both are drawn with replacement. The variance of a resampled mean of R values is too small by a
+    factor of (R - 1) / R and it has no heavy tails, while the variance of single rows counts twice.
+    So verdicts use `estimate`; `reports/calibration` measures both.
 
     Example:
         >>> blocks = np.random.default_rng(0).normal(size=(40, 100))
@@ -187,10 +187,10 @@ def bootstrap(
 def averaged(
     overall: Float[np.ndarray, " replicate"], blocks: Float[np.ndarray, "replicate task block"]
 ) -> Float[np.ndarray, "replicate 1 bin"]:
-    """The mean over tasks on bins of test rows, also where tasks have labels on unlike rows.
+    """The mean over tasks on bins of test rows, even where tasks have labels on different rows.
 
-    Each task's blocks are cut into as many bins; what a bin adds to the mean over tasks is
-    summed. Tasks whose rows hang together are so in step, others are not.
+    Each task's blocks are divided into the same number of bins, whose contributions to the mean
+    over tasks are summed.
     """
     bins = np.zeros((len(overall), BINS))
     tasks = [known_blocks(blocks[:, at]) for at in range(blocks.shape[1])]

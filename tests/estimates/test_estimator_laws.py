@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from codes import raises
 
 from affinity import ESTIMATORS, InterTaskAffinity, Trace
 from affinity.estimates import (
@@ -153,7 +154,7 @@ def test_a_window_is_the_run_cut_to_it(estimator, window, times):
 
 
 def test_a_window_without_measurements_is_told(estimator):
-    with pytest.raises(ValueError, match=r"step 50 to before None.*\(0, 39\)"):
+    with raises("missing-in-trace"):
         replace(estimator, window=(50, None))(make_trace())
 
 
@@ -171,13 +172,13 @@ def test_a_layer_that_is_the_whole_gives_the_same():
     trace = with_layer(make_trace())
     for whole in (GradientCosine(), GradientConflict(), FirstOrderAffinity()):
         torch.testing.assert_close(replace(whole, layer="trunk")(trace).values, whole(trace).values)
-        with pytest.raises(ValueError, match=r"layers=\.\.\."):
+        with raises("unknown-layer"):
             replace(whole, layer="trunk")(make_trace())
 
 
 def test_lookahead_needs_a_closure():
     trace = Trace(tasks=("a",), steps=torch.tensor([0]), losses=torch.ones(1, 1))
-    with pytest.raises(ValueError, match="pass a closure"):
+    with raises("missing-in-trace"):
         InterTaskAffinity()(trace)
 
 
@@ -201,7 +202,7 @@ def test_momentum_moves_targets_and_keeps_the_order_of_their_sources():
 
 
 def test_momentum_needs_the_optimizer():
-    with pytest.raises(ValueError, match=r"Recorder\(optimizer=...\)"):
+    with raises("missing-in-trace"):
         MomentumAffinity()(replace(make_trace(), momentum_products=None))
 
 
@@ -210,9 +211,9 @@ def test_a_step_can_be_asked_for():
     for own in (torch.zeros(40, dtype=torch.bool), None):
         plain = replace(trace, optimizer_steps=own)
         assert InterTaskAffinity(step="gradient")(plain).values.isfinite().all()
-        with pytest.raises(ValueError, match=r"Recorder\(step=.optimizer"):
+        with raises("missing-in-trace"):
             InterTaskAffinity(step="optimizer")(plain)
-    with pytest.raises(ValueError, match="gradient"):
+    with raises("missing-in-trace"):
         InterTaskAffinity(step="gradient")(trace)
 
 

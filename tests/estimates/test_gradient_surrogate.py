@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from codes import raises
 from scipy import optimize
 from torch import nn
 
-from affinity import InputError, TrainingSettings
+from affinity import TrainingSettings
 from affinity.estimates import GradientSurrogate
-from affinity.estimates.projection import Projection
+from affinity.estimates.row_gradients import Projection
 from affinity.problems import planted
 from affinity.tasks import (
     BinaryCrossEntropy,
@@ -143,9 +144,9 @@ def test_a_problem_is_trained_and_its_groups_are_predicted():
     for row, candidate in zip(table, scores.candidates[-2:], strict=True):
         gains = dict(zip(scores.tasks, row.tolist(), strict=True))
         assert {name: gains[name] for name in candidate.trained} == dict(candidate.scores)
-    with pytest.raises(InputError, match=r"got \['x'\]"):
+    with raises("unknown-task"):
         linearized.losses(["x"])
-    with pytest.raises(InputError, match="at least one task"):
+    with raises("no-tasks"):
         linearized.losses([])
 
 
@@ -161,9 +162,9 @@ def test_each_task_is_fitted_on_as_many_of_its_rows_as_are_wanted():
 
 
 def test_settings_out_of_range_are_told():
-    with pytest.raises(InputError, match="at least 1 row"):
+    with raises("invalid-setting"):
         GradientSurrogate(rows=0)
-    with pytest.raises(InputError, match="at least 1 dimension"):
+    with raises("invalid-setting"):
         GradientSurrogate(dimensions=0)
-    with pytest.raises(InputError, match="above 0"):
+    with raises("invalid-setting"):
         GradientSurrogate(strengths=())

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from codes import warns
 
 from affinity import InterTaskAffinity, Trace
 from affinity.estimates import FirstOrderAffinity
@@ -41,7 +42,7 @@ def test_the_error_of_the_ratio_of_means_covers():
 
 def test_each_target_has_the_average_that_it_needs():
     trace = noisy_trace()
-    with pytest.warns(UserWarning, match="'one row' comes near 0"):
+    with warns("loss-near-zero"):
         chosen = InterTaskAffinity()(trace)
     steps = InterTaskAffinity(ratio="steps")(trace)
     means = InterTaskAffinity(ratio="means")(trace)
@@ -76,6 +77,6 @@ def test_first_order_affinity_is_as_robust():
     trace = Trace(
         TASKS, trace.steps, trace.losses, gramians=fell, learning_rates=torch.ones(400).double()
     )
-    with pytest.warns(UserWarning, match="comes near 0"):
+    with warns("loss-near-zero"):
         matrix = FirstOrderAffinity()(trace)
     assert matrix.between("many rows", "one row") == pytest.approx(0.1, abs=0.02)

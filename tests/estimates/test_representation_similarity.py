@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from codes import raises
 
-from affinity import InputError, TrainingSettings
+from affinity import TrainingSettings
 from affinity.estimates import RepresentationSimilarity, separate_representations
 from affinity.problems import planted
 
@@ -39,7 +40,7 @@ def test_replicates_are_averaged_with_an_error():
 
 
 def test_other_rows_are_refused_and_a_dead_network_is_missing():
-    with pytest.raises(InputError, match="same rows"):
+    with raises("different-rows"):
         RepresentationSimilarity()({"a": torch.ones(3, 2), "b": torch.ones(4, 2)})
     matrix = RepresentationSimilarity()({"a": torch.randn(9, 2), "b": torch.ones(9, 2)})
     assert matrix.values[0, 1].isnan()
