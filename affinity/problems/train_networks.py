@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -25,15 +24,6 @@ from affinity.training import (
 )
 
 from .problem import Problem
-
-ScoreName = Literal[
-    "training_loss",
-    "validation_loss",
-    "evaluation_loss",
-    "test_loss",
-    "test_metric",
-    "best_epoch_of_task",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,15 +178,15 @@ def train_networks(
     for member, result in zip(members, results, strict=True):
         by_network[member.tasks].append((member.replicate, result))
 
-    def table(part: ScoreName) -> Tensor:
+    def table(name: str) -> Tensor:
         values = torch.full(
             (len(by_network), len(replicates), len(problem.tasks)), torch.nan
         ).double()
         for row, trained in enumerate(by_network.values()):
             for replicate, result in trained:
-                scores: dict[str, float] = getattr(result, part)
-                for name, score in scores.items():
-                    values[row, replicate, problem.names.index(name)] = score
+                scores: dict[str, float] = getattr(result, name)
+                for task, score in scores.items():
+                    values[row, replicate, problem.names.index(task)] = score
         return values
 
     seconds = torch.full((len(by_network), len(replicates)), torch.nan)

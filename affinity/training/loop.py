@@ -32,8 +32,8 @@ from .rows import columns_of, labelled, ranks
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
-TaskLosses = dict[str, Tensor]
-Watch = Callable[[TaskLosses, Callable[[], TaskLosses]], object]
+LossByTask = dict[str, Tensor]
+Watch = Callable[[LossByTask, Callable[[], LossByTask]], object]
 """Called before every backward pass with the losses of the tasks that the batch has labels for, and
 a closure that computes them again."""
 
@@ -95,7 +95,7 @@ def train(
             ):
                 run.step += 1
 
-                def closure(examples: Examples = examples) -> TaskLosses:
+                def closure(examples: Examples = examples) -> LossByTask:
                     return _present(_task_losses(network, network_tasks, examples), examples)
 
                 losses = _task_losses(network, network_tasks, examples)
@@ -294,7 +294,7 @@ def _of(rows: Examples, columns: Sequence[int]) -> Examples:
     return Examples(inputs=rows.inputs, targets=rows.targets[:, list(columns)])
 
 
-def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> TaskLosses:
+def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> LossByTask:
     predictions = network(examples.inputs)
     return {
         task.name: task.loss(predictions[task.name], targets)
@@ -302,7 +302,7 @@ def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) ->
     }
 
 
-def _present(losses: TaskLosses, examples: Examples) -> TaskLosses:
+def _present(losses: LossByTask, examples: Examples) -> LossByTask:
     """The losses of the tasks that this batch has labels for."""
     is_present = examples.labelled.any(dim=0).tolist()
     return {
@@ -310,7 +310,7 @@ def _present(losses: TaskLosses, examples: Examples) -> TaskLosses:
     }
 
 
-def _check_finite(losses: TaskLosses, step: int) -> None:
+def _check_finite(losses: LossByTask, step: int) -> None:
     for name, loss in losses.items():
         value = float(loss.detach())
         if not math.isfinite(value):
