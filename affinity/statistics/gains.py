@@ -167,9 +167,11 @@ class Gains:
     def of(self, tasks: Sequence[str]) -> "Gains":
         """The gains of some of the tasks."""
         columns = [self.tasks.index(task) for task in tasks]
-        kept = self._map(lambda _, values: values[:, columns])
-        definitions = tuple(self.score_of[task] for task in tasks)
-        return replace(kept, tasks=tuple(tasks), definitions=definitions)
+        return self._map(
+            lambda _, values: values[:, columns],
+            tasks=tuple(tasks),
+            definitions=tuple(self.score_of[task] for task in tasks),
+        )
 
     def first(self, n_replicates: int) -> "Gains":
         """The gains of the first replicates."""
@@ -187,10 +189,11 @@ class Gains:
         """These replicates and more."""
         return self._map(lambda name, values: torch.cat([values, getattr(more, name)]))
 
-    def _map(self, change: Callable[[str, Tensor], Tensor]) -> "Gains":
+    def _map(self, change: Callable[[str, Tensor], Tensor], **fields: object) -> "Gains":
         parts = ("scores", "baseline", "score_blocks", "baseline_blocks")
         values = {name: getattr(self, name) for name in parts}
-        return replace(self, **{n: change(n, v) for n, v in values.items() if v is not None})
+        changed = {n: change(n, v) for n, v in values.items() if v is not None}
+        return replace(self, **changed, **fields)
 
     def overall(self) -> Float[np.ndarray, " replicate"]:
         """Mean gain over the tasks that have one for each replicate; NaN where none has."""

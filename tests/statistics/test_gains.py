@@ -130,3 +130,15 @@ def test_units_and_weights_enter_the_overall_gain_and_the_tolerance():
     heavy = Score("minimize", weight=3.0)
     weighted = Gains(("auc", "loss", "flat"), scores, baseline, (auc, heavy, auc))
     assert weighted.overall().mean() == pytest.approx((0.02 + 3 * 0.02 + 0.004) / 5, rel=1e-3)
+
+
+def test_gains_of_some_tasks_and_replicates_are_parts_of_all():
+    generator = torch.Generator().manual_seed(0)
+    scores, baseline = torch.rand(2, 4, 3, generator=generator, dtype=torch.double)
+    maximize = Score("maximize")
+    gains = Gains(("a", "b", "c"), scores, baseline, (Score("minimize"), maximize, maximize))
+    part = gains.of(("c", "a"))
+    assert part.by_task() == {task: gains.by_task()[task] for task in ("c", "a")}
+    halves = gains.of_replicates((0, 1)).joined(gains.of_replicates((2, 3)))
+    assert halves.by_task() == gains.by_task()
+    assert gains.first(2).scores.equal(scores[:2])
