@@ -18,6 +18,8 @@ from affinity.grouping import (
     solve,
     solve_posterior_samples,
 )
+from affinity.grouping.local_search import LocalSearch
+from affinity.grouping.solve import grouping_problem
 
 from .race_result import Candidate, NetworkGain
 
@@ -210,12 +212,15 @@ def _proposed(
         values[source, target] = sample[torch.arange(len(source)), target]
         for networks in {budget, max(2, budget // 2)}:
             for pooling in ("mean", "sum"):
-                grouping = solve(
+                problem = grouping_problem(  # solved without a bound, which costs most
                     AffinityMatrix(tasks, values),
                     min(networks, len(tasks)),
+                    overlap=False,
                     objective=GroupingObjective(pooling=pooling),
-                    solver="local_search",
-                    time_limit=2.0,
+                    constraints=None,
+                    time_limit=1.4,
+                    seed=0,
                 )
+                grouping = LocalSearch()(problem)
                 proposed.update(dict.fromkeys(network.trained for network in grouping.networks))
     return np.array([[task in group for task in tasks] for group in proposed])
