@@ -299,9 +299,17 @@ class Study:
             InputError: If the job was never asked, the scores are invalid, or others were told
                 before; the same scores may be told again.
         """
-        with self._ledger.reading() as contents:
-            job = contents.entry(job_id).job
+        job = self.job(job_id)
         self._record(Result.of(job, scores, None if seconds is None else float(seconds)))
+
+    def job(self, job_id: str) -> Job:
+        """The job with this id.
+
+        Raises:
+            InputError: If there is no such job.
+        """
+        with self._ledger.reading() as contents:
+            return contents.entry(job_id).job
 
     def fail(self, job_id: str, reason: str) -> None:
         """Record that a job failed: its scores are missing data.
@@ -309,9 +317,7 @@ class Study:
         Raises:
             InputError: If the job was never asked, or has scores.
         """
-        with self._ledger.reading() as contents:
-            job = contents.entry(job_id).job
-        self._record(Result.failed(job, reason, "told"))
+        self._record(Result.failed(self.job(job_id), reason, "told"))
 
     def retry(self, job_id: str) -> None:
         """Hand out a failed job again, with the same seed.
@@ -362,6 +368,7 @@ class Study:
         workers: int | None = None,
         executor: Executor | None = None,
         retries: int = 1,
+        observe: Callable[[Job | Result], object] | None = None,
     ) -> StudyStatus:
         """Run trainings until the answer is found or no more are allowed.
 
@@ -375,6 +382,8 @@ class Study:
                 for example.
             retries: How often a training that raised an exception or died is run again, with the
                 same seed, before it stays missing.
+            observe: Called with each job when it is handed out, and with each result when it is
+                recorded.
 
         Raises:
             InputError: If the first trainings all fail.
@@ -386,9 +395,12 @@ class Study:
             try:
                 while batch := self._hand_out(1 if streams else None, runner):
                     jobs = self._stream(batch, runner) if streams else iter(batch)
+                    jobs = map(_observed(observe), jobs)
                     with closing(_generator(trainer, jobs)) as results:
                         for result in results:
                             self._record(result, retries)
+                            if observe is not None:
+                                observe(result)
                             self._check_progress()
             finally:
                 self._release(runner)
@@ -535,14 +547,18 @@ class Study:
             if left:
                 self._ledger.append(*(Released(id=job_id) for job_id in left))
 
+    def state(self) -> StudyState:
+        """What is known: the results, the jobs without a result, and the settings."""
+        with self._ledger.reading() as contents:
+            return self._state(contents)
+
     def answer(self) -> Answer:
         """The best grouping so far with its probability, and what the results cannot tell.
 
         Raises:
             InputError: If there is neither a result nor a prior.
         """
-        with self._ledger.reading() as contents:
-            state = self._state(contents)
+        state = self.state()
         known = len(state.results) + len(state.failed)
         if self._answer is None or self._answer[0] != known:
             self._answer = (known, current_answer(state))
@@ -556,9 +572,7 @@ class Study:
         Raises:
             InputError: If there is neither a result nor a prior.
         """
-        answer = self.answer()
-        with self._ledger.reading() as contents:
-            state = self._state(contents)
+        answer, state = self.answer(), self.state()
         networks = answer.plan.grouping.networks
         seeds = {result.job.seed for result in state.results}
         plan, is_measured = answer.plan, not isnan(answer.plan.gain)
@@ -716,6 +730,17 @@ def _told_twice(job_id: str) -> InputError:
         "Results that are told cannot be changed.",
         "told-twice",
     )
+
+
+def _observed(observe: Callable[[Job | Result], object] | None) -> Callable[[Job], Job]:
+    """A function that shows a job to the observer and returns it."""
+
+    def show(job: Job) -> Job:
+        if observe is not None:
+            observe(job)
+        return job
+
+    return show
 
 
 def _generator(trainer: Trainer, jobs: Iterator[Job]) -> "_Results":

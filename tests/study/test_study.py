@@ -496,3 +496,21 @@ def test_scores_left_by_a_killed_run_are_found(tmp_path: Path) -> None:
     assert trained[0] == (*jobs[1].names, str(jobs[1].seed))  # what was cut off comes first
     frame = study.frame().set_index("job")
     assert set(frame.loc[jobs[0].id, "validation"]) == {0.5}
+
+
+def test_an_observer_sees_each_job_and_each_recorded_result(tmp_path: Path) -> None:
+    study = new_study(tmp_path, trainings=5)
+    seen: list[tuple[str, bool, int]] = []
+
+    def observe(event: Job | Result) -> None:
+        is_result = isinstance(event, Result)
+        job = event.job if isinstance(event, Result) else event
+        seen.append((job.id, is_result, study.status().done))
+        assert study.job(job.id) == job
+
+    study.run(trainer(), observe=observe)
+    jobs = [job_id for job_id, is_result, _ in seen if not is_result]
+    assert [(i, done) for i, is_result, done in seen if is_result] == [
+        (job_id, number) for number, job_id in enumerate(jobs, start=1)
+    ]
+    assert len(study.state().results) == 5
