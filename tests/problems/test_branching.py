@@ -61,4 +61,4 @@ def test_objectives_that_need_each_network_by_itself_are_refused_and_raced_witho
 def test_a_race_with_branches_on_digits():
     raced = Race(budget=3, trainings=16, branches=20, branching=Branching())(PROBLEM)
     assert raced.branches == 20
-    assert "predictor: branches" in raced.predicted.variances
+    assert "predictor: branches" in raced.variances

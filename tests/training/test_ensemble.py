@@ -241,7 +241,7 @@ def test_bad_members_are_named() -> None:
     on = replicates()
     with raises("empty-network"):
         train_members(build, TASKS, [Member(frozenset(), 0)], on, SETTINGS)
-    with raises("no-labels"):
+    with raises("unknown-task"):
         train_members(build, TASKS, [Member(frozenset({"edges"}), 0)], on, SETTINGS)
     with raises("unknown-replicate"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 7)], on, SETTINGS)

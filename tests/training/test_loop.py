@@ -99,7 +99,7 @@ def test_a_loss_that_diverges_is_named() -> None:
 
 
 def test_a_network_of_unknown_tasks_is_refused() -> None:
-    with raises("no-labels"):
+    with raises("unknown-task"):
         train(network(), TASKS[:1], replicate(), TrainingSettings(epochs=2))
 
 
