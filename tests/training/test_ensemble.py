@@ -246,5 +246,5 @@ def test_bad_members_are_named() -> None:
     with raises("unknown-replicate"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 7)], on, SETTINGS)
     on[0].training.targets[:, 1] = math.nan
-    with raises("unknown-task"):
+    with raises("no-labels"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 0)], on, SETTINGS)
