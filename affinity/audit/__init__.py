@@ -2,6 +2,7 @@
 
 from .agreement import Agreement
 from .audit import Audit
+from .audit_plan import audit_from_results, audit_jobs, audit_plan
 from .causes import CAUSES
 from .context import AuditContext
 from .diagnose import diagnose
@@ -37,6 +38,9 @@ __all__ = [
     "RepeatedHoldout",
     "TaskDescription",
     "TrainedPlan",
+    "audit_from_results",
+    "audit_jobs",
+    "audit_plan",
     "diagnose",
     "measure_sharing",
     "metric_name",

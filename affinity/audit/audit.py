@@ -160,7 +160,7 @@ class Audit:
                 name: CandidateSummary(
                     networks=len(candidate.plan.grouping.networks),
                     width=candidate.plan.width or self.context.width,
-                    parameters=candidate.parameters,
+                    parameters=candidate.parameters or None,
                     multiply_adds=candidate.multiply_adds,
                     seconds=finite(candidate.seconds),
                     verdict=self.overall_of(name).verdict,
@@ -198,12 +198,13 @@ class Audit:
         rows: list[list[str]] = []
         colours: list[list[str]] = []
         for verdict in self.verdicts.values():
-            interval = f"{verdict.low:+.1%} to {verdict.high:+.1%}"
+            score = self.gains.score_of[verdict.task]
+            interval = f"{score.format(verdict.low)} to {score.format(verdict.high)}"
             rows.append(
                 [
                     verdict.task,
                     verdict.verdict,
-                    f"{verdict.gain:+.1%}",
+                    score.format(verdict.gain),
                     "" if np.isnan(verdict.low) else interval,
                 ]
             )

@@ -42,10 +42,7 @@ def make_candidates(
     Raises:
         InputError: If there is no such baseline.
     """
-    if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise InputError(
-            f"Expected baselines among {list(BASELINES)}, but got {unknown}.", "unknown-baseline"
-        )
+    check_baselines(baselines)
     fixed = {
         "plan": plan,
         "separate": Plan.separate(problem.names),
@@ -59,10 +56,24 @@ def make_candidates(
             except InputError as error:
                 message = f"The baseline {title!r} was left out. {error}"
                 left_out.append(Limitation("baseline-left-out", message, candidate=title))
-    candidates: dict[str, PlanOfSeed] = {name: _always(each) for name, each in fixed.items()}
+    candidates: dict[str, PlanOfSeed] = {
+        name: plan_of_every_seed(each) for name, each in fixed.items()
+    }
     if RANDOM in baselines:
         candidates[RANDOM] = lambda seed: permute_tasks(plan, seed)
     return candidates, left_out
+
+
+def check_baselines(baselines: Sequence[str]) -> None:
+    """Raise an error if there is no such baseline.
+
+    Raises:
+        InputError: Naming the baselines that there are.
+    """
+    if unknown := sorted(set(baselines) - set(BASELINES)):
+        raise InputError(
+            f"Expected baselines among {list(BASELINES)}, but got {unknown}.", "unknown-baseline"
+        )
 
 
 def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
@@ -112,5 +123,6 @@ def permute_tasks(plan: Plan, seed: int) -> Plan:
     return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width)
 
 
-def _always(plan: Plan) -> PlanOfSeed:
+def plan_of_every_seed(plan: Plan) -> PlanOfSeed:
+    """The same plan for every seed."""
     return lambda _: plan

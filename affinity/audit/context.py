@@ -20,6 +20,8 @@ class AuditContext:
         versions: Version of each library.
         source: Where the data came from.
         seed: Random seed of the run.
+        seeds: Seeds of the replicates, where a trainer got them.
+        intervals: What intervals are over: "replicates", or "test rows and replicates".
         every: Steps between two measurements of the recorded run.
         budget: Largest number of networks.
         width: Width of the trunks.
@@ -37,6 +39,8 @@ class AuditContext:
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     source: DataSource | None = None
     seed: int | None = None
+    seeds: tuple[int, ...] = ()
+    intervals: str | None = None
     every: int | None = None
     budget: int | None = None
     width: int | None = None

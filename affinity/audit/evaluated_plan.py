@@ -20,8 +20,8 @@ class EvaluatedPlan:
             see only these. (Validation losses would favour separate networks, each of which
             stopped where its one task did best on them.)
         metrics: Test metrics compared with those of separate networks.
-        parameters: Of all its networks together.
-        seconds: Training time per replicate.
+        parameters: Of all its networks together; 0 if unknown.
+        seconds: Training time per replicate; NaN if unknown.
         multiply_adds: To predict one row with all its networks; None if not counted.
         costs: Of each network of the plan, in its order; empty if not counted.
     """

@@ -81,7 +81,7 @@ class TaskSummary:
         needed: About how many replicates would decide.
         unit: What gains of this task are: "relative" or a "difference" of scores.
         all_in_one: One network for all tasks against a separate network.
-        loss: Mean test loss by candidate.
+        loss: Mean test loss by candidate; for trainings elsewhere, their test score.
         metric_name: Name of the metric.
         metric: Mean test metric by candidate.
         metric_difference: The plan's improvement of the metric.
@@ -169,7 +169,7 @@ class CandidateSummary:
     Args:
         networks: How many.
         width: Of the trunks.
-        parameters: Of all its networks together.
+        parameters: Of all its networks together; None if unknown.
         multiply_adds: To predict one row for all tasks.
         seconds: Training time per replicate.
         verdict: On the mean gain over the tasks, against separate networks.
@@ -179,7 +179,7 @@ class CandidateSummary:
 
     networks: int
     width: int | None
-    parameters: int
+    parameters: int | None
     multiply_adds: int | None
     seconds: float | None
     verdict: VerdictName

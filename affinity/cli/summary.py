@@ -12,6 +12,7 @@ from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
+from affinity.report.gain_words import describe_gains
 from affinity.statistics import Verdict
 from affinity.words import count
 
@@ -133,9 +134,9 @@ def show_audit(console: Console, audit: Audit) -> None:
         )
     n_replicates = audit.gains.n_replicates
     console.print(
-        "Gain: relative reduction in test loss compared with a single-task network"
+        f"Gain: {describe_gains(audit)}"
         + (
-            f", with its 95 % interval over {n_replicates} replicates and over test rows."
+            f", with its 95 % interval over {_levels(audit)}."
             if n_replicates > 1
             else ". One replicate gives no intervals and no verdicts; use --replicates 5."
         ),
@@ -251,10 +252,17 @@ def _coloured(verdict: str) -> str:
     return f"[{COLOURS[verdict]}]{verdict}[/]"
 
 
+def _levels(audit: Audit) -> str:
+    """What intervals are over."""
+    replicates = f"{audit.gains.n_replicates} replicates"
+    return replicates if audit.gains.score_blocks is None else f"{replicates} and over test rows"
+
+
 def _size_of(candidate: EvaluatedPlan) -> str:
     width = candidate.plan.width
     shown = "" if width is None else f"width {width}, "
-    return f"{count_networks(candidate.plan)}, {shown}{candidate.parameters:,} parameters"
+    size = f", {shown}{candidate.parameters:,} parameters" if candidate.parameters else ""
+    return f"{count_networks(candidate.plan)}{size}"
 
 
 def _needed(verdict: Verdict, n_replicates: int) -> str:
@@ -267,7 +275,10 @@ def _needed(verdict: Verdict, n_replicates: int) -> str:
 
 
 def _gain(verdict: Verdict) -> str:
-    return _interval(verdict.gain, verdict.low, verdict.high)
+    if verdict.unit == "relative":
+        return _interval(verdict.gain, verdict.low, verdict.high)
+    interval = "" if math.isnan(verdict.low) else f" ({verdict.low:+.3g} to {verdict.high:+.3g})"
+    return UNKNOWN if math.isnan(verdict.gain) else f"{verdict.gain:+.3g}{interval}"
 
 
 def _interval(mean: float | None, low: float | None, high: float | None) -> str:

@@ -10,12 +10,14 @@ from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
 from affinity.recording import Trace
+from affinity.tasks.score import GainUnit
 
 from .alert import Alert
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_budgets
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from .figures import audit_figures
+from .gain_words import describe_gains
 from .glossary import GLOSSARY, LIMITS
 from .headline import Headline, audit_headline
 from .key_numbers import KeyNumber, VerdictCount, audit_numbers, count_verdicts
@@ -122,6 +124,16 @@ class AuditPage:
             for number, network in enumerate(self.audit.plan.grouping.networks, start=1)
             for task in network.served
         }
+
+    @property
+    def unit(self) -> GainUnit:
+        """The unit of mean gains over tasks."""
+        return self.audit.gains.overall_unit
+
+    @property
+    def gain_words(self) -> str:
+        """What the gains of single tasks are."""
+        return describe_gains(self.audit)
 
     @property
     def is_long(self) -> bool:

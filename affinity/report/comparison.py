@@ -22,7 +22,7 @@ from affinity.words import count
 from .gain_plot import GainPlot
 from .key_numbers import KeyNumber, gain_number
 from .network_rows import NetworkRow, network_rows
-from .numbers import NARROW, number, percent
+from .numbers import NARROW, gain_text, number
 from .provenance import NAMES, context_settings
 from .rendering import PageFigure, render
 from .svg import inline_svg
@@ -165,9 +165,9 @@ def _sentences(
     first: Audit, second: Audit, verdicts: list[tuple[Verdict, Verdict]], names: tuple[str, str]
 ) -> Iterator[str]:
     n_changed = sum(one.verdict != other.verdict for one, other in verdicts)
+    one, other = (gain_text(audit.overall.gain, audit.overall.unit) for audit in (first, second))
     yield (
-        f"The plan's mean gain is {percent(first.overall.gain)} in {names[0]} and "
-        f"{percent(second.overall.gain)} in {names[1]}. {n_changed} of "
+        f"The plan's mean gain is {one} in {names[0]} and {other} in {names[1]}. {n_changed} of "
         f"{count(len(verdicts), 'verdict')} differ."
     )
     correlation = correlate_affinities(first.matrix, second.matrix)
@@ -186,7 +186,7 @@ def _fingerprint(audit: Audit) -> str | None:
 
 def _numbers(audit: Audit, name: str) -> Iterator[KeyNumber]:
     overall = audit.overall
-    yield gain_number(f"Mean gain, {name}", overall.gain, overall.low, overall.high)
+    yield gain_number(f"Mean gain, {name}", overall.gain, overall.low, overall.high, overall.unit)
     yield KeyNumber(
         f"Networks, {name}",
         str(len(audit.plan.grouping.networks)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from affinity.audit import Audit
 from affinity.statistics import Gains, VerdictName
+from affinity.tasks.score import MATTERS, GainUnit
 
 from .labels import short_labels
-from .numbers import percent
+from .numbers import gain_text
 from .palette import HARMS, HELPS, INK, NEUTRAL, NOISE, RULE
 from .picture import AxesPicture
 
@@ -66,9 +68,25 @@ class GainPlot(AxesPicture):
         )[["candidate", "task", "gain", "low", "high"]]
 
     @property
+    def unit(self) -> GainUnit:
+        """The unit of the axis: that of all tasks, or the common scale where they differ."""
+        return next(iter(self.gains.values())).overall_unit
+
+    def _drawn(self) -> pd.DataFrame:
+        """The table in the unit of the axis."""
+        table = self.frame()
+        if self.unit == "common":
+            scores = next(iter(self.gains.values())).score_of
+            scale = table["task"].map({task: score.scale for task, score in scores.items()})
+            table[["gain", "low", "high"]] = table[["gain", "low", "high"]].mul(scale, axis=0)
+        return table
+
+    @property
     def tasks(self) -> list[str]:
         """The tasks as drawn, from the top."""
-        gains = next(iter(self.gains.values())).by_task()
+        table = self._drawn()
+        plan = table[table["candidate"] == next(iter(self.gains))]
+        gains = dict(zip(plan["task"], plan["gain"], strict=True))
         return sorted(gains, key=lambda task: -np.nan_to_num(gains[task], nan=-np.inf))
 
     @property
@@ -85,7 +103,7 @@ class GainPlot(AxesPicture):
         axes.axvspan(-self.tolerance, self.tolerance, color=NOISE, linewidth=0, zorder=0)
         reach = min(0.3, 0.08 * len(self.gains))
         offsets = np.linspace(-reach, reach, len(self.gains)) if len(self.gains) > 1 else [0.0]
-        table = self.frame()
+        table = self._drawn()
         for series, (name, offset) in enumerate(zip(self.gains, offsets, strict=True)):
             colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
             fill = colour if series == 0 else "white"
@@ -98,7 +116,7 @@ class GainPlot(AxesPicture):
                     fill = "white" if verdict == "undecided" else colour
                 y = rows[task] + offset
                 if gain < low or gain > high:
-                    _draw_arrow(axes, gain, y, low, high, colour)
+                    _draw_arrow(axes, gain, y, low, high, colour, self.unit)
                 elif np.isfinite(gain):
                     draw_interval(axes, y, max(start, low), min(end, high), colour)
                     axes.plot(gain, y, marker, color=colour, mfc=fill, ms=6 - series * 0.5)
@@ -111,8 +129,17 @@ class GainPlot(AxesPicture):
             borderaxespad=0.2,
             handletextpad=0.5,
         )
-        draw_gain_axes(axes, short_labels(self.tasks), low, high)
-        axes.set_xlabel("reduction in test loss compared with a separate network (right is better)")
+        draw_gain_axes(axes, short_labels(self.tasks), low, high, self.unit)
+        axes.set_xlabel(f"{self._quantity()} compared with a separate network (right is better)")
+
+    def _quantity(self) -> str:
+        if self.unit == "common":
+            return f"improvement of the score, {MATTERS} is the difference that matters,"
+        scores = next(iter(self.gains.values())).score_of.values()
+        if self.unit == "difference":
+            return "improvement of the test score"
+        is_of_losses = all(score.direction == "minimize" for score in scores)
+        return "reduction in test loss" if is_of_losses else "relative improvement of the score"
 
     def _legend(self) -> list[Line2D]:
         """One key per candidate; for the plan, one per verdict that occurs."""
@@ -133,27 +160,29 @@ class GainPlot(AxesPicture):
 
     def _limits(self) -> tuple[float, float]:
         """Wide enough for the plan's intervals, and for gains that are not far outside them."""
-        table = self.frame()
+        table = self._drawn()
         plan = table[table["candidate"] == next(iter(self.gains))]
         reach = np.nanmax(
             np.abs(np.append(plan[["gain", "low", "high"]].to_numpy(), self.tolerance))
         )
         ends = table[["gain", "low", "high"]].to_numpy().ravel()
-        near = ends[np.isfinite(ends) & (np.abs(ends) <= 3 * reach)]
+        near = np.append(ends[np.isfinite(ends) & (np.abs(ends) <= 3 * reach)], 0.0)
         low, high = min(near.min(), -self.tolerance), max(near.max(), self.tolerance)
         margin = 0.06 * (high - low)
         return float(low - margin), float(high + margin)
 
 
-def draw_gain_axes(axes: Axes, labels: list[str], low: float, high: float) -> None:
-    """One labelled row per label, a zero line, and gains in percent from `low` to `high`."""
+def draw_gain_axes(
+    axes: Axes, labels: list[str], low: float, high: float, unit: GainUnit = "relative"
+) -> None:
+    """One labelled row per label, a zero line, and gains in their unit from `low` to `high`."""
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     axes.hlines(range(len(labels)), low, high, color=RULE, linewidth=0.6, zorder=0)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_format_gain))
+    axes.xaxis.set_major_formatter(FuncFormatter(partial(_format_gain, unit)))
     axes.spines["left"].set_visible(False)
 
 
@@ -163,7 +192,9 @@ def draw_interval(axes: Axes, y: float, low: float, high: float, colour: str) ->
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
 
 
-def _draw_arrow(axes: Axes, gain: float, y: float, low: float, high: float, colour: str) -> None:
+def _draw_arrow(
+    axes: Axes, gain: float, y: float, low: float, high: float, colour: str, unit: GainUnit
+) -> None:
     is_left = gain < low
     edge, direction = (low, 1) if is_left else (high, -1)
     step = 0.012 * (high - low) * direction
@@ -171,7 +202,7 @@ def _draw_arrow(axes: Axes, gain: float, y: float, low: float, high: float, colo
     axes.text(
         edge + 2.2 * step,
         y,
-        percent(gain),
+        gain_text(gain, unit),
         ha="left" if is_left else "right",
         va="center",
         fontsize=8,
@@ -179,5 +210,5 @@ def _draw_arrow(axes: Axes, gain: float, y: float, low: float, high: float, colo
     )
 
 
-def _format_gain(gain: float, position: int | None = None) -> str:  # noqa: ARG001
-    return percent(gain)
+def _format_gain(unit: GainUnit, gain: float, position: int | None = None) -> str:  # noqa: ARG001
+    return gain_text(gain, unit)

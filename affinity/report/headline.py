@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from affinity.audit import Audit
+from affinity.tasks.score import MATTERS
 from affinity.words import count, listed
 
-from .numbers import NARROW, number, percent, percent_range
+from .gain_words import is_of_losses
+from .numbers import NARROW, gain_range, gain_text, number
 
 MOST_REPLICATES = 1000
 
@@ -40,16 +42,15 @@ def _title(audit: Audit) -> tuple[str, bool]:
     advice, advised = audit.advice, audit.candidates[audit.advice]
     n_tasks, n_networks = len(audit.tasks), len(audit.plan.grouping.networks)
     width = advised.plan.width
+    size = "with as many parameters as the plan" if width is None else f"of width {width}"
     what = {
         "plan": "Train the planned network"
         if n_networks == 1
         else f"Train the {n_networks} planned networks",
         "all-in-one": f"Train all {n_tasks} tasks in one network",
-        "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network of width "
-        f"{width}",
+        "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network {size}",
         "separate": f"Train {n_tasks} separate networks, one per task",
-        "separate at equal parameters": f"Train {n_tasks} separate networks of width {width}, one "
-        "per task",
+        "separate at equal parameters": f"Train {n_tasks} separate networks {size}, one per task",
     }.get(advice, f"Use the candidate {advice!r}")
     if advice.startswith("separate"):
         return f"{what}: sharing reduced quality.", False
@@ -74,17 +75,20 @@ def _gain(audit: Audit, judged: str) -> str:
         "all-in-one at equal parameters": "one network with as many parameters as the plan",
         "separate at equal parameters": "separate networks with as many parameters as the plan",
     }.get(judged, judged)
-    size = percent(abs(overall.gain), signed=False)
-    difference = f"{size} lower than" if overall.gain > 0 else f"{size} higher than"
+    size = gain_text(abs(overall.gain), overall.unit, signed=False)
+    lower, higher = ("lower", "higher") if is_of_losses(audit) else ("better", "worse")
+    difference = f"{size} {lower if overall.gain > 0 else higher} than"
+    score = "The test loss" if is_of_losses(audit) else "The test score"
+    common = f" (on the common scale, on which {MATTERS} matters)"
     text = (
-        f"The test loss of {candidate} is {difference if overall.gain else 'equal to'} that of "
-        "separate networks, averaged over tasks"
+        f"{score} of {candidate} is {difference if overall.gain else 'equal to'} that of "
+        f"separate networks, averaged over tasks{common if overall.unit == 'common' else ''}"
     )
     if n_replicates < 2:
         return f"{text}. This is one measurement: there is no interval."
     return (
         f"{text} and {count(n_replicates, 'replicate')} (95{NARROW}% interval of the gain: "
-        f"{percent_range(overall.low, overall.high)})."
+        f"{gain_range(overall.low, overall.high, overall.unit)})."
     )
 
 
@@ -127,10 +131,12 @@ def _undecided(audit: Audit) -> str:
     detectable = [each.detectable for each in undecided if math.isfinite(each.detectable)]
     if not detectable:
         return ""
-    text = (
-        f"On the undecided tasks this audit can detect gains or losses from about "
-        f"{percent(float(np.median(detectable)), signed=False)}"
-    )
+    unit = undecided[0].unit
+    if all(verdict.unit == unit for verdict in undecided):
+        size = gain_text(float(np.median(detectable)), unit, signed=False)
+        text = f"On the undecided tasks this audit can detect gains or losses from about {size}"
+    else:
+        text = "The table shows how large gains or losses must be to be detected"
     needed = [each.needed for each in undecided if each.needed is not None]
     if not needed:
         return f"{text}. More replicates alone would not decide them; more test rows might."

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.statistics import VerdictName
+from affinity.tasks.score import MATTERS, GainUnit
 from affinity.words import count
 
-from .numbers import TIMES, number, percent, percent_range, tone
+from .numbers import TIMES, gain_range, gain_text, number, tone
 
 VERDICTS: tuple[VerdictName, ...] = ("beneficial", "neutral", "undecided", "harmful")
 
@@ -35,14 +36,16 @@ def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Itera
     """Gains, networks, parameters and replicates of an audit."""
     plan, separate = audit.candidates["plan"], audit.candidates["separate"]
     overall = audit.overall
-    yield gain_number("Mean gain, plan", overall.gain, overall.low, overall.high)
+    yield gain_number("Mean gain, plan", overall.gain, overall.low, overall.high, overall.unit)
     if holdout is not None:
         mean = holdout.procedure("plan")
         name = f"Mean gain, plan, over {count(len(holdout.audits), 'test split')}"
-        yield gain_number(name, mean.gain, mean.low, mean.high)
+        yield gain_number(name, mean.gain, mean.low, mean.high, overall.unit)
     if "all-in-one" in audit.candidates:
         overall = audit.overall_of("all-in-one")
-        yield gain_number("Mean gain, all-in-one", overall.gain, overall.low, overall.high)
+        yield gain_number(
+            "Mean gain, all-in-one", overall.gain, overall.low, overall.high, overall.unit
+        )
     n_networks = len(plan.plan.grouping.networks)
     yield KeyNumber("Networks, plan", str(n_networks), f"for {count(len(audit.tasks), 'task')}")
     if separate.parameters:
@@ -56,10 +59,14 @@ def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Itera
     )
 
 
-def gain_number(name: str, gain: float | None, low: float | None, high: float | None) -> KeyNumber:
+def gain_number(
+    name: str, gain: float | None, low: float | None, high: float | None, unit: GainUnit
+) -> KeyNumber:
     """A mean gain with its interval."""
-    interval = percent_range(low, high) or "no interval: one replicate"
-    return KeyNumber(name, percent(gain), interval, tone(low, high))
+    note = gain_range(low, high, unit) or "no interval: one replicate"
+    if unit == "common":
+        note += f"; {MATTERS} is the difference that matters"
+    return KeyNumber(name, gain_text(gain, unit), note, tone(low, high))
 
 
 def count_verdicts(audit: Audit) -> list[VerdictCount]:

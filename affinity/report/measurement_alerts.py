@@ -7,7 +7,7 @@ from affinity.audit.repeated_holdout import Followed
 from affinity.words import count
 
 from .alert import Alert, quote_names
-from .numbers import percent, percent_range
+from .numbers import gain_text, percent, percent_range
 
 FEWEST_REPLICATES = 3
 FEWEST_ROWS = 200
@@ -52,7 +52,7 @@ def _harmful(audit: Audit) -> Iterator[Alert]:
     if not harmed:
         return
     worst = min(harmed, key=lambda verdict: verdict.gain)
-    lowest = f"The lowest gain is {percent(worst.gain)}, for “{worst.task}”"
+    lowest = f"The lowest gain is {gain_text(worst.gain, worst.unit)}, for “{worst.task}”"
     yield Alert(
         "harmful-tasks",
         "serious",
@@ -68,13 +68,15 @@ def _contradicted(audit: Audit) -> Iterator[Alert]:
     advised = audit.candidates[audit.advice]
     selection = float(advised.evaluation.overall().mean())
     test = float(advised.test.overall().mean())
+    unit = audit.gains.overall_unit
     if test < 0:
         yield Alert(
             "test-contradicts-selection",
             "serious",
             "Test rows contradict selection rows",
-            f"The advised candidate has a mean gain of {percent(selection)} on selection rows, but "
-            f"of {percent(test)} on test rows. Use more replicates or more selection rows.",
+            f"The advised candidate has a mean gain of {gain_text(selection, unit)} on selection "
+            f"rows, but of {gain_text(test, unit)} on test rows. Use more replicates or more "
+            "selection rows.",
         )
 
 
@@ -135,6 +137,8 @@ def _test_splits(audit: Audit, holdout: RepeatedHoldout | None) -> Iterator[Aler
     verdict = audit.overall_of("plan" if followed == "plan" else audit.advice).verdict
     if verdict not in ("harmful", "beneficial"):
         return
+    if holdout is None and not audit.context.rows:
+        return  # trained elsewhere: how its rows were split is not known
     if holdout is None:
         yield Alert(
             "one-test-split",

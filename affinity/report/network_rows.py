@@ -9,6 +9,7 @@ from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
 from affinity.sharing import SHARINGS, Cost
+from affinity.tasks.score import GainUnit
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class NetworkRow:
         low: Lower end of its 95 % interval; NaN with a single replicate.
         high: Upper end.
         cost: Parameters, and multiply-adds per row; None if not counted.
+        unit: The unit of the gain.
         share: Its parameters, relative to those of separate networks for the same tasks.
     """
 
@@ -36,6 +38,7 @@ class NetworkRow:
     gain: float
     low: float
     high: float
+    unit: GainUnit = "relative"
     cost: Cost | None = None
     share: float | None = None
 
@@ -76,7 +79,8 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
         plan.grouping.networks, plan.sharing, plan.reasons, costs, strict=True
     ):
         served = sorted(network.served, key=column.__getitem__)
-        gain = audit.gains.of(served).estimate_overall()
+        gains = audit.gains.of(served)
+        gain = gains.estimate_overall()
         low, high = gain.interval()
         share = None
         if cost is not None and separate_parameters:
@@ -91,6 +95,7 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
                 gain=float(gain.mean[0]),
                 low=float(low[0]),
                 high=float(high[0]),
+                unit=gains.overall_unit,
                 cost=cost,
                 share=share,
             )

@@ -2,6 +2,8 @@
 
 import math
 
+from affinity.tasks.score import GainUnit
+
 MINUS = "\N{MINUS SIGN}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -34,6 +36,28 @@ def percent_range(low: float | None, high: float | None) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"{percent(low)} to {percent(high)}"
+
+
+def gain_text(gain: float | None, unit: GainUnit = "relative", signed: bool = True) -> str:
+    r"""A gain in its unit: a percentage if it is relative, otherwise a plain number.
+
+    Example:
+        >>> gain_text(0.041), gain_text(0.0021, "difference")
+        ('+4.1\u202f%', '+0.0021')
+    """
+    return percent(gain, signed) if unit == "relative" else number(gain, signed)
+
+
+def gain_range(low: float | None, high: float | None, unit: GainUnit = "relative") -> str:
+    r"""An interval of gains in their unit; empty if an end is unknown.
+
+    Example:
+        >>> gain_range(-0.01, 0.02, "difference"), gain_range(None, None)
+        ('−0.01 to +0.02', '')
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{gain_text(low, unit)} to {gain_text(high, unit)}"
 
 
 def number(value: float | None, signed: bool = False, digits: int = 3) -> str:

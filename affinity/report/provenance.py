@@ -21,6 +21,7 @@ NAMES = {
     "kinds": "Task types",
     "seed": "Seed",
     "seeds": "Seeds of the replicates",
+    "intervals": "Intervals are over",
     "every": "Steps between measurements",
     "recording": "Cost of recording",
     "budget": "Maximum number of networks",

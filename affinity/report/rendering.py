@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from affinity.storage import to_jsonable
 
-from .numbers import fixed, number, percent, percent_range, tone
+from .numbers import fixed, gain_range, gain_text, number, percent, percent_range, tone
 
 DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -61,6 +61,7 @@ def render(template: str, *, title: str, result: object, **values: object) -> st
         script=Markup(script),
         policy=_policy(css, script),
         percent_range=percent_range,
+        gain_range=gain_range,
         result=Markup(_json_for_html(result)),
         title=title,
         tone=tone,
@@ -106,6 +107,7 @@ def _raw(value: float | None) -> str:
 FILTERS: Mapping[str, Callable[..., object]] = {
     "calm": _without_direction_marks,
     "fixed": fixed,
+    "gain": gain_text,
     "known": _is_known,
     "number": number,
     "percent": percent,
