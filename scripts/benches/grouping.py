@@ -1,9 +1,9 @@
 """How fast groupings are found: scripts/bench grouping [--peer-seconds 60] [--only PART].
 
-The parts are `peer` (the recursion of published notebooks against `solve`), `exact` (up to 20
-tasks), `large` (100 tasks and more), and `curve` (time and memory against the number of tasks,
-each point in a process of its own). Ratios are of processor time; solvers stop at 60 seconds by
-the clock.
+The parts are `peer` (the recursion of published notebooks against `solve`), `solvers` (every
+solver, 5 to 20 tasks), `exact` (up to 20 tasks), `large` (100 tasks and more), and `curve` (time
+and memory against the number of tasks, each point in a process of its own). Ratios are of processor
+time; solvers stop at 60 seconds by the clock.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from affinity.estimates import AffinityMatrix
-from affinity.grouping import Grouping, solve
+from affinity.grouping import SOLVERS, Grouping, solve, solve_posterior_samples
 
 OUT = Path("reports/bench/grouping")
 
@@ -125,6 +125,33 @@ def against_peer(seconds: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_solver() -> pd.DataFrame:
+    """Score and processor time of every solver, mean of three random matrices."""
+    rows: list[dict[str, object]] = []
+    solve(matrix(4), 2)  # imports
+    for n_tasks in (5, 8, 10, 12, 14, 16, 20):
+        for overlap in (False, True):
+            row: dict[str, object] = {"tasks": n_tasks, "overlap": overlap}
+            for solver in SOLVERS:
+                if solver == "dynamic_programming" and n_tasks > 14:
+                    continue
+                matrices = [matrix(n_tasks, seed=seed) for seed in range(3)]
+                budget = max(2, n_tasks // 3)
+                began = time.process_time()
+                groupings = [solve(m, budget, overlap=overlap, solver=solver) for m in matrices]
+                row[f"{solver}_seconds"] = round((time.process_time() - began) / 3, 4)
+                row[f"{solver}_score"] = round(
+                    float(np.mean([g.score or 0.0 for g in groupings])), 4
+                )
+            rows.append(row)
+    samples = np.random.default_rng(0).standard_normal((256, 2**9 - 1))
+    began = time.process_time()
+    solve_posterior_samples(samples, 9, 3)
+    spent = round(time.process_time() - began, 4)
+    print(f"256 posterior samples of 9 tasks by dynamic programming: {spent} s")
+    return pd.DataFrame(rows)
+
+
 CASES_EXACT = [
     (12, 4, True, 0),
     (16, 4, False, 0),
@@ -219,17 +246,19 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-seconds", type=float, default=60.0)
-    parser.add_argument("--only", choices=["peer", "exact", "large", "curve"])
+    parser.add_argument("--only", choices=["peer", "solvers", "exact", "large", "curve"])
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(*json.loads(options.one))))
         return
     OUT.mkdir(parents=True, exist_ok=True)
-    parts = [options.only] if options.only else ["peer", "exact", "large", "curve"]
+    parts = [options.only] if options.only else ["peer", "solvers", "exact", "large", "curve"]
     for part in parts:
         if part == "peer":
             table = against_peer(options.peer_seconds)
+        elif part == "solvers":
+            table = by_solver()
         elif part == "exact":
             table = pd.DataFrame(
                 [alone(t, k, o, b, 0.5 if b else 1.0) for t, k, o, b in CASES_EXACT]

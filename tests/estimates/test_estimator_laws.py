@@ -6,7 +6,16 @@ import pytest
 import torch
 from codes import raises
 
-from affinity import ESTIMATORS, InterTaskAffinity, Trace
+from affinity import (
+    ESTIMATORS,
+    AffinityMatrix,
+    InterTaskAffinity,
+    Trace,
+    load,
+    recommend,
+    save,
+    solve,
+)
 from affinity.estimates import (
     FirstOrderAffinity,
     GradientConflict,
@@ -73,6 +82,19 @@ def pairwise(trace):
 @pytest.fixture(params=ESTIMATORS)
 def estimator(request):
     return ESTIMATORS[request.param]()
+
+
+def test_every_estimate_is_saved_loaded_listed_and_planned(estimator, tmp_path):
+    matrix = estimator(make_trace())
+    assert matrix.estimator == repr(estimator)
+    loaded = load(save(matrix, tmp_path / "affinity.safetensors"))
+    listed = AffinityMatrix.from_frame(matrix.frame(), matrix.estimator)
+    for again in (loaded, listed):
+        assert (again.tasks, again.estimator) == (matrix.tasks, matrix.estimator)
+        assert again.values.equal(matrix.values)
+        assert again.standard_error.equal(matrix.standard_error)
+    plan = recommend(matrix, solve(matrix, 2))
+    assert plan.provenance.estimator == matrix.estimator
 
 
 def test_reordering_the_tasks_reorders_the_matrix(estimator):
