@@ -105,7 +105,16 @@ class Added(_Event, tag="added"):
     validation: dict[str, float]
 
 
-Event = Created | Extended | Planned | Started | Released | Told | Failed | Added
+class AuditPlanned(_Event, tag="audit"):
+    """An audit is to judge a plan on these seeds; its trainings are planned with it."""
+
+    plan: str  # YAML
+    seeds: list[int]
+    baselines: list[str] | None = None
+    accepts: list[str] = []
+
+
+Event = Created | Extended | Planned | Started | Released | Told | Failed | Added | AuditPlanned
 
 
 @dataclass
@@ -144,11 +153,13 @@ class Contents:
     Args:
         created: The settings; None while the ledger is empty.
         trainings: How many trainings may be used to decide.
+        audit: The latest audit.
         entries: The jobs by their id, in the order in which they were planned.
     """
 
     created: Created | None = None
     trainings: int = 0
+    audit: AuditPlanned | None = None
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
 
     def entry(self, job_id: str) -> Entry:
@@ -173,6 +184,8 @@ class Contents:
                 self.created, self.trainings = event, event.trainings
             case Extended():
                 self.trainings = event.trainings
+            case AuditPlanned():
+                self.audit = event
             case Planned():
                 self.entries[event.job.id] = Entry(event.job, event.why, history=[event])
             case Added():

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from affinity.audit import Audit, AuditContext
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GradientCosine, InterTaskAffinity
 from affinity.files import write_atomically
@@ -24,7 +25,7 @@ from affinity.tasks import Score, check_names
 from affinity.tasks.score import MATTERS
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.function_trainer import SCORES
-from affinity.training.protocol import read_scores
+from affinity.training.protocol import Purpose, read_scores
 from affinity.words import count
 
 from .deciding import (
@@ -35,6 +36,7 @@ from .deciding import (
     measured_gains,
     next_jobs,
 )
+from .judging import finished_audit, next_audit, unfinished_plan
 from .ledger import (
     VERSION,
     Added,
@@ -77,6 +79,7 @@ class StudyStatus:
         stale: Jobs whose process died; they are handed out again.
         past: Runs from before the study.
         judging: Jobs of audits, in any state; they count in none of the numbers above.
+        judged: Jobs of audits that have ended.
         seconds: The time that all trainings took together, as far as it is known.
         last_seconds: The time that the last training took.
         reasons: For each job that failed, why.
@@ -90,6 +93,7 @@ class StudyStatus:
     stale: int
     past: int
     judging: int
+    judged: int
     seconds: float
     last_seconds: float | None
     reasons: Mapping[str, str]
@@ -110,6 +114,8 @@ class StudyStatus:
         if self.last_seconds is not None and self.left:
             hours = self.left * self.last_seconds / 3600
             lines.append(f"{hours:.1f} h of training left at the pace of the last one")
+        if self.judging:
+            lines.append(f"audit: {self.judged} of {count(self.judging, 'training')} ended")
         lines += [f"{job} failed: {reason}" for job, reason in self.reasons.items()]
         return "\n".join(lines)
 
@@ -388,23 +394,111 @@ class Study:
         Raises:
             InputError: If the first trainings all fail.
         """
-        trainer = self._trainer(train, workers, executor)
+        self._run(self._trainer(train, workers, executor), retries, observe)
+        return self.status()
+
+    def audit(
+        self,
+        train: Callable[..., object] | Trainer | None = None,
+        replicates: int = 5,
+        workers: int | None = None,
+        executor: Executor | None = None,
+        baselines: Sequence[str] | None = None,
+        *,
+        plan: Plan | None = None,
+        retries: int = 1,
+        observe: Callable[[Job | Result], object] | None = None,
+    ) -> Audit:
+        """Judge the plan with new trainings: against separate networks, all-in-one and others.
+
+        Its trainings get seeds that no deciding one has, and do not count as trainings of the
+        study. The same call continues an audit that was stopped.
+
+        Args:
+            train: As in `run`. Without it, the audit's jobs wait for `ask`, and the same call
+                returns the audit when all have results.
+            replicates: Number of replicates; intervals need two.
+            workers: As in `run`.
+            executor: As in `run`.
+            baselines: Optional baselines (`affinity.audit.audit_plan`).
+            plan: The plan to judge; that of an unfinished audit, or the study's, if None.
+            retries: As in `run`.
+            observe: As in `run`.
+
+        Raises:
+            InputError: If there is neither a result nor a prior, the audit has jobs without a
+                result and there is no function to run them, or all trainings of the plan or of
+                separate networks failed.
+        """
+        if replicates < 1:
+            raise InputError(
+                f"Expected at least one replicate, but got {replicates}.", "no-replicates"
+            )
+        trainer = None if train is None else self._trainer(train, workers, executor)
+        with self._ledger.reading() as contents:
+            started = unfinished_plan(contents, self.tasks)
+        accepts = frozenset[str]() if trainer is None else trainer.accepts
+        self._plan_audit(plan or started or self.plan(), replicates, baselines, accepts)
+        if trainer is not None:
+            self._run(trainer, retries, observe, "judge")
+        matrix = next((each for each in self._prior if set(each.tasks) == set(self.tasks)), None)
+        answer = self.answer() if self._prior or self.state().results else None
+        with self._ledger.reading() as contents:
+            assert contents.created is not None
+            return finished_audit(
+                contents,
+                self.tasks,
+                name=self.folder.name or str(self.folder),
+                tolerance=contents.created.tolerance,
+                matrix=matrix,
+                context=AuditContext(
+                    seed=contents.created.seed,
+                    budget=contents.created.budget,
+                    race=() if answer is None else answer.candidates,
+                ),
+            )
+
+    def _plan_audit(
+        self,
+        plan: Plan,
+        replicates: int,
+        baselines: Sequence[str] | None,
+        accepts: frozenset[str],
+    ) -> None:
+        """Write an audit and its jobs to the ledger, unless they are there."""
+        with self._ledger.writing() as contents:
+            audit, jobs = next_audit(contents, plan, replicates, baselines, accepts, self.tasks)
+            first = 1 + sum(not entry.is_past for entry in contents.entries.values())
+            planned = [
+                Planned(job=replace(job, id=f"{self._created.study}-{number}"), why="an audit")
+                for number, job in enumerate(jobs, start=first)
+            ]
+            if planned or contents.audit is None or contents.audit.plan != audit.plan:
+                self._ledger.append(audit, *planned)
+
+    def _run(
+        self,
+        trainer: Trainer,
+        retries: int,
+        observe: Callable[[Job | Result], object] | None,
+        purpose: Purpose | None = None,
+    ) -> None:
+        """Run all jobs, or those of one purpose, with a trainer."""
         streams = isinstance(trainer, FunctionTrainer | CommandTrainer)
         with self._ledger.runner(secrets.token_hex(4)) as runner:
             self._recover()
             try:
-                while batch := self._hand_out(1 if streams else None, runner):
-                    jobs = self._stream(batch, runner) if streams else iter(batch)
+                while batch := self._hand_out(1 if streams else None, runner, purpose):
+                    jobs = self._stream(batch, runner, purpose) if streams else iter(batch)
                     jobs = map(_observed(observe), jobs)
                     with closing(_generator(trainer, jobs)) as results:
                         for result in results:
                             self._record(result, retries)
                             if observe is not None:
                                 observe(result)
-                            self._check_progress()
+                            self._check_progress(purpose)
             finally:
                 self._release(runner)
-        return self.status()
 
     def _trainer(
         self, train: Callable[..., object] | Trainer, workers: int | None, executor: Executor | None
@@ -421,19 +515,21 @@ class Study:
             return replace(train, folder=folder)
         return train
 
-    def _stream(self, first: list[Job], runner: str) -> Iterator[Job]:
+    def _stream(self, first: list[Job], runner: str, purpose: Purpose | None) -> Iterator[Job]:
         jobs = first
         while jobs:
             yield from jobs
-            jobs = self._hand_out(1, runner)
+            jobs = self._hand_out(1, runner, purpose)
 
-    def _hand_out(self, n: int | None, runner: str | None) -> list[Job]:
+    def _hand_out(
+        self, n: int | None, runner: str | None, purpose: Purpose | None = None
+    ) -> list[Job]:
         """Plan jobs if fewer than `n` wait, and mark `n` of them as running; all if None."""
         with FileLock(self.folder / _DECIDING):
             with self._ledger.reading() as contents:
-                ready = self._ready(contents)
+                ready = self._ready(contents, purpose)
                 state = self._state(contents)
-            if len(ready) < (n or 1):
+            if purpose != "judge" and len(ready) < (n or 1):
                 planned = next_jobs(state)
                 while planned:
                     self._plan_jobs(planned)
@@ -442,17 +538,17 @@ class Study:
                         state = self._state(contents)
                     planned = next_jobs(state) if n is not None and len(ready) < n else []
             with self._ledger.writing() as contents:
-                jobs = [entry.job for entry in self._ready(contents)[:n]]
+                jobs = [entry.job for entry in self._ready(contents, purpose)[:n]]
                 if jobs:
                     self._ledger.append(*(Started(id=job.id, runner=runner) for job in jobs))
         return jobs
 
-    def _ready(self, contents: Contents) -> list[Entry]:
+    def _ready(self, contents: Contents, purpose: Purpose | None = None) -> list[Entry]:
         """Jobs that can be handed out, those of a process that died first."""
         by_state: dict[State, list[Entry]] = {"stale": [], "waiting": []}
         for entry in contents.entries.values():
             state = self._ledger.state_of(entry) if entry.state == "running" else entry.state
-            if state in by_state:
+            if state in by_state and purpose in (None, entry.job.purpose):
                 by_state[state].append(entry)
         return [*by_state["stale"], *by_state["waiting"]]
 
@@ -506,10 +602,14 @@ class Study:
             else:
                 self._ledger.append(failed)
 
-    def _check_progress(self) -> None:
+    def _check_progress(self, purpose: Purpose | None = None) -> None:
         """Stop when the first trainings all fail: more would fail, too."""
         with self._ledger.reading() as contents:
-            own = [entry for entry in contents.entries.values() if not entry.is_past]
+            own = [
+                entry
+                for entry in contents.entries.values()
+                if not entry.is_past and purpose in (None, entry.job.purpose)
+            ]
             failed = [entry for entry in own if entry.state == "failed"]
             if len(failed) < _FAILURES or any(entry.is_done for entry in own):
                 return
@@ -626,6 +726,7 @@ class Study:
             entries = list(contents.entries.values())
             trainings = contents.trainings
         own = [e for e in entries if e.job.purpose == "decide" and not e.is_past]
+        judging = [entry for entry in entries if entry.job.purpose == "judge"]
         states = Counter(self._ledger.state_of(entry) for entry in own)
         seconds = [e.result.seconds for e in own if e.result is not None and e.result.seconds]
         return StudyStatus(
@@ -636,7 +737,8 @@ class Study:
             failed=states["failed"],
             stale=states["stale"],
             past=sum(entry.is_past for entry in entries),
-            judging=sum(entry.job.purpose == "judge" for entry in entries),
+            judging=len(judging),
+            judged=sum(entry.state in ("done", "failed") for entry in judging),
             seconds=sum(seconds, 0.0),
             last_seconds=seconds[-1] if seconds else None,
             reasons={
