@@ -2,6 +2,7 @@
 
 from .branching import Branching
 from .digits import load_digits
+from .network_trainer import NetworkTrainer
 from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
@@ -15,6 +16,7 @@ __all__ = [
     "Branching",
     "DataSource",
     "Draw",
+    "NetworkTrainer",
     "Preprocessing",
     "Problem",
     "RandomRows",
