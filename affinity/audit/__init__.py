@@ -16,12 +16,13 @@ from .race_result import ENDED, Candidate, RaceResult
 from .repeated_holdout import HoldoutSummary, RepeatedHoldout, repeat_holdout
 from .retrain import retrain
 from .summary import AuditSummary
-from .task_description import TaskDescription, metric_name
+from .task_description import SCORE, TaskDescription, metric_name
 from .trained_plan import TrainedPlan
 
 __all__ = [
     "CAUSES",
     "ENDED",
+    "SCORE",
     "Agreement",
     "Audit",
     "AuditContext",

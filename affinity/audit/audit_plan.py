@@ -30,7 +30,7 @@ from .baselines import (
 from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .limitations import Limitation
-from .task_description import TaskDescription
+from .task_description import SCORE, TaskDescription
 
 FEWEST_COMPLETE = 2
 """Replicates with missing scores are left out if at least this many complete ones remain."""
@@ -205,7 +205,7 @@ def audit_from_results(
     return Audit(
         problem=name,
         tasks=tuple(
-            TaskDescription(task, "score", "score", score.direction == "maximize")
+            TaskDescription(task, SCORE, SCORE, score.direction == "maximize")
             for task, score in scores.items()
         ),
         plan=plan,

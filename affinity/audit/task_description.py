@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from affinity.tasks import Task
 
+SCORE = "score"
+"""Name of loss and metric of tasks that were trained elsewhere, of which only a score is known."""
+
 METRIC_NAMES = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from affinity.audit import Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
+from affinity.audit import SCORE, Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
@@ -81,6 +81,7 @@ class AuditPage:
                 solve_budgets(matrix, grouping),
             )
         alerts, summary = find_alerts(audit, trace, holdout), audit.summary()
+        shares_rows = any(limit.code == "shared-rows" for limit in audit.context.limits)
         return cls(
             audit=audit,
             result=PageResult(
@@ -103,6 +104,7 @@ class AuditPage:
             stability=stability,
             diagnosis=diagnosis,
             provenance=audit_provenance(audit),
+            limits=LIMITS[:-1] if shares_rows else LIMITS,
         )
 
     def to_html(self) -> str:
@@ -129,6 +131,11 @@ class AuditPage:
     def unit(self) -> GainUnit:
         """The unit of mean gains over tasks."""
         return self.audit.gains.overall_unit
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether tasks have a loss and a metric, not just one score."""
+        return any(task.loss != SCORE for task in self.audit.tasks)
 
     @property
     def gain_words(self) -> str:

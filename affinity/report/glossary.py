@@ -8,8 +8,9 @@ GLOSSARY = (
     ),
     (
         "Gain (measured)",
-        "Relative reduction in test loss compared with a separate network, from trained networks. "
-        "+5 %: the loss is 5 % lower. Below 0, the task got worse: negative transfer.",
+        "Improvement of the test score compared with a separate network, from trained networks. "
+        "Losses are compared relatively (+5 %: the loss is 5 % lower), metrics by differences. "
+        "Below 0, the task got worse: negative transfer.",
     ),
     ("Separate", "One network per task. This is the baseline: its gain is 0."),
     ("All-in-one", "One network for all tasks."),

@@ -233,3 +233,14 @@ def test_it_is_an_ordinary_audit(score: str | Score, tmp_path: Path) -> None:
     units = {task["unit"] for task in json.loads(audit.to_json())["tasks"]}
     assert units == {"relative" if score == "minimize" else "difference"}
     assert ("of test scores" in page) == (score != "minimize")
+
+
+def test_the_page_shows_one_score_and_no_promise_that_is_not_kept(tmp_path: Path) -> None:
+    shared = audited(made_up(0.7, 0.03, test=False), "maximize")
+    page = affinity.write_report(shared, tmp_path / "shared.html").read_text()
+    assert "Score, separate → plan" in page
+    assert "Loss, separate → plan" not in page
+    assert 'data-code="shared-rows"' in page
+    assert "judged on test rows that no decision used" not in page
+    apart = affinity.write_report(audited(made_up(0.7, 0.03), "maximize"), tmp_path / "apart.html")
+    assert "judged on test rows that no decision used" in apart.read_text()
