@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
 
 def listed(names: Sequence[str]) -> str:
     """Names with commas, and an "and" before the last.
@@ -21,3 +23,16 @@ def count(amount: int, noun: str) -> str:
         ('1 network', '3 networks')
     """
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in its largest unit.
+
+    Example:
+        >>> duration(12.3), duration(5400.0), duration(200_000.0)
+        ('12 s', '1.5 h', '2.3 d')
+    """
+    for size, name in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"

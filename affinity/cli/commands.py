@@ -61,14 +61,14 @@ def audit(options: AuditOptions) -> int:
     with open_console(options.quiet, options.json) as console:
         with start_run(settings, options.out, console) as run:
             page = run_stages(run, options)
-        _show_audit(console, run.audit, options, options)
+        print_audit(console, run.audit, options, options)
         if options.diagnose and run.diagnosis is not None:
             show_diagnosis(console, run.diagnosis)
         print_file(console, "Report", page)
         if options.test_splits is not None:
             holdout = repeat_audit(run, options, options.test_splits)
             show_holdout(console, holdout)
-    return _exit_code(console, run.audit, options)
+    return exit_code(console, run.audit, options)
 
 
 def record(options: RecordOptions) -> None:
@@ -142,12 +142,12 @@ def retrain(options: RetrainOptions) -> int:
         resume_run(options.run, console, options) as run,
     ):
         retrain_stage(run, find_plan(run, options.plan), options)
-        _show_audit(console, run.audit, options, options)
+        print_audit(console, run.audit, options, options)
         if options.save_models:
             folder = escape(shlex.quote(str(options.run)))
             console.print(f"Predict with it: affinity predict {folder} new.csv", soft_wrap=True)
         print_next(console, "report", options.run)
-    return _exit_code(console, run.audit, options)
+    return exit_code(console, run.audit, options)
 
 
 def diagnose(options: DiagnoseOptions) -> None:
@@ -327,9 +327,10 @@ def _print_json(value: object, indent: int | None = None) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
-def _show_audit(
+def print_audit(
     console: Console, audit: "Audit", output: JsonOptions, verdicts: VerdictOptions
 ) -> None:
+    """Print the audit, and write what was asked for."""
     from .junit import write_junit
     from .summary import show_audit
 
@@ -340,7 +341,8 @@ def _show_audit(
         print_file(console, "JUnit", write_junit(audit, verdicts.junit))
 
 
-def _exit_code(console: Console, audit: "Audit", options: VerdictOptions) -> int:
+def exit_code(console: Console, audit: "Audit", options: VerdictOptions) -> int:
+    """0, or `HARMED` if --fail-on asks for it."""
     harmed = [
         task for task, verdict in audit.verdicts.items() if verdict.verdict == options.fail_on
     ]

@@ -1,6 +1,7 @@
 """`affinity compare`: two audits of the same tasks."""
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import HoldoutSummary
+from affinity.audit import Audit, HoldoutSummary
 from affinity.errors import InputError
 from affinity.report import write_comparison
 from affinity.report.comparison import correlate_affinities
 from affinity.statistics import VerdictName
+from affinity.study.ledger import LEDGER
 
 from .run import Run
-from .run_directory import RunDirectory
+from .run_directory import MEASUREMENTS, RunDirectory
 from .summary import COLOURS, percent
 
 
@@ -148,7 +150,23 @@ def _over_splits(holdout: HoldoutSummary) -> str:
     )
 
 
-def _read(path: Path) -> Run:
-    """A run to read from; it is not locked."""
+@dataclass(frozen=True)
+class _StudyAudit:
+    """The audit in a study's folder."""
+
+    audit: Audit
+    holdout: None = None
+
+
+def _read(path: Path) -> Run | _StudyAudit:
+    """A run, or the audit of a study, to read from; it is not locked."""
+    if (path / LEDGER).exists():
+        if not (path / MEASUREMENTS).exists():
+            raise InputError(
+                f"Expected an audit in the study {str(path)!r}, but there is none. Make one: "
+                f"affinity study audit {shlex.quote(str(path))} --command ...",
+                "no-audit",
+            )
+        return _StudyAudit(Audit.load(path / MEASUREMENTS))
     directory = RunDirectory(path)
     return Run(directory, directory.record.settings, Console())

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from affinity.errors import DivergenceError, InputError
 
-from . import commands
+from . import commands, study_commands
 from .console import Stopped
 from .defaults import add_defaults
 from .options import ARGUMENTS
@@ -33,6 +33,17 @@ def make_app() -> App:
         config=add_defaults,
         result_action="return_value",
     )
+    study = App(
+        name="study",
+        help="Find out which tasks of any training should share: functions, scripts, clusters.\n\n"
+        "A study decides which groups of tasks are trained, by a command of yours; it keeps every "
+        "result in a folder, and audits the grouping that is best.",
+        group=Group("Your own training", sort_key=1),
+        group_arguments=ARGUMENTS,
+        version_flags=(),
+    )
+    for name, command in study_commands.COMMANDS.items():
+        study.command(command, name=name, help=_reflow(command), sort_key=len(list(study)))
     panels = {
         "From a table": ("audit", "transfer", "fewshot"),
         "Stages": ("record", "estimate", "group", "retrain", "diagnose", "report"),
@@ -40,10 +51,11 @@ def make_app() -> App:
         "Information": ("problems", "schema"),
     }
     for number, (heading, names) in enumerate(panels.items()):
-        group = Group(heading, sort_key=number)
+        group = Group(heading, sort_key=2 * number)
         for name in names:
             command = getattr(commands, name)
             app.command(command, help=_reflow(command), group=group, sort_key=len(list(app)))
+    app.command(study)
     app["--help"].group = app["schema"].group
     return app
 

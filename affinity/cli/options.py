@@ -20,6 +20,8 @@ AUDIT = Group("Audit", sort_key=5)
 TRANSFER = Group("Transfer", sort_key=6)
 EPISODES = Group("Episodes", sort_key=6)
 DIAGNOSIS = Group("Diagnosis", sort_key=7)
+STUDY = Group("Study", sort_key=5)
+TRAINING = Group("Training", sort_key=6)
 OUTPUT = Group("Output", sort_key=9)
 
 
@@ -56,7 +58,7 @@ def option(
         least: The smallest value.
         above: Values must be larger.
         below: Values must be smaller.
-        metavar: What the help shows as value; NAME=VALUE if the option fills a mapping.
+        metavar: What the help shows as value; it starts with NAME if the option fills a mapping.
         parse: Makes the value of the words that were typed.
     """
 
@@ -82,8 +84,8 @@ def option(
         "metavar": metavar,
         "converter": parse,
     }
-    if metavar is not None and "=" in metavar:
-        parameter |= {"accepts_keys": False, "n_tokens": 1}
+    if metavar is not None and metavar.startswith("NAME"):
+        parameter |= {"accepts_keys": False, "n_tokens": -1}  # repeatable
     if group is not None:
         parameter["group"] = group
     defaults = {"default": default, "default_factory": default_factory}
@@ -152,6 +154,45 @@ def _kinds(of: type, tokens: Sequence[Token]) -> dict[str, str]:
             f"Expected NAME=regression, NAME=binary or NAME=classes, but got {sorted(unknown)}."
         )
     return kinds
+
+
+def _scores(_: type, tokens: Sequence[Token]) -> dict[str, str]:
+    """NAME:DIRECTION; `--tasks` splits its value at commas, `--task` takes one as it is."""
+    directions: dict[str, str] = {}
+    for token in tokens:
+        parts = token.value.split(",") if token.keyword == "--tasks" else [token.value]
+        for part in parts:
+            name, direction = part.rpartition(":")[::2]
+            if not name.strip() or direction.strip() not in ("maximize", "minimize"):
+                raise ValueError(
+                    f"Expected NAME:maximize or NAME:minimize, but got {part!r}. If a name has a "
+                    "comma, give each task by --task NAME:DIRECTION."
+                )
+            if name.strip() in directions:
+                raise ValueError(f"Expected each task once, but got {name.strip()!r} twice.")
+            directions[name.strip()] = direction.strip()
+    return directions
+
+
+def _numbers_by_name(of: type, tokens: Sequence[Token]) -> dict[str, float]:
+    """NAME=NUMBER; the name may hold equals signs."""
+    try:
+        return {name: float(value) for name, value in _pairs(of, tokens).items()}
+    except ValueError as error:
+        raise ValueError(f"Expected NAME=NUMBER: {error}") from None
+
+
+def _seconds(_: type, tokens: Sequence[Token]) -> float:
+    """A duration: 90, 90s, 30m, 6h or 2d; without a unit it is in seconds."""
+    text = tokens[-1].value.strip().lower()
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:])
+    try:
+        seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"Expected a duration such as 90s, 30m or 6h, but got {text!r}.")
+    return seconds
 
 
 @Parameter(name="*")  # its fields are the command's parameters
@@ -632,6 +673,171 @@ class FewShotOptions(
         "Folder for fewshot.html, fewshot.json, fewshot.csv and figures.",
         default=None,
         group=OUTPUT,
+    )
+
+
+@options(ARGUMENTS)
+class StudyFolder:
+    """Which study."""
+
+    folder: Path = argument("Folder of the study.")
+
+
+@options(ARGUMENTS)
+class JobArguments(StudyFolder):
+    """Which of its jobs."""
+
+    job: str = argument("The job's id, as `affinity study ask` printed it.")
+
+
+@options(STUDY)
+class CreateStudyOptions(JsonOptions, OutputOptions, StudyFolder):
+    """Of `affinity study create`."""
+
+    tasks: Mapping[str, str] = option(
+        "Tasks, each with whether its score is to be maximized or minimized: "
+        "--tasks A:maximize,B:minimize. Names with commas: --task NAME:DIRECTION for each task.",
+        flag=("--tasks", "--task"),
+        metavar="NAME:DIRECTION",
+        parse=_scores,
+    )
+    budget: int = option("Maximum number of networks.", least=1)
+    trainings: int = option(
+        "Number of trainings that may be used to decide. Those of audits are not counted.", least=2
+    )
+    units: Mapping[str, float] = option(
+        "Difference of a task's score that matters, such as click=0.001; repeatable.",
+        default_factory=dict[str, float],
+        flag="--unit",
+        metavar="NAME=NUMBER",
+        shown="0.01, of losses relatively",
+        parse=_numbers_by_name,
+    )
+    weights: Mapping[str, float] = option(
+        "Weight of a task in means over tasks; repeatable.",
+        default_factory=dict[str, float],
+        flag="--weight",
+        metavar="NAME=NUMBER",
+        shown="1",
+        parse=_numbers_by_name,
+    )
+    prior: tuple[Path, ...] = option(
+        "Affinities to start from: a trace or matrix (.safetensors), or affinity.csv; repeatable.",
+        default=(),
+    )
+    seed: int = option("First of the seeds that trainings get.", default=0)
+
+
+@options(TRAINING)
+class WorkerOptions:
+    """How the command that trains is run."""
+
+    workers: int | None = option(
+        "Number of trainings at a time.", default=None, shown="1, or the number of GPUs", least=1
+    )
+    gpus: tuple[str, ...] = option(
+        "GPUs, separated by commas: each training gets one as CUDA_VISIBLE_DEVICES.",
+        default=(),
+        parse=_listed,
+    )
+    timeout: float | None = option(
+        "End a training after this time: 90s, 30m, 6h.",
+        default=None,
+        metavar="DURATION",
+        parse=_seconds,
+    )
+    retries: int = option(
+        "How often a training that failed is run again, with the same seed.", default=1, least=0
+    )
+
+
+@options(STUDY)
+class RunStudyOptions(JsonOptions, QuietOptions, WorkerOptions, StudyFolder):
+    """Of `affinity study run`."""
+
+    command: str = option(
+        "Command that trains once. It is split into arguments without a shell; {tasks} becomes one "
+        "argument per task, {seed} and {out} one each. It writes a score per task as JSON to "
+        '{out}: {"click": 0.71} or {"validation": {...}, "test": {...}}.',
+        group=TRAINING,
+    )
+    trainings: int | None = option(
+        "Allow more trainings than before.", default=None, shown="as created", least=2
+    )
+
+
+@options(STUDY)
+class AskOptions(JsonOptions, OutputOptions, StudyFolder):
+    """Of `affinity study ask`."""
+
+    n: int = option("Number of jobs.", default=1, flag="-n", least=1)
+
+
+@options(ARGUMENTS)
+class TellArguments(JobArguments):
+    """What to record."""
+
+    scores: Path = argument("JSON file with the scores, as `affinity study run` describes it.")
+
+
+@options(STUDY)
+class TellOptions(OutputOptions, TellArguments):
+    """Of `affinity study tell`."""
+
+    seconds: float | None = option("Time that the training took.", default=None)
+
+
+@options(ARGUMENTS)
+class FailArguments(JobArguments):
+    """What to record."""
+
+    reason: str = argument("Why it failed.")
+
+
+@options()
+class FailOptions(OutputOptions, FailArguments):
+    """Of `affinity study fail`."""
+
+
+@options()
+class RetryOptions(OutputOptions, JobArguments):
+    """Of `affinity study retry`."""
+
+
+@options(ARGUMENTS)
+class AddArguments(StudyFolder):
+    """What to add."""
+
+    runs: Path = argument(
+        "Table (CSV or Parquet) with the columns run, task, score, and seed where it is known."
+    )
+
+
+@options()
+class AddOptions(OutputOptions, AddArguments):
+    """Of `affinity study add`."""
+
+
+@options()
+class StatusOptions(JsonOptions, OutputOptions, StudyFolder):
+    """Of `affinity study status`."""
+
+
+@options(AUDIT)
+class AuditStudyOptions(VerdictOptions, JsonOptions, QuietOptions, WorkerOptions, StudyFolder):
+    """Of `affinity study audit`."""
+
+    command: str | None = option(
+        "Command that trains once, as for `affinity study run`. Without it the trainings wait for "
+        "`affinity study ask`, and the same call makes the audit when all have scores.",
+        default=None,
+        group=TRAINING,
+    )
+    replicates: int = option("Number of replicates (new seed each).", default=5, least=1)
+    plan: str | None = option(
+        "Judge this plan: a YAML file, 'separate' or 'all-in-one'.",
+        default=None,
+        shown="the study's plan",
     )
 
 

@@ -5,6 +5,7 @@ from .alert import Alert
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, ConsensusHeatmap, measure_stability, solve_budgets
 from .audit_page import AuditPage, write_report
+from .candidate_plot import CandidatePlot
 from .comparison import moved_pairs, render_comparison, write_comparison
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from .fewshot_page import fewshot_page_of, fewshot_pictures, write_fewshot
@@ -18,6 +19,7 @@ from .over_time import OverTime
 from .page_result import PageResult, schema
 from .pictures import write_figures
 from .recovery_plot import RecoveryPlot
+from .study_page import LivePage, study_page_of
 from .task_graph import TaskGraph
 from .transfer_heatmap import TransferHeatmap
 from .transfer_page import transfer_page_of, transfer_pictures, write_transfer
@@ -27,12 +29,14 @@ __all__ = [
     "Alert",
     "AuditPage",
     "BudgetChoice",
+    "CandidatePlot",
     "ConsensusHeatmap",
     "GainPlot",
     "GateUse",
     "Headline",
     "Heatmap",
     "LayerConflict",
+    "LivePage",
     "LowDataLines",
     "OverTime",
     "PageResult",
@@ -50,6 +54,7 @@ __all__ = [
     "render_comparison",
     "schema",
     "solve_budgets",
+    "study_page_of",
     "transfer_page_of",
     "transfer_pictures",
     "verdict_word",

@@ -10,6 +10,7 @@ from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
 from affinity.recording import Trace
+from affinity.study import Study
 from affinity.tasks.score import GainUnit
 
 from .alert import Alert
@@ -26,6 +27,7 @@ from .page_result import PageResult, summarize_matrices, summarize_stability
 from .pictures import all_matrices, grouping_for
 from .provenance import audit_provenance
 from .rendering import PageFigure, render
+from .study_page import study_page_of
 
 MOST_OPEN = 40
 """With more tasks, the table and the picture of gains are folded."""
@@ -188,7 +190,7 @@ class AuditPage:
 
 
 def write_report(
-    audit: Audit,
+    result: Audit | Study,
     path: str | Path,
     *,
     matrices: Sequence[AffinityMatrix] = (),
@@ -196,10 +198,12 @@ def write_report(
     diagnosis: Diagnosis | None = None,
     holdout: RepeatedHoldout | None = None,
 ) -> Path:
-    """Write the audit's page to `path`, and return it.
+    """Write the page of an audit or a study to `path`, and return it.
+
+    The page of a study that is not finished reloads itself. The other arguments are for audits.
 
     Args:
-        audit: The audit to show.
+        result: The audit or study to show.
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, to show changes over time and between layers.
@@ -209,7 +213,9 @@ def write_report(
     Raises:
         InputError: If the file cannot be written.
     """
-    page = AuditPage.from_audit(audit, matrices, trace, diagnosis, holdout)
+    if isinstance(result, Study):
+        return write_atomically(path, study_page_of(result))
+    page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout)
     return write_atomically(path, page.to_html())
 
 

@@ -3,6 +3,7 @@
 from .deciding import Answer, NextJob, StudyState, current_answer, next_jobs
 from .ledger import Ledger
 from .study import Study, StudyStatus
+from .summary import StudySummary, summarize_study
 
 __all__ = [
     "Answer",
@@ -11,6 +12,8 @@ __all__ = [
     "Study",
     "StudyState",
     "StudyStatus",
+    "StudySummary",
     "current_answer",
     "next_jobs",
+    "summarize_study",
 ]

@@ -26,7 +26,7 @@ from affinity.tasks.score import MATTERS
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.function_trainer import SCORES
 from affinity.training.protocol import Purpose, read_scores
-from affinity.words import count
+from affinity.words import count, duration
 
 from .deciding import (
     Answer,
@@ -112,8 +112,8 @@ class StudyStatus:
         )
         lines = [f"{self.left} of {count(self.trainings, 'training')} left: {states or 'none run'}"]
         if self.last_seconds is not None and self.left:
-            hours = self.left * self.last_seconds / 3600
-            lines.append(f"{hours:.1f} h of training left at the pace of the last one")
+            seconds = duration(self.left * self.last_seconds)
+            lines.append(f"{seconds} of training left at the pace of the last one")
         if self.judging:
             lines.append(f"audit: {self.judged} of {count(self.judging, 'training')} ended")
         lines += [f"{job} failed: {reason}" for job, reason in self.reasons.items()]

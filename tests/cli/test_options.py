@@ -19,8 +19,12 @@ from affinity.cli.options import (
     select,
 )
 from affinity.cli.reference import write_reference
+from affinity.cli.study_commands import COMMANDS
 
-NAMES = [name for name in make_app() if not name.startswith("-")]
+NAMES = [
+    *(name for name in make_app() if not name.startswith("-") and name != "study"),
+    *(f"study {name}" for name in COMMANDS),
+]
 KEPT = (
     "targets target task-column kind exclude time-column split-column budget replicates epochs "
     "width minutes race-minutes plan fail-on junit json quiet out seed"
@@ -31,23 +35,30 @@ ROOT = Path(__file__).parents[2]
 def options_of(name):
     (options,) = (
         hint
-        for hint in get_type_hints(getattr(commands, name)).values()
+        for hint in get_type_hints(
+            COMMANDS[name.removeprefix("study ")]
+            if name.startswith("study ")
+            else getattr(commands, name)
+        ).values()
         if isinstance(hint, type) and issubclass(hint, OutputOptions)
     )
     return options
 
 
 def arguments_of(name):
+    app = make_app()
+    for part in name.split():
+        app = app[part]
     return [
         argument
-        for argument in make_app()[name].assemble_argument_collection()
+        for argument in app.assemble_argument_collection()
         if argument.parse and not argument.children
     ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_has_a_flag_and_a_help_text(call, name):
-    shown = call(name, "--help")
+    shown = call(*name.split(), "--help")
     assert shown.exit_code == 0
     names = {argument.field_info.name for argument in arguments_of(name)}
     declared = {field.name for field in fields(options_of(name))}

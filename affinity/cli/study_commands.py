@@ -1,0 +1,365 @@
+"""`affinity study`: which tasks should share, found with trainings that any command runs."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from .console import Stopped, open_console, print_file
+from .options import (
+    AddOptions,
+    AskOptions,
+    AuditStudyOptions,
+    CreateStudyOptions,
+    FailOptions,
+    RetryOptions,
+    RunStudyOptions,
+    StatusOptions,
+    TellOptions,
+    WorkerOptions,
+)
+
+if TYPE_CHECKING:
+    from affinity.estimates import AffinityMatrix
+    from affinity.recommendation import Plan
+    from affinity.recording import Trace
+    from affinity.study import Study
+    from affinity.training import CommandTrainer, Job
+
+
+_PAGE_AGE = 30.0  # seconds
+
+
+def create_study(options: CreateStudyOptions) -> None:
+    """Create a study in a folder, or open it again with the same settings.
+
+    For example:
+
+      affinity study create runs/ranker --tasks click:maximize,watch:minimize --budget 2 \
+--trainings 24
+      affinity study create runs/toxicity --task "NR-AR > 1, mean:minimize" --task "SR:minimize" \
+--budget 2 --trainings 12
+    """
+    from affinity.study import Study
+    from affinity.tasks import Score
+
+    from .study_summary import print_status
+
+    _check_known(options.tasks, options.units, "--unit")
+    _check_known(options.tasks, options.weights, "--weight")
+    tasks = {
+        task: Score(
+            direction,  # pyright: ignore[reportArgumentType]
+            unit=options.units.get(task),
+            weight=options.weights.get(task, 1.0),
+        )
+        for task, direction in options.tasks.items()
+    }
+    study = Study(
+        options.folder,
+        tasks,
+        options.budget,
+        options.trainings,
+        prior=list(map(_read_prior, options.prior)),
+        seed=options.seed,
+    )
+    _write_page(study)
+    with open_console(is_error=options.json) as console:
+        print_status(console, study, options.json)
+        folder = escape(shlex.quote(str(options.folder)))
+        console.print(
+            f'Next: [bold]affinity study run {folder} --command "python train.py --tasks '
+            '{tasks} --seed {seed} --out {out}"[/bold]',
+            soft_wrap=True,
+        )
+
+
+def run_study(options: RunStudyOptions) -> None:
+    """Run trainings until the best grouping is found, or no more are allowed.
+
+    Each result is kept as it comes: the same command continues a study that was stopped. The
+    study's page, report.html, is written again as results arrive.
+
+    For example:
+
+      affinity study run runs/ranker --command "python train.py --tasks {tasks} --seed {seed} \
+--out {out}" --workers 2 --timeout 6h
+    """
+    from affinity.report import LivePage
+
+    from .run_directory import PAGE
+    from .study_summary import RunLog, print_status
+
+    study, trainer = _open(options.folder), _trainer(options.command, options)
+    if options.trainings is not None and options.trainings != study.status().trainings:
+        study.extend(options.trainings)
+    with open_console(options.quiet, options.json) as console:
+        log = RunLog(console, study, _count_workers(options))
+        log.print_start()
+        page = options.folder / PAGE
+        with _keep_finished(options.folder), LivePage(study, page) as live:
+            study.run(
+                trainer,
+                retries=options.retries,
+                observe=lambda event: (log(event), live.update()),
+            )
+        print_status(console, study, options.json)
+        print_file(console, "Report", page)
+
+
+def ask_jobs(options: AskOptions) -> None:
+    """Print the next useful trainings, for a scheduler of your own.
+
+    Run them anywhere, in any order, and tell their scores. Fewer come back if the best grouping is
+    found, no more trainings are allowed, or results are needed before more can be decided.
+
+    For example:
+
+      affinity study ask runs/ranker -n 4 --json
+    """
+    jobs = _open(options.folder).ask(options.n)
+    if options.json:
+        _print_json([_describe(job) for job in jobs])
+        return
+    for job in jobs:
+        print(f"{job.id}\tseed {job.seed}\t{shlex.join(job.names)}")
+    if not jobs:
+        Console(stderr=True).print("No training is needed now: see affinity study status.")
+
+
+def tell_scores(options: TellOptions) -> None:
+    """Record the scores of a training.
+
+    For example:
+
+      affinity study tell runs/ranker 3f2a-1 scores.json
+    """
+    from affinity.errors import InputError
+    from affinity.training.protocol import read_scores
+
+    study = _open(options.folder)
+    job = study.job(options.job)
+    try:
+        text = options.scores.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"Could not read the scores {str(options.scores)!r}: {error}.", "unreadable-file"
+        ) from error
+    study.tell(job.id, read_scores(job, text, str(options.scores)), options.seconds)
+    _write_page(study)
+    print(f"{job.id}: recorded")
+
+
+def fail_job(options: FailOptions) -> None:
+    """Record that a training failed; its scores are missing data.
+
+    For example:
+
+      affinity study fail runs/ranker 3f2a-1 "out of memory"
+    """
+    study = _open(options.folder)
+    study.fail(options.job, options.reason)
+    _write_page(study)
+    print(f"{options.job}: failed")
+
+
+def retry_job(options: RetryOptions) -> None:
+    """Hand out a failed training again, with the same seed."""
+    _open(options.folder).retry(options.job)
+    print(f"{options.job}: waiting")
+
+
+def add_runs(options: AddOptions) -> None:
+    """Add trainings from before the study; they are not counted as its trainings.
+
+    For example:
+
+      affinity study add runs/ranker past.csv
+    """
+    from affinity.problems.reading import read_table
+    from affinity.words import count
+
+    study = _open(options.folder)
+    n_added = study.add(read_table(str(options.runs)))
+    _write_page(study)
+    print(f"{count(n_added, 'run')} added")
+
+
+def show_study(options: StatusOptions) -> None:
+    """Print how far a study is, the best grouping so far, and what the results cannot tell."""
+    from .study_summary import print_status
+
+    with open_console(is_error=options.json) as console:
+        print_status(console, _open(options.folder), options.json)
+
+
+def audit_study(options: AuditStudyOptions) -> int:
+    """Compare the study's plan with its baselines, on trainings with new seeds.
+
+    Trains the plan, separate networks, one network for all tasks and a random grouping. Writes
+    plan.yaml, audit.json and report.html. Exit codes as `affinity audit`.
+
+    For example:
+
+      affinity study audit runs/ranker --command "python train.py --tasks {tasks} --seed {seed} \
+--out {out}" --replicates 5 --fail-on harmful
+    """
+    from affinity.report import write_report
+    from affinity.storage import save
+
+    from .commands import exit_code, print_audit
+    from .run_directory import AUDIT, MEASUREMENTS, PAGE
+    from .study_summary import RunLog
+
+    study = _open(options.folder)
+    trainer = None if options.command is None else _trainer(options.command, options)
+    plan = _find_plan(study, options.plan)
+    with open_console(options.quiet, options.json) as console:
+        log = RunLog(console, study, _count_workers(options))
+        log.print_audit_start(plan, options.replicates)
+        with _keep_finished(options.folder):
+            audit = study.audit(
+                trainer, options.replicates, plan=plan, retries=options.retries, observe=log
+            )
+        save(audit, options.folder / MEASUREMENTS)
+        audit.to_json(options.folder / AUDIT)
+        page = write_report(audit, options.folder / PAGE)
+        print_audit(console, audit, options, options)
+        print_file(console, "Report", page)
+    return exit_code(console, audit, options)
+
+
+def _find_plan(study: "Study", choice: str | None) -> "Plan":
+    """The plan that is named, or the study's, which is written to plan.yaml."""
+    from affinity.errors import InputError
+    from affinity.files import write_atomically
+    from affinity.recommendation import Plan
+
+    from .run_directory import PLAN
+
+    names = tuple(study.tasks)
+    if choice == "separate":
+        return Plan.separate(names)
+    if choice == "all-in-one":
+        return Plan.all_in_one(names)
+    if choice is not None:
+        return Plan.from_yaml(Path(choice), tasks=names)
+    plan, file, written = study.plan(), study.folder / PLAN, study.folder / ".plan.yaml"
+    if file.exists() and not (written.exists() and written.read_bytes() == file.read_bytes()):
+        raise InputError(
+            f"Expected {str(file)!r} as this command wrote it, but it was edited. To judge it, "
+            f"give --plan {shlex.quote(str(file))}; to judge the study's plan, rename it.",
+            "edited-plan",
+        )
+    for path in (file, written):
+        write_atomically(path, plan.to_yaml())
+    return plan
+
+
+def _open(folder: Path) -> "Study":
+    from affinity.study import Study
+
+    return Study(folder)
+
+
+def _count_workers(options: WorkerOptions) -> int:
+    return options.workers or len(options.gpus) or 1
+
+
+def _trainer(command: str, options: WorkerOptions) -> "CommandTrainer":
+    from affinity.training import CommandTrainer
+
+    return CommandTrainer(
+        command,
+        workers=options.workers,
+        gpus=options.gpus,
+        timeout=options.timeout,
+    )
+
+
+def _write_page(study: "Study") -> None:
+    """Write the study's page, unless it is new and more results are on the way."""
+    from affinity.report import write_report
+
+    from .run_directory import PAGE
+
+    page = study.folder / PAGE
+    is_new = page.exists() and time.time() - page.stat().st_mtime < _PAGE_AGE
+    if not (is_new and study.status().running):
+        write_report(study, page)
+
+
+def _check_known(tasks: Collection[str], names: Collection[str], flag: str) -> None:
+    from affinity.errors import InputError
+
+    if unknown := sorted(set(names) - set(tasks)):
+        raise InputError(
+            f"Expected {flag} of the tasks {list(tasks)}, but got {unknown}.", "unknown-task"
+        )
+
+
+def _read_prior(path: Path) -> "AffinityMatrix | Trace":
+    """A trace or a matrix that was saved, or a table of affinities."""
+    from affinity.errors import InputError
+    from affinity.estimates import AffinityMatrix
+    from affinity.problems.reading import read_table
+    from affinity.recording import Trace
+    from affinity.storage import load
+
+    if path.suffix != ".safetensors":
+        return AffinityMatrix.from_frame(read_table(path), path.name)
+    prior = load(path)
+    if not isinstance(prior, AffinityMatrix | Trace):
+        raise InputError(
+            f"Expected a trace or an affinity matrix in {str(path)!r}, but it holds "
+            f"{type(prior).__name__}.",
+            "unknown-file-kind",
+        )
+    return prior
+
+
+def _describe(job: "Job") -> dict[str, object]:
+    return {
+        "id": job.id,
+        "tasks": list(job.names),
+        "seed": job.seed,
+        "purpose": job.purpose,
+        "sharing": job.sharing,
+        "settings": dict(job.settings),
+    }
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _keep_finished(folder: Path) -> Generator[None]:
+    """Say what is kept when Ctrl-C stops a study."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Stopped(
+            f"All finished trainings are kept in {folder}. Run the same command again to continue."
+        ) from error
+
+
+COMMANDS: Mapping[str, Callable[..., object]] = {
+    "create": create_study,
+    "run": run_study,
+    "ask": ask_jobs,
+    "tell": tell_scores,
+    "fail": fail_job,
+    "retry": retry_job,
+    "add": add_runs,
+    "status": show_study,
+    "audit": audit_study,
+}
+"""The commands of `affinity study`."""

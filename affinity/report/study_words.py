@@ -1,0 +1,50 @@
+"""What a study's page and its terminal output say in words."""
+
+from affinity.study import StudySummary
+from affinity.words import count, duration
+
+from .numbers import gain_range, gain_text
+
+
+def study_headline(summary: StudySummary) -> str:
+    """What is best so far."""
+    plan = summary.plan
+    if plan is None:
+        return "No results yet"
+    n_tasks = len(summary.tasks)
+    if len(plan.networks) == 1:
+        what = f"One network for all {n_tasks} tasks"
+    elif len(plan.networks) == n_tasks:
+        what = "A separate network for each task"
+    else:
+        what = f"{count(len(plan.networks), 'network')} for {n_tasks} tasks"
+    if plan.gain is None:
+        return f"Proposed, not measured: {what[0].lower()}{what[1:]}"
+    if summary.is_decided:
+        return f"Best: {what[0].lower()}{what[1:]}"
+    end = "Stopped at the limit on trainings; best" if summary.is_finished else "Best"
+    return f"{end} so far: {what[0].lower()}{what[1:]}"
+
+
+def study_sentences(summary: StudySummary) -> list[str]:
+    """How sure that is, and how far the study is."""
+    plan, status = summary.plan, summary.status
+    sentences: list[str] = []
+    if plan is not None and plan.gain is not None and plan.probability is not None:
+        gain = gain_text(plan.gain, summary.unit)
+        interval = gain_range(plan.low, plan.high, summary.unit)
+        sentences.append(
+            f"Expected mean gain over separate networks: {gain} (95 % interval {interval}). The "
+            f"probability that no other candidate is better by more than the tolerance is "
+            f"{plan.probability:.0%}."
+        )
+    if summary.is_decided:
+        sentences.append("One grouping was found to be best; no more trainings are needed.")
+    elif summary.is_finished:
+        sentences.append("All trainings that were allowed have been used.")
+    else:
+        line = f"Up to {count(status.left, 'more training')}"
+        if summary.seconds_left is not None and status.left:
+            line += f", about {duration(summary.seconds_left)} at the pace of the last one"
+        sentences.append(f"{line}, one after the other." if status.left else f"{line}.")
+    return sentences

@@ -1,0 +1,194 @@
+"""The summary of a study: what the terminal, the JSON and the page show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+
+from affinity.audit import Candidate
+from affinity.errors import InputError
+from affinity.tasks import Direction
+from affinity.tasks.score import GainUnit, common_unit
+
+from .deciding import Answer, StudyState, measured_gains
+from .ledger import State
+from .study import Study, StudyStatus
+
+
+@dataclass(frozen=True)
+class CandidateSummary:
+    """A grouping and what is known of it.
+
+    Args:
+        names: All names of the candidates that are this grouping: "plan", "within the budget",
+            "separate", "all-in-one".
+        networks: The tasks of each network.
+        gain: Expected mean gain over the tasks, compared with separate networks; None if unknown.
+        low: Lower end of its 95 % interval; None for separate networks, whose gain is 0.
+        high: Upper end.
+        probability: That no other candidate is better by more than the tolerance.
+    """
+
+    names: tuple[str, ...]
+    networks: tuple[tuple[str, ...], ...]
+    gain: float | None
+    low: float | None
+    high: float | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """The measured gains of a group that was trained.
+
+    Args:
+        tasks: Its tasks.
+        trainings: How many trainings gave scores.
+        gains: For each task that was also trained alone its gain, in its own unit.
+    """
+
+    tasks: tuple[str, ...]
+    trainings: int
+    gains: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """A training that is not finished."""
+
+    id: str
+    tasks: tuple[str, ...]
+    seed: int
+    state: State
+    why: str
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """Everything that is shown of a study.
+
+    Args:
+        tasks: Whether the score of each task is maximized or minimized.
+        units: The unit of each task's gains.
+        unit: The unit of gains that are means over tasks.
+        budget: The largest number of networks.
+        status: How many trainings are done, running, and so on.
+        seconds_left: The time that the trainings left take, one after the other, at the pace of
+            the last one; None before the first.
+        is_decided: Whether one grouping was found to be best.
+        is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
+        candidates: The plan first; empty while nothing is known.
+        unknown: What the results cannot tell, in sentences.
+        groups: Groups of several tasks that were trained, the largest mean gain first.
+        next: Trainings that run or wait, in the order in which they are handed out.
+    """
+
+    tasks: Mapping[str, Direction]
+    units: Mapping[str, GainUnit]
+    unit: GainUnit
+    budget: int
+    status: StudyStatus
+    seconds_left: float | None
+    is_decided: bool
+    is_finished: bool
+    candidates: tuple[CandidateSummary, ...]
+    unknown: tuple[str, ...]
+    groups: tuple[GroupSummary, ...]
+    next: tuple[JobSummary, ...]
+
+    @property
+    def plan(self) -> CandidateSummary | None:
+        """The best grouping so far."""
+        return self.candidates[0] if self.candidates else None
+
+
+def summarize_study(study: Study) -> StudySummary:
+    """What is known of a study now."""
+    status, state = study.status(), study.state()
+    try:
+        answer = study.answer()
+    except InputError as error:
+        if error.code != "no-results":
+            raise
+        answer = None
+    is_decided = answer is not None and answer.is_decided
+    is_busy = bool(status.running or status.waiting or status.stale) or (
+        status.judged < status.judging
+    )
+    return StudySummary(
+        tasks={task: score.direction for task, score in study.tasks.items()},
+        units={task: score.gain_unit for task, score in study.tasks.items()},
+        unit=common_unit(study.tasks.values()),
+        budget=state.budget,
+        status=status,
+        seconds_left=None if status.last_seconds is None else status.left * status.last_seconds,
+        is_decided=is_decided,
+        is_finished=not is_busy and (is_decided or not status.left),
+        candidates=() if answer is None else _candidates(answer),
+        unknown=() if answer is None else answer.unknown,
+        groups=_groups(state),
+        next=_next(study),
+    )
+
+
+def _candidates(answer: Answer) -> tuple[CandidateSummary, ...]:
+    """One per grouping, in the order of the answer."""
+    same: dict[tuple[tuple[str, ...], ...], list[Candidate]] = {}
+    for candidate in answer.candidates:
+        networks = (tuple(sorted(network.served)) for network in candidate.grouping.networks)
+        same.setdefault(tuple(sorted(networks, key=lambda net: (-len(net), net))), []).append(
+            candidate
+        )
+    return tuple(
+        CandidateSummary(
+            names=tuple(candidate.name for candidate in candidates),
+            networks=networks,
+            gain=_known(candidates[0].gain),
+            low=None if _is_separate(networks) else _known(candidates[0].low),
+            high=None if _is_separate(networks) else _known(candidates[0].high),
+            probability=_known(candidates[0].probability),
+        )
+        for networks, candidates in same.items()
+    )
+
+
+def _is_separate(networks: tuple[tuple[str, ...], ...]) -> bool:
+    return all(len(network) == 1 for network in networks)
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def _groups(state: StudyState) -> tuple[GroupSummary, ...]:
+    groups = [
+        GroupSummary(
+            tasks=tuple(sorted(group)),
+            trainings=len(results),
+            gains={task: gain for task, (gain, _) in measured_gains(state, group).items()},
+        )
+        for group, results in state.trained.items()
+        if len(group) > 1
+    ]
+
+    def mean_gain(group: GroupSummary) -> float:
+        scaled = [gain * state.tasks[task].scale for task, gain in group.gains.items()]
+        return sum(scaled) / len(scaled) if scaled else float("-inf")
+
+    return tuple(sorted(groups, key=mean_gain, reverse=True))
+
+
+def _next(study: Study) -> tuple[JobSummary, ...]:
+    frame = study.frame()
+    frame = frame[frame["state"].isin(["running", "stale", "waiting"])]
+    jobs = [
+        JobSummary(
+            id=str(job),
+            tasks=tuple(map(str, rows["task"])),
+            seed=int(rows["seed"].iloc[0]),
+            state=rows["state"].iloc[0],
+            why=str(rows["why"].iloc[0]),
+        )
+        for job, rows in frame.groupby("job", sort=False)
+    ]
+    order = ("running", "stale", "waiting")
+    return tuple(sorted(jobs, key=lambda job: order.index(job.state)))

@@ -1,0 +1,198 @@
+"""`affinity study`: any command, decided and audited in a folder."""
+
+import json
+import sys
+import time
+
+import pytest
+
+from affinity.study import Study
+
+SCRIPT = """
+import argparse, json, os, random, sys, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--tasks", nargs="+")
+parser.add_argument("--seed", type=int)
+parser.add_argument("--out")
+options, (how,) = parser.parse_known_args()
+assert json.loads(os.environ["AFFINITY_TASKS"]) == options.tasks
+group = set(options.tasks)
+noise = random.Random(f"{options.seed} {options.tasks}").random() / 500
+scores = dict.fromkeys(options.tasks, 0.7 + noise)
+if len(group - {"watch"}) == 2:  # both others help each other
+    scores |= {task: 0.8 + noise for task in group - {"watch"}}
+if len(group) > 1 and "watch" in group:  # sharing harms it
+    scores["watch"] -= 0.1
+if how == "works":
+    json.dump({"validation": scores, "test": scores}, open(options.out, "w"))
+elif how == "text":
+    open(options.out, "w").write("accuracy: 0.7")
+elif how == "exits":
+    sys.exit("out of memory")
+elif how == "hangs":
+    time.sleep(60)
+"""
+TASKS = ("--task", 'click > "3 s", all:maximize', "--task", "like:maximize")
+
+
+@pytest.fixture
+def command(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+
+    def of(how="works"):
+        return f"{sys.executable} {script} --tasks {{tasks}} --seed {{seed}} --out {{out}} {how}"
+
+    return of
+
+
+@pytest.fixture
+def folder(call, tmp_path):
+    made = call(
+        *("study", "create", tmp_path / "study", *TASKS, "--task", "watch:maximize"),
+        *("--budget", "2", "--trainings", "16"),
+    )
+    assert made.exit_code == 0
+    return tmp_path / "study"
+
+
+def json_of(call, *arguments):
+    outcome = call(*arguments, "--json")
+    assert outcome.exit_code == 0
+    start = min(place for sign in "[{" if (place := outcome.text.find(f"{sign}")) >= 0)
+    return json.JSONDecoder().raw_decode(outcome.text[start:])[0]
+
+
+def test_a_study_runs_audits_and_compares(call, folder, command, tmp_path):
+    ran = call("study", "run", folder, "--command", command(), "--workers", "2")
+    assert ran.exit_code == 0
+    assert "Up to 16 trainings, 2 at a time" in ran.words
+    status = call("study", "status", folder, "--json").json
+    assert status["status"]["done"] + status["status"]["failed"] <= 16
+    assert status["status"]["waiting"] == status["status"]["running"] == 0
+    assert status["candidates"][0]["networks"] == [['click > "3 s", all', "like"], ["watch"]]
+    assert status["units"] == dict.fromkeys(status["tasks"], "difference")
+
+    audit = ("study", "audit", folder, "--command", command(), "--replicates", "2")
+    junit = tmp_path / "audit.xml"
+    outcome = call(*audit, "--fail-on", "harmful", "--junit", junit, "--quiet")
+    assert (outcome.exit_code, outcome.text) == (0, "")
+    result = json.loads((folder / "audit.json").read_text())
+    assert {task["name"] for task in result["tasks"]} == set(status["tasks"])
+    assert 'tests="3"' in junit.read_text()
+    assert "audit" in (folder / "report.html").read_text()
+
+    harmful = call(*audit, "--plan", "all-in-one", "--fail-on", "harmful")
+    assert harmful.exit_code == 3
+    assert call("compare", folder, folder, "--json").json["tasks"]
+
+    (folder / "plan.yaml").write_text((folder / "plan.yaml").read_text() + "# mine\n")
+    assert call(*audit).error == "edited-plan"
+
+
+def test_trainings_elsewhere_are_asked_and_told(call, folder, tmp_path):
+    jobs = json_of(call, "study", "ask", folder, "-n", "4")
+    assert [sorted(job) for job in jobs] == [
+        ["id", "purpose", "seed", "settings", "sharing", "tasks"]
+    ] * 4
+    assert [len(job["tasks"]) for job in jobs] == [3, 1, 1, 1]
+    scores = tmp_path / "scores.json"
+    for job in jobs[:2]:
+        scores.write_text(json.dumps({"validation": dict.fromkeys(job["tasks"], 0.5)}))
+        told = call("study", "tell", folder, job["id"], scores, "--seconds", "90")
+        assert told.exit_code == 0
+    assert call("study", "fail", folder, jobs[2]["id"], "out of memory").exit_code == 0
+    status = call("study", "status", folder, "--json").json["status"]
+    assert [status[name] for name in ("done", "failed", "running")] == [2, 1, 1]
+    assert status["last_seconds"] == 90
+    assert status["reasons"] == {jobs[2]["id"]: "out of memory"}
+    assert call("study", "retry", folder, jobs[2]["id"]).exit_code == 0
+    again = json_of(call, "study", "ask", folder)
+    assert again == [jobs[2]]
+    assert call("study", "audit", folder, "--replicates", "1").error == "audit-unfinished"
+    assert call("study", "status", folder, "--json").json["status"]["judging"] >= 4
+    assert (folder / "report.html").exists()
+
+
+def test_what_cannot_be_told_is_refused(call, folder, tmp_path):
+    (job,) = json_of(call, "study", "ask", folder)
+    scores = tmp_path / "scores.json"
+    tell = ("study", "tell", folder)
+    assert call(*tell, job["id"], scores).error == "unreadable-file"
+    for text, code in (
+        ("", "no-scores"),
+        ("0.7 and 0.8", "bad-json"),
+        ('{"like": 0.7}', "missing-task"),
+        (json.dumps(dict.fromkeys(job["tasks"], "high")), "not-a-number"),
+        (json.dumps(dict.fromkeys(job["tasks"])).replace("null", "NaN"), "score-not-finite"),
+    ):
+        scores.write_text(text)
+        outcome = call(*tell, job["id"], scores)
+        assert (outcome.exit_code, outcome.error) == (2, code)
+    assert call(*tell, "job-7", scores).error == "unknown-job"
+    assert call("study", "status", folder, "--json").json["status"]["done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("nothing", "no-scores"),
+        ("text", "bad-json"),
+        ("exits", "exit-status"),
+        ("hangs", "timeout"),
+    ],
+)
+def test_a_command_that_always_fails_stops_the_study(call, folder, command, how, code):
+    before = time.monotonic()
+    run = ("study", "run", folder, "--command", command(how), "--timeout", "1s", "--retries", "0")
+    outcome = call(*run)
+    assert (outcome.exit_code, outcome.error) == (2, "all-trainings-failed")
+    assert time.monotonic() - before < 30
+    frame = Study(folder).frame()
+    failed = frame[frame["state"] == "failed"]
+    assert failed["job"].nunique() == 3
+    assert failed["error"].str.contains(str(folder)).all()  # where the output is
+    with Study(folder)._ledger.reading() as contents:
+        codes = {e.result.code for e in contents.entries.values() if e.state == "failed"}
+    assert codes == {code}
+
+
+def test_past_runs_are_added_once(call, folder, tmp_path):
+    runs = tmp_path / "past.csv"
+    runs.write_text("run,task,score\nx,like,0.7\nx,watch,0.6\ny,like,0.72\n")
+    assert "2 runs added" in call("study", "add", folder, runs).text
+    assert "0 runs added" in call("study", "add", folder, runs).text
+    assert call("study", "status", folder, "--json").json["status"]["past"] == 2
+
+
+@pytest.mark.parametrize("name", ["run", "ask", "status", "audit"])
+def test_a_folder_without_a_study_is_named(call, tmp_path, command, name):
+    extra = ("--command", command()) if name in ("run", "audit") else ()
+    outcome = call("study", name, tmp_path, *extra)
+    assert (outcome.exit_code, outcome.error) == (2, "no-study")
+
+
+def test_settings_that_differ_or_are_invalid_are_named(call, folder, command):
+    create = ("study", "create", folder, "--budget", "2", "--trainings", "16")
+    other = call(*create, "--tasks", "a:maximize,b:maximize")
+    assert (other.exit_code, other.error) == (2, "other-settings")
+    assert call(*create, *TASKS, "--task", "watch:maximize").exit_code == 0
+    for tasks in ("a,b:maximize", "a:up,b:maximize", "a:maximize,a:minimize", ":maximize"):
+        assert call(*create, "--tasks", tasks).error == "usage"
+    known = (*create, *TASKS, "--task", "watch:maximize")
+    assert call(*known, "--unit", "w=0.1").error == "unknown-task"
+    run = ("study", "run", folder, "--command")
+    assert call(*run, "no-such-program").error == "unknown-program"
+    assert call(*run, command(), "--timeout", "soon").error == "usage"
+    assert call(*run, command(), "--gpus", "0", "--workers", "2").error == "too-few-gpus"
+    assert call(*run, command(), "--trainings", "8").error == "too-few-trainings"
+
+
+def test_units_and_weights_of_tasks_are_kept(call, tmp_path):
+    made = call(
+        *("study", "create", tmp_path, "--tasks", "auc:maximize,loss:minimize", "--budget", "1"),
+        *("--trainings", "3", "--unit", "auc=0.001", "--weight", "loss=2"),
+    )
+    assert made.exit_code == 0
+    tasks = Study(tmp_path).tasks
+    assert (tasks["auc"].unit, tasks["loss"].weight) == (0.001, 2.0)
