@@ -27,6 +27,7 @@ class TaskVerdicts:
 
     name: str
     verdict: tuple[VerdictName, ...]
+    unit: tuple[str, ...]
     gain: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -84,6 +85,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
             TaskVerdicts(
                 task,
                 verdict=tuple(of[task].verdict for of in verdicts),
+                unit=tuple(of[task].unit for of in verdicts),
                 gain=tuple(of[task].gain for of in verdicts),
                 low=tuple(of[task].low for of in verdicts),
                 high=tuple(of[task].high for of in verdicts),
@@ -104,8 +106,8 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
         table.add_column(heading, justify="right" if heading.startswith("gain") else "left")
     for task in comparison.tasks:
         cells: list[str] = []
-        for gain, verdict in zip(task.gain, task.verdict, strict=True):
-            cells += [percent(gain), f"[{COLOURS[verdict]}]{verdict}"]
+        for gain, verdict, unit in zip(task.gain, task.verdict, task.unit, strict=True):
+            cells += [percent(gain, unit=unit), f"[{COLOURS[verdict]}]{verdict}"]
         table.add_row(escape(task.name), *cells)
     console.print(table)
     for letter, run, advice, networks in zip(

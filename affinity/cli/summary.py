@@ -154,9 +154,11 @@ def show_audit(console: Console, audit: Audit) -> None:
             console.print(
                 f"{name}: {_size_of(candidate)}, mean gain {_gain(audit.overall_of(name))}"
             )
+    is_relative = overall.unit == "relative"
+    tolerance = f"{100 * overall.tolerance:g} %" if is_relative else f"{overall.tolerance:g}"
     console.print(
-        f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within "
-        f"{100 * audit.test.tolerance:g} % of the best mean gain on selection rows)."
+        f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within {tolerance} of "
+        "the best mean gain on selection rows)."
     )
 
 
@@ -225,15 +227,17 @@ def print_note(console: Console, text: str) -> None:
     console.print(f"[yellow]Note:[/yellow] {escape(text)}")
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share in percent, with its sign.
+def percent(value: float | None, digits: int = 1, unit: str = "relative") -> str:
+    """A gain with its sign, in percent if it is relative.
 
     Example:
-        >>> percent(0.0512), percent(None), percent(-12345.6)
-        ('+5.1 %', '–', '-1.2e+06 %')
+        >>> percent(0.0512), percent(None), percent(-12345.6), percent(0.0021, unit="difference")
+        ('+5.1 %', '–', '-1.2e+06 %', '+0.0021')
     """
     if value is None or math.isnan(value):
         return UNKNOWN
+    if unit != "relative":
+        return f"{value:+.3g}"
     number = 100 * value
     return f"{number:+.{digits}f} %" if abs(number) < LARGEST_PERCENTAGE else f"{number:+.2g} %"
 
@@ -277,8 +281,10 @@ def _needed(verdict: Verdict, n_replicates: int) -> str:
 def _gain(verdict: Verdict) -> str:
     if verdict.unit == "relative":
         return _interval(verdict.gain, verdict.low, verdict.high)
-    interval = "" if math.isnan(verdict.low) else f" ({verdict.low:+.3g} to {verdict.high:+.3g})"
-    return UNKNOWN if math.isnan(verdict.gain) else f"{verdict.gain:+.3g}{interval}"
+    gain, low, high = (
+        percent(value, unit=verdict.unit) for value in (verdict.gain, verdict.low, verdict.high)
+    )
+    return gain if math.isnan(verdict.low) else f"{gain} ({low} to {high})"
 
 
 def _interval(mean: float | None, low: float | None, high: float | None) -> str:

@@ -680,7 +680,7 @@ class Study:
         provenance = PlanProvenance(
             evidence=f"measured: {count(len(state.results), 'training')} on "
             f"{count(len(seeds), 'seed')}; {ended}",
-            expected_gain=(round(plan.gain, 4), round(plan.low, 4), round(plan.high, 4))
+            expected_gain=(_rounded(plan.gain), _rounded(plan.low), _rounded(plan.high))
             if is_measured
             else None,
             probability=round(plan.probability, 3) if is_measured else None,
@@ -809,6 +809,11 @@ def _digest(matrix: AffinityMatrix) -> str:
     values = matrix.values.double()[order][:, order].numpy()
     text = repr([sorted(matrix.tasks), np.round(values, 6).tolist()])
     return f"{matrix.estimator or ''}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _rounded(gain: float) -> float:
+    """To four digits; 0 without a sign."""
+    return round(gain, 4) + 0.0
 
 
 def _told(result: Result) -> Told:
