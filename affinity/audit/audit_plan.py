@@ -440,6 +440,18 @@ class _Trainings:
                 f"{', '.join(map(str, numbers))}: {failures[-1].error} {effect}"
             )
             limits.append(Limitation("failed-training", message))
+        for column, task in enumerate(self.tasks):
+            without = [
+                name
+                for name in ("plan", "separate")
+                if np.isnan(self.scores(name, self.judged)[:, column]).all()
+            ]
+            if without and not self.failures:
+                message = (
+                    f"Task {task!r} has no {self.judged} score under {' and '.join(without)}: its "
+                    "gain is missing. Trainings returned None for it."
+                )
+                limits.append(Limitation("undefined-score", message, task))
         if self.judged == self.decided:
             message = (
                 f"The trainings gave only {self.judged} scores, one per task: decision and "

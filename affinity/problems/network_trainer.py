@@ -65,9 +65,9 @@ class NetworkTrainer:
         batches: dict[object, list[Job]] = {}
         for job in jobs:
             check_accepted(self, [job])
-            alike = (job.purpose, job.sharing, sorted(job.settings.items()))
-            key = (*alike, "" if job.sharing == "hard" else job.names)
-            batches.setdefault(repr(key), []).append(job)
+            settings = (job.purpose, job.sharing, sorted(job.settings.items()))
+            tasks = () if job.sharing == "hard" else job.names
+            batches.setdefault(repr((settings, tasks)), []).append(job)
         for batch in batches.values():
             yield from self._train(batch)
 

@@ -244,3 +244,21 @@ def test_the_page_shows_one_score_and_no_promise_that_is_not_kept(tmp_path: Path
     assert "judged on test rows that no decision used" not in page
     apart = affinity.write_report(audited(made_up(0.7, 0.03), "maximize"), tmp_path / "apart.html")
     assert "judged on test rows that no decision used" in apart.read_text()
+
+
+def test_a_task_without_scores_is_named() -> None:
+    def train(tasks: tuple[str, ...], seed: int) -> Scores:
+        scores = made_up(0.7, 0.03)(tasks, seed)
+        undefined = {**(scores.test or {}), **({"watch": None} if "watch" in tasks else {})}
+        known = {task: score for task, score in undefined.items() if score is not None}
+        return Scores(validation=scores.validation, test=undefined) if known else scores
+
+    tasks = ("watch", "ctr")
+    plan = Plan.all_in_one(tasks)
+    audit = audit_plan(plan, FunctionTrainer(train), dict.fromkeys(tasks, "maximize"))
+    assert [(limit.code, limit.task) for limit in audit.context.limits] == [
+        ("undefined-score", "watch")
+    ]
+    assert np.isnan(audit.gains.by_task()["watch"])
+    assert audit.verdicts["watch"].verdict == "undecided"
+    assert np.isfinite(audit.overall.gain)
