@@ -43,7 +43,7 @@ def test_lists_are_told_how_to_become_tensors():
 def test_names_and_shapes_must_fit():
     with raises("wrong-shape"):
         AffinityMatrix(("a", "b"), torch.zeros(3, 3))
-    with raises("invalid-input"):
+    with raises("duplicate-task"):
         AffinityMatrix(("a", "a"), torch.zeros(2, 2))
     with raises("unknown-task"):
         AffinityMatrix(("a", "b"), torch.zeros(2, 2)).onto("c")

@@ -342,7 +342,9 @@ def test_commands_that_cannot_run_are_refused() -> None:
 def test_commands_end_with_the_trainer(tmp_path: Path, ending: signal.Signals) -> None:
     program = textwrap.dedent(
         f"""
+        import signal
         from affinity.training import CommandTrainer, Job
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored
         command = "sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60'"
         list(CommandTrainer(command)([Job("0", frozenset("a"), 0)]))
         """
