@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from example_audits import (
     HOSTILE,
     a_diagnosis,
@@ -18,6 +19,7 @@ from example_audits import (
 )
 from example_transfers import a_fewshot, a_transfer
 
+from affinity import AffinityMatrix, Study
 from affinity.report import write_fewshot, write_report, write_transfer
 
 pytestmark = pytest.mark.slow
@@ -70,7 +72,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "many": write_report(an_audit(139, n_groups=12, n_replicates=3), folder / "many.html"),
         "transfer": write_transfer(a_transfer(HOSTILE[0]), folder / "transfer.html"),
         "fewshot": write_fewshot(a_fewshot(HOSTILE[0]), folder / "fewshot.html"),
+        "study": write_report(a_study(folder / "study"), folder / "study.html"),
     }
+
+
+def a_study(folder: Path) -> Study:
+    """Two trainings are recorded, one has failed, and one runs."""
+    tasks = dict.fromkeys(HOSTILE[:4], "maximize")
+    prior = AffinityMatrix(tuple(tasks), torch.linspace(-1, 1, 16).reshape(4, 4))
+    study = Study(folder, tasks, budget=2, trainings=12, prior=[prior])
+    first, second, third, _ = study.ask(4)
+    for job in (first, second):
+        study.tell(job.id, {task: 0.1 * len(job.tasks) for task in job.tasks}, seconds=5400)
+    study.fail(third.id, f"out of memory: {HOSTILE[0]}")
+    return study
 
 
 class Opened:
@@ -95,7 +110,7 @@ class Opened:
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-@pytest.mark.parametrize("name", ["six", "hostile", "many", "transfer", "fewshot"])
+@pytest.mark.parametrize("name", ["six", "hostile", "many", "transfer", "fewshot", "study"])
 def test_a_page_loads_without_complaint_request_or_overflow(
     browser: Any, files: dict[str, Path], name: str, width: int
 ) -> None:
@@ -105,6 +120,21 @@ def test_a_page_loads_without_complaint_request_or_overflow(
         assert outside == [files[name].as_uri()]
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert opened.page.evaluate(overflow) == 0
+
+
+def test_a_running_study_reloads_itself_until_it_is_stopped(
+    browser: Any, files: dict[str, Path], tmp_path: Path
+) -> None:
+    text = files["study"].read_text(encoding="utf-8")
+    fast = tmp_path / "fast.html"
+    fast.write_text(text.replace('data-reload="30"', 'data-reload="0.5"'), encoding="utf-8")
+    with Opened(browser, fast) as opened:
+        opened.page.wait_for_timeout(1500)
+        assert len(opened.requests) > 1
+        assert opened.complaints == []
+    with Opened(browser, files["study"]) as opened:
+        opened.page.get_by_role("button", name="Stop reloading").click()
+        assert opened.page.get_by_role("button", name="Stop reloading").count() == 0
 
 
 def test_adaptation_curves_fit_a_phone_without_a_scroll(
@@ -118,7 +148,7 @@ def test_adaptation_curves_fit_a_phone_without_a_scroll(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["hostile", "many", "transfer", "fewshot"])
+@pytest.mark.parametrize("name", ["hostile", "many", "transfer", "fewshot", "study"])
 def test_axe_finds_no_serious_fault(
     browser: Any, files: dict[str, Path], name: str, scheme: str
 ) -> None:

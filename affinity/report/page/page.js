@@ -157,4 +157,17 @@
   addEventListener("beforeprint", () => {
     for (const each of document.querySelectorAll("details")) each.open = true;
   });
+
+  // Pages of studies that run: reload, until the reader stops it.
+  for (const line of document.querySelectorAll("[data-reload]")) {
+    const timer = setTimeout(() => location.reload(), 1000 * Number(line.dataset.reload));
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Stop reloading";
+    button.addEventListener("click", () => {
+      clearTimeout(timer);
+      line.textContent = "Study";
+    });
+    line.append(" ", button);
+  }
 })();
