@@ -302,8 +302,8 @@ class Study:
             seconds: The time that the training took.
 
         Raises:
-            InputError: If the job was never asked, the scores are invalid, or others were told
-                before; the same scores may be told again.
+            InputError: If the job was never asked, the scores are invalid, or the job already has
+                other scores; the same scores may be recorded again.
         """
         job = self.job(job_id)
         self._record(Result.of(job, scores, None if seconds is None else float(seconds)))
@@ -834,7 +834,7 @@ def _is_equal(a: Result, b: Result) -> bool:
 def _told_twice(job_id: str) -> InputError:
     return InputError(
         f"Expected the scores that job {job_id!r} already has, but got others (or a failure). "
-        "Results that are told cannot be changed.",
+        "Recorded results cannot be changed.",
         "told-twice",
     )
 

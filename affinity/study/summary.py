@@ -15,7 +15,7 @@ from .study import Study, StudyStatus
 
 
 @dataclass(frozen=True)
-class CandidateSummary:
+class StudyCandidate:
     """A grouping and what is known of it.
 
     Args:
@@ -90,13 +90,13 @@ class StudySummary:
     seconds_left: float | None
     is_decided: bool
     is_finished: bool
-    candidates: tuple[CandidateSummary, ...]
+    candidates: tuple[StudyCandidate, ...]
     unknown: tuple[str, ...]
     groups: tuple[GroupSummary, ...]
     next: tuple[JobSummary, ...]
 
     @property
-    def plan(self) -> CandidateSummary | None:
+    def plan(self) -> StudyCandidate | None:
         """The best grouping so far."""
         return self.candidates[0] if self.candidates else None
 
@@ -130,7 +130,7 @@ def summarize_study(study: Study) -> StudySummary:
     )
 
 
-def _candidates(answer: Answer) -> tuple[CandidateSummary, ...]:
+def _candidates(answer: Answer) -> tuple[StudyCandidate, ...]:
     """One per grouping, in the order of the answer."""
     same: dict[tuple[tuple[str, ...], ...], list[Candidate]] = {}
     for candidate in answer.candidates:
@@ -139,7 +139,7 @@ def _candidates(answer: Answer) -> tuple[CandidateSummary, ...]:
             candidate
         )
     return tuple(
-        CandidateSummary(
+        StudyCandidate(
             names=tuple(candidate.name for candidate in candidates),
             networks=networks,
             gain=_known(candidates[0].gain),
