@@ -33,7 +33,7 @@ def train(tasks, seed):
         model = MMOE(features, kinds, n_expert=3, expert_params=expert, tower_params_list=settings)
     else:
         model = SharedBottom(features, kinds, expert, settings)
-    labels = torch.from_numpy(log[list(tasks)].to_numpy()).float()
+    labels = torch.from_numpy(log[list(tasks)].to_numpy().copy()).float()
     random = torch.Generator().manual_seed(seed)
     past = torch.randperm(first_validation, generator=random)[: int(0.8 * first_validation)]
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, weight_decay=1e-5)
