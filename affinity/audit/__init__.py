@@ -1,4 +1,4 @@
-"""Audits: training a plan again together with its baselines, and what the comparison shows."""
+"""Audits: retraining a plan together with its baselines, and comparing them."""
 
 from .agreement import Agreement
 from .audit import Audit

@@ -16,9 +16,9 @@ class Agreement:
     """How well estimated affinities predicted measured gains, over tasks that share.
 
     Args:
-        spearman: Rank correlation of the mean affinity onto a task from its partners with the
-            gain it had with them; None with fewer than three tasks.
-        n_tasks: Tasks, each with its partners in a network, counted once.
+        spearman: Rank correlation between the mean affinity onto a task from its partners and the
+            measured gain of the task with these partners; None with fewer than three tasks.
+        n_tasks: Number of compared pairs of a task and its set of partners, each counted once.
     """
 
     spearman: float | None

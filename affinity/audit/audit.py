@@ -1,4 +1,4 @@
-"""An audit: a plan trained again together with its baselines, and what the comparison shows."""
+"""An audit: a plan retrained together with its baselines, and the result of the comparison."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -41,7 +41,8 @@ from .task_description import TaskDescription
 class Audit:
     """Measured gains of a plan and its baselines over separate networks.
 
-    `affinity.save` and `affinity.load` keep it in a file; `affinity.write_report` makes a page.
+    `affinity.save` writes it to a file, `affinity.load` reads it; `affinity.write_report` writes an
+    HTML report.
 
     Args:
         problem: The problem's name.
@@ -49,12 +50,12 @@ class Audit:
         plan: The plan that was audited.
         candidates: By name: "plan", "separate", "all-in-one" and other baselines.
         matrix: The affinities that the plan was made from, if known.
-        test: How verdicts are reached.
-        context: How the audit was made, and what it cannot tell.
-        networks: The trained networks of each candidate, if they were kept: in the order of its
-            plan, one entry per replicate.
-        gates: What the gates of each network of the plan chose; None for a network that is no
-            mixture of experts, or that was trained elsewhere.
+        test: The statistical test behind the verdicts.
+        context: How the audit was made, and its limitations.
+        networks: The trained networks of each candidate, if they were kept: for each network, in
+            the order of the plan, one entry per replicate.
+        gates: Statistics of the gates of each network of the plan; None for a network that is not a
+            mixture of experts, or that was trained by an external trainer.
     """
 
     problem: str
@@ -105,8 +106,9 @@ class Audit:
     def advice(self) -> str:
         """The candidate to use, chosen on evaluation rows; test rows have no influence.
 
-        The one with the fewest networks, and of these the fewest parameters, among those whose
-        mean gain is within the test's tolerance of the best. A random grouping is never advised.
+        Among the candidates whose mean gain is within the test's tolerance of the best one, it is
+        the one with the fewest networks; ties are broken by the number of parameters. A random
+        grouping is never advised.
         """
         gains = {
             name: gain
@@ -130,10 +132,10 @@ class Audit:
         return Agreement.from_plans(self.matrix, compared)
 
     def networks_of(self, candidate: str, replicate: int = 0) -> tuple[TrainedNetwork, ...]:
-        """The kept networks of a candidate on a replicate, in the order of its plan.
+        """The kept networks of a candidate for one replicate, in the order of its plan.
 
         Raises:
-            InputError: If they were not kept.
+            InputError: If the networks were not kept.
         """
         if not self.networks:
             raise InputError(
@@ -143,7 +145,7 @@ class Audit:
         return tuple(network[replicate] for network in self.networks[candidate])
 
     def summary(self) -> AuditSummary:
-        """What `audit.json` holds: verdicts, scores and costs, undefined numbers as None."""
+        """The content of `audit.json`: verdicts, scores and costs; undefined numbers are None."""
         grouping = self.plan.grouping
         return AuditSummary(
             schema_version=SCHEMA_VERSION,
@@ -178,12 +180,12 @@ class Audit:
         return write_json(self.summary(), path)
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to a file: `affinity.save`."""
+        """Write the audit to a file with `affinity.save`."""
         return storage.save(self, path)
 
     @staticmethod
     def load(path: str | Path) -> "Audit":
-        """Read what `save` wrote: `affinity.load` for files that hold an audit.
+        """Read an audit that `save` wrote.
 
         Raises:
             InputError: If the file holds something else.

@@ -1,4 +1,4 @@
-"""Audits with any trainer: which trainings an audit needs, and the audit of their results."""
+"""Audits with any trainer: list the training jobs of an audit, and evaluate their results."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from .limitations import Limitation
 from .task_description import SCORE, TaskDescription
 
 FEWEST_COMPLETE = 2
-"""Replicates with missing scores are left out if at least this many complete ones remain."""
+"""Replicates with missing scores are excluded if at least this many complete ones remain."""
 
 _JobKey = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]
 
@@ -52,30 +52,32 @@ def audit_plan(
     matrix: AffinityMatrix | None = None,
     context: AuditContext | None = None,
 ) -> Audit:
-    """Train the plan, separate networks, one network for all and more, and judge the plan.
+    """Train a plan and its baselines with any trainer, and evaluate the plan.
 
-    Each group of tasks is trained once per replicate, by any trainer. Decisions (`Audit.advice`)
-    see validation scores, verdicts test scores. A training that fails is missing data.
+    The baselines are separate networks, one network for all tasks, and optional ones. Each group of
+    tasks is trained once per replicate. Decisions (`Audit.advice`) use validation scores; verdicts
+    use test scores. The scores of a failed training are missing data.
 
     Args:
         plan: Which tasks are trained together.
         trainer: Runs the trainings.
         tasks: The score of each task: "maximize", "minimize" or a `Score`.
         replicates: Number of replicates; intervals need two.
-        seed: Of the first replicate; the others have the following ones. No training that decided
-            on the plan should have had these seeds.
+        seed: Random seed of the first replicate; the next replicates use the next integers. Do not
+            use seeds of trainings from which the plan was chosen.
         baselines: Optional baselines: a random grouping, and separate networks and all-in-one at
-            about equal parameters, for trainers that accept a width; all of these if None.
-        retries: How often a training that failed is run again, with the same seed.
-        name: What the audit is called on its page.
-        test: How verdicts are reached.
-        matrix: The affinities that the plan was made from, to be compared with measured gains.
+            about the same number of parameters, for trainers that accept a width; all of these if
+            None.
+        retries: Maximum number of times that a failed training is repeated, with the same seed.
+        name: Title of the audit in the report.
+        test: The statistical test behind the verdicts.
+        matrix: The affinities that the plan was made from; they are compared with measured gains.
         context: How the plan was made, for the report.
 
     Raises:
-        InputError: If the plan does not serve the tasks, there is no replicate or no such
-            baseline, the plan needs settings that the trainer does not accept, or all trainings
-            of the plan or of separate networks fail.
+        InputError: If the plan does not serve the tasks, `replicates` is below 1, a baseline is
+            unknown, the plan needs settings that the trainer does not accept, or all trainings of
+            the plan or of the separate networks fail.
 
     Example:
         >>> from affinity.training import FunctionTrainer
@@ -119,17 +121,17 @@ def audit_jobs(
     baselines: Sequence[str] | None = None,
     accepts: frozenset[str] = frozenset(),
 ) -> list[Job]:
-    """The trainings of an audit: one per seed and group of tasks that a candidate trains together.
+    """The training jobs of an audit: one per seed and per group of tasks that any candidate needs.
 
     Args:
-        plan: The plan to judge.
+        plan: The plan to evaluate.
         tasks: All tasks.
         seeds: One per replicate.
         baselines: As in `audit_plan`.
         accepts: The settings that the trainer accepts.
 
     Raises:
-        InputError: If the plan does not serve the tasks, or there is no such baseline.
+        InputError: If the plan does not serve the tasks, or a baseline is unknown.
 
     Example:
         >>> jobs = audit_jobs(Plan.all_in_one(("a", "b")), ("a", "b"), seeds=[7])
@@ -158,17 +160,17 @@ def audit_from_results(
     matrix: AffinityMatrix | None = None,
     context: AuditContext | None = None,
 ) -> Audit:
-    """The audit of what came back from `audit_jobs` with the same arguments.
+    """The audit of the results of `audit_jobs`, called with the same arguments.
 
     Args:
-        plan: The plan to judge.
+        plan: The plan to evaluate.
         tasks: The score of each task.
         seeds: One per replicate.
-        results: Of the jobs, in any order; a job without a result counts as failed.
+        results: Results of the jobs, in any order; a job without a result counts as failed.
         baselines: As in `audit_plan`.
         accepts: The settings that the trainer accepts.
-        name: What the audit is called on its page.
-        test: How verdicts are reached.
+        name: Title of the audit in the report.
+        test: The statistical test behind the verdicts.
         matrix: The affinities that the plan was made from.
         context: How the plan was made.
 
@@ -195,7 +197,7 @@ def audit_from_results(
         if not np.isfinite(trainings.scores(candidate, trainings.judged)).any():
             raise InputError(
                 f"Expected results of the trainings of {candidate!r}, but all of them failed: "
-                f"{trainings.failures[0].error if trainings.failures else 'no scores came back'}",
+                f"{trainings.failures[0].error if trainings.failures else 'no scores returned'}",
                 "all-trainings-failed",
             )
     complete = trainings.complete
@@ -232,13 +234,13 @@ def audit_from_results(
 
 @dataclass(frozen=True)
 class _CandidatePlan:
-    """One way to train all tasks: its plan for each seed, and settings of its trainings."""
+    """One way to train all tasks: its plan for each seed, and its training settings."""
 
     plan_of: PlanOfSeed
     settings: Mapping[str, Setting]
 
     def jobs(self, seed: int) -> list[tuple[Network, Job]]:
-        """Each network with its training on a replicate."""
+        """Each network with its training job for one replicate."""
         plan = self.plan_of(seed)
         return [
             (
@@ -262,7 +264,7 @@ def _candidates(
     baselines: Sequence[str] | None,
     accepts: frozenset[str],
 ) -> tuple[dict[str, _CandidatePlan], list[Limitation]]:
-    """By name what the audit trains, and which baselines it cannot train."""
+    """Candidates by name, and a note for each baseline that cannot be trained."""
     names = check_names(tasks)
     if plan.grouping.tasks != frozenset(names):
         raise InputError(
@@ -325,19 +327,19 @@ class _Trainings:
 
     @cached_property
     def judged(self) -> str:
-        """Which scores judge: those on test rows, where all trainings gave them."""
+        """The scores for the verdicts: test scores, if all trainings returned them."""
         is_everywhere = all(result.test for result in self.results if not result.is_failed)
         return "test" if is_everywhere else "validation"
 
     @cached_property
     def decided(self) -> str:
-        """Which scores decide: those on validation rows, where all trainings gave them."""
+        """The scores for decisions: validation scores, if all trainings returned them."""
         is_everywhere = all(result.validation for result in self.results if not result.is_failed)
         return "validation" if is_everywhere else "test"
 
     @cached_property
     def n_blocks(self) -> dict[str, int] | None:
-        """How many blocks of test rows each task has; None where not all trainings gave them."""
+        """Number of test-row blocks per task; None if not all trainings returned them."""
         counts: dict[str, set[int]] = {task: set() for task in self.tasks}
         for result in self.results:
             if result.is_failed:
@@ -352,7 +354,7 @@ class _Trainings:
 
     @property
     def complete(self) -> list[int]:
-        """The replicates on which no candidate misses a score that it has on others."""
+        """The replicates in which no candidate lacks a score that it has in other replicates."""
         is_missing = np.zeros(len(next(iter(self.candidates.values()))), dtype=bool)
         for name in self.candidates:
             unknown = np.isnan(self.scores(name, self.judged))
@@ -421,7 +423,7 @@ class _Trainings:
         )
 
     def limitations(self, seeds: Sequence[int]) -> list[Limitation]:
-        """Trainings that failed, undefined scores, and what the kind of scores cannot tell."""
+        """Failed trainings, undefined scores, and limits that follow from the kind of scores."""
         limits: list[Limitation] = []
         by_group: dict[tuple[str, ...], list[Result]] = {}
         for result in self.failures:
@@ -455,22 +457,22 @@ class _Trainings:
         if self.judged == self.decided:
             message = (
                 f"The trainings gave only {self.judged} scores, one per task: decision and "
-                "judgement share their rows. Gains of a grouping that was chosen on such scores "
-                "are too high. To judge apart, return affinity.Scores(validation=..., test=...)."
+                "verdict use the same rows. Gains of a grouping that was chosen on such scores "
+                "are too high. To separate them, return affinity.Scores(validation=..., test=...)."
             )
             limits.append(Limitation("shared-rows", message))
         has_rows = [result.rows is not None for result in self.results if not result.is_failed]
         if any(has_rows) and self.n_blocks is None:
             message = (
-                "Scores of test rows were left out: not every training gave as many. Intervals "
-                "tell how gains vary over replicates."
+                "Scores of test rows were ignored: their number differs by training. Intervals "
+                "show only how gains vary over replicates."
             )
             limits.append(Limitation("row-scores-differ", message))
         return limits
 
 
 def _missing(job: Job) -> Result:
-    return Result.failed(job, "No result came back.", "no-result")
+    return Result.failed(job, "No result was returned.", "no-result")
 
 
 def _key(job: Job) -> _JobKey:

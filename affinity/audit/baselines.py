@@ -1,4 +1,4 @@
-"""Baselines: what a plan is compared with, at equal width and at equal parameters."""
+"""Baselines: the plans that a plan is compared with, at equal width or equal parameters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,23 +24,23 @@ BASELINES = (RANDOM, *SAME_SIZE.values())
 """Optional baselines; separate networks and all-in-one are always trained."""
 
 PlanOfSeed = Callable[[int], Plan]
-"""From the seed of a replicate to the plan that is trained on it."""
+"""Maps the seed of a replicate to the plan that is trained on it."""
 
 
 def make_candidates(
     plan: Plan, problem: Problem, baselines: Sequence[str] = BASELINES
 ) -> tuple[dict[str, PlanOfSeed], list[Limitation]]:
-    """By name what an audit trains, and which baselines it cannot train.
+    """Candidates by name, and a note for each baseline that cannot be trained.
 
     - ``plan``: unchanged.
     - ``separate`` and ``all-in-one``: at the same width of the trunk.
     - ``random``: the plan with its tasks permuted, drawn again on every replicate. It has networks
-      of the same sizes, and so shows what the choice of partners is worth.
+      of the same sizes: the difference from the plan shows the effect of the choice of partners.
     - ``separate at equal parameters``, ``all-in-one at equal parameters``: as narrow or wide as
       needed to have as many parameters in total as the plan.
 
     Raises:
-        InputError: If there is no such baseline.
+        InputError: If a baseline is unknown.
     """
     check_baselines(baselines)
     fixed = {
@@ -65,10 +65,10 @@ def make_candidates(
 
 
 def check_baselines(baselines: Sequence[str]) -> None:
-    """Raise an error if there is no such baseline.
+    """Raise an error if a baseline is unknown.
 
     Raises:
-        InputError: Naming the baselines that there are.
+        InputError: If a baseline is unknown; the message lists the available ones.
     """
     if unknown := sorted(set(baselines) - set(BASELINES)):
         raise InputError(
@@ -100,7 +100,7 @@ def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
 
 
 def permute_tasks(plan: Plan, seed: int) -> Plan:
-    """The plan with its tasks in each other's places.
+    """The plan with its tasks randomly permuted.
 
     Example:
         >>> grouping = Grouping((Network.of("a", "b", "c"), Network.of("d")))
@@ -119,7 +119,7 @@ def permute_tasks(plan: Plan, seed: int) -> Plan:
         Network(trained=replaced(network.trained), served=replaced(network.served))
         for network in plan.grouping.networks
     )
-    reasons = ("The plan with its tasks in random places.",) * len(networks)
+    reasons = ("The plan with its tasks randomly permuted.",) * len(networks)
     return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width)
 
 

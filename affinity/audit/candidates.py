@@ -1,4 +1,4 @@
-"""Candidates: the groupings that may be best, given what is known of every group's gains."""
+"""Candidates: the groupings that may be best, given the posterior of every group's gain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from .race_result import Candidate, NetworkGain
 LISTED = 9
 """The number of tasks up to which all groups are candidates."""
 
-_PROPOSED = 8  # samples of pair gains that propose groupings where not all groups can be listed
-_SOLVED = 48  # samples for which a grouping is solved where not all groups can be listed
+_PROPOSED = 8  # samples of pair gains that propose groupings if not all groups can be listed
+_SOLVED = 48  # samples for which a grouping is solved if not all groups can be listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ class CandidateSet:
         tasks: The tasks.
         groups: Candidate groups.
         mean: Expected gain of each group.
-        values: Posterior samples of it.
-        chosen: The groups of each sample's best grouping; -1 where it has fewer.
+        values: Posterior samples of each group's gain.
+        chosen: The groups of each sample's best grouping; padded with -1.
     """
 
     tasks: tuple[str, ...]
@@ -65,8 +65,8 @@ class CandidateSet:
         Args:
             predicted: Posterior of every group's gains.
             budget: Maximum number of networks.
-            known: Groups that are always candidates, also where not all groups can be listed.
-            n_draws: Number of samples; fewer where not all groups can be listed.
+            known: Groups that are always candidates, even if not all groups can be listed.
+            n_draws: Number of samples; fewer if not all groups can be listed.
             seed: Random seed of the samples.
         """
         tasks = predicted.tasks
@@ -92,17 +92,17 @@ class CandidateSet:
         return np.where(self.chosen >= 0, taken, 0.0).sum(axis=1)
 
     def best_expected(self, budget: int) -> Grouping:
-        """The grouping whose expected mean gain over the tasks is highest."""
+        """The grouping with the highest expected mean gain over the tasks."""
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
     def prefer_simple(
         self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
     ) -> Grouping:
-        """The safest grouping, unless the best one gains more by more than `tolerance`.
+        """The safe grouping, unless the best one gains more by more than `tolerance`.
 
-        It has to with this probability. Of safe groupings that differ by no more than `tolerance`,
-        the one with the fewest networks is the safest.
+        The best one must do that with the given probability. Among safe groupings whose gains
+        differ by no more than `tolerance`, the one with the fewest networks is taken.
         """
         if not safe:
             return best
@@ -122,7 +122,7 @@ class CandidateSet:
         top: Float[np.ndarray, " draw"],
         tolerance: float,
     ) -> Candidate:
-        """A grouping compared with the plan and with the best of each sample."""
+        """Compare a grouping with the plan and with the best grouping of each sample."""
         samples = self.samples_of(grouping)
         low, high = np.quantile(samples, [0.025, 0.975])
         return Candidate(
@@ -181,7 +181,7 @@ def _solved(
     value: Float[np.ndarray, " group"],
     budget: int,
 ) -> Int64[np.ndarray, " network"]:
-    """The rows of the groups of the best grouping that these candidates allow."""
+    """The rows of the groups of the best grouping that consists of these candidates."""
     names = np.array(tasks, dtype=object)
     candidates = [
         CandidateGroup({name: total / group.sum() for name in names[group].tolist()})
@@ -196,7 +196,7 @@ def _solved(
 def _proposed(
     predicted: PredictedGains, budget: int, known: Sequence[frozenset[str]], seed: int
 ) -> Bool[np.ndarray, "group task"]:
-    """Known groups, and those of the best groupings under samples of pair gains."""
+    """The known groups, and the groups of the best groupings for samples of pair gains."""
     tasks = predicted.tasks
     source, target = np.nonzero(~np.eye(len(tasks), dtype=bool))
     pairs = np.zeros((len(source), len(tasks)), dtype=bool)
@@ -212,7 +212,7 @@ def _proposed(
         values[source, target] = sample[torch.arange(len(source)), target]
         for networks in {budget, max(2, budget // 2)}:
             for pooling in ("mean", "sum"):
-                problem = grouping_problem(  # solved without a bound, which costs most
+                problem = grouping_problem(  # without a bound, which is the most expensive part
                     AffinityMatrix(tasks, values),
                     min(networks, len(tasks)),
                     overlap=False,

@@ -1,4 +1,4 @@
-"""The context of an audit: what it was made from and with, and what it cannot tell."""
+"""The context of an audit: its origin, its settings, and its limitations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ from .race_result import Candidate
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What is known of how an audit was made; what is unknown is None or empty.
+    """How an audit was made; unknown fields are None or empty.
 
     Args:
         command: The command that made it.
         versions: Version of each library.
         source: Where the data came from.
         seed: Random seed of the run.
-        seeds: Seeds of the replicates, where a trainer got them.
-        intervals: What intervals are over: "replicates", or "test rows and replicates".
-        every: Steps between two measurements of the recorded run.
+        seeds: Seeds of the replicates, if an external trainer was used.
+        intervals: The variation that intervals cover: "replicates", or "test rows and replicates".
+        every: Number of steps between two measurements of the recorded run.
         budget: Largest number of networks.
         width: Width of the trunks.
         settings: How networks were trained.
-        seconds: Seconds of each stage before the audit.
-        recording: What recording the run cost.
+        seconds: Duration of each stage before the audit, in seconds.
+        recording: Overhead of recording the run.
         race: The candidates of the race that chose the plan, the plan first.
         rows: Number of development rows and of test rows.
         overlap: How many rows tasks share.
-        notes: What was noticed in the data.
-        limits: What the audit cannot tell.
+        notes: Notes on the data.
+        limits: Limitations of the audit.
     """
 
     command: str | None = None

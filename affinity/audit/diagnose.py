@@ -1,4 +1,4 @@
-"""Diagnosing: possible causes of harm removed, one after the other, on the same replicates."""
+"""Diagnosing: remove possible causes of harm one at a time, on the same replicates."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,15 +28,15 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose negative transfer: why a plan does worse than separate networks.
 
-    For every cause something is changed, with everything else equal (rows, seeds, order), and the
-    harm is measured again:
+    For each cause, one thing is changed while everything else (rows, seeds, order) stays the same,
+    and the harm is measured again:
 
     - *capacity*: trunks of two and four times the width, also for the separate networks;
     - *optimization*: losses on one scale, longer training, each task at its own best epoch,
       GradNorm, PCGrad;
     - *data*: a quarter and half of the training rows, and more sharing;
-    - *mismatch*: what is left when width, loss scale and length of training are taken care of;
-      trunks that branch, harmed tasks apart.
+    - *mismatch*: the harm that remains in wider trunks with losses on one scale and longer
+      training; then trunks that branch, and harmed tasks in separate networks.
 
     Costs about fifteen times as much as the separate networks alone.
 
@@ -45,15 +45,15 @@ def diagnose(
         plan: The plan to explain.
         replicates: Number of replicates (new data split and seed each); intervals need two.
         seed: Random seed of the replicates.
-        trace: A recorded run of all tasks in one network; recorded when it is needed, with its
-            layers, if None.
-        instead: A plan that shares less, to be tried.
-        causes: What measures each cause: entries of `CAUSES`, or with other settings.
+        trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
+            when needed.
+        instead: A plan with less sharing that is tried as an intervention.
+        causes: The causes to measure: entries of `CAUSES`, or the same classes with other settings.
         store: A folder in which finished trainings are kept, so that a stopped diagnosis resumes.
         context: How the problem and the plan were made, for the report.
 
     Raises:
-        InputError: If the plan does not serve the problem's tasks, or there is no replicate.
+        InputError: If the plan does not serve the problem's tasks, or `replicates` is below 1.
 
     Example:
         >>> from affinity.problems import load_digits

@@ -1,4 +1,4 @@
-"""A diagnosis: why sharing does harm, measured by removing one possible cause after the other."""
+"""A diagnosis: why sharing harms, measured by removing possible causes one at a time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from .context import AuditContext
 from .summary import SCHEMA_VERSION, MeanSummary, finite, summarize_mean, write_json
 
 LEAST_SHARE = 0.1
-"""A cause that accounts for less of the harm than this is not said to be at work."""
+"""A cause that accounts for a smaller share of the harm than this is not reported as at work."""
 ABOUT = 0.7
 """An intervention that recovers this share of what the best one recovers is about as good."""
 
@@ -30,7 +30,7 @@ STATUSES: tuple[Status, ...] = ("at work", "undecided", "ruled out", "not tested
 
 @dataclass(frozen=True, eq=False)
 class Remedy:
-    """What to do, against which cause; None where it is the cheapest whatever the cause."""
+    """What to do, and the cause that it removes; None if it is just the cheapest remedy."""
 
     cause: str | None
     change: Intervention
@@ -38,7 +38,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class SplitMeans:
-    """A mean on evaluation rows, which decide, and on test rows."""
+    """A mean on evaluation rows, which are used for decisions, and on test rows."""
 
     evaluation: MeanSummary
     test: MeanSummary
@@ -51,15 +51,15 @@ class InterventionSummary:
     Args:
         name: What was changed.
         advice: What to do.
-        decides: Whether recovering by it shows that the cause is at work.
-        is_remedy: Whether it can be done, rather than only learned from.
+        decides: Whether a recovery by this intervention shows that the cause is at work.
+        is_remedy: Whether it can be applied in practice; False if it only gives evidence.
         verdict: Whether it recovers something ("beneficial"), on evaluation rows.
         p_value: Adjusted for the number of interventions.
-        recovered: Share of the separate networks' loss: 0.05 is 5 %.
+        recovered: Recovered loss as a share of the separate networks' loss: 0.05 is 5 %.
         recovered_by_task: The same by task, on test rows.
-        share_of_harm: Recovered as a share of the harm, on evaluation rows; None without harm.
-        parameters: As a multiple of those of the plan.
-        passes: Backward passes per step, as a multiple.
+        share_of_harm: Recovered loss as a share of the harm, on evaluation rows; None without harm.
+        parameters: Number of parameters, as a multiple of the plan's.
+        passes: Backward passes per step, as a multiple of the plan's.
         cost: Parameters times passes.
     """
 
@@ -79,14 +79,14 @@ class InterventionSummary:
 
 @dataclass(frozen=True)
 class CauseSummary:
-    """What was measured of one cause.
+    """The measurements of one cause.
 
     Args:
         cause: Its name.
-        status: Whether it is at work.
-        evidence: What was seen.
+        status: Whether the cause is at work.
+        evidence: Observations, in sentences.
         skipped: What could not be measured, and why.
-        remedy: The intervention to make against it.
+        remedy: The recommended intervention against it.
         changes: Every intervention.
     """
 
@@ -100,7 +100,7 @@ class CauseSummary:
 
 @dataclass(frozen=True)
 class RemedySummary:
-    """The name of an intervention to make, and the cause that it is against, if it is one."""
+    """The name of a recommended intervention, and the cause that it removes, if it has one."""
 
     cause: str | None
     change: str
@@ -108,20 +108,20 @@ class RemedySummary:
 
 @dataclass(frozen=True)
 class DiagnosisSummary:
-    """Why sharing does harm, as in `diagnosis.json`; what is undefined is null.
+    """Why sharing harms, as in `diagnosis.json`; undefined values are null.
 
     Args:
         schema_version: Version of this format.
         problem: The problem's name.
         n_replicates: Number of replicates.
-        networks: The plan that is explained.
-        harmed: Tasks that it is shown to harm, each by itself.
-        together: Whether it is shown to harm the mean over all tasks.
-        harm: Excess over separate networks, as a share of their loss.
-        cause: The cause at work that costs least to remove; None if none is shown.
-        remedies: What to do, in this order.
-        causes: Causes at work first, then by what they recover per cost.
-        context: How it was made.
+        networks: The networks of the diagnosed plan.
+        harmed: Tasks that the plan harms significantly, tested separately.
+        together: Whether the plan significantly harms the mean over all tasks.
+        harm: Excess loss over separate networks, as a share of their loss.
+        cause: The cause at work that is cheapest to remove; None if none is shown.
+        remedies: Recommended interventions, in this order.
+        causes: Causes at work first, then by recovered loss per unit cost.
+        context: How the diagnosis was made.
     """
 
     schema_version: int
@@ -141,23 +141,23 @@ class DiagnosisSummary:
 class Diagnosis:
     """Why a plan does worse than separate networks, and what to do about it.
 
-    Everything is decided on evaluation rows: which tasks are harmed, which interventions recover
-    something, in which order. The same figures on test rows are reported next to them.
+    All decisions use evaluation rows: which tasks are harmed, which interventions recover loss, and
+    their order. The same values on test rows are reported next to them.
 
     Args:
         problem: The problem's name.
         tasks: Names of the tasks.
-        plan: The plan that is explained.
-        harmed: Tasks that it is shown to harm, each by itself.
-        evaluation_harm: Its excess over separate networks, as a share of their loss, on evaluation
-            rows; below 0 where sharing helps.
+        plan: The plan that is diagnosed.
+        harmed: Tasks that the plan harms significantly, tested separately.
+        evaluation_harm: Excess loss of the plan over separate networks, as a share of their loss,
+            on evaluation rows; below 0 if sharing helps.
         test_harm: The same on test rows.
-        results: What was measured of each cause.
-        test: How it is decided whether an intervention recovers something.
+        results: The measurements of each cause.
+        test: The statistical test of whether an intervention recovers loss.
         context: How the diagnosis was made.
-        together: Whether the plan is shown to harm the mean over all tasks, and more clearly than
-            the mean over those harmed. Interventions are judged on all tasks then, as where no
-            harm is shown.
+        together: Whether the plan significantly harms the mean over all tasks, and more clearly
+            than the mean over the harmed tasks. Interventions are then evaluated on all tasks, as
+            they are if no harm is shown.
     """
 
     problem: str
@@ -178,23 +178,23 @@ class Diagnosis:
 
     @property
     def concerned(self) -> list[int]:
-        """Columns of the tasks on which interventions are judged."""
+        """Columns of the tasks on which interventions are evaluated."""
         are_all = self.together or not self.harmed
         return [column for column, name in enumerate(self.tasks) if are_all or name in self.harmed]
 
     @property
     def shows_harm(self) -> bool:
-        """Whether any harm is shown, to a task or to all together."""
+        """Whether harm is shown, for a single task or for the mean over all tasks."""
         return self.together or bool(self.harmed)
 
     def harm(self, split: Split) -> Float[np.ndarray, " replicate"]:
-        """Mean harm over the tasks concerned, per replicate."""
+        """Mean harm over the tasks of `concerned`, per replicate."""
         harm = self.evaluation_harm if split == "evaluation" else self.test_harm
         return np.nanmean(harm[:, self.concerned], axis=1)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether test rows show some of the harm that evaluation rows do."""
+        """Whether the harm on evaluation rows is also seen on test rows."""
         return not self.shows_harm or float(np.nanmean(self.harm("test"))) > 0
 
     @property
@@ -203,10 +203,10 @@ class Diagnosis:
         return [change for result in self.results for change in result.changes]
 
     def verdicts(self) -> dict[str, Verdict]:
-        """For each intervention whether it recovers ("beneficial") or worsens, on evaluation rows.
+        """Per intervention, whether it recovers loss ("beneficial") or not, on evaluation rows.
 
-        Adjusted for the number of interventions. "neutral" is what is shown to recover less than
-        the test's tolerance, or than a tenth of the harm where harm is shown.
+        Adjusted for the number of interventions. "neutral": it is shown to recover less than the
+        test's tolerance or, if harm is shown, less than a tenth of the harm.
         """
         changes = self.changes
         if not changes:
@@ -220,9 +220,9 @@ class Diagnosis:
         return {verdict.task: verdict for verdict in test(gains)}
 
     def status(self, result: CauseResult) -> Status:
-        """Whether the cause is at work: whether an intervention that decides recovers enough.
+        """Whether the cause is at work: whether a decisive intervention recovers enough.
 
-        Enough is a tenth of the harm, where harm is shown.
+        If harm is shown, a tenth of it is enough.
         """
         deciding = [change for change in result.changes if change.decides]
         if not deciding:
@@ -234,7 +234,7 @@ class Diagnosis:
         return "undecided" if is_open else "ruled out"
 
     def ranked(self) -> list[CauseResult]:
-        """The results: causes at work first, then by what they recover per cost."""
+        """The results: causes at work first, then by recovered loss per unit cost."""
         return sorted(
             self.results,
             key=lambda result: (
@@ -244,7 +244,7 @@ class Diagnosis:
         )
 
     def recovered(self, change: Intervention, split: Split) -> tuple[float, float, float]:
-        """Mean recovered over the tasks concerned, and its 95 % interval."""
+        """Mean recovered loss over the tasks of `concerned`, and its 95 % interval."""
         values = change.on(split, self.concerned)
         low, high = interval(values)
         return float(values.mean()), float(low), float(high)
@@ -252,7 +252,7 @@ class Diagnosis:
     def recovered_per_cost(self, result: CauseResult) -> float:
         """Loss recovered per unit cost by the cause's remedy.
 
-        Capped by what the interventions that decide recover.
+        At most the loss that the decisive interventions recover.
         """
         remedy = self.remedy(result)
         if remedy is None:
@@ -261,16 +261,16 @@ class Diagnosis:
         return min(self._mean(remedy), max(most, default=math.inf)) / remedy.cost
 
     def remedy(self, result: CauseResult) -> Intervention | None:
-        """The intervention to make: the cheapest that recovers about as much as the best one.
+        """The recommended intervention: the cheapest that recovers about as much as the best.
 
-        Of those that are shown to recover something, where there are any.
+        If some interventions are shown to recover loss, only these are considered.
         """
         remedies = [change for change in result.changes if change.is_remedy]
         return self._cheapest(self._beneficial(remedies) or remedies)
 
     @property
     def cause(self) -> str | None:
-        """The cause at work that costs least to remove; None where no harm or cause is shown."""
+        """The cause at work that is cheapest to remove; None if no harm or no cause is shown."""
         first = next(iter(self.ranked()), None)
         if first is None or self.status(first) != "at work":
             return None
@@ -278,10 +278,10 @@ class Diagnosis:
 
     @property
     def remedies(self) -> list[Remedy]:
-        """What to do: one remedy for each cause at work, in their order.
+        """Recommended interventions: one per cause at work, in the order of `ranked`.
 
-        A last one, without a cause, where something else is the cheapest way to recover about as
-        much. None where test rows do not confirm the harm.
+        A last one, without a cause, is added if another intervention is the cheapest way to recover
+        about as much. Empty if test rows do not confirm the harm.
         """
         if not self.is_confirmed:
             return []
@@ -298,7 +298,7 @@ class Diagnosis:
         return remedies
 
     def frame(self) -> pd.DataFrame:
-        """One row per intervention: what it recovered, with intervals, and what it costs."""
+        """One row per intervention: its recovered loss, with intervals, and its cost."""
         verdicts = self.verdicts()
         rows: list[dict[str, str | float]] = []
         for result in self.ranked():
@@ -322,7 +322,7 @@ class Diagnosis:
         return pd.DataFrame(rows)
 
     def summary(self) -> DiagnosisSummary:
-        """What `diagnosis.json` holds, undefined numbers as None."""
+        """The content of `diagnosis.json`; undefined numbers are None."""
         verdicts = self.verdicts()
         return DiagnosisSummary(
             schema_version=SCHEMA_VERSION,
@@ -399,19 +399,19 @@ class Diagnosis:
         )
 
     def _beneficial(self, changes: Sequence[Intervention]) -> list[Intervention]:
-        """Those that are shown to recover something."""
+        """The interventions that are shown to recover loss."""
         verdicts = self.verdicts()
         return [change for change in changes if verdicts[change.name].verdict == "beneficial"]
 
     def _cheapest(self, changes: Sequence[Intervention]) -> Intervention | None:
-        """The cheapest that recovers about as much as the best one does."""
+        """The cheapest intervention that recovers about as much as the best one."""
         most = max(map(self._mean, changes), default=0.0)
         enough = [change for change in changes if self._mean(change) >= min(most, ABOUT * most)]
         return min(enough, key=lambda change: change.cost, default=None)
 
     @property
     def _least(self) -> float:
-        """What an intervention has to recover to count."""
+        """The smallest recovered loss that counts."""
         return LEAST_SHARE * float(np.nanmean(self.harm("evaluation"))) if self.shows_harm else 0.0
 
     def _mean(self, change: Intervention) -> float:

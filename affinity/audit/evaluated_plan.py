@@ -1,4 +1,4 @@
-"""An evaluated plan: what a plan or a baseline scored over the replicates, and what it costs."""
+"""An evaluated plan: the scores of a plan or baseline over the replicates, and its cost."""
 
 from dataclasses import dataclass, replace
 
@@ -14,16 +14,17 @@ class EvaluatedPlan:
     """One way to train all tasks, measured over the replicates.
 
     Args:
-        plan: The networks; for a baseline that is drawn on every replicate, those of the first.
+        plan: The networks; for a baseline that is sampled per replicate, those of the first
+            replicate.
         test: Test losses compared with those of separate networks.
         evaluation: Losses on evaluation rows compared with those of separate networks; decisions
-            see only these. (Validation losses would favour separate networks, each of which
-            stopped where its one task did best on them.)
+            use only these. (Validation losses would favour separate networks, because early
+            stopping selects the best epoch for their single task on the validation rows.)
         metrics: Test metrics compared with those of separate networks.
-        parameters: Of all its networks together; 0 if unknown.
+        parameters: Total number of parameters of its networks; 0 if unknown.
         seconds: Training time per replicate; NaN if unknown.
-        multiply_adds: To predict one row with all its networks; None if not counted.
-        costs: Of each network of the plan, in its order; empty if not counted.
+        multiply_adds: Multiply-adds to predict one row with all its networks; None if not counted.
+        costs: Cost of each network, in the order of the plan; empty if not counted.
     """
 
     plan: Plan
@@ -36,7 +37,7 @@ class EvaluatedPlan:
     costs: tuple[Cost, ...] = ()
 
     def joined(self, more: "EvaluatedPlan") -> "EvaluatedPlan":
-        """These replicates and more."""
+        """The replicates of both."""
         counts = [each.test.n_replicates for each in (self, more)]
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""Gates: what those of a trained mixture of experts chose, replicate by replicate."""
+"""Gates: how a trained mixture of experts weights its experts, per replicate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,15 +18,15 @@ from .train_plans import TrainingSpec, make_network
 
 @dataclass(frozen=True, eq=False)
 class Gates:
-    """What the gates of one mixture chose on validation rows.
+    """Weights that the gates of one mixture of experts give on validation rows.
 
-    An expert of one replicate has nothing to do with the expert of that number in the next.
+    Expert numbers are arbitrary: expert k of one replicate is unrelated to expert k of another.
 
     Args:
-        tasks: One gate each.
+        tasks: The tasks; each has one gate.
         utilization: Mean weight of each expert.
-        entropy: Of the weights, as a share of its largest value: 1 mixes all experts equally.
-        polarized: Whether the gate takes a single expert.
+        entropy: Entropy of the weights divided by its maximum; 1: all experts have equal weight.
+        polarized: Whether the gate uses a single expert.
         identical: Whether two experts give the same output on every row.
     """
 
@@ -44,7 +44,7 @@ class Gates:
         trained: Sequence[TrainedNetwork],
         replicates: Sequence[Replicate],
     ) -> "Gates":
-        """The gates of a mixture as it was trained on each replicate."""
+        """The gates of a mixture, from its trained network of each replicate."""
         healths: list[GateHealth] = []
         for network, replicate in zip(trained, replicates, strict=True):
             mixture = make_network(problem, spec)
@@ -68,19 +68,19 @@ class Gates:
 
     @property
     def often_polarized(self) -> dict[str, int]:
-        """Tasks whose gate takes one expert on half of the replicates or more: on how many."""
+        """Tasks whose gate uses one expert in at least half of the replicates: in how many."""
         counts = dict(zip(self.tasks, self.polarized.sum(dim=0).tolist(), strict=True))
         return {task: n for task, n in counts.items() if 2 * n >= self.n_replicates}
 
     @property
     def often_identical(self) -> int:
-        """On how many replicates two experts are the same, if on half or more; else 0."""
+        """Number of replicates with two identical experts if at least half of them; else 0."""
         n_identical = int(self.identical.sum())
         return n_identical if 2 * n_identical >= self.n_replicates else 0
 
     @property
     def fault(self) -> str | None:
-        """Why this is no mixture, if it is none on at least half of the replicates."""
+        """Why the mixture has collapsed, if it has in at least half of the replicates."""
         replicates = count(self.n_replicates, "replicate")
         for task, polarized in sorted(self.often_polarized.items()):
             return f"the gate of {task} takes one expert on {polarized} of {replicates}"
@@ -89,7 +89,7 @@ class Gates:
         return None
 
     def joined(self, more: "Gates") -> "Gates":
-        """These replicates and more."""
+        """The replicates of both."""
         names = [field.name for field in fields(self) if field.name != "tasks"]
         both = {name: torch.cat([getattr(self, name), getattr(more, name)]) for name in names}
         return replace(self, **both)

@@ -1,4 +1,4 @@
-"""Limitations: what an audit cannot tell, and why."""
+"""Limitations: questions that an audit cannot answer, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ FEWEST_ROWS = 2
 
 @dataclass(frozen=True)
 class Limitation:
-    """One thing that an audit cannot tell.
+    """One limitation of an audit.
 
     Args:
         code: A stable name for the cause.
         message: What is missing, why, and what to do.
-        task: The task that it concerns, if it is one.
-        candidate: The plan or baseline that it concerns, if it is one.
+        task: The task that it concerns, if it concerns a single one.
+        candidate: The plan or baseline that it concerns, if it concerns a single one.
     """
 
     code: str
@@ -32,7 +32,7 @@ class Limitation:
 def find_limitations(
     problem: Problem, candidates: Mapping[str, EvaluatedPlan]
 ) -> tuple[Limitation, ...]:
-    """Trainings that failed, metrics that are undefined, and too few test rows."""
+    """Failed trainings, undefined metrics, and too few test rows."""
     found: list[Limitation] = []
     for name, candidate in candidates.items():
         is_lost = candidate.test.scores.isnan()  # replicate task

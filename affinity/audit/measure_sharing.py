@@ -1,4 +1,4 @@
-"""Measuring ways to share: the networks of a grouping trained in each way, all of one size."""
+"""Measuring ways to share: train each network of a grouping in each way, at equal size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,23 +31,23 @@ def measure_sharing(
     ways: Sequence[str] = WAYS,
     store: str | Path | None = None,
 ) -> dict[frozenset[str], tuple[MeasuredSharing, ...]]:
-    """Train every network of several tasks in every way to share; for `recommend(measured=...)`.
+    """Train each multi-task network in each way to share; for `recommend(measured=...)`.
 
     All have about as many parameters as the hard-shared one (`at_equal_size`), and see the same
-    rows in the same order. A mixture of experts is rejected if the gate of a task takes a single
-    expert, or two experts are the same, on at least half of the replicates. Ways that the trunk
-    does not allow (cross-stitch without stages) are left out.
+    rows in the same order. A mixture of experts is rejected if, in at least half of the replicates,
+    the gate of a task uses a single expert or two experts are identical. Ways that the trunk does
+    not support (cross-stitch without stages) are skipped.
 
     Args:
         problem: Tasks, rows, trunk and heads.
-        grouping: Which networks.
+        grouping: The networks.
         replicates: Number of replicates.
         seed: Random seed of the replicates.
-        ways: Which ways; hard sharing is always among them.
+        ways: The ways to share that are compared; hard sharing is always included.
         store: A folder in which finished trainings are kept.
 
     Raises:
-        InputError: If there is no replicate.
+        InputError: If `replicates` is below 1.
     """
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
@@ -69,7 +69,7 @@ class _Trainings:
     store: str | Path | None
 
     def plan(self, sharing: str) -> Plan:
-        """This network alone, as a plan."""
+        """A plan that consists of this network."""
         return Plan(Grouping((self.network,)), (sharing,), ("",))
 
     def train(self, sharing: str) -> PlanResults:
@@ -106,9 +106,9 @@ def _measure_network(trainings: _Trainings, ways: Sequence[str]) -> tuple[Measur
 
 
 def _fault(trainings: _Trainings, results: PlanResults) -> str | None:
-    """What is wrong with a mixture, if it is on half of the replicates."""
+    """Why a mixture is rejected, if it fails in at least half of the replicates."""
     (networks,) = results.networks(trainings.plan("mmoe"))
     if n_diverged := sum(network.diverged is not None for network in networks):
-        return f"its training diverged on {n_diverged} of {len(networks)} replicates"
+        return f"its training diverged in {n_diverged} of {len(networks)} replicates"
     spec = TrainingSpec(trainings.network.trained, "mmoe")
     return Gates.from_networks(trainings.problem, spec, networks, trainings.replicates).fault

@@ -1,4 +1,4 @@
-"""Possible causes of harm by sharing, each measured by removing it."""
+"""Possible causes of harm by sharing; each is measured by removing it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Capacity: the shared trunk is too small for all tasks; widening it would end the harm."""
+"""Capacity: the shared trunk is too small for all tasks, and a wider one would remove the harm."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from .context import DiagnosisContext
 
 @dataclass(frozen=True)
 class Capacity:
-    """Widens the trunk, also of separate networks, and measures whether the harm ends.
+    """Widen all trunks, including those of separate networks, and measure the harm again.
 
-    Where wider trunks help separate networks as much, every network is too small and sharing is
-    not the cause: nothing of the harm is recovered then.
+    If wider trunks help separate networks equally, every network is too small and sharing is not
+    the cause: none of the harm is recovered.
 
     Args:
         factors: Multiples of the width.
@@ -26,8 +26,8 @@ class Capacity:
         width = context.problem.width
         if width is None or context.problem.parts is None:
             reason = (
-                "the problem does not say how its trunk is made wider: give Problem its width= and "
-                "parts="
+                "the problem does not define how to make its trunk wider: pass width= and parts= "
+                "to Problem"
             )
             return CauseResult("capacity", skipped=(reason,))
         harms = [f"{context.format_harm(context.joint)} at width {width}"]

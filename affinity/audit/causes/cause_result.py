@@ -1,4 +1,4 @@
-"""A cause's result: what was measured of one possible cause of harm."""
+"""A cause's result: the measurements of one possible cause of harm."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class CauseResult:
 
     Args:
         cause: A name in `CAUSES`.
-        evidence: What was seen, in sentences with numbers.
-        changes: What was changed, and what that recovered.
+        evidence: Observations, in sentences with numbers.
+        changes: The interventions, and the loss that they recovered.
         skipped: What could not be measured, and why.
     """
 

@@ -1,4 +1,4 @@
-"""The context of a diagnosis: a plan on its replicates, to be trained again with one change."""
+"""The context of a diagnosis: a plan and its replicates, retrained with one change at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from .intervention import Intervention
 
 @dataclass(frozen=True, eq=False)
 class PlanLosses:
-    """Losses of a plan, each task's in the network that serves it.
+    """Losses of a plan; each task's loss is from the network that serves it.
 
     Args:
-        evaluation: On evaluation rows.
-        validation: On the rows that decided when to stop.
-        test: On test rows.
-        training: On training rows.
-        best_epoch: The epoch with the lowest validation loss of each task by itself.
-        parameters: Of all networks together.
+        evaluation: Losses on evaluation rows.
+        validation: Losses on validation rows, which are used for early stopping.
+        test: Losses on test rows.
+        training: Losses on training rows.
+        best_epoch: For each task, the epoch with its own lowest validation loss.
+        parameters: Total number of parameters of all networks.
     """
 
     evaluation: Float[Tensor, "replicate task"]
@@ -50,10 +50,10 @@ class DiagnosisContext:
     Args:
         problem: Tasks, rows, trunk and heads.
         plan: The plan.
-        replicates: The same for everything that is compared.
-        trace: A recorded run of all tasks in one network; recorded when it is needed, with its
-            layers, if None.
-        instead: Another plan that shares less, to be tried.
+        replicates: The replicates; the same for everything that is compared.
+        trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
+            when needed.
+        instead: Another plan with less sharing, tried as an intervention.
         store: A folder in which finished trainings are kept.
     """
 
@@ -104,9 +104,9 @@ class DiagnosisContext:
 
     @cached_property
     def are_harmed_together(self) -> bool:
-        """Whether harm to the mean over all tasks is shown, and more clearly than to those harmed.
+        """Whether harm to the mean over all tasks is shown, and more clearly than to `harmed`.
 
-        More clearly means more of its standard errors from 0.
+        More clearly means that the mean is more standard errors away from 0.
         """
         if NegativeTransferTest().overall(self._gains).verdict != "harmful":
             return False
@@ -118,9 +118,9 @@ class DiagnosisContext:
 
     @property
     def concerned(self) -> list[int]:
-        """Columns of the tasks on which interventions are judged.
+        """Columns of the tasks on which interventions are evaluated.
 
-        All where all together are harmed, or none is; else those that are.
+        All tasks if `are_harmed_together` or if no task is harmed; else the harmed tasks.
         """
         names, are_all = self.problem.names, self.are_harmed_together or not self.harmed
         return [column for column, name in enumerate(names) if are_all or name in self.harmed]
@@ -140,11 +140,11 @@ class DiagnosisContext:
         """Train a plan's networks with something changed.
 
         Args:
-            plan: Which networks.
-            problem: Of another width.
-            settings: Trained another way.
-            make: How tasks share in networks of several tasks.
-            replicates: Other rows.
+            plan: The networks.
+            problem: The problem with another trunk width.
+            settings: Other training settings.
+            make: Makes the networks of several tasks, with another way to share.
+            replicates: Replicates with other rows.
         """
         problem, replicates = problem or self.problem, replicates or self.replicates
         settings = settings or problem.settings
@@ -171,7 +171,7 @@ class DiagnosisContext:
     def harm(
         self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Excess over separate networks `[replicate task]`, on evaluation and on test rows.
+        """Excess loss over separate networks `[replicate task]`, on evaluation and on test rows.
 
         As a share of `scale`, by default the loss of unchanged separate networks.
         """
@@ -191,15 +191,15 @@ class DiagnosisContext:
         passes: float = 1.0,
         decides: bool = True,
     ) -> Intervention:
-        """What a change recovers.
+        """The loss that a change recovers.
 
         Args:
             name: What was changed.
             advice: What to do.
             joint: The plan with the change.
-            alone: Separate networks with the change, where it concerns them.
-            passes: Backward passes per step, as a multiple.
-            decides: Whether recovering shows that the cause is at work.
+            alone: Separate networks with the change, if it applies to them.
+            passes: Backward passes per step, as a multiple of the plan's.
+            decides: Whether a recovery shows that the cause is at work.
         """
         before, after = self.harm(self.joint), self.harm(joint, alone)
         return Intervention(
@@ -215,7 +215,7 @@ class DiagnosisContext:
     def format_harm(
         self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> str:
-        """The harm on evaluation rows, a mean over the tasks concerned, in percent."""
+        """The harm on evaluation rows in percent, as a mean over the tasks of `concerned`."""
         harm = self.harm(joint, alone, scale)[0][:, self.concerned]
         return f"{100 * float(np.nanmean(harm)):+.1f} %"
 

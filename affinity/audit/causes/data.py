@@ -1,4 +1,4 @@
-"""Data: too few rows, so that networks overfit, or sharing has too little to learn from."""
+"""Data: too few rows, which makes networks overfit, or too little sharing."""
 
 from dataclasses import dataclass, replace
 
@@ -15,15 +15,14 @@ from .intervention import Intervention
 
 @dataclass(frozen=True)
 class Data:
-    """Trains on a part of the rows, and with more sharing.
+    """Train on a part of the rows, and with more sharing.
 
-    Harm on a part of the rows is relative to the loss that separate networks have on that part.
-
-    What the last doubling of the rows recovered is about the most that another one would. Where
-    harm grows with the rows, it is the lack of rows that makes sharing useful.
+    Harm on a part of the rows is relative to the loss of separate networks trained on that part.
+    Doubling the rows again would recover about as much as the last doubling did, or less. If harm
+    grows with the number of rows, sharing is useful only when rows are few.
 
     Args:
-        shares: Of the training rows, growing; all rows are measured anyway.
+        shares: Shares of the training rows, increasing; all rows are always measured, too.
     """
 
     shares: tuple[float, ...] = (0.25, 0.5)
@@ -42,7 +41,9 @@ class Data:
                 f"{context.format_harm(joint, alone, alone)} at {share:.0%}"
                 for share, joint, alone in curve
             ]
-            evidence.append(f"Harm by sharing by the share of the training rows: {listed(harms)}.")
+            evidence.append(
+                f"Harm by sharing, for each share of the training rows: {listed(harms)}."
+            )
             share, joint, alone = curve[-2]
             before, after = context.harm(joint, alone, alone), context.harm(context.joint)
             changes.append(
@@ -58,7 +59,7 @@ class Data:
             f"{float(alone.evaluation[:, context.concerned].nanmean()):.4g} at {share:.0%}"
             for share, _, alone in curve
         ]
-        evidence.append(f"Loss of separate networks by the share of the rows: {listed(losses)}.")
+        evidence.append(f"Loss of separate networks, for each share of the rows: {listed(losses)}.")
         evidence.append(
             "Loss on training rows compared with evaluation rows: "
             f"{_gap(context, context.alone)} in separate networks, "

@@ -1,4 +1,4 @@
-"""An intervention: one thing changed, everything else equal, and how much harm it removes."""
+"""An intervention: one change with everything else equal, and how much harm it removes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,21 +16,21 @@ class Intervention:
     .. math::
         \text{recovered}_j = \frac{(L_j - S_j) - (L'_j - S'_j)}{\overline{S}_j}
 
-    with the loss L of the plan and S of the separate network, without and (primed) with the
-    change. Separate networks are changed as well where it concerns them: a wider shared trunk is
-    compared with wider separate trunks, so that what helps every network is not mistaken for a
-    remedy. 0.1 means that a tenth of the separate network's loss is recovered; a value equal to
-    the harm, that the harm is gone; below 0, that sharing does more harm.
+    with the loss L of the plan and S of the separate network, without and (primed) with the change.
+    Separate networks are changed, too, if the change applies to them: a wider shared trunk is
+    compared with wider separate trunks. A change that helps all networks equally is therefore not
+    mistaken for a remedy. 0.1: a tenth of the separate network's loss is recovered; equal to the
+    harm: the harm is gone; below 0: sharing does more harm than before.
 
     Args:
         name: What was changed, as "twice the width".
         advice: What to do, in one line.
-        evaluation: Recovered on evaluation rows, which decide; NaN without labels.
-        test: Recovered on test rows.
-        parameters: Of all networks, as a multiple of those of the plan.
-        passes: Backward passes per step, as a multiple.
-        decides: Whether recovering by this change shows that its cause is at work.
-        is_remedy: Whether it can be done, rather than only learned from.
+        evaluation: Recovered loss on evaluation rows, used for decisions; NaN without labels.
+        test: Recovered loss on test rows.
+        parameters: Number of parameters of all networks, as a multiple of the plan's.
+        passes: Backward passes per step, as a multiple of the plan's.
+        decides: Whether a recovery by this change shows that its cause is at work.
+        is_remedy: Whether it can be applied in practice; False if it only gives evidence.
     """
 
     name: str
@@ -48,6 +48,6 @@ class Intervention:
         return self.parameters * self.passes
 
     def on(self, split: Split, tasks: list[int]) -> Float[np.ndarray, " replicate"]:
-        """Mean recovered over these tasks, per replicate."""
+        """Mean recovered loss over these tasks, per replicate."""
         recovered = self.evaluation if split == "evaluation" else self.test
         return np.nanmean(recovered[:, tasks], axis=1)

@@ -6,7 +6,7 @@ from affinity.training.reference import constant_loss
 
 
 def by_loss_scale(problem: Problem) -> Weighted:
-    """A weighted sum in which each task counts 1 / its loss scale; the mean weight is 1.
+    """A weighted sum with weights proportional to 1 / loss scale; the mean weight is 1.
 
     Example:
         >>> from affinity.problems import load_digits

@@ -1,4 +1,4 @@
-"""Mismatch: tasks need different shared features, however large and well trained the trunk."""
+"""Mismatch: tasks need different features, even with a large and well trained trunk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from .more_epochs import EPOCHS_FACTOR, with_more_epochs
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Removes the other causes together, and calls the remaining harm mismatch; then shares less.
+    """Remove the other causes together and report the remaining harm as mismatch; then share less.
 
     The remaining harm is measured in trunks of several times the width, trained longer with losses
     on one scale. Ways to share less are measured with the plan's own width and settings.
@@ -37,7 +37,7 @@ class Mismatch:
     factor: int = 4
 
     def __call__(self, context: DiagnosisContext) -> CauseResult:
-        """Train without the other causes, then with less sharing."""
+        """Train with the other causes removed, then with less sharing."""
         if not context.shares:
             return CauseResult("mismatch", skipped=("no two tasks share a network",))
         left, still_harmed = self._remaining(context)
@@ -53,7 +53,7 @@ class Mismatch:
                 f"train {listed(apart)} apart",
             ),
             "share as planned": (context.instead, "train as planned"),
-            "share nothing": (context.separate, "train every task apart"),
+            "share nothing": (context.separate, "train every task separately"),
         }
         tried: list[Grouping] = [context.plan.grouping]
         for name, (plan, advice) in plans.items():
@@ -70,7 +70,7 @@ class Mismatch:
         return CauseResult("mismatch", (evidence,), tuple(changes), tuple(skipped))
 
     def _remaining(self, context: DiagnosisContext) -> tuple[Intervention, tuple[str, ...]]:
-        """The harm without the other causes, and the tasks that are still harmed."""
+        """The harm with the other causes removed, and the tasks that are still harmed."""
         problem = context.problem
         how = f"trained {EPOCHS_FACTOR} times as long with losses on one scale"
         if problem.width is not None and problem.parts is not None:
@@ -87,7 +87,7 @@ class Mismatch:
 
 
 def _branch(context: DiagnosisContext) -> list[Intervention]:
-    """The plan with trunks that branch, after each of their stages."""
+    """The plan with trunks that branch, once per stage after which they can branch."""
     with torch.random.fork_rng():
         n_stages = len(stages_of(context.problem.trunk(), "branching"))
     changes: list[Intervention] = []

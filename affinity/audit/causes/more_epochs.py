@@ -26,7 +26,7 @@ def with_more_epochs(settings: TrainingSettings) -> TrainingSettings:
 
 
 def train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:
-    """What longer training recovers, for separate networks too, and the evidence."""
+    """The loss that longer training recovers (also of separate networks), and the evidence."""
     settings = with_more_epochs(context.problem.settings)
     joint = context.losses(context.plan, settings=settings)
     alone = context.losses(context.separate, settings=settings)

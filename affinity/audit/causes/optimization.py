@@ -1,4 +1,4 @@
-"""Optimization: tasks that could share, but are not trained well together."""
+"""Optimization: tasks could share a network, but are not trained well together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +21,18 @@ from .loss_scale import by_loss_scale
 from .more_epochs import train_longer
 
 MOST_TASKS = 20
-"""Above this, what takes one training or one backward pass per task is left out."""
+"""For more tasks, interventions that need one training or backward pass per task are skipped."""
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Weights losses, trains longer, resolves conflicts, stops each task at its own best epoch.
+    """Weight losses, train longer, resolve conflicts, and stop each task at its own best epoch.
 
     Args:
-        one_by_one: Whether to train with GradNorm and PCGrad too, which need every task's own
-            gradient at every step.
-        alphas: How strongly GradNorm favours slow tasks: the one with the lowest validation loss
-            counts.
+        one_by_one: Whether to train with GradNorm and PCGrad, too; they need the gradient of each
+            task at every step.
+        alphas: Values for the strength with which GradNorm favours slow tasks; the one with the
+            lowest validation loss is used.
     """
 
     one_by_one: bool = True
@@ -78,7 +78,7 @@ def _weight_losses(context: DiagnosisContext) -> Intervention:
 def _gradnorm(
     context: DiagnosisContext, alphas: Sequence[float], passes: float
 ) -> tuple[Intervention, str]:
-    """With the alpha whose mean validation loss over the tasks concerned is lowest."""
+    """GradNorm with the alpha of lowest mean validation loss over the tasks of `concerned`."""
     losses = {alpha: _losses_with(context, GradNorm(alpha)) for alpha in alphas}
     size = context.alone.validation.nanmean(dim=0)
 
@@ -134,7 +134,7 @@ def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
     joint = replace(context.joint, evaluation=evaluation, test=test, parameters=n_parameters)
     change = context.intervention(
         "each task's own best epoch",
-        "keep for each task the network of its own best epoch",
+        "for each task, keep the network of its own best epoch",
         joint,
     )
     recovered = float(np.nanmean(change.on("evaluation", context.concerned)))
@@ -153,7 +153,7 @@ def _epochs(context: DiagnosisContext, losses: PlanLosses) -> str:
 
 
 def _validate_on(task: int, replicate: Replicate) -> Replicate:
-    """The replicate whose validation rows are labelled for one task alone."""
+    """The replicate with validation labels of only one task."""
     rows = replicate.validation
     is_other = torch.arange(rows.targets.shape[1]) != task
     targets = rows.targets.masked_fill(is_other, torch.nan)
