@@ -1,4 +1,4 @@
-"""The race: train groups of candidate groupings in rounds, until one grouping is best."""
+"""The race: train groups of tasks in rounds, until one grouping is found to be best."""
 
 import time
 from collections import Counter
@@ -19,45 +19,47 @@ from .candidates import CandidateSet
 from .race_result import Candidate, Ended, RaceResult
 
 TrainGroups = Callable[[Sequence[frozenset[str]], int], TrainingResults]
-"""Trains these groups on the replicate of this number, and returns evaluation losses."""
+"""Trains the given groups on the replicate of the given number, and returns evaluation losses."""
 
 
 @dataclass(frozen=True)
 class Race:
-    r"""Finds the grouping of highest mean gain by training few networks.
+    r"""Find the grouping with the highest mean gain by training few networks.
 
-    Each round trains networks on a new replicate, and `predictor` learns from all results what
-    every group may gain. The first round trains every task alone, all in one, and the groups of
-    random groupings; each later one the tasks alone and the groups that are most often in the best
-    grouping of a posterior sample (Thompson sampling), weighted by how uncertain they are. A group
-    that several candidates share is trained once per round. Where a full training is expensive,
-    many groups can be measured cheaply before the first round (`branching`): the predictor learns
-    how well that predicts full trainings, and weights it accordingly.
+    Each round trains networks on a new replicate, and `predictor` learns the possible gains of
+    every group from all results. The first round trains each task alone, all tasks in one network,
+    and the groups of random groupings. Each later round trains each task alone and the groups that
+    are most often part of the best grouping of a posterior sample (Thompson sampling), weighted by
+    their uncertainty. A group that several candidates share is trained once per round. If a full
+    training is expensive, many groups can be measured cheaply before the first round (`branching`):
+    the predictor learns how well these measurements predict full trainings, and weights them
+    accordingly.
 
-    The race is decided when a grouping is, with probability `confidence`, within `tolerance` of
-    the best: the very best groupings differ by less than can be measured. Separate networks and
-    all-in-one always take part, and may win, even where the budget would not allow them: the best
-    of very many groupings looks better than it is, so it replaces the safer choice only
-    if it is better by more than `tolerance` with probability `prudence`. The safer choice is
-    the better of the two, or all-in-one where they differ by no more than `tolerance`.
+    The race is decided when a grouping is within `tolerance` of the best with probability
+    `confidence`; the best few groupings often differ by less than can be measured. Separate
+    networks and all-in-one always take part and may win, even if the budget would not allow them.
+    The best of very many groupings looks better than it is (selection bias). Therefore it replaces
+    the safer choice only if it is better by more than `tolerance` with probability `prudence`. The
+    safer choice is the better of separate networks and all-in-one, or all-in-one if they differ by
+    no more than `tolerance`.
 
     Args:
         budget: Maximum number of networks, unless separate networks win.
-        confidence: The probability required.
-        tolerance: Differences of mean gain smaller than this are of no interest.
-        prudence: The probability with which a grouping must be better than the safer of all-in-one
-            and separate networks, by more than `tolerance`, to be chosen instead.
+        confidence: The probability at which the race is decided.
+        tolerance: Differences of mean gain smaller than this are ignored.
+        prudence: The probability with which a grouping must be better than the safer choice, by
+            more than `tolerance`, to replace it.
         trainings: Maximum number of networks trained to the end; the first round is always
             trained.
-        seconds: No round begins after that.
+        seconds: Time limit; no round starts after it.
         groups: Number of groups of several tasks per round; the number of tasks if None.
-        branching: Measures groups cheaply before the first round; skipped if None.
-        branches: Number of groups that it measures, tasks alone among them; six per task if None,
-            which costs about as much as training every task alone.
-        predictor: Learns what groups gain.
+        branching: Cheap measurement of groups before the first round; skipped if None.
+        branches: Number of groups that `branching` measures, including each task alone; six per
+            task if None, which costs about as much as training each task alone.
+        predictor: Model of the gains of groups.
         n_draws: Number of posterior samples per round.
-        seed: Random seed of replicates, random groupings and samples. Not the audit's, which has
-            to judge on replicates that the race did not see.
+        seed: Random seed of replicates, random groupings and samples. Use another seed than the
+            audit, whose replicates must be new.
 
     References:
         Thompson (1933), On the Likelihood that One Unknown Probability Exceeds Another;
@@ -106,9 +108,9 @@ class Race:
 
         Args:
             problem: Tasks, rows, trunk and heads.
-            matrices: Affinities that may predict gains; how well is learned.
+            matrices: Affinities as predictors of gains; their predictive value is learned.
             predictors: Other predictions of gains, by name.
-            store: A folder in which finished trainings are kept; the same race resumes from them.
+            store: A folder for finished trainings; the same race resumes from them.
         """
 
         def replicate_of(number: int) -> Replicate:
@@ -136,12 +138,12 @@ class Race:
         predictors: Mapping[str, GainPredictor] | None = None,
         branch: TrainGroups | None = None,
     ) -> RaceResult:
-        """Race with any way to train groups: a cluster, or a table of results.
+        """Race with your own training function, such as jobs on a cluster or a table of results.
 
         Args:
             tasks: All tasks.
             train: Called once per round, with the number of a replicate that was not used before.
-            matrices: Affinities that may predict gains; how well is learned.
+            matrices: Affinities as predictors of gains; their predictive value is learned.
             predictors: Other predictions of gains, by name.
             branch: A cheaper way to measure, called once before the first round.
         """
@@ -231,7 +233,7 @@ class Race:
     def _next(
         self, posterior: CandidateSet, leading: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
-        """The groups of several tasks whose training may change the winner soonest."""
+        """The groups of several tasks whose training is most likely to change the winner."""
         weights: Counter[int] = Counter(posterior.chosen[posterior.chosen >= 0].tolist())
         for grouping in leading:
             weights.update(dict.fromkeys(posterior.rows(grouping), len(posterior.chosen)))

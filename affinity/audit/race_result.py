@@ -1,4 +1,4 @@
-"""A race's result: the plan that won, and what is known of the other candidates."""
+"""A race's result: the winning plan, and the estimated gains of the other candidates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,18 +24,19 @@ ENDED: dict[Ended, str] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A grouping in the race, and what is known of it at the end.
+    """A grouping in the race, with its estimated gain at the end.
 
     Args:
-        name: "plan" for the one that won; "within the budget" for the best that the budget allows,
-            which differs from it only where a safe choice won; "separate", "all-in-one", "random
+        name: "plan" for the winner; "within the budget" for the best grouping within the budget,
+            which differs from the plan only if a safe choice won; "separate", "all-in-one", "random
             1" and "random 2".
         grouping: Its networks.
         gain: Expected mean gain over the tasks, against separate networks.
         low: Lower end of the gain's 95 % interval.
         high: Upper end.
-        probability: That no grouping in the race is better by more than the tolerance.
-        as_good: The probability that the plan is not better than it by more than the tolerance.
+        probability: Probability that no grouping in the race is better by more than the tolerance.
+        as_good: Probability that the plan is not better than this grouping by more than the
+            tolerance.
     """
 
     name: str
@@ -62,13 +63,13 @@ class RaceResult:
     """The result of a race.
 
     Args:
-        candidates: The plan first, then the others.
+        candidates: The candidates, the plan first.
         networks: Each network of a candidate, with the expected mean gain of its tasks.
         ended: Why the race ended.
-        tolerance: Differences of mean gain smaller than this are of no interest.
+        tolerance: Differences of mean gain smaller than this were ignored.
         measured: All measurements.
-        variances: Of each effect in the predictor, as a share of a task's spread: what predicts
-            gains here, and how well.
+        variances: Variance of each effect in the predictor, relative to a task's own variance: how
+            much each effect predicts.
         trainings: Number of networks that were trained to the end.
         branches: Number of short branches measured before the first round.
         rounds: Number of rounds.
@@ -92,10 +93,10 @@ class RaceResult:
         return self.candidates[0]
 
     def candidate(self, name: str) -> Candidate:
-        """The candidate of that name.
+        """The candidate with this name.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is no such candidate.
         """
         for candidate in self.candidates:
             if candidate.name == name:
@@ -108,7 +109,7 @@ class RaceResult:
 
     @property
     def indistinguishable(self) -> tuple[str, ...]:
-        """Which of separate networks and all-in-one may be as good as the plan."""
+        """The names of "separate" and "all-in-one" if they may be as good as the plan."""
         return tuple(
             candidate.name
             for candidate in self.candidates

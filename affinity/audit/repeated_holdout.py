@@ -1,4 +1,4 @@
-"""Repeated hold-out: the whole procedure on several test splits, since one split is one draw."""
+"""Repeated hold-out: run the whole procedure on several test splits, not only on one."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from .retrain import retrain
 from .summary import SCHEMA_VERSION, finite, write_json
 
 Followed = Literal["plan", "advice"]
-"""What is done after an audit: train as planned, or as advised."""
+"""Whether to follow the plan or the audit's advice."""
 Networks = tuple[tuple[str, ...], ...]
 """The tasks of each network of a plan."""
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One test split.
+    """The result for one test split.
 
     Args:
         split: Its number, from 1.
@@ -36,7 +36,7 @@ class SplitSummary:
         gain: Mean gain of the plan over the tasks.
         low: Lower end of its 95 % interval within this split.
         high: Upper end.
-        verdict: On this gain.
+        verdict: Verdict on this gain.
         advice: The candidate that was advised.
         gain_as_advised: Mean gain of that candidate.
         plan: The tasks of each network.
@@ -55,7 +55,7 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class PlanCount:
-    """A plan that was chosen, and on how many splits."""
+    """A chosen plan, and the number of splits on which it was chosen."""
 
     networks: Networks
     times: int
@@ -63,7 +63,7 @@ class PlanCount:
 
 @dataclass(frozen=True)
 class AdviceCount:
-    """A candidate that was advised, and on how many splits."""
+    """An advised candidate, and the number of splits on which it was advised."""
 
     advice: str
     times: int
@@ -81,7 +81,7 @@ class TaskGain:
 
 @dataclass(frozen=True)
 class ProcedureSummary:
-    """What the procedure gains over all splits: the mean gain over the tasks, and per task."""
+    """The gain of the procedure over all splits: the mean over the tasks, and per task."""
 
     verdict: VerdictName
     gain: float | None
@@ -92,17 +92,17 @@ class ProcedureSummary:
 
 @dataclass(frozen=True)
 class HoldoutSummary:
-    """A repeated hold-out, as in `test_splits.json`; what is undefined is null.
+    """A repeated hold-out, as in `test_splits.json`; undefined values are null.
 
     Args:
         schema_version: Version of this format.
         problem: The problem's name.
         test_share: Share of the rows in each test split.
         splits: One entry per test split.
-        plans: Plans that were chosen, the most frequent first.
-        advices: Candidates that were advised, the most frequent first.
-        as_plan: Training as planned.
-        as_advice: Training as advised.
+        plans: Chosen plans, the most frequent first.
+        advices: Advised candidates, the most frequent first.
+        as_plan: The gain of following the plan.
+        as_advice: The gain of following the advice.
     """
 
     schema_version: int
@@ -119,17 +119,17 @@ class HoldoutSummary:
 class RepeatedHoldout:
     r"""Audits of one procedure on several test splits, and its mean gain.
 
-    An audit judges one plan on one test split. Here a plan is chosen on the other rows of every
-    split, and judged on its test rows: the mean gain is that of *choosing so*, whichever plan
-    results. Splits have rows in common, so that gains vary less between them than between data
-    sets; with J splits and a share q of test rows
+    An audit evaluates one plan on one test split. Here, for each split, a plan is chosen on the
+    development rows and evaluated on the test rows: the mean gain is the gain of the *procedure*
+    that chooses plans, not of one plan. Splits have rows in common; therefore gains vary less
+    between splits than between data sets. With J splits and a share q of test rows
 
     .. math::
         \widehat{\mathrm{Var}}(\overline{g}) = \left( \frac{1}{J} + \frac{q}{1 - q} \right) s^2(g_j)
 
-    of which the second part does not shrink with the number of splits. It is an approximation,
-    for time windows (`affinity.problems.windows`) as for random splits: their test rows overlap
-    by at most about q on average, too.
+    where the second term does not shrink with the number of splits. This is an approximation for
+    random splits, and also for time windows (`affinity.problems.windows`): their test rows, too,
+    overlap by at most about q on average.
 
     Args:
         audits: One per split, of the same tasks.
@@ -172,7 +172,7 @@ class RepeatedHoldout:
         )
 
     def estimate(self, followed: Followed = "plan") -> Estimate:
-        """The mean gain of each task over the splits, with its error."""
+        """The mean gain of each task over the splits, with its standard error."""
         return estimate_over_splits(self.gains(followed), self.test_share)
 
     def overall(self, followed: Followed = "plan") -> Estimate:
@@ -181,7 +181,7 @@ class RepeatedHoldout:
         return estimate_over_splits(np.array(means)[:, None], self.test_share)
 
     def verdict(self, followed: Followed = "plan") -> VerdictName:
-        """On the mean gain over the tasks, by its 95 % interval and the audits' tolerance."""
+        """The verdict on the mean gain over the tasks, with the audits' tolerance."""
         overall = self.overall(followed)
         (low,), (high,) = overall.interval(0.95)
         if low > 0 or high < 0:
@@ -191,17 +191,17 @@ class RepeatedHoldout:
         return "neutral" if -tolerance < low and high < tolerance else "undecided"
 
     def plans(self) -> list[PlanCount]:
-        """Plans that were chosen, and on how many splits; most frequent first."""
+        """Chosen plans, with their numbers of splits; most frequent first."""
         counts = Counter(_networks(audit) for audit in self.audits)
         return [PlanCount(plan, times) for plan, times in counts.most_common()]
 
     def advices(self) -> list[AdviceCount]:
-        """Candidates that were advised, and on how many splits; most frequent first."""
+        """Advised candidates, with their numbers of splits; most frequent first."""
         counts = Counter(audit.advice for audit in self.audits)
         return [AdviceCount(advice, times) for advice, times in counts.most_common()]
 
     def splits(self) -> list[SplitSummary]:
-        """What was planned and advised on each split, and the mean gains of both."""
+        """The plan and the advice on each split, and the mean gains of both."""
         return [
             SplitSummary(
                 split=number,
@@ -218,11 +218,11 @@ class RepeatedHoldout:
         ]
 
     def frame(self) -> pd.DataFrame:
-        """One row per split, with the fields of `SplitSummary` but the plan."""
+        """One row per split, with the fields of `SplitSummary` except the plan."""
         return pd.DataFrame([asdict(split) for split in self.splits()]).drop(columns="plan")
 
     def summary(self) -> HoldoutSummary:
-        """What `test_splits.json` holds, undefined numbers as None."""
+        """The content of `test_splits.json`; undefined numbers are None."""
         return HoldoutSummary(
             schema_version=SCHEMA_VERSION,
             problem=self.audits[0].problem,
@@ -277,17 +277,17 @@ def repeat_holdout(
 ) -> RepeatedHoldout:
     """Choose a plan and audit it on several test splits.
 
-    Costs one audit and one decision per split.
+    The cost is one decision and one audit per split.
 
     Args:
-        make: From the number of a split to the problem with its test rows.
-        decide: From a problem to a plan; it sees the development rows alone.
+        make: Function from the number of a split to the problem with its test rows.
+        decide: Function from a problem to a plan; it may use only the development rows.
         splits: Number of test splits; intervals need at least two.
         replicates: Number of replicates in each audit.
-        **settings: Of `retrain`.
+        **settings: Further arguments of `retrain`.
 
     Raises:
-        InputError: If there is no split, or an audit cannot be made.
+        InputError: If `splits` is below 1, or an audit cannot be made.
 
     Example:
         >>> from affinity.problems import load_digits

@@ -1,4 +1,4 @@
-"""Retraining: the plan together with its baselines, on the same replicates."""
+"""Retraining: train the plan and its baselines on the same replicates."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -43,16 +43,17 @@ def retrain(
     store: str | Path | None = None,
     backend: str | None = None,
 ) -> Audit:
-    """Train the plan, separate networks, one network for all and more; judge them on test rows.
+    """Train the plan and its baselines, and evaluate them on test rows.
 
-    Every network is trained once per replicate, on the same rows in the same order and from the
-    same seed, so that differences are paired. A network that several candidates need is trained
-    once. Networks have one size: those that do not share hard are as narrow as needed to have as
-    many parameters (see `train_plans`).
+    The baselines are separate networks, one network for all tasks, and optional ones. Every network
+    is trained once per replicate. All networks of a replicate use the same rows, order of rows and
+    random seed: differences are paired. A network that several candidates need is trained once.
+    Networks have equal size: those without hard sharing are narrowed until they have as many
+    parameters as with hard sharing (see `train_plans`).
 
     With ``until="decided"`` the number of replicates is doubled until no verdict on the plan is
-    undecided, for a task or for all, or until there are `max_replicates`, or `minutes` are spent.
-    Verdicts are as strict as repeated looks require (`affinity.statistics.spending`).
+    undecided (per task and overall), `max_replicates` is reached, or `minutes` are over. Verdicts
+    are corrected for these interim looks (`affinity.statistics.spending`).
 
     Args:
         plan: Which networks to train.
@@ -61,22 +62,23 @@ def retrain(
         seed: Random seed of the replicates.
         baselines: Optional baselines: a random grouping, separate networks and all-in-one at the
             plan's number of parameters (`baselines.make_candidates`).
-        test: How verdicts are reached.
-        until: Whether to go on until the verdicts are ``decided``.
-        max_replicates: Maximum number of replicates then.
-        minutes: Time limit then; the first `replicates` are always trained.
+        test: The statistical test behind the verdicts.
+        until: ``"decided"`` to add replicates until the verdicts are decided; None for a fixed
+            number.
+        max_replicates: Maximum number of replicates with ``until="decided"``.
+        minutes: Time limit with ``until="decided"``; the first `replicates` are always trained.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: How the plan was made, for the report.
         keep: Whether the audit keeps the trained networks and their predictions.
-        store: A folder in which finished trainings are kept: the same call does what is missing.
-        backend: Train each network by itself on ``loky``, ``ray`` or ``dask``; chosen if None.
+        store: A folder for finished trainings: the same call runs only the missing ones.
+        backend: Train networks separately on ``loky``, ``ray`` or ``dask``; chosen if None.
 
     Raises:
-        InputError: If the plan does not serve the problem's tasks, shares in a way that does not
-            fit its trunk, there is no such baseline, or there is no replicate.
+        InputError: If the plan does not serve the problem's tasks, uses a way to share that the
+            trunk does not support, a baseline is unknown, or `replicates` is below 1.
         DivergenceError: If a loss became NaN or infinite in a training of the plan, or of every
-            separate network. Other trainings that diverged leave gains undefined, and are among
-            the audit's limitations.
+            separate network. If other trainings diverge, their gains are undefined and the audit's
+            limitations list them.
     """
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
@@ -131,7 +133,7 @@ def retrain(
 
 
 def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
-    """The next number of replicates: twice as many, or what fits into the time."""
+    """The next number of replicates: twice as many, or as many as the time limit allows."""
     goal = min(2 * done, most)
     if minutes is None:
         return goal
@@ -141,14 +143,14 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Results:
-    """The fields of an audit that trainings on some replicates give."""
+    """The fields of an audit that follow from its trainings."""
 
     candidates: dict[str, EvaluatedPlan]
     networks: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     gates: tuple[Gates | None, ...]
 
     def joined(self, more: "_Results") -> "_Results":
-        """These replicates and more."""
+        """The replicates of both."""
         return _Results(
             candidates={
                 name: each.joined(more.candidates[name]) for name, each in self.candidates.items()
@@ -196,7 +198,7 @@ def _train_candidates(
 def _gates(
     plan: Plan, problem: Problem, results: PlanResults, replicates: Sequence[Replicate]
 ) -> tuple[Gates | None, ...]:
-    """Those of the plan's mixtures; None for other networks and for trainings elsewhere."""
+    """The gates of the plan's mixtures of experts; None for other networks and remote trainings."""
     if "mmoe" not in plan.sharing:
         return (None,) * len(plan.grouping.networks)
     return tuple(
@@ -244,8 +246,8 @@ def _metric_score(task: Task) -> Score:
 def _number_of_blocks(problem: Problem) -> int:
     """The number of blocks of test rows, from which the error over other test rows is estimated.
 
-    Long blocks where neighbours in time resemble each other; fewer where many tasks would make
-    them large in memory and on disk.
+    Blocks are long if rows close in time resemble each other, and fewer if there are many tasks, to
+    save memory and disk space.
     """
     if isinstance(problem.resampling, TimeBlocks):
         return problem.resampling.blocks

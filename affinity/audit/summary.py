@@ -1,4 +1,4 @@
-"""The summaries of audits and diagnoses that JSON files hold; undefined numbers are None."""
+"""Summaries of audits and diagnoses, as in JSON files; undefined numbers are None."""
 
 import json
 import math
@@ -39,12 +39,12 @@ class VerdictSummary:
         low: Lower end of its 95 % interval.
         high: Upper end.
         p_value: Adjusted for the number of tasks.
-        detectable: Smallest true gain or loss that such an audit would find four times in five.
-        needed: About how many replicates would decide in four of five audits, if the true gain
-            were the measured one.
-        unit: What the gain is: "relative" to the separate networks' score, a "difference" of
-            scores, or, over tasks of different units, on the "common" scale, on which 0.01 is the
-            gain that matters.
+        detectable: Smallest true gain or loss that such an audit detects with probability 80 %.
+        needed: Approximate number of replicates with which an audit would reach a verdict with
+            probability 80 %, if the true gain were the measured one.
+        unit: Unit of the gain: "relative" to the separate networks' score, a "difference" of
+            scores, or, for tasks with different units, the "common" scale, on which 0.01 is the
+            smallest gain that matters.
     """
 
     verdict: VerdictName
@@ -68,7 +68,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """What an audit shows for one task.
+    """The results of an audit for one task.
 
     Args:
         name: The task's name.
@@ -77,11 +77,11 @@ class TaskSummary:
         low: Lower end of its 95 % interval.
         high: Upper end.
         p_value: Adjusted for the number of tasks.
-        detectable: Smallest true gain or loss that such an audit would find four times in five.
-        needed: About how many replicates would decide.
-        unit: What gains of this task are: "relative" or a "difference" of scores.
+        detectable: Smallest true gain or loss that such an audit detects with probability 80 %.
+        needed: Approximate number of replicates with which an audit would reach a verdict.
+        unit: Unit of this task's gains: "relative" or a "difference" of scores.
         all_in_one: One network for all tasks against a separate network.
-        loss: Mean test loss by candidate; for trainings elsewhere, their test score.
+        loss: Mean test loss by candidate; for external trainers, their test score.
         metric_name: Name of the metric.
         metric: Mean test metric by candidate.
         metric_difference: The plan's improvement of the metric.
@@ -105,14 +105,14 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class GatesSummary:
-    """What the gates of a mixture of experts chose on validation rows.
+    """Weights that the gates of a mixture of experts give on validation rows.
 
     Args:
-        tasks: One gate each.
+        tasks: The tasks; each has one gate.
         utilization: Mean weight of each expert, by replicate and gate.
-        entropy: Of the weights, by replicate and gate; 1 mixes all experts equally.
-        polarized: On how many replicates each gate takes a single expert.
-        identical: On how many replicates two experts are the same.
+        entropy: Normalized entropy of the weights, by replicate and gate; 1: all weights are equal.
+        polarized: Number of replicates in which each gate uses a single expert.
+        identical: Number of replicates in which two experts are identical.
     """
 
     tasks: tuple[str, ...]
@@ -130,10 +130,10 @@ class NetworkSummary:
         serves: Tasks that it predicts.
         trains: Tasks that it is trained on.
         sharing: How its tasks share parameters.
-        reason: Why.
-        parameters: Of this network; None if not counted.
-        multiply_adds: To predict one row.
-        gates: What its gates chose, if it is a mixture of experts.
+        reason: Why its tasks share this way.
+        parameters: Number of its parameters; None if not counted.
+        multiply_adds: Multiply-adds to predict one row.
+        gates: Statistics of its gates, if it is a mixture of experts.
     """
 
     serves: tuple[str, ...]
@@ -153,7 +153,7 @@ class GroupingSummary:
         score: Sum over the tasks of the score of the task in its network.
         bound: No grouping scores above this.
         is_optimal: Whether the score reaches the bound.
-        solver: Which solver made it.
+        solver: The solver that found the grouping.
     """
 
     score: float | None
@@ -167,14 +167,14 @@ class CandidateSummary:
     """The plan or a baseline.
 
     Args:
-        networks: How many.
-        width: Of the trunks.
-        parameters: Of all its networks together; None if unknown.
-        multiply_adds: To predict one row for all tasks.
+        networks: Number of networks.
+        width: Width of the trunks.
+        parameters: Total number of parameters of its networks; None if unknown.
+        multiply_adds: Multiply-adds to predict one row for all tasks.
         seconds: Training time per replicate.
-        verdict: On the mean gain over the tasks, against separate networks.
+        verdict: Verdict on the mean gain over the tasks, against separate networks.
         gain: Mean gain over the tasks on test rows.
-        evaluation_gain: Mean gain over the tasks on the rows that decide.
+        evaluation_gain: Mean gain over the tasks on the rows used for decisions.
     """
 
     networks: int
@@ -189,21 +189,21 @@ class CandidateSummary:
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """What an audit measured, as in `audit.json`; what is unknown or undefined is null.
+    """The results of an audit, as in `audit.json`; unknown and undefined values are null.
 
     Args:
         schema_version: Version of this format; it changes when a field changes its meaning.
         problem: The problem's name.
         n_replicates: Trainings of each candidate, each with its own data split and seed.
         advice: The candidate to use, by name; chosen on rows that are not test rows.
-        overall: The plan against separate networks, on the mean gain over the tasks.
+        overall: Verdict on the mean gain over the tasks: the plan against separate networks.
         tasks: One entry per task.
-        networks: The plan: every task is served once.
+        networks: The networks of the plan; each task is served by exactly one.
         grouping: The certificate of the plan's grouping.
         candidates: By name: plan, separate, all-in-one, random, and separate and all-in-one at
             the plan's number of parameters.
         agreement: How well affinities predicted the gains.
-        context: How the audit was made, and what it cannot tell.
+        context: How the audit was made, and its limitations.
     """
 
     schema_version: int
@@ -240,7 +240,7 @@ def summarize_mean(values: np.ndarray) -> MeanSummary:
 
 
 def finite(number: float | np.ndarray) -> float | None:
-    """The number, or None where it is undefined or infinite.
+    """The number, or None if it is undefined or infinite.
 
     Example:
         >>> finite(0.5), finite(math.nan)

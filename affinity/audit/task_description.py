@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from affinity.tasks import Task
 
 SCORE = "score"
-"""Name of loss and metric of tasks that were trained elsewhere, of which only a score is known."""
+"""Name of the loss and metric if an external trainer returned only a score."""
 
 METRIC_NAMES = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
 
 
 @dataclass(frozen=True)
 class TaskDescription:
-    """What is known of a task once it has been trained and scored.
+    """A task's name, the names of its loss and metric, and its output size.
 
     Args:
         name: The task's name.
         loss: Name of the loss that it was trained on.
         metric: Name of the metric that is reported next to the loss.
         higher_is_better: Whether a larger metric is better.
-        n_outputs: How many numbers the task's head puts out.
+        n_outputs: Number of outputs of the task's head.
 
     Example:
         >>> from affinity.tasks import BinaryCrossEntropy, RocAuc

@@ -1,4 +1,4 @@
-"""Training plans: every network once, each in the way in which its tasks share."""
+"""Training plans: train each network once, with its way to share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ Plans = Plan | Sequence[Plan]
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Tasks that are trained together, and how; the width is the problem's own if None."""
+    """Tasks that are trained together, and how they share; width None: the problem's width."""
 
     tasks: frozenset[str]
     sharing: str
@@ -45,8 +45,8 @@ class PlanResults:
 
     Args:
         tasks: All tasks of the problem.
-        results: For each training its results, and its row in them.
-        costs: Of the network of each training.
+        results: For each training, the results and the row of the training in them.
+        costs: The cost of the network of each training.
     """
 
     tasks: tuple[str, ...]
@@ -61,7 +61,7 @@ class PlanResults:
 
     @property
     def diverged(self) -> list[str]:
-        """What went wrong in each training that diverged."""
+        """The error message of each training that diverged."""
         unique = {id(results): results for results, _ in self.results.values()}
         return [message for results in unique.values() for message in results.diverged]
 
@@ -77,7 +77,7 @@ class PlanResults:
         return scores
 
     def blocks(self, plans: Plans, most: int) -> Float[Tensor, "replicate task block"]:
-        """Test losses of each task on up to `most` blocks of its test rows; NaN beyond its own."""
+        """Test losses of each task on up to `most` blocks of its test rows, padded with NaN."""
         losses_of: dict[tuple[int, str], Tensor] = {}
         for replicate, plan in enumerate(_per_replicate(plans, self.n_replicates)):
             for network, spec in specs_of(plan):
@@ -91,7 +91,7 @@ class PlanResults:
             for results, row in self.results.values()
             for losses in results.test_blocks[row].values()
         ]
-        longest = min(most, max(lengths, default=0))  # also where all trainings diverged
+        longest = min(most, max(lengths, default=0))  # also if all trainings diverged
         blocks = torch.full((self.n_replicates, len(self.tasks), longest), torch.nan)
         for (replicate, name), losses in losses_of.items():
             blocks[replicate, self.tasks.index(name), : len(losses)] = losses
@@ -135,20 +135,20 @@ def train_plans(
 ) -> PlanResults:
     """Train the networks of `plans` on every replicate, and score them.
 
-    A network that several plans need is trained once. A network that shares hard, or serves a
-    single task, has trunks of the plan's width; one that shares in another way is as narrow as
-    needed to have as many parameters as one that shares hard (`at_equal_size`).
+    A network that several plans need is trained once. Networks with hard sharing or a single task
+    have trunks of the plan's width. Networks with another way to share are narrowed until they have
+    as many parameters as with hard sharing (`at_equal_size`).
 
     Args:
-        plans: Which networks to train, and how their tasks share; a sequence of plans is one for
-            each replicate.
+        plans: Which networks to train, and how their tasks share: one plan, or a sequence with one
+            plan per replicate.
         problem: Tasks, rows, trunk and heads.
         replicates: From `Problem.replicates`.
         settings: How to train; the problem's own settings if None.
         store: A folder in which finished trainings are kept.
-        backend: Where to train networks, each by itself; chosen if None.
-        keep: Whether to keep parameters and predictions. Those of mixtures of experts are always
-            kept if they are trained here, so that their gates can be examined.
+        backend: Where to train networks separately; chosen if None.
+        keep: Whether to keep parameters and predictions. For mixtures of experts trained in this
+            process they are always kept, to examine the gates.
 
     Raises:
         InputError: If a network cannot be made or trained.
@@ -159,7 +159,7 @@ def train_plans(
             for _, spec in specs_of(plan):
                 replicates_of.setdefault(spec, set()).add(replicate)
     batches: dict[object, list[TrainingSpec]] = {}
-    for spec in replicates_of:  # hard sharing of one width is trained at once
+    for spec in replicates_of:  # networks with hard sharing and equal width are trained at once
         batches.setdefault(spec.width if spec.sharing == "hard" else spec, []).append(spec)
     results_of: dict[TrainingSpec, tuple[TrainingResults, int]] = {}
     for batch in batches.values():
@@ -181,7 +181,7 @@ def train_plans(
 
 
 def sized_problem(problem: Problem, spec: TrainingSpec) -> Problem:
-    """The problem with trunks of the width at which the network costs what hard sharing costs."""
+    """The problem with the trunk width at which the network is as large as with hard sharing."""
     sized = problem if spec.width is None else problem.of_width(spec.width)
     return sized if spec.sharing == "hard" else at_equal_size(sized, spec.tasks, spec.sharing)
 
@@ -196,7 +196,7 @@ def make_network(problem: Problem, spec: TrainingSpec) -> Sharing:
 
 
 def specs_of(plan: Plan) -> list[tuple[Network, TrainingSpec]]:
-    """Each network with its training; a single task is trained as hard sharing with itself."""
+    """Each network with its training spec; a network of one task is trained like hard sharing."""
     return [
         (network, TrainingSpec(network.trained, "hard" if network.is_alone else how, plan.width))
         for network, how in zip(plan.grouping.networks, plan.sharing, strict=True)

@@ -27,7 +27,7 @@ class TrainedPlan:
 
     Args:
         plan: Which network serves which task.
-        preprocessing: Rows to inputs, outputs to labels, as fitted on the replicate's rows.
+        preprocessing: Maps rows to inputs and outputs to labels; fitted on the replicate's rows.
         trunks: Makes the trunk of each network.
         tasks: The tasks of each network, in the order of its heads.
         outputs: Number of outputs of each task's head.
@@ -46,7 +46,7 @@ class TrainedPlan:
         """The plan of an audit measured with `keep=True` and this seed.
 
         Raises:
-            InputError: If the problem is no table, or the networks were not kept.
+            InputError: If the problem is not a table, or the networks were not kept.
         """
         encoder = cls.encoder_of(problem)
         trunks = [sized_problem(problem, spec).trunk for _, spec in specs_of(audit.plan)]
@@ -64,10 +64,10 @@ class TrainedPlan:
 
     @staticmethod
     def encoder_of(problem: Problem) -> TableEncoder:
-        """What turns the rows of a problem's table into inputs.
+        """The encoder that turns the rows of a problem's table into inputs.
 
         Raises:
-            InputError: If the problem is no table, so that there is nothing to predict from.
+            InputError: If the problem is not a table.
         """
         if isinstance(problem.encoder, TableEncoder) and isinstance(problem.trunk, TableTrunk):
             return problem.encoder
@@ -81,7 +81,7 @@ class TrainedPlan:
         """Predictions for the rows of a table, in their order.
 
         Raises:
-            InputError: If a column that the networks need is missing or holds something else.
+            InputError: If a column that the networks need is missing or has another type of values.
         """
         inputs = self.preprocessing(table)
         outputs: dict[str, Tensor] = {}
@@ -93,7 +93,7 @@ class TrainedPlan:
         return self.preprocessing.decode(outputs)
 
     def test_predictions(self, audit: Audit, problem: Problem) -> pd.DataFrame:
-        """What the audit itself predicted for its test rows, indexed by their row in the table."""
+        """The audit's own predictions for its test rows, indexed by their row in the table."""
         assert isinstance(problem.encoder, TableEncoder)
         outputs: dict[str, Tensor] = {}
         networks = self.plan.grouping.networks
@@ -108,7 +108,7 @@ class TrainedPlan:
 
     @staticmethod
     def load(path: str | Path) -> "TrainedPlan":
-        """Read what `save` wrote.
+        """Read a trained plan that `save` wrote.
 
         Raises:
             InputError: If the file holds something else.
@@ -122,7 +122,7 @@ class TrainedPlan:
             tasks = tuple(
                 Task(name, BinaryCrossEntropy(), RocAuc(), n_outputs=self.outputs[name])
                 for name in names
-            )  # only the heads' sizes matter here
+            )  # only the sizes of the heads are used here
             sample = torch.zeros(2, trunk.n_features)
             network = SHARINGS[spec.sharing](tasks, trunk, linear_heads(trunk.width), sample)
             network.load_state_dict(state)
