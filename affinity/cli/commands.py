@@ -330,7 +330,7 @@ def _print_json(value: object, indent: int | None = None) -> None:
 def print_audit(
     console: Console, audit: "Audit", output: JsonOptions, verdicts: VerdictOptions
 ) -> None:
-    """Print the audit, and write what was asked for."""
+    """Print the audit, and write the requested files."""
     from .junit import write_junit
     from .summary import show_audit
 
@@ -342,7 +342,7 @@ def print_audit(
 
 
 def exit_code(console: Console, audit: "Audit", options: VerdictOptions) -> int:
-    """0, or `HARMED` if --fail-on asks for it."""
+    """0, or `HARMED` if --fail-on requires it."""
     harmed = [
         task for task, verdict in audit.verdicts.items() if verdict.verdict == options.fail_on
     ]

@@ -1,4 +1,4 @@
-"""Few shots in the terminal: the problem asked for, the table, and the files."""
+"""Few shots in the terminal: the problem, the table, and the files."""
 
 import json
 import math
@@ -32,7 +32,7 @@ WAYS = 5
 
 
 def compare_methods(options: FewShotOptions) -> FewShotResult:
-    """Train and evaluate every method that was asked for.
+    """Train and evaluate every requested method.
 
     Raises:
         InputError: If options do not fit each other or the data.
@@ -107,7 +107,7 @@ def _refuse(options: FewShotOptions, *names: str) -> None:
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(
-            f"{flags}: not an option for {options.source!r}. Leave it out.", "unused-option"
+            f"{flags}: not an option for {options.source!r}. Remove it.", "unused-option"
         )
 
 

@@ -1,4 +1,4 @@
-"""An audit as a JUnit file: a test case a task, failed where the plan harms it."""
+"""An audit as a JUnit file: one test case per task, failed if the plan harms it."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_junit(audit: Audit, path: Path) -> Path:
 
 
 def _text(name: str) -> str:
-    """XML knows no control characters, not even escaped."""
+    """XML allows no control characters, not even escaped."""
     return re.sub(
         r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", name
     )

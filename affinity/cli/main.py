@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _explain(error: CycloptsError) -> Exception:
-    """The parser's own words, except for a missing argument without a flag."""
+    """The parser's message, except for a missing argument without a flag."""
     if isinstance(error, MissingArgumentError) and error.argument and error.argument.index == 0:
         name = error.argument.field_info.name.upper()
         return InputError(f"Missing argument {name}; --help shows how to call the command.")

@@ -1,4 +1,4 @@
-"""Repeated hold-out: the whole audit on several test splits, each in a run of its own."""
+"""Repeated hold-out: the whole audit on several test splits, each in its own run."""
 
 from dataclasses import replace
 
@@ -14,11 +14,11 @@ from .stages.audit import run_stages
 from .stages.report import report_stage
 
 SEED_STEP = 1_000
-"""Distance between the seeds of two splits, so that they share none."""
+"""Distance between the seeds of two splits, so that all seeds differ."""
 
 
 def check_test_splits(settings: RunSettings, n_splits: int | None) -> None:
-    """Refuse what cannot be repeated.
+    """Raise an error if the audit cannot be repeated.
 
     Raises:
         InputError: If a column already says which rows are test rows.

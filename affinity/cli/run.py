@@ -67,7 +67,7 @@ class Run:
 
     @cached_property
     def trace(self) -> Trace:
-        """What was recorded."""
+        """The recorded trace."""
         self.directory.require("record")
         return Trace.load(self.directory.file(TRACE))
 
@@ -200,7 +200,7 @@ def fingerprint_of(problem: Problem) -> str:
 
 
 def typed_command() -> str:
-    """The command as a person would type it again."""
+    """The command line, quoted for a shell."""
     return "affinity " + shlex.join(sys.argv[1:])
 
 
@@ -230,7 +230,7 @@ def _absolute(name: str) -> str:
 
 @contextmanager
 def _report_interruption(directory: RunDirectory) -> Generator[None]:
-    """Report what is saved when a run is stopped or diverges."""
+    """Report which results are saved if a run is stopped or diverges."""
     try:
         yield
     except (KeyboardInterrupt, DivergenceError) as error:

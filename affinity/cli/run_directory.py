@@ -63,10 +63,10 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json holds.
+    """The content of run.json.
 
     Args:
-        settings: All that decides the result, besides the data.
+        settings: All settings that affect the result, except the data.
         fingerprint: A hash of the data.
         problem: Name of the data.
         command: The command that made the run.
@@ -86,7 +86,7 @@ class RunRecord:
 
 @dataclass(eq=False)
 class RunDirectory:
-    """Where a run keeps its files: run.json, trace.safetensors, affinity.csv, plan.yaml, ...
+    """The files of a run: run.json, trace.safetensors, affinity.csv, plan.yaml, ...
 
     A stage is noted in run.json after its files are written, so that nothing incomplete counts.
 
@@ -98,7 +98,7 @@ class RunDirectory:
 
     @classmethod
     def unused(cls, folder: Path, record: RunRecord) -> "RunDirectory":
-        """The first of NAME, NAME-2, NAME-3, ... that is new or holds this very run."""
+        """The first of NAME, NAME-2, NAME-3, ... that is new or holds this run."""
         number = 1
         while True:
             directory = cls(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
@@ -113,7 +113,7 @@ class RunDirectory:
 
     @cached_property
     def record(self) -> RunRecord:
-        """What run.json holds; read once.
+        """The content of run.json; read once.
 
         Raises:
             InputError: If there is no run in this folder.
@@ -191,7 +191,7 @@ class RunDirectory:
         """The record of a finished stage whose files are unchanged.
 
         Raises:
-            InputError: If the stage has not run, or a file is no longer what it wrote.
+            InputError: If the stage has not run, or one of its files has changed.
         """
         finished = self.finished(stage)
         again = shlex.quote(str(self.path))
@@ -300,7 +300,7 @@ class _Version:
 
 
 def _differences(old: RunRecord, new: RunRecord, settings: type) -> list[str]:
-    """What differs among the data and these settings."""
+    """The differences in data and settings."""
     pairs = {"data": (old.fingerprint, new.fingerprint)} | {
         entry.name: (getattr(old.settings, entry.name), getattr(new.settings, entry.name))
         for entry in fields(settings)

@@ -1,4 +1,4 @@
-"""`affinity study`: which tasks should share, found with trainings that any command runs."""
+"""`affinity study`: which tasks should share, found with trainings by your own command."""
 
 import json
 import shlex
@@ -342,7 +342,7 @@ def _print_json(value: object) -> None:
 
 @contextmanager
 def _keep_finished(folder: Path) -> Generator[None]:
-    """Say what is kept when Ctrl-C stops a study."""
+    """Report that finished trainings are kept if Ctrl-C stops a study."""
     try:
         yield
     except KeyboardInterrupt as error:

@@ -1,4 +1,4 @@
-"""A study in the terminal: each training as it ends, and what is known so far."""
+"""A study in the terminal: each training as it ends, and the results so far."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ MOST_JOBS = 5
 
 @dataclass(frozen=True)
 class RunLog:
-    """Prints what is run, how it ends, and how long the rest takes."""
+    """Prints each training, its result, and the remaining time."""
 
     console: Console
     study: Study
@@ -36,10 +36,10 @@ class RunLog:
         line += f", {self.workers} at a time" if self.workers > 1 else ", one at a time"
         if status.last_seconds is not None:
             line += f"; {self._time_left()}"
-        self.console.print(f"{line}. Ctrl-C keeps what is done.", soft_wrap=True)
+        self.console.print(f"{line}. Ctrl-C keeps finished trainings.", soft_wrap=True)
 
     def print_audit_start(self, plan: Plan, replicates: int) -> None:
-        """Print what an audit judges."""
+        """Print the plan that an audit evaluates."""
         networks = " | ".join(
             ", ".join(sorted(network.served)) for network in plan.grouping.networks
         )
@@ -47,7 +47,7 @@ class RunLog:
         seconds = self.study.status().last_seconds
         if seconds is not None:
             line += f"; one training took {duration(seconds)}"
-        self.console.print(f"{escape(line)}. Ctrl-C keeps what is done.", soft_wrap=True)
+        self.console.print(f"{escape(line)}. Ctrl-C keeps finished trainings.", soft_wrap=True)
 
     def __call__(self, event: Job | Result) -> None:
         """Print one line per result."""
@@ -77,7 +77,7 @@ class RunLog:
 
 
 def print_status(console: Console, study: Study, as_json: bool = False) -> None:
-    """Print how far a study is and its best grouping so far; as JSON to standard output, too."""
+    """Print the progress of a study and its best grouping; also as JSON to standard output."""
     summary = summarize_study(study)
     console.print(escape(str(summary.status)), soft_wrap=True)
     if summary.candidates:

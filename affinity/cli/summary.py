@@ -1,4 +1,4 @@
-"""Summaries in the terminal: the tasks, the race, the plan, the audit and what follows it."""
+"""Summaries in the terminal: tasks, race, plan, audit, diagnosis and repeated hold-outs."""
 
 import math
 
@@ -257,7 +257,7 @@ def _coloured(verdict: str) -> str:
 
 
 def _levels(audit: Audit) -> str:
-    """What intervals are over."""
+    """The source of variation that intervals cover."""
     replicates = f"{audit.gains.n_replicates} replicates"
     return replicates if audit.gains.score_blocks is None else f"{replicates} and over test rows"
 
@@ -270,7 +270,7 @@ def _size_of(candidate: EvaluatedPlan) -> str:
 
 
 def _needed(verdict: Verdict, n_replicates: int) -> str:
-    """What would decide an undecided verdict."""
+    """The number of replicates that would decide an undecided verdict."""
     if verdict.verdict != "undecided" or n_replicates < 2:
         return ""
     if verdict.needed is None:

@@ -76,7 +76,7 @@ class TaskFamily(Family):
                 )
 
     def draw(self, count: int, shots: int, queries: int, generator: torch.Generator) -> Episodes:
-        """Draw tasks; none is repeated before all were drawn."""
+        """Draw tasks; all are drawn once before one is repeated."""
         self.check_shots(shots, queries)
         rounds = [
             torch.randperm(len(self.rows), generator=generator)

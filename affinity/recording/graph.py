@@ -31,7 +31,7 @@ class SharedEdge:
 
 @dataclass(frozen=True, eq=False)
 class SharedGraph:
-    """What several losses have in common.
+    """The part of the graph that several losses share.
 
     Args:
         leaves: Tensors that at least two losses reach, ordered from the losses to the inputs.

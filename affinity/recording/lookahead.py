@@ -1,4 +1,4 @@
-"""Lookahead: every task's loss after a step along one task's gradient alone."""
+"""Lookahead: the loss of every task after a gradient step for a single task."""
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence

@@ -1,4 +1,4 @@
-"""Momentum: the earlier gradients in the optimizer's next step, as one more gradient."""
+"""Momentum: the earlier gradients in the optimizer's next step, as an additional gradient."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast

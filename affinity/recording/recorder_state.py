@@ -20,7 +20,7 @@ SketchMethod = Literal["double backward", "forward mode", "none"]
 
 @dataclass
 class RecorderState:
-    """What a recorder knows between two observations.
+    """The state of a recorder between two observations.
 
     Args:
         random_state: Of the generator that draws the directions of sketches.

@@ -198,7 +198,7 @@ class SharedPart:
         if task not in self._unreached:
             self._unreached.add(task)
             warn(
-                f"The loss of the task {task!r} reaches none of the shared parameters and is "
+                f"The loss of the task {task!r} depends on none of the shared parameters and is "
                 "recorded as missing. Is it computed from a detached representation, or is "
                 "shared=... another part of the network?",
                 "unreached-shared-part",

@@ -29,8 +29,8 @@ TASK_AXES = {
 class Trace:
     """Measurements of one or more training runs, with one entry of `time` per measurement.
 
-    What was not measured is None; what was missing at a step (a task without labels in the
-    batch, a NaN loss) is NaN. Rows are sources, columns are targets.
+    Quantities that were not measured are None; values missing at a step (a task without labels
+    in the batch, a NaN loss) are NaN. Rows are sources, columns are targets.
 
     Args:
         tasks: Names, in the order of every task axis.
@@ -194,8 +194,8 @@ class Trace:
 def merge_traces(traces: Sequence[Trace]) -> Trace:
     """Merge the traces of several runs, or of several workers, into one.
 
-    Tasks are matched by name. What one trace lacks is missing (NaN) at its times. `runs` holds
-    the index of each measurement's run.
+    Tasks are matched by name. Values that a trace does not have are missing (NaN) at its times.
+    `runs` holds the index of each measurement's run.
 
     Raises:
         InputError: If the traces are of different tasks or layers.

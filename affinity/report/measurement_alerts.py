@@ -30,7 +30,7 @@ def measurement_alerts(audit: Audit, holdout: RepeatedHoldout | None = None) -> 
 
 def _limits(audit: Audit) -> Iterator[Alert]:
     for limit in audit.context.limits:
-        yield Alert(limit.code, "warning", "What this audit cannot tell", limit.message)
+        yield Alert(limit.code, "warning", "Limits of this audit", limit.message)
 
 
 def _few_replicates(audit: Audit) -> Iterator[Alert]:
@@ -88,7 +88,7 @@ def _undecided(audit: Audit) -> Iterator[Alert]:
         "undecided-tasks",
         "warning" if len(undecided) > len(audit.tasks) / 2 else "note",
         f"{count(len(undecided), 'task')} undecided",
-        f"{quote_names(undecided)}: these data neither show a gain or a loss nor rule one out. The "
+        f"{quote_names(undecided)}: these data neither show a gain or a loss nor exclude one. The "
         "column “Detectable” in the table of gains says how large an effect must be to be found.",
     )
 

@@ -1,4 +1,4 @@
-"""What a study's page and its terminal output say in words."""
+"""Sentences of a study's page and its terminal output."""
 
 from affinity.study import StudySummary
 from affinity.words import count, duration
@@ -7,7 +7,7 @@ from .numbers import gain_range, gain_text
 
 
 def study_headline(summary: StudySummary) -> str:
-    """What is best so far."""
+    """The best grouping so far, in a few words."""
     plan = summary.plan
     if plan is None:
         return "No results yet"
@@ -22,12 +22,12 @@ def study_headline(summary: StudySummary) -> str:
         return f"Proposed, not measured: {what[0].lower()}{what[1:]}"
     if summary.is_decided:
         return f"Best: {what[0].lower()}{what[1:]}"
-    end = "Stopped at the limit on trainings; best" if summary.is_finished else "Best"
+    end = "Stopped at the training limit; best" if summary.is_finished else "Best"
     return f"{end} so far: {what[0].lower()}{what[1:]}"
 
 
 def study_sentences(summary: StudySummary) -> list[str]:
-    """How sure that is, and how far the study is."""
+    """The certainty of that result, and the progress of the study."""
     plan, status = summary.plan, summary.status
     sentences: list[str] = []
     if plan is not None and plan.gain is not None and plan.probability is not None:
@@ -39,9 +39,9 @@ def study_sentences(summary: StudySummary) -> list[str]:
             f"{plan.probability:.0%}."
         )
     if summary.is_decided:
-        sentences.append("One grouping was found to be best; no more trainings are needed.")
+        sentences.append("The best grouping was found; no more trainings are needed.")
     elif summary.is_finished:
-        sentences.append("All trainings that were allowed have been used.")
+        sentences.append("The maximum number of trainings has been reached.")
     else:
         line = f"Up to {count(status.left, 'more training')}"
         if summary.seconds_left is not None and status.left:

@@ -15,7 +15,7 @@ MOST_NAMED = 6
 def transfer_headline(summary: TransferSummary) -> Headline:
     """Name the source to train first; a source needs a gain beyond that of the control.
 
-    The best sources are chosen on evaluation rows; their verdicts are from test rows.
+    The best sources are chosen on selection rows; their verdicts are from test rows.
     """
     best = _best_pairs(summary)
     if summary.n_replicates < 2:

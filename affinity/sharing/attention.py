@@ -1,4 +1,4 @@
-"""Attention: one trunk, from whose stages each task selects features with its own masks."""
+"""Attention: one shared trunk; each task selects features of its stages with its own masks."""
 
 from collections.abc import Iterable
 

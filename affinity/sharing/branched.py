@@ -19,7 +19,7 @@ class Branched(Sharing):
         tasks: The tasks to predict, in order.
         trunk: Makes a trunk: an `nn.Sequential` of at least two stages.
         head: Makes the head of a task.
-        after: How many stages are shared.
+        after: Number of shared stages.
 
     Raises:
         InputError: If the trunk has fewer than two stages, or fewer than `after`.
@@ -46,6 +46,6 @@ class Branched(Sharing):
         self.branches = nn.ModuleList(nn.Sequential(*own[after:]) for own in stages)
 
     def represent(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The output of each task's branch on the shared stages'."""
+        """The output of each task's branch, applied to the output of the shared stages."""
         shared = self.stem(inputs)
         return tuple(branch(shared) for branch in self.branches)

@@ -12,7 +12,7 @@ from .sharing import Sharing
 
 
 def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
-    """Predict a few rows, and say which part does not fit.
+    """Predict a few rows, and raise an error that names a part that does not fit.
 
     Args:
         network: Predicts some or all of `tasks`.
@@ -32,7 +32,7 @@ def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
                 representations = network.represent(sample)
             except RuntimeError as error:
                 raise InputError(
-                    f"Expected a trunk for inputs of {list(sample.shape[1:])} a row, but it "
+                    f"Expected a trunk for inputs of {list(sample.shape[1:])} per row, but it "
                     f"fails on them: {error}",
                     "trunk-does-not-fit",
                 ) from error
@@ -45,14 +45,14 @@ def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
                 except RuntimeError as error:
                     raise InputError(
                         f"Expected the head of task {name!r} to fit the trunk's output of "
-                        f"{list(representation.shape[1:])} a row, but it fails on it: {error}",
+                        f"{list(representation.shape[1:])} per row, but it fails on it: {error}",
                         "head-does-not-fit",
                     ) from error
                 expected = [len(sample), n_outputs[name]]
                 if list(prediction.shape) != expected:
                     raise InputError(
-                        f"Expected the head of task {name!r} to put out {expected} for "
-                        f"{len(sample)} rows, but it puts out {list(prediction.shape)}. Set the "
+                        f"Expected the head of task {name!r} to return {expected} for "
+                        f"{len(sample)} rows, but it returns {list(prediction.shape)}. Set the "
                         "task's n_outputs, or change the head.",
                         "head-does-not-fit",
                     )

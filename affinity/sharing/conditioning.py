@@ -18,15 +18,15 @@ class TaskConditioning(Sharing):
     - ``add``: :math:`\sigma(W h + b_k)`, one bias per task. The same function: :math:`W [h; z_k] =
       W_h h + W_z z_k`, and the k-th column of :math:`W_z` is the bias;
     - ``film``: :math:`\gamma_k \odot h + \beta_k`, a scale and a shift per task (multiplicative);
-    - ``one_hot``: :math:`\sum_l [l = k] f_l(x)`, the task chooses among whole trunks, which is
-      the same as `Separate`.
+    - ``one_hot``: :math:`\sum_l [l = k] f_l(x)`, the task selects one of several complete
+      trunks, which is the same as `Separate`.
 
     Args:
         tasks: The tasks to predict, in order.
         trunk: Makes the shared module; with ``one_hot``, the module of each task.
         head: Makes the head of a task.
         width: Size of the trunk's output.
-        conditioning: How the task enters.
+        conditioning: How the task is used: one of the above.
 
     Raises:
         InputError: If the conditioning is unknown.
@@ -67,7 +67,7 @@ class TaskConditioning(Sharing):
     z: Tensor
 
     def represent(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The representation as each task sees it."""
+        """The representation for each task."""
         if self.conditioning == "one_hot":
             outputs = torch.stack([trunk(inputs) for trunk in self.trunks])  # task batch *
             return tuple(torch.tensordot(self.z.to(outputs), outputs, dims=1).unbind())

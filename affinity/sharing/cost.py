@@ -57,12 +57,12 @@ def match_parameters(
     of: Literal["parameters", "multiply_adds"] = "parameters",
     sample: Tensor | None = None,
 ) -> int:
-    """The width at which a network comes closest to `budget`, so that two ways of sharing compare.
+    """The width at which a network comes closest to `budget`, to compare ways of sharing.
 
     Args:
         network_of: Makes a network of a width; wider networks cost more.
-        budget: Parameters, or multiply-adds a row.
-        of: What to match.
+        budget: Parameters, or multiply-adds per row.
+        of: Which of the two to match.
         sample: Rows of inputs, needed to count multiply-adds.
 
     Raises:
@@ -90,8 +90,7 @@ def match_parameters(
 
     if cost(1) > 2 * budget:
         raise InputError(
-            f"Expected a budget of {cost(1)} {of} at least, which is what width 1 costs, but got "
-            f"{budget}.",
+            f"Expected a budget of at least {cost(1)} {of}, the cost of width 1, but got {budget}.",
             "budget-too-small",
         )
     low, high = 1, 2

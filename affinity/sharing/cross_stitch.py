@@ -12,7 +12,7 @@ from .sharing import Head, Sharing, Trunk, make_equal, stages_of
 
 
 class CrossStitch(Sharing):
-    r"""A trunk a task; after every stage each task takes a learned mixture of all activations.
+    r"""One trunk per task; after every stage each task gets a learned mixture of all activations.
 
     .. math::
         \tilde{x}_k = \sum_{l} \alpha_{kl} x_l
@@ -44,7 +44,7 @@ class CrossStitch(Sharing):
         n_stages = [len(stages_of(each, "cross-stitch")) for each in self.trunks]
         if len(set(n_stages)) > 1:
             raise InputError(
-                f"Expected trunks of equally many stages to cross-stitch, but got {n_stages}.",
+                f"Expected the same number of stages in all trunks, but got {n_stages}.",
                 "stages-differ",
             )
         rest = (1 - own) / max(1, n_tasks - 1)
@@ -59,7 +59,7 @@ class CrossStitch(Sharing):
             outputs = [stage(one) for stage, one in zip(stages, activations, strict=True)]
             if len({output.shape for output in outputs}) > 1:
                 raise InputError(
-                    f"Expected outputs of one shape to cross-stitch, but stage {number} puts out "
+                    f"Expected outputs of one shape to cross-stitch, but stage {number} returns "
                     f"{[list(output.shape) for output in outputs]}.",
                     "stages-differ",
                 )

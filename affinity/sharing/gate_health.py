@@ -1,4 +1,4 @@
-"""Gate health: which experts a mixture uses, and whether its gates still choose."""
+"""Gate health: which experts a mixture uses, and whether its gates use more than one."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,7 +14,7 @@ from .mmoe import MMoE
 
 @dataclass(frozen=True, eq=False)
 class GateHealth:
-    """What the gates of a mixture do on some rows.
+    """How the gates of a mixture weight its experts on some rows.
 
     Args:
         tasks: The tasks, one per gate; all of them for a single gate.
@@ -37,15 +37,15 @@ class GateHealth:
 
 
 def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.01) -> GateHealth:
-    """Look at the gates and experts of `network` on `inputs`, without gate dropout.
+    """Measure the gates and experts of `network` on `inputs`, without gate dropout.
 
     Args:
         network: A mixture of at least two experts.
-        inputs: Rows, best those of validation.
+        inputs: Rows; preferably the validation rows.
         threshold: Mean weight below which an expert counts as not used by a gate.
 
     Raises:
-        InputError: If there is one expert only, or the threshold is not below 1 / experts.
+        InputError: If there is only one expert, or the threshold is not below 1 / experts.
 
     Example:
         >>> from torch import nn

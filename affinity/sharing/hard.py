@@ -1,4 +1,4 @@
-"""Hard sharing: one trunk under every task's head."""
+"""Hard sharing: one trunk for all tasks, and one head per task."""
 
 from collections.abc import Iterable
 

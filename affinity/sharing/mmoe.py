@@ -26,14 +26,14 @@ class MMoE(Sharing):
         tasks: The tasks to predict, in order.
         trunk: Makes an expert.
         head: Makes the head of a task.
-        n_features: Numbers an input has; inputs are flattened for the gates.
-        n_experts: How many experts.
+        n_features: Number of values per input; inputs are flattened for the gates.
+        n_experts: Number of experts.
         gate_dropout: Probability that an expert's weight is set to 0 in training.
-        n_gates: One for all tasks, or one a task; one a task if None.
+        n_gates: 1 for all tasks together, or one per task; one per task if None.
 
     Raises:
-        InputError: If there are no experts, the probability is not in [0, 1), or there are more
-            gates than tasks, or fewer but several.
+        InputError: If there are no experts, the probability is not in [0, 1), or the number
+            of gates is neither 1 nor the number of tasks.
 
     References:
         Ma et al. (2018), `Modeling Task Relationships in Multi-task Learning with Multi-gate
@@ -73,7 +73,7 @@ class MMoE(Sharing):
             )
         if n_gates not in (None, 1, len(tasks)):
             raise InputError(
-                f"Expected one gate for all tasks (n_gates=1) or a gate for each of the "
+                f"Expected one gate for all tasks (n_gates=1) or one gate for each of the "
                 f"{len(tasks)} tasks {[task.name for task in tasks]}, but got n_gates={n_gates}.",
                 "invalid-n-gates",
             )
@@ -86,7 +86,7 @@ class MMoE(Sharing):
         )
 
     def gate_weights(self, inputs: Tensor) -> tuple[Float[Tensor, "batch expert"], ...]:
-        """How much of each expert every gate takes, before gate dropout."""
+        """The weight that every gate gives to each expert, before gate dropout."""
         flat = inputs.flatten(1)
         return tuple(gate(flat).softmax(dim=-1) for gate in self.gates)
 

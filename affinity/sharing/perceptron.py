@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class Perceptron(nn.Sequential):
-    """Layers of one width with ReLU between and after them; its output is the representation.
+    """Layers of equal width, each followed by ReLU; the output is the representation.
 
     Args:
-        n_features: Inputs a row.
-        width: Outputs of every layer, and so of the trunk.
-        depth: Layers.
+        n_features: Number of inputs per row.
+        width: Number of outputs of every layer, and of the trunk.
+        depth: Number of layers.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Registry of the ways to share, which plans, reports, the command line and tests read."""
+"""Registry of the ways to share, for plans, reports, the command line and tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class SharingMethod:
     """A way to share with its usual settings; calling it makes a network.
 
     Args:
-        label: What reports call it.
+        label: Its name in reports.
         description: One line for lists and help.
         make: Makes the network.
         allows_one_task: Whether a plan may name it for a network of one task.
-        is_default: Whether it is tried when the best way to share is chosen by measurement.
+        is_default: Whether it is among the ways that `--sharing auto` compares.
     """
 
     label: str

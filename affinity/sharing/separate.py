@@ -10,9 +10,9 @@ from .sharing import Head, Sharing, Trunk, make_equal
 
 
 class Separate(Sharing):
-    """Every task has a trunk of its own; all of them start from the same parameters.
+    """Every task has its own trunk; all trunks start from the same parameters.
 
-    One module of T single-task networks, the baseline against which a gain is measured.
+    T single-task networks in one module: the baseline of every measured gain.
 
     Args:
         tasks: The tasks to predict, in order.

@@ -17,12 +17,12 @@ Head = Callable[[Task], nn.Module]
 class Sharing(nn.Module, ABC):
     """A network that predicts every task: `represent`, then one head per task.
 
-    The heads are the same in every way of sharing, so that gains compare like with like.
+    The heads are the same in every way of sharing, so that only the shared parts differ.
 
     Args:
         tasks: The tasks to predict, in order.
         head: Makes the head of a task. With the same seed, a task's head has the same initial
-            parameters whatever the other tasks are.
+            parameters for any set of other tasks.
     """
 
     names: tuple[str, ...]
@@ -74,7 +74,7 @@ def per_task(tasks: Iterable[Task], make: Head) -> nn.ModuleList:
 
 
 def make_equal(count: int, make: Trunk) -> nn.ModuleList:
-    """Modules with equal initial parameters: those that a single module would have."""
+    """Modules with equal initial parameters, the same as those of a single module."""
     generator = torch.default_generator
     state = generator.get_state()
     modules = nn.ModuleList()
@@ -85,7 +85,7 @@ def make_equal(count: int, make: Trunk) -> nn.ModuleList:
 
 
 def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
-    """The stages of a sequential trunk, at least two.
+    """The stages of a sequential trunk (at least two).
 
     Raises:
         InputError: If the trunk is not `nn.Sequential`, or has one stage.
@@ -94,7 +94,7 @@ def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
         what = f"{len(trunk)} stage" if isinstance(trunk, nn.Sequential) else type(trunk).__name__
         raise InputError(
             f"Expected a trunk of at least two stages (nn.Sequential) for {purpose}, but got "
-            f"{what}. Make the trunk nn.Sequential, or share it hard.",
+            f"{what}. Make the trunk nn.Sequential, or use hard sharing.",
             "trunk-without-stages",
         )
     return list(trunk)
@@ -112,8 +112,8 @@ def widths_of(stages: list[nn.Module], sample: Tensor, purpose: str) -> list[int
         outputs = stage(outputs)
         if outputs.dim() != 2:
             raise InputError(
-                f"Expected stages that put out [batch width] for {purpose}, but stage {number} "
-                f"puts out {list(outputs.shape)}.",
+                f"Expected stages that return [batch width] for {purpose}, but stage {number} "
+                f"returns {list(outputs.shape)}.",
                 "trunk-without-stages",
             )
         widths.append(outputs.shape[1])

@@ -23,16 +23,16 @@ class SoftSharing(Sharing):
 
     with :math:`p = 2` (`squared`) or :math:`p = 1` (`norm`). All :math:`w_{ij}` are 1 unless an
     affinity is given: then :math:`w_{ij} = \max(0, (A_{ij} + A_{ji}) / 2)`, scaled to a mean of 1
-    over the pairs, so that a task is drawn to those that help it and left alone by those that
+    over the pairs, so that a task is pulled towards tasks that help it, but not towards tasks that
     harm it; with the squares this is the quadratic form of the graph's Laplacian. Strength 0 is
-    `Separate`; as it grows the trunks become one, as in hard sharing.
+    `Separate`; as it grows, the trunks become equal, as in hard sharing.
 
     Args:
         tasks: The tasks to predict, in order.
         trunk: Makes the trunk of a task; all start from the same parameters.
         head: Makes the head of a task.
-        strength: :math:`\lambda`, at least 0; to be chosen on validation rows.
-        form: Squared distances, or distances.
+        strength: :math:`\lambda`, at least 0; choose it on validation rows.
+        form: Whether distances are squared.
         affinity: ``[source target]`` in the order of the tasks.
 
     Raises:
@@ -97,7 +97,7 @@ class SoftSharing(Sharing):
         for parameters in zip(*(trunk.parameters() for trunk in self.trunks), strict=True):
             values = torch.stack([parameter.flatten() for parameter in parameters])  # task param
             squared = squared + (values[first] - values[second]).square().sum(dim=1)
-        if self.form == "norm":  # a tiny shift: the root has no slope at 0
+        if self.form == "norm":  # a tiny shift: the root has no derivative at 0
             squared = (squared + 1e-12).sqrt() - 1e-6
         return self.strength * (self.weights[first, second] * squared).sum()
 

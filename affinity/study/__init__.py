@@ -1,4 +1,4 @@
-"""A study: trainings that anybody runs, kept in a folder, and what follows from them."""
+"""A study: finds task groupings from trainings that you run; kept in a folder."""
 
 from .deciding import Answer, NextJob, StudyState, current_answer, next_jobs
 from .ledger import Ledger

@@ -1,6 +1,6 @@
 """Deciding: which trainings a study needs next, and which grouping is best so far.
 
-Pure functions of what is known: the same results give the same jobs and the same answer.
+Pure functions of the results: the same results give the same jobs and the same answer.
 """
 
 from collections import Counter, defaultdict
@@ -24,32 +24,32 @@ from affinity.tasks.score import weights_of
 from affinity.training import Job, Result
 
 CONFIDENCE = 0.95
-"""The probability of being best at which no more trainings are asked for."""
+"""The probability of being best above which no more trainings are planned."""
 
 PRUDENCE = 0.75
 """The probability with which a grouping must beat separate networks and all-in-one to be chosen."""
 
 MOST_CELLS = 500
-"""How many scores the predictor learns from, the latest ones; its cost is cubic in them."""
+"""Number of scores, the latest ones, that the predictor uses; its cost is cubic in this number."""
 
-_FAILURES = 2  # trainings of a group that failed, without a success, until it is not tried again
+_FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 _DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
 
 
 @dataclass(frozen=True, eq=False)
 class StudyState:
-    """What is known when a decision is made.
+    """All results, jobs and settings that a decision is based on.
 
     Args:
         tasks: The score of each task.
-        budget: The largest number of networks.
+        budget: Maximum number of networks.
         results: Results of trainings that decide, those from before the study among them.
         pending: Jobs without a result.
         failed: Jobs that failed.
-        trainings_left: How many more jobs may be planned.
-        prior: Affinities that may predict gains; what they are worth is learned.
+        trainings_left: Number of jobs that may still be planned.
+        prior: Affinities that may predict gains; how far to trust them is learned.
         tolerance: Differences of the overall gain smaller than this do not matter.
-        seed: Decides random groups and draws; the first seed of the trainings.
+        seed: Random seed of groups and posterior draws; the first seed of the trainings.
     """
 
     tasks: Mapping[str, Score]
@@ -104,7 +104,7 @@ class StudyState:
 
     @cached_property
     def failing_tasks(self) -> frozenset[str]:
-        """Tasks of which all trainings failed, more often still."""
+        """Tasks whose trainings all failed, even more often."""
         failures = Counter(task for job in self.failed for task in job.tasks)
         trained = {task for group in self.trained for task in group}
         return frozenset(
@@ -127,7 +127,7 @@ class NextJob:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The best grouping so far, and what is known of it.
+    """The best grouping so far, with its gain and probability of being best.
 
     All gains are on the common scale of `Score.scale`.
 
@@ -135,7 +135,7 @@ class Answer:
         candidates: The plan first, then those that it was compared with.
         networks: The mean gain of the tasks of each network of a candidate.
         is_decided: Whether the plan is best with probability `CONFIDENCE`.
-        unknown: What the results cannot tell, in sentences.
+        unknown: Questions that the results leave open, in sentences.
     """
 
     candidates: tuple[Candidate, ...]
@@ -154,10 +154,10 @@ def next_jobs(state: StudyState) -> list[NextJob]:
 
     First come all tasks in one network, each task alone, the groups that the prior proposes and
     random groups, all on one seed. If there are not enough trainings for every task alone, the
-    groups that the prior proposes and the tasks that it sees harmed come first. Later, groups are
-    chosen that stand in the best grouping of many posterior draws (Thompson sampling), weighted by
-    how uncertain they are and divided by the seconds that they take; the tasks of a chosen group
-    are trained alone on the same seed, too, so that they can be compared as pairs.
+    groups that the prior proposes and the tasks that it predicts to be harmed come first. Later
+    groups are those that are most often in the best grouping of a posterior draw (Thompson
+    sampling), weighted by their uncertainty and divided by their training time; the tasks of a
+    chosen group are also trained alone on the same seed, for paired comparisons.
     """
     if state.trainings_left < 1:
         return []
@@ -188,7 +188,7 @@ def current_answer(state: StudyState) -> Answer:
         grouping = _proposed_by_prior(state) if state.prior else state.all_in_one
         plan = Candidate("plan", grouping, nan, nan, nan, nan, nan)
         unknown = (
-            "No two trainings have a task in common, so that no gain is measured.",
+            "No two trainings have a task in common, so no gain could be measured.",
             *_unknown(state, grouping),
         )
         return Answer((plan,), (), False, unknown)
@@ -196,9 +196,9 @@ def current_answer(state: StudyState) -> Answer:
 
 
 def measured_gains(state: StudyState, group: frozenset[str]) -> dict[str, tuple[float, int]]:
-    """For each task of a group its gain over training alone, in its own unit, and from how many.
+    """Gain over training alone of each task of a group, in its unit, and the number of trainings.
 
-    The trainings of equal seeds are compared where there are any, else the means of all. Tasks
+    Trainings with the same seed are compared if there are any, otherwise the means of all. Tasks
     that were not trained in both ways are left out.
     """
     gains: dict[str, tuple[float, int]] = {}
@@ -227,7 +227,7 @@ def training_results(state: StudyState) -> TrainingResults:
 
     A loss is 1 minus the gain on the common scale over the task's mean score alone (in any
     network, if it was never trained alone), so that its mean alone is 1. A task without any score
-    gets a gain of 0 alone: nothing is known of what sharing does to it.
+    gets a gain of 0 alone: the effect of sharing on it is unknown.
     """
     results = _latest(state)
     networks = list(dict.fromkeys(result.job.tasks for result in results))
@@ -262,7 +262,7 @@ def training_results(state: StudyState) -> TrainingResults:
 
 
 def _latest(state: StudyState) -> list[Result]:
-    """The latest results that fit into `MOST_CELLS`, with one of each task alone and all in one."""
+    """The latest results within `MOST_CELLS`, with one of each task alone and one of all."""
     results = [result for result in state.results if result.validation]
     ends = {frozenset({task}) for task in state.names} | {frozenset(state.names)}
     first = {result.job.tasks: result for result in results if result.job.tasks in ends}
@@ -307,7 +307,7 @@ def _has_comparison(state: StudyState) -> bool:
 
 
 def _opening(state: StudyState) -> list[NextJob]:
-    """What is trained before anything can be predicted."""
+    """The first trainings, before any gain can be predicted."""
     groups = {frozenset(state.names): "all tasks in one network"}
     alone = {frozenset({task}): "the task alone, to compare with" for task in state.names}
     proposed = {
@@ -336,7 +336,7 @@ def _opening(state: StudyState) -> list[NextJob]:
 
 
 def _again(state: StudyState) -> list[NextJob]:
-    """After nothing came of the opening: what still may succeed, on a new seed."""
+    """If the first trainings gave no comparison: those that may still succeed, on a new seed."""
     seed = 1 + max((seed for _, seed in state.planned), default=state.seed)
     tasks = [task for task in state.names if task not in state.failing_tasks]
     groups = [frozenset(tasks), *(frozenset({task}) for task in tasks)]
@@ -432,7 +432,7 @@ def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSe
 
 
 def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> list[NextJob]:
-    """Groups whose training may change the answer soonest, with their tasks alone."""
+    """Groups whose training is most likely to change the answer, with their tasks alone."""
     seed = state.seed
     n_tasks = len(state.names)
     while sum(planned == seed and len(group) > 1 for group, planned in state.planned) >= n_tasks:
@@ -492,7 +492,7 @@ class _Seconds:
 
 
 def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
-    """What the results cannot tell about a plan."""
+    """Questions about a plan that the results leave open, in sentences."""
     scored = {task for result in state.results for task in result.validation or {}}
     alone = {task for task in state.names for r in state.trained.get(frozenset({task}), []) if r}
     sentences: list[str] = []
@@ -500,7 +500,7 @@ def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
         sentences.append(f"No training gave a score for {_listed(missing)}.")
     if missing := [task for task in state.names if task in scored and task not in alone]:
         sentences.append(
-            f"{_listed(missing)}: never trained alone, so that it is not known whether sharing "
+            f"{_listed(missing)}: never trained alone, so it is not known whether sharing "
             "helps or harms."
         )
     sentences += [
@@ -510,7 +510,7 @@ def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
         if not network.is_alone and network.trained not in state.trained
     ]
     if {group for group in state.trained if len(group) > 1} == {frozenset(state.names)}:
-        sentences.append("No group was trained but all tasks together.")
+        sentences.append("The only group that was trained is all tasks together.")
     if len({result.job.seed for result in state.results}) == 1:
         sentences.append(
             "All trainings had the same seed: how much gains vary between data splits is not known."

@@ -1,6 +1,6 @@
 """Judging: which trainings of an audit a study still needs, and the audit once all have ended.
 
-Pure functions of what the ledger says.
+Pure functions of the ledger's content.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from affinity.words import count
 from .ledger import AuditPlanned, Contents, Entry
 
 FIRST_SEED = 1_000_000
-"""Added to a study's seed: audits begin there, so that no training that decides has their seeds."""
+"""Offset of an audit's seeds from the study's seed; deciding trainings never use such seeds."""
 
 
 def next_audit(
@@ -32,7 +32,7 @@ def next_audit(
     """The audit of a plan, and its jobs that are not planned yet.
 
     The latest audit goes on if it judges the same grouping, with more seeds or baselines if they
-    are asked for.
+    are requested.
     """
     assert contents.created is not None
     latest = contents.audit
@@ -133,5 +133,5 @@ def _entries(contents: Contents, tasks: Mapping[str, Score]) -> list[Entry]:
 
 
 def _without_id(job: Job) -> Job:
-    """What is the same for two jobs that are one training."""
+    """A key that is equal for two jobs if they are the same training."""
     return replace(job, id="", settings=dict(job.settings))

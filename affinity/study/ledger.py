@@ -1,7 +1,7 @@
 """The ledger: an append-only file of everything that happened to the trainings of a study.
 
-One JSON object per line. A line counts once it ends in a newline; what a writer left unfinished is
-cut off by the next one. One process writes at a time, under a file lock.
+One JSON object per line. A line counts once it ends in a newline; an incomplete last line is
+removed by the next writer. One process writes at a time, under a file lock.
 """
 
 import os
@@ -59,7 +59,7 @@ class Extended(_Event, tag="extended"):
 
 
 class Planned(_Event, tag="planned"):
-    """A training was decided on; it waits."""
+    """A training was planned and waits."""
 
     job: Job
     why: str
@@ -79,7 +79,7 @@ class Released(_Event, tag="released"):
 
 
 class Told(_Event, tag="told"):
-    """Scores came back."""
+    """Scores were recorded."""
 
     id: str
     validation: dict[str, float] | None = None
@@ -106,7 +106,7 @@ class Added(_Event, tag="added"):
 
 
 class AuditPlanned(_Event, tag="audit"):
-    """An audit is to judge a plan on these seeds; its trainings are planned with it."""
+    """An audit of a plan on these seeds was planned, with its trainings."""
 
     plan: str  # YAML
     seeds: list[int]
@@ -119,15 +119,15 @@ Event = Created | Extended | Planned | Started | Released | Told | Failed | Adde
 
 @dataclass
 class Entry:
-    """What is known of one job.
+    """A job with its state, result and history.
 
     Args:
         job: The job.
         why: Why it was planned.
-        state: Its state, as far as the ledger says; whether a running job is stale is found out
-            by `Ledger.state_of`.
+        state: Its state in the ledger; `Ledger.state_of` also checks whether a running job is
+            stale.
         result: The scores, or the last failure.
-        runner: Who runs it.
+        runner: Name of the process that runs it.
         history: Every event with this job.
         is_past: Whether it was run before the study.
     """
@@ -148,11 +148,11 @@ class Entry:
 
 @dataclass
 class Contents:
-    """What the ledger says.
+    """The content of the ledger.
 
     Args:
         created: The settings; None while the ledger is empty.
-        trainings: How many trainings may be used to decide.
+        trainings: Maximum number of trainings that decide.
         audit: The latest audit.
         entries: The jobs by their id, in the order in which they were planned.
     """
@@ -172,13 +172,13 @@ class Contents:
             study = self.created.study if self.created else "?"
             raise InputError(
                 f"Expected a job of this study ({study}-1, {study}-2, ...), but got {job_id!r}, "
-                "which was never asked.",
+                "which was never handed out.",
                 "unknown-job",
             )
         return self.entries[job_id]
 
     def apply(self, event: Event) -> None:
-        """Take one event into account."""
+        """Apply one event."""
         match event:
             case Created():
                 self.created, self.trainings = event, event.trainings
@@ -224,7 +224,7 @@ class Ledger:
     """The ledger in a folder; any number of threads and processes may use it at the same time.
 
     Args:
-        folder: The study's folder; it is made if it does not exist.
+        folder: The study's folder; it is created if it does not exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -245,7 +245,7 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Generator[Contents]:
-        """What the ledger says now; other threads wait until the block ends."""
+        """The current content; other threads wait until the block ends."""
         with self._lock:
             if not self._is_writing:
                 self._refresh()
@@ -253,7 +253,7 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Generator[Contents]:
-        """What the ledger says now; nobody else writes until the block ends.
+        """The current content; no other process writes until the block ends.
 
         Raises:
             InputError: If another process keeps the lock, or the folder cannot be written to.
@@ -324,7 +324,7 @@ class Ledger:
             (self.folder / _RUNNERS / name).unlink(missing_ok=True)
 
     def is_alive(self, runner: str) -> bool:
-        """Whether the process that has this name still runs."""
+        """Whether the process with this name is still running."""
         if not (self.folder / _RUNNERS / runner).exists():
             return False
         lock = self._runner_lock(runner)
@@ -361,7 +361,7 @@ class Ledger:
         self._read += end
 
     def _cut_off_unfinished(self) -> None:
-        """Remove what a writer that was killed left of its last line."""
+        """Remove the incomplete last line of a writer that was killed."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:

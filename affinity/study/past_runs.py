@@ -12,7 +12,7 @@ from .ledger import Added
 
 
 def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
-    """The runs in a table with the columns run, task and score, and seed where it is known.
+    """The runs in a table with the columns run, task and score, and seed if it is known.
 
     Raises:
         InputError: If a column is missing, a task is unknown, or a score is no number.
@@ -44,7 +44,7 @@ def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
                 f"Expected one seed in run {run!r}, but got {sorted(seeds)}.", "several-seeds"
             )
         seen[group] += 1
-        # Without a seed, repeated runs of a group must not fall on the same one.
+        # Without a seed, repeated runs of a group must not get the same one.
         job = Job(job_id, group, seeds.pop() if seeds else -seen[group])
         scores = pd.to_numeric(rows["score"], errors="coerce")
         if (bad := scores.isna() & rows["score"].notna()).any():

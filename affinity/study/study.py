@@ -1,4 +1,4 @@
-"""A study: which tasks should share a network, found with trainings that anybody runs."""
+"""A study: which tasks should share a network, found with trainings that you run."""
 
 import hashlib
 import secrets
@@ -55,7 +55,7 @@ from .ledger import (
 from .past_runs import read_past_runs
 
 TRAININGS = "trainings"
-"""The folder inside a study's in which each job has its scores and output."""
+"""The folder inside a study's with the scores and output of each job."""
 
 _TRANSIENT = ("exception", "worker-died", "exit-status")  # failures that may not happen again
 _FAILURES = 3  # failed jobs, without any success, after which a run stops
@@ -68,10 +68,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How far a study is.
+    """The progress of a study.
 
     Args:
-        trainings: How many trainings may be used to decide.
+        trainings: Maximum number of trainings that decide.
         waiting: Jobs that are planned and not yet handed out.
         running: Jobs that were handed out.
         done: Jobs with scores.
@@ -82,7 +82,7 @@ class StudyStatus:
         judged: Jobs of audits that have ended.
         seconds: The time that all trainings took together, as far as it is known.
         last_seconds: The time that the last training took.
-        reasons: For each job that failed, why.
+        reasons: Reason of failure by job.
     """
 
     trainings: int
@@ -100,7 +100,7 @@ class StudyStatus:
 
     @property
     def left(self) -> int:
-        """How many trainings may still be run."""
+        """Number of trainings that may still be run."""
         return max(0, self.trainings - self.done - self.failed)
 
     def __str__(self) -> str:
@@ -124,21 +124,21 @@ class Study:
     """Decides which tasks share a network, with trainings that you run.
 
     Everything is kept in a folder, and each result is on the disk before the next step: the same
-    call goes on where the study was, also after it was killed. Any number of threads and processes
+    call continues the study, even after it was killed. Any number of threads and processes
     may use the folder at the same time.
 
     Args:
         folder: The study's folder.
-        tasks: The score of each task: "maximize", "minimize" or a `Score`. May be left out where
-            the study exists, like everything else below.
-        budget: The largest number of networks.
+        tasks: The score of each task: "maximize", "minimize" or a `Score`. Can be omitted if
+            the study exists, like all arguments below.
+        budget: Maximum number of networks.
         trainings: How many trainings may be used to decide, at least 2. Those of audits do not
             count.
-        prior: Affinity matrices, or traces of which they are estimated. What they are worth is
+        prior: Affinity matrices, or traces to estimate them from. How far to trust them is
             learned; they decide what is trained first.
         tolerance: Differences of the overall gain smaller than this do not matter: 0.01 is one
             difference that matters (`Score.unit`).
-        seed: The first of the seeds that trainings get.
+        seed: The first seed of the trainings.
 
     Raises:
         InputError: If the folder holds a study with other settings, a setting is invalid, or there
@@ -290,7 +290,7 @@ class Study:
             InputError: If `n` is below 1.
         """
         if n < 1:
-            raise InputError(f"Expected to be asked for at least 1 job, but got {n}.", "no-jobs")
+            raise InputError(f"Expected n to be at least 1, but got {n}.", "no-jobs")
         return self._hand_out(n, None)
 
     def tell(self, job_id: str, scores: object, seconds: float | int | None = None) -> None:
@@ -302,8 +302,8 @@ class Study:
             seconds: The time that the training took.
 
         Raises:
-            InputError: If the job was never asked, the scores are invalid, or the job already has
-                other scores; the same scores may be recorded again.
+            InputError: If the job was never handed out, the scores are invalid, or the job already
+                has other scores; the same scores may be recorded again.
         """
         job = self.job(job_id)
         self._record(Result.of(job, scores, None if seconds is None else float(seconds)))
@@ -321,7 +321,7 @@ class Study:
         """Record that a job failed: its scores are missing data.
 
         Raises:
-            InputError: If the job was never asked, or has scores.
+            InputError: If the job was never handed out, or has scores.
         """
         self._record(Result.failed(self.job(job_id), reason, "told"))
 
@@ -329,7 +329,7 @@ class Study:
         """Hand out a failed job again, with the same seed.
 
         Raises:
-            InputError: If the job was never asked, or has not failed.
+            InputError: If the job was never handed out, or has not failed.
         """
         with self._ledger.writing() as contents:
             if contents.entry(job_id).state != "failed":
@@ -344,7 +344,7 @@ class Study:
         """Add runs from before the study; they do not count as its trainings.
 
         Args:
-            runs: One row per run and task with the columns run, task and score, and seed where it
+            runs: One row per run and task with the columns run, task and score, and seed if it
                 is known. The tasks of a run are those that were trained together. A NaN score
                 means that the task was trained and its score is not known.
 
@@ -383,7 +383,7 @@ class Study:
         Args:
             train: ``train(tasks, seed)``, which returns a score for each task or `Scores`; or a
                 trainer such as `CommandTrainer`.
-            workers: How many trainings run at a time; 1 runs them in this process.
+            workers: Number of trainings at a time; 1 runs them in this process.
             executor: Where they run: any `concurrent.futures.Executor`, of Dask, Ray or submitit
                 for example.
             retries: How often a training that raised an exception or died is run again, with the
@@ -409,10 +409,10 @@ class Study:
         retries: int = 1,
         observe: Callable[[Job | Result], object] | None = None,
     ) -> Audit:
-        """Judge the plan with new trainings: against separate networks, all-in-one and others.
+        """Evaluate the plan and its baselines with new trainings.
 
-        Its trainings get seeds that no deciding one has, and do not count as trainings of the
-        study. The same call continues an audit that was stopped.
+        Its seeds differ from those of all deciding trainings, and its trainings do not count as
+        trainings of the study. The same call continues an audit that was stopped.
 
         Args:
             train: As in `run`. Without it, the audit's jobs wait for `ask`, and the same call
@@ -421,7 +421,7 @@ class Study:
             workers: As in `run`.
             executor: As in `run`.
             baselines: Optional baselines (`affinity.audit.audit_plan`).
-            plan: The plan to judge; that of an unfinished audit, or the study's, if None.
+            plan: The plan to evaluate; if None, that of an unfinished audit, or the study's.
             retries: As in `run`.
             observe: As in `run`.
 
@@ -465,7 +465,7 @@ class Study:
         baselines: Sequence[str] | None,
         accepts: frozenset[str],
     ) -> None:
-        """Write an audit and its jobs to the ledger, unless they are there."""
+        """Write an audit and its jobs to the ledger, unless it already contains them."""
         with self._ledger.writing() as contents:
             audit, jobs = next_audit(contents, plan, replicates, baselines, accepts, self.tasks)
             first = 1 + sum(not entry.is_past for entry in contents.entries.values())
@@ -603,7 +603,7 @@ class Study:
                 self._ledger.append(failed)
 
     def _check_progress(self, purpose: Purpose | None = None) -> None:
-        """Stop when the first trainings all fail: more would fail, too."""
+        """Stop when the first trainings all fail: further ones would probably fail, too."""
         with self._ledger.reading() as contents:
             own = [
                 entry
@@ -616,7 +616,7 @@ class Study:
             reason = failed[-1].result
         raise InputError(
             f"Expected trainings that succeed, but the first {len(failed)} all failed; the last "
-            f"one because of: {reason.error if reason else ''} When that is mended, call "
+            f"one because of: {reason.error if reason else ''} Fix the cause, call "
             "retry(job_id) for them, and run again.",
             "all-trainings-failed",
         )
@@ -637,7 +637,7 @@ class Study:
             self._record(result)
 
     def _release(self, runner: str) -> None:
-        """Let the jobs of a run that ends wait again."""
+        """Put the unfinished jobs of a run that ends back into the queue."""
         with self._ledger.writing() as contents:
             left = [
                 entry.job.id
@@ -648,12 +648,12 @@ class Study:
                 self._ledger.append(*(Released(id=job_id) for job_id in left))
 
     def state(self) -> StudyState:
-        """What is known: the results, the jobs without a result, and the settings."""
+        """The current state: the results, the jobs without a result, and the settings."""
         with self._ledger.reading() as contents:
             return self._state(contents)
 
     def answer(self) -> Answer:
-        """The best grouping so far with its probability, and what the results cannot tell.
+        """The best grouping so far with its probability, and the questions that remain open.
 
         Raises:
             InputError: If there is neither a result nor a prior.
@@ -667,7 +667,7 @@ class Study:
     def plan(self) -> Plan:
         """The best grouping so far as a plan, with measured gains as reasons.
 
-        Its provenance names what the results cannot tell.
+        Its provenance lists the questions that the results leave open.
 
         Raises:
             InputError: If there is neither a result nor a prior.
@@ -721,7 +721,7 @@ class Study:
         )
 
     def status(self) -> StudyStatus:
-        """How far the study is."""
+        """The progress of the study."""
         with self._ledger.reading() as contents:
             entries = list(contents.entries.values())
             trainings = contents.trainings
@@ -855,7 +855,7 @@ def _generator(trainer: Trainer, jobs: Iterator[Job]) -> "_Results":
 
 
 class _Results:
-    """Results that can be closed, whatever the trainer returns."""
+    """The trainer's results as a generator that can be closed."""
 
     def __init__(self, results: Iterator[Result]) -> None:
         self._results = results

@@ -1,4 +1,4 @@
-"""The summary of a study: what the terminal, the JSON and the page show."""
+"""The summary of a study: the numbers that the terminal, the JSON and the page show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .study import Study, StudyStatus
 
 @dataclass(frozen=True)
 class StudyCandidate:
-    """A grouping and what is known of it.
+    """A grouping with its expected gain and its probability of being best.
 
     Args:
         names: All names of the candidates that are this grouping: "plan", "within the budget",
@@ -64,20 +64,20 @@ class JobSummary:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """Everything that is shown of a study.
+    """All numbers of a study that are shown.
 
     Args:
         tasks: Whether the score of each task is maximized or minimized.
         units: The unit of each task's gains.
         unit: The unit of gains that are means over tasks.
-        budget: The largest number of networks.
+        budget: Maximum number of networks.
         status: How many trainings are done, running, and so on.
         seconds_left: The time that the trainings left take, one after the other, at the pace of
             the last one; None before the first.
         is_decided: Whether one grouping was found to be best.
         is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
         candidates: The plan first; empty while nothing is known.
-        unknown: What the results cannot tell, in sentences.
+        unknown: Questions that the results leave open, in sentences.
         groups: Groups of several tasks that were trained, the largest mean gain first.
         next: Trainings that run or wait, in the order in which they are handed out.
     """
@@ -102,7 +102,7 @@ class StudySummary:
 
 
 def summarize_study(study: Study) -> StudySummary:
-    """What is known of a study now."""
+    """The summary of a study in its current state."""
     status, state = study.status(), study.state()
     try:
         answer = study.answer()

@@ -1,4 +1,4 @@
-"""What a multi-task problem is made of: tasks, their losses and metrics, and labelled examples."""
+"""The parts of a multi-task problem: tasks, their losses and metrics, and labelled examples."""
 
 from .examples import Examples, Replicate
 from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError, takes_stacks

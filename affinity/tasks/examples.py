@@ -1,4 +1,4 @@
-"""Labelled examples, and a replicate: one draw of training, validation and test rows."""
+"""Labelled examples, and a replicate: one random split into training, validation and test rows."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from affinity.errors import InputError
 class Examples:
     """Rows of inputs with one target per task; NaN if a row has no label for a task.
 
-    Classes are numbered 0, 1, ... and kept as floats, so that one table holds every kind of
+    Classes are numbered 0, 1, ... and kept as floats, so that one tensor holds every type of
     target. A table in which each row belongs to one task has one label per row.
 
     Args:
-        inputs: One entry a row, of any shape.
+        inputs: One entry per row, of any shape.
         targets: ``[row task]``.
 
     Example:
@@ -44,7 +44,7 @@ class Examples:
 
     @property
     def labelled(self) -> Bool[Tensor, "row task"]:
-        """Which rows have a label for which task."""
+        """Whether a row has a label for a task."""
         return ~self.targets.isnan()
 
     def take(self, rows: Int[Tensor, " chosen"]) -> "Examples":
@@ -54,18 +54,18 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Replicate:
-    """A fresh resampling of rows with a fresh seed, shared by everything that is compared.
+    """A new data split with a new seed; all compared networks are trained on the same one.
 
     Every network trained on a replicate sees the same rows in the same order and starts from the
     same seed, so that differences between networks are paired.
 
     Args:
-        seed: Decides initial parameters and the order of rows.
-        training: Rows to learn from.
-        validation: Rows that decide when to stop.
-        test: Rows that judge; no decision sees them.
-        evaluation: Development rows for decisions between networks: neither training nor stopping
-            saw them. Validation losses would favour whoever could stop for each task apart.
+        seed: Random seed of the initial parameters and the order of rows.
+        training: Rows to train on.
+        validation: Rows for early stopping.
+        test: Held-out rows; no decision uses them.
+        evaluation: Development rows for decisions between networks: neither training nor early
+            stopping used them. Validation losses would favour networks that stop early per task.
     """
 
     seed: int

@@ -1,6 +1,6 @@
-"""Losses that leave missing labels out: a mean over the labelled rows, 0 where there are none.
+"""Losses that ignore missing labels: a mean over the labelled rows, 0 if there are none.
 
-Axes before the batch are those of a stack of networks: one loss per entry.
+Axes before the batch index a stack of networks, with one loss per network.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """Cross-entropy of a logit with a label 0 or 1.
+    """Binary cross-entropy of one logit and a label of 0 or 1.
 
     Example:
         >>> import torch
@@ -34,7 +34,7 @@ class BinaryCrossEntropy:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Cross-entropy of one logit a class with the index of the class.
+    """Cross-entropy of one logit per class and the index of the class.
 
     Example:
         >>> import torch
@@ -58,7 +58,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class SquaredError:
-    """Squared error of one number.
+    """Squared error of a single output.
 
     Example:
         >>> import torch
@@ -76,7 +76,7 @@ class SquaredError:
 
 
 def takes_stacks(loss: object) -> bool:
-    """Whether a loss is one of these; another one is only known to take ``[batch output]``.
+    """Whether a loss is one of these; others are only expected to accept ``[batch output]``.
 
     Example:
         >>> takes_stacks(SquaredError())

@@ -1,7 +1,7 @@
 """Metrics over labelled rows; NaN where a metric is undefined.
 
-Computed here because every training asks for them: scikit-learn, whose values these are, takes
-longer for one than a small network takes to train.
+The values equal scikit-learn's. They are computed here because every training needs them, and
+scikit-learn takes longer for one value than a small network takes to train.
 """
 
 import math
@@ -14,10 +14,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RocAuc:
-    """Area under the ROC curve of a logit: 0.5 is chance, 1 a perfect order.
+    """Area under the ROC curve of a logit: 0.5: chance, 1: a perfect ranking.
 
-    The share of pairs of a row of class 1 and a row of class 0 whose scores are in order; a tie
-    counts half.
+    The fraction of pairs (a row of class 1, a row of class 0) that the scores rank correctly; a
+    tie counts one half.
 
     Example:
         >>> import torch
@@ -35,14 +35,14 @@ class RocAuc:
         if n_pairs == 0 or bool(score.isnan().any()):
             return math.nan
         _, place, count = score.unique(return_inverse=True, return_counts=True)
-        rank = count.cumsum(0) - (count - 1).double() / 2  # equal scores share theirs
+        rank = count.cumsum(0) - (count - 1).double() / 2  # equal scores have the same mean rank
         above = rank[place[is_positive]].sum() - n_positive * (n_positive + 1) / 2
         return float(above / n_pairs)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of rows whose largest logit is their class.
+    """Fraction of rows whose largest logit is at their class.
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class RSquared:
-    """Share of the variance explained: 1 is perfect, 0 is the mean, below 0 is worse.
+    """Fraction of variance explained. 1: perfect, 0: as good as the mean, below 0: worse.
 
     Example:
         >>> import torch

@@ -7,7 +7,7 @@ from affinity.errors import InputError
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return `names` as a tuple, or say which are empty or come twice.
+    """Return `names` as a tuple, or raise an error that names empty or repeated ones.
 
     Raises:
         InputError: If a name is empty or not unique.

@@ -1,4 +1,4 @@
-"""Score: which direction of a task's score is better, how two are compared, what matters."""
+"""Score: the direction of a task's score, how two scores are compared, and which gain matters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from affinity.errors import InputError
 Direction = Literal["maximize", "minimize"]
 
 MATTERS = 0.01
-"""The gain that matters where a score names no unit: 1 % of a loss, 0.01 of a metric."""
+"""The gain that matters for scores without a unit: 1 % of a loss, 0.01 of a metric."""
 
 GainUnit = Literal["relative", "difference", "common"]
-"""What a gain is: a fraction of the baseline, a difference of scores, or, for means over tasks of
+"""Type of a gain: a fraction of the baseline, a difference of scores, or, for means over tasks of
 different units, a gain on the common scale, on which 0.01 is the gain that matters."""
 
 Values = TypeVar("Values", float, np.ndarray, Tensor)
@@ -26,15 +26,15 @@ Values = TypeVar("Values", float, np.ndarray, Tensor)
 class Score:
     r"""How the scores of a task are compared; the only definition of gain.
 
-    The gain of a score :math:`s` over a baseline :math:`b` is above 0 where s is better:
+    The gain of a score :math:`s` over a baseline :math:`b` is above 0 if s is better:
 
     .. math::
         \text{gain} = \pm \frac{s - b}{|b|} \quad \text{(relative)} \qquad \text{or} \qquad
         \text{gain} = \pm (s - b) \quad \text{(difference)}
 
     The denominator is the size of the baseline, so that the sign is right for negative scores,
-    too. If the baseline is 0, the size of the score takes its place: the gain is 1 or -1, and 0
-    where both are 0.
+    too. If the baseline is 0, the size of the score is used instead: the gain is 1 or -1, and 0
+    if both are 0.
 
     Args:
         direction: Whether a larger or a smaller score is better.
@@ -96,15 +96,15 @@ class Score:
 
     @property
     def scale(self) -> float:
-        """What gains are multiplied by before they are averaged over tasks of other units.
+        """Factor on gains before they are averaged over tasks with other units.
 
         On the common scale 0.01 is the gain that matters (`MATTERS`), for every task; gains of a
-        task without a unit stay what they are.
+        task without a unit are not changed.
         """
         return 1.0 if self.unit is None else MATTERS / self.unit
 
     def size(self, baseline: Values, score: Values) -> Values:
-        """What differences are divided by: 1, or the size of the baseline if relative."""
+        """Divisor of differences: 1, or the absolute value of the baseline if relative."""
         size = abs(baseline)
         if not self.is_relative:
             return cast("Values", size * 0.0 + 1.0)
@@ -119,7 +119,7 @@ class Score:
         return cast("Values", self.sign * (score - baseline) / self.size(baseline, score))
 
     def format(self, gain: float) -> str:
-        """A gain in the words of its unit.
+        """A gain as text, in its unit.
 
         Example:
             >>> Score("minimize").format(0.034), Score("maximize").format(0.0021)
@@ -153,7 +153,7 @@ def common_unit(scores: Iterable[Score]) -> GainUnit:
 
 
 def weights_of(scores: "dict[str, Score]") -> dict[str, float]:
-    """For each task what its gains are multiplied by, so that their plain mean is the overall gain.
+    """Factor on each task's gains, so that their unweighted mean is the overall gain.
 
     That is its scale to the common unit, times its weight as a multiple of the mean weight.
 

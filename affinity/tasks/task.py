@@ -1,4 +1,4 @@
-"""A task: what a head predicts, and how its predictions are judged."""
+"""A task: the target that a head predicts, with its loss and its metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True)
 class Task:
-    """A task is a name, a loss to train on, and a metric to report.
+    """A task has a name, a loss to train on, and a metric to report.
 
     A missing label is NaN in the targets; the losses and metrics of this package ignore such rows.
 
     Args:
         name: Any non-empty string.
         loss: ``loss(prediction [batch output], target [batch]) -> scalar``, a mean over the
-            labelled rows of the batch, 0 where none is labelled.
+            labelled rows of the batch, 0 if none is labelled.
         metric: ``metric(prediction [row output], target [row]) -> float``, reported with the
-            loss; NaN where it is undefined (a test split with one class only).
+            loss; NaN if it is undefined (such as a test split with only one class).
         higher_is_better: Whether a larger metric is better.
-        n_outputs: How many numbers the task's head puts out.
+        n_outputs: Number of outputs of the task's head.
 
     Example:
         >>> from affinity.tasks import BinaryCrossEntropy, RocAuc

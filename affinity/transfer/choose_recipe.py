@@ -149,7 +149,7 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
     """Choose a recipe for each pair by evaluation losses, and measure the gain of choosing.
 
     Each replicate uses the recipe with the lowest mean evaluation loss on the other replicates; its
-    test loss had no part in that choice, so that the gain is not the gain of the luckiest recipe.
+    test loss had no part in that choice, so that the gain is not biased by the choice.
     One recipe for all pairs is chosen in the same way, by the mean of the losses relative to those
     from scratch.
 

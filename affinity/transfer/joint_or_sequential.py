@@ -22,7 +22,7 @@ UseOfSource = Literal["joint", "sequential", "neither"]
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What cannot be measured.
+    """Conditions that cannot be measured.
 
     Args:
         source_at_hand: Whether the source's data are still available for joint training.

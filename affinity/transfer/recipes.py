@@ -55,7 +55,7 @@ class FullFineTuning:
 class LinearProbe:
     """The trunk is frozen; only a new head is trained.
 
-    Shows how much the source's representation already contains about the target, and cannot distort
+    Shows how much the source's representation already contains about the target, and cannot change
     it.
 
     Example:

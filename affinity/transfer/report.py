@@ -64,7 +64,7 @@ class TransferSummary:
 
 @dataclass(frozen=True, eq=False)
 class TransferReport:
-    """Measured transfer, with whatever else was measured on the same sources.
+    """Measured transfer, with all other measurements on the same sources.
 
     Args:
         transfer: The gain of each source on each target.

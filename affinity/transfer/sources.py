@@ -1,4 +1,4 @@
-"""Sources: what a trunk is trained on before it is transferred to a target."""
+"""Sources: the tasks or data that a trunk is trained on before it is transferred to a target."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

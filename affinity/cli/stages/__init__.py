@@ -1,1 +1,1 @@
-"""The stages of an audit, each kept in the run's folder and run again only where it must."""
+"""The stages of an audit, kept in the run's folder; run again only if their inputs changed."""

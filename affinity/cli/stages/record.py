@@ -11,7 +11,7 @@ from affinity.recording import RecordingCost
 from affinity.words import count
 
 MOST_TASKS_BY_LAYER = 40
-"""Up to this many tasks, each layer is also measured by itself: where to branch."""
+"""Up to this many tasks, each layer is also measured separately, to see where to branch."""
 
 
 def record_stage(run: Run) -> None:
