@@ -39,10 +39,10 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
 """Every estimator by its name, with default settings; the laws are tested over this table."""
 
 NEED_HELD_OUT = frozenset({"held-out affinity", "signal cosine"})
-"""Those that need a trace recorded with held-out batches."""
+"""Estimators that need a trace recorded with held-out batches."""
 
 NEED_OPTIMIZER_STEPS = frozenset({"optimizer-aware affinity"})
-"""Those that need a trace recorded with the steps of the run's own optimizer."""
+"""Estimators that need a trace recorded with the steps of the run's own optimizer."""
 
 __all__ = [
     "ESTIMATORS",

@@ -18,8 +18,8 @@ def average_over_time(
     r"""Mean over the steps at which a pair was measured, with a moving-block bootstrap error.
 
     Consecutive measurements come from neighbouring parameters, so single ones are not independent:
-    blocks of them are drawn with replacement. Without `block` their length is the one that is best
-    for the mean of an autoregressive series,
+    blocks of them are drawn with replacement. Without `block`, their length is the optimum for the
+    mean of an autoregressive series,
 
     .. math:: b = \Big(\frac{3}{2} \Big(\frac{2 \rho}{1 - \rho^2}\Big)^2 T\Big)^{1/3},
 
@@ -83,5 +83,5 @@ def _block_bootstrap(
     n_means = drawn_at_all.sum(dim=0)
     centre = means.where(drawn_at_all, 0.0).sum(dim=0) / n_means
     variance = (means - centre).square().where(drawn_at_all, 0.0).sum(dim=0) / (n_means - 1)
-    # Blocks of b out of n steps have their mean taken out: they vary by 1 - b / n too little.
+    # Blocks of b of n steps are centred, which reduces their variance by the factor 1 - b / n.
     return (variance / (1 - block / n_steps)).sqrt() if block < n_steps else variance.sqrt()

@@ -55,9 +55,9 @@ class CalibratedGains:
     number (capacity), their identity, for this task and for all tasks; similarity to other groups;
     and :math:`\gamma_k \sum_{i \in S \setminus t} A^k_{it} / \sqrt{|S| - 1}` for affinity k. The
     variance of every effect, that of :math:`\gamma_k` included, is learned from the measurements
-    under a weak prior, and so are each task's noise and scale. An affinity therefore counts as much
-    as it predicts here, with the sign that it has here. Where nothing predicts, every group is
-    predicted to gain the mean.
+    under a weak prior, and so are each task's noise and scale. An affinity is therefore weighted by
+    how well it predicts these measurements, and its sign is learned, too. If nothing predicts
+    gains, the prediction for every group is the mean gain.
 
     Cost: cubic in the number of measured cells; one second for 300.
 
@@ -222,7 +222,7 @@ class _Data:
         matrices: Sequence[AffinityMatrix],
         predictors: Mapping[str, GainPredictor],
     ) -> "_Data":
-        # In the order of the names, so that the order of tasks and networks decides nothing.
+        # In the order of the names: the order of tasks and networks has no effect.
         tasks, networks = sorted(measured.tasks), measured.networks
         rows = sorted(range(len(networks)), key=lambda row: sorted(networks[row]))
         groups = torch.tensor([[name in networks[row] for name in tasks] for row in rows])

@@ -33,8 +33,8 @@ class FirstOrderAffinity:
             error; by default it follows from their autocorrelation.
 
     Raises:
-        InputError: If the trace holds no Gramians or learning rates, or no held-out ones where
-            asked.
+        InputError: If the trace holds no Gramians or learning rates, or no held-out ones with
+            `held_out=True`.
 
     References:
         Taylor's theorem on Fifty et al. (2021), equation 1; without momentum, the affinity of

@@ -38,7 +38,8 @@ class InterTaskAffinity:
             error; by default it follows from their autocorrelation.
 
     Raises:
-        InputError: If the trace holds no lookahead losses, or no held-out ones where asked.
+        InputError: If the trace holds no lookahead losses, or no held-out ones with
+            `held_out=True`.
 
     References:
         Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning

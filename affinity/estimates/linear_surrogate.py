@@ -107,10 +107,10 @@ class LinearSurrogate:
         + \lambda \sum_i \theta_i^2
 
     w counts the replicates of a group, with mean 1, so that a strength of 4 has the weight of four
-    groups in which a partner had no effect. The strength is the one that predicts groups left out
-    best, over all targets, each in units of its variance. The constant is not shrunk: if the
-    composition predicts nothing, the mean gain of a group remains. The paper samples groups of one
-    size; groups may be of any size here, and the gain of a task alone is 0 by definition.
+    groups in which a partner had no effect. The strength is chosen by leave-one-out error over all
+    targets, each in units of its variance. The constant is not shrunk: if the composition predicts
+    nothing, the mean gain of a group remains. The paper samples groups of one size; groups may be
+    of any size here, and the gain of a task alone is 0 by definition.
 
     Not scikit-learn's `RidgeCV`, since the targets have different groups but one common strength,
     the effect of the size is not shrunk, and errors of predicted pairs are needed.
@@ -219,7 +219,7 @@ class _Regression:
         self.n_tasks = groups.shape[1]
 
     def left_out_error(self, strength: float) -> float:
-        """Squared error of groups left out, relative to that of the mean of the others."""
+        """Squared leave-one-out error, relative to predicting the mean of the other groups."""
         if self.n_groups < FEWEST_GROUPS:
             return float("nan")
         mean = self.gains.new_ones(self.n_groups, 1)
@@ -249,7 +249,7 @@ class _Regression:
         return torch.tensor([0.0, 0.0, *[strength] * self.n_tasks]).double()
 
     def _left_out(self, features: Tensor, penalty: Tensor) -> Tensor:
-        """Residual of each group, predicted from all others: that of the fit over its leverage."""
+        """Leave-one-out residual of each group: its residual divided by 1 - leverage."""
         inverse = _inverse(features, self.weights, penalty)
         weights = inverse @ (features.T @ (self.weights * self.gains))
         leverage = ((features @ inverse) * features).sum(dim=1) * self.weights

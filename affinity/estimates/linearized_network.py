@@ -33,7 +33,7 @@ class LinearizedNetwork:
         training: Outputs and features of the rows to fit on, one entry per task.
         evaluation: The same of the rows to predict losses on.
         strength: The ridge penalty.
-        network: The real network, where its losses are wanted.
+        network: The real network, if its losses are to be evaluated.
         projection: From features to its parameters.
         inputs: The inputs of the evaluation rows for the real network.
     """

@@ -1,4 +1,4 @@
-"""Measured gains: of each task in each network, compared with its single-task network."""
+"""Measured gains: the gain of each task in each network over its single-task network."""
 
 from dataclasses import dataclass
 

@@ -40,10 +40,10 @@ def relative_change(
         \text{means:} \; \frac{\sum_t \Delta_{ij}^t}{\sum_t L_j^t}
 
     The papers take the mean over steps of ratios. Where a batch holds one or two rows of a task,
-    its loss comes near 0 at some steps by chance, and their mean is the ratio of these few steps;
-    it need not even exist. The ratio of means weighs steps by the target's loss. ``"auto"`` takes
-    it, and warns, for the targets whose loss at some step is below a twentieth of the median of
-    the eleven measurements around; the others keep the papers' mean.
+    its loss comes near 0 at some steps by chance, and the mean of the ratios is dominated by these
+    few steps; its expectation may not exist. The ratio of means weights steps by the target's loss.
+    ``"auto"`` uses it, with a warning, for the targets whose loss at some step is below a twentieth
+    of the median of the eleven measurements around; for the others it uses the papers' mean.
 
     Args:
         changes: The reduction of the target's loss by the source's step.

@@ -40,9 +40,9 @@ def split_half(
 ) -> Reliability:
     """Compare the estimates from alternate blocks of time.
 
-    Alternate blocks rather than an early and a late half: affinity changes during training, and
-    that change is not noise. It measures the certainty of this run's matrix; another seed may
-    still give another one (`seed_to_seed`).
+    Alternate blocks are used, not an early and a late half, because affinity changes during
+    training and this change is not noise. The result is about this run only; another seed may give
+    a different matrix (`seed_to_seed`).
 
     Example:
         >>> from affinity.estimates import GradientCosine

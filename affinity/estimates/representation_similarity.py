@@ -1,4 +1,4 @@
-"""Representation similarity: of networks that were trained on each task separately."""
+"""Representation similarity: similarity of networks trained separately on each task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

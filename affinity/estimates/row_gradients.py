@@ -1,4 +1,4 @@
-"""Row gradients: of a network's outputs for each row, projected to a few dimensions."""
+"""Row gradients: gradients of a network's outputs per row, projected to a few dimensions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -25,8 +25,8 @@ class SignalCosine:
 
     with g on the run's batch and h on the held-out one. Two gradients of one batch share its
     noise: it adds to their norms and, where the tasks share rows, to their inner product. Across
-    batches the noise is independent, so the sums estimate the true inner products without bias.
-    The numerator takes both directions. A task whose estimated signal is not above 0 has no
+    batches the noise is independent, so the sums estimate the true inner products without bias. The
+    numerator averages both directions. A task whose estimated signal is not above 0 has no
     direction: its pairs are NaN. The ratio itself may exceed 1 by chance.
 
     Args:

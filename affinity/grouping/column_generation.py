@@ -1,4 +1,4 @@
-"""Column generation: exact partitions of about twenty units, with a price for every group."""
+"""Column generation: exact partitions of about twenty units by a linear program over groups."""
 
 import time
 from dataclasses import replace
@@ -34,8 +34,8 @@ def solve_by_columns(problem: GroupingProblem) -> Grouping:
     over all :math:`2^n` sets of units, of which only some enter the program. With the prices
     :math:`\pi` of the units and :math:`\mu` of a network, the sets worth adding are those of
     positive :math:`v(S) - \sum_{u \in S} \pi_u - \mu`, which is computed for every set at once.
-    Once there are none, the program's value is a bound; a best grouping consists of sets that fall
-    short by no more than the gap, and an integer program over these finds it.
+    When no such set is left, the program's value is an upper bound. A best grouping contains only
+    sets whose reduced value is above minus the gap; an integer program over these sets finds it.
 
     Raises:
         InputError: If there are more than `MOST_UNITS` units.
@@ -82,7 +82,7 @@ def solve_by_columns(problem: GroupingProblem) -> Grouping:
 
 
 def _by_local_search(problem: GroupingProblem) -> list[tuple[float, Grouping]]:
-    """A good grouping, which limits the groups that can be part of the best one."""
+    """A good grouping; its score limits which groups can be part of the best one."""
     limit = min(5.0, 0.2 * problem.time_limit)
     try:
         grouping = LocalSearch()(replace(problem, time_limit=limit))
@@ -94,7 +94,7 @@ def _by_local_search(problem: GroupingProblem) -> list[tuple[float, Grouping]]:
 class _RestrictedProgram:
     """The linear program over some of the groups, and the bound that it gives for all of them.
 
-    `bound` is on every partition's value.
+    `bound` is an upper bound on the value of every partition.
     """
 
     def __init__(self, problem: GroupingProblem, values: Float64[np.ndarray, "subset"]) -> None:
@@ -113,7 +113,7 @@ class _RestrictedProgram:
                 self._costs[mask] = budget.of(frozenset(tasks))
 
     def relax(self, deadline: float) -> Int64[np.ndarray, "group"]:
-        """Solve the program over all groups; the groups that entered it."""
+        """Solve the program over all groups; return the groups that entered it."""
         masks = np.array([1 << unit for unit in range(self._n_units)], dtype=np.int64)
         masks = masks[self._values[masks] > -np.inf]
         while True:
@@ -136,7 +136,7 @@ class _RestrictedProgram:
     def choose(
         self, masks: Int64[np.ndarray, "group"], seconds: float
     ) -> tuple[list[list[int]] | None, bool, float]:
-        """The best partition into these groups, whether that is proven, and a bound on it."""
+        """The best partition into these groups, whether it is proven best, and an upper bound."""
         if not len(masks):
             return None, True, -np.inf
         rows = [LinearConstraint(self._members(masks), 1, 1)]
@@ -164,7 +164,7 @@ class _RestrictedProgram:
         if self._exactly:
             equal, below = np.vstack([equal, below[:1]]), below[1:]
             equal_to, most = np.append(equal_to, most[0]), most[1:]
-        missing = np.eye(len(equal))  # slack, so expensive that it is 0 where possible
+        missing = np.eye(len(equal))  # slack with a large penalty, to be 0 if possible
         result = linprog(
             np.concatenate([-self._values[masks], np.full(len(equal), 10.0 * self._n_units)]),
             A_eq=np.hstack([equal, missing]),
@@ -188,7 +188,7 @@ class _RestrictedProgram:
     def _limits(
         self, masks: Int64[np.ndarray, "group"]
     ) -> tuple[Float64[np.ndarray, "limit group"], Float64[np.ndarray, "limit"]]:
-        """The number of networks, and their cost where it is limited."""
+        """The number of networks, and their cost if it is limited."""
         if self._budget is None:
             return np.ones((1, len(masks))), np.array([float(self._most)])
         rows = np.stack([np.ones(len(masks)), self._costs[masks]])

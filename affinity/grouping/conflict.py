@@ -11,8 +11,8 @@ from .solver_scores import Table
 def conflict(problem: GroupingProblem) -> NothingFoundError | None:
     """The error that names a smallest set of conflicting constraints; None if there is a grouping.
 
-    A deletion filter: constraints are left out one after another as long as the rest stays in
-    conflict, so that every constraint named is needed for the conflict.
+    A deletion filter: constraints are removed one at a time if the others still conflict. Every
+    constraint that remains is needed for the conflict.
     """
     if _is_possible(problem):
         return None

@@ -49,7 +49,7 @@ class DynamicProgramming:
         return replace(best, seconds=time.perf_counter() - began)
 
     def by_number(self, problem: GroupingProblem) -> dict[int, Grouping]:
-        """The best grouping of exactly 1, 2, ... networks; without the numbers that have none.
+        """The best grouping of exactly 1, 2, ... networks; numbers without a grouping are left out.
 
         Raises:
             InputError: If there are more than `largest` units, or costs.

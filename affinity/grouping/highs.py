@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-_SCALE = 1e4  # HiGHS stops within 1e-6 of the optimum, whatever gap is asked for
+_SCALE = 1e4  # HiGHS stops within 1e-6 of the optimum, even if a smaller gap is set
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ class IntegerProgram:
 
     with :math:`x_c` whether candidate :math:`c` is trained and :math:`z_{ct}` whether it serves
     :math:`t`; :math:`z_{ct} = x_c` for tasks that may not help. An affinity matrix has too many
-    groups for that: where helpers cost nothing, `solve_by_columns` finds those that count, else up
-    to `MOST_TABULATED_TASKS` tasks are turned into the table of all groups.
+    groups for that. If helpers cost nothing, `solve_by_columns` generates only the relevant groups;
+    else a matrix of up to `MOST_TABULATED_TASKS` tasks is converted to a table of all groups.
     """
 
     def __call__(self, problem: GroupingProblem) -> Grouping:
@@ -111,7 +111,7 @@ class _Program:
         return maximize(every, self._constraints(), seconds)
 
     def climb(self, solution: np.ndarray) -> np.ndarray:
-        """Exchange or add networks while that gains, where every task may help everywhere."""
+        """Exchange or add networks while the score improves, if all tasks may help everywhere."""
         budget, n_x = self._request.budget, len(self._candidates)
         if self._must_serve.any() or self._request.units_apart.any() or budget.exactly:
             return solution
@@ -159,7 +159,7 @@ class _Program:
         return score, Grouping(tuple(networks), solver="integer_program", cost=cost)
 
     def _leanest(self, x: int, units: np.ndarray) -> int:
-        """Of the candidates as good for these units and as cheap, one that trains fewest tasks."""
+        """The candidate with fewest tasks among those with the same score and cost."""
         costs, sizes = self._table.costs[self._candidates], self._sizes
         other = np.ones(self._matrix.shape[1], dtype=bool)
         other[units] = False

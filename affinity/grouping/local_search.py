@@ -18,7 +18,8 @@ class LocalSearch:
     """Best moves and swaps from the levels of an agglomerative tree, then from perturbed copies.
 
     Every number of networks up to the budget is searched separately, so that a larger budget never
-    gives a lower score. It proves nothing: `solve` adds the bound of `relaxation.upper_bound`.
+    gives a lower score. It gives no bound on the best score: `solve` adds the one of
+    `relaxation.upper_bound`.
 
     Args:
         perturbations: How often the best partition is perturbed and improved again.

@@ -71,7 +71,7 @@ class Partition:
         return [members.tolist() for members in units if len(members)]
 
     def climb(self, is_over: Callable[[], bool]) -> None:
-        """Make the best move, or the best swap where no move improves, until neither improves."""
+        """Make the best move, or the best swap if no move helps, until neither helps."""
         while not is_over():
             tolerance = 1e-11 * self._penalty
             gains = self.move_gains()

@@ -1,4 +1,4 @@
-"""Prefer simple: a simple grouping replaces the best one unless that gains clearly more."""
+"""Prefer simple: use a simple grouping unless the best one gains clearly more."""
 
 from affinity.estimates import GroupScores
 
@@ -10,9 +10,9 @@ def prefer_simple(
 ) -> Grouping:
     """All-in-one or separate networks, unless the best grouping gains clearly more.
 
-    The best of very many groupings looks better than it is. So one network for all tasks replaces
-    it where, by the same scores, its mean gain is lower by no more than `tolerance`; else separate
-    networks where that holds for them, and the budget allows them.
+    The best of very many groupings looks better than it is (selection bias). Therefore one network
+    for all tasks replaces it if, by the same scores, its mean gain is lower by at most `tolerance`.
+    Otherwise separate networks replace it under the same condition, if the budget allows them.
 
     Args:
         scores: Predicted gains of the best grouping's networks, of all tasks together and, where

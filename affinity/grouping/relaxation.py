@@ -24,21 +24,21 @@ def upper_bound(
 
     is a bound, because a network of size :math:`m` serves at most :math:`m` tasks. Its Lagrangian
     in :math:`\lambda` for the budget is solved task by task. In disjoint networks two more
-    properties hold, and each allows a lower bound:
+    properties hold, and each makes the bound tighter:
 
-    - Partners choose each other, so what two tasks add together, :math:`c_{ij} = A_{ij} + A_{ji}`,
-      may be shared out between them in any way.
+    - Partners choose each other. Therefore the joint contribution of two tasks,
+      :math:`c_{ij} = A_{ij} + A_{ji}`, may be divided between them in any way.
     - A network with members :math:`s \in \{0, 1\}^T` gains from any positive semidefinite matrix
       :math:`W` added to :math:`c`, diagonal included, because :math:`s^\top W s \ge 0`. This
-      couples the choices of all tasks: two that share a network must agree on the third.
+      couples the choices of all tasks: two tasks that share a network must agree on a third.
 
-    A projected subgradient method finds shares and :math:`W` for which the bound is least: the
-    semidefinite relaxation of the problem, of which planted groups under much noise are a tight
-    case, and, as long as :math:`W = 0`, the Lagrangian relaxation of its pairwise linearization.
+    A projected subgradient method finds the shares and :math:`W` that minimize the bound. This is
+    the semidefinite relaxation of the problem, which is tight for planted groups even with much
+    noise; with :math:`W = 0` it is the Lagrangian relaxation of the pairwise linearization.
 
     Args:
-        problem: Its costs are ignored, which leaves the bound valid.
-        seconds: Time limit of the improvement; a step takes an eigenvalue decomposition.
+        problem: The grouping problem; its costs are ignored, and the bound remains valid.
+        seconds: Time limit of the subgradient method; each step needs an eigenvalue decomposition.
         score: The score of a known grouping; it sets the step size, and the method stops there.
 
     References:
@@ -133,8 +133,8 @@ class _Relaxed:
     ) -> tuple[float, Int64[np.ndarray, "task"]]:
         """The least bound over the prices of a network, and how many partners each task has at it.
 
-        The bound is convex and piecewise linear in the price: go to the intersection of the pieces
-        at both ends until it is on the curve.
+        The bound is convex and piecewise linear in the price: intersect the linear pieces at both
+        ends of an interval until the intersection is on the curve.
         """
 
         def at(price: float) -> tuple[float, float, Int64[np.ndarray, "task"]]:

@@ -11,16 +11,16 @@ from .solver_scores import Pairs
 
 _CHUNK = 1 << 15
 _MOST_CONFLICTING = 13
-"""Up to here, all sets of helpers are tried where some of them must stay apart."""
+"""Up to this number of helpers, all sets are tried if some helpers must stay apart."""
 
 
 def serving_values(problem: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     """For every subset of the units, as a bit mask, the best score of a network serving it.
 
-    Minus infinity where the constraints forbid it. Without helpers it is the score of the set.
-    A helper adds its affinities onto all served tasks, so the best helpers of any number are those
+    Minus infinity where the constraints forbid it. Without helpers it is the score of the set. A
+    helper adds its affinities onto all served tasks, so the best helpers of any number are those
     with the highest sums: sorting finds them for all subsets at once, and overlapping groupings
-    take hardly longer than disjoint ones.
+    take little more time than disjoint ones.
 
     Raises:
         InputError: If too many helpers conflict to try every set of them.
@@ -50,8 +50,8 @@ def helpers_conflict(problem: GroupingProblem) -> bool:
 def best_network(problem: GroupingProblem, units: list[int]) -> tuple[float, list[int]]:
     """The best score of a network that serves these units, and the tasks it trains for that.
 
-    Exact, unless more than 13 helpers are free of which some must stay apart: then they are chosen
-    greedily.
+    Exact, unless more than 13 helpers are available and some of them must stay apart: then helpers
+    are chosen greedily.
     """
     pairs = problem.pairs
     served = [task for unit in sorted(units) for task in problem.units[unit]]

@@ -12,7 +12,7 @@ from .budget import Budget
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What every source adds to every target's score, weights included.
+    """The contribution of every source to every target's score, including weights.
 
     Args:
         tasks: In the order of their names, so that the order of the input has no effect.

@@ -33,7 +33,7 @@ class RunnerUp:
     Args:
         grouping: Within the same budget and constraints.
         distance: The best score minus its score.
-        frequency: The fraction of the replicates in which it is the best itself.
+        frequency: The fraction of the replicates in which it is the best.
     """
 
     grouping: Grouping
@@ -43,7 +43,7 @@ class RunnerUp:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The best grouping's lead over a baseline, and how easily noise alone makes that much.
+    """The best grouping's lead over a baseline, and the probability of such a lead by noise alone.
 
     Args:
         difference: The best score minus the baseline's.
@@ -61,12 +61,12 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class Stability:
-    """How a grouping changes when the affinities are drawn again.
+    """How the best grouping changes when the affinities are resampled.
 
     Args:
         tasks: In the order of both axes of `together`.
         grouping: The best one of the matrix itself.
-        frequency: The fraction of the replicates in which it is the best again.
+        frequency: The fraction of the replicates in which it is also the best.
         together: The fraction of the replicates in which one network serves both tasks.
         runners_up: Other groupings, the best first.
         all_in_one: The grouping against one network for all; None where that is forbidden.
@@ -111,7 +111,8 @@ def stability(
     r"""Solve the matrix again with random noise added, and noise alone.
 
     Replicates are the matrix plus normal errors :math:`E` of its standard errors, independent from
-    pair to pair; or bootstrap replicates, from which :math:`E` is their deviation from their mean.
+    pair to pair; or they are bootstrap replicates, and :math:`E` is their deviation from their
+    mean.
 
     The score is linear in the affinities, so under noise alone the grouping :math:`P` has a lead
     over a baseline :math:`P_0` of :math:`s_E(P) - s_E(P_0)`. The best grouping was chosen among
@@ -126,7 +127,7 @@ def stability(
         matrix: With standard errors, unless `replicates` are given.
         budget: As for `solve`.
         replicates: Matrices of the same tasks, of bootstrap samples for example.
-        n_replicates: How many are drawn from the standard errors.
+        n_replicates: Number of replicates sampled from the standard errors.
         n_runners_up: The number of other groupings to return.
         overlap: As for `solve`.
         objective: As for `solve`.
@@ -243,7 +244,7 @@ def _with_noise(problem: GroupingProblem, noise: Pairs) -> GroupingProblem:
 def _solutions(
     problems: Sequence[GroupingProblem], deadline: float
 ) -> Iterator[tuple[float, Grouping]]:
-    """Score and best grouping of each replicate: of the first, then while there is time."""
+    """Score and best grouping of the first replicate, and of more until the time limit."""
     first = problems[0]
     has_costs = first.budget.cost is not None
     if not has_costs and len(first.units) <= _MOST_AT_ONCE:
@@ -267,7 +268,7 @@ def _solutions(
 def _rescored(problem: GroupingProblem, grouping: Grouping) -> tuple[float, Grouping]:
     """The score and grouping of `problem` with the served tasks of a replicate's `grouping`.
 
-    Helpers are chosen again, where they cost nothing.
+    Helpers are chosen again if they cost nothing.
     """
     if problem.budget.cost is not None:
         index = {task: position for position, task in enumerate(problem.tasks)}
@@ -291,7 +292,7 @@ def _runners_up(
     keys: list[frozenset[frozenset[str]]],
     number: int,
 ) -> list[RunnerUp]:
-    """The best other groupings: of all where that is feasible, else of the replicates'."""
+    """The best other groupings: among all if feasible, else among those of the replicates."""
     others = {_key(grouping): (score, grouping) for score, grouping in groupings}
     if len(problem.units) <= _MOST_AT_ONCE and problem.budget.cost is None:
         for score, grouping in best_partitions(problem, number + 1):

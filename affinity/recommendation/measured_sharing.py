@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSharing:
-    """What one way to share gained on a group of tasks, at the parameter count of hard sharing.
+    """The gain of one way to share for a group of tasks, at the parameter count of hard sharing.
 
     Args:
         sharing: The way to share.
@@ -29,9 +29,9 @@ class MeasuredSharing:
 def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     """The way to share, and the reason in words.
 
-    Hard sharing, the simplest way, is replaced by the way of the largest mean gain over it, if
-    that gain is larger than its standard error and the way is not vetoed. A gain within its error
-    is most likely a product of trying several ways.
+    Hard sharing, the simplest way, is replaced by the way of the largest mean gain over it, if that
+    gain is larger than its standard error and the way is not vetoed. A gain smaller than its error
+    is probably only selection bias from trying several ways.
 
     Args:
         measured: Every way that was tried, hard sharing among them.

@@ -24,19 +24,20 @@ PREDICTED = "predicted from one run, not measured"
 
 @dataclass(frozen=True)
 class PlanProvenance:
-    """What a plan was made from; None where it is not known or does not apply.
+    """The origin of a plan; fields are None if unknown or not applicable.
 
     Args:
         estimator: What estimated the affinities or predicted the gains.
         evidence: In words, whether gains were measured, predicted or estimated.
         sharing: In words, whether the ways to share were compared by measurement.
         expected_gain: Expected mean gain over the tasks, with the ends of its 95 % interval.
-        probability: That no other grouping in the race is better by more than the tolerance.
+        probability: Probability that no other grouping in the race is better by more than the
+            tolerance.
         indistinguishable_from: Which of separate and all-in-one may be as good as the plan.
         problem: The name of the problem.
         budget: The maximum number of networks.
-        unit: What the expected gain is counted in.
-        unknown: What the results cannot tell, in sentences.
+        unit: Unit of the expected gain.
+        unknown: Limitations of the results, in sentences.
     """
 
     estimator: str | None = None
@@ -327,7 +328,7 @@ def _line_numbers(text: str) -> dict[_EntryPath, int]:
     PyYAML marks lines; ruamel.yaml, which lists them, would be a second YAML library.
     """
     lines: dict[_EntryPath, int] = {}
-    visited: set[int] = set()  # an alias may lead back to one of its parents
+    visited: set[int] = set()  # an alias may refer to one of its parents
 
     def visit(node: yaml.Node, path: _EntryPath) -> None:
         lines.setdefault(path, node.start_mark.line + 1)

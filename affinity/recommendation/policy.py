@@ -24,15 +24,15 @@ def recommend(
 ) -> Plan:
     """Choose how each network of `grouping` shares parameters, with the reasons.
 
-    A lone task gets a network of its own. A group shares in the way that was measured to be best
-    at equal size (`choose_sharing`); where nothing was measured it shares hard, and the reason
-    says so. The reasons also quote the affinities, and name those that are within their noise.
-    Affinities are estimates from one run; an audit measures what a group gains.
+    A lone task gets a network of its own. A group uses the way to share that was measured to be
+    best at equal size (`choose_sharing`), or hard sharing if none was measured; the reason states
+    which. The reasons also list the affinities and mark those within their noise. Affinities are
+    estimates from one run; an audit measures the gain of a group.
 
     Args:
         matrix: Estimated affinities.
         grouping: The result of a solver.
-        provenance: What is known of the plan's origin; the estimator and the evidence are added.
+        provenance: The plan's origin; the estimator and the evidence are added.
         measured: For sets of tasks, the measured gain of each way to share
             (`affinity.audit.measure_sharing`).
 
@@ -107,7 +107,7 @@ def plan_from_predictions(
 def share_as_measured(
     plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]]
 ) -> Plan:
-    """The plan with each network sharing in the way that was measured to be best.
+    """The plan in which each network uses the way to share that was measured to be best.
 
     Args:
         plan: Any plan; the reasons of its grouping stay.

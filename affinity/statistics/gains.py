@@ -130,10 +130,10 @@ class Gains:
         )
 
     def estimate_overall(self) -> Ratio:
-        """The mean gain over the tasks that have one, as a ratio of one entry.
+        """The mean gain over the tasks with a defined gain, as a ratio of one entry.
 
-        Gains are averaged on the common scale of `weights_of`. How tasks differ in their gains is
-        taken as it was measured; what is tested is their mean.
+        Gains are averaged on the common scale of `weights_of`. The test is about the mean over
+        these tasks; tasks are not treated as a random sample.
         """
         ratio = self.estimate()
         known = np.isfinite(ratio.mean)
@@ -161,7 +161,7 @@ class Gains:
         )
 
     def tolerances(self, tolerance: float) -> Float[np.ndarray, " task"]:
-        """A tolerance of the overall gain in the unit of each task's gain."""
+        """The tolerance of the overall gain, converted to the unit of each task's gain."""
         return np.array([tolerance / score.scale for score in self.score_of.values()])
 
     def of(self, tasks: Sequence[str]) -> "Gains":
@@ -186,7 +186,7 @@ class Gains:
         return dict(zip(self.tasks, self.estimate().mean.tolist(), strict=True))
 
     def joined(self, more: "Gains") -> "Gains":
-        """These replicates and more."""
+        """The replicates of both."""
         return self._map(lambda name, values: torch.cat([values, getattr(more, name)]))
 
     def _map(self, change: Callable[[str, Tensor], Tensor], **fields: object) -> "Gains":
@@ -196,7 +196,7 @@ class Gains:
         return replace(self, **changed, **fields)
 
     def overall(self) -> Float[np.ndarray, " replicate"]:
-        """Mean gain over the tasks that have one for each replicate; NaN where none has."""
+        """Mean gain per replicate over the tasks with a defined gain; NaN if none is defined."""
         return self.estimate_overall().linear()[:, 0]
 
     @property

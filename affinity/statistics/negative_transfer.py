@@ -41,8 +41,8 @@ class Verdict:
         detectable: The smallest true gain or loss that the same number of replicates, with this
             noise, would detect with a probability of 80 %.
         needed: Approximate number of replicates with which an audit would decide with a probability
-            of 80 %, if the true gain were the measured one; None where no number would, since
-            there are too few test rows, or where it is unknown.
+            of 80 %, if the true gain were the measured one; None if unknown, or if no number would
+            be enough because there are too few test rows.
     """
 
     task: str
@@ -61,16 +61,16 @@ class Verdict:
 class NegativeTransferTest:
     """Test each task's paired differences by Student's t, over replicates and test rows.
 
-    *Neutral* where two one-sided tests place the gain within the tolerance; else *harmful* or
-    *beneficial* where the adjusted test finds a loss or a gain; else *undecided*. Where both sides
+    *Neutral* if two one-sided tests show that the gain is within the tolerance; else *harmful* or
+    *beneficial* if the adjusted test finds a loss or a gain; else *undecided*. If plan and baseline
     use the same network for a task, every difference is 0: neutral.
 
-    The error of a gain covers other replicates (training rows and seeds) and other test rows of
-    the same kind (`two_level.estimate`); without losses on blocks of test rows, replicates alone.
-    The development rows are taken as given.
+    The error of a gain covers other replicates (training rows and seeds) and other test rows of the
+    same kind (`two_level.estimate`); without losses on blocks of test rows, only other replicates.
+    It does not cover other development rows.
 
     With interim looks at growing numbers of replicates, each look has its own, stricter level
-    (`spending.levels`), a verdict stands from the first look that reaches it, and intervals have
+    (`spending.levels`), a verdict is final at the first look that reaches it, and intervals have
     the level of the last look.
 
     Args:
@@ -115,7 +115,7 @@ class NegativeTransferTest:
         return self._judge(gains, Gains.estimate_overall, (ALL_TASKS,), units, tolerances)[0]
 
     def is_decided(self, gains: Gains) -> bool:
-        """Whether no task is undecided, nor all together."""
+        """Whether no verdict is undecided, per task and overall."""
         return all(v.verdict != "undecided" for v in (*self(gains), self.overall(gains)))
 
     def _judge(

@@ -1,4 +1,4 @@
-"""Ratio: a gain as a mean difference relative to a mean baseline that is measured, too."""
+"""Ratio: a gain as mean difference divided by mean baseline, both with measurement error."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from .two_level import Estimate, components
 
-_ROUNDS = 6  # until the error at an end of the interval is that of this end
+_ROUNDS = 6  # fixed-point iterations: the error depends on the end of the interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ class Ratio:
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """The gains that are not rejected; NaN from a single replicate.
 
-        Where the baseline is so uncertain that no gain on one side is rejected, that end is the
-        linearized one.
+        If the baseline is so uncertain that no gain on one side is rejected, the linearized end is
+        used for this side.
         """
         with np.errstate(invalid="ignore"):  # an early look may demand infinite certainty
             return self._end(-1.0, level), self._end(1.0, level)

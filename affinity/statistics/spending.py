@@ -12,7 +12,7 @@ _POINTS = 401  # of the density between looks
 def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
     r"""The one-sided level of each look, such that the risk of a false alarm over all is `risk`.
 
-    By a share :math:`t` of the planned data at most
+    When a share :math:`t` of the planned data is available, at most
 
     .. math::
         \alpha(t) = 2 - 2\,\Phi\!\left(\Phi^{-1}(1 - \alpha/2) / \sqrt{t}\right)

@@ -23,10 +23,10 @@ class Estimate:
         \widehat{\mathrm{Var}}(\overline{d}) = \frac{s^2(\overline{d}_{r\cdot})}{R}
         + \left( \frac{s^2(\overline{d}_{\cdot b})}{B} - \frac{s^2_{rb}}{R B} \right)_+
 
-    where the first term is that of replicates, and the second that of test rows: :math:`s^2`
-    are variances of means over the other level, :math:`s^2_{rb}` is that of the rest. Where all
-    test rows agree in how they change, the second term is about 0. More replicates shrink the
-    first term alone.
+    where the first term is that of replicates, and the second that of test rows: :math:`s^2` are
+    variances of means over the other level, :math:`s^2_{rb}` is the residual variance. If all test
+    rows change by the same amount, the second term is about 0. More replicates shrink only the
+    first term.
 
     The critical value is a weighted mean of Student's quantiles of the two terms,
 
@@ -163,11 +163,11 @@ def bootstrap(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a mean over redrawn replicates and redrawn blocks of test rows.
+    """Percentile bootstrap interval of a mean over replicates and blocks of test rows.
 
     Both are drawn with replacement. The variance of a resampled mean of R values is too small by a
     factor of (R - 1) / R and it has no heavy tails, while the variance of single rows counts twice.
-    So verdicts use `estimate`; `reports/calibration` measures both.
+    Therefore verdicts use `estimate`; `reports/calibration` measures both.
 
     Example:
         >>> blocks = np.random.default_rng(0).normal(size=(40, 100))
