@@ -16,10 +16,10 @@ def table(
     """An HTML table; the first column names the rows.
 
     Args:
-        header: A text a column.
-        rows: A text a column.
+        header: One text per column.
+        rows: One text per column in each row.
         caption: Above the table.
-        colours: A CSS background a cell, or an empty string.
+        colours: One CSS background per cell, or an empty string.
 
     Example:
         >>> "<b>" in table(["task"], [["<b>"]])

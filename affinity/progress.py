@@ -43,7 +43,7 @@ class Track:
         self._bar: int | None = None
 
     def advance(self, count: int = 1) -> None:
-        """Say that `count` more pieces of work are done."""
+        """Report `count` more finished steps."""
         self._done += count
         if not self._is_shown:
             return
@@ -65,7 +65,7 @@ class Track:
         self._progress.update(self._bar, completed=self._done)  # pyright: ignore[reportArgumentType]
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
 

@@ -1,1 +1,1 @@
-"""Doors into other tools; each imports its library only when used."""
+"""Integrations with other tools; each imports its library only when used."""

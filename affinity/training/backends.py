@@ -1,4 +1,4 @@
-"""Backends for parallel trainings: processes of this machine, a Ray or a Dask cluster."""
+"""Backends for parallel training: local processes, a Ray cluster or a Dask cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -23,7 +23,7 @@ Done = tuple[int, TrainedNetwork]
 
 
 class WorkItem(NamedTuple):
-    """One training by itself."""
+    """One training of one network."""
 
     number: int
     network: Sharing
@@ -34,21 +34,21 @@ class WorkItem(NamedTuple):
 
 
 def work(job: WorkItem) -> Done:
-    """What a worker does: one training on one thread."""
+    """Run one training on one thread; called in a worker."""
     torch.set_num_threads(1)
     result = train_one(job.network, job.tasks, [job.replicate], 0, job.settings, start=job.start)
     return job.number, result
 
 
 def on_loky(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
-    """Processes of this machine. A death ends them all."""
+    """Train in local processes. If one worker crashes, all of them stop."""
     parallel = Parallel(n_jobs, backend="loky", return_as="generator_unordered")
     with suppress(BrokenProcessPool):
         yield from parallel(delayed(work)(job) for job in jobs)  # pyright: ignore[reportReturnType]
 
 
 def on_ray(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
-    """The Ray cluster that this program is connected to, or a local one."""
+    """Train on the Ray cluster that this program is connected to, or start a local one."""
     with needs("ray"):
         import ray  # pyright: ignore[reportMissingImports]
         from ray.exceptions import (  # pyright: ignore[reportMissingImports]
@@ -68,7 +68,7 @@ def on_ray(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
 
 
 def on_dask(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
-    """The Dask cluster that this program is connected to, or a local one."""
+    """Train on the Dask cluster that this program is connected to, or start a local one."""
     with needs("dask"):
         from distributed import (  # pyright: ignore[reportMissingImports]
             Client,
@@ -98,7 +98,7 @@ def on_dask(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
 
 
 def one_by_one(jobs: Sequence[WorkItem]) -> Iterator[Done]:
-    """One training at a time, each in a process of its own: a death ends only itself."""
+    """Train one at a time, each in a separate process: a crash stops only that training."""
     for job in jobs:
         executor = get_reusable_executor(max_workers=1, reuse=False)  # pyright: ignore[reportArgumentType]
         try:
@@ -113,7 +113,8 @@ BACKENDS: dict[str, Callable[[Sequence[WorkItem], int], Iterator[Done]]] = {
     "ray": on_ray,
     "dask": on_dask,
 }
-"""By name: jobs, how many at a time -> what is done, as it is. What died is left out."""
+"""Backends by name. Each takes the jobs and the number of parallel workers, and yields results as
+they finish. Jobs whose worker crashed are left out."""
 
 
 def _a_few_at_once(
@@ -122,7 +123,7 @@ def _a_few_at_once(
     start: Callable[[WorkItem], Any],
     wait: Callable[[list[Any]], tuple[list[Any], list[Any]]],
 ) -> Iterator[Any]:
-    """What `start` gives, as it is done, with at most `limit` of them under way."""
+    """Yield the handles that `start` returns as they finish; at most `limit` run at a time."""
     left, running = iter(jobs), list[Any]()
     while True:
         running += map(start, islice(left, limit - len(running)))
@@ -133,5 +134,5 @@ def _a_few_at_once(
 
 
 def _count(n_jobs: int) -> int:
-    """How many workers that is on this machine."""
+    """The number of workers that `n_jobs` means on this machine."""
     return int(str(effective_n_jobs(n_jobs)))

@@ -1,7 +1,7 @@
-"""Plain modules: linear layers and elementwise functions, computed for many members at once.
+"""Linear layers and elementwise functions, computed for many members at once.
 
-They need no `vmap`: a linear layer of all members is one batched product, and an elementwise
-function does not ask whose numbers it gets. For small networks that is twice as fast.
+They need no `vmap`: the linear layers of all members are one batched matrix product, and an
+elementwise function works on a tensor of any shape. For small networks this is twice as fast.
 """
 
 import torch
@@ -27,7 +27,7 @@ _ELEMENTWISE = (
 
 
 def is_batchable(module: nn.Module) -> bool:
-    """Whether it is made of nothing else; subclasses and modules with hooks may do anything."""
+    """Whether `module` has only these layers; subclasses and modules with hooks do not count."""
     if module._forward_hooks or module._forward_pre_hooks:  # pyright: ignore[reportPrivateUsage]
         return False
     if type(module) in (nn.Sequential, Perceptron):
@@ -38,7 +38,7 @@ def is_batchable(module: nn.Module) -> bool:
 def run_batched(
     module: nn.Module, tensors: StackedTensors, prefix: str, inputs: Float[Tensor, "member batch _"]
 ) -> Float[Tensor, "member batch _"]:
-    """The output for every member; its tensors' names start with `prefix`."""
+    """The output of `module` for every member; the names of its tensors start with `prefix`."""
     if type(module) is nn.Linear:
         weight, bias = tensors[f"{prefix}.weight"], tensors.get(f"{prefix}.bias")
         if bias is None:

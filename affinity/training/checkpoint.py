@@ -21,7 +21,7 @@ class Checkpoint:
         step: Steps done.
         best: Lowest validation score.
         best_epoch: Its epoch.
-        lowest: The lowest validation loss of each task, and its epoch.
+        lowest: The lowest validation loss of each task, and the epoch in which it was reached.
         network: Parameters and buffers.
         best_network: Parameters and buffers at the best epoch.
         optimizer: Moments and step counts, by the number of the parameter.
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path, run: str) -> Checkpoint | None:
     """The checkpoint at `path`; None if there is no file.
 
     Raises:
-        InputError: If the file is damaged, or belongs to another training than `run`.
+        InputError: If the file is damaged, or belongs to a training other than `run`.
     """
     if not path.exists():
         return None
@@ -70,7 +70,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Set what `optimizer_tensors` took from an optimizer of the same parameters."""
+    """Restore the state that `optimizer_tensors` returned for the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)

@@ -1,4 +1,4 @@
-"""Child processes that end when this process ends, however it ends."""
+"""Child processes that end when this process ends, even if it is killed."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ _GRACE = 5.0  # seconds between the request to end and the end by force
 
 
 def prepare_worker() -> None:
-    """In a worker process: end with the parent, and leave Ctrl-C to it."""
+    """In a worker process: end when the parent ends, and let the parent handle Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes
@@ -35,7 +35,7 @@ def prepare_worker() -> None:
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that was started in a session of its own, with all its children."""
+    """End a process that was started in a new session, and all its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

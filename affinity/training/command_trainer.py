@@ -32,8 +32,9 @@ class CommandTrainer:
     """Runs a command for each job.
 
     The command is split into arguments without a shell. A token ``{tasks}`` becomes one argument
-    per task; ``{seed}`` and ``{out}`` are replaced wherever they stand. The environment has the
-    same: ``AFFINITY_TASKS`` (a JSON list), ``AFFINITY_SEED``, ``AFFINITY_OUT``, and
+    per task; ``{seed}`` and ``{out}`` are replaced wherever they occur. The same values are in
+    environment variables: ``AFFINITY_TASKS`` (a JSON list), ``AFFINITY_SEED``, ``AFFINITY_OUT``,
+    and
     ``AFFINITY_SETTINGS`` (a JSON object; empty unless `accepts` names settings). The command
     writes ``{"click": 0.71, ...}`` or ``{"validation": {...}, "test": {...}}`` to ``{out}``.
 
@@ -41,14 +42,15 @@ class CommandTrainer:
     running commands are ended, too.
 
     Args:
-        command: As in ``python train.py --tasks {tasks} --seed {seed} --out {out}``.
-        workers: How many run at a time; as many as there are GPUs if None, else 1.
+        command: For example ``python train.py --tasks {tasks} --seed {seed} --out {out}``.
+        workers: Number of parallel commands; if None, one per entry of `gpus`, or 1 without
+            GPUs.
         gpus: Each running command gets one of these as ``CUDA_VISIBLE_DEVICES``; a GPU that is
             named twice gets two commands at a time.
         timeout: Seconds after which a command is ended, with its children.
-        retries: How often a job is run again, with the same seed, after it failed.
+        retries: How many times a failed job is run again, with the same seed.
         accepts: Settings that the command reads from ``AFFINITY_SETTINGS``.
-        folder: Where scores and output of each job are kept; a temporary folder if None.
+        folder: Folder for the scores and the output of each job; a temporary folder if None.
 
     Raises:
         InputError: If the command is empty, its program is not found, ``{tasks}`` is part of a
@@ -71,7 +73,7 @@ class CommandTrainer:
                 f"Expected a command, but {self.command!r} cannot be split: {error}.", "bad-command"
             ) from error
         if not tokens:
-            raise InputError("Expected a command, but got an empty text.", "bad-command")
+            raise InputError("Expected a command, but got an empty string.", "bad-command")
         if shutil.which(tokens[0]) is None:
             raise InputError(
                 f"Expected a program that can be run, but {tokens[0]!r} was not found.",
@@ -135,7 +137,7 @@ class _Processes:
             end_group(process)
 
     def run(self, job: Job) -> Result:
-        """Run one job, and again after a failure as often as is allowed."""
+        """Run one job, and repeat it after a failure up to `retries` times."""
         gpu = self._gpus.get() if self._trainer.gpus else None
         try:
             result = self._run_once(job, gpu)
@@ -184,7 +186,7 @@ class _Processes:
                 text = out.read_text(encoding="utf-8") if out.exists() else ""
                 return Result.of(job, read_scores(job, text, str(out)), seconds)
             except UnicodeDecodeError:
-                what = f"Expected scores of job {job.id!r} as JSON in {out}, but it is no text."
+                what = f"Expected scores of job {job.id!r} as JSON in {out}, but it is not text."
                 error = InputError(what, "bad-json")
             except InputError as invalid:
                 error = invalid
@@ -223,7 +225,7 @@ def _environment(job: Job, out: Path, gpu: str | None) -> dict[str, str]:
 
 
 def _output_in(log: Path) -> str:
-    """Where the output of a command is, and its end."""
+    """The path of a command's output, and its last characters."""
     end = log.read_bytes()[-4 * _SHOWN :].decode(errors="replace").strip()[-_SHOWN:]
     return f"Its output is in {log}; it ends with: {end}"
 

@@ -1,4 +1,4 @@
-"""Early stopping: the best epoch of each member of a stack, and what was kept of it."""
+"""Early stopping: the best epoch of each member of a stack, and the tensors of that epoch."""
 
 import math
 
@@ -10,11 +10,11 @@ from .stacked_tensors import StackedTensors
 
 
 class EarlyStopping:
-    """Each member's best epoch by its own validation loss.
+    """The best epoch of each member, by its own validation loss.
 
     Args:
-        tensors: What the members start from.
-        shape: Members and slots.
+        tensors: The initial parameters and buffers of the members.
+        shape: Number of members and number of slots.
     """
 
     def __init__(self, tensors: StackedTensors, shape: tuple[int, int]) -> None:
@@ -34,15 +34,15 @@ class EarlyStopping:
         losses: Float[Tensor, "here slot"],
         tensors: StackedTensors,
     ) -> None:
-        """Take in an epoch.
+        """Update the best epochs with the losses of one epoch.
 
         Args:
             epoch: Counted from 1.
-            members: Those in the tensors.
-            going: Which of them are not done.
-            score: What decides when a member stops.
+            members: Numbers of the members in `tensors`.
+            going: Which of them are still trained.
+            score: The validation score of each member, used for early stopping.
             losses: The validation loss in each slot.
-            tensors: After the epoch.
+            tensors: Parameters and buffers after the epoch.
         """
         self.epochs[members[going]] = epoch
         is_better = going & ((score < self._lowest_score[members]) | score.isnan())

@@ -40,32 +40,33 @@ def train_members(
     store: Store | None = None,
     starts: Sequence[Initialization] | None = None,
 ) -> list[TrainedNetwork]:
-    """Train every member; those of one shape at once, each as if it were trained alone.
+    """Train every member; members of one shape are trained at once, without affecting each other.
 
-    A member minimizes the sum of its own tasks' losses over the rows labelled for at least one
-    of them, in the order that its replicate's seed gives every member, from parameters that its
-    replicate's seed gives every member; it stops early, and keeps its best epoch, by its own
-    validation loss (see `train`). A member whose loss becomes NaN or infinite is marked
-    `diverged` and leaves; the others go on.
+    A member minimizes the sum of its own tasks' losses over the rows labelled for at least one of
+    them. The seed of its replicate sets the order of the rows and the initial parameters, which are
+    the same for all members on that replicate. Early stopping and the best epoch depend on the
+    member's own validation loss (see `train`). A member whose loss becomes NaN or infinite is
+    marked as `diverged` and removed; the others continue.
 
-    Members are stacked where their shapes agree: any sets of tasks with hard sharing, sets of
-    equally many tasks otherwise. What cannot be stacked (running statistics of BatchNorm,
-    recurrent cells, code that `vmap` cannot follow) is trained alone, and says why.
+    Members are stacked if their shapes agree: any sets of tasks with hard sharing, otherwise sets
+    with the same number of tasks. Networks that cannot be stacked (running statistics of BatchNorm,
+    recurrent cells, code that `vmap` does not support) are trained one at a time, and the result
+    holds the reason.
 
     Args:
-        build: Makes a fresh network of some of the tasks.
+        build: Makes a new network of some of the tasks.
         tasks: All tasks, in the order of the targets' columns.
-        members: What to train.
+        members: The trainings to run.
         replicates: The rows and seeds that members refer to.
         settings: How to train.
         keep: Whether to return parameters and predictions.
-        at_once: How many members to train at once at most; chosen to fit the machine if None.
-        store: Finished trainings are kept there, and not trained again. With `keep` it is not
-            looked at, since it holds no parameters.
-        starts: What each member starts from, where it is not fresh parameters alone.
+        at_once: Maximum number of members to train at once; chosen to fit the machine if None.
+        store: Store of finished trainings, which are not repeated. Ignored with `keep`, because
+            the store holds no parameters.
+        starts: The initialization of each member; new parameters if None.
 
     Returns:
-        A result for each member, in their order.
+        One result per member, in the order of `members`.
 
     Raises:
         InputError: If a member has no task, an unknown task, no labelled row, or no replicate; if
@@ -147,7 +148,7 @@ def _groups(
     settings: TrainingSettings,
     numbers: Sequence[int],
 ) -> list[list[int]]:
-    """Members that can be stacked: equal shapes, and equally many batches an epoch."""
+    """Members that can be stacked: equal shapes, and the same number of batches per epoch."""
     groups: dict[object, list[int]] = {}
     steps: dict[Member, int] = {}
     for number in numbers:
@@ -182,7 +183,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _shape_of(network: Sharing, tasks: Sequence[Task]) -> object:
-    """What networks must agree in to be stacked: compares equal where they can."""
+    """A key that is equal for networks that can be stacked."""
     body = tuple(
         (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
         for name, tensor in body_tensors(network).items()
@@ -211,12 +212,12 @@ def _unbatched_reason(network: Sharing, tasks: Sequence[Task], replicate: Replic
         with torch.random.fork_rng():
             Stack([network] * 2, tasks, [0, 1], [tiny, tiny], TrainingSettings()).try_step()
     except (RuntimeError, ValueError, TypeError) as error:
-        return f"vmap cannot follow it: {str(error).splitlines()[0]}"
+        return f"vmap does not support it: {str(error).splitlines()[0]}"
     return None
 
 
 def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -> int:
-    """About how much memory one member touches in a step: parameters, moments, activations."""
+    """Approximate memory of one member in a step: parameters, moments, activations."""
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -29,28 +29,28 @@ def fan_out(
     store: Store | None = None,
     starts: Sequence[Initialization] | None = None,
 ) -> list[TrainedNetwork]:
-    """Train every member by itself, `n_jobs` at a time with one thread each.
+    """Train every member separately, `n_jobs` at a time with one thread each.
 
-    The results are those of `train_members`, for any objective, sampling and architecture.
-    ``loky`` are processes of this machine; ``ray`` and ``dask`` go past it: they use the cluster
-    that this program is connected to, or start a local one. A worker that dies takes no finished
-    training with it: the unfinished ones are tried once more, one by one in a process of this
-    machine, and what dies again is named.
+    The results are the same as those of `train_members`, for any objective, sampling and
+    architecture. ``loky`` uses local processes; ``ray`` and ``dask`` use the cluster that this
+    program is connected to, or start a local one. If a worker crashes, finished trainings are kept.
+    The others are repeated once, one at a time in a local process; the error message names those
+    that crash again.
 
     Args:
-        build: Makes a fresh network of some of the tasks.
+        build: Makes a new network of some of the tasks.
         tasks: All tasks, in the order of the targets' columns.
-        members: What to train.
+        members: The trainings to run.
         replicates: The rows and seeds that members refer to.
         settings: How to train.
-        n_jobs: How many at a time; -1 is one a core.
+        n_jobs: Number of parallel trainings; -1 means one per core.
         backend: ``loky``, ``ray`` or ``dask``.
-        store: Finished trainings are kept there, and not trained again.
-        starts: What each member starts from, where it is not fresh parameters alone.
+        store: Store of finished trainings, which are not repeated.
+        starts: The initialization of each member; new parameters if None.
 
     Raises:
         InputError: If the backend is unknown or not installed, or a member cannot be trained.
-        RuntimeError: If a training killed its worker twice; the message names it.
+        RuntimeError: If a training crashed its worker twice; the message names it.
     """
     if backend not in BACKENDS:
         raise InputError(
@@ -95,6 +95,6 @@ def _deaths(died: Sequence[Member], finished: FinishedTrainings) -> str:
     names = (f"the network of {sorted(one.tasks)} on replicate {one.replicate}" for one in died)
     return (
         f"Training {'; '.join(names)} crashed its worker twice, probably out of memory. "
-        f"The other {len(finished.results)} trainings are finished, and kept where a store was "
+        f"The other {len(finished.results)} trainings are finished, and stored if a store was "
         "given. Lower batch_size or the size of the network."
     )

@@ -1,4 +1,4 @@
-"""The function trainer: jobs run by a user's function, here, in processes or on a cluster."""
+"""The function trainer: runs jobs with a user's function, locally or on a cluster."""
 
 import json
 import os
@@ -29,16 +29,16 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class FunctionTrainer:
     """Runs ``train(tasks, seed)`` for each job.
 
-    An exception in the function, or a return value that is no score per task, makes a failed
-    result. With several workers, each is a process of its own: one that dies (out of memory, a
-    segmentation fault) fails its job only.
+    An exception in the function, or a return value other than one score per task, gives a
+    failed result. With several workers, each is a separate process: if one crashes (out of memory,
+    a segmentation fault), only its job fails.
 
     Args:
         train: Takes the tasks in alphabetical order and the seed; returns a score for each task,
-            or `Scores`. Gets the settings of a job, too, as keyword arguments.
-        workers: How many trainings run at a time: 1 runs them in this process. With an executor,
-            how many are submitted to it at a time (by default as many as it has workers).
-        executor: Where trainings run; processes of this machine if None.
+            or `Scores`. The settings of a job are passed as keyword arguments.
+        workers: Number of parallel trainings; 1 runs them in this process. With an executor, the
+            number of jobs submitted at a time (by default its number of workers).
+        executor: Runs the trainings; local processes if None.
         accepts: Settings that the function takes.
         folder: If given, each worker also writes the scores to ``folder/JOB/scores.json``, so
             that a finished training survives the end of this process.
@@ -158,7 +158,7 @@ def write_scores(result: Result, folder: Path) -> None:
 
 
 def _explain(job: Job, error: Exception) -> Result:
-    """The result of a job whose worker gave an exception instead."""
+    """The failed result of a job whose worker raised an exception."""
     if isinstance(error, BrokenExecutor):
         what = "The worker process died, probably out of memory or by a crash"
         return Result.failed(job, f"{what} ({_named(error).splitlines()[0]}).", "worker-died")
@@ -166,7 +166,7 @@ def _explain(job: Job, error: Exception) -> Result:
 
 
 def _named(error: BaseException) -> str:
-    """The exception with its type and, where it is known, the last line that it came from."""
+    """The exception with its type and, if known, the line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"

@@ -1,4 +1,4 @@
-"""Head layout: which head of which network stands in which slot of a stack."""
+"""Head layout: which head of which network is in which slot of a stack."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class HeadKind:
     Args:
         head: One of them, as a template.
         loss: The loss of their tasks.
-        slots: Their slots in every member; some members leave some empty.
+        slots: Their slots in every member; some slots may be empty in some members.
     """
 
     head: nn.Module
@@ -31,7 +31,7 @@ class HeadKind:
 
 
 class HeadLayout:
-    """For every member, which of its heads stands in which slot.
+    """For every member, which of its heads is in which slot.
 
     Args:
         networks: The members.
@@ -50,7 +50,7 @@ class HeadLayout:
             places_by_kind.append(by_kind)
         self.kinds: list[HeadKind] = []
         self.places: list[list[int | None]] = [[] for _ in networks]
-        """The place of the head among its network's heads ``[member][slot]``; None if empty."""
+        """Index of the head among its network's heads ``[member][slot]``; None if empty."""
         for key, (head, task) in templates.items():
             count = max(len(by_kind.get(key, ())) for by_kind in places_by_kind)
             start = len(self.places[0])
@@ -79,13 +79,13 @@ class HeadLayout:
 
 
 def head_kinds(network: Sharing, tasks: Sequence[Task]) -> Iterator[object]:
-    """For every head a key that is equal for heads that can be computed together."""
+    """One key per head, equal for heads that can be computed together."""
     task_of = {task.name: task for task in tasks}
     for name, head in zip(network.names, network.heads, strict=True):
         loss = task_of[name].loss
         tensors = [*head.named_parameters(), *head.named_buffers()]
         shapes = tuple((n, tuple(t.shape), t.requires_grad) for n, t in tensors)
-        # A user's own modules may have settings that repr does not show: such heads stay apart.
+        # A user's own modules may have settings that repr does not show: keep such heads apart.
         is_torch = all(type(part).__module__.startswith("torch.nn.") for part in head.modules())
         yield repr(head) if is_torch else name, shapes, _loss_key(loss)
 

@@ -1,4 +1,4 @@
-"""Initialization: the parameters a network starts from, and how fast each of them may change."""
+"""Initialization: the initial parameters of a network, and a learning-rate scale for each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Initialization:
-    r"""Initial parameters, a learning-rate scale for each, and values that they are pulled to.
+    r"""Initial parameters, a learning-rate scale for each, and values that they are pulled towards.
 
     With a scale :math:`s` a parameter's steps are :math:`s` times as long, weight decay
     included; at 0 it does not change. A pull :math:`\alpha` adds
@@ -20,9 +20,9 @@ class Initialization:
     Args:
         state: Values of some of the network's parameters and buffers, by name; the others get
             new values.
-        scales: Of the learning rate, by the name of a parameter; 1 where it is not named.
+        scales: Learning-rate scales by parameter name; 1 for parameters that are not named.
         pull: Strength of the pull.
-        toward: What parameters are pulled to, by name.
+        toward: The values that parameters are pulled towards, by name.
 
     Raises:
         InputError: If a scale or the pull is negative or not finite.
@@ -50,21 +50,21 @@ class Initialization:
 
     @property
     def changes_training(self) -> bool:
-        """Whether more than the state is other than without a start."""
+        """Whether scales or a pull change the training, in addition to the initial state."""
         return bool(self.pull) or any(scale != 1 for scale in self.scales.values())
 
     @property
     def description(self) -> str:
-        """Everything but the state, for the name of a training."""
+        """Scales and pull as text, part of the digest that identifies a training."""
         sums = {name: float(value.double().sum()) for name, value in self.toward.items()}
         return f"scales {dict(self.scales)}, pull {self.pull} to {sums}"
 
     def put_into(self, network: nn.Module) -> None:
-        """Set the state, and freeze what does not move.
+        """Load the state, and freeze the parameters whose scale is 0.
 
         Raises:
-            InputError: If the network has no parameter or buffer of a name, or it has another
-                shape.
+            InputError: If the network has no parameter or buffer of that name, or one of
+                another shape.
         """
         own = network.state_dict()
         unknown = [name for name in self.state if name not in own]

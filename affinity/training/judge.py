@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 4096
 
 
 def predict(network: Sharing, examples: Examples) -> dict[str, Tensor]:
-    """A prediction a row for each task of `network`, in evaluation mode."""
+    """One prediction per row for each task of `network`, in evaluation mode."""
     was_training = network.training
     network.eval()
     with torch.no_grad():

@@ -14,8 +14,8 @@ class TrainingSettings:
     """Adam with early stopping on the validation loss; the best state is kept.
 
     Args:
-        epochs: Passes over the training rows at most.
-        batch_size: Rows a step.
+        epochs: Maximum passes over the training rows.
+        batch_size: Rows per step.
         learning_rate: Step size of Adam.
         weight_decay: Decoupled weight decay (AdamW).
         patience: Epochs without a better validation loss before a network stops.

@@ -58,12 +58,12 @@ def under(prefix: str, tensors: StackedTensors) -> StackedTensors:
 
 
 def body_tensors(network: Sharing) -> StackedTensors:
-    """What is not part of a head."""
+    """The parameters and buffers outside the heads."""
     return {n: t for n, t in _all_tensors(network).items() if not n.startswith("heads.")}
 
 
 def optimizer_of(tensors: StackedTensors, settings: TrainingSettings) -> torch.optim.AdamW:
-    """Steps every member as one by itself would: AdamW is elementwise."""
+    """One AdamW for all members; it is elementwise, so each member gets its own steps."""
     return torch.optim.AdamW(
         _trainable(tensors),
         lr=settings.learning_rate,

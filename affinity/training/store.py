@@ -1,6 +1,6 @@
 """Store of finished trainings on disk, so that the same call trains only what is missing.
 
-Written by hand because one call trains many networks, each of which must be found again by itself;
+Written by hand because one call trains many networks, each of which is looked up separately;
 libraries such as joblib cache whole calls, as pickles.
 """
 

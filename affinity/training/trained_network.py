@@ -1,4 +1,4 @@
-"""What a training leaves behind."""
+"""The result of training one network."""
 
 from dataclasses import dataclass, field
 
@@ -10,24 +10,24 @@ class TrainedNetwork:
     """One network trained on one replicate, judged at its best epoch.
 
     Args:
-        tasks: What the network was trained on.
+        tasks: The tasks that the network was trained on.
         replicate: Which of the replicates.
-        training_loss: A task's loss on the training rows, dropout off; NaN without labels.
-        validation_loss: A task's loss on the validation rows; NaN without labels.
-        evaluation_loss: A task's loss on the evaluation rows; NaN without labels or such rows.
-        test_loss: A task's loss on the test rows; NaN without labels.
-        test_metric: A task's metric on the test rows; NaN where it is undefined.
+        training_loss: Each task's loss on the training rows, dropout off; NaN without labels.
+        validation_loss: Each task's loss on the validation rows; NaN without labels.
+        evaluation_loss: Each task's loss on the evaluation rows; NaN without labels or such rows.
+        test_loss: Each task's loss on the test rows; NaN without labels.
+        test_metric: Each task's metric on the test rows; NaN if it is undefined.
         best_epoch: The epoch, from 1, whose parameters were kept.
         best_epoch_of_task: The epoch whose parameters would have been kept for a task alone: where
             its own validation loss was lowest. The last one without labels.
         epochs: How many epochs were trained.
         seconds: Time spent, a share of it where networks were trained together.
         n_parameters: Parameters of the network.
-        state: The kept parameters and buffers, where asked for.
-        predictions: A prediction a test row for each task, where asked for.
+        state: The kept parameters and buffers, if requested.
+        predictions: One prediction per test row for each task, if requested.
         diverged: Which task's loss became NaN or infinite and when; None if all went well.
         unbatched_reason: Why the network could not be trained together with others; None if it was.
-        test_blocks: A task's loss on each block of its test rows (`block_losses`), for intervals
+        test_blocks: Each task's loss on each block of its test rows (`block_losses`), for intervals
             that hold for other test rows too.
     """
 

@@ -43,7 +43,7 @@ class WeightedSum(Balance):
 
     @abstractmethod
     def weights(self) -> Float[Tensor, " task"]:
-        """A weight a task."""
+        """One weight per task."""
 
 
 class Objective(ABC):
