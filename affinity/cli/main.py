@@ -36,7 +36,7 @@ def make_app() -> App:
     study = App(
         name="study",
         help="Find out which tasks of any training should share: functions, scripts, clusters.\n\n"
-        "A study decides which groups of tasks are trained, by a command of yours; it keeps every "
+        "A study decides which groups of tasks are trained, with your own command; it keeps every "
         "result in a folder, and audits the grouping that is best.",
         group=Group("Your own training", sort_key=1),
         group_arguments=ARGUMENTS,

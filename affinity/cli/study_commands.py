@@ -84,7 +84,7 @@ def create_study(options: CreateStudyOptions) -> None:
 def run_study(options: RunStudyOptions) -> None:
     """Run trainings until the best grouping is found, or no more are allowed.
 
-    Each result is kept as it comes: the same command continues a study that was stopped. The
+    Each result is saved immediately: the same command continues a study that was stopped. The
     study's page, report.html, is written again as results arrive.
 
     For example:
@@ -115,7 +115,7 @@ def run_study(options: RunStudyOptions) -> None:
 
 
 def ask_jobs(options: AskOptions) -> None:
-    """Print the next useful trainings, for a scheduler of your own.
+    """Print the next useful trainings, for your own scheduler.
 
     Run them anywhere, in any order, and tell their scores. Fewer come back if the best grouping is
     found, no more trainings are allowed, or results are needed before more can be decided.
@@ -193,7 +193,7 @@ def add_runs(options: AddOptions) -> None:
 
 
 def show_study(options: StatusOptions) -> None:
-    """Print how far a study is, the best grouping so far, and what the results cannot tell."""
+    """Print the progress of a study, the best grouping so far, and open questions."""
     from .study_summary import print_status
 
     with open_console(is_error=options.json) as console:
