@@ -350,7 +350,7 @@ def test_on_a_full_disk_nothing_half_written_is_read_later(call, csv, run):
     (run / "trace.safetensors").unlink()
     code, said = on_a_disk_of(whole // 2, "record", csv, *RECORD, "--out", run)
     assert code == 2, said
-    assert "(unwritable-file)" in said
+    assert "(cannot-write)" in said
     assert not (run / "trace.safetensors").exists()
     assert not list(run.glob(".*safetensors*"))
     assert call("record", csv, *RECORD, "--out", run)[0] == 0

@@ -69,7 +69,7 @@ def test_a_run_killed_in_the_middle_ends_where_the_unbroken_one_ends(tmp_path: P
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(here=str(Path(__file__).parent)), str(file)],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
     )
     deadline = time.monotonic() + 120
     while not file.exists() and process.poll() is None and time.monotonic() < deadline:
