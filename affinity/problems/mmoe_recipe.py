@@ -21,8 +21,8 @@ class RecipeSuite:
     Args:
         name: What a report calls them.
         scale: c, the length of the weight vectors.
-        frequencies: :math:`\alpha_i`, one a sine.
-        phases: :math:`\beta_i`, one a sine.
+        frequencies: :math:`\alpha_i`, one per sine.
+        phases: :math:`\beta_i`, one per sine.
     """
 
     name: str

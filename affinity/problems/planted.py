@@ -37,15 +37,15 @@ def planted(
     size between 0.6 and 1, so that every task needs both directions,
     :math:`x \sim N(0, I)`, and noise of half the signal's deviation. The absolute value hides
     the directions from any line. Rows are few and the trunk is narrow: tasks of a cluster learn
-    their directions together, tasks of several do not fit into one trunk. At strength 1 a network a
-    cluster gains about a third of the separate networks' loss and mixed ones lose as much; from
+    their directions together, tasks of several do not fit into one trunk. At strength 1 one network
+    per cluster gains about a third of the separate networks' loss and mixed ones lose as much; from
     about 0.8 down sharing no longer pays, and at 0 no two tasks have anything in common
     (`reports/planted` has the measured gains).
 
     Args:
         strength: s, how much of their directions the tasks of a cluster share, from 0 to 1.
-        n_clusters: Letters.
-        tasks_per_cluster: Numbers.
+        n_clusters: Number of clusters.
+        tasks_per_cluster: Number of tasks per cluster.
         n_rows: Development rows.
         n_features: Numbers an input has.
         test_share: Test rows as a share of all rows.

@@ -45,7 +45,7 @@ class Preprocessing:
         means: Subtracted.
         scales: Divided by.
         gaps: Columns with an input of their own that says whether the value is missing.
-        labels: A label a task.
+        labels: One label per task.
     """
 
     columns: FeatureColumns

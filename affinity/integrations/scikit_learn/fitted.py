@@ -21,7 +21,7 @@ class Fitted:
     network: HardSharing
 
     def __call__(self, rows: Float[Tensor, "row feature"]) -> Mapping[str, Tensor]:
-        """Numbers in the targets' own units, or probabilities, a task served."""
+        """Numbers in the targets' own units, or probabilities, per served task."""
         found = self.statistics
         with torch.no_grad():
             outputs = self.network((rows - found.input_mean) / found.input_scale)

@@ -23,7 +23,7 @@ class GradNorm(Objective):
     where :math:`\bar{G}` is the mean of :math:`w_k \lVert \nabla L_k \rVert`. The weights take a
     step down this loss after every batch and are scaled to sum to the number of tasks. The
     gradients are those on all shared parameters, where the paper takes the last shared layer.
-    Costs one backward pass a task more.
+    Costs one more backward pass per task.
 
     Args:
         alpha: How strongly slow tasks are pushed; 0 makes all norms equal.
