@@ -27,7 +27,7 @@ def set_aside(
     """Where a column says so, the latest ones, or a random share of every class.
 
     Raises:
-        InputError: If the split column says something else, or a row tells no time.
+        InputError: If the split column says something else, or a row has no time.
     """
     is_test = torch.zeros(len(table), dtype=torch.bool)
     if split_column is not None:
@@ -60,7 +60,7 @@ def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
     """Row numbers, the earliest first.
 
     Raises:
-        InputError: If a row tells no time.
+        InputError: If a row has no time.
     """
     column = table[name]
     numbers = pd.to_numeric(column, errors="coerce")

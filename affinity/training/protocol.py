@@ -1,4 +1,4 @@
-"""The training protocol: jobs in, results out, whoever trains."""
+"""The training protocol: jobs in, results out, for any trainer."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

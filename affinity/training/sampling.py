@@ -26,7 +26,7 @@ class Sampling(Protocol):
 
 @dataclass(frozen=True)
 class JointBatches:
-    """One batch for all tasks: every row comes once an epoch, with all its labels."""
+    """One batch for all tasks: every row is used once per epoch, with all its labels."""
 
     def __call__(
         self, examples: Examples, order: Int[Tensor, " row"], size: int, seed: int
@@ -60,7 +60,7 @@ class TaskBatches:
     def __post_init__(self) -> None:
         if self.tasks < 1 or not self.temperature > 0:
             raise InputError(
-                "Expected at least one task a batch and a positive temperature, but got "
+                "Expected at least one task per batch and a positive temperature, but got "
                 f"tasks={self.tasks} and temperature={self.temperature}.",
                 "invalid-sampling",
             )
