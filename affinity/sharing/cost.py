@@ -90,7 +90,8 @@ def match_parameters(
 
     if cost(1) > 2 * budget:
         raise InputError(
-            f"Expected a budget of at least {cost(1)} {of}, the cost of width 1, but got {budget}.",
+            f"Expected a budget of at least {cost(1)} {of}, which is what width 1 costs, "
+            f"but got {budget}.",
             "budget-too-small",
         )
     low, high = 1, 2
