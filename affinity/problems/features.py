@@ -1,4 +1,4 @@
-"""Features of a table as numbers, through scikit-learn, with statistics of training rows only."""
+"""Features of a table as numbers, made by scikit-learn with statistics of training rows only."""
 
 from dataclasses import dataclass
 
@@ -114,7 +114,7 @@ def find_columns(development: pd.DataFrame, most_categories: int = 30) -> Featur
 
 
 def _clip(values: np.ndarray) -> np.ndarray:
-    """Ten standard deviations are far enough: one absurd value should not rule a batch."""
+    """Clip at ten standard deviations, so that one extreme value does not dominate a batch."""
     return np.clip(values, -10, 10)
 
 

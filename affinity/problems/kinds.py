@@ -1,4 +1,4 @@
-"""The kind of a target, found from its values: binary, classes or regression."""
+"""The kind of a target, inferred from its values: binary, classes or regression."""
 
 from typing import Literal, get_args
 
@@ -43,7 +43,7 @@ def find_kind(values: pd.Series) -> Kind:
 
 
 def check_target(name: str, values: pd.Series, kind: Kind) -> None:
-    """Say what is wrong with a target, if anything.
+    """Check that a target can be learned.
 
     Raises:
         InputError: If no row is labelled, a label is infinite, or the labels do not vary or do not

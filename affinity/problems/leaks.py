@@ -1,4 +1,4 @@
-"""Leaks: features that give a target away."""
+"""Leaks: features that reveal a target."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ MOST_CORRELATED = 0.999
 def find_leaks(
     features: pd.DataFrame, targets: pd.DataFrame, kinds: Mapping[str, Kind]
 ) -> list[tuple[str, str, str]]:
-    """Pairs of a feature and a target that it gives away, each with the reason.
+    """Pairs of a feature and a target that it reveals, each with the reason.
 
     A feature leaks a target if their correlation exceeds 0.999 in size, or if every value of the
     feature that comes at least twice always comes with the same label, while such values cover

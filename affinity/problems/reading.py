@@ -76,7 +76,7 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 
 def check_column(name: str, table: pd.DataFrame) -> None:
-    """Refuse a column that the table does not have, and name the nearest that it has."""
+    """Raise an error for a column that the table does not have; name the most similar one."""
     if name in table.columns:
         return
     near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)

@@ -59,8 +59,8 @@ class RandomRows:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(development), generator=generator)
         by_stratum = order[torch.argsort(_strata(development)[order], stable=True)]
-        # Rows of one stratum stand together, in random order within: a comb through them takes
-        # its share of each.
+        # Sorted by stratum, in random order within: systematic sampling takes the same share of
+        # every stratum.
         rest, evaluation = _comb(by_stratum, self.evaluation_share, generator)
         training, validation = _comb(
             rest, self.validation_share / (1 - self.evaluation_share), generator
@@ -79,7 +79,7 @@ class TimeBlocks:
     Args:
         validation_share: Share of the blocks that decide when to stop.
         evaluation_share: Share of the blocks that decide between networks.
-        blocks: Into how many blocks the development rows are cut.
+        blocks: Number of blocks that the development rows are split into.
 
     Example:
         >>> rows = Examples(torch.zeros(40, 1), torch.zeros(40, 1))
@@ -139,7 +139,7 @@ def _check_shares(validation: float, evaluation: float) -> None:
 
 
 def _strata(examples: Examples) -> Int[Tensor, " row"]:
-    """A number a row: the rarest class that it belongs to, or task that it is labelled for."""
+    """One number per row: its rarest class, or the rarest task that it is labelled for."""
     size = torch.full((len(examples),), len(examples) + 1)
     stratum = torch.zeros(len(examples), dtype=torch.long)
     so_far = 0

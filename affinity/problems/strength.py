@@ -21,9 +21,9 @@ class Strengths:
     """Soft sharing at several strengths, on the same replicates.
 
     Args:
-        strengths: What was tried.
-        scores: The validation loss over that of the best constant prediction, mean over tasks;
-            what early stopping goes by.
+        strengths: The strengths that were tried.
+        scores: The validation loss over that of the best constant prediction, averaged over tasks;
+            the criterion of early stopping.
         trained: The trainings, ``[strength][replicate]``.
     """
 
@@ -33,7 +33,7 @@ class Strengths:
 
     @property
     def best(self) -> float:
-        """The strength of the lowest mean score; the smaller one of equals."""
+        """The strength with the lowest mean score; the smallest of several equal ones."""
         return self.strengths[int(self.scores.mean(dim=1).argmin())]
 
     def best_on(self, replicate: int) -> tuple[float, TrainedNetwork]:
@@ -56,7 +56,7 @@ def try_strengths(
         problem: Tasks, trunk and heads.
         tasks: Names of the tasks that share.
         replicates: Draws of rows.
-        strengths: From separate networks (0) to what amounts to hard sharing.
+        strengths: From separate networks (0) to nearly hard sharing.
         settings: How to train; the problem's own settings if None.
         affinity: Pulls tasks to those that help them, in the order of the problem's tasks; all
             pairs equally if None.

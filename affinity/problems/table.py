@@ -208,7 +208,7 @@ class TableEncoder:
         )
 
     def fitted(self, training: Int[Tensor, " training"]) -> Preprocessing:
-        """What these training rows decide, as numbers that can be kept and used on other tables."""
+        """The statistics of these training rows, which can be saved and applied to other tables."""
         transformer, mean, deviation = self._fit(training)
         labels = {
             name: Label(classes, float(mean[at]), float(deviation[at]))
@@ -227,7 +227,7 @@ class TableEncoder:
 
 
 def _settings_for(n_rows: int) -> TrainingSettings:
-    """Batches that give an epoch between about ten and a hundred steps."""
+    """Choose the batch size so that an epoch has between about ten and a hundred steps."""
     return TrainingSettings(batch_size=min(512, max(32, 2 ** round(np.log2(n_rows / 50)))))
 
 
@@ -274,7 +274,7 @@ def _long_targets(
 
 
 def _check_labels_are_clean(name: str, values: pd.Series) -> None:
-    """A target of numbers with a few strays of text would silently become hundreds of classes."""
+    """Check for numbers mixed with a few texts, which would become hundreds of classes."""
     if pd.api.types.is_numeric_dtype(values) or values.dropna().empty:
         return
     known = values.dropna()

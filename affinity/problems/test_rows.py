@@ -1,4 +1,4 @@
-"""Test rows: which rows of a table are set aside for the audit."""
+"""Test rows: the rows of a table that are held out for the audit."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def set_aside(
     share: float,
     seed: int,
 ) -> Bool[Tensor, " row"]:
-    """Where a column says so, the latest ones, or a random share of every class.
+    """Select test rows by the split column, by time, or at random within every class.
 
     Raises:
         InputError: If the split column says something else, or a row has no time.
@@ -50,7 +50,7 @@ def set_aside(
 
 
 def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFrame:
-    """What was known when this share of the rows had come; in the order of the table."""
+    """The first rows by time, up to this share, in the order of the table."""
     check_column(time_column, table)
     order = in_order_of_time(table, time_column)
     return table.iloc[np.sort(order[: round(len(table) * share)])].reset_index(drop=True)

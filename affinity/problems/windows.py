@@ -1,10 +1,10 @@
-"""Windows of time: earlier test rows, and only what was known before them to learn from."""
+"""Windows of time: earlier test rows, with only the rows before them for training."""
 
 LEAST_KNOWN = 0.5
 
 
 def windows(count: int, test_share: float) -> list[float]:
-    """Up to which share of the rows, in their order in time, each of `count` draws knows.
+    """The share of the rows, ordered by time, that each of `count` splits may use.
 
     Of what is known the latest rows are the test rows, a share of `test_share`. Windows follow each
     other without a gap where this leaves half of the rows to the earliest draw; else they overlap.

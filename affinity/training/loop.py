@@ -323,7 +323,7 @@ def _copy_of(network: Sharing) -> dict[str, Tensor]:
 
 @contextmanager
 def _seeded(seed: int) -> Generator[None]:
-    """Random numbers from this seed inside the block, and those from before it afterwards."""
+    """Seed the random numbers inside the block, and restore their state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -22,7 +22,7 @@ class Member:
 
     Args:
         tasks: Names of the tasks it is trained on.
-        replicate: Which of the replicates.
+        replicate: The number of the replicate.
     """
 
     tasks: frozenset[str]

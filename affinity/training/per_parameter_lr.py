@@ -87,7 +87,7 @@ class ParameterRates:
 def _member_names(
     key: str, networks: Sequence[Sharing], layout: HeadLayout
 ) -> list[list[str | None]]:
-    """What a stacked tensor is called in each member (and slot); None where a slot is empty."""
+    """The name of a stacked tensor in each member (and slot); None if a slot is empty."""
     prefix, _, name = key.partition(".")
     if prefix == "body":
         return [[name] for _ in networks]

@@ -15,8 +15,8 @@ def constant_loss(
     """Loss on `validation` of the constant prediction that is best on `training`.
 
     For squared error this is the variance, for cross-entropy the entropy of the classes; for any
-    other loss the constant is searched for. 1 where it is no scale: no labels, or labels that
-    do not vary.
+    other loss the constant is searched for. 1 if there is no scale: no labels, or labels that do
+    not vary.
 
     Example:
         >>> from affinity.tasks import RSquared, SquaredError
@@ -40,7 +40,7 @@ def constant_loss(
 
 
 def _known(task: Task, labels: Float[Tensor, " row"]) -> Float[Tensor, "1 output"] | None:
-    """In closed form where there is one; an absent class is next to impossible."""
+    """The closed form, if there is one; a class that is absent gets a probability close to 0."""
     if isinstance(task.loss, SquaredError):
         return labels.mean().reshape(1, 1)
     if isinstance(task.loss, BinaryCrossEntropy | CrossEntropy):

@@ -1,4 +1,4 @@
-"""Row sets: which rows of its replicate each of many networks uses."""
+"""Row sets: the rows of its replicate that each of many networks uses."""
 
 import math
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class RowSets:
         self._places: Int[Tensor, "set row"] = _padded(places, rank_starts[-1])
 
     def count(self, member: int) -> int:
-        """How many rows a member uses."""
+        """Number of rows that a member uses."""
         return self._counts[int(self._set_of[member])]
 
     def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
@@ -86,7 +86,7 @@ class RowSets:
     def take(
         self, rows: Int[Tensor, "set batch"], here: Int[Tensor, " member"]
     ) -> tuple[Float[Tensor, "member_or_one batch *feature"], Float[Tensor, "member slot batch"]]:
-        """Inputs and targets of these rows; inputs once where all members use the same rows."""
+        """Inputs and targets of these rows; inputs only once if all members use the same rows."""
         columns = self._columns[here]
         if len(rows) == 1:
             return self.inputs[rows], self._targets[:, rows[0]][columns]

@@ -1,4 +1,4 @@
-"""Rows and columns: which of them a network is trained on, and in which order."""
+"""Rows and columns that a network is trained on, and their order."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from affinity.tasks import Examples, Task
 
 
 def columns_of(names: Sequence[str], tasks: Sequence[Task]) -> list[int]:
-    """Which column of the targets belongs to each name."""
+    """The column of the targets that belongs to each name."""
     column = {task.name: number for number, task in enumerate(tasks)}
     unknown = [name for name in names if name not in column]
     if unknown:

@@ -1,4 +1,4 @@
-"""Scheduling: jobs handed to whatever runs them, a limited number at a time."""
+"""Scheduling: submit jobs to an executor, a limited number at a time."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,7 +15,7 @@ class Pending(Protocol):
     """The part of a future that is needed; submitit's jobs have it, too."""
 
     def done(self) -> bool:
-        """Whether the result is there."""
+        """Whether the result is available."""
         ...
 
     def result(self) -> Result:

@@ -1,4 +1,4 @@
-"""A stack: networks of one shape side by side in one set of tensors, each on its own rows."""
+"""A stack: networks of equal shape in one set of tensors, each trained on its own rows."""
 
 import math
 import time
@@ -67,7 +67,7 @@ class Stack:
         ]  # member slot
 
     def train(self, keep: bool) -> list[TrainedNetwork]:
-        """Train all members; a result for each, in their order.
+        """Train all members and return one result per member, in order.
 
         Args:
             keep: Whether results hold parameters and predictions.

@@ -17,8 +17,8 @@ class StackedNetwork:
     """Computes all members with one of their networks as the template.
 
     Args:
-        network: One of them; the rest have its shapes.
-        layout: Where the heads stand.
+        network: One of the members; the others have the same shapes.
+        layout: The positions of the heads.
     """
 
     def __init__(self, network: Sharing, layout: HeadLayout) -> None:
@@ -29,7 +29,7 @@ class StackedNetwork:
             self._trunk = None
 
     def set_mode(self, training: bool) -> None:
-        """Training or evaluation."""
+        """Set training or evaluation mode."""
         self._body.train(training)
         for kind in self._layout.kinds:
             kind.head.train(training)
@@ -37,7 +37,7 @@ class StackedNetwork:
     def predictions(
         self, tensors: StackedTensors, inputs: Float[Tensor, "member_or_one batch *feature"]
     ) -> list[Float[Tensor, "member _ batch _"]]:
-        """Of each kind of head."""
+        """Predictions for each kind of head."""
         representation = self._represent(tensors, inputs)
         return [
             self._head(kind, under(f"{number}.", tensors), representation)
@@ -49,7 +49,7 @@ class StackedNetwork:
         predictions: list[Float[Tensor, "member _ batch _"]],
         targets: Float[Tensor, "member slot batch"],
     ) -> Float[Tensor, "member slot"]:
-        """A loss a slot; 0 where all its targets are NaN."""
+        """One loss per slot; 0 if all its targets are NaN."""
         losses: list[Tensor] = []
         for kind, prediction in zip(self._layout.kinds, predictions, strict=True):
             loss = kind.loss if takes_stacks(kind.loss) else vmap(vmap(kind.loss))
@@ -57,7 +57,7 @@ class StackedNetwork:
         return torch.cat(losses, dim=1)
 
     def penalty(self, tensors: StackedTensors) -> Tensor | float:
-        """Of all members together."""
+        """The sum of the penalties of all members."""
         if type(self._body.network).penalty is Sharing.penalty:
             return 0.0
 
@@ -118,7 +118,7 @@ def _linear(
     weight: Float[Tensor, "member slot output width"],
     bias: Float[Tensor, "member slot output"] | None = None,
 ) -> Float[Tensor, "member slot batch output"]:
-    """Linear heads on one representation, as one product."""
+    """Linear heads on one representation, as one matrix product."""
     together = weight.flatten(1, 2)
     if bias is None:
         predictions = torch.bmm(together, own.mT)

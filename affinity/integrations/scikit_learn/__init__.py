@@ -1,4 +1,4 @@
-"""scikit-learn's door: estimators that find out which targets should share a network."""
+"""Estimators for scikit-learn that find out which targets should share a network."""
 
 from .classifier import TaskGroupedClassifier
 from .regressor import TaskGroupedRegressor

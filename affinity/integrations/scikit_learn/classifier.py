@@ -14,7 +14,7 @@ from .task_grouped import TaskGrouped
 
 
 class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
-    """Classification of several targets, sharing networks where the audit says that it pays.
+    """Classification of several targets, sharing networks if the audit shows a gain.
 
     As `TaskGroupedRegressor`, with probabilities averaged over the replicates.
 
@@ -45,13 +45,13 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
         )
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
-        """Probabilities ``[row class]``; a list of them, one a target, where there are several."""
+        """Probabilities ``[row class]``; a list with one array per target if there are several."""
         outputs = self._outputs(X)
         each = [outputs[f"target {at}"].numpy() for at in range(len(outputs))]
         return each[0] if self.is_single_ else each
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Accuracy, a mean over the targets."""
+        """Accuracy, averaged over the targets."""
         truth = np.asarray(y).reshape(len(y), -1)
         guess = np.asarray(self.predict(X)).reshape(len(y), -1)
         return float(

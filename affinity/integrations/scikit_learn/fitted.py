@@ -14,7 +14,7 @@ from .rows import Statistics
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network, with what its rows were scaled by and the tasks that it serves."""
+    """A trained network, with the scaling of its rows and the tasks that it serves."""
 
     statistics: Statistics
     served: tuple[str, ...]

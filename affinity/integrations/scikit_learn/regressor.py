@@ -11,7 +11,7 @@ from .task_grouped import TaskGrouped
 
 
 class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
-    """Regression of several targets, sharing networks where the audit says that it pays.
+    """Regression of several targets, sharing networks if the audit shows a gain.
 
     `fit` holds out a fifth of the rows, records one multi-task run, groups the targets, and
     evaluates the plan, separate networks and all-in-one on `replicates` resamplings. The

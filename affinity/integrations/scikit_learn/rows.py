@@ -1,4 +1,4 @@
-"""Rows of arrays as a problem, scaled by what its training rows say."""
+"""Rows of arrays as a problem, scaled by statistics of its training rows."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Rows:
         return RandomRows()(everything.take(development), seed).training
 
     def statistics(self, training: Int[Tensor, " training"]) -> Statistics:
-        """Of these development rows."""
+        """The statistics of these development rows."""
         rows = self.parts[0][training]
         inputs, targets = self.inputs[rows], self.targets[rows]
         return Statistics(
@@ -56,7 +56,7 @@ class Rows:
         )
 
     def encode(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
-        """Development and test rows, scaled by what these training rows say."""
+        """Development and test rows, scaled by statistics of these training rows."""
         found = self.statistics(training)
         scaled = Examples(
             inputs=((self.inputs - found.input_mean) / found.input_scale).float(),
@@ -87,7 +87,7 @@ class Rows:
         depth: int,
         settings: TrainingSettings,
     ) -> Problem:
-        """To be recorded and audited; its trunks have this width and depth."""
+        """The problem to record and audit; its trunks have this width and depth."""
         development, test = self.parts
         everything = Examples(inputs=self.inputs.float(), targets=self.targets.float())
         parts = TableParts(self.inputs.shape[1], depth)

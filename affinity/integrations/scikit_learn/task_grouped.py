@@ -1,4 +1,4 @@
-"""What both estimators do: audit the targets, and keep the networks of the arrangement to use."""
+"""The common part of both estimators: audit the targets and keep the advised networks."""
 
 from abc import abstractmethod
 from dataclasses import replace
@@ -67,8 +67,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
 
         Args:
             X: ``[row feature]``, finite numbers.
-            y: ``[row target]``, or ``[row]`` for a single target, which there is nothing to audit
-                for.
+            y: ``[row target]``, or ``[row]`` for a single target, which is not audited.
 
         Raises:
             InputError: If a setting is out of range, or there are too few rows.
@@ -169,7 +168,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return network.double().eval()  # doubles: a row alone is predicted as among others
 
     def _outputs(self, X: Any) -> dict[str, Float[Tensor, "row output"]]:  # noqa: N803
-        """Mean over the replicates of what each task's head says, in the targets' own units."""
+        """The output of each task's head, averaged over replicates, in the targets' own units."""
         check_is_fitted(self)
         rows = torch.from_numpy(np.array(validate_data(self, X, reset=False), dtype=np.float64))
         sums: dict[str, Tensor] = {}

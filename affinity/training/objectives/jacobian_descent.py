@@ -1,4 +1,4 @@
-"""Jacobian descent: conflicts between task gradients settled by one of TorchJD's aggregators."""
+"""Jacobian descent: task gradients combined by one of TorchJD's aggregators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class JacobianDescent(Objective):
     """The step on shared parameters that an aggregator makes of the tasks' gradients.
 
     Task-specific parameters follow the gradient of their own task. UPGrad, PCGrad, CAGrad, MGDA,
-    NashMTL, AlignedMTL and the rest are `TorchJD <https://torchjd.org>`_'s. What
-    an aggregator remembers between steps (NashMTL) is not saved in checkpoints. Costs one backward
-    pass a task.
+    NashMTL, AlignedMTL and others come from `TorchJD <https://torchjd.org>`_. The state that an
+    aggregator keeps between steps (NashMTL) is not saved in checkpoints. Costs one backward pass
+    per task.
 
     Args:
         aggregator: Name of a class in `torchjd.aggregation`.

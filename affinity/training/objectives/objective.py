@@ -66,7 +66,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Sum(Objective):
-    """The sum of the losses: every task's gradient counts as it comes.
+    """The sum of the losses: all tasks have the weight 1.
 
     Example:
         >>> Sum().fixed_weights(("depth", "edges"))

@@ -1,4 +1,4 @@
-"""Fixed weights: a person says how much each task counts."""
+"""Fixed weights, given by the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
