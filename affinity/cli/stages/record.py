@@ -45,7 +45,7 @@ def record_stage(run: Run) -> None:
             raise InputError(
                 f"Could not write {str(directory.file(TRACE))!r}: {error}. Choose a folder that "
                 "can be written to and has space left.",
-                "unwritable-file",
+                "cannot-write",
             ) from error
     run.trace = trace
     summary = f"{count(len(trace), 'measurement')} of {count(len(trace.tasks), 'task')}"
