@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Outermost(_import_hook.JaxtypingTransformer):
-    """Leave functions inside functions alone: they would be compiled anew at every call."""
+    """Leave functions inside functions alone: they would be compiled at every call."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:  # noqa: N802
         is_inside = any(isinstance(parent, ast.FunctionDef) for parent in self._parents)

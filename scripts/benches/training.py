@@ -8,7 +8,7 @@ Two measurements, each of things done in turn in one program with one thread a p
   sample of the sets; their figures are those of the sample times 255 / its size.
 
 The figures are in processor time, children's included, which other programs on the machine disturb
-less than the clock; the clock stands beside it.
+less than the clock; wall-clock time stands next to it.
 """
 
 import argparse

@@ -146,7 +146,7 @@ def power(test: NegativeTransferTest, gains: Gains) -> dict[str, Any]:
 
 
 def share(values: pd.Series) -> dict[str, float]:
-    """A share with its 95 % Wilson interval; of several tasks an audit, as so many audits."""
+    """A share with its 95 % Wilson interval; each task of an audit counts as one."""
     values = values.dropna().astype(float)
     count = len(values)
     result = stats.binomtest(round(float(values.sum())), count).proportion_ci(method="wilson")
@@ -231,7 +231,7 @@ def main() -> None:
         type=Path,
         help=f"reports/calibration; runs/calibration with fewer than {ENOUGH} audits",
     )
-    parser.add_argument("--fresh", action="store_true", help="train anew what was trained before")
+    parser.add_argument("--fresh", action="store_true", help="train again what was trained before")
     options = parser.parse_args()
     is_enough = options.audits >= ENOUGH
     out: Path = options.out or ROOT / ("reports" if is_enough else "runs") / "calibration"

@@ -1,7 +1,7 @@
 """Standley et al. (2020): the optimal networks of five tasks at every budget, and HOA's choice.
 
 Networks are chosen on validation losses, overlap allowed, half-size networks of one task at half
-the cost; the total test loss of the choice stands beside the published curve.
+the cost; the total test loss of the choice stands next to the published curve.
 """
 
 from pathlib import Path

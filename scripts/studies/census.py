@@ -153,7 +153,7 @@ file (its training file of 199,523 rows is not among our data), split 60 / 15 / 
 units with one learning rate, where the paper tuned widths up to 2048 for the main task; the
 strength of the L2 constraint (1e-4, 1e-3, 1e-2) is chosen on validation rows in each seed. MMoE has
 4 experts of the trunk's size and gate dropout of 0.1. The paper's figures (tables 1 and 2: means
-over 400 runs, without intervals) stand beside ours for the direction of effects, not to be matched.
+over 400 runs, without intervals) stand next to ours for the direction of effects only.
 
     {command}
 

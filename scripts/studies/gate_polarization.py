@@ -123,7 +123,7 @@ def report(results: pd.DataFrame, command: str) -> str:
 
 HEADER = """# How often gates polarize
 
-MMoE (8 experts of 16 units, a gate a task) on scikit-learn's digits with eight tasks, {seeds}
+MMoE (8 experts of 16 units, one gate per task) on scikit-learn's digits with eight tasks, {seeds}
 seeds, with gate dropout of 0.1 and without, paired over seeds, at a learning rate that fits and at
 one that is too large. A gate is *polarized* when its mean weight over the validation rows is below
 0.01 for every expert but one (`affinity.sharing.gate_health`). Shares with 95 % Wilson intervals,

@@ -23,7 +23,7 @@ MOST_ROWS, MOST_TASKS = 3000, 8
 
 
 def problem_of(name: str) -> Problem:
-    """At most so many rows and tasks; the networks that the tables' own manifest speaks of."""
+    """Limits on rows and tasks, and the networks that the tables' manifest names."""
     entry = json.loads((TABLES / "manifest.json").read_text())[FILES[name]]
     targets = list(entry["targets"])[:MOST_TASKS]
     left = list(entry["targets"])[MOST_TASKS:]

@@ -99,7 +99,7 @@ best two groups (1 exact, 0 chance); rank correlation of the matrices of two see
 In the committed run the cosine of several runs together finds most of the two clusters, and nothing
 else is far from chance: with no shared rows and seeds that do not agree, one run tells nothing.
 
-What the split is worth: mean gain over fields beside separate networks, in % of the test loss, with
+Gain of the split: mean over fields, against separate networks, in % of the test loss, with
 95 % t interval over {replicates} replicates (the test rows are the same).
 
 {worth}

@@ -205,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=10)
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--again", action="store_true", help="only write the page anew")
+    parser.add_argument("--again", action="store_true", help="only write the page again")
     arguments = parser.parse_args()
     if not MNIST.exists():
         sys.exit(f"Expected MNIST at {MNIST.relative_to(ROOT.parent)}; it is missing.")

@@ -303,7 +303,7 @@ as much on evaluation rows as on test rows, to about 3 %.
 
 ## What sharing is really worth
 
-Mean gain beside separate networks of the same width, measured on 1,600 test rows, {worth}
+Mean gain compared with separate networks of the same width, measured on 1,600 test rows, {worth}
 replicates, in % of the loss. "Within" are tasks of one cluster, "across" of several.
 
 {gains}

@@ -1,4 +1,4 @@
-"""The policy's regret: the way to share that it chooses, beside always taking the same one.
+"""The policy's regret: the way to share that it chooses, compared with always the same one.
 
 On groups of tasks of several tables every way to share is measured at equal parameters. The policy
 sees the evaluation rows of one half of the replicates; what it chose is judged on the test rows of
@@ -52,7 +52,7 @@ def groups_of(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def measure(name: str) -> None:
-    """Every way to share of every group, a row a group, way and replicate."""
+    """Every way to share of every group, one row per group, way and replicate."""
     file = OUT / "measured" / f"{name}.csv"
     problem = problem_of(name)
     done = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame()
@@ -143,7 +143,7 @@ def report() -> None:
 
 
 def _interval(regret: pd.Series, draws: int = 4000) -> tuple[float, float]:
-    """95 % for the mean over tables, by the bootstrap: tables drawn anew, and groups within each.
+    """95 % interval of the mean over tables: tables are resampled, and groups within each.
 
     Six tables are few: intervals are rough.
     """

@@ -180,9 +180,9 @@ recipe by the evaluation rows of the other replicates.
 
 {accuracy}
 
-The best single block beside all blocks, and beside rates that go by relative gradient norms
-(Auto-RGN), in points of accuracy. The block is the best one on test rows, so that the difference is
-somewhat flattering.
+The best single block against all blocks, and against learning rates set by relative gradient
+norms (Auto-RGN), in points of accuracy. The block is the best one on test rows, so
+that the difference is somewhat optimistic.
 
 {best}
 
@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=10)
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--again", action="store_true", help="only write the page anew")
+    parser.add_argument("--again", action="store_true", help="only write the page again")
     arguments = parser.parse_args()
     if not MNIST.exists():
         sys.exit(f"Expected MNIST at {MNIST.relative_to(ROOT.parent)}; it is missing.")

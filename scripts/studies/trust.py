@@ -1,9 +1,9 @@
-"""Can one tell beforehand whether affinity foretells gains? Signs, over tables measured by truth.
+"""Is it known in advance whether affinity predicts gains? Indicators over the measured tables.
 
     OMP_NUM_THREADS=1 PYTHONPATH=.:scripts python scripts/studies/trust.py reports/truth
 
-writes reports/trust/trust.csv (a row a table and estimator) and prints, for every sign, its rank
-correlation over the tables with what it should foretell.
+writes reports/trust/trust.csv (one row per table and estimator) and prints, for every indicator,
+its rank correlation over the tables with how well affinity predicts gains.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from fidelities.measured import gains_of
 from scipy import stats
 
 ESTIMATORS = ("inter-task affinity", "gradient cosine", "held-out affinity")
-SIGNS = ("all_in_one_gain", "agreement_of_runs", "conflict", "share_negative")
+INDICATORS = ("all_in_one_gain", "agreement_of_runs", "conflict", "share_negative")
 
 
 def main() -> None:
@@ -36,18 +36,18 @@ def main() -> None:
             for name in ESTIMATORS
             if len(measured.affinities.get(name, {})) > 1
         ]
-    found = pd.DataFrame(rows)
+    results = pd.DataFrame(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found.round(4).to_csv(arguments.out / "trust.csv", index=False)
-    print(found.round(2).to_string(index=False))
-    for estimator, table in found.groupby("estimator", sort=False):
-        for sign in SIGNS:
-            rank = stats.spearmanr(table[sign], table["fidelity"])
-            print(f"{estimator}, {sign}: {rank.statistic:+.2f} (p = {rank.pvalue:.2f})")
+    results.round(4).to_csv(arguments.out / "trust.csv", index=False)
+    print(results.round(2).to_string(index=False))
+    for estimator, table in results.groupby("estimator", sort=False):
+        for indicator in INDICATORS:
+            rank = stats.spearmanr(table[indicator], table["fidelity"])
+            print(f"{estimator}, {indicator}: {rank.statistic:+.2f} (p = {rank.pvalue:.2f})")
 
 
 def _row(measured: Measured, estimator: str) -> dict[str, object]:
-    """What one run's affinity foretells on a table, and what could have told so."""
+    """How well one run's affinity predicts gains on a table, and indicators known in advance."""
     gains = gains_of(measured.losses).mean(axis=0)  # group task
     runs = list(measured.affinities[estimator].values())
     off = ~np.eye(len(measured.tasks), dtype=bool)

@@ -1,8 +1,8 @@
 """Which of eight questions about a handwritten digit should share a network?
 
 1,797 real images of 8 x 8 pixels come with scikit-learn. Five targets are yes or no (odd, at least
-5, prime, has a loop, one of five digits drawn at random), three are numbers (ink, its centre in x
-and y). The steps below are what `affinity audit digits --method affinity` does, one at a time.
+5, prime, has a loop, one of five digits chosen at random), three are numbers (amount of ink, its
+centre in x and y). The steps are those of `affinity audit digits --method affinity`, one by one.
 """
 
 import sys
@@ -16,21 +16,22 @@ quick = "--quick" in sys.argv
 folders = [argument for argument in sys.argv[1:] if argument != "--quick"]
 folder = Path(folders[0] if folders else "reports/tutorial")
 
-# 1. A problem: tasks, rows, a trunk that tasks may share, a head a task. Test rows are set aside.
+# 1. A problem: tasks, rows, a trunk that tasks may share, one head per task, held-out test rows.
 problem = affinity.load_digits(width=16 if quick else 32)
 if quick:
     problem = problem.with_settings(affinity.TrainingSettings(epochs=4, batch_size=64))
-print(f"{len(problem.development)} rows to develop on, {len(problem.test)} to be judged on")
+print(f"{len(problem.development)} development rows, {len(problem.test)} test rows")
 
-# 2. One run with every task on one trunk, watched. Nothing is changed: the run ends where it would.
+# 2. Record one training of all tasks on one trunk. Recording does not change the training.
 trace = affinity.record(problem, every=10, seed=0)
 print(f"{len(trace)} measurements of {len(trace.tasks)} tasks")
 
-# 3. What each task does to each other one. Rows are sources, columns are targets, above 0 helps.
+# 3. The estimated effect of each task on each other one. Rows are sources, columns are targets;
+# above 0 helps.
 matrix = affinity.InterTaskAffinity()(trace)
 print((1000 * matrix.to_frame()).round(1).to_string(), "(thousandths)")
 
-# 4. The best grouping for every budget. These are scores of estimates: hints, not gains.
+# 4. The best grouping for every budget. Scores are sums of estimates, not measured gains.
 for budget in range(1, len(matrix.tasks) + 1):
     grouping = solve(matrix, budget=budget)
     groups = " | ".join(", ".join(sorted(network.served)) for network in grouping.networks)
@@ -40,13 +41,13 @@ for budget in range(1, len(matrix.tasks) + 1):
 plan = affinity.recommend(matrix, solve(matrix, budget=3))
 plan.to_yaml(folder / "plan.yaml")
 
-# 6. What it is worth: the plan beside separate networks and all-in-one, on paired replicates.
+# 6. Its measured gain: the plan against separate networks and all-in-one, on paired replicates.
 audit = affinity.retrain(plan, problem, replicates=2 if quick else 10, seed=1, matrix=matrix)
 print(audit.gains.frame().round(3).to_string(index=False))
 for task, verdict in audit.verdicts.items():
     print(f"{task}: {verdict.verdict}, {verdict.gain:+.1%}")
-for name, arrangement in audit.candidates.items():
-    print(f"{name}: mean gain {arrangement.test.overall().mean():+.1%}")
+for name, candidate in audit.candidates.items():
+    print(f"{name}: mean gain {candidate.test.overall().mean():+.1%}")
 print(f"Advice: {audit.advice}")
 
 # 7. The page, the numbers, and the pictures of the README.

@@ -1,4 +1,4 @@
-"""What stands beside a plan: of equal width, of equal parameters, and drawn at random."""
+"""Baselines of a plan: equal width, equal parameters, and random groupings."""
 
 import pytest
 from codes import raises

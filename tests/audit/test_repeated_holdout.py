@@ -17,7 +17,7 @@ NAMES = ("a", "b")
 
 
 def audit_of(gain: float, advised: float = 0.0) -> Audit:
-    """The plan gains so much on both tasks; one network for all gains as advised."""
+    """The plan has this gain on both tasks; one network for all gains as advised."""
 
     def arrangement(plan: Plan, share: float) -> EvaluatedPlan:
         base = torch.linspace(0.9, 1.1, 4, dtype=torch.double)[:, None].repeat(1, 2)

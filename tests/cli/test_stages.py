@@ -281,7 +281,7 @@ def test_a_file_that_no_stage_wrote_is_not_read(call, csv, run, name, damage):
     assert "Traceback" not in outcome.text
     again = ["audit", csv, *RECORD, "--budget", "2", "--replicates", "2", "--out", run]
     assert call(*again)[0] == 0  # the whole audit makes it again
-    if name == "affinity.csv":  # a safetensors header is not written alike twice
+    if name == "affinity.csv":  # a safetensors header is not byte-identical when written twice
         assert file.read_bytes() == whole
 
 

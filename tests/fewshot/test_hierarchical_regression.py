@@ -72,7 +72,7 @@ def test_sampling_agrees_with_the_closed_form():
     first, *others = rows_of(MODEL, 4, 2)
     mean, covariance = MODEL.posterior(MODEL.prior_given(others), first)
     draws = MODEL.sample(first, others, 4000, generator_of(0, "sampling"))
-    batches = draws.view(20, -1, 3).mean(dim=1)  # draws that follow each other are alike
+    batches = draws.view(20, -1, 3).mean(dim=1)  # consecutive draws are correlated
     error = batches.std(dim=0) / 20**0.5
     assert ((draws.mean(dim=0) - mean).abs() < 4 * error).all()
     assert (error < 0.1 * covariance.diagonal().sqrt()).all()

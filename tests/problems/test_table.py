@@ -1,4 +1,4 @@
-"""A user's table becomes a problem, or the user is told what is wrong with it."""
+"""A user's table becomes a problem, or the error names what is wrong with it."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""The packages beside the project's verbs can be imported."""
+"""Makes the packages under `scripts/` importable."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is said of the committed audits is what they hold."""
+"""The READMEs of the committed audits agree with their files."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDERS = sorted(file.parent for file in AUDITS.glob("*/audit.json"))
 
 
 def forms(gain: float) -> set[str]:
-    """How a text may write a share: to the percent or its tenth, as a gain or as so much more."""
+    """How a text may write a share: to the percent or its tenth, as a gain or as an increase."""
     return {f"{abs(100 * gain):.0f} %", f"{abs(100 * gain):.1f} %"}
 
 

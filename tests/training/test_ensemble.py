@@ -41,7 +41,7 @@ def rows(count: int, seed: int, layout: str) -> Examples:
     )
     if layout == "some missing":
         targets[torch.rand(targets.shape, generator=generator) < 0.4] = math.nan
-    if layout == "a task a row":
+    if layout == "one task per row":
         owner = torch.randint(4, (count,), generator=generator)
         targets[torch.arange(4) != owner[:, None]] = math.nan
     return Examples(inputs, targets)
@@ -80,7 +80,7 @@ def alone(
     return train(network, TASKS, replicate, settings)
 
 
-@pytest.mark.parametrize("layout", ["all", "some missing", "a task a row"])
+@pytest.mark.parametrize("layout", ["all", "some missing", "one task per row"])
 def test_a_member_ends_where_the_same_network_ends_alone(layout: str) -> None:
     on = replicates(layout)
     for member, result in zip(

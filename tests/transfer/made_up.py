@@ -32,7 +32,7 @@ def _of(losses: torch.Tensor, n_blocks: int) -> TransferLosses:
 
 
 def made_up_pair(test: list[float], evaluation: list[float]) -> Transfer:
-    """One source, one target, a loss a replicate."""
+    """One source, one target, one loss per replicate."""
 
     def scores(test: list[float], evaluation: list[float]) -> TransferLosses:
         one = torch.tensor(test, dtype=torch.double).reshape(1, -1, 1)
