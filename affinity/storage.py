@@ -27,7 +27,7 @@ T = TypeVar("T")
 KINDS: dict[str, tuple[str, int]] = {
     "affinity": ("affinity.estimates:AffinityMatrix", 1),
     "checkpoint": ("affinity.training.checkpoint:Checkpoint", 2),
-    "audit": ("affinity.audit:Audit", 4),
+    "audit": ("affinity.audit:Audit", 5),
     "diagnosis": ("affinity.audit:Diagnosis", 1),
     "grouping": ("affinity.grouping:Grouping", 1),
     "plan": ("affinity.recommendation:Plan", 1),

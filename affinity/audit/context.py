@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from affinity.estimates import LabelOverlap
-from affinity.problems import DataSource
+from affinity.problems import DataNote, DataSource
 from affinity.recording import RecordingCost
 
 from .limitations import Limitation
@@ -50,5 +50,5 @@ class AuditContext:
     race: tuple[Candidate, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     overlap: LabelOverlap | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[DataNote, ...] = ()
     limits: tuple[Limitation, ...] = ()

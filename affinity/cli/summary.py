@@ -1,6 +1,7 @@
 """Summaries in the terminal: tasks, race, plan, audit, diagnosis and repeated hold-outs."""
 
 import math
+from typing import get_args
 
 import torch
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from affinity.audit import Audit, Diagnosis, EvaluatedPlan, RaceResult, RepeatedHoldout, metric_name
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
+from affinity.problems.note import Severity
 from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
@@ -55,8 +57,12 @@ def show_problem(console: Console, problem: Problem) -> None:
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
         console.print(f"... and {count(len(problem.tasks) - MOST_ROWS, 'more task')}")
-    for note in filter(None, [*problem.notes[:MOST_ROWS], str(LabelOverlap.of(problem))]):
-        print_note(console, note)
+    order = get_args(Severity)
+    notes = sorted(problem.notes, key=lambda note: order.index(note.severity))
+    for note in notes[:MOST_ROWS]:
+        print_note(console, note.message, is_warning=note.severity != "note")
+    if overlap := str(LabelOverlap.of(problem)):
+        print_note(console, overlap)
 
 
 def show_race(console: Console, race: RaceResult) -> None:
@@ -222,9 +228,10 @@ def show_holdout(console: Console, holdout: RepeatedHoldout) -> None:
         )
 
 
-def print_note(console: Console, text: str) -> None:
-    """Print a note on the result."""
-    console.print(f"[yellow]Note:[/yellow] {escape(text)}")
+def print_note(console: Console, text: str, is_warning: bool = False) -> None:
+    """Print a note on the data or the result; a warning says that something may be wrong."""
+    mark = "[bold red]Warning:[/bold red]" if is_warning else "[yellow]Note:[/yellow]"
+    console.print(f"{mark} {escape(text)}")
 
 
 def percent(value: float | None, digits: int = 1, unit: str = "relative") -> str:

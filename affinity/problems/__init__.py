@@ -3,6 +3,7 @@
 from .branching import Branching
 from .digits import load_digits
 from .network_trainer import NetworkTrainer
+from .note import DataNote
 from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
@@ -14,6 +15,7 @@ from .train_networks import TrainingResults, merge, train_networks
 
 __all__ = [
     "Branching",
+    "DataNote",
     "DataSource",
     "Draw",
     "NetworkTrainer",

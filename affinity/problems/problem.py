@@ -13,6 +13,7 @@ from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_p
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
+from .note import DataNote
 from .resampling import Draw, RandomRows, Resampling
 
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
@@ -89,7 +90,7 @@ class Problem:
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     width: int | None = None
     parts: Callable[[int], Parts] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[DataNote, ...] = ()
     source: DataSource = field(default_factory=DataSource)
 
     def __post_init__(self) -> None:

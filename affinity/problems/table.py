@@ -19,6 +19,7 @@ from affinity.training import TrainingSettings
 from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .leaks import find_leaks
+from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .reading import check_column, fingerprint, read_table, shorten
@@ -160,8 +161,21 @@ def load_table(
         width=width,
         parts=parts,
         notes=(
-            *(f"Feature {f!r} gives target {t!r} away: {why}." for f, t, why in leaks),
-            *(f"Column {name!r} was left out: {why}." for name, why in columns.dropped.items()),
+            *(
+                DataNote(
+                    "leak",
+                    f"Feature {f!r} gives target {t!r} away: {why}. If it is not known when "
+                    f"predictions are made, leave it out: --exclude {f}.",
+                    "serious",
+                    column=f,
+                    task=t,
+                )
+                for f, t, why in leaks
+            ),
+            *(
+                DataNote("left-out", f"Column {name!r} was left out: {why}.", column=name)
+                for name, why in columns.dropped.items()
+            ),
         ),
         source=DataSource(
             name="data frame" if isinstance(source, pd.DataFrame) else Path(source).name,

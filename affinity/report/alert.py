@@ -1,9 +1,9 @@
 """An alert: one reason to be careful with a result."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Severity = Literal["serious", "warning", "note"]
+from affinity.problems.note import Severity
+
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 

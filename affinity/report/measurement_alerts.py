@@ -11,7 +11,6 @@ from .numbers import gain_text, percent, percent_range
 
 FEWEST_REPLICATES = 3
 FEWEST_ROWS = 200
-SIGNS_OF_A_LEAK = ("leak", "gives", "missing", "no verdict", "few")
 
 
 def measurement_alerts(audit: Audit, holdout: RepeatedHoldout | None = None) -> list[Alert]:
@@ -119,8 +118,7 @@ def _gates(audit: Audit) -> Iterator[Alert]:
 
 def _data(audit: Audit) -> Iterator[Alert]:
     for note in audit.context.notes:
-        is_leak = any(sign in note.lower() for sign in SIGNS_OF_A_LEAK)
-        yield Alert("data", "warning" if is_leak else "note", "About the data", note)
+        yield Alert(note.code, note.severity, "About the data", note.message)
     for part, n_rows in audit.context.rows.items():
         if n_rows < FEWEST_ROWS:
             yield Alert(

@@ -20,6 +20,7 @@ from example_audits import (
 from example_transfers import a_fewshot, a_transfer
 
 from affinity import AffinityMatrix, Study
+from affinity.problems import DataNote
 from affinity.report import write_fewshot, write_report, write_transfer
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ),
         "hostile": write_report(
             with_gates(
-                an_audit(HOSTILE, notes=("A note on </main> & more",), race=a_race(HOSTILE))
+                an_audit(
+                    HOSTILE,
+                    notes=(DataNote("x", "A note on </main> & more"),),
+                    race=a_race(HOSTILE),
+                )
             ),
             folder / "hostile.html",
             trace=trace_of(HOSTILE),
