@@ -1,13 +1,15 @@
 """Lightning callback that fine-tunes a module by a recipe."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from affinity.errors import InputError
-from affinity.transfer import FineTuning, Recipe, TuningPlan
+from affinity.transfer import FineTuning, Recipe, TuningPlan, blocks_of
 
 
 class FineTuningCallback(pl.Callback):
@@ -17,9 +19,11 @@ class FineTuningCallback(pl.Callback):
 
         trainer = pl.Trainer(max_epochs=20, callbacks=[FineTuningCallback(ProbeThenTune())])
 
-    The module's optimizer keeps its settings; its parameters are split into one group per block.
-    Blocks are frozen and unfrozen at the start of epochs; the gradient of the L2-SP penalty is
-    added to the gradients of the loss.
+    The module's optimizers and schedulers stay as `configure_optimizers` made them; while an
+    optimizer steps, each parameter's rate is multiplied by the scale of its block. Blocks are
+    frozen and unfrozen at the start of epochs; the gradient of the L2-SP penalty is added to the
+    gradients of the loss. A fit that continues from a checkpoint keeps its source, and
+    re-initializes nothing.
 
     Args:
         recipe: A recipe, or an edited plan.
@@ -37,6 +41,7 @@ class FineTuningCallback(pl.Callback):
         self._blocks = blocks
         self._norms = norms
         self._tuning: FineTuning | None = None
+        self._saved_source: dict[str, torch.Tensor] | None = None
 
     @property
     def tuning(self) -> FineTuning:
@@ -45,32 +50,29 @@ class FineTuningCallback(pl.Callback):
             raise InputError("Fitting has not started: call trainer.fit(...) first.", "not-fitted")
         return self._tuning
 
+    def state_dict(self) -> dict[str, Any]:
+        """The source that L2-SP pulls to, for checkpoints."""
+        return {"source": self.tuning.source} if self._tuning else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self._saved_source = state_dict.get("source")
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Split the optimizer's parameters into one group per block."""
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 100
-        self._tuning = FineTuning(pl_module, self._recipe, epochs, self._blocks, self._norms)
-        if len(trainer.optimizers) != 1:
-            raise InputError(
-                f"Expected one optimizer for a recipe, but the module has "
-                f"{len(trainer.optimizers)}.",
-                "several-optimizers",
-            )
-        (optimizer,) = trainer.optimizers
-        if len(optimizer.param_groups) != 1:
-            raise InputError(
-                "Expected an optimizer with one parameter group, which the recipe splits into "
-                f"blocks, but it has {len(optimizer.param_groups)}.",
-                "several-parameter-groups",
-            )
-        settings = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
-        groups = self.tuning.param_groups(settings["lr"])
-        optimizer.param_groups[:] = [
-            {**settings, **group, "initial_lr": group["lr"]} for group in groups
-        ]
+        """Apply the recipe to the module and its optimizers."""
+        recipe = self._recipe
+        if not isinstance(recipe, TuningPlan):
+            recipe = recipe(list(blocks_of(pl_module, self._blocks)), _count_epochs(trainer))
+        saved = self._saved_source
+        plan = recipe if saved is None else replace(recipe, fresh=())
+        self._tuning = FineTuning(pl_module, plan, blocks=self._blocks, norms=self._norms)
+        if saved is not None:
+            self._tuning.source = {name: t.to(pl_module.device) for name, t in saved.items()}
+        self.tuning.attach(*trainer.optimizers)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze, unfreeze and set the learning rates of the blocks."""
-        self.tuning.begin_epoch(trainer.current_epoch, trainer.optimizers[0])
+        """Freeze and unfreeze blocks."""
+        self.tuning.begin_epoch(trainer.current_epoch)
 
     def on_before_optimizer_step(
         self,
@@ -84,3 +86,18 @@ class FineTuningCallback(pl.Callback):
         penalty = self.tuning.penalty()
         if isinstance(penalty, torch.Tensor) and penalty.requires_grad:
             penalty.backward()
+
+
+def _count_epochs(trainer: pl.Trainer) -> int:
+    """The epochs of this fit, also where its length is given in steps."""
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        return trainer.max_epochs
+    steps = trainer.estimated_stepping_batches  # reads the data
+    if not math.isfinite(steps):
+        raise InputError(
+            "Expected a fit of known length, since the recipe divides it into phases: "
+            "Trainer(max_epochs=...).",
+            "unknown-length",
+        )
+    batches = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return max(1, math.ceil(steps / batches))

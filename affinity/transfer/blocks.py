@@ -15,27 +15,31 @@ HEADS = "heads"
 def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
     """The parameter names of each block, from inputs to outputs; the last block is the head.
 
-    By default, a block is a child module with parameters, in the order of registration; a child
-    that is an `nn.Sequential` is split into its own children. The blocks of a `HardSharing` network
-    are the parts of the trunk, then the heads.
+    By default, a block is a child module with weights (a parameter of two or more axes), in the
+    order of registration; a child that is an `nn.Sequential` or `nn.ModuleList` is split into its
+    own children. Modules without weights, such as normalization layers and activations, belong to
+    the block before them. The blocks of a `HardSharing` network are the parts of the trunk, then
+    the heads.
 
     Args:
         model: Any module.
         blocks: Names of modules, or prefixes of parameter names, from inputs to outputs.
+            Normalization layers that none of them contains belong to the block before them.
 
     Raises:
         InputError: If a block has no parameters, a parameter belongs to no block or to two, or
             there are fewer than two blocks.
 
     Example:
-        >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1))
         >>> blocks_of(model)
-        {'0': ('0.weight', '0.bias'), '2': ('2.weight', '2.bias')}
+        {'0': ('0.weight', '0.bias', '1.weight', '1.bias'), '3': ('3.weight', '3.bias')}
     """
     names = [name for name, _ in model.named_parameters()]
+    prefixes = block_prefixes(model, blocks)
     parameters_of = {
-        block: tuple(name for name in names if name == block or name.startswith(f"{block}."))
-        for block in (_default_blocks(model) if blocks is None else blocks)
+        block: tuple(name for name in names if is_within(name, parts))
+        for block, parts in prefixes.items()
     }
     assigned = [name for block in parameters_of.values() for name in block]
     empty = [block for block, parameters in parameters_of.items() if not parameters]
@@ -53,6 +57,36 @@ def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str
             "invalid-blocks",
         )
     return parameters_of
+
+
+def block_prefixes(
+    model: nn.Module, blocks: Sequence[str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The names of the modules that make up each block, modules without parameters included.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+        >>> block_prefixes(model)
+        {'0': ('0', '1', '2'), '3': ('3',)}
+    """
+    modules = dict(model.named_modules())
+    if blocks is None:
+        parts = _default_parts(model)
+        starts = [name for name in parts if _has_weights(modules[name])] or [
+            name for name in parts if any(True for _ in modules[name].parameters())
+        ]
+    else:
+        starts = list(blocks)
+        parts = [*blocks, *_loose_norms(model, blocks)]
+        order = {name: place for place, (name, _) in enumerate(model.named_modules())}
+        if all(name in order for name in parts):
+            parts.sort(key=order.__getitem__)
+    prefixes: dict[str, list[str]] = {name: [] for name in starts}
+    block = starts[0] if starts else ""
+    for name in parts:
+        block = name if name in prefixes else block
+        prefixes.setdefault(block, []).append(name)
+    return {name: tuple(names) for name, names in prefixes.items()}
 
 
 def relative_gradient_norms(
@@ -99,23 +133,49 @@ def scales_from_norms(norms: Mapping[str, float], blocks: Sequence[str]) -> dict
     return {block: norms[block] / largest if largest > 0 else 1.0 for block in blocks}
 
 
-def _default_blocks(model: nn.Module) -> list[str]:
+def _default_parts(model: nn.Module) -> list[str]:
+    """The names of a network's parts in the order of registration."""
     if isinstance(model, HardSharing):
         return [*_parts(model.trunk, "trunk"), HEADS]
-    if isinstance(model, nn.Sequential):
-        return _parts(model, "")
-    return [part for name, child in model.named_children() for part in _parts(child, name)]
+    parts = _parts(model, "")
+    if not isinstance(model, CONTAINERS):
+        parts = [part for name, child in model.named_children() for part in _parts(child, name)]
+    trained = [name for name in parts if any(True for _ in model.get_submodule(name).parameters())]
+    if len(trained) == 1 and trained[0]:  # the model only wraps another one
+        return [f"{trained[0]}.{name}" for name in _default_parts(model.get_submodule(trained[0]))]
+    return parts
+
+
+CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def _parts(module: nn.Module, name: str) -> list[str]:
-    """The module, or the children of an `nn.Sequential`, as far as they have parameters."""
-    children = dict(module.named_children()) if isinstance(module, nn.Sequential) else {}
-    parts = {f"{name}.{child_name}".lstrip("."): child for child_name, child in children.items()}
+    """The name of a module, or those of its children if it is a container."""
+    if isinstance(module, CONTAINERS) and len(module):
+        return [f"{name}.{child}".lstrip(".") for child, _ in module.named_children()]
+    return [name]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Whether it is more than a normalization layer, an activation or a scale."""
+    return any(parameter.dim() > 1 for parameter in module.parameters())
+
+
+def _loose_norms(model: nn.Module, blocks: Sequence[str]) -> list[str]:
+    """The modules without children and weights that belong to none of these blocks."""
     return [
-        part
-        for part, child in (parts or {name: module}).items()
-        if any(True for _ in child.parameters())
+        name
+        for name, module in model.named_modules()
+        if name
+        and not any(True for _ in module.children())
+        and not _has_weights(module)
+        and not is_within(name, blocks)
     ]
+
+
+def is_within(name: str, prefixes: Sequence[str]) -> bool:
+    """Whether this is the name of one of these modules, or of something inside it."""
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

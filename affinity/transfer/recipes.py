@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 
 from .tuning_plan import Phase, TuningPlan
 
@@ -132,32 +132,62 @@ class LayerwiseDecay:
 
 @dataclass(frozen=True)
 class ReinitializedLastLayer:
-    """The last blocks of the trunk, which may be too specific to the source, are re-initialized.
+    """The head, the layer most specific to the source, is re-initialized; all blocks are trained.
+
+    The same as full fine-tuning where the head is new in any case, as between tasks of a table.
+
+    Example:
+        >>> ReinitializedLastLayer()(["stem", "body", "head"]).fresh
+        ('head',)
+    """
+
+    def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
+        """Make the plan."""
+        scales = dict.fromkeys(blocks, 1.0)
+        return _one_phase("re-initialized last layer", scales, epochs, blocks[-1:])
+
+
+@dataclass(frozen=True)
+class ReinitializedTopBlocks:
+    """The head and the blocks before it are re-initialized, since they may fit the source only.
 
     Args:
-        count: Number of blocks before the head; 0 is full fine-tuning, all is from scratch.
+        count: Number of blocks before the head; 0 re-initializes the head only, all is from
+            scratch.
+
+    Raises:
+        InputError: If the count is negative.
 
     References:
         Zhang et al. (2021), `Revisiting Few-sample BERT Fine-tuning
         <https://arxiv.org/abs/2006.05987>`_, section 5.
 
     Example:
-        >>> ReinitializedLastLayer()(["stem", "body", "head"]).fresh
-        ('body',)
+        >>> ReinitializedTopBlocks()(["stem", "body", "head"]).fresh
+        ('body', 'head')
     """
 
     count: int = 1
 
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise InputError(
+                f"Expected a count of blocks of at least 0, but got {self.count}.", "invalid-count"
+            )
+
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
-        trunk = list(blocks[:-1])
-        fresh = trunk[max(0, len(trunk) - self.count) :]
-        return _one_phase("re-initialized last layer", dict.fromkeys(blocks, 1.0), epochs, fresh)
+        fresh = blocks[max(0, len(blocks) - 1 - self.count) :]
+        scales = dict.fromkeys(blocks, 1.0)
+        return _one_phase("re-initialized top blocks", scales, epochs, fresh)
 
 
 @dataclass(frozen=True)
 class GradualUnfreezing:
     """One phase per block: first only the head is trained, then one more block in each phase.
+
+    With fewer epochs than blocks there is one phase per epoch, and several blocks are unfrozen at
+    once, with a warning.
 
     Args:
         share: Fraction of the epochs for each phase but the last, which gets the remaining epochs.
@@ -184,15 +214,26 @@ class GradualUnfreezing:
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
-        per_phase, n_blocks = max(1, round(self.share * epochs)), len(blocks)
-        phases = [
-            Phase(
-                f"{count} of {n_blocks} blocks",
-                {block: float(place >= n_blocks - count) for place, block in enumerate(blocks)},
-                per_phase if count < n_blocks else max(1, epochs - per_phase * (count - 1)),
+        n_blocks = len(blocks)
+        n_phases = min(n_blocks, epochs)
+        if n_phases < n_blocks:
+            warn(
+                f"Gradual unfreezing of {n_blocks} blocks has only {epochs} epochs: several blocks "
+                "are unfrozen in the same epoch.",
+                "several-blocks-at-once",
             )
-            for count in range(1, n_blocks + 1)
-        ]
+        per_phase = max(1, min(round(self.share * epochs), epochs // n_phases))
+        phases: list[Phase] = []
+        for number in range(1, n_phases + 1):
+            count = 1 + round((n_blocks - 1) * (number - 1) / max(1, n_phases - 1))
+            count = count if n_phases > 1 else n_blocks
+            phases.append(
+                Phase(
+                    f"{count} of {n_blocks} blocks",
+                    {block: float(place >= n_blocks - count) for place, block in enumerate(blocks)},
+                    per_phase if number < n_phases else epochs - per_phase * (n_phases - 1),
+                )
+            )
         return TuningPlan("gradual unfreezing", tuple(phases))
 
 
@@ -229,11 +270,20 @@ class ProbeThenTune:
         _check_fraction("scale", self.scale)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
-        """Make the plan."""
-        probe = max(1, round(self.share * epochs))
+        """Make the plan.
+
+        Raises:
+            InputError: If there are fewer than two epochs.
+        """
+        if epochs < 2:
+            raise InputError(
+                f"Expected at least 2 epochs, one to probe and one to tune, but got {epochs}.",
+                "too-few-epochs",
+            )
+        probe = min(epochs - 1, max(1, round(self.share * epochs)))
         phases = (
             Phase("probe", _trunk_and_head(blocks, 0.0), probe),
-            Phase("tuning", dict.fromkeys(blocks, self.scale), max(1, epochs - probe)),
+            Phase("tuning", dict.fromkeys(blocks, self.scale), epochs - probe),
         )
         return TuningPlan("linear probe then fine-tuning", phases)
 
@@ -350,6 +400,7 @@ RECIPES: Mapping[str, Recipe] = {
     "smaller learning rate": SmallerLearningRate(),
     "layer-wise decay": LayerwiseDecay(),
     "re-initialized last layer": ReinitializedLastLayer(),
+    "re-initialized top blocks": ReinitializedTopBlocks(),
     "gradual unfreezing": GradualUnfreezing(),
     "linear probe then fine-tuning": ProbeThenTune(),
     "surgical fine-tuning": SurgicalFineTuning(),
@@ -363,9 +414,17 @@ TRANSFER_RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe_candidates() -> dict[str, Recipe]:
-    """The recipes that start from a source, some with several settings."""
+    """The recipes to choose from between tasks of a table, some with several settings.
+
+    Heads are new there, so that re-initializing the last layer is full fine-tuning.
+    """
+    recipes = {
+        name: recipe
+        for name, recipe in TRANSFER_RECIPES.items()
+        if not isinstance(recipe, ReinitializedLastLayer)
+    }
     return {
-        **TRANSFER_RECIPES,
+        **recipes,
         "smaller learning rate (0.3)": SmallerLearningRate(0.3),
         "layer-wise decay (0.25)": LayerwiseDecay(0.25),
         "L2-SP (0.01)": L2SP(0.01),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from affinity.problems import Problem
 from affinity.sharing import HardSharing
@@ -20,7 +20,13 @@ from affinity.training import (
     train_members,
 )
 
-from .blocks import HEADS, blocks_of, relative_gradient_norms, scales_from_norms
+from .blocks import (
+    block_prefixes,
+    blocks_of,
+    is_within,
+    relative_gradient_norms,
+    scales_from_norms,
+)
 from .recipes import Recipe
 from .tuning_plan import Phase, TuningPlan
 
@@ -57,7 +63,7 @@ def plan_for(
         >>> plan_for(load_digits(), LinearProbe()).phases[0].learning_rate_scales
         {'trunk.0': 0.0, 'trunk.1': 0.0, 'heads': 1.0}
     """
-    blocks = list(_blocks_of_problem(problem))
+    blocks = list(blocks_of(_initial_network(problem)))
     if not isinstance(recipe, TuningPlan):
         recipe = recipe(blocks, epochs or problem.settings.epochs)
     recipe.check_blocks(blocks)
@@ -112,14 +118,11 @@ def tune(
     """
     settings = settings or problem.settings
     members = [Member(frozenset({job.target}), job.replicate) for job in jobs]
-    blocks = _blocks_of_problem(problem)
-    block_of = {name: block for block, names in blocks.items() for name in names}
+    network = _initial_network(problem)
+    block_of = {name: block for block, names in blocks_of(network).items() for name in names}
+    fresh = [name for block in plan.fresh for name in block_prefixes(network)[block]]
     sources = [
-        {
-            name: value
-            for name, value in job.trunk.items()
-            if block_of.get(name, _block_of_buffer(name, blocks)) not in plan.fresh
-        }
+        {name: value for name, value in job.trunk.items() if not is_within(name, fresh)}
         for job in jobs
     ]
     states: list[Mapping[str, Tensor]] = list(sources)
@@ -164,9 +167,9 @@ def tune(
     ]
 
 
-def _blocks_of_problem(problem: Problem) -> dict[str, tuple[str, ...]]:
+def _initial_network(problem: Problem) -> nn.Module:
     with torch.random.fork_rng():
-        return blocks_of(problem.network(problem.tasks[:1]))
+        return problem.network(problem.tasks[:1])
 
 
 def _is_better(result: TrainedNetwork, best: TrainedNetwork, target: str) -> bool:
@@ -175,10 +178,6 @@ def _is_better(result: TrainedNetwork, best: TrainedNetwork, target: str) -> boo
     return best.diverged is not None or (
         result.validation_loss[target] < best.validation_loss[target]
     )
-
-
-def _block_of_buffer(name: str, blocks: Mapping[str, object]) -> str:
-    return next((block for block in blocks if name.startswith(f"{block}.")), HEADS)
 
 
 def _scales(

@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
+from schedulers import RATE, MakeScheduler, every_scheduler, scheduled_rates, step_scheduler
 from torch import Tensor, nn
 
 from affinity.transfer import (
@@ -13,11 +15,13 @@ from affinity.transfer import (
     RECIPES,
     FineTuning,
     FullFineTuning,
+    GradualUnfreezing,
     LayerwiseDecay,
     LinearProbe,
     ProbeThenTune,
     Recipe,
     ReinitializedLastLayer,
+    ReinitializedTopBlocks,
     SmallerLearningRate,
     SurgicalFineTuning,
     TuningPlan,
@@ -59,10 +63,11 @@ def tuned(
     source = copy.deepcopy(network.state_dict())
     torch.manual_seed(1)
     tuning = FineTuning(network, recipe, epochs, norms=norms)
-    optimizer = torch.optim.AdamW(tuning.param_groups(learning_rate=0.01))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    tuning.attach(optimizer)
     for epoch in range(epochs):
         network.train()
-        tuning.begin_epoch(epoch, optimizer)
+        tuning.begin_epoch(epoch)
         for inputs, target in batches(epoch):
             optimizer.zero_grad()
             ((network(inputs) - target).square().mean() + tuning.penalty()).backward()
@@ -106,11 +111,12 @@ def test_a_frozen_block_stays_bit_for_bit_until_it_is_unfrozen(recipe: Recipe) -
         norms = norms_of(copy.deepcopy(network))
         tuning = FineTuning(network, recipe, EPOCHS, norms=norms)
         source = copy.deepcopy(network.state_dict())
-        optimizer = torch.optim.AdamW(tuning.param_groups(0.01, weight_decay=0.1))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+        tuning.attach(optimizer)
         unfrozen: set[str] = set()
         for epoch in range(epochs):
             network.train()
-            tuning.begin_epoch(epoch, optimizer)
+            tuning.begin_epoch(epoch)
             unfrozen |= {name for name, own in tuning.blocks.items() if is_moving(network, own)}
             for inputs, target in batches(epoch):
                 optimizer.zero_grad()
@@ -119,6 +125,16 @@ def test_a_frozen_block_stays_bit_for_bit_until_it_is_unfrozen(recipe: Recipe) -
         assert {name.split(".")[0] for name in moved(tuning, source)} == {
             name.split(".")[0] for name in unfrozen
         }
+
+
+def scales_at(tuning: FineTuning, epoch: int) -> dict[str, float]:
+    ends = [
+        sum(phase.epochs for phase in tuning.plan.phases[: n + 1])
+        for n in range(len(tuning.plan.phases))
+    ]
+    return tuning.scales(
+        next(p for p, end in zip(tuning.plan.phases, ends, strict=True) if epoch < end)
+    )
 
 
 def is_moving(network: nn.Module, names: tuple[str, ...]) -> bool:
@@ -130,20 +146,53 @@ def test_a_linear_probe_leaves_trunk_and_running_statistics_bit_for_bit() -> Non
     assert {name.split(".")[0] for name in moved(*tuned(LinearProbe()))} == {"2"}
 
 
-def test_the_rates_are_those_of_the_formulas() -> None:
-    def rates(recipe: Recipe) -> list[float]:
-        groups = FineTuning(model(), recipe).param_groups(learning_rate=0.5)
-        return [group["lr"] for group in groups]
+def rates_of(recipe: Recipe, norms: dict[str, float] | None = None) -> list[float]:
+    network = model()
+    tuning = FineTuning(network, recipe, norms=norms)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    tuning.attach(optimizer)
+    return list(tuning.learning_rates(optimizer).values())
 
-    assert rates(FullFineTuning()) == [0.5, 0.5, 0.5]
-    assert rates(SmallerLearningRate(0.5)) == [0.25, 0.25, 0.5]
-    assert rates(LayerwiseDecay(0.5)) == [0.125, 0.25, 0.5]  # d^(K - k)
-    groups = FineTuning(model(), LayerwiseDecay(0.5)).param_groups(0.5, is_scaled=False)
-    assert [(group["lr"], group["lr_scale"]) for group in groups] == [
-        (0.5, 0.25),
-        (0.5, 0.5),
-        (0.5, 1.0),
-    ]
+
+def test_the_rates_are_those_of_the_formulas() -> None:
+    assert rates_of(FullFineTuning()) == [0.5, 0.5, 0.5]
+    assert rates_of(LinearProbe()) == [0.0, 0.0, 0.5]
+    assert rates_of(SmallerLearningRate(0.5)) == [0.25, 0.25, 0.5]
+    assert rates_of(LayerwiseDecay(0.5)) == [0.125, 0.25, 0.5]  # d^(K - k)
+
+
+def test_surgery_by_gradient_gives_the_largest_relative_gradient_the_full_rate() -> None:
+    norms = {"0": 0.5, "1": 2.0, "2": 9.0}
+    assert rates_of(SurgicalFineTuning(), norms) == [0.125, 0.5, 0.5]
+    assert rates_of(SurgicalFineTuning(head=False), norms) == pytest.approx(
+        [0.25 / 9, 1.0 / 9, 0.5]
+    )
+
+
+@every_recipe
+@every_scheduler
+def test_rates_are_the_plan_s_scales_times_the_scheduler_s_rate(
+    recipe: Recipe, make_scheduler: MakeScheduler
+) -> None:
+    network = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
+    tuning = FineTuning(network, recipe, EPOCHS, norms={"0": 1.0, "1": 2.0, "2": 4.0})
+    tuning.plan = replace(tuning.plan, pull=0.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    tuning.attach(optimizer)
+    scheduler = make_scheduler(optimizer)
+    for epoch, rate in enumerate(scheduled_rates(make_scheduler)):
+        network.train()
+        tuning.begin_epoch(epoch)
+        expected = [rate * scale for scale in scales_at(tuning, epoch).values()]
+        assert list(tuning.learning_rates(optimizer).values()) == pytest.approx(expected)
+        before = [block.weight[0, 0].item() for block in network]
+        optimizer.zero_grad()
+        sum(p.sum() for p in network.parameters() if p.requires_grad).backward()
+        optimizer.step()  # every gradient is 1
+        moved_by = [b - block.weight[0, 0].item() for b, block in zip(before, network, strict=True)]
+        assert moved_by == pytest.approx(expected, abs=1e-6)
+        step_scheduler(scheduler)
+    assert len(optimizer.param_groups) == 1
 
 
 def test_a_recipe_at_its_limit_is_full_fine_tuning() -> None:
@@ -151,11 +200,97 @@ def test_a_recipe_at_its_limit_is_full_fine_tuning() -> None:
     for recipe in (
         SmallerLearningRate(1.0),
         LayerwiseDecay(1.0),
-        ReinitializedLastLayer(0),
         L2SP(0.0),
     ):
         other = tuned(recipe)[0].model.state_dict()
         assert all(torch.equal(value, other[name]) for name, value in full.items())
+
+
+def test_the_last_layer_is_the_head_and_top_blocks_are_more() -> None:
+    source = copy.deepcopy(model().state_dict())
+    for recipe, fresh in (
+        (ReinitializedLastLayer(), {"2"}),
+        (ReinitializedTopBlocks(0), {"2"}),
+        (ReinitializedTopBlocks(1), {"1", "2"}),
+        (ReinitializedTopBlocks(9), {"0", "1", "2"}),
+    ):
+        torch.manual_seed(1)
+        assert {name[0] for name in moved(FineTuning(model(), recipe), source)} == fresh
+
+
+def test_unfreezing_with_few_epochs_unfreezes_several_blocks_at_once() -> None:
+    with warns("several-blocks-at-once"):
+        plan = GradualUnfreezing()(list("abcdef"), epochs=3)
+    unfrozen = [sum(phase.learning_rate_scales.values()) for phase in plan.phases]
+    assert unfrozen[0] == 1
+    assert unfrozen[-1] == 6
+    assert sum(phase.epochs for phase in plan.phases) == 3
+    with warns("several-blocks-at-once"):
+        assert GradualUnfreezing()(list("abc"), epochs=1).phases[0].learning_rate_scales == {
+            "a": 1,
+            "b": 1,
+            "c": 1,
+        }
+    with raises("too-few-epochs"):
+        ProbeThenTune()(BLOCKS, epochs=1)
+
+
+def test_norms_and_activations_belong_to_the_layer_before_them() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first_norm = nn.BatchNorm1d(3)
+            self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+            self.norm = nn.LayerNorm(3)
+            self.act = nn.PReLU()
+            self.head = nn.Linear(3, 1)
+
+    blocks = blocks_of(Network())
+    assert list(blocks) == ["layers.0", "layers.1", "head"]
+    assert "first_norm.weight" in blocks["layers.0"]
+    assert {"norm.weight", "act.weight"} <= set(blocks["layers.1"])
+    assert blocks_of(Network(), list(blocks)) == blocks
+    wrapped = nn.ModuleDict({"net": Network()})
+    assert list(blocks_of(wrapped)) == ["net.layers.0", "net.layers.1", "net.head"]
+
+
+def test_running_statistics_without_parameters_are_frozen_with_their_block() -> None:
+    network = nn.Sequential(
+        nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False), nn.ReLU(), nn.Linear(2, 1)
+    )
+    tuning = FineTuning(network, ProbeThenTune(), epochs=2)
+    tuning.attach(torch.optim.SGD(network.parameters(), lr=0.1))
+    network.train()
+    tuning.begin_epoch(0)
+    assert not network[1].training
+    tuning.begin_epoch(1)  # without network.train() in between, as in Lightning
+    assert network[1].training
+
+
+def test_a_step_that_fails_leaves_the_optimizer_as_it_was() -> None:
+    def fail() -> float:
+        raise RuntimeError
+
+    network = model()
+    tuning = FineTuning(network, LayerwiseDecay())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    tuning.attach(optimizer)
+    groups = optimizer.param_groups
+    with pytest.raises(RuntimeError):
+        optimizer.step(fail)
+    assert list(tuning.learning_rates(optimizer).values()) == [0.0025, 0.005, 0.01]
+    assert optimizer.param_groups is groups
+
+
+def test_optimizers_that_cannot_follow_the_recipe_are_refused() -> None:
+    network = model()
+    tuning = FineTuning(network, ProbeThenTune())
+    with raises("missing-parameters"):
+        tuning.attach(torch.optim.SGD([p for p in network.parameters() if p.requires_grad]))
+    with raises("one-learning-rate"):
+        tuning.attach(torch.optim.LBFGS(network.parameters()))
+    with raises("no-optimizer"):
+        tuning.begin_epoch(0)
 
 
 def test_l2_sp_ends_closer_to_the_source_the_stronger_it_pulls() -> None:
@@ -177,33 +312,6 @@ def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
         network.get_parameter("0.weight").add_(2.0)
         network.get_parameter("1.weight").add_(5.0)  # the head is not drawn
     assert torch.as_tensor(tuning.penalty()).item() == pytest.approx(3.0 / 2 * 4.0)
-
-
-def test_a_phase_changes_the_pace_that_a_scheduler_has_reached() -> None:
-    network = model()
-    tuning = FineTuning(network, ProbeThenTune(scale=0.1), epochs=2)
-    optimizer = torch.optim.SGD(tuning.param_groups(learning_rate=1.0))
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
-    tuning.begin_epoch(0, optimizer)
-    assert optimizer.param_groups[2]["lr"] == 1.0
-    optimizer.step()
-    scheduler.step()
-    tuning.begin_epoch(1, optimizer)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05] * 3)
-    assert is_moving(network, tuning.blocks["0"])
-
-
-def test_automatic_surgery_gives_the_block_with_the_largest_relative_gradient_the_full_rate() -> (
-    None
-):
-    network = model()
-    norms = {"0": 0.5, "1": 2.0, "2": 9.0}
-    groups = FineTuning(network, SurgicalFineTuning(), norms=norms).param_groups(1.0)
-    assert [group["lr"] for group in groups] == [0.25, 1.0, 1.0]
-    tuning = FineTuning(network, SurgicalFineTuning(head=False), norms=norms)
-    assert [group["lr"] for group in tuning.param_groups(1.0)] == pytest.approx(
-        [0.5 / 9, 2 / 9, 1.0]
-    )
 
 
 def test_surgery_moves_the_block_that_was_asked_for() -> None:
@@ -286,4 +394,6 @@ def test_a_fresh_block_without_reset_parameters_is_refused() -> None:
             return self.factor * inputs
 
     with raises("no-reset-parameters"):
-        FineTuning(nn.Sequential(Scale(), nn.Linear(1, 1)), ReinitializedLastLayer())
+        FineTuning(
+            nn.Sequential(nn.Linear(1, 1), Scale(), nn.Linear(1, 1)), ReinitializedTopBlocks()
+        )
