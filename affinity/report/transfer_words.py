@@ -22,6 +22,7 @@ def transfer_headline(summary: TransferSummary) -> Headline:
         title = "Measured once: one replicate gives no intervals and no verdicts."
         return Headline(title, tuple(map(_describe, best.values())), is_sure=False)
     helped = {target: pair for target, pair in best.items() if pair.verdict == "beneficial"}
+    undecided = {target: pair for target, pair in best.items() if pair.verdict == "undecided"}
     beyond = [target for target, pair in helped.items() if _is_beyond_control(pair)]
     others = [target for target in helped if target not in beyond]
     control = {pair.target: pair.verdict for pair in summary.pairs if pair.source == OWN_INPUTS}
@@ -41,15 +42,24 @@ def transfer_headline(summary: TransferSummary) -> Headline:
             f"Train a source first for {_named(others)}; pretraining on unlabelled inputs may help "
             "as much."
         )
+    elif undecided:
+        title = (
+            f"Undecided for {_named(list(undecided))}: {count(summary.n_replicates, 'replicate')} "
+            "do not show whether the best source helps."
+        )
     else:
-        title = f"Train from scratch: no source was found to help {_any_of(summary.targets)}."
-    sentences = [_describe(helped[target]) for target in [*beyond, *others]]
-    return Headline(title, (*sentences, *_not_helped(summary, list(helped))), bool(helped))
+        title = f"Train from scratch: no source is better for {_any_of(summary.targets)}."
+    described = [_describe(helped[target]) for target in [*beyond, *others]]
+    described += [_describe(pair) for pair in undecided.values()]
+    none = [t for t in summary.targets if t not in helped and t not in undecided]
+    if none and described:
+        described.append(f"No source is better than training from scratch for {listed(none)}.")
+    return Headline(title, (*described, *_harmful_and_undecided(summary)), bool(helped))
 
 
 def transfer_facts(summary: TransferSummary) -> list[KeyNumber]:
-    """The few numbers below the headline."""
-    pairs = summary.pairs
+    """The few numbers below the headline; the control is not counted as a source."""
+    pairs = _source_pairs(summary)
     n_helped = sum(pair.verdict == "beneficial" for pair in _best_pairs(summary).values())
     facts = [
         KeyNumber(
@@ -88,6 +98,10 @@ def _best_pairs(summary: TransferSummary) -> dict[str, PairGain]:
     }
 
 
+def _source_pairs(summary: TransferSummary) -> list[PairGain]:
+    return [pair for pair in summary.pairs if pair.source != OWN_INPUTS]
+
+
 def _is_beyond_control(pair: PairGain) -> bool:
     """Whether the source helps more than the control, if that was measured."""
     return pair.source != OWN_INPUTS and pair.beyond_verdict in (None, "beneficial")
@@ -99,6 +113,10 @@ def _describe(pair: PairGain) -> str:
     text = f"{pair.target}: {what} gains {percent(pair.gain)} over training from scratch"
     if reach := percent_range(pair.low, pair.high):
         text += f" ({reach})"
+    if pair.verdict == "undecided":
+        excludes_zero = pair.low > 0 or pair.high < 0
+        reason = " after the correction for the number of pairs" if excludes_zero else ""
+        return f"{text}: undecided{reason}."
     if is_control or pair.beyond_verdict is None or pair.verdict != "beneficial":
         return f"{text}."
     if _is_beyond_control(pair):
@@ -106,23 +124,22 @@ def _describe(pair: PairGain) -> str:
     return f"{text}; not found to be more than pretraining on its own inputs gains."
 
 
-def _not_helped(summary: TransferSummary, helped: list[str]) -> list[str]:
-    sentences: list[str] = []
-    others = [target for target in summary.targets if target not in helped]
-    if others and helped:
-        sentences.append(f"No source was found to help {listed(others)}.")
-    harmful = [pair for pair in summary.pairs if pair.verdict == "harmful"]
+def _harmful_and_undecided(summary: TransferSummary) -> list[str]:
+    pairs = _source_pairs(summary)
+    harmful = [pair for pair in pairs if pair.verdict == "harmful"]
     were = "was" if len(harmful) == 1 else "were"
-    text = f"{len(harmful)} of {count(len(summary.pairs), 'pair')} {were} found harmful"
+    text = f"{len(harmful)} of {count(len(pairs), 'pair')} {were} found harmful"
     if harmful:
         worst = min(harmful, key=lambda pair: pair.gain)
         text += (
             f" (negative transfer), the most harmful being {worst.source} for {worst.target} "
             f"({percent(worst.gain)}, {percent_range(worst.low, worst.high)})"
         )
-    if n_undecided := sum(pair.verdict == "undecided" for pair in summary.pairs):
-        text += f"; {n_undecided} are undecided, which more replicates may settle"
-    return [*sentences, f"{text}."]
+    n_undecided = sum(pair.verdict == "undecided" for pair in pairs)
+    if n_undecided:
+        are = "is" if n_undecided == 1 else "are"
+        text += f"; {n_undecided} {are} undecided, which more replicates may settle"
+    return [f"{text}."] if pairs else []
 
 
 def _named(names: list[str]) -> str:

@@ -122,11 +122,14 @@ class Gains:
             return np.moveaxis(np.where(is_relative, values, constant) / level, -1, 1)
 
         blocks, known = self.block_differences(), self.baseline_blocks
+        is_loss = is_relative & (self._sign < 0)
+        is_loss &= ~((self.scores < 0) | (self.baseline < 0)).any(dim=0).numpy()
         return Ratio(
             self.differences() / size,
             normalized(self.baseline),
             None if blocks is None else blocks / size[:, None],
             None if blocks is None or known is None else normalized(known),
+            largest=np.where(is_loss, 1.0, np.inf),  # no loss is below 0
         )
 
     def estimate_overall(self) -> Ratio:
@@ -149,8 +152,9 @@ class Gains:
 
         differences = averages(weights * ratio.differences - deviations * ratio.baseline)
         baseline = averages(ratio.baseline)
+        largest = averages(weights * np.atleast_2d(ratio.largest))
         if ratio.difference_blocks is None or ratio.baseline_blocks is None:
-            return Ratio(differences[:, None], baseline[:, None])
+            return Ratio(differences[:, None], baseline[:, None], largest=largest)
         weighted = weights[:, None] * ratio.difference_blocks
         blocks = weighted - deviations[:, None] * ratio.baseline_blocks
         return Ratio(
@@ -158,6 +162,7 @@ class Gains:
             baseline[:, None],
             averaged(differences, blocks),
             averaged(baseline, ratio.baseline_blocks),
+            largest,
         )
 
     def tolerances(self, tolerance: float) -> Float[np.ndarray, " task"]:

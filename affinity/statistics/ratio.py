@@ -31,6 +31,7 @@ class Ratio:
         baseline: Scaled to a mean of 1.
         difference_blocks: Differences on blocks of test rows, if known.
         baseline_blocks: Baseline on blocks of test rows, if known.
+        largest: The largest possible gains, at which intervals end; unbounded if None.
 
     References:
         Fieller (1954), Some Problems in Interval Estimation.
@@ -45,6 +46,7 @@ class Ratio:
     baseline: Float[np.ndarray, "replicate task"]
     difference_blocks: Float[np.ndarray, "replicate task block"] | None = None
     baseline_blocks: Float[np.ndarray, "replicate task block"] | None = None
+    largest: Float[np.ndarray, " task"] | None = None
 
     @cached_property
     def mean(self) -> Float[np.ndarray, " task"]:
@@ -84,7 +86,8 @@ class Ratio:
         used for this side.
         """
         with np.errstate(invalid="ignore"):  # an early look may demand infinite certainty
-            return self._end(-1.0, level), self._end(1.0, level)
+            low, high = self._end(-1.0, level), self._end(1.0, level)
+        return low, high if self.largest is None else np.minimum(high, self.largest)
 
     def _end(self, side: float, level: float) -> Float[np.ndarray, " task"]:
         """A root of Fieller's equation, with the error at this root."""

@@ -41,15 +41,20 @@ def test_the_headline_names_a_source_only_for_a_gain_beyond_the_control() -> Non
     made = a_transfer()
     headline = transfer_headline(made)
     assert headline.title.startswith("Train a source first for edges: it helps more")
-    assert "1 of 4 pairs was found harmful" in " ".join(headline.sentences)
+    assert "1 of 2 pairs was found harmful" in " ".join(headline.sentences)  # without the control
     as_good = with_verdicts(made, depth={"beyond_verdict": "undecided"})
     assert transfer_headline(as_good).title.startswith("Train a source first for edges; pretrain")
     both = {"beyond_verdict": "undecided"}
     control = with_verdicts(made, depth=both, own_inputs={"verdict": "beneficial"})
     assert transfer_headline(control).title.startswith("Pretrain ")
-    nothing = with_verdicts(made, depth={"verdict": "undecided"})
+    undecided = with_verdicts(made, depth={"verdict": "undecided", "low": 0.15})
+    assert transfer_headline(undecided).title.startswith("Undecided for edges")
+    assert (
+        "after the correction for the number of pairs" in transfer_headline(undecided).sentences[0]
+    )
+    assert not transfer_headline(undecided).is_sure
+    nothing = with_verdicts(made, depth={"verdict": "neutral"})
     assert transfer_headline(nothing).title.startswith("Train from scratch")
-    assert not transfer_headline(nothing).is_sure
     assert transfer_headline(replace(made, n_replicates=1)).title.startswith("Measured once")
 
 

@@ -142,3 +142,13 @@ def test_gains_of_some_tasks_and_replicates_are_parts_of_all():
     halves = gains.of_replicates((0, 1)).joined(gains.of_replicates((2, 3)))
     assert halves.by_task() == gains.by_task()
     assert gains.first(2).scores.equal(scores[:2])
+
+
+def test_intervals_of_relative_gains_of_losses_end_at_the_whole_loss() -> None:
+    baseline = torch.tensor([[1.0, 1.0], [0.2, -0.2], [3.0, 3.0]])
+    scores = torch.tensor([[0.1, 0.1], [0.1, 0.1], [0.1, 0.1]])
+    gains = Gains(("loss", "negative"), scores, baseline)
+    _, high = gains.estimate().interval()
+    assert high[0] == 1.0
+    assert high[1] > 1.0  # a score that may be below 0 has no such end
+    assert gains.of(["loss"]).estimate_overall().interval()[1][0] == 1.0
