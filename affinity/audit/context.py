@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from affinity.estimates import LabelOverlap
-from affinity.problems import DataNote, DataSource
+from affinity.problems import DataNote, DataSource, LabelCounts
 from affinity.recording import RecordingCost
 
 from .limitations import Limitation
@@ -30,6 +30,7 @@ class AuditContext:
         recording: Overhead of recording the run.
         race: The candidates of the race that chose the plan, the plan first.
         rows: Number of development rows and of test rows.
+        labels: How many labels of each task each split holds.
         overlap: How many rows tasks share.
         notes: Notes on the data.
         limits: Limitations of the audit.
@@ -49,6 +50,7 @@ class AuditContext:
     recording: RecordingCost | None = None
     race: tuple[Candidate, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
+    labels: tuple[LabelCounts, ...] = ()
     overlap: LabelOverlap | None = None
     notes: tuple[DataNote, ...] = ()
     limits: tuple[Limitation, ...] = ()

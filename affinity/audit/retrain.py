@@ -122,6 +122,10 @@ def retrain(
                 width=problem.width,
                 settings=_describe(problem.settings),
                 rows={"development": len(problem.development), "test": len(problem.test)},
+                labels=problem.label_counts(problem.replicate_seeds(1, seed)[0]),
+                intervals=None
+                if problem.test.groups is None
+                else "groups of test rows and replicates",
                 overlap=LabelOverlap.of(problem),
             ),
             networks=results.networks,

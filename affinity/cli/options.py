@@ -281,6 +281,10 @@ class DataOptions(ColumnOptions, TargetOptions):
     split_column: str | None = option(
         "Use the rows with 'test' in this column as test rows.", default=None
     )
+    group_column: str | None = option(
+        "Keep rows with the same value together in every split (a patient, a user).",
+        default=None,
+    )
     test_share: float = option("Share of rows in the test split.", default=0.25)
     validation_share: float = option(
         "Share of the other rows used for early stopping.", default=0.2

@@ -61,6 +61,7 @@ def _read(settings: RecordSettings) -> Problem:
         exclude=settings.exclude,
         time_column=settings.time_column,
         split_column=settings.split_column,
+        groups=settings.group_column,
         known=settings.known_share or 1.0,
         test_share=settings.test_share,
         validation_share=settings.validation_share,

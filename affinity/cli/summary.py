@@ -41,7 +41,10 @@ def show_problem(console: Console, problem: Problem) -> None:
         f"{count(problem.development.inputs[0].numel(), 'input')}; "
         f"{len(problem.test):,} held-out test rows"
     )
-    table = _table("task", "type", "labelled>", "", "metric")
+    counts = problem.label_counts()
+    has_classes = any(each.minority for each in counts)
+    splits = ("rarer classes in train/valid/select/test",) if has_classes else ()
+    table = _table("task", "type", "labelled>", "", "metric", *splits)
     for column, task in enumerate(problem.tasks[:MOST_ROWS]):
         labels = torch.cat(
             [problem.development.targets[:, column], problem.test.targets[:, column]]
@@ -53,7 +56,9 @@ def show_problem(console: Console, problem: Problem) -> None:
             kind, detail = "binary", f"{labels.mean():.1%} positive"
         elif metric == "accuracy":
             kind, detail = "classes", f"{task.n_outputs} classes"
-        table.add_row(escape(task.name), kind, f"{len(labels):,}", detail, metric)
+        minority = counts[column].minority
+        rarer = "" if minority is None else "/".join(map(str, minority.values()))
+        table.add_row(escape(task.name), kind, f"{len(labels):,}", detail, metric, rarer)
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:
         console.print(f"... and {count(len(problem.tasks) - MOST_ROWS, 'more task')}")
@@ -266,6 +271,8 @@ def _coloured(verdict: str) -> str:
 def _levels(audit: Audit) -> str:
     """The source of variation that intervals cover."""
     replicates = f"{audit.gains.n_replicates} replicates"
+    if audit.context.intervals and "groups" in audit.context.intervals:
+        return f"{replicates} and over groups of test rows"
     return replicates if audit.gains.score_blocks is None else f"{replicates} and over test rows"
 
 

@@ -2,6 +2,7 @@
 
 from .branching import Branching
 from .digits import load_digits
+from .label_counts import LabelCounts
 from .network_trainer import NetworkTrainer
 from .note import DataNote
 from .planted import planted
@@ -18,6 +19,7 @@ __all__ = [
     "DataNote",
     "DataSource",
     "Draw",
+    "LabelCounts",
     "NetworkTrainer",
     "Preprocessing",
     "Problem",

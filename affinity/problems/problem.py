@@ -13,6 +13,7 @@ from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_p
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
+from .label_counts import SPLITS, LabelCounts, count_labels
 from .note import DataNote
 from .resampling import Draw, RandomRows, Resampling
 
@@ -156,6 +157,19 @@ class Problem:
     def replicate_seeds(count: int, seed: int = 0) -> list[int]:
         """The seeds of these replicates."""
         return [seed * 1_000_003 + number for number in range(count)]
+
+    def label_counts(self, seed: int = 0) -> tuple[LabelCounts, ...]:
+        """How many labels of each task the splits of the replicate with this seed hold.
+
+        Example:
+            >>> from affinity.problems import load_digits
+            >>> load_digits().label_counts()[0].minority["test"]
+            227
+        """
+        draw = self.draw(seed)
+        parts = (draw.training, draw.validation, draw.evaluation)
+        splits = [*(self.development.take(rows) for rows in parts), self.test]
+        return count_labels(self.tasks, dict(zip(SPLITS, splits, strict=True)))
 
     def with_settings(self, settings: TrainingSettings) -> "Problem":
         """The same problem with other training settings."""

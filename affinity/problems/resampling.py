@@ -35,7 +35,9 @@ class RandomRows:
     """A fresh random draw of training, validation and evaluation rows per replicate.
 
     Stratified: each part gets its share of the rows of every class, of the rarest class of a row
-    where it has several targets, and of the labelled rows of every task.
+    where it has several targets, and of the labelled rows of every task. Rows of one group stay
+    together: whole groups are drawn, each with the same probability, with the same share of large
+    and small groups and of groups with a rare class in each part.
 
     Args:
         validation_share: Share of the development rows that decide when to stop.
@@ -57,6 +59,8 @@ class RandomRows:
     def __call__(self, development: Examples, seed: int) -> Draw:
         """Draw with this seed."""
         generator = torch.Generator().manual_seed(seed)
+        if development.groups is not None:
+            return self._draw_groups(development, development.groups, generator)
         order = torch.randperm(len(development), generator=generator)
         by_stratum = order[torch.argsort(_strata(development)[order], stable=True)]
         # Sorted by stratum, in random order within: systematic sampling takes the same share of
@@ -68,13 +72,38 @@ class RandomRows:
         shuffled = torch.randperm(len(training), generator=generator)
         return Draw(training[shuffled], validation, evaluation)
 
+    def _draw_groups(
+        self, development: Examples, groups: Int[Tensor, " row"], generator: torch.Generator
+    ) -> Draw:
+        _, number, sizes = groups.unique(return_inverse=True, return_counts=True)
+        check_enough_groups(len(sizes), parts=3 if self.evaluation_share else 2)
+        strata = _strata(development)
+        rarity = strata.bincount().argsort().argsort()[strata]  # row; 0: of the rarest stratum
+        rarest = torch.full_like(sizes, len(rarity)).scatter_reduce(0, number, rarity, "amin")
+        kind = rarest * 64 + sizes.double().log2().floor().long()
+        order = torch.randperm(len(sizes), generator=generator)
+        rest = order[torch.argsort(kind[order], stable=True)]
+        evaluation = rest[:0]
+        if self.evaluation_share:
+            rest, evaluation = _at_least_one(rest, self.evaluation_share, generator)
+        training, validation = _at_least_one(
+            rest, self.validation_share / (1 - self.evaluation_share), generator
+        )
+        rows = torch.randperm(len(development), generator=generator)
+        return Draw(
+            training=rows[torch.isin(number[rows], training)],
+            validation=torch.isin(number, validation).nonzero().squeeze(1),
+            evaluation=torch.isin(number, evaluation).nonzero().squeeze(1),
+        )
+
 
 @dataclass(frozen=True)
 class TimeBlocks:
     """A fresh draw of whole blocks of neighbouring rows for each part of a replicate.
 
     Neighbours in time resemble each other; a validation row between two training rows would say
-    little about the future.
+    little about the future. Rows of one group stay together: blocks are then of groups that are
+    neighbours in time, by the median place of their rows.
 
     Args:
         validation_share: Share of the blocks that decide when to stop.
@@ -103,9 +132,16 @@ class TimeBlocks:
         """Draw with this seed."""
         generator = torch.Generator().manual_seed(seed)
         block = torch.arange(len(development)) * self.blocks // max(1, len(development))
-        shuffled = torch.randperm(self.blocks, generator=generator)
-        n_validation = max(1, round(self.blocks * self.validation_share))
-        n_evaluation = round(self.blocks * self.evaluation_share)
+        n_blocks = self.blocks
+        if development.groups is not None:
+            block = _blocks_of_groups(development.groups, self.blocks)
+            n_blocks = int(block.max()) + 1
+            check_enough_groups(n_blocks, parts=3 if self.evaluation_share else 2)
+        shuffled = torch.randperm(n_blocks, generator=generator)
+        n_validation = max(1, round(n_blocks * self.validation_share))
+        n_evaluation = round(n_blocks * self.evaluation_share)
+        if self.evaluation_share:
+            n_evaluation = max(1, n_evaluation)
         is_validation = torch.isin(block, shuffled[:n_validation])
         is_evaluation = torch.isin(block, shuffled[n_validation : n_validation + n_evaluation])
         rows = torch.randperm(len(development), generator=generator)
@@ -123,6 +159,44 @@ def _comb(
     teeth = (torch.arange(len(rows) + 1) + torch.rand((), generator=generator)).double()
     is_taken = (teeth * share).floor().diff() > 0
     return rows[~is_taken], rows[is_taken]
+
+
+def _at_least_one(
+    groups: Int[Tensor, " group"], share: float, generator: torch.Generator
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " taken"]]:
+    """As `_comb`, but both parts have a group."""
+    rest, taken = _comb(groups, share, generator)
+    if len(rest) and len(taken):
+        return rest, taken
+    one = int(torch.randint(len(groups), (), generator=generator))
+    alone, others = groups[one : one + 1], torch.cat([groups[:one], groups[one + 1 :]])
+    return (others, alone) if len(rest) else (alone, others)
+
+
+def check_enough_groups(n_groups: int, parts: int) -> None:
+    """Check that each part of a split can have a group of its own.
+
+    Raises:
+        InputError: If there are fewer groups than parts.
+    """
+    if n_groups < parts:
+        raise InputError(
+            f"Expected at least {parts} groups of rows for {parts} parts of a split that share no "
+            f"group, but got {n_groups}. Choose a group column with more values, or leave it out.",
+            "too-few-groups",
+        )
+
+
+def _blocks_of_groups(groups: Int[Tensor, " row"], blocks: int) -> Int[Tensor, " row"]:
+    """The block of each row: groups in the order of the median place of their rows."""
+    _, number, sizes = groups.unique(return_inverse=True, return_counts=True)
+    by_group = number.argsort(stable=True)  # the rows of each group, in order of time
+    median = by_group[sizes.cumsum(0) - 1 - sizes // 2]
+    in_time = median.argsort()
+    before = torch.zeros_like(sizes)
+    before[in_time] = sizes[in_time].cumsum(0) - sizes[in_time]
+    block = (before + sizes // 2) * blocks // len(groups)
+    return block.unique(return_inverse=True)[1][number]
 
 
 def _check_shares(validation: float, evaluation: float) -> None:

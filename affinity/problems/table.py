@@ -1,7 +1,7 @@
 """Tables as problems: wide (one column per target) or long (each row belongs to one task)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,23 @@ from affinity.training import TrainingSettings
 
 from .features import FeatureColumns, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
+from .label_counts import notes_on_counts
 from .leaks import find_leaks
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .reading import check_column, fingerprint, read_table, shorten
 from .resampling import RandomRows, TimeBlocks
-from .test_rows import first_rows, in_order_of_time, set_aside
+from .test_rows import (
+    first_rows,
+    group_numbers,
+    in_order_of_time,
+    set_aside,
+    without_divided_groups,
+)
+
+FEWEST_GROUPS = 20
+"""Groups of test rows from which on an interval over groups can be relied on."""
 
 
 def load_table(
@@ -37,6 +47,7 @@ def load_table(
     exclude: Sequence[str] = (),
     time_column: str | None = None,
     split_column: str | None = None,
+    groups: str | Sequence[object] | np.ndarray | pd.Series | None = None,
     known: float = 1.0,
     test_share: float = 0.25,
     validation_share: float = 0.2,
@@ -57,6 +68,9 @@ def load_table(
         exclude: Columns to leave out of the features.
         time_column: The latest rows are the test rows, and validation rows come in blocks.
         split_column: Rows it calls "test" are the test rows.
+        groups: A column, or one value per row, that says which rows belong together (a patient, a
+            user, a device): rows of one group are never in two of the splits. Where time or a
+            split column decides on test rows, development rows of their groups are left out.
         known: Share of the rows up to which time has come; later ones are left out.
         test_share: Share of the rows set aside for the audit, where no column says which.
         validation_share: Share of the other rows that decide when to stop.
@@ -77,6 +91,9 @@ def load_table(
     """
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     table = table.reset_index(drop=True)
+    group_column = groups if isinstance(groups, str) else None
+    if groups is not None and group_column is None:
+        group_column, table = _with_groups(table, groups)
     if not 0 < known <= 1:
         raise InputError(
             f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
@@ -92,7 +109,8 @@ def load_table(
         raise InputError(
             f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
         )
-    special = [name for name in (task_column, time_column, split_column) if name is not None]
+    names = (task_column, time_column, split_column, group_column)
+    special = [name for name in names if name is not None]
     chosen = [*([target] if target is not None else ()), *(targets or ())]
     for name in (*chosen, *exclude, *special):
         check_column(name, table)
@@ -119,11 +137,13 @@ def load_table(
     values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
     tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
 
-    is_test = set_aside(table, tensor, time_column, split_column, test_share, seed)
+    group = None if group_column is None else group_numbers(table[group_column])
+    is_test = set_aside(table, tensor, time_column, split_column, test_share, seed, group)
+    is_development = ~is_test if group is None else without_divided_groups(is_test, group)
     order = torch.arange(len(table))
     if time_column is not None:
         order = torch.from_numpy(in_order_of_time(table, time_column).copy())
-    development, test = order[~is_test[order]], order[is_test[order]]
+    development, test = order[is_development[order]], order[is_test[order]]
 
     columns = find_columns(features.iloc[development.numpy()])
     clean = columns.read(features)
@@ -136,6 +156,7 @@ def load_table(
         is_number=torch.tensor([kind == "regression" for kind in found.values()]),
         columns=columns,
         classes=classes,
+        groups=group,
     )
     rows, test_rows = encoder(torch.arange(len(development)))
     judged, judged_kinds = values, found
@@ -146,7 +167,7 @@ def load_table(
     leaks = find_leaks(clean.iloc[seen], judged.iloc[seen], judged_kinds)
     parts = TableParts(rows.inputs.shape[1], depth)
     trunk, head = parts(width)
-    return Problem(
+    problem = Problem(
         name="table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0],
         tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
         development=rows,
@@ -161,6 +182,7 @@ def load_table(
         width=width,
         parts=parts,
         notes=(
+            *_group_notes(group_column, group, development, test),
             *(
                 DataNote(
                     "leak",
@@ -192,6 +214,7 @@ def load_table(
             kinds=found,
         ),
     )
+    return replace(problem, notes=(*notes_on_counts(problem.label_counts()), *problem.notes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,16 +233,15 @@ class TableEncoder:
     is_number: Bool[Tensor, " task"]
     columns: FeatureColumns
     classes: Mapping[str, list[object] | None]
+    groups: Int[Tensor, " row"] | None = None
 
     def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         """Development and test rows, from rows numbered within the development rows."""
         transformer, mean, deviation = self._fit(training)
         inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
         targets = self.targets.where(~self.is_number, (self.targets - mean) / deviation)
-        return (
-            Examples(inputs=inputs[self.development], targets=targets[self.development]),
-            Examples(inputs=inputs[self.test], targets=targets[self.test]),
-        )
+        everything = Examples(inputs, targets, self.groups)
+        return everything.take(self.development), everything.take(self.test)
 
     def fitted(self, training: Int[Tensor, " training"]) -> Preprocessing:
         """The statistics of these training rows, which can be saved and applied to other tables."""
@@ -238,6 +260,60 @@ class TableEncoder:
         mean = known.nanmean(dim=0).nan_to_num()
         deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
         return transformer, mean, deviation.where(deviation > 0, 1.0)
+
+
+def _with_groups(
+    table: pd.DataFrame, groups: Sequence[object] | np.ndarray | pd.Series
+) -> tuple[str, pd.DataFrame]:
+    """The table with one more column, the groups, and the name of that column."""
+    values = np.asarray(groups)
+    if values.shape != (len(table),):
+        raise InputError(
+            f"Expected groups as the name of a column or as one value for each of the "
+            f"{len(table)} rows, but got values of shape {values.shape}.",
+            "groups-do-not-fit",
+        )
+    name = "group"
+    while name in table.columns:
+        name = f"({name})"
+    return name, table.assign(**{name: values})
+
+
+def _group_notes(
+    column: str | None,
+    groups: Int[Tensor, " row"] | None,
+    development: Int[Tensor, " development"],
+    test: Int[Tensor, " test"],
+) -> Iterator[DataNote]:
+    if column is None or groups is None:
+        return
+    n_development, n_test = (len(groups[rows].unique()) for rows in (development, test))
+    yield DataNote(
+        "groups",
+        f"Rows with the same {column!r} stay together in every split: {n_development} groups of "
+        f"development rows, {n_test} groups of test rows. Intervals over test rows are over these "
+        "groups.",
+        column=column,
+    )
+    if dropped := len(groups) - len(development) - len(test):
+        yield DataNote(
+            "divided-groups",
+            f"{dropped} rows of {column!r} values that test rows have, too, were left out of the "
+            f"development rows ({dropped / len(groups):.0%} of all rows): a network must not learn "
+            "from groups that it is tested on.",
+            "warning",
+            column=column,
+            value=float(dropped),
+        )
+    if n_test < FEWEST_GROUPS:
+        yield DataNote(
+            "few-groups",
+            f"Only {n_test} groups in {column!r} have test rows: intervals over other groups are "
+            "wide and uncertain. Gather more groups, or use a larger --test-share.",
+            "warning",
+            column=column,
+            value=float(n_test),
+        )
 
 
 def _settings_for(n_rows: int) -> TrainingSettings:

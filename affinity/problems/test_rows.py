@@ -23,8 +23,12 @@ def set_aside(
     split_column: str | None,
     share: float,
     seed: int,
+    groups: Int[Tensor, " row"] | None = None,
 ) -> Bool[Tensor, " row"]:
     """Select test rows by the split column, by time, or at random within every class.
+
+    Random test rows are those of whole groups, if there are any. A split column or the time may
+    divide a group: `without_divided_groups` deals with that.
 
     Raises:
         InputError: If the split column says something else, or a row has no time.
@@ -44,9 +48,46 @@ def set_aside(
         order = in_order_of_time(table, time_column)
         is_test[torch.from_numpy(order[round(len(order) * (1 - share)) :].copy())] = True
         return is_test
-    rows = Examples(inputs=torch.zeros(len(table), 0), targets=targets)
+    rows = Examples(torch.zeros(len(table), 0), targets, groups)
     is_test[RandomRows(share, evaluation_share=0.0)(rows, seed).validation] = True
     return is_test
+
+
+def without_divided_groups(
+    is_test: Bool[Tensor, " row"], groups: Int[Tensor, " row"]
+) -> Bool[Tensor, " row"]:
+    """Whether a row may be a development row: no test row is of its group.
+
+    Raises:
+        InputError: If no row is left.
+
+    Example:
+        >>> is_test = torch.tensor([False, False, True])
+        >>> without_divided_groups(is_test, torch.tensor([0, 1, 1])).tolist()
+        [True, False, False]
+    """
+    is_known = ~torch.isin(groups, groups[is_test])
+    if not bool(is_known.any()):
+        raise InputError(
+            "Expected groups without test rows to train on, but every group has test rows: the "
+            "split by --time-column or --split-column divides all of them. Leave out "
+            "--group-column, or choose test rows of other groups.",
+            "all-groups-divided",
+        )
+    return is_known
+
+
+def group_numbers(values: pd.Series) -> Int[Tensor, " row"]:
+    """The group of each row, as a number; a row without a value is a group of its own.
+
+    Example:
+        >>> group_numbers(pd.Series(["a", None, "a", None])).tolist()
+        [0, 1, 0, 2]
+    """
+    numbers = pd.factorize(values)[0]
+    is_missing = numbers < 0
+    numbers[is_missing] = numbers.max(initial=-1) + 1 + np.arange(int(is_missing.sum()))
+    return torch.from_numpy(numbers)
 
 
 def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFrame:

@@ -34,7 +34,7 @@ NAMES = {
     "seconds": "Seconds per stage",
     "versions": "Versions",
 }
-SHOWN_ELSEWHERE = {"notes", "limits", "overlap", "race"}
+SHOWN_ELSEWHERE = {"notes", "labels", "limits", "overlap", "race"}
 LONGEST = 12
 
 

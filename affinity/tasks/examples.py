@@ -18,6 +18,9 @@ class Examples:
     Args:
         inputs: One entry per row, of any shape.
         targets: ``[row task]``.
+        groups: The group of each row, as a number; rows of one group (a patient, a user) are
+            never split between training, validation, selection and test rows. None: every row is a
+            group of its own.
 
     Example:
         >>> import torch
@@ -30,8 +33,15 @@ class Examples:
 
     inputs: Float[Tensor, "row *feature"]
     targets: Float[Tensor, "row task"]
+    groups: Int[Tensor, " row"] | None = None
 
     def __post_init__(self) -> None:
+        if self.groups is not None and len(self.groups) != len(self.inputs):
+            raise InputError(
+                f"Expected a group for each of the {len(self.inputs)} rows, but got "
+                f"{len(self.groups)}.",
+                "rows-differ",
+            )
         if len(self.inputs) != len(self.targets):
             raise InputError(
                 f"Expected as many inputs as targets, but got {len(self.inputs)} rows of inputs "
@@ -49,7 +59,8 @@ class Examples:
 
     def take(self, rows: Int[Tensor, " chosen"]) -> "Examples":
         """The chosen rows, in the order given."""
-        return Examples(inputs=self.inputs[rows], targets=self.targets[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Examples(self.inputs[rows], self.targets[rows], groups)
 
 
 @dataclass(frozen=True, eq=False)

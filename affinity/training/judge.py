@@ -41,28 +41,37 @@ def losses_of(
         }
 
 
-def block_losses(task: Task, prediction: Tensor, target: Tensor) -> list[float]:
-    """The loss on each of at most `MOST_BLOCKS` blocks of a task's labelled rows.
+def block_losses(
+    task: Task, prediction: Tensor, target: Tensor, groups: Tensor | None = None
+) -> list[float]:
+    r"""The loss on each of at most `MOST_BLOCKS` blocks of a task's labelled rows.
 
-    Blocks are neighbours in the order of the rows, and of equal size but for one row. How much
-    their losses differ tells how much the loss on all of them would differ on other rows, in a
-    fraction of the memory, and also where neighbouring rows resemble each other.
+    How much the losses of blocks differ tells how much the loss on all rows would differ on other
+    rows. Blocks are neighbours in the order of the rows, of equal size up to one row; with groups,
+    a block has whole groups, since rows of one group say little more than one row. Blocks of
+    groups differ in size, so the entry of block b with :math:`n_b` of N rows is the linearized
+    mean :math:`L + B \frac{n_b}{N} (L_b - L)`; the mean of the entries is the loss L on all rows.
 
     Example:
         >>> from affinity.tasks import RSquared, SquaredError
         >>> task = Task("depth", SquaredError(), RSquared())
         >>> block_losses(task, torch.zeros(3, 1), torch.tensor([1.0, torch.nan, 2.0]))
         [1.0, 4.0]
+        >>> block_losses(task, torch.zeros(3, 1), torch.ones(3), torch.tensor([7, 7, 8]))
+        [1.0, 1.0]
     """
     labelled = (~target.isnan()).nonzero().squeeze(1)
     if not len(labelled):
         return []
-    count = len(labelled) // math.ceil(len(labelled) / MOST_BLOCKS)
-    size, n_longer = divmod(len(labelled), count)
-    block = torch.arange(count).unsqueeze(1)
-    place = torch.arange(size + 1)
-    rows = labelled[(block * size + block.clamp(max=n_longer) + place).clamp(max=len(labelled) - 1)]
-    is_own = place < size + (block < n_longer)  # block row
+    if groups is None:
+        sizes = _equal_sizes(len(labelled))
+    else:
+        order, sizes = _blocks_of_groups(groups[labelled])
+        labelled = labelled[order]
+    place = torch.arange(int(sizes.max()))
+    starts = (sizes.cumsum(0) - sizes).unsqueeze(1)  # block 1
+    rows = labelled[(starts + place).clamp(max=len(labelled) - 1)]
+    is_own = place < sizes.unsqueeze(1)  # block row
     prediction, target = prediction[rows], target[rows].where(is_own, math.nan)
     with torch.no_grad():
         try:
@@ -72,7 +81,28 @@ def block_losses(task: Task, prediction: Tensor, target: Tensor) -> list[float]:
             losses = torch.stack(
                 [task.loss(*each) for each in zip(prediction, target, strict=True)]
             )
-    return losses.tolist()
+    if groups is None:
+        return losses.tolist()
+    share = sizes.double() / sizes.sum()
+    mean = (share * losses.double()).sum()
+    return (mean + len(sizes) * share * (losses.double() - mean)).tolist()
+
+
+def _equal_sizes(n_rows: int) -> Tensor:
+    count = n_rows // math.ceil(n_rows / MOST_BLOCKS)
+    size, n_longer = divmod(n_rows, count)
+    return size + (torch.arange(count) < n_longer).long()
+
+
+def _blocks_of_groups(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of rows that keeps groups together, and the number of rows of each block."""
+    _, number, counts = groups.unique(return_inverse=True, return_counts=True)
+    middle = counts.cumsum(0) - counts / 2
+    block = (middle * MOST_BLOCKS / len(groups)).long() if len(counts) > MOST_BLOCKS else None
+    block = torch.arange(len(counts)) if block is None else block.unique(return_inverse=True)[1]
+    return number.argsort(stable=True), torch.zeros(int(block.max()) + 1).long().scatter_add(
+        0, block, counts
+    )
 
 
 def metrics_of(

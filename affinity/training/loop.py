@@ -133,7 +133,7 @@ def train(
         state=run.best_state,
         predictions=predictions,
         test_blocks={
-            task.name: block_losses(task, predictions[task.name], target)
+            task.name: block_losses(task, predictions[task.name], target, test.groups)
             for task, target in zip(network_tasks, test.targets.T, strict=True)
         },
     )
@@ -291,7 +291,7 @@ def _evaluation_loss(
 
 
 def _of(rows: Examples, columns: Sequence[int]) -> Examples:
-    return Examples(inputs=rows.inputs, targets=rows.targets[:, list(columns)])
+    return replace(rows, targets=rows.targets[:, list(columns)])
 
 
 def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> LossByTask:

@@ -45,6 +45,8 @@ class RowSets:
             torch.cat([table.targets for table in tables.values()]), (0, 1, 0, 1), value=math.nan
         ).T.contiguous()
         self._columns = columns
+        groups = [table.groups for table in tables.values() if table.groups is not None]
+        self._groups = torch.cat(groups) if len(groups) == len(tables) else None
         rank_starts = [0, *accumulate(len(part) for part in parts)]
         sets: dict[tuple[int, frozenset[int]], int] = {}
         set_of: dict[tuple[int, frozenset[int]], int] = {}
@@ -76,6 +78,12 @@ class RowSets:
     def count(self, member: int) -> int:
         """Number of rows that a member uses."""
         return self._counts[int(self._set_of[member])]
+
+    def groups_of(self, member: int) -> Int[Tensor, " row"] | None:
+        """The group of each row that a member uses; None if rows have no groups."""
+        if self._groups is None:
+            return None
+        return self._groups[self.rows[self._set_of[member]][: self.count(member)]]
 
     def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
         """The rows of every set, in the order of its replicate's ranks, a batch at a time."""

@@ -245,7 +245,12 @@ class Stack:
                     else None,
                     diverged=diverged.get(number),
                     test_blocks={
-                        name: block_losses(task_of[name], own[name], targets[number, slot, :n_rows])
+                        name: block_losses(
+                            task_of[name],
+                            own[name],
+                            targets[number, slot, :n_rows],
+                            test.groups_of(number),
+                        )
                         for name, slot in slots.items()
                         if number not in diverged
                     },

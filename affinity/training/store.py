@@ -64,6 +64,8 @@ class Store:
         ):
             if part is not None:
                 digest.update(_digest_inputs(part) + _bytes(part.targets[:, columns]))
+        if replicate.test.groups is not None:
+            digest.update(_bytes(replicate.test.groups))
         return digest.hexdigest()[:32]
 
     def get(self, key: str) -> TrainedNetwork | None:
