@@ -5,7 +5,7 @@ from .audit import Audit
 from .audit_plan import audit_from_results, audit_jobs, audit_plan
 from .causes import CAUSES
 from .context import AuditContext
-from .diagnose import diagnose
+from .diagnose import diagnose, diagnose_plan
 from .diagnosis import Diagnosis, DiagnosisSummary
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
@@ -43,6 +43,7 @@ __all__ = [
     "audit_jobs",
     "audit_plan",
     "diagnose",
+    "diagnose_plan",
     "measure_sharing",
     "metric_name",
     "repeat_holdout",

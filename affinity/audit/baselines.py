@@ -1,6 +1,6 @@
 """Baselines: the plans that a plan is compared with, at equal width or equal parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +8,12 @@ import torch
 
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
-from affinity.problems import Problem
+from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.sharing import HardSharing, Separate, Sharing, match_parameters
 
 from .limitations import Limitation
-from .train_plans import make_network, specs_of
+from .trainings import CandidatePlan
 
 RANDOM = "random"
 SAME_SIZE = {
@@ -23,13 +23,10 @@ SAME_SIZE = {
 BASELINES = (RANDOM, *SAME_SIZE.values())
 """Optional baselines; separate networks and all-in-one are always trained."""
 
-PlanOfSeed = Callable[[int], Plan]
-"""Maps the seed of a replicate to the plan that is trained on it."""
-
 
 def make_candidates(
     plan: Plan, problem: Problem, baselines: Sequence[str] = BASELINES
-) -> tuple[dict[str, PlanOfSeed], list[Limitation]]:
+) -> tuple[dict[str, CandidatePlan], list[Limitation]]:
     """Candidates by name, and a note for each baseline that cannot be trained.
 
     - ``plan``: unchanged.
@@ -56,11 +53,13 @@ def make_candidates(
             except InputError as error:
                 message = f"The baseline {title!r} was left out. {error}"
                 left_out.append(Limitation("baseline-left-out", message, candidate=title))
-    candidates: dict[str, PlanOfSeed] = {
-        name: plan_of_every_seed(each) for name, each in fixed.items()
+    candidates = {
+        name: CandidatePlan.fixed(each, width=problem.width) for name, each in fixed.items()
     }
     if RANDOM in baselines:
-        candidates[RANDOM] = lambda seed: permute_tasks(plan, seed)
+        candidates[RANDOM] = CandidatePlan(
+            lambda seed: permute_tasks(plan, seed), width=problem.width
+        )
     return candidates, left_out
 
 
@@ -83,10 +82,11 @@ def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
         InputError: If the problem cannot be made at other widths, or even width 1 costs more than
             twice as much.
     """
+    trainer = NetworkTrainer(problem)
     budget = sum(
         parameter.numel()
-        for _, spec in specs_of(plan)
-        for parameter in make_network(problem, spec).parameters()
+        for _, job in CandidatePlan.fixed(plan, width=problem.width).jobs(seed=0)
+        for parameter in trainer.make_network(job).parameters()
     )
     kind = HardSharing if len(baseline.grouping.networks) == 1 else Separate
 
@@ -121,8 +121,3 @@ def permute_tasks(plan: Plan, seed: int) -> Plan:
     )
     reasons = ("The plan with its tasks randomly permuted.",) * len(networks)
     return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width)
-
-
-def plan_of_every_seed(plan: Plan) -> PlanOfSeed:
-    """The same plan for every seed."""
-    return lambda _: plan

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from affinity.errors import InputError
-from affinity.problems import Problem
+from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.recording import Trace
+from affinity.tasks import Score, check_names
+from affinity.tasks.score import common_unit
+from affinity.training import Trainer
 
 from .causes import CAUSES, Cause, DiagnosisContext
 from .context import AuditContext
@@ -64,32 +67,94 @@ def diagnose(
         ['2 times the width', '4 times the width']
     """
     explained = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
-    for each in (explained, instead):
-        if each is not None and each.grouping.tasks != frozenset(problem.names):
+    _check(problem.names, replicates, explained, instead)
+    trainer = NetworkTrainer(problem, store)
+    seeds = problem.replicate_seeds(replicates, seed)
+    trainings = DiagnosisContext(trainer, trainer.tasks, explained, seeds, trace, instead)
+    return _diagnosis(problem.name, trainings, causes, context)
+
+
+def diagnose_plan(
+    plan: Plan,
+    trainer: Trainer,
+    tasks: Mapping[str, Score | str],
+    replicates: int = 6,
+    *,
+    seed: int = 1,
+    instead: Plan | None = None,
+    causes: Mapping[str, Cause] = CAUSES,
+    retries: int = 1,
+    name: str = "trainings",
+    trace: Trace | None = None,
+    context: AuditContext | None = None,
+) -> Diagnosis:
+    """Diagnose negative transfer with any trainer: `diagnose` for your own training code.
+
+    Only interventions are tried that the trainer offers: another ``width``, a longer training
+    (``length``), fewer ``rows``, each task's own best epoch (``stop``). Others are listed as not
+    tested.
+
+    Args:
+        plan: The plan to explain.
+        trainer: Runs the trainings.
+        tasks: The score of each task: "maximize", "minimize" or a `Score`.
+        replicates: Number of replicates; intervals need two.
+        seed: Random seed of the first replicate; the next replicates use the next integers.
+        instead: A plan with less sharing that is tried as an intervention.
+        causes: The causes to measure: entries of `CAUSES`, or the same classes with other settings.
+        retries: Maximum number of times that a failed training is repeated, with the same seed.
+        name: Title of the diagnosis.
+        trace: A recorded run of all tasks in one network, for the conflicts of gradients.
+        context: How the plan was made, for the report.
+
+    Raises:
+        InputError: If the plan does not serve the tasks, or `replicates` is below 1.
+
+    Example:
+        >>> from affinity.training import FunctionTrainer
+        >>> def train(tasks, seed, width=1.0):  # too small for two tasks
+        ...     score = 0.8 - 0.1 * (len(tasks) - 1) / width + 0.001 * seed
+        ...     return dict.fromkeys(tasks, score)
+        >>> plan, tasks = Plan.all_in_one(("a", "b")), {"a": "maximize", "b": "maximize"}
+        >>> diagnosis = diagnose_plan(plan, FunctionTrainer(train), tasks, 3)
+        >>> diagnosis.cause, diagnosis.remedies[0].change.name
+        ('capacity', '4 times the width')
+    """
+    scores = {task: Score.of(score) for task, score in tasks.items()}
+    _check(check_names(tuple(scores)), replicates, plan, instead)
+    seeds = range(seed, seed + replicates)
+    trainings = DiagnosisContext(trainer, scores, plan, seeds, trace, instead, retries)
+    return _diagnosis(name, trainings, causes, context)
+
+
+def _check(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) -> None:
+    for plan in plans:
+        if plan is not None and plan.grouping.tasks != frozenset(tasks):
             raise InputError(
-                f"Expected a plan for the tasks {problem.names}, but it serves "
-                f"{tuple(sorted(each.grouping.tasks))}.",
+                f"Expected a plan for the tasks {tasks}, but it serves "
+                f"{tuple(sorted(plan.grouping.tasks))}.",
                 "different-tasks",
             )
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
-    trainings = DiagnosisContext(
-        problem=problem,
-        plan=explained,
-        replicates=problem.replicates(replicates, seed),
-        trace=trace,
-        instead=instead,
-        store=None if store is None else Path(store),
-    )
+
+
+def _diagnosis(
+    name: str,
+    trainings: DiagnosisContext,
+    causes: Mapping[str, Cause],
+    context: AuditContext | None,
+) -> Diagnosis:
     evaluation_harm, test_harm = trainings.harm(trainings.joint)
     return Diagnosis(
-        problem=problem.name,
-        tasks=problem.names,
-        plan=explained,
+        problem=name,
+        tasks=trainings.names,
+        plan=trainings.plan,
         harmed=trainings.harmed,
         together=trainings.are_harmed_together,
         evaluation_harm=evaluation_harm,
         test_harm=test_harm,
         results=tuple(cause(trainings) for cause in causes.values()),
         context=context or AuditContext(),
+        unit=common_unit(trainings.tasks.values()),
     )

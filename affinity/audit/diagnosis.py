@@ -14,6 +14,7 @@ from jaxtyping import Float
 from affinity import markup
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName, interval
+from affinity.tasks.score import GainUnit
 
 from .causes import CauseResult, Intervention, Split
 from .context import AuditContext
@@ -122,6 +123,7 @@ class DiagnosisSummary:
         remedies: Recommended interventions, in this order.
         causes: Causes at work first, then by recovered loss per unit cost.
         context: How the diagnosis was made.
+        unit: The unit of harm and of recovered losses.
     """
 
     schema_version: int
@@ -135,6 +137,7 @@ class DiagnosisSummary:
     remedies: tuple[RemedySummary, ...]
     causes: tuple[CauseSummary, ...]
     context: AuditContext
+    unit: GainUnit = "relative"
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +161,8 @@ class Diagnosis:
         together: Whether the plan significantly harms the mean over all tasks, and more clearly
             than the mean over the harmed tasks. Interventions are then evaluated on all tasks, as
             they are if no harm is shown.
+        unit: The unit of harm and of recovered losses: "relative" to the separate networks' loss,
+            or a "difference" of scores, on the "common" scale where tasks differ.
     """
 
     problem: str
@@ -170,6 +175,7 @@ class Diagnosis:
     test: NegativeTransferTest = field(default_factory=NegativeTransferTest)
     context: AuditContext = field(default_factory=AuditContext)
     together: bool = False
+    unit: GainUnit = "relative"
 
     @property
     def n_replicates(self) -> int:
@@ -350,6 +356,7 @@ class Diagnosis:
                 for result in self.ranked()
             ),
             context=self.context,
+            unit=self.unit,
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -386,7 +393,7 @@ class Diagnosis:
                 row["cause"],
                 row["change"],
                 row["verdict"],
-                f"{row['test_recovered']:+.1%}",
+                self._format(row["test_recovered"]),
                 f"{row['cost']:.1f}",
             ]
             for row in self.frame().to_dict("records")
@@ -395,8 +402,12 @@ class Diagnosis:
         return markup.table(
             ["cause", "change", "verdict", "recovered, test rows", "cost"],
             rows,
-            f"{self.problem}: harm by sharing {harm:+.1%}, cause: {self.cause or 'not shown'}",
+            f"{self.problem}: harm by sharing {self._format(harm)}, "
+            f"cause: {self.cause or 'not shown'}",
         )
+
+    def _format(self, recovered: float) -> str:
+        return f"{recovered:+.1%}" if self.unit == "relative" else f"{recovered:+.3g}"
 
     def _beneficial(self, changes: Sequence[Intervention]) -> list[Intervention]:
         """The interventions that are shown to recover loss."""

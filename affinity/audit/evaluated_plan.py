@@ -1,8 +1,6 @@
 """An evaluated plan: the scores of a plan or baseline over the replicates, and its cost."""
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from affinity.recommendation import Plan
 from affinity.sharing import Cost
@@ -35,14 +33,3 @@ class EvaluatedPlan:
     seconds: float
     multiply_adds: int | None = None
     costs: tuple[Cost, ...] = ()
-
-    def joined(self, more: "EvaluatedPlan") -> "EvaluatedPlan":
-        """The replicates of both."""
-        counts = [each.test.n_replicates for each in (self, more)]
-        return replace(
-            self,
-            test=self.test.joined(more.test),
-            evaluation=self.evaluation.joined(more.evaluation),
-            metrics=self.metrics.joined(more.metrics),
-            seconds=float(np.average([self.seconds, more.seconds], weights=counts)),
-        )

@@ -1,19 +1,17 @@
 """Gates: how a trained mixture of experts weights its experts, per replicate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from affinity.problems import Problem
+from affinity.problems import NetworkTrainer
+from affinity.problems.network_trainer import NetworkResult
 from affinity.sharing import GateHealth, MMoE, gate_health
-from affinity.tasks import Replicate
-from affinity.training import TrainedNetwork
+from affinity.training import Result
 from affinity.words import count
-
-from .train_plans import TrainingSpec, make_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +35,22 @@ class Gates:
     identical: Bool[Tensor, " replicate"]
 
     @classmethod
-    def from_networks(
-        cls,
-        problem: Problem,
-        spec: TrainingSpec,
-        trained: Sequence[TrainedNetwork],
-        replicates: Sequence[Replicate],
-    ) -> "Gates":
-        """The gates of a mixture, from its trained network of each replicate."""
+    def from_results(cls, trainer: NetworkTrainer, results: Sequence[Result]) -> "Gates | None":
+        """The gates of one mixture, from its result of each replicate.
+
+        None if its parameters were not kept, or if a training diverged.
+        """
         healths: list[GateHealth] = []
-        for network, replicate in zip(trained, replicates, strict=True):
-            mixture = make_network(problem, spec)
+        for result in results:
+            if not isinstance(result, NetworkResult) or result.network is None:
+                return None
+            if result.network.state is None:
+                return None
+            mixture = trainer.make_network(result.job)
             assert isinstance(mixture, MMoE)
-            assert network.state is not None
-            mixture.load_state_dict(network.state)
-            healths.append(gate_health(mixture.eval(), replicate.validation.inputs))
+            mixture.load_state_dict(result.network.state)
+            rows = trainer.problem.replicate(result.job.seed).validation
+            healths.append(gate_health(mixture.eval(), rows.inputs))
         tasks = healths[0].tasks
         return cls(
             tasks=tasks,
@@ -87,9 +86,3 @@ class Gates:
         if identical := self.often_identical:
             return f"experts are the same on {identical} of {replicates}"
         return None
-
-    def joined(self, more: "Gates") -> "Gates":
-        """The replicates of both."""
-        names = [field.name for field in fields(self) if field.name != "tasks"]
-        both = {name: torch.cat([getattr(self, name), getattr(more, name)]) for name in names}
-        return replace(self, **both)

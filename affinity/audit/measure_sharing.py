@@ -1,35 +1,35 @@
 """Measuring ways to share: train each network of a grouping in each way, at equal size."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
-from affinity.problems import Problem
+from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import MeasuredSharing, Plan
 from affinity.sharing import SHARINGS
 from affinity.statistics import Gains
-from affinity.tasks import Replicate
+from affinity.tasks import Score
+from affinity.training import Result, Trainer
 
 from .gates import Gates
-from .train_plans import PlanResults, ScoreName, TrainingSpec, train_plans
+from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
 
 WAYS = tuple(name for name, method in SHARINGS.items() if method.is_default)
 """The ways to share that are tried by default."""
 
+_ONLY = "network"
+
 
 def measure_sharing(
-    problem: Problem,
+    problem: Problem | Trainer,
     grouping: Grouping,
     replicates: int = 6,
     *,
     seed: int = 1,
     ways: Sequence[str] = WAYS,
     store: str | Path | None = None,
+    tasks: Mapping[str, Score | str] | None = None,
 ) -> dict[frozenset[str], tuple[MeasuredSharing, ...]]:
     """Train each multi-task network in each way to share; for `recommend(measured=...)`.
 
@@ -39,76 +39,87 @@ def measure_sharing(
     not support (cross-stitch without stages) are skipped.
 
     Args:
-        problem: Tasks, rows, trunk and heads.
+        problem: Tasks, rows, trunk and heads; or any trainer that accepts the setting "sharing",
+            which itself sees to networks of about equal size.
         grouping: The networks.
         replicates: Number of replicates.
         seed: Random seed of the replicates.
         ways: The ways to share that are compared; hard sharing is always included.
-        store: A folder in which finished trainings are kept.
+        store: A folder in which finished trainings of a problem are kept.
+        tasks: The score of each task: "maximize", "minimize" or a `Score`; needed for a trainer.
 
     Raises:
-        InputError: If `replicates` is below 1.
+        InputError: If `replicates` is below 1, or a trainer is given without tasks or does not
+            accept other ways to share.
     """
     if replicates < 1:
         raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
-    drawn = problem.replicates(replicates, seed)
+    if isinstance(problem, Problem):
+        trainer = NetworkTrainer(problem, store, keep_mixtures=True)
+        scores, seeds = trainer.tasks, problem.replicate_seeds(replicates, seed)
+    else:
+        trainer, seeds = problem, range(seed, seed + replicates)
+        scores = {task: Score.of(score) for task, score in (tasks or {}).items()}
+        if missing := sorted(grouping.tasks - scores.keys()):
+            raise InputError(f"Expected tasks= to say the scores of {missing}.", "missing-task")
+        if "sharing" not in trainer.accepts:
+            raise InputError(
+                "Expected a trainer that accepts the setting 'sharing', but this one accepts "
+                f"{sorted(trainer.accepts) or 'none'}.",
+                "setting-not-accepted",
+            )
     return {
-        network.trained: _measure_network(_Trainings(problem, network, drawn, store), ways)
+        network.trained: _measure_network(trainer, network, seeds, ways, scores)
         for network in grouping.networks
         if not network.is_alone
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Trainings:
-    """Trainings of one network in different ways."""
-
-    problem: Problem
-    network: Network
-    replicates: Sequence[Replicate]
-    store: str | Path | None
-
-    def plan(self, sharing: str) -> Plan:
-        """A plan that consists of this network."""
-        return Plan(Grouping((self.network,)), (sharing,), ("",))
-
-    def train(self, sharing: str) -> PlanResults:
-        return train_plans([self.plan(sharing)], self.problem, self.replicates, store=self.store)
-
-    def scores(self, results: PlanResults, sharing: str, score: ScoreName) -> Tensor:
-        """Scores of the tasks that the network serves."""
-        names = self.problem.names
-        columns = [column for column, name in enumerate(names) if name in self.network.served]
-        return results.served(self.plan(sharing), score)[:, columns]
-
-
-def _measure_network(trainings: _Trainings, ways: Sequence[str]) -> tuple[MeasuredSharing, ...]:
-    hard = trainings.train("hard")
-    served = tuple(name for name in trainings.problem.names if name in trainings.network.served)
+def _measure_network(
+    trainer: Trainer,
+    network: Network,
+    seeds: Sequence[int],
+    ways: Sequence[str],
+    tasks: Mapping[str, Score],
+) -> tuple[MeasuredSharing, ...]:
+    scores = {name: score for name, score in tasks.items() if name in network.served}
+    definitions = tuple(scores.values())
+    hard = _train(trainer, network, "hard", seeds, scores)
     measured: list[MeasuredSharing] = []
     for sharing in dict.fromkeys(("hard", *ways)):
         try:
-            results = trainings.train(sharing)
+            trained = _train(trainer, network, sharing, seeds, scores)
         except InputError:  # does not fit the trunk
             continue
-
-        def gains(
-            score: ScoreName, results: PlanResults = results, sharing: str = sharing
-        ) -> np.ndarray:
-            scores = trainings.scores(results, sharing, score)
-            return Gains(served, scores, trainings.scores(hard, "hard", score)).overall()
-
-        veto = _fault(trainings, results) if sharing == "mmoe" else None
-        measured.append(
-            MeasuredSharing(sharing, gains("evaluation_loss"), gains("test_loss"), veto)
+        gains, test_gains = (
+            Gains(
+                tuple(scores), trained.table(_ONLY, part), hard.table(_ONLY, part), definitions
+            ).overall()
+            for part in (trained.decided, trained.judged)
         )
+        veto = None
+        if sharing == "mmoe" and isinstance(trainer, NetworkTrainer):
+            veto = _fault(trainer, trained.results)
+        measured.append(MeasuredSharing(sharing, gains, test_gains, veto))
     return tuple(measured)
 
 
-def _fault(trainings: _Trainings, results: PlanResults) -> str | None:
+def _train(
+    trainer: Trainer,
+    network: Network,
+    sharing: str,
+    seeds: Sequence[int],
+    scores: Mapping[str, Score],
+) -> Trainings:
+    """One network in one way to share, on every replicate."""
+    candidates = {_ONLY: CandidatePlan.fixed(Plan(Grouping((network,)), (sharing,), ("",)))}
+    results = run_jobs(trainer, jobs_of(candidates, seeds))
+    return Trainings.from_results(scores, candidates, seeds, results)
+
+
+def _fault(trainer: NetworkTrainer, results: Sequence[Result]) -> str | None:
     """Why a mixture is rejected, if it fails in at least half of the replicates."""
-    (networks,) = results.networks(trainings.plan("mmoe"))
-    if n_diverged := sum(network.diverged is not None for network in networks):
-        return f"its training diverged in {n_diverged} of {len(networks)} replicates"
-    spec = TrainingSpec(trainings.network.trained, "mmoe")
-    return Gates.from_networks(trainings.problem, spec, networks, trainings.replicates).fault
+    if n_diverged := sum(result.is_failed for result in results):
+        return f"its training diverged in {n_diverged} of {len(results)} replicates"
+    gates = Gates.from_results(trainer, results)
+    return None if gates is None else gates.fault

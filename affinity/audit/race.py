@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
-from affinity.problems import Branching, Problem, TrainingResults, merge, train_networks
-from affinity.tasks import Replicate
-from affinity.training import works_at_once
+from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
+from affinity.training import Job, works_at_once
 
 from .candidates import CandidateSet
 from .race_result import Candidate, Ended, RaceResult
@@ -112,21 +112,29 @@ class Race:
             predictors: Other predictions of gains, by name.
             store: A folder for finished trainings; the same race resumes from them.
         """
+        trainer = NetworkTrainer(problem, store)
 
-        def replicate_of(number: int) -> Replicate:
-            replicate = problem.replicate(problem.replicate_seeds(number + 1, self.seed)[number])
-            assert replicate.evaluation is not None  # the problem drew it
-            return replace(replicate, test=replicate.evaluation)
+        def seed_of(number: int) -> int:
+            return problem.replicate_seeds(number + 1, self.seed)[number]
 
         def train(groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
-            return train_networks(problem, groups, [replicate_of(number)], store=store)
+            seed = seed_of(number)
+            jobs = [Job(f"race-{seed}-{row}", group, seed) for row, group in enumerate(groups)]
+            losses = torch.full((len(jobs), 1, len(problem.names)), torch.nan, dtype=torch.double)
+            for result in trainer(jobs):
+                row = groups.index(result.job.tasks)
+                for task, loss in (result.validation or {}).items():
+                    losses[row, 0, problem.names.index(task)] = loss
+            return TrainingResults.from_losses(groups, problem.names, losses)
 
         branching = self.branching
         if branching is None or not works_at_once(problem.tasks, problem.settings):
             return self.over(problem.names, train, matrices, predictors)
 
         def branch(groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
-            return branching(problem, groups, replicate_of(number))
+            replicate = problem.replicate(seed_of(number))
+            assert replicate.evaluation is not None  # the problem drew it
+            return branching(problem, groups, replace(replicate, test=replicate.evaluation))
 
         return self.over(problem.names, train, matrices, predictors, branch)
 

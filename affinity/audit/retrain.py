@@ -1,29 +1,27 @@
 """Retraining: train the plan and its baselines on the same replicates."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, LabelOverlap
-from affinity.problems import Problem, TimeBlocks
+from affinity.problems import NetworkTrainer, Problem
+from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
-from affinity.statistics import Gains, NegativeTransferTest
-from affinity.tasks import Replicate, Score, Task
-from affinity.training import MOST_BLOCKS, TrainedNetwork, TrainingSettings
+from affinity.statistics import NegativeTransferTest
+from affinity.tasks import Score, Task
+from affinity.training import Result, TrainedNetwork, TrainingSettings
 
 from .audit import Audit
-from .baselines import BASELINES, RANDOM, PlanOfSeed, make_candidates
+from .baselines import BASELINES, RANDOM, make_candidates
 from .context import AuditContext
-from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
 from .limitations import find_limitations
 from .task_description import TaskDescription
-from .train_plans import PlanResults, Plans, ScoreName, specs_of, train_plans
-
-MANY_TASKS = 100
+from .trainings import Trainings, jobs_of, run_jobs
 
 
 def retrain(
@@ -49,7 +47,7 @@ def retrain(
     is trained once per replicate. All networks of a replicate use the same rows, order of rows and
     random seed: differences are paired. A network that several candidates need is trained once.
     Networks have equal size: those without hard sharing are narrowed until they have as many
-    parameters as with hard sharing (see `train_plans`).
+    parameters as with hard sharing (see `NetworkTrainer`).
 
     With ``until="decided"`` the number of replicates is doubled until no verdict on the plan is
     undecided (per task and overall), `max_replicates` is reached, or `minutes` are over. Verdicts
@@ -94,46 +92,53 @@ def retrain(
             "minutes-without-until",
         )
     candidates, left_out = make_candidates(plan, problem, baselines)
+    trainer = NetworkTrainer(problem, store, backend, keep, keep_mixtures="mmoe" in plan.sharing)
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
-    done, goal, looks = 0, replicates, ()
-    results: _Results | None = None
-    audit: Audit | None = None
-    while audit is None or goal > done:
-        seeds = problem.replicate_seeds(goal, seed)[done:]
-        drawn = [problem.replicate(each) for each in seeds]
-        more = _train_candidates(candidates, problem, drawn, store, backend, keep)
-        results = more if results is None else results.joined(more)
+    goal, looks = replicates, ()
+    results: list[Result] = []
+    while True:
+        seeds = problem.replicate_seeds(goal, seed)
+        trained = {result.job.seed for result in results}
+        new_seeds = [each for each in seeds if each not in trained]
+        results += run_jobs(trainer, jobs_of(candidates, new_seeds))
+        trainings = Trainings.from_results(trainer.tasks, candidates, seeds, results)
+        _check_divergence(trainings)
         done = goal
         goal = _goal(done, most, time.monotonic() - start, minutes)
         looks = (*looks, (done, done / most if goal > done else 1.0))
-        audit = Audit(
-            problem=problem.name,
-            tasks=tuple(map(TaskDescription.from_task, problem.tasks)),
-            plan=plan,
-            candidates=results.candidates,
-            matrix=matrix,
-            test=replace(test or NegativeTransferTest(), looks=looks if until else ()),
-            context=replace(
-                context or AuditContext(),
-                source=problem.source,
-                notes=tuple(problem.notes),
-                limits=(*left_out, *find_limitations(problem, results.candidates)),
-                width=problem.width,
-                settings=_describe(problem.settings),
-                rows={"development": len(problem.development), "test": len(problem.test)},
-                labels=problem.label_counts(problem.replicate_seeds(1, seed)[0]),
-                intervals=None
-                if problem.test.groups is None
-                else "groups of test rows and replicates",
-                overlap=LabelOverlap.of(problem),
-            ),
-            networks=results.networks,
-            gates=results.gates,
-        )
-        if audit.test.is_decided(audit.gains):
+        own_test = replace(test or NegativeTransferTest(), looks=looks if until else ())
+        metrics = [_metric_score(task) for task in problem.tasks]
+        evaluated = {
+            name: trainings.evaluate(name, candidate.plan_of(seeds[0]), metrics=metrics)
+            for name, candidate in candidates.items()
+        }
+        if goal == done or own_test.is_decided(evaluated["plan"].test):
             break
-    return audit
+    return Audit(
+        problem=problem.name,
+        tasks=tuple(map(TaskDescription.from_task, problem.tasks)),
+        plan=plan,
+        candidates=evaluated,
+        matrix=matrix,
+        test=own_test,
+        context=replace(
+            context or AuditContext(),
+            source=problem.source,
+            notes=tuple(problem.notes),
+            limits=(*left_out, *find_limitations(problem, evaluated)),
+            width=problem.width,
+            settings=_describe(problem.settings),
+            rows={"development": len(problem.development), "test": len(problem.test)},
+            labels=problem.label_counts(problem.replicate_seeds(1, seed)[0]),
+            intervals=None if problem.test.groups is None else "groups of test rows and replicates",
+            overlap=LabelOverlap.of(problem),
+        ),
+        networks={name: _networks(trainings, name) for name in candidates if name != RANDOM}
+        if keep
+        else {},
+        gates=_gates(trainer, trainings),
+    )
 
 
 def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
@@ -145,117 +150,45 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
     return done if fitting < max(1, (goal - done) // 2) else min(goal, done + fitting)
 
 
-@dataclass(frozen=True, eq=False)
-class _Results:
-    """The fields of an audit that follow from its trainings."""
+def _check_divergence(trainings: Trainings) -> None:
+    """Raise an error if the plan, or all separate networks, cannot be evaluated.
 
-    candidates: dict[str, EvaluatedPlan]
-    networks: dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
-    gates: tuple[Gates | None, ...]
-
-    def joined(self, more: "_Results") -> "_Results":
-        """The replicates of both."""
-        return _Results(
-            candidates={
-                name: each.joined(more.candidates[name]) for name, each in self.candidates.items()
-            },
-            networks={
-                name: tuple(a + b for a, b in zip(each, more.networks[name], strict=True))
-                for name, each in self.networks.items()
-            },
-            gates=tuple(
-                a and b and a.joined(b) for a, b in zip(self.gates, more.gates, strict=True)
-            ),
-        )
+    Raises:
+        DivergenceError: With the number of trainings that diverged.
+    """
+    diverged = [result for result in trainings.failures if result.code == "diverged"]
+    if not diverged:
+        return
+    plan, separate = (trainings.table(name, "test").isnan() for name in ("plan", "separate"))
+    if bool(plan.any() or separate.any(dim=0).all()):
+        raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0].error}")
 
 
-def _train_candidates(
-    candidates: Mapping[str, PlanOfSeed],
-    problem: Problem,
-    replicates: Sequence[Replicate],
-    store: str | Path | None,
-    backend: str | None,
-    keep: bool,
-) -> _Results:
-    plans: dict[str, Plans] = {
-        name: [plan_of(replicate.seed) for replicate in replicates]
-        for name, plan_of in candidates.items()
-    }
-    results = train_plans(
-        plans.values(), problem, replicates, store=store, backend=backend, keep=keep
-    )
-    first = {name: plan_of(replicates[0].seed) for name, plan_of in candidates.items()}
-    evaluated = {
-        name: _evaluate(first[name], each, problem, results, plans["separate"])
-        for name, each in plans.items()
-    }
-    if diverged := results.diverged:
-        plan, separate = evaluated["plan"].test.scores, evaluated["separate"].test.scores
-        if bool(plan.isnan().any() or separate.isnan().any(dim=0).all()):
-            raise DivergenceError(f"{len(diverged)} trainings diverged. {diverged[0]}")
-    networks = {name: results.networks(each) for name, each in first.items() if name != RANDOM}
-    return _Results(
-        evaluated, networks if keep else {}, _gates(first["plan"], problem, results, replicates)
-    )
-
-
-def _gates(
-    plan: Plan, problem: Problem, results: PlanResults, replicates: Sequence[Replicate]
-) -> tuple[Gates | None, ...]:
-    """The gates of the plan's mixtures of experts; None for other networks and remote trainings."""
-    if "mmoe" not in plan.sharing:
-        return (None,) * len(plan.grouping.networks)
+def _networks(trainings: Trainings, candidate: str) -> tuple[tuple[TrainedNetwork, ...], ...]:
+    """For each network of a candidate its trained network of each replicate."""
     return tuple(
-        Gates.from_networks(problem, spec, networks, replicates)
-        if spec.sharing == "mmoe" and networks
-        else None
-        for (_, spec), networks in zip(specs_of(plan), results.networks(plan), strict=True)
+        tuple(
+            replace(result.network, replicate=replicate)
+            for replicate, (_, result) in enumerate(results)
+            if isinstance(result, NetworkResult) and result.network is not None
+        )
+        for results in zip(*trainings.candidates[candidate], strict=True)
     )
 
 
-def _evaluate(
-    first: Plan, plans: Plans, problem: Problem, results: PlanResults, separate: Plans
-) -> EvaluatedPlan:
-    def gains(score: ScoreName, definitions: tuple[Score, ...] | None = None) -> Gains:
-        return Gains(
-            tasks=problem.names,
-            scores=results.served(plans, score),
-            baseline=results.served(separate, score),
-            definitions=definitions,
-        )
-
-    n_blocks = _number_of_blocks(problem)
-    cost = results.cost(first)
-    return EvaluatedPlan(
-        plan=first,
-        test=replace(
-            gains("test_loss"),
-            score_blocks=results.blocks(plans, n_blocks),
-            baseline_blocks=results.blocks(separate, n_blocks),
-        ),
-        evaluation=gains("evaluation_loss"),
-        metrics=gains("test_metric", tuple(_metric_score(task) for task in problem.tasks)),
-        parameters=cost.parameters,
-        seconds=results.seconds(plans).mean().item(),
-        multiply_adds=cost.multiply_adds,
-        costs=results.costs_of(first),
+def _gates(trainer: NetworkTrainer, trainings: Trainings) -> tuple[Gates | None, ...]:
+    """The gates of the plan's mixtures of experts; None for other networks."""
+    return tuple(
+        Gates.from_results(trainer, [result for _, result in results])
+        if results[0][1].job.sharing == "mmoe"
+        else None
+        for results in zip(*trainings.candidates["plan"], strict=True)
     )
 
 
 def _metric_score(task: Task) -> Score:
     """How metrics are compared: by differences."""
     return Score("maximize" if task.higher_is_better else "minimize", relative=False)
-
-
-def _number_of_blocks(problem: Problem) -> int:
-    """The number of blocks of test rows, from which the error over other test rows is estimated.
-
-    Blocks are long if rows close in time resemble each other, and fewer if there are many tasks, to
-    save memory and disk space.
-    """
-    if isinstance(problem.resampling, TimeBlocks):
-        return problem.resampling.blocks
-    return MOST_BLOCKS if len(problem.tasks) <= MANY_TASKS else MOST_BLOCKS // 4
 
 
 def _describe(settings: TrainingSettings) -> dict[str, str | int | float]:

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from affinity import storage
 from affinity.errors import InputError
-from affinity.problems import Preprocessing, Problem, TableEncoder, TableTrunk
+from affinity.problems import NetworkTrainer, Preprocessing, Problem, TableEncoder, TableTrunk
 from affinity.problems.problem import linear_heads
 from affinity.recommendation import Plan
 from affinity.sharing import SHARINGS, Sharing
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
 
 from .audit import Audit
-from .train_plans import sized_problem, specs_of
+from .trainings import CandidatePlan
 
 ROWS_AT_ONCE = 4096
 
@@ -49,7 +49,11 @@ class TrainedPlan:
             InputError: If the problem is not a table, or the networks were not kept.
         """
         encoder = cls.encoder_of(problem)
-        trunks = [sized_problem(problem, spec).trunk for _, spec in specs_of(audit.plan)]
+        trainer, candidate = (
+            NetworkTrainer(problem),
+            CandidatePlan.fixed(audit.plan, width=problem.width),
+        )
+        trunks = [trainer.problem_of(job).trunk for _, job in candidate.jobs(seed)]
         networks = audit.networks_of("plan")
         replicate = problem.replicate_seeds(1, seed)[0]
         states = [network.state for network in networks]
@@ -117,14 +121,15 @@ class TrainedPlan:
 
     def _networks(self) -> list[Sharing]:
         networks: list[Sharing] = []
-        parts = zip(self.trunks, self.tasks, specs_of(self.plan), self.states, strict=True)
-        for trunk, names, (_, spec), state in parts:
+        jobs = CandidatePlan.fixed(self.plan).jobs(seed=0)
+        parts = zip(self.trunks, self.tasks, jobs, self.states, strict=True)
+        for trunk, names, (_, job), state in parts:
             tasks = tuple(
                 Task(name, BinaryCrossEntropy(), RocAuc(), n_outputs=self.outputs[name])
                 for name in names
             )  # only the sizes of the heads are used here
             sample = torch.zeros(2, trunk.n_features)
-            network = SHARINGS[spec.sharing](tasks, trunk, linear_heads(trunk.width), sample)
+            network = SHARINGS[job.sharing](tasks, trunk, linear_heads(trunk.width), sample)
             network.load_state_dict(state)
             networks.append(network.eval())
         return networks

@@ -185,7 +185,7 @@ def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
             table.add_row(
                 label,
                 escape(change.name),
-                _interval(mean.mean, mean.low, mean.high),
+                _interval(mean.mean, mean.low, mean.high, diagnosis.unit),
                 f"{change.cost:.1f}",
                 f"[{COLOURS[change.verdict]}]{verdict}[/]",
             )
@@ -293,22 +293,19 @@ def _needed(verdict: Verdict, n_replicates: int) -> str:
 
 
 def _gain(verdict: Verdict) -> str:
-    if verdict.unit == "relative":
-        return _interval(verdict.gain, verdict.low, verdict.high)
-    gain, low, high = (
-        percent(value, unit=verdict.unit) for value in (verdict.gain, verdict.low, verdict.high)
-    )
-    return gain if math.isnan(verdict.low) else f"{gain} ({low} to {high})"
+    return _interval(verdict.gain, verdict.low, verdict.high, verdict.unit)
 
 
-def _interval(mean: float | None, low: float | None, high: float | None) -> str:
-    """A share in percent with its interval, which need not be as long on either side."""
+def _interval(
+    mean: float | None, low: float | None, high: float | None, unit: str = "relative"
+) -> str:
+    """A gain with its interval, which need not be as long on either side."""
     known = [abs(value) for value in (mean, low, high) if value is not None]
     digits = 0 if max(known, default=0) >= 0.2 else 1
     if low is None or math.isnan(low):
-        return percent(mean)
-    low_text, high_text = (percent(end, digits).removesuffix(" %") for end in (low, high))
-    return f"{percent(mean, digits)} ({low_text} to {high_text})"
+        return percent(mean, unit=unit)
+    low_text, high_text = (percent(end, digits, unit).removesuffix(" %") for end in (low, high))
+    return f"{percent(mean, digits, unit)} ({low_text} to {high_text})"
 
 
 def _number(value: float) -> str:

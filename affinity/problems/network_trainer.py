@@ -1,19 +1,42 @@
 """The network trainer: jobs run by our own vectorized training on a problem's rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.tasks import Replicate, Score
-from affinity.training import Job, Result
+from affinity.sharing import SHARINGS, Cost, MakeSharing, Sharing, cost_of
+from affinity.tasks import Examples, Replicate, Score
+from affinity.training import (
+    MOST_BLOCKS,
+    Job,
+    Member,
+    Objective,
+    Result,
+    TrainedNetwork,
+    Weighted,
+)
 from affinity.training.protocol import check_accepted
 
 from .problem import Problem, at_equal_size
-from .train_networks import TrainingResults, train_networks
+from .resampling import TimeBlocks
+from .train_networks import train_each
+
+MANY_TASKS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkResult(Result):
+    """The result of a job with the network that was trained, also if it diverged.
+
+    Args:
+        network: Its losses, metrics and epochs; parameters and predictions if they were kept.
+    """
+
+    network: TrainedNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +48,19 @@ class NetworkTrainer:
     never see test rows.
 
     Accepts these settings of jobs: `sharing`; `width` as a multiple of the problem's; `length`, a
-    multiple of the epochs and of the patience; `rows`, the fraction of the training rows.
+    multiple of the epochs and of the patience; `rows`, the fraction of the training rows;
+    `weights`, the weight of each task's loss; `stop`, the task that decides when training stops.
+    A network with another way to share than hard is narrowed until it has as many parameters as
+    with hard sharing (`at_equal_size`).
 
     Args:
         problem: Tasks, rows, trunk and heads.
         store: A folder in which finished trainings are kept, and not repeated.
         backend: Where to train networks one by one: ``loky``, ``ray``, ``dask``; chosen if None.
+        keep: Whether results keep parameters and predictions; the store is not used then.
+        keep_mixtures: Whether those of mixtures of experts do, to examine their gates; only those
+            that are trained in this process.
+        ways: More ways to share, by name; networks keep the problem's width.
 
     Example:
         >>> from affinity.problems import load_digits
@@ -44,86 +74,182 @@ class NetworkTrainer:
     problem: Problem
     store: str | Path | None = None
     backend: str | None = None
+    keep: bool = False
+    keep_mixtures: bool = False
+    ways: Mapping[str, MakeSharing] = field(default_factory=dict[str, MakeSharing])
 
     @property
     def accepts(self) -> frozenset[str]:
         """The settings that jobs may have; a width only where trunks can be made at any."""
-        always = frozenset({"sharing", "length", "rows"})
-        return always if self.problem.parts is None else always | {"width"}
+        always = frozenset({"sharing", "length", "rows", "weights", "stop"})
+        can_widen = self.problem.parts is not None and self.problem.width is not None
+        return always | {"width"} if can_widen else always
 
     @property
     def tasks(self) -> dict[str, Score]:
         """The scores of the tasks: losses."""
         return {task.name: Score("minimize") for task in self.problem.tasks}
 
-    def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """Train all jobs, those that differ only in tasks and seed at once.
+    def with_objective(self, objective: Objective) -> "NetworkTrainer":
+        """The same trainer, but losses are combined in another way."""
+        problem = self.problem
+        settings = replace(problem.settings, objective=objective)
+        return replace(self, problem=problem.with_settings(settings))
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[NetworkResult]:
+        """Train all jobs, those that differ only in tasks, seed and stopping at once.
 
         Raises:
             InputError: If a job has an unknown task or a setting that is not accepted.
         """
-        batches: dict[object, list[Job]] = {}
+        batches: dict[str, list[Job]] = {}
         for job in jobs:
             check_accepted(self, [job])
-            settings = (job.purpose, job.sharing, sorted(job.settings.items()))
-            tasks = () if job.sharing == "hard" else job.names
-            batches.setdefault(repr((settings, tasks)), []).append(job)
+            if job.sharing not in {*SHARINGS, *self.ways}:
+                raise InputError(
+                    f"Expected a sharing among {[*SHARINGS, *self.ways]} in job {job.id!r}, but "
+                    f"got {job.sharing!r}.",
+                    "unknown-sharing",
+                )
+            settings = {name: value for name, value in job.settings.items() if name != "stop"}
+            sized_for = () if job.sharing == "hard" or job.sharing in self.ways else job.names
+            key = (job.purpose, job.sharing, sorted(settings.items()), sized_for)
+            batches.setdefault(repr(key), []).append(job)
         for batch in batches.values():
             yield from self._train(batch)
 
-    def _train(self, jobs: list[Job]) -> Iterator[Result]:
-        first = jobs[0]
-        problem = self._problem_of(first)
-        seeds = list(dict.fromkeys(job.seed for job in jobs))
-        subsets: dict[frozenset[str], list[int]] = {}
-        for job in jobs:
-            subsets.setdefault(job.tasks, []).append(seeds.index(job.seed))
-        results = train_networks(
-            problem,
-            list(subsets),
-            [self._replicate_of(first, seed) for seed in seeds],
-            sharing=first.sharing,
-            store=self.store,
-            backend=self.backend,
-            replicate_subsets=list(subsets.values()),
-        )
-        for job in jobs:
-            yield _result_of(job, results, results.networks.index(job.tasks), seeds.index(job.seed))
+    def make_network(self, job: Job) -> Sharing:
+        """The untrained network of a job."""
+        problem = self.problem_of(job)
+        tasks = tuple(task for task in problem.tasks if task.name in job.tasks)
+        make = self.ways.get(job.sharing) or SHARINGS[job.sharing]
+        with torch.random.fork_rng():
+            return make(tasks, problem.trunk, problem.head, problem.development.inputs[:2])
 
-    def _problem_of(self, job: Job) -> Problem:
-        """The problem with the width and the length that the job asks for."""
-        problem = self.problem
+    def problem_of(self, job: Job) -> Problem:
+        """The problem with the width, length and weights of a job."""
+        problem, settings = self.problem, self.problem.settings
         width, length = (_multiple(job, name) for name in ("width", "length"))
-        if width is not None:
-            if problem.width is None:
-                raise InputError(
-                    f"Expected a problem of known width for job {job.id!r}, but {problem.name!r} "
-                    "has none.",
-                    "unknown-width",
-                )
+        if width is not None and problem.width is not None:
             problem = problem.of_width(max(1, round(width * problem.width)))
         if length is not None:
-            settings = problem.settings
-            problem = problem.with_settings(
-                replace(
-                    settings,
-                    epochs=max(1, round(length * settings.epochs)),
-                    patience=max(1, round(length * settings.patience)),
-                )
+            epochs, patience = (
+                max(1, round(length * value)) for value in (settings.epochs, settings.patience)
             )
-        return problem if job.sharing == "hard" else at_equal_size(problem, job.tasks, job.sharing)
+            settings = replace(settings, epochs=epochs, patience=patience)
+        weights = job.settings.get("weights")
+        if isinstance(weights, Mapping):
+            settings = replace(settings, objective=Weighted(tuple(weights.items())))
+        elif weights is not None:
+            raise InputError(
+                f"Expected weights of job {job.id!r} as a number for each task, but got "
+                f"{weights!r}.",
+                "invalid-weights",
+            )
+        problem = problem.with_settings(settings)
+        if job.sharing == "hard" or job.sharing in self.ways:
+            return problem
+        return at_equal_size(problem, job.tasks, job.sharing)
 
-    def _replicate_of(self, job: Job, seed: int) -> Replicate:
-        """The rows of a replicate that the job may see."""
-        replicate = self.problem.replicate(seed)
+    @cached_property
+    def n_blocks(self) -> int:
+        """The number of blocks of test rows, from which the error over other rows is estimated.
+
+        Blocks are long if rows close in time resemble each other, and fewer if there are many
+        tasks, to save memory and disk space.
+        """
+        if isinstance(self.problem.resampling, TimeBlocks):
+            return self.problem.resampling.blocks
+        return MOST_BLOCKS if len(self.problem.tasks) <= MANY_TASKS else MOST_BLOCKS // 4
+
+    def _train(self, jobs: list[Job]) -> Iterator[NetworkResult]:
+        first = jobs[0]
+        replicates: dict[tuple[int, int], Replicate] = {}  # by stopping task and seed
+        for job in sorted(jobs, key=self._replicate_key):
+            key = self._replicate_key(job)
+            if key not in replicates:
+                replicates[key] = self._replicate_of(job)
+        places = {key: place for place, key in enumerate(replicates)}
+        numbers: dict[frozenset[str], set[int]] = {}
+        for job in jobs:
+            numbers.setdefault(job.tasks, set()).add(places[self._replicate_key(job)])
+        members = [
+            Member(tasks, number) for tasks, used in numbers.items() for number in sorted(used)
+        ]
+        mixture = first.sharing == "mmoe"
+        networks = train_each(
+            self.problem_of(first),
+            members,
+            list(replicates.values()),
+            sharing=self.ways.get(first.sharing, first.sharing),
+            store=self.store,
+            backend=self.backend,
+            keep=self.keep or (self.keep_mixtures and mixture and self.backend is None),
+        )
+        trained = dict(zip(members, networks, strict=True))
+        costs: dict[frozenset[str], Cost] = {}
+        for job in jobs:
+            if job.purpose == "judge" and job.tasks not in costs:
+                sample = self.problem.development.inputs[:2]
+                costs[job.tasks] = cost_of(self.make_network(job), sample)
+            member = Member(job.tasks, places[self._replicate_key(job)])
+            yield self._result_of(job, trained[member], costs.get(job.tasks))
+
+    def _replicate_key(self, job: Job) -> tuple[int, int]:
+        """The column of the task that decides when training stops, and the seed."""
+        task = job.settings.get("stop")
+        if task is not None and task not in job.tasks:
+            raise InputError(
+                f"Expected a task of job {job.id!r} that decides when training stops, but got "
+                f"{task!r}.",
+                "invalid-stop",
+            )
+        return -1 if task is None else self.problem.names.index(str(task)), job.seed
+
+    def _replicate_of(self, job: Job) -> Replicate:
+        """The rows that a job may see."""
+        replicate = self.problem.replicate(job.seed)
         if (fraction := _multiple(job, "rows")) is not None:
             count = max(1, round(fraction * len(replicate.training)))
             training = replicate.training.take(torch.arange(min(count, len(replicate.training))))
             replicate = replace(replicate, training=training)
+        if (task := job.settings.get("stop")) is not None:
+            rows = replicate.validation
+            is_other = torch.tensor([name != task for name in self.problem.names])
+            targets = rows.targets.masked_fill(is_other, torch.nan)
+            replicate = replace(replicate, validation=Examples(rows.inputs, targets))
         if job.purpose == "judge":
             return replicate
         assert replicate.evaluation is not None  # the problem drew it
         return replace(replicate, test=replicate.evaluation)
+
+    def _result_of(self, job: Job, network: TrainedNetwork, cost: Cost | None) -> NetworkResult:
+        result = NetworkResult(
+            job,
+            parameters=network.n_parameters,
+            seconds=network.seconds,
+            multiply_adds=None if cost is None else cost.multiply_adds,
+            network=network,
+        )
+        validation, test = _known(network.evaluation_loss), _known(network.test_loss)
+        if network.diverged is not None:
+            return replace(result, error=network.diverged, code="diverged")
+        if not validation and not test:
+            error = f"There are no labels of {', '.join(job.names)} on rows of the selection split."
+            return replace(result, error=error, code="no-labels")
+        if job.purpose == "decide":
+            return replace(result, validation=validation)
+        return replace(
+            result,
+            validation=validation,
+            test=test,
+            metrics=_known(network.test_metric),
+            rows={
+                task: _blocks(losses, self.n_blocks)
+                for task, losses in network.test_blocks.items()
+                if losses
+            },
+        )
 
 
 def _multiple(job: Job, name: str) -> float | None:
@@ -138,23 +264,11 @@ def _multiple(job: Job, name: str) -> float | None:
     return float(value)
 
 
-def _result_of(job: Job, results: TrainingResults, network: int, replicate: int) -> Result:
-    def scores(losses: Tensor) -> Mapping[str, float]:
-        row = dict(zip(results.tasks, losses[network, replicate].tolist(), strict=True))
-        return {task: row[task] for task in job.names if row[task] == row[task]}
+def _known(scores: Mapping[str, float]) -> dict[str, float]:
+    return {task: score for task, score in scores.items() if score == score}
 
-    seconds = float(results.seconds[network, replicate])
-    validation = scores(results.evaluation_loss)
-    if not validation:
-        return Result.failed(job, "A loss became NaN or infinite.", "diverged", seconds)
-    is_judged = job.purpose == "judge"
-    blocks = results.test_blocks[network]
-    rows = {task: tuple(blocks[task][replicate].tolist()) for task in job.names if task in blocks}
-    return Result(
-        job,
-        validation=validation,
-        test=scores(results.test_loss) if is_judged else None,
-        rows=rows if is_judged and len(rows) == len(job.tasks) else None,
-        parameters=results.parameters[network],
-        seconds=seconds,
-    )
+
+def _blocks(losses: Sequence[float], most: int) -> tuple[float, ...]:
+    """The means of at most `most` parts."""
+    parts = torch.tensor(losses).tensor_split(min(most, len(losses)))
+    return tuple(torch.stack([part.mean() for part in parts]).tolist())

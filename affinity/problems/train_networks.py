@@ -138,40 +138,9 @@ def train_networks(
         for network, subset in numbers.items()
         for replicate in sorted(subset)
     ]
-    make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
-    if make is None:
-        raise InputError(
-            f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.", "unknown-sharing"
-        )
-    if keep and backend is not None:
-        raise InputError(
-            f"Expected networks to be kept, or to be trained on {backend!r}: those trained there "
-            "leave only their scores. Leave one of the two out.",
-            "keep-with-backend",
-        )
-    sample = replicates[0].training.inputs[:2]
-    settings = settings or problem.settings
-    finished = None if store is None else Store(Path(store))
-    begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
-
-    def build(tasks: tuple[Task, ...]) -> Sharing:
-        return make(tasks, problem.trunk, problem.head, sample)
-
-    if keep or (backend is None and works_at_once(problem.tasks, settings)):
-        results = train_members(
-            build, problem.tasks, members, replicates, settings, keep, store=finished, starts=begin
-        )
-    else:
-        results = fan_out(
-            build,
-            problem.tasks,
-            members,
-            replicates,
-            settings,
-            backend=backend or "loky",
-            store=finished,
-            starts=begin,
-        )
+    results = train_each(
+        problem, members, replicates, settings, sharing, store, backend, keep, starts
+    )
     by_network: dict[frozenset[str], list[tuple[int, TrainedNetwork]]] = {
         network: [] for network in numbers
     }
@@ -212,6 +181,53 @@ def train_networks(
         training_loss=table("training_loss"),
         best_epoch=best_epoch,
         best_epoch_of_task=table("best_epoch_of_task"),
+    )
+
+
+def train_each(
+    problem: Problem,
+    members: Sequence[Member],
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings | None = None,
+    sharing: str | MakeSharing = "hard",
+    store: str | Path | None = None,
+    backend: str | None = None,
+    keep: bool = False,
+    starts: Mapping[frozenset[str], Initialization] | None = None,
+) -> list[TrainedNetwork]:
+    """One trained network per member; arguments and errors are those of `train_networks`."""
+    make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
+    if make is None:
+        raise InputError(
+            f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.", "unknown-sharing"
+        )
+    if keep and backend is not None:
+        raise InputError(
+            f"Expected networks to be kept, or to be trained on {backend!r}: those trained there "
+            "leave only their scores. Leave one of the two out.",
+            "keep-with-backend",
+        )
+    sample = replicates[0].training.inputs[:2]
+    settings = settings or problem.settings
+    finished = None if store is None else Store(Path(store))
+    begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
+
+    def build(tasks: tuple[Task, ...]) -> Sharing:
+        return make(tasks, problem.trunk, problem.head, sample)
+
+    if keep or (backend is None and works_at_once(problem.tasks, settings)):
+        return train_members(
+            build, problem.tasks, members, replicates, settings, keep, store=finished, starts=begin
+        )
+    return fan_out(
+        build,
+        problem.tasks,
+        members,
+        replicates,
+        settings,
+        backend=backend or "loky",
+        store=finished,
+        starts=begin,
     )
 
 

@@ -9,7 +9,7 @@ from affinity.audit.causes import Intervention
 from affinity.statistics import VerdictName
 from affinity.words import listed
 
-from .numbers import percent, percent_range
+from .numbers import gain_range, gain_text
 
 CAUSES = {
     "capacity": "the shared trunk is too small",
@@ -41,12 +41,13 @@ def diagnosis_headline(diagnosis: Diagnosis) -> str:
         selection_harm = float(np.nanmean(diagnosis.harm("evaluation")))
         return (
             f"Not confirmed: on selection rows sharing hurts {_harmed(diagnosis)} by "
-            f"{percent(selection_harm, signed=False)}, on test rows by {percent(harm)}."
+            f"{gain_text(selection_harm, diagnosis.unit, signed=False)}, on test rows by "
+            f"{gain_text(harm, diagnosis.unit)}."
         )
-    text = (
-        f"Sharing hurts {_harmed(diagnosis)}: test loss is {percent(harm, signed=False)} higher "
-        "than in separate networks"
-    )
+    size = gain_text(harm, diagnosis.unit, signed=False)
+    score = "test loss" if diagnosis.unit == "relative" else "the test score"
+    how = "higher" if diagnosis.unit == "relative" else "worse"
+    text = f"Sharing hurts {_harmed(diagnosis)}: {score} is {size} {how} than in separate networks"
     if diagnosis.cause is None:
         return f"{text}. These replicates do not show why."
     return f"{text}. First cause: {CAUSES[diagnosis.cause]}."
@@ -82,9 +83,10 @@ def verdict_word(is_remedy: bool, verdict: VerdictName) -> str:
 
 def _advice(diagnosis: Diagnosis, change: Intervention) -> str:
     mean, low, high = diagnosis.recovered(change, "test")
-    interval = "" if math.isnan(low) else f" ({percent_range(low, high)})"
+    interval = "" if math.isnan(low) else f" ({gain_range(low, high, diagnosis.unit)})"
+    of_what = " of the separate networks' loss" if diagnosis.unit == "relative" else ""
     return (
         f"{change.advice[:1].upper()}{change.advice[1:]}. On test rows this recovers "
-        f"{percent(mean)}{interval} of the separate networks' loss, at {change.cost:.1f} times the "
+        f"{gain_text(mean, diagnosis.unit)}{interval}{of_what}, at {change.cost:.1f} times the "
         "cost."
     )

@@ -93,7 +93,7 @@ def _weak_guide(audit: Audit) -> Iterator[Alert]:
     is_informed = audit.plan.provenance.is_predicted or audit.context.race
     if audit.matrix is None or is_informed or all_in_one is None:
         return
-    gain = float(np.nanmean(all_in_one.evaluation.overall()))
+    gain = float(all_in_one.evaluation.overall().mean())
     if gain >= -MUCH_HARM:
         yield Alert(
             "weak-guide",

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
@@ -189,10 +188,6 @@ class Gains:
     def by_task(self) -> dict[str, float]:
         """The gain of each task, in its unit."""
         return dict(zip(self.tasks, self.estimate().mean.tolist(), strict=True))
-
-    def joined(self, more: "Gains") -> "Gains":
-        """The replicates of both."""
-        return self._map(lambda name, values: torch.cat([values, getattr(more, name)]))
 
     def _map(self, change: Callable[[str, Tensor], Tensor], **fields: object) -> "Gains":
         parts = ("scores", "baseline", "score_blocks", "baseline_blocks")

@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -20,11 +20,13 @@ from affinity.errors import InputError
 
 from .children import LAUNCHER, end_group
 from .function_trainer import SCORES
-from .protocol import Job, Result, check_accepted, read_scores
+from .protocol import Job, Result, Setting, check_accepted, check_settings, read_scores
 from .scheduling import run_jobs
 
 LOG = "log.txt"
 _SHOWN = 300  # characters of the end of a log in an error
+_USUAL: Mapping[str, Setting] = {"width": 1, "length": 1, "rows": 1, "sharing": "hard"}
+"""The placeholders for settings, with the values of a job that does not set them."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,12 @@ class CommandTrainer:
     The command is split into arguments without a shell. A token ``{tasks}`` becomes one argument
     per task; ``{seed}`` and ``{out}`` are replaced wherever they occur. The same values are in
     environment variables: ``AFFINITY_TASKS`` (a JSON list), ``AFFINITY_SEED``, ``AFFINITY_OUT``,
-    and
-    ``AFFINITY_SETTINGS`` (a JSON object; empty unless `accepts` names settings). The command
-    writes ``{"click": 0.71, ...}`` or ``{"validation": {...}, "test": {...}}`` to ``{out}``.
+    and ``AFFINITY_SETTINGS`` (a JSON object with the settings of the job). The command writes
+    ``{"click": 0.71, ...}`` or ``{"validation": {...}, "test": {...}}`` to ``{out}``.
+
+    A command that can train with other settings says so by a placeholder: ``--width {width}`` is
+    the width as a multiple of the usual one, 1 unless a job asks for another; ``{length}`` and
+    ``{rows}`` likewise; ``{sharing}`` is the way to share, ``hard`` by default (`SETTINGS`).
 
     Its output is kept in ``folder/JOB/log.txt``. When this process ends, or is interrupted,
     running commands are ended, too.
@@ -49,7 +54,8 @@ class CommandTrainer:
             named twice gets two commands at a time.
         timeout: Seconds after which a command is ended, with its children.
         retries: How many times a failed job is run again, with the same seed.
-        accepts: Settings that the command reads from ``AFFINITY_SETTINGS``.
+        settings: Settings that the command reads from ``AFFINITY_SETTINGS``, besides those that
+            are placeholders.
         folder: Folder for the scores and the output of each job; a temporary folder if None.
 
     Raises:
@@ -62,10 +68,11 @@ class CommandTrainer:
     gpus: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0
-    accepts: frozenset[str] = field(default_factory=frozenset[str])
+    settings: Collection[str] = ()
     folder: Path | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self.settings)
         try:
             tokens = shlex.split(self.command)
         except ValueError as error:
@@ -93,6 +100,12 @@ class CommandTrainer:
                 f"{list(self.gpus)}. Name a GPU twice to run two trainings on it.",
                 "too-few-gpus",
             )
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """The settings that jobs may have."""
+        placeholders = {name for name in _USUAL if f"{{{name}}}" in self.command}
+        return frozenset(self.settings) | placeholders
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Run the jobs; results come as they finish."""
@@ -203,12 +216,16 @@ class _Processes:
 
 
 def _arguments(command: str, job: Job, out: Path) -> list[str]:
+    settings = {**_USUAL, "sharing": job.sharing, **job.settings}
+    values = {**{name: settings[name] for name in _USUAL}, "seed": job.seed, "out": out}
     arguments: list[str] = []
     for token in shlex.split(command):
         if token == "{tasks}":
             arguments += job.names
-        else:
-            arguments.append(token.replace("{seed}", str(job.seed)).replace("{out}", str(out)))
+            continue
+        for name, value in values.items():
+            token = token.replace(f"{{{name}}}", str(value))
+        arguments.append(token)
     return arguments
 
 

@@ -1,13 +1,14 @@
 """The function trainer: runs jobs with a user's function, locally or on a cluster."""
 
+import inspect
 import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from joblib.externals.loky.backend.reduction import dumps
@@ -18,7 +19,7 @@ from affinity.files import write_atomically
 from affinity.storage import to_jsonable
 
 from .children import prepare_worker
-from .protocol import Job, Result, check_accepted
+from .protocol import SETTINGS, Job, Result, check_accepted, check_settings
 from .scheduling import Pending, run_jobs
 
 SCORES = "scores.json"
@@ -39,7 +40,8 @@ class FunctionTrainer:
         workers: Number of parallel trainings; 1 runs them in this process. With an executor, the
             number of jobs submitted at a time (by default its number of workers).
         executor: Runs the trainings; local processes if None.
-        accepts: Settings that the function takes.
+        settings: Settings of jobs that the function takes, such as "width" (`SETTINGS`). If None,
+            those that are names of its arguments: ``train(tasks, seed, width=1.0)``.
         folder: If given, each worker also writes the scores to ``folder/JOB/scores.json``, so
             that a finished training survives the end of this process.
 
@@ -54,12 +56,24 @@ class FunctionTrainer:
     train: Callable[..., object]
     workers: int | None = None
     executor: Executor | None = None
-    accepts: frozenset[str] = field(default_factory=frozenset[str])
+    settings: Collection[str] | None = None
     folder: Path | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self.settings or ())
         if self.workers is not None and self.workers < 1:
             raise InputError(f"Expected at least 1 worker, but got {self.workers}.", "no-workers")
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """The settings that jobs may have."""
+        if self.settings is not None:
+            return frozenset(self.settings)
+        try:
+            arguments = inspect.signature(self.train).parameters
+        except (TypeError, ValueError):  # built-in functions have no signature
+            return frozenset()
+        return frozenset(SETTINGS).intersection(arguments)
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Run the jobs; results come as they finish."""

@@ -18,9 +18,23 @@ Purpose = Literal["decide", "judge"]
 Setting = float | int | str | Mapping[str, float]
 """A value among a job's settings; a mapping has a number for each task."""
 
-SETTINGS = ("sharing", "width", "rows", "length", "weights")
+SETTINGS = ("sharing", "width", "rows", "length", "weights", "stop")
 """Settings that a job may carry: how tasks share, width as a multiple of the usual one, fraction of
-the training rows, length of training as a multiple of the usual one, weight of each task's loss."""
+the training rows, length of training as a multiple of the usual one, weight of each task's loss,
+and the task whose validation score alone decides when training stops."""
+
+
+def check_settings(settings: Iterable[str]) -> frozenset[str]:
+    """The names of settings that a trainer accepts.
+
+    Raises:
+        InputError: If a name is not among `SETTINGS`.
+    """
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise InputError(
+            f"Expected settings among {list(SETTINGS)}, but got {unknown}.", "unknown-setting"
+        )
+    return frozenset(settings)
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,9 @@ class Result:
         validation: A score per task; None if the training failed or gave only test scores.
         test: A score per task; None if the training failed or gave only one score per task.
         rows: For each task its test score on blocks of test rows (at most `MOST_BLOCKS`).
+        metrics: For each task a second score on test rows, only reported: a metric next to a loss.
         parameters: The number of parameters.
+        multiply_adds: Multiply-adds to predict one row; None if not counted.
         seconds: The time that the training took.
         error: Why the training failed; None if it did not.
         code: A stable name for the reason, such as "exception", "timeout" or "missing-task".
@@ -98,6 +114,8 @@ class Result:
     seconds: float | None = None
     error: str | None = None
     code: str | None = None
+    metrics: Mapping[str, float] | None = None
+    multiply_adds: int | None = None
 
     @property
     def is_failed(self) -> bool:

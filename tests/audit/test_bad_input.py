@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from torch import Tensor
 
-import affinity.audit.train_plans as measuring
+import affinity.problems.network_trainer as trainer
 from affinity import (
     DivergenceError,
     Grouping,
@@ -20,6 +21,7 @@ from affinity import (
 from affinity.audit import Audit
 from affinity.report import AuditPage
 from affinity.tasks import Examples
+from affinity.training import TrainedNetwork
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=512)
 
@@ -97,17 +99,17 @@ def test_a_plan_that_failed_to_train_ends_the_audit(problem: Problem) -> None:
 def test_a_baseline_that_failed_to_train_is_told(
     problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = measuring.train_networks
+    train = trainer.train_each
 
-    def failing(*arguments: object, **settings: object) -> object:
-        measured = train(*arguments, **settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        for row, network in enumerate(measured.networks):
-            if len(network) == 8 or network == frozenset({"odd"}):
-                measured.test_loss[row, 1] = math.nan
-                measured.test_blocks[row].clear()
-        return replace(measured, diverged=("The loss of 'odd' became inf.",))
+    def failing(*arguments: Any, **settings: Any) -> list[TrainedNetwork]:
+        return [
+            replace(network, diverged="The loss of 'odd' became inf.")
+            if len(network.tasks) == 8 or network.tasks == ("odd",)
+            else network
+            for network in train(*arguments, **settings)
+        ]
 
-    monkeypatch.setattr(measuring, "train_networks", failing)
+    monkeypatch.setattr(trainer, "train_each", failing)
     first, second, *others = problem.names
     grouping = Grouping((Network.of(first, second), Network.of(*others)))
     audit = audit_of(problem, plan=Plan(grouping, ("hard", "hard"), ("", "")))

@@ -90,7 +90,7 @@ def test_a_baseline_of_the_plans_own_size_is_the_plain_one(problem: Problem) -> 
     assert match_size(separate, separate, problem) == separate
     assert match_size(separate, plan_of(problem), problem).width == 4  # 2216 / (8 x 66)
     found, _ = make_candidates(separate, problem)
-    assert found["separate at equal parameters"](0) == found["separate"](0)
+    assert found["separate at equal parameters"].plan_of(0) == found["separate"].plan_of(0)
     assert set(found) == {"plan", "separate", "all-in-one", *BASELINES}
 
 

@@ -9,7 +9,7 @@ from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
 from affinity import Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
-from affinity.problems import RandomRows
+from affinity.problems import NetworkTrainer, RandomRows
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
 TINY = TrainingSettings(epochs=2, batch_size=128)
@@ -22,7 +22,9 @@ def tiny(problem: Problem) -> Problem:
 @pytest.fixture(scope="module")
 def case() -> DiagnosisContext:
     problem = tiny(narrow(200))
-    return DiagnosisContext(problem, Plan.all_in_one(problem.names), problem.replicates(2))
+    trainer = NetworkTrainer(problem)
+    plan = Plan.all_in_one(problem.names)
+    return DiagnosisContext(trainer, trainer.tasks, plan, problem.replicate_seeds(2))
 
 
 @pytest.mark.parametrize("name", CAUSES)
@@ -35,7 +37,7 @@ def test_every_cause_says_what_it_saw_and_what_each_change_recovered(
     assert any(change.decides for change in finding.changes)
     assert any(change.is_remedy for change in finding.changes)
     for change in finding.changes:
-        assert change.evaluation.shape == change.test.shape == (2, len(case.problem.names))
+        assert change.evaluation.shape == change.test.shape == (2, len(case.names))
         assert np.isfinite(change.evaluation).all()
         assert change.cost > 0
 
@@ -49,7 +51,7 @@ def test_a_quick_diagnosis_asks_for_every_cause_with_fewer_changes(case: Diagnos
 
 @pytest.mark.parametrize("name", ["capacity", "optimization", "mismatch"])
 def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: DiagnosisContext) -> None:
-    alone = replace(case, plan=Plan.separate(case.problem.names))
+    alone = replace(case, plan=Plan.separate(case.names))
     finding = QUICK[name](alone)
     assert finding.skipped == ("no two tasks share a network",)
     assert finding.changes == ()
@@ -61,7 +63,8 @@ def test_sharing_nothing_recovers_the_whole_harm(case: DiagnosisContext) -> None
 
 
 def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: DiagnosisContext) -> None:
-    fixed = replace(case, problem=replace(case.problem, parts=None))
+    assert case.own is not None
+    fixed = replace(case, trainer=NetworkTrainer(replace(case.own.problem, parts=None)))
     (said,) = CAUSES["capacity"](fixed).skipped
     assert "parts=" in said
 

@@ -63,7 +63,8 @@ def test_gates_and_costs_are_read_back_as_they_were_saved(audit: Audit, tmp_path
 def test_half_of_the_replicates_make_a_fault() -> None:
     fine = made_up((True, False), (False, False), (False, False), identical=(True, False, False))
     assert fine.fault is None
-    bad = fine.joined(made_up((True, False), identical=(False,)))
+    flags = ((True, False), (False, False), (False, False), (True, False))
+    bad = made_up(*flags, identical=(True, False, False, False))
     assert bad.often_polarized == {"depth": 2}
     assert bad.fault == "the gate of depth takes one expert on 2 of 4 replicates"
     alike = made_up((False, False), identical=(True,))

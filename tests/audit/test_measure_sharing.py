@@ -7,9 +7,11 @@ from codes import raises
 
 from affinity import Grouping, Network, Problem, TrainingSettings
 from affinity.audit import measure_sharing
-from affinity.audit.train_plans import make_network
+from affinity.problems import NetworkTrainer
 from affinity.problems.mmoe_recipe import mmoe_recipe
-from affinity.sharing import MMoE
+from affinity.recommendation.measured_sharing import choose_sharing
+from affinity.sharing import MMoE, Sharing
+from affinity.training import FunctionTrainer, Job
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,10 @@ def test_a_lone_task_has_nothing_to_choose(problem: Problem) -> None:
 def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
     problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stuck(*arguments):
-        network = make_network(*arguments)
+    make_network = NetworkTrainer.make_network
+
+    def stuck(trainer: NetworkTrainer, job: Job) -> Sharing:
+        network = make_network(trainer, job)
         if isinstance(network, MMoE):
             network.load_state_dict = lambda _: None  # what was trained is not looked at
             with torch.no_grad():
@@ -51,7 +55,7 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
                     gate.register_forward_hook(lambda *_: torch.tensor([[99.0, 0.0, 0.0, 0.0]]))
         return network
 
-    monkeypatch.setattr("affinity.audit.gates.make_network", stuck)
+    monkeypatch.setattr(NetworkTrainer, "make_network", stuck)
     measured = measure_sharing(problem, GROUPING, replicates=2, ways=["mmoe"])
     (_, mixture) = measured[frozenset({"first", "second"})]
     assert mixture.veto == "the gate of first takes one expert on 2 of 2 replicates"
@@ -60,3 +64,20 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
 def test_no_replicate_is_an_error(problem: Problem) -> None:
     with raises("no-replicates"):
         measure_sharing(problem, GROUPING, replicates=0)
+
+
+def test_ways_of_any_trainer_that_offers_them_are_measured() -> None:
+    def train(tasks: tuple[str, ...], seed: int, sharing: str = "hard") -> dict[str, float]:
+        return dict.fromkeys(tasks, 0.7 + 0.05 * (sharing == "soft") + 0.001 * seed)
+
+    scores = {"first": "maximize", "second": "maximize"}
+    trainer = FunctionTrainer(train)
+    measured = measure_sharing(trainer, GROUPING, 3, ways=["soft"], tasks=scores)
+    hard, soft = measured[frozenset({"first", "second"})]
+    assert (hard.sharing, soft.sharing) == ("hard", "soft")
+    np.testing.assert_allclose(soft.gains, 0.05)
+    assert choose_sharing([hard, soft])[0] == "soft"
+    with raises("setting-not-accepted"):
+        measure_sharing(FunctionTrainer(train, settings=()), GROUPING, tasks=scores)
+    with raises("missing-task"):
+        measure_sharing(trainer, GROUPING, tasks={"first": "maximize"})

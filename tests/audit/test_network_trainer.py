@@ -63,7 +63,7 @@ def test_settings_change_the_training(problem: Problem) -> None:
     assert results["width"].parameters > results["usual"].parameters  # pyright: ignore
     assert results["rows"].parameters == results["usual"].parameters
     with raises("setting-not-accepted"):
-        list(trainer([replace(usual, settings={"weights": {"odd": 2.0}})]))
+        list(trainer([replace(usual, settings={"dropout": 0.5})]))
     with raises("invalid-rows"):
         list(trainer([replace(usual, settings={"rows": -1})]))
     assert "width" not in NetworkTrainer(replace(problem, parts=None)).accepts

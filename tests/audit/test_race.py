@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from codes import raises
 
 from affinity.audit import Race, retrain
-from affinity.problems import TrainingResults, load_digits
-from affinity.training import TrainingSettings
+from affinity.problems import NetworkTrainer, TrainingResults, load_digits
+from affinity.training import Job, Result, TrainingSettings
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 CLUSTERS = ({"a", "b", "c"}, {"d", "e", "f"})
@@ -158,18 +159,15 @@ def test_a_race_on_digits_makes_a_plan_with_measured_reasons(tmp_path):
 def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatch):
     problem = load_digits()
     seen: list[int] = []
+    generator = random.Random(0)
 
-    def train(problem, networks, replicates, **_):
-        seen.extend(replicate.seed for replicate in replicates)
-        assert all(replicate.test is replicate.evaluation for replicate in replicates)
-        losses = torch.rand(len(networks), 1, len(problem.names), dtype=torch.double)
-        for row, network in enumerate(networks):
-            for column, name in enumerate(problem.names):
-                if name not in network:
-                    losses[row, 0, column] = math.nan
-        return TrainingResults.from_losses(networks, problem.names, losses)
+    def train(_: NetworkTrainer, jobs: Iterable[Job]) -> Iterator[Result]:
+        for job in jobs:
+            seen.append(job.seed)
+            assert job.purpose == "decide"
+            yield Result(job, {task: generator.random() for task in job.names})
 
-    monkeypatch.setattr("affinity.audit.race.train_networks", train)
+    monkeypatch.setattr(NetworkTrainer, "__call__", train)
     Race(budget=2, trainings=40)(problem)
     judging = inspect.signature(retrain).parameters["seed"].default
     assert len(seen) > 1

@@ -1,20 +1,21 @@
 """Limitations of an audit are printed in the terminal, too, and nothing recorded is lost."""
 
 import json
-import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-import affinity.audit.train_plans as measuring
+import affinity.problems.network_trainer as trainer
 from affinity import Diagnosis, DivergenceError, Plan
 from affinity.audit import Audit
 from affinity.audit.causes import CauseResult, Intervention
 from affinity.cli.summary import show_audit, show_diagnosis
 from affinity.report import diagnosis_headline
+from affinity.training import TrainedNetwork
 
 QUICK = [
     "--epochs",
@@ -87,20 +88,20 @@ def test_more_tasks_than_test_rows_are_told(audited, csv):
 
 
 def test_a_baseline_that_failed_to_train_is_told_and_the_rest_is_kept(audited, monkeypatch):
-    train = measuring.train_networks
+    train = trainer.train_each
 
-    def failing(*arguments, **settings):
-        measured = train(*arguments, **settings)
-        for row, network in enumerate(measured.networks):
-            if len(network) == 2:
-                measured.test_loss[row, 1] = math.nan
-                measured.test_blocks[row].clear()
-        return replace(measured, diverged=("The loss of 'sum' became inf.",))
+    def failing(*arguments: Any, **settings: Any) -> list[TrainedNetwork]:
+        return [
+            replace(network, diverged="The loss of 'sum' became inf.")
+            if len(network.tasks) == 2
+            else network
+            for network in train(*arguments, **settings)
+        ]
 
-    monkeypatch.setattr(measuring, "train_networks", failing)
+    monkeypatch.setattr(trainer, "train_each", failing)
     code, said, out = audited()
     assert code == 0
-    assert "Note: 'all-in-one' failed to train on 1 of 2 replicates" in said
+    assert "Note: 'all-in-one' failed to train on 2 of 2 replicates" in said
     assert "'sum', 'sign, of y' are missing. A smaller learning rate may help." in said
     arrangements = json.loads((out / "audit.json").read_text())["candidates"]
     assert arrangements["all-in-one"]["gain"]["mean"] is None

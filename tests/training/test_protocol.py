@@ -210,7 +210,7 @@ def test_settings_reach_only_who_accepts_them() -> None:
     with raises("setting-not-accepted"):
         list(FunctionTrainer(train)([wide]))
     takes_width = FunctionTrainer(
-        lambda tasks, _, width=1.0: dict.fromkeys(tasks, width), accepts=frozenset({"width"})
+        lambda tasks, _, width=1.0: dict.fromkeys(tasks, width), settings=("width",)
     )
     (result,) = takes_width([wide])
     assert result.validation == {"a": 2.0, "b": 2.0}
@@ -364,3 +364,18 @@ def test_workers_leave_their_scores_behind(tmp_path: Path) -> None:
     list(FunctionTrainer(train, folder=tmp_path)(jobs(1)))
     text = (tmp_path / "0" / "scores.json").read_text()
     assert Result.of(job(0), json.loads(text)).validation == {"a": 0.0, "b": 0.0}
+
+
+def test_a_command_gets_a_jobs_settings_in_its_placeholders(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, sys\n"
+        "width, out, tasks = float(sys.argv[1]), sys.argv[2], sys.argv[3:]\n"
+        "json.dump(dict.fromkeys(tasks, width), open(out, 'w'))\n"
+    )
+    trainer = CommandTrainer(f"{sys.executable} {script} {{width}} {{out}} {{tasks}}")
+    jobs = [Job("1", AB, 0), Job("2", AB, 0, settings={"width": 2.0})]
+    scores = {result.job.id: result.validation for result in trainer(jobs)}
+    assert scores == {"1": {"a": 1.0, "b": 1.0}, "2": {"a": 2.0, "b": 2.0}}
+    with raises("setting-not-accepted"):
+        list(trainer([Job("3", AB, 0, settings={"rows": 0.5})]))

@@ -23,33 +23,40 @@ class Capacity:
         """Train at each width."""
         if not context.shares:
             return CauseResult("capacity", skipped=("no two tasks share a network",))
-        width = context.problem.width
-        if width is None or context.problem.parts is None:
+        if not context.offers("width"):
             reason = (
-                "the problem does not define how to make its trunk wider: pass width= and parts= "
-                "to Problem"
+                "the trainer cannot change the width: pass width= and parts= to Problem, or give "
+                "the function or the command a setting 'width'"
             )
             return CauseResult("capacity", skipped=(reason,))
-        harms = [f"{context.format_harm(context.joint)} at width {width}"]
+        usual = None if context.own is None else context.own.problem.width
+        harms = [f"{context.format_harm(context.joint)} at width {_width(usual, 1)}"]
         changes, evidence = [], []
         for factor in self.factors:
-            wider = context.problem.of_width(factor * width)
-            joint = context.losses(context.plan, wider)
-            alone = context.losses(context.separate, wider)
-            harms.append(f"{context.format_harm(joint, alone)} at {factor * width}")
+            settings = {"width": float(factor)}
+            joint = context.losses(context.plan, settings)
+            alone = context.losses(context.separate, settings)
+            harms.append(f"{context.format_harm(joint, alone)} at {_width(usual, factor)}")
+            advice = f"give the trunk {factor} times the width"
             changes.append(
                 context.intervention(
                     f"{factor} times the width",
-                    f"give the trunk {factor} times the width ({factor * width})",
+                    advice if usual is None else f"{advice} ({factor * usual})",
                     joint,
                     alone,
                 )
             )
+            size = context.times_parameters(joint, context.alone)
             evidence.append(
                 f"At {factor} times the width the loss of separate networks changes by "
                 f"{context.format_harm(alone)}; that of the shared network differs by "
-                f"{context.format_harm(joint)} from separate networks of the usual width, with "
-                f"{joint.parameters / context.alone.parameters:.2f} times their parameters."
+                f"{context.format_harm(joint)} from separate networks of the usual width"
+                + (f", with {size:.2f} times their parameters." if size is not None else ".")
             )
         first = f"Harm by sharing in trunks of equal width: {', '.join(harms)}."
         return CauseResult("capacity", (first, *evidence), tuple(changes))
+
+
+def _width(usual: int | None, factor: int) -> str:
+    """A width as a number, or as a multiple of a width that is not known."""
+    return f"{factor} times" if usual is None else str(factor * usual)

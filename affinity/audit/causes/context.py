@@ -1,46 +1,49 @@
 """The context of a diagnosis: a plan and its replicates, retrained with one change at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.audit.train_plans import PlanResults, specs_of, train_plans
-from affinity.problems import Problem, record, train_networks
+from affinity.audit.trainings import CandidatePlan, Trainings, jobs_of, run_jobs
+from affinity.problems import NetworkTrainer, record
+from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
 from affinity.recording import Trace
-from affinity.sharing import Cost, MakeSharing
 from affinity.statistics import Gains, NegativeTransferTest
-from affinity.tasks import Replicate
-from affinity.training import TrainingSettings
+from affinity.tasks import Score
+from affinity.tasks.score import common_unit
+from affinity.training import Result, Trainer
+from affinity.training.protocol import Setting
 
 from .intervention import Intervention
 
 
 @dataclass(frozen=True, eq=False)
 class PlanLosses:
-    """Losses of a plan; each task's loss is from the network that serves it.
+    """Scores of a plan, such as losses; each task's score is from the network that serves it.
+
+    Validation and training losses and epochs are known of our own networks only; NaN otherwise.
 
     Args:
-        evaluation: Losses on evaluation rows.
+        evaluation: Scores on the rows used for decisions.
+        test: Scores on test rows.
         validation: Losses on validation rows, which are used for early stopping.
-        test: Losses on test rows.
         training: Losses on training rows.
         best_epoch: For each task, the epoch with its own lowest validation loss.
-        parameters: Total number of parameters of all networks.
+        parameters: Total number of parameters of all networks; None if unknown.
     """
 
     evaluation: Float[Tensor, "replicate task"]
-    validation: Float[Tensor, "replicate task"]
     test: Float[Tensor, "replicate task"]
+    validation: Float[Tensor, "replicate task"]
     training: Float[Tensor, "replicate task"]
     best_epoch: Float[Tensor, "replicate task"]
-    parameters: int
+    parameters: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,35 +51,52 @@ class DiagnosisContext:
     """A plan whose harm is to be explained, compared with separate networks.
 
     Args:
-        problem: Tasks, rows, trunk and heads.
+        trainer: Runs the trainings.
+        tasks: The score of each task.
         plan: The plan.
-        replicates: The replicates; the same for everything that is compared.
+        seeds: One per replicate; the same for everything that is compared.
         trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
-            when needed.
+            when needed, where the trainer trains our own networks.
         instead: Another plan with less sharing, tried as an intervention.
-        store: A folder in which finished trainings are kept.
+        retries: How many times a failed training is repeated.
     """
 
-    problem: Problem
+    trainer: Trainer
+    tasks: Mapping[str, Score]
     plan: Plan
-    replicates: Sequence[Replicate]
+    seeds: Sequence[int]
     trace: Trace | None = None
     instead: Plan | None = None
-    store: Path | None = None
+    retries: int = 0
+
+    @property
+    def own(self) -> NetworkTrainer | None:
+        """The trainer, if it trains our own networks: it can do more than `Job` settings say."""
+        return self.trainer if isinstance(self.trainer, NetworkTrainer) else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tasks."""
+        return tuple(self.tasks)
+
+    def offers(self, setting: str) -> bool:
+        """Whether the trainer accepts a setting of jobs."""
+        return setting in self.trainer.accepts
 
     @cached_property
-    def recorded(self) -> Trace:
-        """The recorded run."""
-        if self.trace is not None:
+    def recorded(self) -> Trace | None:
+        """The recorded run; None if there is none."""
+        if self.trace is not None or self.own is None:
             return self.trace
-        first, batch = self.replicates[0], self.problem.settings.batch_size
-        every = min(10, -(-len(first.training) // batch))  # in a short run at least once per epoch
-        return record(self.problem, every=every, seed=first.seed, layers=True)
+        problem = self.own.problem
+        n_rows, batch = len(problem.draw(self.seeds[0]).training), problem.settings.batch_size
+        every = min(10, -(-n_rows // batch))  # in a short run at least once per epoch
+        return record(problem, every=every, seed=self.seeds[0], layers=True)
 
     @cached_property
     def separate(self) -> Plan:
         """One network per task."""
-        return Plan.separate(self.problem.names)
+        return Plan.separate(self.names)
 
     @cached_property
     def shares(self) -> bool:
@@ -112,9 +132,9 @@ class DiagnosisContext:
             return False
         every, harmed = (
             gains.estimate_overall().beyond(0.0)
-            for gains in (self._gains, self._gains.of(self.harmed or self.problem.names))
+            for gains in (self._gains, self._gains.of(self.harmed or self.names))
         )
-        return bool(every.mean[0] / every.error[0] <= harmed.mean[0] / harmed.error[0])
+        return bool(every.mean[0] * harmed.error[0] <= harmed.mean[0] * every.error[0])
 
     @property
     def concerned(self) -> list[int]:
@@ -122,58 +142,60 @@ class DiagnosisContext:
 
         All tasks if `are_harmed_together` or if no task is harmed; else the harmed tasks.
         """
-        names, are_all = self.problem.names, self.are_harmed_together or not self.harmed
+        names, are_all = self.names, self.are_harmed_together or not self.harmed
         return [column for column, name in enumerate(names) if are_all or name in self.harmed]
 
     @property
     def _gains(self) -> Gains:
-        return Gains(self.problem.names, self.joint.evaluation, self.alone.evaluation)
+        return self.gains(self.joint, self.alone)
+
+    def gains(self, joint: PlanLosses, alone: PlanLosses) -> Gains:
+        """Gains on evaluation rows."""
+        scores = tuple(self.tasks.values())
+        return Gains(self.names, joint.evaluation, alone.evaluation, scores)
 
     def losses(
         self,
         plan: Plan,
-        problem: Problem | None = None,
-        settings: TrainingSettings | None = None,
-        make: MakeSharing | None = None,
-        replicates: Sequence[Replicate] | None = None,
+        settings: Mapping[str, Setting] | None = None,
+        trainer: Trainer | None = None,
+        sharing: str | None = None,
     ) -> PlanLosses:
         """Train a plan's networks with something changed.
 
         Args:
             plan: The networks.
-            problem: The problem with another trunk width.
-            settings: Other training settings.
-            make: Makes the networks of several tasks, with another way to share.
-            replicates: Replicates with other rows.
+            settings: Settings of all jobs.
+            trainer: Another trainer.
+            sharing: How all networks of several tasks share, instead of as planned.
         """
-        problem, replicates = problem or self.problem, replicates or self.replicates
-        settings = settings or problem.settings
-        if make is None:
-            results = train_plans([plan], problem, replicates, settings, self.store)
-        else:
-            groups = [network.trained for network in plan.grouping.networks]
-            trained = train_networks(problem, groups, replicates, settings, make, self.store)
-            specs = [spec for _, spec in specs_of(plan)]
-            results = PlanResults(
-                problem.names,
-                {spec: (trained, row) for row, spec in enumerate(specs)},
-                {spec: Cost(n, 0) for spec, n in zip(specs, trained.parameters, strict=True)},
-            )
-        return PlanLosses(
-            evaluation=results.served(plan, "evaluation_loss"),
-            validation=results.served(plan, "validation_loss"),
-            test=results.served(plan, "test_loss"),
-            training=results.served(plan, "training_loss"),
-            best_epoch=results.served(plan, "best_epoch_of_task"),
-            parameters=results.cost(plan).parameters,
-        )
+        return self.losses_of_each(plan, [settings or {}], trainer, sharing)[0]
+
+    def losses_of_each(
+        self,
+        plan: Plan,
+        changes: Sequence[Mapping[str, Setting]],
+        trainer: Trainer | None = None,
+        sharing: str | None = None,
+    ) -> list[PlanLosses]:
+        """Train a plan's networks once for each of several settings, all in one call."""
+        width = None if self.own is None else self.own.problem.width
+        candidates = {
+            str(number): CandidatePlan(lambda _: plan, settings, width, sharing)
+            for number, settings in enumerate(changes)
+        }
+        results = run_jobs(trainer or self.trainer, jobs_of(candidates, self.seeds), self.retries)
+        trainings = Trainings.from_results(self.tasks, candidates, self.seeds, results)
+        return [_read_losses(trainings, name) for name in candidates]
 
     def harm(
         self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Excess loss over separate networks `[replicate task]`, on evaluation and on test rows.
 
-        As a share of `scale`, by default the loss of unchanged separate networks.
+        As a share of `scale`, by default the loss of unchanged separate networks. Scores that are
+        compared by differences have no such share: how much worse they are, on the common scale
+        of all tasks (`Score.scale`).
         """
         alone, scale = alone or self.alone, scale or self.alone
         return (
@@ -207,19 +229,55 @@ class DiagnosisContext:
             advice=advice,
             evaluation=before[0] - after[0],
             test=before[1] - after[1],
-            parameters=joint.parameters / self.joint.parameters,
+            parameters=self.times_parameters(joint, self.joint) or 1.0,
             passes=passes,
             decides=decides,
         )
 
+    @staticmethod
+    def times_parameters(losses: PlanLosses, others: PlanLosses) -> float | None:
+        """Parameters as a multiple of those of others; None if unknown."""
+        if losses.parameters is None or not others.parameters:
+            return None
+        return losses.parameters / others.parameters
+
     def format_harm(
         self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> str:
-        """The harm on evaluation rows in percent, as a mean over the tasks of `concerned`."""
-        harm = self.harm(joint, alone, scale)[0][:, self.concerned]
-        return f"{100 * float(np.nanmean(harm)):+.1f} %"
+        """The harm on evaluation rows, as a mean over the tasks of `concerned`, as text."""
+        return self.format(self.harm(joint, alone, scale)[0][:, self.concerned])
 
-    @staticmethod
-    def _excess(joint: Tensor, alone: Tensor, scale: Tensor) -> np.ndarray:
+    def format(self, harm: np.ndarray) -> str:
+        """A mean harm as text: in percent, or as a number if scores are compared by differences."""
+        mean = float(np.nanmean(harm))
+        is_relative = common_unit(self.tasks.values()) == "relative"
+        return f"{100 * mean:+.1f} %" if is_relative else f"{mean:+.3g}"
+
+    def _excess(self, joint: Tensor, alone: Tensor, scale: Tensor) -> np.ndarray:
         size = scale.double().mean(dim=0).abs()
-        return ((joint - alone).double() / size.where(size > 0, torch.nan)).numpy()
+        size = size.where(size > 0, torch.nan)
+        scores = self.tasks.values()
+        is_relative = torch.tensor([score.is_relative for score in scores])
+        size = torch.where(is_relative, size, torch.ones_like(size))
+        factors = torch.tensor([-score.sign * score.scale for score in scores]).double()
+        return (factors * (joint - alone).double() / size).numpy()
+
+
+def _read_losses(trainings: Trainings, candidate: str) -> PlanLosses:
+    def table(name: str) -> Tensor:
+        def read(result: Result) -> Mapping[str, float] | None:
+            network = result.network if isinstance(result, NetworkResult) else None
+            return None if network is None else getattr(network, name)
+
+        return trainings.table(candidate, read)
+
+    parameters = [result.parameters for _, result in trainings.candidates[candidate][0]]
+    known = [count for count in parameters if count is not None]
+    return PlanLosses(
+        evaluation=trainings.table(candidate, trainings.decided),
+        test=trainings.table(candidate, trainings.judged),
+        validation=table("validation_loss"),
+        training=table("training_loss"),
+        best_epoch=table("best_epoch_of_task"),
+        parameters=sum(known) if len(known) == len(parameters) else None,
+    )

@@ -1,11 +1,8 @@
 """Data: too few rows, which makes networks overfit, or too little sharing."""
 
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass
 
 from affinity.recommendation import Plan
-from affinity.tasks import Replicate
 from affinity.words import listed
 
 from .cause_result import CauseResult
@@ -29,14 +26,17 @@ class Data:
 
     def __call__(self, context: DiagnosisContext) -> CauseResult:
         """Train on each part."""
-        changes, curve, evidence = [], [], []
-        for share in self.shares:
-            fewer = [_first_rows(replicate, share) for replicate in context.replicates]
-            joint = context.losses(context.plan, replicates=fewer)
-            alone = context.losses(context.separate, replicates=fewer)
-            curve.append((share, joint, alone))
+        changes, curve, evidence, skipped = [], [], [], []
+        if context.offers("rows"):
+            for share in self.shares:
+                settings = {"rows": share}
+                joint = context.losses(context.plan, settings)
+                alone = context.losses(context.separate, settings)
+                curve.append((share, joint, alone))
+        else:
+            skipped.append("fewer rows: the trainer has no setting 'rows'")
         curve.append((1.0, context.joint, context.alone))
-        if context.shares:
+        if context.shares and len(curve) > 1:
             harms = [
                 f"{context.format_harm(joint, alone, alone)} at {share:.0%}"
                 for share, joint, alone in curve
@@ -60,24 +60,19 @@ class Data:
             for share, _, alone in curve
         ]
         evidence.append(f"Loss of separate networks, for each share of the rows: {listed(losses)}.")
-        evidence.append(
-            "Loss on training rows compared with evaluation rows: "
-            f"{_gap(context, context.alone)} in separate networks, "
-            f"{_gap(context, context.joint)} in the plan."
-        )
+        if context.own is not None:
+            evidence.append(
+                "Loss on training rows compared with evaluation rows: "
+                f"{_gap(context, context.alone)} in separate networks, "
+                f"{_gap(context, context.joint)} in the plan."
+            )
         if len(context.plan.grouping.networks) > 1:
-            more = context.losses(Plan.all_in_one(context.problem.names))
+            more = context.losses(Plan.all_in_one(context.names))
             name, advice = "one network for all tasks", "share more: train all tasks in one network"
             changes.append(context.intervention(name, advice, more))
-        return CauseResult("data", tuple(evidence), tuple(changes))
+        return CauseResult("data", tuple(evidence), tuple(changes), tuple(skipped))
 
 
 def _gap(context: DiagnosisContext, losses: PlanLosses) -> str:
     ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
     return f"{100 * float(ratios[context.concerned].nanmean()) - 100:+.0f} %"
-
-
-def _first_rows(replicate: Replicate, share: float) -> Replicate:
-    """The first of the training rows, which are in random order."""
-    count = max(1, round(share * len(replicate.training)))
-    return replace(replicate, training=replicate.training.take(torch.arange(count)))

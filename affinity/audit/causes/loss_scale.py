@@ -1,16 +1,15 @@
 """Loss scale: the loss of the best constant prediction, which makes losses comparable."""
 
 from affinity.problems import Problem
-from affinity.training import Weighted
 from affinity.training.reference import constant_loss
 
 
-def by_loss_scale(problem: Problem) -> Weighted:
-    """A weighted sum with weights proportional to 1 / loss scale; the mean weight is 1.
+def by_loss_scale(problem: Problem) -> dict[str, float]:
+    """A weight for each task, proportional to 1 / loss scale; the mean weight is 1.
 
     Example:
         >>> from affinity.problems import load_digits
-        >>> weights = dict(by_loss_scale(load_digits()).weights)
+        >>> weights = by_loss_scale(load_digits())
         >>> weights["ink"] < weights["prime"]  # a variance of 1, an entropy of 0.67
         True
     """
@@ -20,4 +19,4 @@ def by_loss_scale(problem: Problem) -> Weighted:
         for task, target in zip(problem.tasks, rows.targets.T, strict=True)
     }
     mean = sum(1 / scale for scale in scales.values()) / len(scales)
-    return Weighted(tuple((name, 1 / scale / mean) for name, scale in scales.items()))
+    return {name: 1 / scale / mean for name, scale in scales.items()}

@@ -12,15 +12,16 @@ from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan
 from affinity.sharing import Branched, Head, Trunk
 from affinity.sharing.sharing import stages_of
-from affinity.statistics import Gains, NegativeTransferTest
+from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Task
+from affinity.training.protocol import Setting
 from affinity.words import listed
 
 from .cause_result import CauseResult
 from .context import DiagnosisContext
 from .intervention import Intervention
 from .loss_scale import by_loss_scale
-from .more_epochs import EPOCHS_FACTOR, with_more_epochs
+from .more_epochs import EPOCHS_FACTOR
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Mismatch:
                 tried.append(plan.grouping)
                 losses = context.losses(plan)
                 changes.append(context.intervention(name, advice, losses, decides=False))
-        harm = 100 * float(np.nanmean(left.on("evaluation", context.concerned)))
+        harm = context.format(left.on("evaluation", context.concerned))
         evidence = (
-            f"{left.advice[:1].upper()}{left.advice[1:]}, a harm of {harm:+.1f} % of the separate "
+            f"{left.advice[:1].upper()}{left.advice[1:]}, a harm of {harm} of the separate "
             "networks' loss remains, compared with separate networks changed in the same way"
             + (f"; still harmed: {listed(still_harmed)}." if still_harmed else ".")
         )
@@ -71,25 +72,33 @@ class Mismatch:
 
     def _remaining(self, context: DiagnosisContext) -> tuple[Intervention, tuple[str, ...]]:
         """The harm with the other causes removed, and the tasks that are still harmed."""
-        problem = context.problem
-        how = f"trained {EPOCHS_FACTOR} times as long with losses on one scale"
-        if problem.width is not None and problem.parts is not None:
-            problem = problem.of_width(self.factor * problem.width)
-            how = f"in trunks of {self.factor} times the width {how}"
-        settings = with_more_epochs(problem.settings)
-        weighted = replace(settings, objective=by_loss_scale(context.problem))
-        joint = context.losses(context.plan, problem, weighted)
-        alone = context.losses(context.separate, problem, settings)
-        left = Intervention("what is left", how, *context.harm(joint, alone), is_remedy=False)
-        gains = Gains(context.problem.names, joint.evaluation, alone.evaluation)
-        verdicts = NegativeTransferTest()(gains)
+        settings: dict[str, Setting] = {}
+        weights: dict[str, Setting] = {}
+        how: list[str] = []
+        if context.offers("width"):
+            settings["width"] = float(self.factor)
+            how.append(f"in trunks of {self.factor} times the width")
+        if context.offers("length"):
+            settings["length"] = EPOCHS_FACTOR
+            how.append(f"trained {EPOCHS_FACTOR} times as long")
+        if context.own is not None:
+            weights["weights"] = by_loss_scale(context.own.problem)
+            how.append("with losses on one scale")
+        joint = context.losses(context.plan, {**settings, **weights})
+        alone = context.losses(context.separate, settings)
+        left = Intervention(
+            "what is left", " ".join(how), *context.harm(joint, alone), is_remedy=False
+        )
+        verdicts = NegativeTransferTest()(context.gains(joint, alone))
         return left, tuple(each.task for each in verdicts if each.verdict == "harmful")
 
 
 def _branch(context: DiagnosisContext) -> list[Intervention]:
     """The plan with trunks that branch, once per stage after which they can branch."""
+    if context.own is None:
+        return []
     with torch.random.fork_rng():
-        n_stages = len(stages_of(context.problem.trunk(), "branching"))
+        n_stages = len(stages_of(context.own.problem.trunk(), "branching"))
     changes: list[Intervention] = []
     for stage in range(1, n_stages):
 
@@ -98,15 +107,16 @@ def _branch(context: DiagnosisContext) -> list[Intervention]:
         ) -> Branched:
             return Branched(tasks, trunk, head, after)
 
-        joint = context.losses(context.plan, make=make)
         name = f"branch after layer {stage}"
+        trainer = replace(context.own, ways={name: make})
+        joint = context.losses(context.plan, trainer=trainer, sharing=name)
         changes.append(context.intervention(name, name, joint, decides=False))
     return changes
 
 
 def _most_harmed(context: DiagnosisContext) -> str:
     harm = np.nanmean(context.harm(context.joint)[0], axis=0)
-    return context.problem.names[int(np.nanargmax(harm))]
+    return context.names[int(np.nanargmax(harm))]
 
 
 def _separate_tasks(plan: Plan, apart: Sequence[str]) -> Plan:

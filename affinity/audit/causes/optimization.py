@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.problems import train_networks
-from affinity.tasks import Examples, Replicate
-from affinity.training import GradNorm, JacobianDescent, Objective
+from affinity.grouping import Grouping
+from affinity.problems import NetworkTrainer
+from affinity.recommendation import Plan
+from affinity.recording import Trace
+from affinity.training import GradNorm, JacobianDescent
 from affinity.words import listed
 
 from .cause_result import CauseResult
@@ -42,44 +43,58 @@ class Optimization:
         """Train in each way."""
         if not context.shares:
             return CauseResult("optimization", skipped=("no two tasks share a network",))
-        longer, longer_evidence = train_longer(context)
-        changes, skipped = [_weight_losses(context), longer], []
-        evidence = [_compare_norms(context), _count_conflicts(context), longer_evidence]
+        changes: list[Intervention] = []
+        evidence: list[str] = []
+        skipped: list[str] = []
+        own = context.own
+        if own is not None:
+            changes.append(_weight_losses(context, own))
+        if context.recorded is not None:
+            evidence += [_compare_norms(context.recorded), _count_conflicts(context)]
+        if context.offers("length"):
+            change, text = train_longer(context)
+            changes.append(change)
+            evidence.append(text)
+        else:
+            skipped.append("longer training: the trainer has no setting 'length'")
         n_tasks = max(len(network.trained) for network in context.plan.grouping.networks)
         if n_tasks > MOST_TASKS:
             skipped.append(
                 f"each task's own best epoch, GradNorm and PCGrad: {n_tasks} tasks in a network, "
                 f"tried up to {MOST_TASKS}"
             )
-        else:
+            return CauseResult("optimization", tuple(evidence), tuple(changes), tuple(skipped))
+        if context.offers("stop"):
             change, text = _own_best_epochs(context)
             changes.append(change)
             evidence.append(text)
-            if self.one_by_one:
-                change, text = _gradnorm(context, self.alphas, passes=1.0 + n_tasks)
-                changes.append(change)
-                evidence.append(text)
-                try:
-                    changes.append(_pcgrad(context, passes=float(n_tasks)))
-                except InputError as error:
-                    skipped.append(f"PCGrad: {error}")
+        if self.one_by_one and own is not None:
+            change, text = _gradnorm(context, own, self.alphas, passes=1.0 + n_tasks)
+            changes.append(change)
+            evidence.append(text)
+            try:
+                changes.append(_pcgrad(context, own, passes=float(n_tasks)))
+            except InputError as error:
+                skipped.append(f"PCGrad: {error}")
         return CauseResult("optimization", tuple(evidence), tuple(changes), tuple(skipped))
 
 
-def _weight_losses(context: DiagnosisContext) -> Intervention:
-    settings = replace(context.problem.settings, objective=by_loss_scale(context.problem))
+def _weight_losses(context: DiagnosisContext, own: NetworkTrainer) -> Intervention:
     return context.intervention(
         "weights of 1 / loss scale",
         "weight each loss by 1 / the loss of its best constant prediction",
-        context.losses(context.plan, settings=settings),
+        context.losses(context.plan, {"weights": by_loss_scale(own.problem)}),
     )
 
 
 def _gradnorm(
-    context: DiagnosisContext, alphas: Sequence[float], passes: float
+    context: DiagnosisContext, own: NetworkTrainer, alphas: Sequence[float], passes: float
 ) -> tuple[Intervention, str]:
     """GradNorm with the alpha of lowest mean validation loss over the tasks of `concerned`."""
-    losses = {alpha: _losses_with(context, GradNorm(alpha)) for alpha in alphas}
+    losses = {
+        alpha: context.losses(context.plan, trainer=own.with_objective(GradNorm(alpha)))
+        for alpha in alphas
+    }
     size = context.alone.validation.nanmean(dim=0)
 
     def score(alpha: float) -> float:
@@ -96,72 +111,54 @@ def _gradnorm(
     )
 
 
-def _pcgrad(context: DiagnosisContext, passes: float) -> Intervention:
+def _pcgrad(context: DiagnosisContext, own: NetworkTrainer, passes: float) -> Intervention:
     objective = JacobianDescent("PCGrad")
-    objective.start(context.problem.names, torch.zeros(()))  # raises if torchjd is missing
-    joint = _losses_with(context, objective)
+    objective.start(context.names, torch.zeros(()))  # raises if torchjd is missing
+    joint = context.losses(context.plan, trainer=own.with_objective(objective))
     return context.intervention("PCGrad", "train with PCGrad", joint, passes=passes)
-
-
-def _losses_with(context: DiagnosisContext, objective: Objective) -> PlanLosses:
-    settings = replace(context.problem.settings, objective=objective)
-    return context.losses(context.plan, settings=settings)
 
 
 def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
     """Each task keeps the network of the epoch where its own validation loss is lowest."""
-    names, n_replicates = context.problem.names, len(context.replicates)
+    names = context.names
     evaluation, test = (losses.clone() for losses in (context.joint.evaluation, context.joint.test))
-    for network in context.plan.grouping.networks:
+    for network, sharing in zip(context.plan.grouping.networks, context.plan.sharing, strict=True):
         if network.is_alone:
             continue
-        served = [column for column, name in enumerate(names) if name in network.served]
-        masked = [
-            _validate_on(column, replicate) for column in served for replicate in context.replicates
-        ]
-        results = train_networks(
-            context.problem,
-            [network.trained],
-            masked,
-            context.problem.settings,
-            store=context.store,
-        )
-        for number, column in enumerate(served):
-            rows = slice(number * n_replicates, (number + 1) * n_replicates)
-            evaluation[:, column] = results.evaluation_loss[0, rows, column]
-            test[:, column] = results.test_loss[0, rows, column]
-    n_parameters = context.joint.parameters * len(names)
-    joint = replace(context.joint, evaluation=evaluation, test=test, parameters=n_parameters)
+        alone = Plan(Grouping((network,)), (sharing,), ("",), width=context.plan.width)
+        settings = [{"stop": task} for task in names if task in network.served]
+        for stopped, losses in zip(settings, context.losses_of_each(alone, settings), strict=True):
+            column = names.index(stopped["stop"])
+            evaluation[:, column] = losses.evaluation[:, column]
+            test[:, column] = losses.test[:, column]
+    parameters = context.joint.parameters and context.joint.parameters * len(names)
+    joint = replace(context.joint, evaluation=evaluation, test=test, parameters=parameters)
     change = context.intervention(
         "each task's own best epoch",
         "for each task, keep the network of its own best epoch",
         joint,
     )
-    recovered = float(np.nanmean(change.on("evaluation", context.concerned)))
-    return change, (
+    recovered = context.format(change.on("evaluation", context.concerned))
+    epochs = (
         f"Tasks are best at epochs {_epochs(context, context.joint)} in the shared network, at "
-        f"{_epochs(context, context.alone)} in separate ones. At its own best epoch instead of "
-        f"that of all tasks together, a task recovers {100 * recovered:+.1f} % on average."
+        f"{_epochs(context, context.alone)} in separate ones. "
+        if context.own is not None
+        else ""
+    )
+    return change, (
+        f"{epochs}At its own best epoch instead of that of all tasks together, a task recovers "
+        f"{recovered} on average."
     )
 
 
 def _epochs(context: DiagnosisContext, losses: PlanLosses) -> str:
     means = losses.best_epoch.nanmean(dim=0).tolist()
-    epochs = sorted(zip(means, context.problem.names, strict=True))
+    epochs = sorted(zip(means, context.names, strict=True))
     (first, fast), (last, slow) = epochs[0], epochs[-1]
     return f"{first:.0f} ({fast}) to {last:.0f} ({slow})"
 
 
-def _validate_on(task: int, replicate: Replicate) -> Replicate:
-    """The replicate with validation labels of only one task."""
-    rows = replicate.validation
-    is_other = torch.arange(rows.targets.shape[1]) != task
-    targets = rows.targets.masked_fill(is_other, torch.nan)
-    return replace(replicate, validation=Examples(rows.inputs, targets))
-
-
-def _compare_norms(context: DiagnosisContext) -> str:
-    trace = context.recorded
+def _compare_norms(trace: Trace) -> str:
     norms = trace.gradient_norms().double().nanmedian(dim=0).values
     sizes = [(float(size), name) for size, name in zip(norms, trace.tasks, strict=True)]
     (least, weak), (most, strong) = min(sizes), max(sizes)
@@ -173,6 +170,7 @@ def _compare_norms(context: DiagnosisContext) -> str:
 
 def _count_conflicts(context: DiagnosisContext) -> str:
     trace = context.recorded
+    assert trace is not None
     assert trace.gramians is not None
     groups = [network.trained for network in context.plan.grouping.networks]
     pairs = [

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from affinity import Grouping, Network, Plan, Problem, TrainingSettings, load_digits, retrain
-from affinity.audit.train_plans import train_plans
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=256)
 
@@ -24,10 +23,10 @@ def plan_of(problem: Problem, sharing: str) -> Plan:
 @pytest.mark.parametrize("sharing", ["soft", "mmoe", "cross-stitch", "separate"])
 def test_a_network_costs_the_same_however_its_tasks_share(problem: Problem, sharing: str) -> None:
     hard, other = plan_of(problem, "hard"), plan_of(problem, sharing)
-    measured = train_plans([hard, other], problem, problem.replicates(1))
-    costs = [measured.cost(plan).parameters for plan in (hard, other)]
+    audits = [retrain(plan, problem, replicates=1, baselines=()) for plan in (hard, other)]
+    costs = [audit.candidates["plan"].parameters for audit in audits]
     assert costs[1] == pytest.approx(costs[0], rel=0.1)
-    scores = [measured.served(plan, "test_loss") for plan in (hard, other)]
+    scores = [audit.gains.scores for audit in audits]
     assert torch.equal(scores[0][:, 2:], scores[1][:, 2:])
     assert not torch.equal(scores[0][:, :2], scores[1][:, :2])
 
