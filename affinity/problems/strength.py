@@ -97,7 +97,7 @@ def try_strengths(
     ]
     scores = [
         [
-            score_of(result.validation_loss, scale)
+            score_of(result.validation_loss, scale, (settings or problem.settings).objective)
             for result, scale in zip(results, scales, strict=True)
         ]
         for results in trained

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task
@@ -50,8 +49,9 @@ def train_members(
 
     Members are stacked if their shapes agree: any sets of tasks with hard sharing, otherwise sets
     with the same number of tasks. Networks that cannot be stacked (running statistics of BatchNorm,
-    recurrent cells, code that `vmap` does not support) are trained one at a time, and the result
-    holds the reason.
+    recurrent cells, code that `vmap` does not support) and trainings that cannot (objectives other
+    than a fixed weighted sum, batches of some tasks) are run one at a time, and the result holds
+    the reason. `fan_out` runs them in parallel.
 
     Args:
         build: Makes a new network of some of the tasks.
@@ -70,9 +70,9 @@ def train_members(
 
     Raises:
         InputError: If a member has no task, an unknown task, no labelled row, or no replicate; if
-            the objective or the sampling does not work in an ensemble.
+            the objective names an unknown task.
     """
-    _check_settings(tasks, settings)
+    settings.objective.check_tasks([task.name for task in tasks])
     networks = start_all(build, tasks, members, replicates, starts)
     starts = starts or [Initialization()] * len(members)
     finished = FinishedTrainings(
@@ -83,8 +83,9 @@ def train_members(
         progress.advance(len(results))
         for numbers in _groups(networks, tasks, members, replicates, settings, finished.missing):
             first = networks[numbers[0]]
-            check_fit(first, tasks, replicates[members[numbers[0]].replicate].training.inputs[:2])
-            reason = _unbatched_reason(first, tasks, replicates[members[numbers[0]].replicate])
+            replicate = replicates[members[numbers[0]].replicate]
+            check_fit(first, tasks, replicate.training.inputs[:2])
+            reason = _unbatched_reason(first, tasks, replicate, settings)
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
             pending = _chunks(numbers, size)
             while pending:
@@ -128,16 +129,6 @@ def works_at_once(tasks: Sequence[Task], settings: TrainingSettings) -> bool:
     """Whether networks can be trained at once with this objective and sampling."""
     is_fixed = settings.objective.fixed_weights([task.name for task in tasks]) is not None
     return is_fixed and isinstance(settings.sampling, JointBatches)
-
-
-def _check_settings(tasks: Sequence[Task], settings: TrainingSettings) -> None:
-    if not works_at_once(tasks, settings):
-        raise InputError(
-            "Expected a fixed weighted sum (Sum, Weighted) and JointBatches for networks trained "
-            f"at once, but got {settings.objective}, which may need each network's own losses or "
-            f"task gradients, and {settings.sampling}. Train them with `fan_out` or `train`.",
-            "unsupported-objective",
-        )
 
 
 def _groups(
@@ -196,8 +187,15 @@ def _shape_of(network: Sharing, tasks: Sequence[Task]) -> object:
     return type(network), body, heads
 
 
-def _unbatched_reason(network: Sharing, tasks: Sequence[Task], replicate: Replicate) -> str | None:
-    """Why `network` cannot be stacked, None if it can."""
+def _unbatched_reason(
+    network: Sharing, tasks: Sequence[Task], replicate: Replicate, settings: TrainingSettings
+) -> str | None:
+    """Why `network` cannot be trained in a stack, None if it can."""
+    if not works_at_once(tasks, settings):
+        return (
+            f"{settings.objective} or {settings.sampling} needs each network's own losses, "
+            "gradients or batches"
+        )
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:  # pyright: ignore[reportPrivateUsage]
             return "BatchNorm's running statistics cannot be stacked"

@@ -56,6 +56,7 @@ def fan_out(
         raise InputError(
             f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.", "unknown-backend"
         )
+    settings.objective.check_tasks([task.name for task in tasks])
     networks = start_all(build, tasks, members, replicates, starts)
     begin = starts or [Initialization()] * len(members)
     for network, member in zip(networks, members, strict=True):

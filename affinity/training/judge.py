@@ -10,6 +10,7 @@ from torch.func import vmap
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, takes_stacks
 
+from .objectives import Objective
 from .reference import constant_loss
 
 MOST_BLOCKS = 128
@@ -123,15 +124,19 @@ def scales_of(tasks: Sequence[Task], training: Examples, validation: Examples) -
     }
 
 
-def score_of(losses: Mapping[str, float], scales: Mapping[str, float]) -> float:
-    """Mean over the labelled tasks of loss / scale, which decides when to stop; NaN without any.
-
-    Example:
-        >>> score_of({"depth": 2.0, "edges": 0.5}, {"depth": 2.0, "edges": 1.0})
-        0.75
-    """
-    ratios = [loss / scales[name] for name, loss in losses.items() if not math.isnan(loss)]
-    return sum(ratios) / len(ratios) if ratios else math.nan
+def score_of(
+    losses: Mapping[str, float], scales: Mapping[str, float], objective: Objective
+) -> float:
+    """The objective's validation score (`Objective.score`), which decides when to stop."""
+    values = torch.tensor(list(losses.values()), dtype=torch.double)
+    weights = objective.fixed_weights(list(losses))
+    return float(
+        objective.score(
+            values,
+            values.new_tensor([scales[name] for name in losses]),
+            None if weights is None else values.new_tensor(weights),
+        )
+    )
 
 
 def describe_divergence(name: str, loss: float, network: Sequence[str], step: int) -> str:

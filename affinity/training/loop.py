@@ -51,8 +51,8 @@ def train(
     """Train `network` in place until its validation loss stops falling; keep its best state.
 
     Only rows labelled for at least one of the network's tasks are used. The validation loss is
-    the mean over tasks of the loss divided by that of the best constant prediction, so that no
-    task's scale dominates.
+    the objective's (`Objective.score`): unless it says otherwise, the mean over tasks of the loss
+    divided by that of the best constant prediction, so that no task's scale dominates.
 
     Args:
         network: Predicts some or all of `tasks`.
@@ -69,10 +69,12 @@ def train(
     Raises:
         DivergenceError: If a loss becomes NaN or infinite.
         InputError: If the network predicts an unknown task, its parts do not fit, no row is
-            labelled for its tasks, or the checkpoint is of another training.
+            labelled for its tasks, the objective names an unknown task, or the checkpoint is of
+            another training.
     """
     began = time.perf_counter()
     start = start or Initialization()
+    settings.objective.check_tasks([task.name for task in tasks])
     columns = columns_of(network.names, tasks)
     network_tasks = [tasks[column] for column in columns]
     check_fit(network, tasks, replicate.training.inputs[:2])
@@ -243,7 +245,7 @@ class _Run:
         for name, loss in losses.items():
             if loss < self.lowest[name][0] or math.isnan(loss):
                 self.lowest[name] = loss, self.epoch
-        score = score_of(losses, scales)
+        score = score_of(losses, scales, self.settings.objective)
         if score < self.best or math.isnan(score):
             self.best, self.best_epoch, self.best_state = score, self.epoch, _copy_of(self.network)
         if self.checkpoint is not None:

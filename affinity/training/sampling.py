@@ -72,23 +72,24 @@ class TaskBatches:
         generator = torch.Generator().manual_seed(seed)
         labelled = examples.labelled[order]
         rows = [order[labelled[:, task]] for task in range(labelled.shape[1])]
-        counts = torch.tensor([float(len(own)) for own in rows])
-        chance = (counts.log() / self.temperature).softmax(dim=0)
+        counts = torch.tensor([float(len(task_rows)) for task_rows in rows])
+        logits = counts.log() / self.temperature  # 0 / 0 if a task has no row
+        chance = logits.where(counts > 0, -math.inf).softmax(dim=0)
         count = min(self.tasks, int((counts > 0).sum()))
         each = math.ceil(size / count)
         position = [0] * len(rows)
         for _ in range(math.ceil(len(order) / size)):
             chosen: list[Tensor] = []
-            owners: list[Tensor] = []
+            sampled: list[Tensor] = []
             for task in torch.multinomial(chance, count, generator=generator).tolist():
                 places = (torch.arange(each) + position[task]) % len(rows[task])
                 position[task] += each
                 # A task with few rows gives each of them once.
-                own = rows[task][places[: len(rows[task])]]
-                chosen.append(own)
-                owners.append(torch.full((len(own),), task))
+                taken = rows[task][places[: len(rows[task])]]
+                chosen.append(taken)
+                sampled.append(torch.full((len(taken),), task))
             batch = examples.take(torch.cat(chosen))
-            is_own = torch.cat(owners)[:, None] == torch.arange(len(rows))
+            is_sampled = torch.cat(sampled)[:, None] == torch.arange(len(rows))
             yield Examples(
-                inputs=batch.inputs, targets=batch.targets.masked_fill(~is_own, math.nan)
+                inputs=batch.inputs, targets=batch.targets.masked_fill(~is_sampled, math.nan)
             )

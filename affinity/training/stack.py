@@ -96,7 +96,8 @@ class Stack:
                         diverged[number] = self._divergence(number, losses[:, position], epoch)
                     going[position] = False
                 reached = self._losses(tensors, validation, here)
-                score = (reached / scales[here]).nanmean(dim=1)
+                weights = self._weights[here].double()
+                score = settings.objective.score(reached, scales[here], weights)
                 stopping.see(epoch, here, going, score, reached, tensors)
                 seconds[here[going]] += (time.perf_counter() - start) / int(going.sum().clamp(1))
                 going &= epoch - stopping.best_epoch[here] < settings.patience

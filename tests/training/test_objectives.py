@@ -22,6 +22,7 @@ from affinity.training import (
     TrainingSettings,
     UncertaintyWeighting,
     Weighted,
+    fan_out,
     train,
     train_members,
 )
@@ -126,10 +127,10 @@ def test_a_task_without_labels_in_the_batch_gets_no_gradient(name: str) -> None:
 
 
 def test_weights_scale_the_gradients() -> None:
-    plain, weighted = gradients(Sum()), gradients(Weighted((("b", 0.5), ("c", 0.0))))
+    plain, weighted = gradients(Sum()), gradients(Weighted((("b", 0.5), ("c", 0.25))))
     torch.testing.assert_close(weighted.heads[0].weight.grad, plain.heads[0].weight.grad)
     torch.testing.assert_close(weighted.heads[1].weight.grad, 0.5 * plain.heads[1].weight.grad)
-    assert weighted.heads[2].weight.grad.abs().sum() == 0
+    torch.testing.assert_close(weighted.heads[2].weight.grad, 0.25 * plain.heads[2].weight.grad)
 
 
 def test_minimax_follows_the_worst_task_alone() -> None:
@@ -196,7 +197,7 @@ def test_bad_objectives_are_refused() -> None:
 
 def test_bad_settings_of_objectives_are_refused() -> None:
     with raises("invalid-weight"):
-        Weighted((("a", -1.0),))
+        Weighted((("a", 0.0),))
     with raises("invalid-temperature"):
         DynamicWeightAverage(temperature=0.0)
     with raises("invalid-setting"):
@@ -209,14 +210,36 @@ def build(tasks: tuple[Task, ...]) -> HardSharing:
     return HardSharing(tasks, lambda: nn.Linear(4, 8), lambda task: nn.Linear(8, task.n_outputs))
 
 
-def test_an_ensemble_refuses_what_it_cannot_do_and_says_what_can() -> None:
-    members = [Member(frozenset(NAMES), 0)]
+def test_what_cannot_be_trained_at_once_is_trained_one_by_one() -> None:
+    members = [Member(frozenset(NAMES), 0), Member(frozenset({"b", "c"}), 0)]
     for settings in (
-        TrainingSettings(objective=GradNorm()),
-        TrainingSettings(sampling=TaskBatches()),
+        TrainingSettings(epochs=2, objective=GradNorm()),
+        TrainingSettings(epochs=2, sampling=TaskBatches()),
     ):
-        with raises("unsupported-objective"):
-            train_members(build, TASKS, members, [replicate()], settings)
+        results = train_members(build, TASKS, members, [replicate()], settings, keep=True)
+        assert all(result.unbatched_reason and result.state for result in results)
+        separately = fan_out(build, TASKS, members, [replicate()], settings, n_jobs=1)
+        assert [r.test_loss for r in results] == [r.test_loss for r in separately]
+
+
+def test_an_unknown_task_has_no_weight() -> None:
+    settings = TrainingSettings(epochs=1, objective=Weighted((("z", 2.0),)))
+    members = [Member(frozenset({"a"}), 0)]
+    for train_all in (train_members, fan_out):
+        with raises("unknown-task"):
+            train_all(build, TASKS, members, [replicate()], settings)
+
+
+def test_early_stopping_follows_the_objective() -> None:
+    losses = torch.tensor([[2.0, 1.0], [1.0, 1.75], [math.nan, 3.0], [math.nan, math.nan]])
+    scales = torch.tensor([4.0, 0.5]).expand(4, 2)
+    worst = Minimax().score(losses, scales)
+    assert worst[:3].tolist() == [2.0, 1.75, 3.0]
+    relative = Sum().score(losses, scales)
+    assert relative[:3].tolist() == [1.25, 1.875, 6.0]
+    weighted = Weighted((("a", 3.0),)).score(losses, scales, torch.tensor([3.0, 1.0]).expand(4, 2))
+    assert weighted[:3].tolist() == [1.75, 1.1875, 3.0]
+    assert all(score[3].isnan() for score in (worst, relative, weighted))
 
 
 def test_an_ensemble_keeps_weights_and_schedule() -> None:
@@ -245,7 +268,7 @@ def test_the_schedule_falls_along_a_cosine() -> None:
     assert TrainingSettings(learning_rate=1.0).learning_rate_at(50) == 1.0
 
 
-@pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.8), (1e9, 0.5)])
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.8), (math.inf, 0.5)])
 def test_tasks_are_sampled_by_size_or_uniformly(temperature: float, share: float) -> None:
     targets = torch.full((1000, 2), math.nan)
     targets[:800, 0], targets[800:, 1] = 1.0, 1.0
@@ -265,6 +288,15 @@ def test_a_sampled_tasks_rows_are_its_own_and_come_in_turn() -> None:
     assert first.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     with raises("invalid-sampling"):
         TaskBatches(tasks=0)
+
+
+def test_a_task_without_training_rows_is_not_sampled() -> None:
+    targets = torch.ones(12, 3)
+    targets[:, 1] = math.nan
+    for temperature in (1.0, math.inf):
+        sampling = TaskBatches(temperature=temperature)
+        batches = list(sampling(Examples(torch.zeros(12, 1), targets), torch.arange(12), 4, seed=0))
+        assert {int(batch.labelled.any(dim=0).nonzero()) for batch in batches} <= {0, 2}
 
 
 def test_training_on_sampled_tasks_works() -> None:

@@ -63,6 +63,32 @@ class Objective(ABC):
         del names
         return None
 
+    def score(
+        self,
+        losses: Float[Tensor, "*network task"],
+        scales: Float[Tensor, "*network task"],
+        weights: Float[Tensor, "*network task"] | None = None,
+    ) -> Float[Tensor, "*network"]:
+        """The validation score whose smallest value decides the best epoch; NaN without losses.
+
+        The mean over the tasks of loss / scale, unless the objective says what it minimizes.
+
+        Args:
+            losses: Validation losses, NaN without labels.
+            scales: The losses of the best constant predictions.
+            weights: The fixed weights of the tasks, if the objective has them.
+
+        Example:
+            >>> Sum().score(torch.tensor([2.0, 0.5]), torch.tensor([2.0, 1.0])).item()
+            0.75
+        """
+        del weights
+        return (losses / scales).nanmean(dim=-1)
+
+    def check_tasks(self, names: Sequence[str]) -> None:
+        """Raise an error if a setting names a task that is not among these."""
+        del names
+
 
 @dataclass(frozen=True)
 class Sum(Objective):

@@ -12,13 +12,13 @@ from .objective import Balance, Fixed, Objective
 
 @dataclass(frozen=True)
 class Weighted(Objective):
-    """A weighted sum of the losses.
+    """A weighted sum of the losses; early stopping follows it, too.
 
     Args:
         weights: A name and its weight for each task; tasks that are not named weigh 1.
 
     Raises:
-        InputError: If a weight is negative or not finite.
+        InputError: If a weight is not above 0 and finite, or in a training if a task is unknown.
 
     Example:
         >>> Weighted((("depth", 0.5),)).fixed_weights(("depth", "edges"))
@@ -29,9 +29,10 @@ class Weighted(Objective):
 
     def __post_init__(self) -> None:
         for name, weight in self.weights:
-            if not 0 <= weight < float("inf"):
+            if not 0 < weight < float("inf"):
                 raise InputError(
-                    f"Expected a weight of at least 0 for task {name!r}, but got {weight}.",
+                    f"Expected a finite weight above 0 for task {name!r}, but got {weight}. To "
+                    "train without a task, leave it out.",
                     "invalid-weight",
                 )
 
@@ -43,3 +44,25 @@ class Weighted(Objective):
         """The weight of each task."""
         weights = dict(self.weights)
         return [weights.get(name, 1.0) for name in names]
+
+    def score(self, losses: Tensor, scales: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The weighted mean of the validation losses.
+
+        Example:
+            >>> import torch
+            >>> losses, weights = torch.tensor([2.0, 5.0]), torch.tensor([2.0, 1.0])
+            >>> Weighted(()).score(losses, torch.ones(2), weights).item()
+            3.0
+        """
+        del scales
+        assert weights is not None
+        known = weights.where(~losses.isnan(), 0.0)
+        return (known * losses.nan_to_num(nan=0.0)).sum(dim=-1) / known.sum(dim=-1)
+
+    def check_tasks(self, names: Sequence[str]) -> None:
+        """Raise an error if a weight is given for an unknown task."""
+        if unknown := [name for name, _ in self.weights if name not in names]:
+            raise InputError(
+                f"Expected weights for tasks among {tuple(names)}, but got weights for {unknown}.",
+                "unknown-task",
+            )
