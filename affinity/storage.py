@@ -27,14 +27,14 @@ T = TypeVar("T")
 KINDS: dict[str, tuple[str, int]] = {
     "affinity": ("affinity.estimates:AffinityMatrix", 1),
     "checkpoint": ("affinity.training.checkpoint:Checkpoint", 2),
-    "audit": ("affinity.audit:Audit", 5),
+    "audit": ("affinity.audit:Audit", 6),
     "diagnosis": ("affinity.audit:Diagnosis", 1),
     "grouping": ("affinity.grouping:Grouping", 1),
     "plan": ("affinity.recommendation:Plan", 1),
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 2),
     "trace": ("affinity.recording:Trace", 2),
-    "trained plan": ("affinity.audit:TrainedPlan", 3),
+    "trained plan": ("affinity.audit:TrainedPlan", 4),
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
 }

@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
@@ -28,7 +29,8 @@ def make_app() -> App:
         help_epilogue="Exit codes: 0 done; 1 a training diverged; 2 invalid input; 3 the plan "
         "harms a task (--fail-on harmful); 130 stopped with Ctrl-C.",
         help_format="plaintext",
-        version_flags=(),
+        version=lambda: metadata.version("task-affinity"),
+        version_flags=("--version",),
         group_arguments=ARGUMENTS,
         config=add_defaults,
         result_action="return_value",
@@ -62,7 +64,7 @@ def make_app() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit; errors that a user can fix are printed without a traceback."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _name_standard_input(sys.argv[1:] if arguments is None else arguments)
     console = Console(stderr=True)
     app = make_app()
     app.register_install_completion_command(add_to_startup=False)
@@ -78,6 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print("[bold]Stopped.[/bold] " + escape(str(error)), soft_wrap=True)
         code = INTERRUPTED
     sys.exit(code or 0)
+
+
+def _name_standard_input(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a source of `-` under its name, since the parser takes it for an option.
+
+    Example:
+        >>> _name_standard_input(["audit", "-", "--missing", "-"])
+        ['audit', '--source=-', '--missing', '-']
+    """
+    previous = ["", *arguments]
+    return [
+        "--source=-" if word == "-" and not before.startswith("-") else word
+        for before, word in zip(previous, arguments, strict=False)
+    ]
 
 
 def _explain(error: CycloptsError) -> Exception:

@@ -127,6 +127,11 @@ def _listed(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
     return tuple(name.strip() for token in tokens for name in token.value.split(","))
 
 
+def _texts(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Values as they are typed; `-1` is one, too."""
+    return tuple(token.value for token in tokens)
+
+
 def _numbers(_: type, tokens: Sequence[Token]) -> tuple[int, ...]:
     """Whole numbers, separated by commas."""
     try:
@@ -241,11 +246,41 @@ class FileOptions:
 class SourceOptions:
     """Where the data are."""
 
-    source: str = argument("Table (CSV, also compressed, or Parquet), 'digits' or 'planted'.")
+    source: str = argument(
+        "Table (CSV, Parquet, Feather, JSON, Excel; a folder of Parquet files; '-': standard "
+        "input), 'digits' or 'planted'."
+    )
 
 
 @options(DATA)
-class TargetOptions(SourceOptions):
+class ReadingSettings(SourceOptions):
+    """How the table is read, where it does not say so itself."""
+
+    separator: str | None = option(
+        "Character between columns.", default=None, shown="found from the first lines"
+    )
+    decimal: Literal[".", ","] | None = option(
+        "Decimal mark.", default=None, shown="found from the cells"
+    )
+    encoding: str | None = option("Encoding of a text file.", default=None, shown="UTF-8, or found")
+    missing: tuple[str, ...] = option(
+        "Value that means a missing value, in all columns or in one: -1, ?, or COLUMN=-1; "
+        "repeatable.",
+        default=(),
+        metavar="[COLUMN=]VALUE",
+        parse=_texts,
+    )
+    date_formats: Mapping[str, str] = option(
+        "Format of a column of dates, such as 'day=%d.%m.%Y'; repeatable.",
+        default_factory=dict[str, str],
+        flag="--date-format",
+        metavar="NAME=FORMAT",
+        parse=_pairs,
+    )
+
+
+@options(DATA)
+class TargetOptions(ReadingSettings):
     """Which columns are tasks."""
 
     targets: tuple[str, ...] = option(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from affinity.errors import InputError
-from affinity.problems import Problem, load_digits, load_table, planted
+from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
 
 from .options import RecordSettings
 
@@ -38,7 +38,7 @@ def _read(settings: RecordSettings) -> Problem:
             )
         make = BUILT_IN[settings.source]
         return make(test_share=settings.test_share, draw=settings.seed, **size)
-    if not Path(settings.source).exists():
+    if settings.source != "-" and not Path(settings.source).exists():
         near = difflib.get_close_matches(settings.source, BUILT_IN, n=1)
         raise InputError(
             f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is no "
@@ -59,6 +59,13 @@ def _read(settings: RecordSettings) -> Problem:
         target=settings.targets[0] if is_long else None,
         kinds=dict(settings.kinds),
         exclude=settings.exclude,
+        reading=ReadingOptions(
+            settings.separator,
+            settings.decimal,
+            settings.encoding,
+            settings.missing,
+            settings.date_formats,
+        ),
         time_column=settings.time_column,
         split_column=settings.split_column,
         groups=settings.group_column,

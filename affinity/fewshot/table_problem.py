@@ -12,10 +12,11 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import TableTrunk
+from affinity.problems.cleaning import clean_table
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
 from affinity.problems.problem import linear_heads
-from affinity.problems.reading import check_column, read_table
+from affinity.problems.reading import check_column, read_source
 from affinity.tasks import Examples
 
 from .class_problem import class_problem, classes_in, split_classes
@@ -69,13 +70,14 @@ def few_shot_table(
         >>> problem.training.classes, problem.test.classes
         (('a', 'b', 'd', 'e', 'g', 'h'), ('c', 'f'))
     """
-    table = source if isinstance(source, pd.DataFrame) else read_table(source)
-    name = "table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0]
+    raw = read_source(source)
+    name, table = raw.name, raw.frame
     special = [target, *([task_column] if task_column is not None else [])]
     for column in (*special, *exclude):
         check_column(column, table)
-    table = table.dropna(subset=special).reset_index(drop=True)
-    features = table.drop(columns=[*special, *exclude])
+    cleaned = clean_table(table.drop(columns=list(exclude)), [target], special[1:])
+    table = cleaned.frame.dropna(subset=special).reset_index(drop=True)
+    features = table.drop(columns=special)
     if task_column is not None:
         return _of_tasks(
             name, table[target], table[task_column].astype(str), features, queries or 10,

@@ -1,6 +1,7 @@
 """Problems: tables, built-in and planted problems, their splits, and training on them."""
 
 from .branching import Branching
+from .column_use import ColumnUse
 from .digits import load_digits
 from .label_counts import LabelCounts
 from .network_trainer import NetworkTrainer
@@ -8,6 +9,7 @@ from .note import DataNote
 from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
+from .reading import ReadingOptions
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .strength import Strengths, try_strengths
@@ -16,6 +18,7 @@ from .train_networks import TrainingResults, merge, train_networks
 
 __all__ = [
     "Branching",
+    "ColumnUse",
     "DataNote",
     "DataSource",
     "Draw",
@@ -24,6 +27,7 @@ __all__ = [
     "Preprocessing",
     "Problem",
     "RandomRows",
+    "ReadingOptions",
     "Resampling",
     "Strengths",
     "TableEncoder",

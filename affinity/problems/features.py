@@ -1,6 +1,8 @@
 """Features of a table as numbers, made by scikit-learn with statistics of training rows only."""
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,14 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from affinity.errors import InputError
 
+from .cleaning import find_format
+from .formats import ColumnFormat, plain
+
+MISSING = "(missing)"
+"""Stands for a missing category."""
 RARE = "(rare)"
-"""Stands for every category too rare to have a column of its own."""
+"""Stands for every category that had no input of its own and no bucket."""
+MOST_BUCKETS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,27 +33,63 @@ class FeatureColumns:
     Args:
         numbers: Columns read as numbers.
         dates: Columns read as dates; each becomes the days since 1970.
-        categories: Columns read as categories, with those frequent enough for a column each.
+        categories: Columns read as categories, with those frequent enough for an input each.
         dropped: Columns left out, with the reason.
+        buckets: Number of inputs that the other categories of a column share, by their hash; a
+            column without buckets has no others.
+        formats: How the cells of each column are read.
     """
 
     numbers: tuple[str, ...]
     dates: tuple[str, ...]
     categories: dict[str, tuple[str, ...]]
     dropped: dict[str, str]
+    buckets: Mapping[str, int] = field(default_factory=dict[str, int])
+    formats: Mapping[str, ColumnFormat] = field(default_factory=dict[str, ColumnFormat])
 
     def read(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The columns as clean floats and category names."""
+        """The columns as clean floats and category names.
+
+        Raises:
+            InputError: If a cell cannot be read as the columns were when they were decided on.
+        """
         columns: dict[str, object] = {}
         for name in self.numbers:
-            columns[name] = _as_number(table[name]).replace([np.inf, -np.inf], np.nan)
+            numbers = self.formats[name](table[name]).astype(float)
+            columns[name] = numbers.replace([np.inf, -np.inf], np.nan)
         for name in self.dates:
-            days = (_as_date(table[name]) - pd.Timestamp(0)) / pd.Timedelta(days=1)
-            columns[name] = days.astype(float)
-        for name, frequent in self.categories.items():
-            text = _as_text(table[name])
-            columns[name] = text.where(text.isin(frequent), RARE)
+            columns[name] = days_since_1970(self.formats[name](table[name]))
+        for name in self.categories:
+            columns[name] = self._categories(name, self.formats[name](table[name]))
         return pd.DataFrame(columns, index=table.index)
+
+    def levels(self, name: str) -> list[str]:
+        """The categories and buckets of a column, one input each."""
+        buckets = [_bucket(number) for number in range(self.buckets.get(name, 0))]
+        return sorted({*self.categories[name], *(buckets or [RARE])})
+
+    def encoding(self, name: str) -> str:
+        """What the networks get of a column, in words."""
+        if name in self.numbers:
+            return "number, standardized"
+        if name in self.dates:
+            return "days since 1970, standardized"
+        frequent = len(self.categories[name])
+        if not (buckets := self.buckets.get(name)):
+            return f"one-hot, {frequent} categories"
+        return f"one-hot, {frequent} categories; the rarer ones hashed into {buckets} inputs"
+
+    def _categories(self, name: str, text: pd.Series) -> pd.Series:
+        text = text.where(text.notna(), MISSING)
+        is_frequent = text.isin(self.categories[name])
+        n_buckets = self.buckets.get(name, 0)
+        if not n_buckets:
+            return text.where(is_frequent, RARE)
+        hashes = {
+            value: _bucket(zlib.crc32(str(value).encode()) % n_buckets)
+            for value in text[~is_frequent].unique()
+        }
+        return text.where(is_frequent, text.map(hashes))
 
     def transformer(self, development: pd.DataFrame) -> ColumnTransformer:
         """An unfitted transformer of what `read` returns; its width does not depend on the fit."""
@@ -58,7 +102,7 @@ class FeatureColumns:
         )
         one_hot = OneHotEncoder(
             categories=[  # pyright: ignore[reportArgumentType]
-                sorted({*names, RARE}) for names in self.categories.values()
+                self.levels(name) for name in self.categories
             ],
             handle_unknown="ignore",
             sparse_output=False,
@@ -72,11 +116,22 @@ class FeatureColumns:
         )
 
 
-def find_columns(development: pd.DataFrame, most_categories: int = 30) -> FeatureColumns:
-    """Decide from the development rows how each column is read.
+def find_columns(
+    development: pd.DataFrame,
+    formats: Mapping[str, ColumnFormat] | None = None,
+    most_categories: int = 30,
+) -> FeatureColumns:
+    """Decide from the development rows how each column is encoded.
 
-    A category gets a column of its own if at least 1 % of the rows (and at least ten) have it,
-    up to `most_categories` of them; the others are pooled.
+    A category gets an input of its own if at least 1 % of the rows (and at least ten) have it, up
+    to `most_categories` of them. The others share inputs by their hash, if at least half of their
+    rows have a category that comes again; else (identifiers, free text) the column is left out,
+    unless it has frequent categories.
+
+    Args:
+        development: The development rows.
+        formats: How the columns are read; found from these rows if None.
+        most_categories: Largest number of categories of a column with an input each.
 
     Raises:
         InputError: If a column of numbers holds text, or if no feature is left.
@@ -84,73 +139,60 @@ def find_columns(development: pd.DataFrame, most_categories: int = 30) -> Featur
     numbers: list[str] = []
     dates: list[str] = []
     categories: dict[str, tuple[str, ...]] = {}
+    buckets: dict[str, int] = {}
     dropped: dict[str, str] = {}
-    for name in map(str, development.columns):
-        column = development[name]
+    if formats is None:
+        found = {
+            name: find_format(plain(column), "feature") for name, column in _columns(development)
+        }
+        formats = {name: shape for name, (shape, _) in found.items()}
+    for name, raw in _columns(development):
+        column = formats[name](raw)
         if column.isna().all():
             dropped[name] = "no values"
         elif column.nunique(dropna=False) == 1:
             dropped[name] = "constant"
-        elif _is_number(column):
+        elif formats[name].read_as == "number":
             numbers.append(name)
-        elif _is_date(column):
+        elif formats[name].read_as == "date":
             dates.append(name)
         else:
-            _check_no_stray_text(name, column)
-            counts = _as_text(column).value_counts()
+            counts = column.where(column.notna(), MISSING).value_counts()
             enough = max(min(10, len(column) / 20), 0.01 * len(column))
             frequent = counts[counts >= enough].index[:most_categories]
-            if len(frequent) == 0:
-                dropped[name] = f"text with {len(counts)} different values, none of them frequent"
-            else:
-                categories[name] = tuple(map(str, frequent))
+            rest = counts.drop(frequent)
+            repeated = rest[rest > 1].sum() >= rest.sum() / 2
+            if len(frequent) == 0 and not repeated:
+                dropped[name] = f"text with {len(counts)} different values, few of which come again"
+                continue
+            categories[name] = tuple(map(str, frequent))
+            if len(rest):
+                buckets[name] = min(MOST_BUCKETS, len(rest))
     if not (numbers or dates or categories):
         raise InputError(
-            f"Expected at least one feature besides the targets, but none is left; left out: "
-            f"{dropped or 'nothing'}.",
+            f"Expected at least one feature in addition to the targets, but none is left; left "
+            f"out: {dropped or 'nothing'}.",
             "no-features",
         )
-    return FeatureColumns(tuple(numbers), tuple(dates), categories, dropped)
+    used = {name: formats[name] for name in (*numbers, *dates, *categories)}
+    return FeatureColumns(
+        tuple(numbers), tuple(dates), categories, dropped, buckets=buckets, formats=used
+    )
+
+
+def days_since_1970(dates: pd.Series) -> pd.Series:
+    """Dates as numbers of days."""
+    return ((dates - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype(float)
+
+
+def _columns(table: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    return [(str(name), table[name]) for name in table.columns]
+
+
+def _bucket(number: int) -> str:
+    return f"(rare, hash {number})"
 
 
 def _clip(values: np.ndarray) -> np.ndarray:
     """Clip at ten standard deviations, so that one extreme value does not dominate a batch."""
     return np.clip(values, -10, 10)
-
-
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
-
-
-def _as_number(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column).astype(float)
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    return column.astype(object).where(column.notna(), "(missing)").astype(str)
-
-
-def _as_date(column: pd.Series) -> pd.Series:
-    dates = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-    return dates.dt.tz_localize(None)
-
-
-def _is_date(column: pd.Series) -> bool:
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return True
-    some = column.dropna().astype(str).head(1000)
-    looks = some.str.contains(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
-    return bool(looks.mean() > 0.95) and bool(_as_date(some).notna().mean() > 0.95)
-
-
-def _check_no_stray_text(name: str, column: pd.Series) -> None:
-    values = column.dropna()
-    is_text = pd.to_numeric(values, errors="coerce").isna()
-    if 0 < is_text.mean() < 0.2:
-        row, stray = next((row, value) for row, value in values[is_text].items())
-        raise InputError(
-            f"Expected numbers in the column {name!r}, as in {1 - is_text.mean():.0%} of its rows, "
-            f"but row {row} holds {stray!r} (and {int(is_text.sum()) - 1} more rows hold text). "
-            f"Mend the column, or leave it out with --exclude {name}.",
-            "text-among-numbers",
-        )

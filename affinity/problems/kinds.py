@@ -16,10 +16,14 @@ from affinity.tasks import (
     Task,
 )
 
+from .formats import TRUE
+
 Kind = Literal["binary", "classes", "regression"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_CLASSES = 10
 """Numbers with more distinct values than this are a regression."""
+FEW_CLASSES = 10
+"""More classes than this must have two rows each on average."""
 
 
 def find_kind(values: pd.Series) -> Kind:
@@ -86,6 +90,14 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
             f"Expected numbers in the regression target {name!r}, but found {example!r}.",
             "target-does-not-fit-kind",
         )
+    if kind == "classes" and distinct > FEW_CLASSES and 2 * distinct > len(labels):
+        raise InputError(
+            f"Expected classes with several rows each in the target {name!r}, but its "
+            f"{len(labels)} labels have {distinct} different values, such as "
+            f"{labels.iloc[0]!r}. If they are numbers, mend the column and use "
+            f"--kind {name}=regression; an identifier or free text cannot be predicted.",
+            "too-many-classes",
+        )
     if kind == "classes" and distinct > 1000:
         raise InputError(
             f"Expected up to 1000 classes in the target {name!r}, but found {distinct}. "
@@ -98,7 +110,7 @@ def classes_of(values: pd.Series, kind: Kind) -> list[object] | None:
     """The classes of a target in the order of their numbers 0, 1, ...; None for a regression."""
     if kind == "regression":
         return None
-    return sorted(values.dropna().unique().tolist(), key=lambda value: (str(type(value)), value))
+    return sorted(map(_plain, values.dropna().unique().tolist()), key=_order)
 
 
 def encode_target(values: pd.Series, classes: list[object] | None) -> np.ndarray:
@@ -116,3 +128,13 @@ def task_of(name: str, kind: Kind, classes: list[object] | None) -> Task:
     if kind == "classes":
         return Task(name, CrossEntropy(), Accuracy(), n_outputs=len(classes or ()))
     return Task(name, SquaredError(), RSquared())
+
+
+def _plain(label: object) -> object:
+    """A label as it is shown: whole numbers without a decimal point."""
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def _order(label: object) -> tuple[str, bool, object]:
+    """Sorts labels by type and value, and a word for no before one for yes."""
+    return str(type(label)), isinstance(label, str) and label.casefold() in TRUE, label

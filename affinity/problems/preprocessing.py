@@ -14,7 +14,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-from .features import RARE, FeatureColumns
+from .features import FeatureColumns
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,7 @@ class Preprocessing:
                 f"missing.{hint}",
                 "missing-column",
             )
-        try:
-            clean = self.columns.read(table)
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"Expected numbers in the columns {list(self.columns.numbers)}, as in training, "
-                f"but found something else: {error}.",
-                "text-among-numbers",
-            ) from error
+        clean = self.columns.read(table)
         return torch.tensor(np.hstack([*self._parts(clean)]), dtype=torch.float32)
 
     def _parts(self, clean: pd.DataFrame) -> list[np.ndarray]:
@@ -101,8 +94,8 @@ class Preprocessing:
         scaled = np.clip((filled - np.array(self.means)) / np.array(self.scales), -10, 10)
         is_gap = clean[list(self.gaps)].isna().to_numpy(dtype=np.float64)
         one_hot = [
-            (clean[name].to_numpy()[:, None] == np.array(sorted({*names, RARE}), dtype=object))
-            for name, names in self.columns.categories.items()
+            (clean[name].to_numpy()[:, None] == np.array(self.columns.levels(name), dtype=object))
+            for name in self.columns.categories
         ]
         return [scaled, is_gap, *(np.asarray(part, dtype=np.float64) for part in one_hot)]
 

@@ -13,6 +13,7 @@ from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_p
 from affinity.tasks import Examples, Replicate, Task, check_names
 from affinity.training import TrainingSettings
 
+from .column_use import ColumnUse
 from .label_counts import SPLITS, LabelCounts, count_labels
 from .note import DataNote
 from .resampling import Draw, RandomRows, Resampling
@@ -34,7 +35,7 @@ class DataSource:
         rows: Rows of the table, before anything is left out.
         layout: Wide (one column per target) or long (each row belongs to one task).
         features: Inputs of a network per row.
-        columns: Columns by what they were used as: numbers, dates, categories, excluded.
+        columns: What was done with each column.
         kinds: Kind of each target: binary, classes or regression.
     """
 
@@ -43,7 +44,7 @@ class DataSource:
     rows: int | None = None
     layout: Literal["wide", "long"] | None = None
     features: int | None = None
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    columns: tuple[ColumnUse, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

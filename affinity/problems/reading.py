@@ -1,71 +1,215 @@
-"""Reading tables (CSV, also compressed, and Parquet), and checks of their columns."""
+"""Reading tables: files of many formats, folders, standard input and frames of other libraries."""
 
+import bz2
 import csv
 import difflib
 import gzip
 import hashlib
+import io
+import lzma
+import sys
+import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
-from pyarrow.lib import ArrowException
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import dataset, feather, parquet
+from pyarrow import json as arrow_json
 
 from affinity.errors import InputError
+from affinity.extras import needs
+
+from .note import DataNote
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+UNPACK = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+    ".zst": lambda data: pa.CompressedInputStream(pa.BufferReader(data), "zstd").read(),
+    ".lz4": lambda data: pa.CompressedInputStream(pa.BufferReader(data), "lz4").read(),
+    ".zip": lambda data: _only_member(data),
+}
+TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ""}
+EXCEL = {".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"}
+UNREADABLE = (
+    pa.ArrowException,
+    pd.errors.ParserError,
+    UnicodeError,
+    OSError,
+    csv.Error,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a table is read, where it does not say so itself.
+
+    Args:
+        separator: Between the columns of a text file; found from its first lines if None.
+        decimal: Decimal mark of numbers.
+        encoding: Encoding of a text file; UTF-8, or found from its first bytes, if None.
+        missing: Values that mean a missing value, in all columns, or in one: ``COLUMN=VALUE``.
+        date_formats: Formats of `datetime.strptime` for columns of dates.
+
+    Raises:
+        InputError: If the separator or the decimal mark is not one character, or the encoding is
+            not known.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: tuple[str, ...] = ()
+    date_formats: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if isinstance(self.missing, str):
+            raise InputError(
+                f"Expected several missing marks, such as missing=[{self.missing!r}], but got a "
+                "text.",
+                "invalid-option",
+            )
+        if self.separator is not None and len(self.separator.replace("\\t", "\t")) != 1:
+            raise InputError(
+                f"Expected one character as separator, such as ';' or '\\t', but got "
+                f"{self.separator!r}.",
+                "invalid-option",
+            )
+        if self.decimal not in (None, ".", ","):
+            raise InputError(
+                f"Expected '.' or ',' as decimal mark, but got {self.decimal!r}.", "invalid-option"
+            )
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError as error:
+                raise InputError(
+                    f"Expected an encoding that Python knows, such as 'latin-1', but got "
+                    f"{self.encoding!r}.",
+                    "invalid-option",
+                ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class RawTable:
+    """A table as it was read.
+
+    Args:
+        frame: Its rows, under unique names.
+        name: What it is called in reports.
+        notes: What was found out while reading it.
+    """
+
+    frame: pd.DataFrame
+    name: str
+    notes: tuple[DataNote, ...] = ()
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table whose first line names its columns.
+    """Read a file as a table; see `read_source`."""
+    return read_source(path).frame
+
+
+def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
+    """Read a table from a file, a folder, standard input or an object of another library.
 
     Args:
-        path: A file ending in ``.csv``, ``.csv.gz`` (or another compression that pandas knows),
-            ``.tsv`` or ``.parquet``.
+        source: A file: text with a header line (CSV and the like), Parquet, Feather, Arrow, JSON
+            (records or lines), Excel or Stata, also compressed; a folder of Parquet files; ``-``
+            for text on standard input; or a frame of pandas, polars, Arrow or Hugging Face
+            datasets, or a mapping of columns.
+        options: Separator, decimal mark and encoding, where they should not be found.
 
     Raises:
-        InputError: If the file is missing, unreadable, truncated or empty, or if two columns
+        InputError: If the source is missing, unreadable, truncated or empty, or if two columns
             have the same name.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
+    options = options or ReadingOptions()
+    if not isinstance(source, str | Path):
+        return RawTable(_checked(to_pandas(source), "the table"), "table")
+    path = Path(source)
+    is_stdin = str(source) == "-"
+    if not is_stdin and not path.exists():
         raise InputError(
-            f"Expected a table to read at {str(path)!r}, but there is {what}.", "missing-file"
+            f"Expected a table to read at {str(path)!r}, but there is no such file.", "missing-file"
         )
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    notes: list[DataNote] = []
     try:
-        if ".parquet" in suffixes or ".pq" in suffixes:
-            table = pd.read_parquet(path)
-            _check_header(path, [str(name) for name in table.columns])
+        if path.is_dir():
+            frame = _read_folder(path)
         else:
-            separator = "\t" if ".tsv" in suffixes else ","
-            header = pd.read_csv(
-                path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False
-            )
-            _check_header(path, [str(name) for name in header.iloc[0]])
-            table = pd.read_csv(path, sep=separator, low_memory=False)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            data = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+            frame = _read_bytes(data, "" if is_stdin else path.name.lower(), options, notes)
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise InputError(
             f"Could not unpack {str(path)!r} ({error}): the file is truncated or not what its name "
             "says. Fetch it again.",
             "damaged-file",
         ) from error
-    except pd.errors.EmptyDataError as error:
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(_explain(str(path), error), "unreadable-table") from error
+    where = "standard input" if is_stdin else str(path)
+    name = "table" if is_stdin else path.name.split(".")[0] or path.name
+    return RawTable(_checked(frame, repr(where)), name, tuple(notes))
+
+
+def to_pandas(source: Any) -> pd.DataFrame:
+    """A frame of any library that can give one, as one of pandas.
+
+    Raises:
+        InputError: If it is none.
+
+    Example:
+        >>> to_pandas({"a": [1, 2], "b": ["x", "y"]}).shape
+        (2, 2)
+    """
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, Mapping) and any(hasattr(part, "to_pandas") for part in source.values()):
         raise InputError(
-            f"Expected a table in {str(path)!r}, but the file is empty.", "empty-table"
-        ) from error
-    except (pd.errors.ParserError, UnicodeDecodeError, ArrowException, OSError, csv.Error) as error:
-        raise InputError(
-            f"Could not read {str(path)!r} as a table: {str(error).strip().rstrip('.')}. Expected "
-            "CSV with a header line, or Parquet.",
-            "unreadable-table",
-        ) from error
-    table.columns = [str(name) for name in table.columns]
-    if table.empty:
-        raise InputError(
-            f"Expected rows in {str(path)!r}, but it has a header and no rows.", "empty-table"
+            f"Expected one table, but got several: {sorted(map(str, source))}. Choose one of them, "
+            "or join them with a column that says which is the test split (split_column=).",
+            "not-a-table",
         )
-    return table
+    try:
+        if isinstance(source, pa.Table | pa.RecordBatch):
+            return _from_arrow(source)
+        if hasattr(source, "collect") and hasattr(source, "lazy"):  # a lazy frame of polars
+            source = source.collect()
+        if hasattr(source, "__arrow_c_stream__"):
+            return _from_arrow(pa.table(source))
+        if hasattr(source, "to_pandas"):
+            return pd.DataFrame(source.to_pandas())
+        if isinstance(source, np.ndarray | Mapping | Sequence):
+            return pd.DataFrame(source)
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise InputError(
+            f"Expected a table, but got {type(source).__name__}: {error}", "not-a-table"
+        ) from error
+    raise InputError(
+        "Expected a file or a table (of pandas, polars, Arrow, Hugging Face datasets or a mapping "
+        f"of columns), but got {type(source).__name__}.",
+        "not-a-table",
+    )
 
 
 def fingerprint(table: pd.DataFrame) -> str:
@@ -97,11 +241,222 @@ def shorten(names: Sequence[str] | pd.Index) -> str:
     return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
-def _check_header(path: Path, names: list[str]) -> None:
+def _read_bytes(
+    data: bytes, name: str, options: ReadingOptions, notes: list[DataNote]
+) -> pd.DataFrame:
+    suffix = Path(name).suffix
+    if suffix in UNPACK:
+        unpacked = UNPACK[suffix](data)
+        return _read_bytes(unpacked, Path(name).stem, options, notes)
+    if data[:4] == b"PAR1" or suffix in {".parquet", ".pq"}:
+        return _from_arrow(parquet.read_table(pa.BufferReader(data)))
+    if data[:6] in (b"ARROW1", b"FEA1") or suffix in {".feather", ".arrow", ".ipc"}:
+        try:
+            return _from_arrow(feather.read_table(pa.BufferReader(data)))
+        except pa.ArrowInvalid:  # a stream, not a file
+            return _from_arrow(pa.ipc.open_stream(data).read_all())
+    if suffix in EXCEL:
+        with needs("excel"):
+            return _first_sheet(data, notes)
+    if suffix in {".jsonl", ".ndjson"}:
+        return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
+    if suffix == ".json":
+        return pd.read_json(io.BytesIO(data), orient="records", dtype=False, convert_dates=False)
+    if suffix == ".dta":
+        return pd.read_stata(io.BytesIO(data))
+    if suffix not in TEXT:
+        raise InputError(
+            f"Expected CSV, Parquet, Feather, Arrow, JSON, Excel or Stata, but the name {name!r} "
+            f"ends in {suffix!r}. Save the table as Parquet or CSV.",
+            "unknown-format",
+        )
+    return _read_text(data, options, notes)
+
+
+def _read_folder(path: Path) -> pd.DataFrame:
+    """Parquet files, also of a partitioned data set (``year=2024/...``)."""
+    files = [str(file) for file in sorted(path.rglob("*.parquet")) if file.name[0] not in "._"]
+    if not files:
+        raise InputError(
+            f"Expected Parquet files (*.parquet) in the folder {str(path)!r}, but there are none.",
+            "missing-file",
+        )
+    schemas = [parquet.read_schema(file) for file in files]
+    names = [set(schema.names) for schema in schemas]
+    unlike = next((file for file, has in zip(files, names, strict=True) if has != names[0]), None)
+    if unlike is not None:
+        raise InputError(
+            f"Expected the same columns in every file of the folder {str(path)!r}, but those of "
+            f"{unlike!r} differ from those of {files[0]!r}.",
+            "unlike-files",
+        )
+    parts = dataset.dataset(
+        files, format="parquet", partitioning="hive", partition_base_dir=str(path)
+    )
+    schema = pa.unify_schemas([parts.schema, *schemas], promote_options="permissive")
+    return _from_arrow(parts.replace_schema(schema).to_table())
+
+
+def _from_arrow(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    return table.to_pandas(ignore_metadata=True, date_as_object=False)
+
+
+def _first_sheet(data: bytes, notes: list[DataNote]) -> pd.DataFrame:
+    with pd.ExcelFile(io.BytesIO(data)) as book:
+        names = list(map(str, book.sheet_names))
+        frame = pd.read_excel(book, keep_default_na=False, na_values=[""])
+    if len(names) > 1:
+        text = f"The first sheet, {names[0]!r}, was read, not {shorten(names[1:])}."
+        notes.append(DataNote("first-sheet", text, "warning"))
+    return frame
+
+
+def _only_member(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [each for each in archive.namelist() if not each.startswith(("__MACOSX", "."))]
+        members = [each for each in members if not each.endswith("/")]
+        if len(members) != 1:
+            raise InputError(
+                f"Expected one table in the ZIP file, but it has {len(members)} files: "
+                f"{shorten(members)}. Unpack the one to read.",
+                "several-files",
+            )
+        return archive.read(members[0])
+
+
+def _read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd.DataFrame:
+    if not data.strip():
+        raise InputError("Expected a table, but the file is empty.", "empty-table")
+    encoding = options.encoding or _find_encoding(data, notes)
+    if encoding not in ("utf-8", "utf8"):
+        data = data.decode(encoding).encode()
+    head = data[:200_000].decode(errors="replace").lstrip("\ufeff")
+    lines = head.splitlines() if len(data) <= 200_000 else head.splitlines()[:-1]
+    if lines and lines[0].startswith(("#", "//", "%")) and len(lines) > 1:
+        raise InputError(
+            f"Expected the names of the columns in the first line, but it is a comment: "
+            f"{lines[0][:60]!r}. Remove the lines of comments.",
+            "comment-line",
+        )
+    separator = (options.separator or "").replace("\\t", "\t") or _find_separator(lines, notes)
+    sample = [row for row in csv.reader(lines[:2000], delimiter=separator) if row]
+    header, *rows = sample or [[]]
+    header = _name_columns(header)
+    decimal = options.decimal or _find_decimal(rows, separator, notes)
+    codes = [
+        name
+        for number, name in enumerate(header)
+        if any(_is_code(row[number]) for row in rows if number < len(row))
+    ]
+    frame = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        read_options=arrow_csv.ReadOptions(
+            column_names=header, skip_rows=_header_lines(head, separator)
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            decimal_point=decimal, column_types=dict.fromkeys(codes, pa.string())
+        ),
+    ).to_pandas(date_as_object=False)
+    unnamed = [name for name in header if name.startswith("column ") and name.endswith("(no name)")]
+    return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
+
+
+def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    if b"\0" in data[:1000]:
+        even = data[:1000:2].count(0) > data[1:1000:2].count(0)
+        encoding = "utf-16-be" if even else "utf-16-le"
+    else:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            encoding = "cp1252"
+        else:
+            return "utf-8"
+    text = (
+        f"The file is not UTF-8 and was read as {encoding}. If letters are wrong, use --encoding."
+    )
+    notes.append(DataNote("encoding", text, "warning"))
+    return encoding
+
+
+def _find_separator(lines: Sequence[str], notes: list[DataNote]) -> str:
+    """The separator that divides the first lines into the same number of columns, the most."""
+    columns: dict[str, int] = {}
+    for separator in SEPARATORS:
+        widths = Counter(len(row) for row in csv.reader(lines[:50], delimiter=separator) if row)
+        width, often = widths.most_common(1)[0] if widths else (1, 1)
+        in_header = len(next(csv.reader(lines[:1], delimiter=separator), []))
+        fits = often >= 0.8 * widths.total() or in_header == width
+        columns[separator] = width if fits and in_header > 1 else 1
+    best = max(columns, key=lambda separator: columns[separator])
+    if columns[best] > 1 and best != ",":
+        text = f"Columns are separated by {SEPARATORS[best]}s. If not, use --separator."
+        notes.append(DataNote("separator", text))
+    return best if columns[best] > 1 else ","
+
+
+def _find_decimal(rows: Sequence[Sequence[str]], separator: str, notes: list[DataNote]) -> str:
+    """The decimal mark: a comma if numbers have one and none has a point."""
+    cells = pd.Series([cell.strip() for row in rows for cell in row], dtype=object)
+    commas = cells.str.fullmatch(r"-?(?:\d+,\d{1,2}|\d+,\d{4,}|0,\d+)").sum()
+    points = cells.str.fullmatch(r"-?(?:\d+\.\d{1,2}|\d+\.\d{4,}|0\.\d+)").sum()
+    if separator == "," or commas <= points:
+        return "."
+    notes.append(DataNote("decimal", "Numbers have a decimal comma. If not, use --decimal '.'."))
+    return ","
+
+
+def _is_code(cell: str) -> bool:
+    """Whether a cell is a number with leading zeros, which is a code."""
+    return cell.isascii() and cell.isdigit() and len(cell) > 1 and cell[0] == "0"
+
+
+def _header_lines(head: str, separator: str) -> int:
+    """Lines that the header takes: quoted names may have several, and blank lines come first."""
+    reader = csv.reader(io.StringIO(head), delimiter=separator)
+    for row in reader:
+        if row:
+            break
+    return reader.line_num
+
+
+def _name_columns(names: Sequence[str]) -> list[str]:
+    """Names without spaces around them; a column without a name is named by its place."""
+    return [
+        name.strip() or f"column {number} (no name)" for number, name in enumerate(names, start=1)
+    ]
+
+
+def _checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    if isinstance(frame.columns, pd.MultiIndex):
+        frame = frame.set_axis([" ".join(map(str, names)) for names in frame.columns], axis=1)
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(
-            f"Expected unique column names in {str(path)!r}, but {twice} come more than once. "
-            "Rename or remove them.",
+            f"Expected unique column names in {where}, but {twice} come more than once. Rename or "
+            "remove them.",
             "duplicate-column",
         )
+    if frame.empty:
+        raise InputError(
+            f"Expected rows in {where}, but it has a header and no rows.", "empty-table"
+        )
+    return frame.set_axis(names, axis=1)
+
+
+def _explain(path: str, error: Exception) -> str:
+    text = str(error).strip().rstrip(".")
+    hint = ""
+    if "Expected" in text and "columns, got" in text:
+        hint = (
+            " Every row must have as many cells as the header has names. Quote cells that hold the "
+            "separator, and remove comments; or say --separator."
+        )
+    return f"Could not read {path!r} as a table: {text}.{hint}"

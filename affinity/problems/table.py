@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,16 @@ from affinity.errors import InputError
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
-from .features import FeatureColumns, find_columns
+from .cleaning import CleanTable, clean_table
+from .column_use import ColumnUse
+from .features import FeatureColumns, days_since_1970, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .label_counts import notes_on_counts
 from .leaks import find_leaks
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
-from .reading import check_column, fingerprint, read_table, shorten
+from .reading import ReadingOptions, check_column, fingerprint, read_source, shorten
 from .resampling import RandomRows, TimeBlocks
 from .test_rows import (
     first_rows,
@@ -38,13 +41,14 @@ FEWEST_GROUPS = 20
 
 
 def load_table(
-    source: str | Path | pd.DataFrame,
+    source: Any,
     targets: Sequence[str] | None = None,
     *,
     task_column: str | None = None,
     target: str | None = None,
     kinds: Mapping[str, Kind] | None = None,
     exclude: Sequence[str] = (),
+    reading: ReadingOptions | None = None,
     time_column: str | None = None,
     split_column: str | None = None,
     groups: str | Sequence[object] | np.ndarray | pd.Series | None = None,
@@ -59,13 +63,16 @@ def load_table(
     """Read a table and make it a problem.
 
     Args:
-        source: A CSV or Parquet file, or a data frame.
+        source: What `read_source` reads: a file (CSV, Parquet, Feather, JSON lines, Excel, ...), a
+            folder of Parquet files, or a frame of pandas, polars, Arrow or Hugging Face datasets.
         targets: Wide table: the columns to predict; an empty cell is a missing label.
         task_column: Long table: the column that says to which task a row belongs.
         target: Long table: the column to predict.
         kinds: Kind of a target where it should not be found from the values; in a long table the
             key is the target column.
-        exclude: Columns to leave out of the features.
+        exclude: Columns to leave out; they are not looked at.
+        reading: Separator, decimal mark, encoding, missing marks and date formats, where they
+            should not be found from the table.
         time_column: The latest rows are the test rows, and validation rows come in blocks.
         split_column: Rows it calls "test" are the test rows.
         groups: A column, or one value per row, that says which rows belong together (a patient, a
@@ -89,8 +96,10 @@ def load_table(
         >>> len(problem.development), len(problem.test)
         (30, 10)
     """
-    table = source if isinstance(source, pd.DataFrame) else read_table(source)
-    table = table.reset_index(drop=True)
+    reading = reading or ReadingOptions()
+    raw = read_source(source, reading)
+    targets = None if targets is None else list(map(str, targets))
+    table = raw.frame.reset_index(drop=True)
     group_column = groups if isinstance(groups, str) else None
     if groups is not None and group_column is None:
         group_column, table = _with_groups(table, groups)
@@ -98,13 +107,11 @@ def load_table(
         raise InputError(
             f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
         )
-    if known < 1:
-        if time_column is None:
-            raise InputError(
-                f"Expected a time column that says which rows are the first {known}.",
-                "missing-time-column",
-            )
-        table = first_rows(table, time_column, known)
+    if known < 1 and time_column is None:
+        raise InputError(
+            f"Expected a time column that says which rows are the first {known}.",
+            "missing-time-column",
+        )
     if not 0 < test_share < 1:
         raise InputError(
             f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
@@ -114,6 +121,28 @@ def load_table(
     chosen = [*([target] if target is not None else ()), *(targets or ())]
     for name in (*chosen, *exclude, *special):
         check_column(name, table)
+    if used := set(exclude) & {*chosen, *special}:
+        raise InputError(
+            f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
+            "excluded-and-used",
+        )
+    cleaned = clean_table(
+        table.drop(columns=list(exclude)),
+        chosen,
+        special,
+        missing=reading.missing,
+        date_formats=reading.date_formats,
+        decimal=reading.decimal,
+    )
+    table = cleaned.frame.assign(
+        **{
+            name: days_since_1970(cleaned.frame[name])
+            for name in chosen
+            if cleaned.formats[name].read_as == "date"
+        }
+    )
+    if known < 1 and time_column is not None:
+        table = first_rows(table, time_column, known)
     if task_column is not None:
         if target is None or targets:
             raise InputError(
@@ -131,8 +160,7 @@ def load_table(
             )
         labels, found = _wide_targets(table, check_names(chosen), kinds or {})
 
-    left_out = {*chosen, *special, *exclude}
-    features = table[[name for name in table.columns if name not in left_out]]
+    features = table[[name for name in table.columns if name not in {*chosen, *special}]]
     classes = {name: classes_of(labels[name], kind) for name, kind in found.items()}
     values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
     tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
@@ -145,7 +173,7 @@ def load_table(
         order = torch.from_numpy(in_order_of_time(table, time_column).copy())
     development, test = order[is_development[order]], order[is_test[order]]
 
-    columns = find_columns(features.iloc[development.numpy()])
+    columns = find_columns(features.iloc[development.numpy()], cleaned.formats)
     clean = columns.read(features)
     encoder = TableEncoder(
         features=clean,
@@ -168,7 +196,7 @@ def load_table(
     parts = TableParts(rows.inputs.shape[1], depth)
     trunk, head = parts(width)
     problem = Problem(
-        name="table" if isinstance(source, pd.DataFrame) else Path(source).name.split(".")[0],
+        name=raw.name,
         tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
         development=rows,
         test=test_rows,
@@ -182,6 +210,8 @@ def load_table(
         width=width,
         parts=parts,
         notes=(
+            *raw.notes,
+            *cleaned.notes,
             *_group_notes(group_column, group, development, test),
             *(
                 DataNote(
@@ -196,21 +226,16 @@ def load_table(
             ),
             *(
                 DataNote("left-out", f"Column {name!r} was left out: {why}.", column=name)
-                for name, why in columns.dropped.items()
+                for name, why in {**cleaned.left_out, **columns.dropped}.items()
             ),
         ),
         source=DataSource(
-            name="data frame" if isinstance(source, pd.DataFrame) else Path(source).name,
+            name=Path(source).name if isinstance(source, str | Path) else "data frame",
             fingerprint=fingerprint(table),
             rows=len(table),
             layout="long" if task_column is not None else "wide",
             features=rows.inputs.shape[1],
-            columns={
-                "numbers": columns.numbers,
-                "dates": columns.dates,
-                "categories": tuple(columns.categories),
-                "excluded": tuple(sorted(left_out - set(chosen))),
-            },
+            columns=_column_uses(cleaned, columns, found, special, exclude),
             kinds=found,
         ),
     )
@@ -260,6 +285,33 @@ class TableEncoder:
         mean = known.nanmean(dim=0).nan_to_num()
         deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
         return transformer, mean, deviation.where(deviation > 0, 1.0)
+
+
+def _column_uses(
+    cleaned: CleanTable,
+    columns: FeatureColumns,
+    kinds: Mapping[str, str],
+    special: Sequence[str],
+    exclude: Sequence[str],
+) -> tuple[ColumnUse, ...]:
+    """What was done with each column, in the order of the table."""
+    uses: list[ColumnUse] = []
+    for name, column in cleaned.frame.items():
+        read_as = cleaned.formats[str(name)].read_as
+        if name in special:
+            encoded = "says something about rows"
+        elif name in columns.formats:
+            encoded = columns.encoding(str(name))
+        elif name in columns.dropped:
+            encoded = "left out"
+        else:
+            encoded = f"target: {kinds.get(str(name), next(iter(kinds.values())))}"
+        reason = columns.dropped.get(str(name))
+        remarks = [remark.text for remark in cleaned.remarks.get(str(name), ())]
+        notes = " ".join(filter(None, [reason, *remarks]))
+        uses.append(ColumnUse(str(name), read_as, encoded, int(column.isna().sum()), notes))
+    left_out = {**dict.fromkeys(exclude, "excluded"), **cleaned.left_out}
+    return (*uses, *(ColumnUse(n, "nothing", "left out", 0, why) for n, why in left_out.items()))
 
 
 def _with_groups(
@@ -332,7 +384,6 @@ def _wide_targets(
             )
     found: dict[str, Kind] = {}
     for name in targets:
-        _check_labels_are_clean(name, table[name])
         found[name] = kinds.get(name) or find_kind(table[name])
         check_target(name, table[name], found[name])
     return table[list(targets)], found
@@ -351,7 +402,6 @@ def _long_targets(
         raise InputError(
             f"Expected a kind for the target {target!r}, but got {sorted(stray)}.", "unknown-target"
         )
-    _check_labels_are_clean(target, table[target])
     kind = kinds.get(target) or find_kind(table[target])
     names = table[task_column].astype(str)
     labels: dict[str, pd.Series] = {}
@@ -361,18 +411,3 @@ def _long_targets(
             check_target(f"{target} of {name}", labels[name], kind)
     check_names(labels)
     return pd.DataFrame(labels), dict.fromkeys(labels, kind)
-
-
-def _check_labels_are_clean(name: str, values: pd.Series) -> None:
-    """Check for numbers mixed with a few texts, which would become hundreds of classes."""
-    if pd.api.types.is_numeric_dtype(values) or values.dropna().empty:
-        return
-    known = values.dropna()
-    is_text = pd.to_numeric(known, errors="coerce").isna()
-    if 0 < is_text.mean() < 0.5:
-        raise InputError(
-            f"Expected numbers in the target {name!r}, as in most of its rows, but row "
-            f"{known[is_text].index[0]} holds {known[is_text].iloc[0]!r}. Mend it, or empty the "
-            "cell if the label is missing.",
-            "text-among-numbers",
-        )

@@ -104,12 +104,8 @@ def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
         InputError: If a row has no time.
     """
     column = table[name]
-    numbers = pd.to_numeric(column, errors="coerce")
-    times = (
-        numbers
-        if numbers.notna().all()
-        else pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-    )
+    is_date = pd.api.types.is_datetime64_any_dtype(column)
+    times = column if is_date else pd.to_numeric(column, errors="coerce")
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(

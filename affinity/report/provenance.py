@@ -15,7 +15,6 @@ NAMES = {
     "source": "Data",
     "fingerprint": "Fingerprint of the data",
     "rows": "Rows",
-    "columns": "Columns",
     "layout": "Layout",
     "features": "Features",
     "kinds": "Task types",
@@ -65,7 +64,7 @@ def context_settings(context: AuditContext) -> dict[str, object]:
     if (source := context.source) is not None:
         settings |= {"source": source.name, "fingerprint": source.fingerprint}
         settings |= {"layout": source.layout, "features": source.features}
-        settings |= {"columns": source.columns, "kinds": source.kinds}
+        settings |= {"kinds": source.kinds}
     return settings
 
 

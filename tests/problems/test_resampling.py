@@ -56,7 +56,8 @@ def test_groups_stay_together_in_every_split_of_every_replicate(split):
         assert_disjoint(*groups_of(*parts))
     codes = {note.code for note in problem.notes}
     assert ("divided-groups" in codes) == (split != "random")
-    assert "patient" not in problem.source.columns["categories"]
+    use = next(use for use in problem.source.columns if use.name == "patient")
+    assert use.encoded_as == "says something about rows"
 
 
 def test_random_groups_are_stratified_and_of_the_asked_size():

@@ -82,11 +82,16 @@ def test_columns_are_read_by_what_they_hold(table):
     assert columns.dropped == {"nothing": "constant"}
 
 
-def test_rare_categories_are_pooled(table):
-    table["code"] = ["common"] * 150 + [f"rare {number}" for number in range(50)]
+def test_rare_categories_are_hashed_and_never_pooled_into_one(table):
+    table["code"] = ["common"] * 150 + [f"rare {number // 2}" for number in range(50)]
     columns = find_columns(table[["code"]])
     assert columns.categories == {"code": ("common",)}
-    assert sorted(columns.read(table)["code"].unique()) == ["(rare)", "common"]
+    read = columns.read(table)["code"]
+    assert read[:150].unique().tolist() == ["common"]
+    assert read[150:].nunique() > 8
+    assert set(read) <= set(columns.levels("code"))
+    unseen = columns.read(pd.DataFrame({"code": ["never seen", None]}))["code"]
+    assert set(unseen) <= set(columns.levels("code"))
 
 
 def test_a_missing_label_is_missing_for_that_task_only(table):

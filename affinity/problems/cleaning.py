@@ -1,0 +1,534 @@
+"""Cleaning: finds out how each column of a table is read, from all of its rows."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from affinity.errors import InputError
+
+from .formats import (
+    DATE,
+    FALSE,
+    ISO_DATE,
+    ISO_ZONE,
+    LIKELY_MISSING,
+    MULTIPLIERS,
+    NAMED_MONTHS,
+    NUMBER,
+    ORDERS,
+    SEPARATORS,
+    TRUE,
+    ColumnFormat,
+    fold,
+    fold_spaces,
+    is_missing_mark,
+    is_text,
+    parse_dates,
+    parse_durations,
+    parse_numbers,
+    plain,
+    units_of,
+    without_marks,
+)
+from .note import DataNote, Severity
+
+SAMPLE = 1000
+FEW_CODES = 20
+"""Up to this many distinct values, numbers mixed with text are codes, such as 0, 1, 2, 3+."""
+SENTINELS = {
+    float(sign * int(digit * n)) for sign in (1, -1) for digit in "89" for n in range(1, 7)
+}
+Role = Literal["feature", "target", "other"]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """How a column was read, where it was not read as it stands."""
+
+    code: str
+    text: str
+    severity: Severity = "note"
+
+
+@dataclass(frozen=True, eq=False)
+class CleanTable:
+    """A table whose columns hold numbers, dates (in UTC) or text.
+
+    Args:
+        frame: Its rows.
+        formats: How each column was read.
+        remarks: What was special about a column.
+        left_out: Columns that are not part of `frame`, with the reason.
+    """
+
+    frame: pd.DataFrame
+    formats: Mapping[str, ColumnFormat]
+    remarks: Mapping[str, tuple[Remark, ...]]
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def notes(self) -> list[DataNote]:
+        """One note per kind of remark that concerns up to three columns; else they are counted."""
+        notes: list[DataNote] = []
+        by_code: dict[str, list[tuple[str, Remark]]] = {}
+        for name, remarks in self.remarks.items():
+            for remark in remarks:
+                by_code.setdefault(remark.code, []).append((name, remark))
+        for code, entries in by_code.items():
+            notes += [
+                DataNote(code, f"Column {name!r}: {remark.text}", remark.severity, column=name)
+                for name, remark in entries[:3]
+            ]
+            if rest := entries[3:]:
+                names = ", ".join(repr(name) for name, _ in rest[:12])
+                more = f" and {len(rest) - 12} more" if len(rest) > 12 else ""
+                text = f"The same ({code}) holds of {len(rest)} more columns: {names}{more}."
+                notes.append(DataNote(code, text, rest[0][1].severity))
+        return notes
+
+
+def clean_table(
+    table: pd.DataFrame,
+    targets: Collection[str] = (),
+    others: Collection[str] = (),
+    *,
+    missing: Collection[str] = (),
+    date_formats: Mapping[str, str] | None = None,
+    decimal: str | None = None,
+) -> CleanTable:
+    """Read each column as numbers, dates or text, in one format per column.
+
+    Args:
+        table: Unique column names. Columns that are not to be used must have been removed.
+        targets: Columns to predict: text among numbers is refused more strictly.
+        others: Columns that say something about rows (task, split, group, time), not features.
+        missing: Values that mean a missing value: a value for all columns, or ``COLUMN=VALUE``.
+        date_formats: Formats of `datetime.strptime` for columns of dates.
+        decimal: Decimal mark of numbers in text where both are possible.
+
+    Raises:
+        InputError: If a column mixes numbers with text, or date formats, or its dates can be read
+            in two ways, or if it holds lists.
+
+    Example:
+        >>> clean = clean_table(pd.DataFrame({"price": ["$1,234.50", "$7.20"], "on": ["Y", "n"]}))
+        >>> clean.frame["price"].tolist(), clean.formats["on"].read_as
+        ([1234.5, 7.2], 'text')
+    """
+    for name in date_formats or {}:
+        if name not in table.columns:
+            raise InputError(
+                f"Expected a date format for a column of the table, but there is no {name!r}.",
+                "missing-column",
+            )
+    marks = _marks_by_column(table, missing)
+    used = {*targets, *others}
+    frame: dict[str, pd.Series] = {}
+    formats: dict[str, ColumnFormat] = {}
+    remarks: dict[str, tuple[Remark, ...]] = {}
+    left_out: dict[str, str] = {}
+    undecided: list[str] = []
+    for name in map(str, table.columns):
+        column = plain(table[name])
+        if name not in used and is_saved_index(name, column):
+            left_out[name] = "a saved row index, not data"
+            continue
+        role: Role = "target" if name in targets else "other" if name in others else "feature"
+        marked = without_marks(column, marks[name])
+        found, notes = find_format(marked, role, (date_formats or {}).get(name), decimal)
+        if any(remark.code == "ambiguous-number" for remark in notes):
+            undecided.append(name)
+        formats[name] = replace(found, missing=marks[name])
+        remarks[name] = notes
+        frame[name] = formats[name](column)
+    has_commas = any(each.decimal == "," for name, each in formats.items() if name not in undecided)
+    if undecided and decimal is None and has_commas:
+        columns = {name: table[name] for name in undecided}
+        again = clean_table(
+            pd.DataFrame(columns), missing=_for(marks, undecided), decimal=",", targets=targets
+        )
+        frame |= {name: again.frame[name] for name in undecided}
+        formats |= again.formats
+        remarks |= again.remarks
+    for name, column in frame.items():
+        if found := (_sentinel_remarks(name, column) if name not in others else ()):
+            remarks[name] = (*remarks[name], *found)
+    return CleanTable(
+        pd.DataFrame(frame, index=table.index),
+        formats,
+        {name: entries for name, entries in remarks.items() if entries},
+        left_out,
+    )
+
+
+def find_format(
+    column: pd.Series, role: Role, date_format: str | None = None, decimal: str | None = None
+) -> tuple[ColumnFormat, tuple[Remark, ...]]:
+    """How a column of `plain` is read, and what is remarkable about it.
+
+    Raises:
+        InputError: If it cannot be decided, or text stands among numbers or dates.
+    """
+    if date_format is not None:
+        return ColumnFormat("date", date_order=date_format), ()
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return ColumnFormat("date"), ()
+    if not is_text(column):
+        return ColumnFormat("number"), ()
+    text = fold_spaces(column.dropna().astype(str))
+    is_missing = is_missing_mark(text)
+    remarks: list[Remark] = []
+    if is_missing.any() and (named := sorted(set(text[is_missing]) - {""})):
+        remarks.append(
+            Remark("missing-marks", f"{', '.join(map(repr, named))} was read as a missing value.")
+        )
+    text = text[~is_missing]
+    if text.empty:
+        return ColumnFormat("number" if column.isna().all() else "text"), tuple(remarks)
+    for find in (_number_format, _date_format, _duration_format):
+        if (found := find(text, role, decimal)) is not None:
+            return found[0], (*remarks, *found[1])
+    spellings, more = _spellings(text, column)
+    return ColumnFormat("text", spellings=spellings), (*remarks, *more)
+
+
+def _number_format(
+    text: pd.Series, role: Role, decimal: str | None
+) -> tuple[ColumnFormat, list[Remark]] | None:
+    distinct = pd.Series(text.unique(), dtype=object)
+    sample = distinct.head(SAMPLE)
+    if sample.str.match(NUMBER).fillna(False).mean() < 0.5:
+        return None
+    if distinct.str.fullmatch(r"0\d+").any() and not distinct.str.contains(r"[.,]").any():
+        return ColumnFormat("text"), [
+            Remark("codes", "numbers with leading zeros were read as codes, not as numbers.")
+        ]
+    styles = sorted(SEPARATORS, key=lambda marks: (marks[0] != (decimal or "."), marks[1] != ","))
+    usable = {s: parse_numbers(sample, *s).notna().mean() for s in styles}
+    best = max(usable.values())
+    parsed = {s: parse_numbers(distinct, *s) for s in styles if usable[s] == best}
+    complete = {s: numbers for s, numbers in parsed.items() if numbers.notna().all()}
+    if not complete:
+        style = max(parsed, key=lambda s: parsed[s].notna().sum())
+        return _with_stray_text(text, distinct, parsed[style], role)
+    style, numbers = next(iter(complete.items()))
+    if decimal is not None and style[0] != decimal and distinct.str.contains(r"\d[.,]\d").any():
+        raise InputError(
+            f"Expected numbers with the decimal mark {decimal!r} in the column "
+            f"{str(text.name)!r}, but found {distinct.iloc[0]!r}.",
+            "decimal-does-not-fit",
+        )
+    return _units(text, distinct, style, numbers, complete, role, decimal)
+
+
+def _units(
+    text: pd.Series,
+    distinct: pd.Series,
+    style: tuple[str, str],
+    numbers: pd.Series,
+    complete: Mapping[tuple[str, str], pd.Series],
+    role: Role,
+    decimal: str | None,
+) -> tuple[ColumnFormat, list[Remark]] | None:
+    """The format of a column in which every value is a number, with or without a unit."""
+    name = str(text.name)
+    units = units_of(distinct)
+    named = units - {""}
+    is_scaled = len(units) > 1 and units <= set(MULTIPLIERS)
+    if len(named) > 1 and not is_scaled:
+        listed = ", ".join(map(repr, sorted(named)[:5]))
+        if role == "target":
+            raise InputError(
+                f"Expected numbers in one unit in the target {name!r}, but found the units "
+                f"{listed}. Convert them to one unit.",
+                "mixed-units",
+            )
+        return ColumnFormat("text"), [
+            Remark("mixed-units", f"numbers with the units {listed} were read as text.", "warning")
+        ]
+    shape = ColumnFormat("number", style[0], style[1], scaled=is_scaled)
+    example = distinct[distinct.str.contains(r"[^\d-]")].head(1).tolist() or [distinct.iloc[0]]
+    read = parse_numbers(pd.Series(example, dtype=object), *style, scaled=is_scaled).iloc[0]
+    remarks = [Remark("numbers-in-text", f"text such as {example[0]!r} was read as {read:g}.")]
+    if "" in units and named and not is_scaled:
+        remarks.append(
+            Remark(
+                "mixed-units",
+                f"some numbers have the unit {named.pop()!r} and some have none; they were read as "
+                "numbers of the same unit.",
+                "warning",
+            )
+        )
+    unlike = next((other for other in complete.values() if not other.equals(numbers)), None)
+    if unlike is not None and decimal is None:
+        row = int(np.flatnonzero((unlike != numbers).to_numpy())[0])
+        remarks.append(
+            Remark(
+                "ambiguous-number",
+                f"{distinct[row]!r} was read as {numbers[row]:g}, but may be {unlike[row]:g}; "
+                f"if so, use --decimal '{',' if style[0] == '.' else '.'}'.",
+                "warning",
+            )
+        )
+    return shape, remarks
+
+
+def _with_stray_text(
+    text: pd.Series, distinct: pd.Series, numbers: pd.Series, role: Role
+) -> tuple[ColumnFormat, list[Remark]] | None:
+    """The format of a column in which some values are numbers and some are not."""
+    name = str(text.name)
+    stray = text[text.isin(distinct[numbers.isna()])]
+    share = 1 - len(stray) / len(text)
+    limit = 0.5 if role == "target" else 0.8
+    if share <= limit or role == "other":
+        return None
+    first, row = stray.iloc[0], stray.index[0]
+    whole = numbers.dropna() % 1 == 0
+    is_code = len(distinct) <= FEW_CODES and bool(whole.all())
+    marks = sorted(set(fold(stray)) & LIKELY_MISSING)
+    if is_code and not marks and stray.nunique() < 4:
+        return ColumnFormat("text"), [
+            Remark("codes", f"numbers mixed with text such as {first!r} were read as codes.")
+        ]
+    if len(stray) == 1 and row == 0 and len(text) > 2:
+        raise InputError(
+            f"Expected numbers in the column {name!r}, but its first row holds {first!r}. It looks "
+            "like a line of units or of comments under the header: remove it.",
+            "unit-row",
+        )
+    option = f"--missing {stray.iloc[0]!r}"
+    advice = (
+        f"if {first!r} means a missing value, use {option} (missing=[{first!r}])"
+        if len(marks) or stray.nunique() < 4
+        else "mend the column"
+    )
+    more = f" (and {len(stray) - 1} more rows hold text)" if len(stray) > 1 else ""
+    what = "target" if role == "target" else "column"
+    raise InputError(
+        f"Expected numbers in the {what} {name!r}, as in {share:.1%} of its rows, but row {row} "
+        f"holds {first!r}{more}. Mend it: {advice}, or leave the column out with --exclude.",
+        "text-among-numbers",
+    )
+
+
+def _date_format(
+    text: pd.Series, role: Role, decimal: str | None
+) -> tuple[ColumnFormat, list[Remark]] | None:
+    del role, decimal
+    distinct = pd.Series(text.unique(), dtype=object)
+    sample = distinct.head(SAMPLE)
+    if not sample.str.contains(r"\d").all():
+        return None
+    if sample.str.match(ISO_DATE + r"\s*(?:[T ]?(?:Z|[-+]\d{2}(?::?\d{2})?))?$").mean() > 0.8:
+        return _checked(text, distinct, "iso")
+    if sample.str.match(DATE).mean() > 0.8:
+        return _checked(text, distinct, _date_order(text, distinct))
+    without_commas = sample.str.replace(",", "", regex=False)
+    for shape in NAMED_MONTHS:
+        if parse_dates(without_commas, shape).notna().mean() > 0.95:
+            return _checked(text, distinct, shape)
+    return None
+
+
+def _date_order(text: pd.Series, distinct: pd.Series) -> str:
+    """The only order of day, month and year in which all dates are valid."""
+    name = str(text.name)
+    parts = distinct.str.extract(DATE)
+    orders = ["ymd"] if parts["a"].str.len().max() > 2 else ["dmy", "mdy", "ymd"]
+    if parts["c"].str.len().max() > 2:
+        orders = [order for order in orders if order != "ymd"]
+    is_date = parts["a"].notna()
+    read = {order: parse_dates(distinct[is_date], order) for order in orders}
+    valid = {order: dates for order, dates in read.items() if dates.notna().all()}
+    if not valid:
+        dates = {order: each.notna() for order, each in read.items()}
+        examples = [
+            distinct[is_date][~others].iloc[0] for others in dates.values() if (~others).any()
+        ]
+        raise InputError(
+            f"Expected dates in one format in the column {name!r}, but {examples[0]!r} and "
+            f"{examples[-1]!r} do not fit one order of day, month and year. Mend the column, or "
+            f"leave it out with --exclude.",
+            "mixed-date-formats",
+        )
+    first, *others = valid
+    for other in others:
+        differs = (valid[first] != valid[other]).to_numpy()
+        if differs.any():
+            cell = distinct[is_date].iloc[int(np.flatnonzero(differs)[0])]
+            mark = parts["mark"][is_date].iloc[0]
+            short = parts["c"].str.len().max() <= 2
+            shapes = [ORDERS[order].format(mark) for order in valid]
+            shapes = [shape.replace("%Y", "%y") if short else shape for shape in shapes]
+            readings = " or ".join(
+                f"{dates.iloc[int(np.flatnonzero(differs)[0])]:%d %B %Y} "
+                f"(--date-format '{name}={shape}')"
+                for dates, shape in zip(valid.values(), shapes, strict=True)
+            )
+            raise InputError(
+                f"Expected dates that can be read in one way in the column {name!r}, but {cell!r} "
+                f"may be {readings}: say which (date_formats= in Python), or leave the column out.",
+                "ambiguous-dates",
+            )
+    return first
+
+
+def _checked(text: pd.Series, distinct: pd.Series, order: str) -> tuple[ColumnFormat, list[Remark]]:
+    """The format, if every value is a date in it."""
+    name = str(text.name)
+    dates = parse_dates(distinct, order)
+    if dates.isna().any():
+        bad = distinct[dates.isna()].iloc[0]
+        row = text.index[text == bad][0]
+        raise InputError(
+            f"Expected dates in the column {name!r}, as in most of its rows, but row {row} holds "
+            f"{bad!r}. Mend it, say --missing {bad!r} if it means a missing value, or leave the "
+            "column out with --exclude.",
+            "text-among-dates",
+        )
+    remarks: list[Remark] = []
+    if order == "iso":
+        zoned = distinct.str.contains(r"(?:\d{2}:?\d{2}.*)" + ISO_ZONE) & distinct.str.contains(":")
+        if zoned.any() and not zoned.all():
+            raise InputError(
+                f"Expected a time zone in every row of the column {name!r} or in none, but "
+                f"{distinct[zoned].iloc[0]!r} has one and {distinct[~zoned].iloc[0]!r} has none.",
+                "mixed-time-zones",
+            )
+        if zoned.any():
+            remarks.append(Remark("time-zone", "times were converted to UTC."))
+    else:
+        shown = ORDERS.get(order, order)
+        example = f"{distinct.iloc[0]!r} is {dates.iloc[0]:%d %B %Y}"
+        shown = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}.get(order, shown)
+        remarks.append(Remark("date-format", f"dates were read {shown}: {example}."))
+    return ColumnFormat("date", date_order=order), remarks
+
+
+def _duration_format(
+    text: pd.Series, role: Role, decimal: str | None
+) -> tuple[ColumnFormat, list[Remark]] | None:
+    del role, decimal
+    distinct = pd.Series(text.unique(), dtype=object)
+    if parse_durations(distinct.head(SAMPLE)).isna().any():
+        return None
+    if parse_durations(distinct).isna().any():
+        return None
+    seconds = parse_durations(distinct.head(1)).iloc[0]
+    remark = Remark(
+        "durations", f"{distinct.iloc[0]!r} was read as a duration of {seconds:g} seconds."
+    )
+    return ColumnFormat("number", durations=True), [remark]
+
+
+def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list[Remark]]:
+    """Values that differ only by case or spaces, or that say yes or no in several words."""
+    counts = text.value_counts()
+    keys = fold(pd.Series(counts.index, dtype=object))
+    words = set(keys)
+    remarks: list[Remark] = []
+    spellings: dict[str, str] = {}
+    if len(words) > 2 and words <= TRUE | FALSE:
+        for side in (TRUE, FALSE):
+            name = next((value for value in counts.index if value.casefold() in side), None)
+            if name is not None:
+                spellings |= dict.fromkeys(sorted(words & side), name)
+    elif len(words) < len(counts):
+        for key, names in pd.Series(counts.index, dtype=object).groupby(keys):
+            if len(names) > 1 and (len(str(key)) > 2 or words <= TRUE | FALSE):
+                spellings[str(key)] = str(names.iloc[0])  # the most frequent
+            elif len(names) > 1:
+                listed = " and ".join(map(repr, names))
+                remarks.append(
+                    Remark("case-differs", f"{listed} differ only by case; they are kept apart.")
+                )
+    raw = column.dropna().astype(str)
+    merged = raw[fold(fold_spaces(raw)).isin(spellings)].unique().tolist()
+    if not spellings and raw.nunique() > len(counts):
+        merged = raw[raw != raw.str.strip()].unique().tolist()
+    if merged and raw.nunique() > len(set(counts.index) - set(spellings)):
+        listed = ", ".join(map(repr, sorted(merged)[:6]))
+        remarks.append(Remark("spellings", f"spellings such as {listed} were read as one value."))
+    marks = [value for value in counts.index if value.casefold() in LIKELY_MISSING]
+    if marks:
+        listed = ", ".join(map(repr, marks))
+        remarks.append(
+            Remark(
+                "likely-missing",
+                f"{listed} may mean a missing value ({counts[marks].sum()} rows); if it does, use "
+                f"--missing '{marks[0]}'.",
+                "warning",
+            )
+        )
+    return spellings, remarks
+
+
+def is_saved_index(name: str, column: pd.Series) -> bool:
+    """Whether a column is a row index that was saved with the table.
+
+    Example:
+        >>> is_saved_index("Unnamed: 0", pd.Series([0, 1, 2]))
+        True
+    """
+    if not pd.api.types.is_integer_dtype(column):
+        return False
+    if name in ("index", "level_0"):
+        return bool((column.to_numpy() == np.arange(len(column))).all())
+    return name == "" or name.startswith(("Unnamed: ", "__index_level_", "column 1 (no name)"))
+
+
+def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
+    """Remarks on a repeated extreme value, such as -1 or 9999, that may mean a missing value."""
+    numbers = column.dropna()
+    if not pd.api.types.is_numeric_dtype(numbers) or pd.api.types.is_bool_dtype(numbers):
+        return ()
+    remarks: list[Remark] = []
+    for edge in {float(numbers.min()), float(numbers.max())} if len(numbers) > 19 else ():
+        others = numbers[numbers != edge]
+        count = len(numbers) - len(others)
+        if count < 2 or others.nunique() < 2 or not np.isfinite(edge):
+            continue
+        low, high = float(others.min()), float(others.max())
+        gap = max(low - edge, edge - high)
+        is_far = edge in SENTINELS and gap > high - low
+        if is_far or (edge == -1 and low >= 0):
+            remarks.append(
+                Remark(
+                    "likely-missing",
+                    f"{edge:g} ({count} rows) may mean a missing value: all other values lie "
+                    f"between {low:g} and {high:g}. If it does, use --missing '{name}={edge:g}'.",
+                    "warning",
+                )
+            )
+    infinite = int(np.isinf(numbers.astype(float)).sum())
+    if infinite:
+        remarks.append(
+            Remark("infinite", f"{infinite} infinite values are missing values.", "warning")
+        )
+    return tuple(remarks)
+
+
+def _marks_by_column(table: pd.DataFrame, missing: Collection[str]) -> dict[str, tuple[str, ...]]:
+    marks: dict[str, list[str]] = {str(name): [] for name in table.columns}
+    for mark in map(str, missing):
+        name, equals, value = mark.rpartition("=")
+        if equals and name in marks:
+            marks[name].append(value.strip())
+        elif equals and name and name not in ("<", ">", "!"):
+            raise InputError(
+                f"Expected a missing mark for a column of the table, but there is no column "
+                f"{name!r} (or it is left out).",
+                "missing-column",
+            )
+        else:
+            for entries in marks.values():
+                entries.append(mark.strip())
+    return {name: tuple(entries) for name, entries in marks.items()}
+
+
+def _for(marks: Mapping[str, tuple[str, ...]], names: Collection[str]) -> list[str]:
+    return [f"{name}={mark}" for name in names for mark in marks[name]]

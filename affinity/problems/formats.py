@@ -1,0 +1,308 @@
+"""Column formats: how the cells of a column are read as numbers, dates, durations or text."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from affinity.errors import InputError
+
+ReadAs = Literal["number", "date", "text"]
+
+MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nat", "nil"}
+"""Texts that mean a missing value wherever they stand, in any spelling."""
+LIKELY_MISSING = {"?", "-", "--", "---", ".", "..", "...", "*", "n.a.", "unknown", "missing", "#"}
+"""Texts that may mean a missing value; they are named, and `--missing` takes them out."""
+TRUE = {"true", "yes", "y", "t", "1", "on", "ja", "oui", "vrai", "wahr", "si", "sí", "sim"}
+FALSE = {"false", "no", "n", "f", "0", "off", "nein", "non", "faux", "falsch", "não"}
+MULTIPLIERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "bn": 1e9, "B": 1e9}
+CURRENCY = r"(?:[$€£¥₹₽₩₺฿]|US\$|USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|CNY|SEK|NOK|DKK|PLN|BRL|R\$)"
+NUMBER = (
+    rf"^(?P<open>\()?\s*(?P<sign>[-+])?\s*(?P<prefix>{CURRENCY})?\s*(?P<sign2>[-+])?"
+    "(?P<digits>[.,]?\\d(?:[\\d.,'\u2019 ]*\\d)?[.,]?(?:[eE][-+]?\\d+)?)"
+    r"\s*(?P<unit>[%‰°$€£¥₹₽₩₺฿µ]?(?:[^\W\d_][^\d()]{0,11})?)\s*(?P<close>\))?(?P<minus>-)?$"
+)
+SEPARATORS = {(".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")}
+"""Decimal mark and thousands mark, as they occur together."""
+DATE = (
+    r"^(?P<a>\d{1,4})(?P<mark>[-/. ])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{1,4})(?:[T, ]+"
+    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:\.\d+)?))?"
+    r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|GMT|[-+]\d{2}:?\d{2})?)?$"
+)
+ISO_DATE = r"^\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?)?)?)?"
+ISO_ZONE = r"(?:Z|[-+]\d{2}(?::?\d{2})?)$"
+NAMED_MONTHS = tuple(
+    f"{date}{time}"
+    for date in ("%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%d-%b-%Y", "%d-%b-%y")
+    for time in ("", " %H:%M", " %H:%M:%S")
+)
+ORDERS = {"dmy": "%d{0}%m{0}%Y", "mdy": "%m{0}%d{0}%Y", "ymd": "%Y{0}%m{0}%d"}
+DURATION = r"^-?(?:\d+ days?,? )?\d{1,3}:\d{2}(?::\d{2}(?:\.\d+)?)?$"
+
+
+@dataclass(frozen=True)
+class ColumnFormat:
+    """How a column is read; applied to new rows, it reads them in the same way.
+
+    Args:
+        read_as: Numbers (also true and false, and durations in seconds), dates or text.
+        decimal: Decimal mark of numbers in text.
+        thousands: Mark between their groups of digits; empty if there is none.
+        scaled: Whether the letters k, M, B and bn multiply a number.
+        durations: Whether numbers are durations such as 1:30:00.
+        date_order: Order of day, month and year: ``"dmy"``, ``"mdy"`` or ``"ymd"``; or a format
+            of `datetime.strptime`; ``"iso"`` for ISO 8601.
+        missing: Further values that mean a missing value.
+        spellings: Spellings of a text (see `fold`) that are read as one value.
+    """
+
+    read_as: ReadAs
+    decimal: str = "."
+    thousands: str = ""
+    scaled: bool = False
+    durations: bool = False
+    date_order: str = "iso"
+    missing: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __call__(self, column: pd.Series) -> pd.Series:
+        """The column as floats, dates (UTC, without a zone) or text.
+
+        Raises:
+            InputError: If a cell cannot be read like this; the row and the cell are named.
+        """
+        column = without_marks(plain(column), self.missing)
+        if self.read_as == "text":
+            is_missing = column.isna()
+            text = fold_spaces(column[~is_missing].astype(str))
+            text = text.where(~fold(text).isin(self.spellings), fold(text).map(self.spellings))
+            text = text.where(~is_missing_mark(text))
+            return text.reindex(column.index).astype(object).where(lambda cell: cell.notna(), None)
+        if self.read_as == "date" and pd.api.types.is_datetime64_any_dtype(column):
+            return column
+        if self.read_as == "number" and pd.api.types.is_numeric_dtype(column):
+            return column.astype(float)
+        return self._of_text(column)
+
+    def _of_text(self, column: pd.Series) -> pd.Series:
+        cells = column.dropna()
+        if self.read_as == "date" and not is_text(cells):
+            cells = cells.astype(str)
+        text = fold_spaces(cells.astype(str))
+        text = text[~is_missing_mark(text)]
+        distinct = pd.Series(text.unique(), dtype=object)
+        if self.read_as == "date":
+            values = parse_dates(distinct, self.date_order)
+        elif self.durations:
+            values = parse_durations(distinct)
+        else:
+            values = parse_numbers(distinct, self.decimal, self.thousands, self.scaled)
+        bad = distinct[values.isna()]
+        if len(bad):
+            row = text.index[text == bad.iloc[0]][0]
+            raise InputError(
+                f"Expected {self.read_as}s in the column {str(column.name)!r}, but row {row} holds "
+                f"{bad.iloc[0]!r}.",
+                "text-among-numbers" if self.read_as == "number" else "text-among-dates",
+            )
+        read = text.map(dict(zip(distinct, values, strict=True)))
+        if self.read_as == "date":
+            return pd.to_datetime(read).reindex(column.index)
+        return read.astype(float).reindex(column.index)
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """The column without categories, zones, periods, decimals and other special types.
+
+    Raises:
+        InputError: If the column holds lists, mappings, complex numbers or the like.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    if pd.api.types.is_complex_dtype(column):
+        _refuse(column, "complex numbers", column.iloc[0])
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        nullable = pd.api.types.is_extension_array_dtype(column)
+        return column.astype(float) if nullable else column
+    if pd.api.types.is_timedelta64_dtype(column):
+        return column.dt.total_seconds()
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.astype(object).where(column.notna(), None)
+    return _plain_objects(column.astype(object))
+
+
+def _plain_objects(column: pd.Series) -> pd.Series:
+    """A column of Python objects: as numbers or dates if all of them are, else as text."""
+    is_nested = column.map(lambda cell: isinstance(cell, list | tuple | dict | set | np.ndarray))
+    if is_nested.any():
+        _refuse(column, "lists or mappings", column[is_nested].iloc[0])
+    cells = column[column.notna()]
+    types = {type(cell) for cell in cells}
+    names = {each.__name__ for each in types}
+    if types == {str} or not types:
+        return column.where(column.notna(), None)
+    if types == {bool} or types == {np.bool_}:
+        return column.astype(object).where(column.notna(), None).map({True: 1.0, False: 0.0})
+    if names <= {"datetime", "date", "Timestamp", "datetime64"}:
+        return pd.to_datetime(column, utc=True).dt.tz_localize(None)
+    if names <= {"timedelta", "Timedelta"}:
+        return pd.to_timedelta(column).dt.total_seconds()
+    if types == {bytes}:
+        return column.map(lambda cell: cell.decode(errors="replace"), na_action="ignore")
+    if str not in types and names.isdisjoint({"complex", "bytes"}):
+        try:
+            return pd.to_numeric(column.astype(float))
+        except (TypeError, ValueError):
+            pass
+    return cells.astype(str).reindex(column.index).astype(object).where(column.notna(), None)
+
+
+def without_marks(column: pd.Series, marks: tuple[str, ...]) -> pd.Series:
+    """The column without the values that mean a missing value."""
+    if not marks:
+        return column
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column.where(
+            ~column.isin(pd.to_datetime(pd.Series(marks), errors="coerce").dropna())
+        )
+    if pd.api.types.is_numeric_dtype(column):
+        numbers = pd.to_numeric(pd.Series(marks), errors="coerce").dropna()
+        return column.astype(float).where(~column.astype(float).isin(numbers))
+    is_marked = column.astype(object).map(
+        lambda cell: isinstance(cell, str) and cell.strip() in marks
+    )
+    return column.where(~is_marked.astype(bool), None)
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether the cells are text or other objects."""
+    return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+
+
+def fold_spaces(text: pd.Series) -> pd.Series:
+    """Text without spaces around it, with one kind of space and of minus within."""
+    return (
+        text.astype(object)
+        .str.replace(r"[\s\u00a0\u2007\u2009\u202f]+", " ", regex=True)
+        .str.strip()
+        .str.replace("\u2212", "-", regex=False)
+    )
+
+
+def fold(text: pd.Series) -> pd.Series:
+    """Text without differences of case."""
+    return text.str.casefold()
+
+
+def parse_numbers(
+    text: pd.Series, decimal: str = ".", thousands: str = "", scaled: bool = False
+) -> pd.Series:
+    """Numbers in text, with this decimal mark and thousands mark; NaN where there is none.
+
+    A currency before or after the number, a unit after it, a sign on either side, and parentheses
+    around a negative number are understood.
+
+    Example:
+        >>> text = pd.Series(["$1,234.50", "(12)", "50.1 %", "1.2.3"])
+        >>> parse_numbers(text, thousands=",").tolist()
+        [1234.5, -12.0, 50.1, nan]
+    """
+    parts = text.str.extract(NUMBER)
+    digits = parts["digits"].str.replace("\u2019", "'", regex=False)
+    inner = "{2,3}" if thousands == "," else "{3}"  # India writes 1,23,456
+    group = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{inner})*{re.escape(thousands)}\d{{3}}"
+    whole = rf"(?:\d+|{group})" if thousands else r"\d+"
+    mark = re.escape(decimal)
+    is_number = digits.str.fullmatch(rf"(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:[eE][-+]?\d+)?")
+    is_paired = parts["open"].isna() == parts["close"].isna()
+    cleaned = digits.str.replace(thousands, "", regex=False) if thousands else digits
+    cleaned = cleaned.str.replace(decimal, ".", regex=False)
+    usable = (is_number.fillna(False) & is_paired).astype(bool)
+    numbers = pd.to_numeric(cleaned.where(usable), errors="coerce").astype(float)
+    signs = (parts[["sign", "sign2", "minus"]] == "-").sum(axis=1) + parts["open"].notna()
+    numbers = numbers.where(signs % 2 == 0, -numbers)
+    if scaled:
+        numbers = numbers * parts["unit"].fillna("").map(MULTIPLIERS)
+    return numbers
+
+
+def units_of(text: pd.Series) -> set[str]:
+    """The currencies and units of numbers in text; an empty text for numbers without one."""
+    parts = text.str.extract(NUMBER)
+    units = parts["prefix"].fillna("") + parts["unit"].fillna("").str.strip()
+    return set(units.unique())
+
+
+def parse_durations(text: pd.Series) -> pd.Series:
+    """Seconds of durations such as 1:30 (hours and minutes), 1:30:15 or 2 days 03:00:00."""
+    has_format = text.str.fullmatch(DURATION.strip("^$")).fillna(False).astype(bool)
+    short = text.str.fullmatch(r"-?\d+:\d{2}").fillna(False).astype(bool)
+    complete = (text + ":00").where(short, text).where(has_format)
+    return pd.to_timedelta(complete, errors="coerce").dt.total_seconds()
+
+
+def parse_dates(text: pd.Series, order: str) -> pd.Series:
+    """Dates in text, in UTC without a zone; NaT where there is none.
+
+    Example:
+        >>> parse_dates(pd.Series(["13.01.2023", "1.2.23 14:30"]), "dmy").tolist()
+        [Timestamp('2023-01-13 00:00:00'), Timestamp('2023-02-01 14:30:00')]
+    """
+    if order == "iso":
+        matched = text.where(text.str.match(ISO_DATE).fillna(False).astype(bool))
+        dates = pd.to_datetime(matched, format="ISO8601", errors="coerce", utc=True)
+        return dates.dt.tz_localize(None)
+    if order not in ORDERS:
+        dates = pd.to_datetime(
+            text.str.replace(",", "", regex=False) if order in NAMED_MONTHS else text,
+            format=order,
+            errors="coerce",
+            utc=True,
+        )
+        return dates.dt.tz_localize(None)
+    parts = text.str.extract(DATE)
+    fields = {name: pd.to_numeric(parts["abc"[order.index(name)]]) for name in "ymd"}
+    is_short = parts["abc"[order.index("y")]].str.len() <= 2
+    year = fields["y"].where(~is_short, fields["y"] + np.where(fields["y"] < 69, 2000, 1900))
+    named = {"year": year, "month": fields["m"], "day": fields["d"]}
+    dates = pd.to_datetime(pd.DataFrame(named), errors="coerce")
+    hour = pd.to_numeric(parts["hour"]).fillna(0)
+    is_afternoon = parts["half"].str[0].str.lower() == "p"
+    hour = hour.where(parts["half"].isna(), hour % 12 + 12 * is_afternoon)
+    seconds = hour * 3600 + pd.to_numeric(parts["minute"]).fillna(0) * 60
+    seconds += pd.to_numeric(parts["second"]).fillna(0)
+    zone = parts["zone"].str.extract(r"(?P<sign>[-+])(?P<hours>\d{2}):?(?P<minutes>\d{2})")
+    offset = pd.to_numeric(zone["hours"]) * 3600 + pd.to_numeric(zone["minutes"]) * 60
+    seconds -= offset.where(zone["sign"] != "-", -offset).fillna(0)
+    return dates + pd.to_timedelta(seconds, unit="s")
+
+
+def is_missing_mark(text: pd.Series) -> pd.Series:
+    """Whether a text means a missing value; NA among codes of two capitals is a value (Namibia)."""
+    is_mark = fold(text).isin(MISSING)
+    if is_mark.any():
+        others = text[~is_mark]
+        if len(others) and others.str.fullmatch("[A-Z]{2}").mean() > 0.9:
+            return is_mark & (text != "NA")
+    return is_mark
+
+
+def _refuse(column: pd.Series, what: str, example: object) -> None:
+    name = str(column.name)
+    raise InputError(
+        f"Expected numbers, dates or text in the column {name!r}, but it holds {what}, such as "
+        f"{str(example)[:60]}. Make a column of each number, or leave it out with --exclude "
+        f"{name!r} (exclude=[{name!r}]).",
+        "nested-column",
+    )
