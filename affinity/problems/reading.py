@@ -11,7 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ BYTE_ORDER_MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-UNPACK = {
+UNPACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
     ".bz2": bz2.decompress,
     ".xz": lzma.decompress,
-    ".zst": lambda data: pa.CompressedInputStream(pa.BufferReader(data), "zstd").read(),
-    ".lz4": lambda data: pa.CompressedInputStream(pa.BufferReader(data), "lz4").read(),
+    ".zst": lambda data: _unpack_by_arrow(data, "zstd"),
+    ".lz4": lambda data: _unpack_by_arrow(data, "lz4"),
     ".zip": lambda data: _only_member(data),
 }
 TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ""}
@@ -184,7 +184,8 @@ def to_pandas(source: Any) -> pd.DataFrame:
     """
     if isinstance(source, pd.DataFrame):
         return source
-    if isinstance(source, Mapping) and any(hasattr(part, "to_pandas") for part in source.values()):
+    is_mapping = isinstance(source, Mapping)
+    if is_mapping and any(hasattr(part, "to_pandas") for part in source.values()):
         raise InputError(
             f"Expected one table, but got several: {sorted(map(str, source))}. Choose one of them, "
             "or join them with a column that says which is the test split (split_column=).",
@@ -297,7 +298,7 @@ def _read_folder(path: Path) -> pd.DataFrame:
     return _from_arrow(parts.replace_schema(schema).to_table())
 
 
-def _from_arrow(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+def _from_arrow(table: Any) -> pd.DataFrame:
     return table.to_pandas(ignore_metadata=True, date_as_object=False)
 
 
@@ -309,6 +310,10 @@ def _first_sheet(data: bytes, notes: list[DataNote]) -> pd.DataFrame:
         text = f"The first sheet, {names[0]!r}, was read, not {shorten(names[1:])}."
         notes.append(DataNote("first-sheet", text, "warning"))
     return frame
+
+
+def _unpack_by_arrow(data: bytes, compression: str) -> bytes:
+    return pa.CompressedInputStream(pa.BufferReader(data), compression).read()
 
 
 def _only_member(data: bytes) -> bytes:
