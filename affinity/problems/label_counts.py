@@ -26,7 +26,7 @@ class LabelCounts:
     Args:
         task: The task's name.
         labelled: Labelled rows by split: training, validation, selection (of the first replicate;
-            the others are alike) and test.
+            the others are similar) and test.
         minority: Of these, the rows outside the most frequent class (for a binary task, the rows
             of the rarer class); with groups of rows, the number of groups that have such a row.
             None for a regression.

@@ -1,64 +1,348 @@
-"""Leaks: features that reveal a target."""
+"""Leaks: columns that reveal a target, and targets that follow from other targets."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
+from scipy import sparse, stats
 
 from .kinds import Kind
+from .note import DataNote
 
-MOST_CORRELATED = 0.999
+CERTAIN = 0.99
+"""A rank correlation, AUC or explained share of this size is called a leak."""
+LIKELY = 0.95
+"""From this size on it is called a possible leak."""
+MOST_ROWS = 20_000
+MOST_CELLS = 60_000_000  # rows x columns x targets
+FEWEST_OF_CLASS = 8
+MOST_NOTES = 5  # on one column
+MOST_CLASSES = 50
+MOST_TARGETS = 40  # that are compared in pairs
+FEWEST_ROWS = 20
+FEWEST_DISTINCT = 20  # of numbers whose neighbours are compared
 
 
 def find_leaks(
     features: pd.DataFrame, targets: pd.DataFrame, kinds: Mapping[str, Kind]
-) -> list[tuple[str, str, str]]:
-    """Pairs of a feature and a target that it reveals, each with the reason.
+) -> list[DataNote]:
+    """A note on each pair of a column and a target that it reveals, the largest figure first.
 
-    A feature leaks a target if their correlation exceeds 0.999 in size, or if every value of the
-    feature that comes at least twice always comes with the same label, while such values cover
-    nine rows in ten and each value covers five rows on average.
+    Columns are taken as they are in the table, before anything is pooled or left out. Each is
+    compared with each target in four ways; the figures are 1 where the column says all:
+
+    - rank correlation with a number, area under the ROC curve for a binary target (monotone
+      functions and noisy copies);
+    - variance (or Gini impurity) of the target that is explained by the column's values, adjusted
+      for their number (identifiers, recoded classes);
+    - the same for whether the column is missing ("missing exactly when");
+    - the same for neighbours in the order of the column (any other function, and time).
+
+    Args:
+        features: Columns of development rows.
+        targets: Labels as numbers; NaN where missing.
+        kinds: Kind of each target.
 
     Example:
-        >>> label = pd.Series([0.0, 1.0] * 10)
-        >>> frame = pd.DataFrame({"code": label.map({0.0: "a", 1.0: "b"}), "age": range(20)})
-        >>> find_leaks(frame, pd.DataFrame({"sick": label}), {"sick": "binary"})
-        [('code', 'sick', 'each of its values always comes with the same label')]
+        >>> label = pd.Series([0.0, 1.0] * 20)
+        >>> frame = pd.DataFrame({"code": label.map({0.0: "a", 1.0: "b"}), "age": range(40)})
+        >>> (note,) = find_leaks(frame, pd.DataFrame({"sick": label}), {"sick": "binary"})
+        >>> note.column, note.task, note.value
+        ('code', 'sick', 1.0)
     """
-    leaks: list[tuple[str, str, str]] = []
-    for feature in map(str, features.columns):
-        values = features[feature]
-        code, distinct = pd.factorize(values)
-        for target in map(str, targets.columns):
-            label = targets[target].to_numpy(float)
-            known = (code >= 0) & ~np.isnan(label)
-            if known.sum() < 10 or np.ptp(label[known]) == 0:
+    features, targets = _sampled(features, targets)
+    labels = Labels.of(targets, kinds)
+    notes: list[DataNote] = []
+    for name in map(str, features.columns):
+        column = RawColumn(features[name])
+        found = sorted(labels.revealed_by(column, LIKELY), key=lambda each: -each[1])
+        for task, value, reason in found[:MOST_NOTES]:
+            others = len(found) - MOST_NOTES if task == found[0][0] else 0
+            notes.append(_leak(name, task, value, reason, column.n_values, max(0, others)))
+    return sorted(notes, key=lambda note: -(note.value or 0))
+
+
+def find_derived_targets(targets: pd.DataFrame, kinds: Mapping[str, Kind]) -> list[DataNote]:
+    """A note on each target that follows from another one, or from the others together.
+
+    Example:
+        >>> a, b = np.random.default_rng(0).normal(size=(2, 100))
+        >>> frame = pd.DataFrame({"a": a, "b": b, "sum": a + b, "exp": np.exp(a)})
+        >>> notes = find_derived_targets(frame, dict.fromkeys(frame, "regression"))
+        >>> [note.task for note in notes]
+        ['exp', 'a', 'b', 'sum']
+    """
+    targets, _ = _sampled(targets, targets)
+    labels = Labels.of(targets, kinds)
+    notes: list[DataNote] = []
+    names = list(map(str, targets.columns))
+    for name in names if len(names) <= MOST_TARGETS else ():
+        column = RawColumn(targets[name])
+        if kinds[name] == "regression":  # rows of one person repeat their numbers
+            column.codes = np.where(column.is_missing, -1, 0)
+        for other, value, reason in labels.revealed_by(column, CERTAIN):
+            if names.index(other) > names.index(name):
+                message = (
+                    f"Target {other!r} follows from target {name!r}: {reason}. A network for both "
+                    "learns one task twice; leave one of them out, or read their gains together."
+                )
+                notes.append(DataNote("derived-target", message, "warning", name, other, value))
+    return [*notes, *_sums_of_targets(targets)]
+
+
+def _sums_of_targets(targets: pd.DataFrame) -> Iterator[DataNote]:
+    """Targets that are a linear function of the others."""
+    values = targets.dropna().to_numpy(float)
+    if len(values) < 5 * targets.shape[1] or targets.shape[1] < 3:
+        return
+    scale = values.std(axis=0)
+    if not (scale > 0).all():
+        return
+    correlation = np.corrcoef(values, rowvar=False)
+    if np.abs(correlation - np.eye(len(scale))).max() >= CERTAIN:
+        others = np.abs(correlation - np.eye(len(scale))).max(axis=0) < CERTAIN
+        yield from _sums_of_targets(targets.iloc[:, np.flatnonzero(others)])
+        return
+    inverse = np.linalg.inv(correlation + 1e-9 * np.eye(len(scale)))
+    explained = 1 - 1 / inverse.diagonal()
+    for name, share in zip(map(str, targets.columns), explained, strict=True):
+        if share >= CERTAIN:
+            yield DataNote(
+                "derived-target",
+                f"Target {name!r} is a weighted sum of other targets (they explain {share:.1%} of "
+                "its variance). It may be derived from them; read its gain with care.",
+                "warning",
+                task=name,
+                value=float(share),
+            )
+
+
+def _leak(
+    column: str, task: str, value: float, reason: str, n_values: int, n_others: int
+) -> DataNote:
+    is_certain = value >= CERTAIN
+    verb = "gives" if is_certain else "nearly gives"
+    together = (
+        f" If its values name persons or things with several rows each, keep their rows together: "
+        f"--group-column {shlex.quote(column)}."
+        if reason.startswith("its values") and n_values >= FEWEST_DISTINCT
+        else ""
+    )
+    more = f" (and {n_others} more targets than are listed)" if n_others else ""
+    return DataNote(
+        "leak" if is_certain else "possible-leak",
+        f"Column {column!r} {verb} target {task!r}{more} away: {reason}. If it is not known when "
+        f"predictions are made, leave it out: --exclude {shlex.quote(column)}.{together}",
+        "serious" if is_certain else "warning",
+        column,
+        task,
+        value,
+    )
+
+
+class RawColumn:
+    """A column as codes of its values, and as numbers where it holds numbers or dates."""
+
+    def __init__(self, values: pd.Series) -> None:
+        self._values = values
+        self.is_missing = values.isna().to_numpy()
+        codes, distinct = pd.factorize(values)
+        self.codes: Int[np.ndarray, " row"] = codes
+        self.n_values = len(distinct)
+
+    @cached_property
+    def numbers(self) -> Float[np.ndarray, " row"] | None:
+        """As numbers; None if it holds something else."""
+        return as_numbers(self._values)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """All targets at once, with indicator columns whose variances add up to their variation."""
+
+    tasks: tuple[str, ...]
+    values: Float[np.ndarray, "row task"]
+    is_known: np.ndarray  # row task
+    is_binary: np.ndarray  # task
+    is_ordered: np.ndarray  # task
+    indicators: Float[np.ndarray, "row indicator"]
+    task_of: Int[np.ndarray, " indicator"]
+
+    @classmethod
+    def of(cls, targets: pd.DataFrame, kinds: Mapping[str, Kind]) -> "Labels":
+        """The targets with enough labels that vary."""
+        labels = {str(name): targets[name].to_numpy(float) for name in targets}
+        distinct = {name: np.unique(each[~np.isnan(each)]) for name, each in labels.items()}
+        names = [
+            name
+            for name, each in labels.items()
+            if len(distinct[name]) > 1 and (~np.isnan(each)).sum() >= FEWEST_ROWS
+        ]
+        indicators: list[np.ndarray] = []
+        for name in names:
+            each, levels = labels[name], distinct[name]
+            if kinds[name] == "classes" and len(levels) <= MOST_CLASSES:
+                indicators.append((each[:, None] == levels).astype(float))
+            else:
+                indicators.append(np.nan_to_num((each - levels[0]) / np.ptp(levels))[:, None])
+        values = np.column_stack([labels[name] for name in names]) if names else np.empty((0, 0))
+        return cls(
+            tuple(names),
+            values,
+            ~np.isnan(values),
+            np.array([len(distinct[name]) == 2 for name in names]),
+            np.array([kinds[name] != "classes" for name in names]),
+            np.hstack(indicators) if indicators else np.empty((0, 0)),
+            np.repeat(np.arange(len(names)), [each.shape[1] for each in indicators]),
+        )
+
+    def revealed_by(self, column: "RawColumn", least: float) -> Iterator[tuple[str, float, str]]:
+        """Each task with a figure of at least `least`, the largest one, and what it says."""
+        if not self.tasks:
+            return
+        said = "of the variation of the target"
+        figures = [
+            (self.explained(column.codes), f"its values explain {{:.1%}} {said}"),
+        ]
+        if 0 < column.is_missing.mean() < 1:
+            by_missing = self.explained(column.is_missing.astype(int))
+            figures.append((by_missing, f"whether it is missing explains {{:.1%}} {said}"))
+        if column.numbers is not None:
+            ranked = self._ranked(column.numbers)
+            single = np.where(self.is_binary, ranked, 0), np.where(self.is_binary, 0, ranked)
+            figures.append((single[0], "the AUC of this column alone is {:.4f}"))
+            figures.append((single[1], "its rank correlation with the target is {:.4f}"))
+            if column.n_values >= FEWEST_DISTINCT:
+                by_neighbours = self.explained_by_neighbours(column.numbers)
+                figures.append((by_neighbours, f"its neighbouring values explain {{:.1%}} {said}"))
+        for place, task in enumerate(self.tasks):
+            value, text = max((float(values[place]), text) for values, text in figures)
+            if value >= least:
+                yield task, value, text.format(value)
+
+    def explained(self, codes: Int[np.ndarray, " row"]) -> Float[np.ndarray, " task"]:
+        """Share of the variation explained by the codes, adjusted for their number (omega²).
+
+        Of codes that at least two rows have; 0 if these are less than half of the rows.
+        """
+        counts = np.bincount(np.maximum(codes, 0)) if len(codes) else np.zeros(1)
+        rows = np.flatnonzero((codes >= 0) & (counts[codes] > 1))
+        if len(rows) < max(FEWEST_ROWS, 0.5 * (codes >= 0).sum()):
+            return np.zeros(len(self.tasks))
+        codes = np.unique(codes[rows], return_inverse=True)[1]
+        belongs = sparse.csr_array((np.ones(len(rows)), (codes, np.arange(len(rows)))))
+        known = self.is_known[rows].astype(float)
+        weight = known[:, self.task_of]
+        values = self.indicators[rows] * weight
+        counts = belongs @ known  # code task
+        in_code = counts[:, self.task_of]
+        squares = (values**2).sum(axis=0)
+        within = squares - ((belongs @ values) ** 2 / np.maximum(in_code, 1)).sum(axis=0)
+        total = squares - values.sum(axis=0) ** 2 / np.maximum(weight.sum(axis=0), 1)
+        n_rows, n_codes = known.sum(axis=0), (counts > 0).sum(axis=0)
+        within, total = self._by_task(within), self._by_task(total)
+        is_defined = (n_codes > 1) & (n_rows - n_codes >= FEWEST_ROWS) & (total > 0)
+        if self.is_binary.any():  # few rows of a class agree by chance
+            labels = np.where(self.is_known, self.values, np.nan)[rows][:, self.is_binary]
+            is_top = labels == np.nanmax(self.values[:, self.is_binary], axis=0)
+            n_top = is_top.sum(axis=0)
+            fewest = np.minimum(n_top, n_rows[self.is_binary] - n_top)
+            is_defined[self.is_binary] &= fewest >= FEWEST_OF_CLASS
+        freedom = np.maximum(n_rows - 1, 1) / np.maximum(n_rows - n_codes, 1)
+        share = 1 - within / np.where(total > 0, total, 1) * freedom
+        return np.where(is_defined, np.maximum(share, 0), 0)
+
+    def explained_by_neighbours(self, numbers: np.ndarray) -> Float[np.ndarray, " task"]:
+        """Share of the variation that is the same in neighbouring rows in the column's order."""
+        order = np.argsort(numbers, kind="stable")[: int((~np.isnan(numbers)).sum())]
+        values, known, numbers = self.indicators[order], self.is_known[order], numbers[order]
+        # Equal values say nothing about the order, and one label in a row of many proves little.
+        is_step = (known[1:] & known[:-1]) & (np.diff(numbers) > 0)[:, None]  # step task
+        count = is_step.sum(axis=0)
+        squares = (np.diff(values, axis=0) ** 2 * is_step[:, self.task_of]).sum(axis=0)
+        weight = known[:, self.task_of]
+        mean = (values * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
+        variance = ((values - mean) ** 2 * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
+        total = self._by_task(variance)
+        share = 1 - self._by_task(squares) / np.maximum(count, 1) / (2 * np.where(total, total, 1))
+        return np.where((count >= 5 * FEWEST_ROWS) & (total > 0), np.maximum(share, 0), 0)
+
+    def _ranked(self, numbers: np.ndarray) -> Float[np.ndarray, " task"]:
+        """AUC for binary targets, rank correlation for numbers; 0 where it is clearly below 0.9."""
+        is_number = ~np.isnan(numbers)
+        ranks = np.where(is_number, stats.rankdata(numbers, nan_policy="omit"), 0)
+        result = np.zeros(len(self.tasks))
+        if is_number.sum() < FEWEST_ROWS or np.ptp(numbers[is_number]) == 0:
+            return result
+        known = self.is_known & is_number[:, None]
+        for place in np.flatnonzero(self.is_ordered & (known.sum(axis=0) >= FEWEST_ROWS)):
+            rows = known[:, place]
+            labels, own = self.values[rows, place], ranks[rows]
+            if np.ptp(labels) == 0 or np.ptp(own) == 0:
                 continue
-            if pd.api.types.is_numeric_dtype(values) and kinds[target] != "classes":
-                correlation = _correlation(values.to_numpy(float)[known], label[known])
-                if abs(correlation) > MOST_CORRELATED:
-                    reason = f"its correlation with the target is {correlation:.4f}"
-                    leaks.append((feature, target, reason))
-                    continue
-            if len(distinct) * 5 <= known.sum() and _determines(code[known], label[known]):
-                reason = "each of its values always comes with the same label"
-                leaks.append((feature, target, reason))
-    return leaks
+            if self.is_binary[place]:
+                is_positive = labels == labels.max()
+                result[place] = _auc(own, is_positive)
+            elif abs(np.corrcoef(own, self._label_ranks[rows, place])[0, 1]) > 0.8:
+                ranked = stats.rankdata(own), stats.rankdata(labels)
+                result[place] = abs(np.corrcoef(*ranked)[0, 1])
+        return result
+
+    @cached_property
+    def _label_ranks(self) -> Float[np.ndarray, "row task"]:
+        return np.asarray(stats.rankdata(self.values, axis=0, nan_policy="omit"))
+
+    def _by_task(self, values: np.ndarray) -> Float[np.ndarray, " task"]:
+        return np.bincount(self.task_of, weights=values, minlength=len(self.tasks))
 
 
-def _correlation(values: np.ndarray, label: np.ndarray) -> float:
-    if np.ptp(values) == 0:
+def _auc(ranks: np.ndarray, is_positive: np.ndarray) -> float:
+    """Area under the ROC curve in the better direction; 0 with fewer than five of a class."""
+    n_positive = int(is_positive.sum())
+    n_negative = len(ranks) - n_positive
+    if min(n_positive, n_negative) < 5:
         return 0.0
-    return float(np.corrcoef(values, label)[0, 1])
+    rough = ranks[is_positive].mean() - ranks[~is_positive].mean()
+    if abs(rough) < 0.35 * np.ptp(ranks):  # an AUC below about 0.85
+        return 0.0
+    above = stats.rankdata(ranks)[is_positive].sum() - n_positive * (n_positive + 1) / 2
+    auc = float(above / (n_positive * n_negative))
+    return max(auc, 1 - auc)
 
 
-def _determines(code: np.ndarray, label: np.ndarray) -> bool:
-    """Whether the labels do not vary within any value that comes at least twice."""
-    label = label - label[0]
-    count = np.bincount(code)
-    total = np.bincount(code, weights=label)
-    squares = np.bincount(code, weights=label**2)
-    spread = squares - total**2 / np.maximum(count, 1)
-    is_repeated = count >= 2
-    covered = count[is_repeated].sum() / count.sum()
-    return bool(covered >= 0.9 and (spread[is_repeated] <= 1e-9 * (1 + squares[is_repeated])).all())
+def as_numbers(values: pd.Series) -> Float[np.ndarray, " row"] | None:
+    """A column of numbers or dates as floats; None if more than one value in twenty is neither.
+
+    Example:
+        >>> as_numbers(pd.Series(["1", "2.5", None])).tolist()
+        [1.0, 2.5, nan]
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+        return np.where(np.isinf(numbers), np.nan, numbers)
+    known = values.dropna()
+    if known.empty:
+        return None
+    if pd.api.types.is_datetime64_any_dtype(values):
+        dates = pd.to_datetime(values, utc=True)
+        seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        return seconds.to_numpy(dtype=float)
+    if pd.to_numeric(known.iloc[:200], errors="coerce").notna().mean() < 0.5:  # text, quickly
+        return None
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() >= 0.95 * len(known):
+        return numbers.to_numpy(dtype=float)
+    return None
+
+
+def _sampled(features: pd.DataFrame, targets: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    n_pairs = max(1, features.shape[1] * targets.shape[1])
+    n_rows = max(4000, min(MOST_ROWS, MOST_CELLS // n_pairs))
+    if len(features) <= n_rows:
+        return features, targets
+    rows = np.random.default_rng(0).choice(len(features), n_rows, replace=False)
+    return features.iloc[rows], targets.iloc[rows]

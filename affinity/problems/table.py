@@ -22,17 +22,18 @@ from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
 from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
 from .label_counts import notes_on_counts
-from .leaks import find_leaks
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .reading import ReadingOptions, check_column, fingerprint, read_source, shorten
 from .resampling import RandomRows, TimeBlocks
+from .table_notes import notes_on_table
 from .test_rows import (
     first_rows,
     group_numbers,
     in_order_of_time,
     set_aside,
+    times_of,
     without_divided_groups,
 )
 
@@ -192,7 +193,6 @@ def load_table(
         judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
         judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
     seen = development.numpy()
-    leaks = find_leaks(clean.iloc[seen], judged.iloc[seen], judged_kinds)
     parts = TableParts(rows.inputs.shape[1], depth)
     trunk, head = parts(width)
     problem = Problem(
@@ -213,16 +213,15 @@ def load_table(
             *raw.notes,
             *cleaned.notes,
             *_group_notes(group_column, group, development, test),
-            *(
-                DataNote(
-                    "leak",
-                    f"Feature {f!r} gives target {t!r} away: {why}. If it is not known when "
-                    f"predictions are made, leave it out: --exclude {f}.",
-                    "serious",
-                    column=f,
-                    task=t,
-                )
-                for f, t, why in leaks
+            *notes_on_table(
+                features,
+                judged,
+                judged_kinds,
+                seen,
+                test.numpy(),
+                dates=clean[list(columns.dates)],
+                times=None if time_column is None else times_of(table, time_column),
+                is_grouped=group is not None,
             ),
             *(
                 DataNote("left-out", f"Column {name!r} was left out: {why}.", column=name)

@@ -97,15 +97,15 @@ def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFr
     return table.iloc[np.sort(order[: round(len(table) * share)])].reset_index(drop=True)
 
 
-def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
-    """Row numbers, the earliest first.
+def times_of(table: pd.DataFrame, name: str) -> pd.Series:
+    """The time of each row: the column's number, or its date in days since 1970.
 
     Raises:
         InputError: If a row has no time.
     """
     column = table[name]
     is_date = pd.api.types.is_datetime64_any_dtype(column)
-    times = column if is_date else pd.to_numeric(column, errors="coerce")
+    times = column if is_date else pd.to_numeric(column, errors="coerce").astype(float)
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
@@ -113,4 +113,15 @@ def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
             f"holds {column.iloc[row]!r}.",
             "invalid-time",
         )
-    return np.argsort(times.to_numpy(), kind="stable")
+    if not is_date:
+        return times
+    return (pd.to_datetime(times, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+
+
+def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
+    """Row numbers, the earliest first.
+
+    Raises:
+        InputError: If a row has no time.
+    """
+    return np.argsort(times_of(table, name).to_numpy(), kind="stable")
