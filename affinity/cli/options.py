@@ -600,8 +600,9 @@ class TransferSettings:
         "Number of replicates (new data split and seed each).", default=5, least=1
     )
     recipe: str = option(
-        "How targets are tuned; `affinity problems` lists the recipes. 'best' measures all and "
-        "chooses one per pair by cross-validation.",
+        "How targets are tuned; `affinity problems` lists the recipes. 'best' measures all of them, "
+        "the main ones also with other learning rates, epochs and weight decay, and chooses one per "
+        "pair by cross-validation.",
         default="full fine-tuning",
     )
     tuning_plan: str | None = option("Tune by this edited plan: a YAML file.", default=None)

@@ -1,7 +1,7 @@
 """Transfer: the gain of a target from a source that is trained first, and how to fine-tune."""
 
 from .blocks import blocks_of, relative_gradient_norms
-from .choose_recipe import ChosenRecipe, choose_recipe
+from .choose_recipe import ChosenRecipe, choose_recipe, tuning_candidates
 from .covariate_shift import ShiftedSplit, hold_out_shifted
 from .feature_distortion import (
     FINE_TUNING,
@@ -34,7 +34,6 @@ from .recipes import (
     SmallerLearningRate,
     SurgicalFineTuning,
     TrainingFromScratch,
-    recipe_candidates,
 )
 from .report import TransferReport, TransferSummary
 from .self_supervised import pretrain_on_inputs
@@ -111,11 +110,11 @@ __all__ = [
     "pretrain_on_inputs",
     "rank_correlation",
     "read_trunk",
-    "recipe_candidates",
     "relative_gradient_norms",
     "representation_similarity",
     "save_trunk",
     "take_rows",
     "transferability_scores",
     "tune",
+    "tuning_candidates",
 ]

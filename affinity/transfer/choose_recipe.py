@@ -1,4 +1,4 @@
-"""Choice of a recipe for each pair, by cross-validation over replicates."""
+"""Choice of a recipe and its settings for each pair, by cross-validation over replicates."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,77 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.statistics import Gains, Verdict, VerdictName
+from affinity.training import TrainingSettings
 
+from .recipes import (
+    L2SP,
+    TRANSFER_RECIPES,
+    FullFineTuning,
+    LayerwiseDecay,
+    LinearProbe,
+    ProbeThenTune,
+    Recipe,
+    ReinitializedLastLayer,
+    SmallerLearningRate,
+    SurgicalFineTuning,
+)
 from .transfer import Transfer, TransferLosses
 
 CHOSEN = "chosen for each pair"
 CHOSEN_FOR_ALL = "chosen for all pairs"
+
+
+@dataclass(frozen=True)
+class TuningCandidate:
+    """A recipe with training settings, one of those to choose from."""
+
+    recipe: Recipe
+    settings: TrainingSettings
+
+
+def tuning_candidates(settings: TrainingSettings) -> dict[str, TuningCandidate]:
+    """The recipes to choose from between tasks of a table, and settings of the main ones.
+
+    All recipes with the given settings, some recipes with several strengths; and full fine-tuning,
+    a linear probe, and the probe followed by tuning with another learning rate, with weight decay,
+    and with fewer and more epochs. Heads are new here, so that re-initializing the last layer would
+    be full fine-tuning again.
+
+    Example:
+        >>> candidates = tuning_candidates(TrainingSettings(learning_rate=0.01))
+        >>> round(candidates["linear probe, 3 times the learning rate"].settings.learning_rate, 6)
+        0.03
+    """
+    recipes: dict[str, Recipe] = {
+        **TRANSFER_RECIPES,
+        "smaller learning rate (0.3)": SmallerLearningRate(0.3),
+        "layer-wise decay (0.25)": LayerwiseDecay(0.25),
+        "L2-SP (0.01)": L2SP(0.01),
+        "L2-SP (1)": L2SP(1.0),
+        "surgical (first)": SurgicalFineTuning("first"),
+        "surgical (middle)": SurgicalFineTuning("middle"),
+    }
+    variants = {
+        "0.3 times the learning rate": replace(
+            settings, learning_rate=0.3 * settings.learning_rate
+        ),
+        "3 times the learning rate": replace(settings, learning_rate=3 * settings.learning_rate),
+        "weight decay 0.01": replace(settings, weight_decay=0.01),
+        "a third of the epochs": replace(settings, epochs=max(2, settings.epochs // 3)),
+        "twice the epochs": replace(settings, epochs=2 * settings.epochs),
+    }
+    candidates = {
+        name: TuningCandidate(recipe, settings)
+        for name, recipe in recipes.items()
+        if not isinstance(recipe, ReinitializedLastLayer)
+    }
+    for name, recipe in recipes.items():
+        if isinstance(recipe, FullFineTuning | LinearProbe | ProbeThenTune):
+            candidates |= {
+                f"{name}, {text}": TuningCandidate(recipe, variant)
+                for text, variant in variants.items()
+            }
+    return candidates
 
 
 @dataclass(frozen=True)
@@ -151,7 +217,9 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
     Each replicate uses the recipe with the lowest mean evaluation loss on the other replicates; its
     test loss had no part in that choice, so that the gain is not biased by the choice.
     One recipe for all pairs is chosen in the same way, by the mean of the losses relative to those
-    from scratch.
+    from scratch. Where recipes were measured with different training settings, those of training
+    from scratch are chosen for each target in the same way, too, so that gains are over a baseline
+    that was given the same choice.
 
     Args:
         measured: Transfer by recipe, on the same sources, targets and replicates.
@@ -176,7 +244,11 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
             "Expected at least two replicates to choose a recipe, but got one.",
             "too-few-replicates",
         )
-    losses = torch.stack([transfer.tuned.evaluation for transfer in measured.values()])
+    scratch = _choose_scratch([transfer.scratch for transfer in measured.values()])
+    measured = {name: replace(transfer, scratch=scratch) for name, transfer in measured.items()}
+    first = measured[names[0]]
+    tuned = [transfer.tuned for transfer in measured.values()]
+    losses = torch.stack([of_recipe.evaluation for of_recipe in tuned])
     relative = losses / first.scratch.evaluation  # recipe source replicate target
     best: list[Tensor] = []
     best_for_all: list[Tensor] = []
@@ -187,10 +259,21 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
     final = _lowest(losses, range(n_replicates))[first.is_measured]
     return ChosenRecipe(
         chosen=tuple(names[number] for number in final.tolist()),
-        transfer=_select(measured, best, CHOSEN),
-        for_all=_select(measured, best_for_all, CHOSEN_FOR_ALL),
+        transfer=replace(first, recipe=CHOSEN, tuned=_select(tuned, best)),
+        for_all=replace(first, recipe=CHOSEN_FOR_ALL, tuned=_select(tuned, best_for_all)),
         measured=dict(measured),
     )
+
+
+def _choose_scratch(measured: Sequence[TransferLosses]) -> TransferLosses:
+    """From scratch with the settings that are best on the other replicates, for each target."""
+    n_replicates = measured[0].test.shape[1]
+    losses = torch.stack([scratch.evaluation for scratch in measured])
+    best = [
+        _lowest(losses, [other for other in range(n_replicates) if other != replicate])
+        for replicate in range(n_replicates)
+    ]
+    return _select(measured, best)
 
 
 def _lowest(
@@ -211,12 +294,12 @@ def _lowest_for_all(
 
 
 def _select(
-    measured: Mapping[str, Transfer], best: Sequence[Int[Tensor, "source target"]], name: str
-) -> Transfer:
-    """Transfer with the losses of the recipe chosen for each replicate and pair."""
+    measured: Sequence[TransferLosses], best: Sequence[Int[Tensor, "source target"]]
+) -> TransferLosses:
+    """The losses of the recipe chosen for each replicate and pair."""
 
     def select(part: str) -> Tensor:
-        losses = torch.stack([getattr(transfer.tuned, part) for transfer in measured.values()])
+        losses = torch.stack([getattr(of_recipe, part) for of_recipe in measured])
         of_replicates: list[Tensor] = []
         for number, recipes in enumerate(best):
             candidates = losses[:, :, number]  # recipe source target ...
@@ -225,8 +308,7 @@ def _select(
             of_replicates.append(chosen[0])
         return torch.stack(of_replicates, dim=1)
 
-    tuned = TransferLosses(select("test"), select("evaluation"), select("blocks"))
-    return replace(next(iter(measured.values())), recipe=name, tuned=tuned)
+    return TransferLosses(select("test"), select("evaluation"), select("blocks"))
 
 
 def _mean_with_interval(gains: Gains) -> tuple[float, float, float]:

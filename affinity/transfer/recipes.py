@@ -411,24 +411,3 @@ TRANSFER_RECIPES: Mapping[str, Recipe] = {
     name: recipe for name, recipe in RECIPES.items() if not isinstance(recipe, TrainingFromScratch)
 }
 """The recipes that start from a source."""
-
-
-def recipe_candidates() -> dict[str, Recipe]:
-    """The recipes to choose from between tasks of a table, some with several settings.
-
-    Heads are new there, so that re-initializing the last layer is full fine-tuning.
-    """
-    recipes = {
-        name: recipe
-        for name, recipe in TRANSFER_RECIPES.items()
-        if not isinstance(recipe, ReinitializedLastLayer)
-    }
-    return {
-        **recipes,
-        "smaller learning rate (0.3)": SmallerLearningRate(0.3),
-        "layer-wise decay (0.25)": LayerwiseDecay(0.25),
-        "L2-SP (0.01)": L2SP(0.01),
-        "L2-SP (1)": L2SP(1.0),
-        "surgical (first)": SurgicalFineTuning("first"),
-        "surgical (middle)": SurgicalFineTuning("middle"),
-    }

@@ -26,6 +26,15 @@ def test_the_choice_does_not_see_test_rows() -> None:
     assert choose_recipe({"good": good, "bad": bad}).transfer.values().item() == pytest.approx(0.2)
 
 
+def test_training_from_scratch_is_given_the_same_choice_of_settings() -> None:
+    slow = made_up_pair([0.5, 0.5], [0.5, 0.5])
+    good_scratch = made_up_pair([0.6, 0.6], [0.6, 0.6]).tuned
+    fast = replace(made_up_pair([0.9, 0.9], [0.9, 0.9]), scratch=good_scratch)
+    choice = choose_recipe({"slow": slow, "fast": fast})
+    assert choice.transfer.values().item() == pytest.approx(1 - 0.5 / 0.6)
+    assert choice.measured["slow"].values().item() == pytest.approx(1 - 0.5 / 0.6)
+
+
 def test_a_choice_among_nothing_or_of_one_replicate_is_refused() -> None:
     with raises("no-recipe"):
         choose_recipe({})

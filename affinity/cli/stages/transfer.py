@@ -39,9 +39,9 @@ from affinity.transfer import (
     measure_distortion,
     measure_transfer,
     plan_for,
-    recipe_candidates,
     representation_similarity,
     transferability_scores,
+    tuning_candidates,
 )
 from affinity.words import count
 
@@ -151,13 +151,17 @@ def _measure(
     curves: list[LowDataCurve] = []
     for target, source in leading.items() if options.rows else ():
         names = [name for name in sources.names if name in (source, OWN_INPUTS)]
-        recipe = recipe_candidates()[choice.recipes[source, target]] if choice else plan
+        recipe, settings = plan, problem.settings
+        if choice is not None:
+            candidate = tuning_candidates(settings)[choice.recipes[source, target]]
+            recipe, settings = candidate.recipe, candidate.settings
         curves += low_data_curves(
             problem,
             replace(sources, names=tuple(names)),
             recipe,
             [target],
             options.rows,
+            settings=settings,
             store=store,
         )
     pairs = [(source, target) for target, source in leading.items()]
@@ -173,10 +177,15 @@ def _measure(
 
 def _choose_recipes(run: Run, sources: Sources, targets: list[str], store: Path) -> ChosenRecipe:
     measured: dict[str, Transfer] = {}
-    for name, recipe in recipe_candidates().items():
+    for name, candidate in tuning_candidates(run.problem.settings).items():
         run.console.print(f"Fine-tuning with {name} ...")
         measured[name] = measure_transfer(
-            run.problem, recipe, sources, targets=targets, store=store
+            run.problem,
+            candidate.recipe,
+            sources,
+            targets=targets,
+            settings=candidate.settings,
+            store=store,
         )
     return choose_recipe(measured)
 
