@@ -86,7 +86,7 @@ def _read(options: FewShotOptions) -> FewShotProblem:
             "no-target",
         )
     if options.task_column is not None:
-        _refuse(options, "ways", "test_classes")
+        _refuse(options, "ways")
     return few_shot_table(
         options.source,
         options.target,
@@ -146,6 +146,12 @@ def show_result(console: Console, result: FewShotResult) -> None:
     )
     for warning in summary.warnings:
         console.print(f"[yellow]Warning:[/yellow] {escape(warning)}")
+    shift = summary.distribution_shift
+    console.print(
+        f"Meta-test against meta-training tasks: p = {shift.p_value:.3g}. {shift.scope}",
+        style="dim",
+        soft_wrap=True,
+    )
     for line in summary.advice:
         console.print(f"[bold]Advice, {escape(line)}[/bold]")
     console.print(

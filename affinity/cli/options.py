@@ -600,8 +600,8 @@ class TransferSettings:
         "Number of replicates (new data split and seed each).", default=5, least=1
     )
     recipe: str = option(
-        "How targets are tuned; `affinity problems` lists the recipes. 'best' measures all of them, "
-        "the main ones also with other learning rates, epochs and weight decay, and chooses one per "
+        "How targets are tuned; `affinity problems` lists the recipes. 'best' measures all, the "
+        "main ones also with other learning rates, epochs and weight decay, and chooses one per "
         "pair by cross-validation.",
         default="full fine-tuning",
     )
@@ -672,10 +672,10 @@ class FewShotOptions(
         "Column of classes, or what every task predicts.", default=None, group=DATA
     )
     test_classes: tuple[str, ...] = option(
-        "Classes used only in the meta-test, separated by commas.",
+        "Classes, or with --task-column tasks, used only in the meta-test, separated by commas.",
         default=(),
         group=DATA,
-        shown="a third of the classes",
+        shown="a third of the classes, a fifth of the tasks",
         parse=_listed,
     )
     ways: int | None = option("Classes per task.", default=None, shown="5")

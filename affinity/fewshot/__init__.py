@@ -1,6 +1,6 @@
 """Few-shot learning: meta-learn from many tasks how to learn a new one from few rows."""
 
-from .baselines import FromScratch, Pretrained
+from .baselines import FromScratch, LinearModel, Pretrained
 from .built_in import few_shot_digits, few_shot_sines
 from .class_family import ClassFamily
 from .class_problem import class_problem
@@ -38,6 +38,7 @@ __all__ = [
     "HierarchicalRegression",
     "LearnedEmbedding",
     "LearnedInitialization",
+    "LinearModel",
     "MetaTraining",
     "MethodScores",
     "Pretrained",

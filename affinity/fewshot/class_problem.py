@@ -30,7 +30,10 @@ def split_classes(
     Example:
         >>> split_classes(["a", "b", "c", "d"], ways=2, test_classes=["d", "b"], seed=0)
         (['a', 'c'], ['b', 'd'])
+        >>> split_classes(["1", "2", "7", "8"], ways=2, test_classes=["7.0", "8"], seed=0)
+        (['1', '2'], ['7', '8'])
     """
+    test_classes = [_match(name, classes) for name in test_classes or ()] or None
     unknown = [name for name in test_classes or () if name not in classes]
     if unknown:
         raise InputError(
@@ -131,6 +134,12 @@ def classes_in(labels: Sequence[str]) -> list[str]:
         ['2', '10', 'a', 'b']
     """
     return sorted({*labels}, key=_natural)
+
+
+def _match(name: str, classes: Sequence[str]) -> str:
+    """The class that is written this way, or is the same number."""
+    same = [each for each in classes if _natural(each)[0] == _natural(name)[0] < float("inf")]
+    return name if name in classes or len(same) != 1 else same[0]
 
 
 def _natural(name: str) -> tuple[float, str]:

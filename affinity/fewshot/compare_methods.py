@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,8 +11,8 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.progress import track
 
-from .baselines import FromScratch, Pretrained
-from .distribution_shift import check_distribution_shift
+from .baselines import FromScratch, LinearModel, Pretrained
+from .distribution_shift import MAX_TASKS, check_distribution_shift
 from .episodes import Episodes
 from .learner import FewShotLearner, task_losses
 from .maml import ANIL, MAML, FirstOrderMAML
@@ -26,6 +27,7 @@ FewShotMethod = Callable[[FewShotProblem, int], FewShotLearner]
 
 METHODS: dict[str, FewShotMethod] = {
     BASELINE: FromScratch(),
+    "linear model": LinearModel(),
     "pretrained, head only": Pretrained(moves="head"),
     "pretrained": Pretrained(),
     "prototypical network": PrototypicalNetwork(),
@@ -119,7 +121,9 @@ def compare_few_shot(
         score="accuracy" if problem.has_classes else "loss",
         steps=problem.steps,
         scores=scores,
-        shift=check_distribution_shift(problem.training, problem.test, seed),
+        shift=check_distribution_shift(
+            problem.training, problem.test, seed, _losses_from_scratch(problem, seed)
+        ),
         context={
             "seed": seed,
             "queries": problem.queries,
@@ -128,6 +132,26 @@ def compare_few_shot(
             "methods": [repr(method) for method in chosen.values()],
         },
     )
+
+
+def _losses_from_scratch(
+    problem: FewShotProblem, seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Losses of training from scratch on meta-training and meta-test tasks; for regressions only.
+
+    Episodes of classes are mixtures of a few classes, so that they are no independent tasks.
+    """
+    if problem.has_classes:
+        return None
+    learner = FromScratch()(problem, seed)
+    losses: list[np.ndarray] = []
+    for family, purpose in ((problem.training, "training losses"), (problem.test, "test losses")):
+        count = int(min(MAX_TASKS, family.max_draws))
+        generator = generator_of(seed, purpose)
+        episodes = family.draw(count, problem.shots, problem.queries, generator)
+        predictions = learner.predict(episodes, problem.steps)[-1:]
+        losses.append(task_losses(problem.task, predictions, episodes)[0].double().numpy())
+    return losses[0], losses[1]
 
 
 def _evaluate(

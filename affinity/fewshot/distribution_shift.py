@@ -1,5 +1,6 @@
 """Distribution shift: whether meta-test tasks differ from the meta-training tasks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,24 +20,41 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class DistributionShift:
-    """Result of a permutation test of two sets of tasks.
+    """Result of permutation tests of two sets of tasks.
 
     Args:
-        p_value: Fraction of random splits of all tasks with an energy distance at least as large.
+        p_value: The smaller p-value of the two tests below, times two.
         n_training: Number of compared meta-training tasks (or classes).
         n_test: Number of compared meta-test tasks (or classes).
         largest_difference: The property that differs most, in words.
+        rows_p_value: Fraction of random splits of all tasks with an energy distance between the
+            descriptions of their rows that is at least as large.
+        losses_p_value: The same for the difference between the losses that a network trained from
+            scratch reaches on the tasks; None if it was not compared.
     """
 
     p_value: float
     n_training: int
     n_test: int
     largest_difference: str
+    rows_p_value: float | None = None
+    losses_p_value: float | None = None
 
     @property
     def is_significant(self) -> bool:
         """Whether the two sets differ, at a level of 5 %."""
         return self.p_value <= LEVEL
+
+    @property
+    def scope(self) -> str:
+        """What was compared, and which differences cannot be seen."""
+        compared = "means and deviations of inputs and target, and their linear correlations"
+        if self.losses_p_value is not None:
+            compared += ", and the losses of a network trained from scratch on each task"
+        return (
+            f"Compared were {compared}. A different relation between inputs and target that leaves "
+            "these unchanged cannot be seen."
+        )
 
     @property
     def warning(self) -> str | None:
@@ -50,7 +68,13 @@ class DistributionShift:
         )
 
 
-def check_distribution_shift(training: Family, test: Family, seed: int = 0) -> DistributionShift:
+def check_distribution_shift(
+    training: Family,
+    test: Family,
+    seed: int = 0,
+    losses: tuple[Float[np.ndarray, " training_task"], Float[np.ndarray, " test_task"]]
+    | None = None,
+) -> DistributionShift:
     r"""Compare the rows of meta-training and meta-test tasks; the unit is a task (or a class).
 
     Each task is described by the mean and standard deviation of each input and of the target, and
@@ -60,13 +84,17 @@ def check_distribution_shift(training: Family, test: Family, seed: int = 0) -> D
         2 E\lVert X - Y \rVert - E\lVert X - X' \rVert - E\lVert Y - Y' \rVert
 
     between the two sets of descriptions is compared with that of random splits into sets of the
-    same sizes. With few tasks the test has little power: the smallest p-value of three against
-    seven classes is 1/120, of two against two 1/3.
+    same sizes. Descriptions do not show how targets depend on inputs, beyond the correlation: sine
+    and square waves have nearly equal ones. Therefore the losses of a network that is trained from
+    scratch on each task are compared as well, where they are given. With few tasks the test has
+    little power: the smallest p-value of three against seven classes is 1/120, of two against two
+    1/3.
 
     Args:
         training: Meta-training tasks.
         test: Meta-test tasks.
         seed: Random seed of the choice of tasks and of the splits.
+        losses: Losses of training from scratch on meta-training and on meta-test tasks.
 
     Raises:
         InputError: If the tasks have inputs of different shapes.
@@ -100,14 +128,38 @@ def check_distribution_shift(training: Family, test: Family, seed: int = 0) -> D
     splits = np.stack(
         [is_training, *(random.permutation(is_training) for _ in range(PERMUTATIONS))]
     )
-    observed, *permuted = _energy_distances(cdist(scaled, scaled), splits)
-    n_as_large = sum(distance >= observed - 1e-12 for distance in permuted)
+    of_rows = _p_value(_energy_distances(cdist(scaled, scaled), splits))
+    largest_difference = _largest_difference(descriptions, is_training)
+    of_losses = None
+    if losses is not None:
+        logs = np.log(np.maximum(np.concatenate(losses), 1e-12))
+        is_first = np.arange(len(logs)) < len(losses[0])
+        splits = np.stack([is_first, *(random.permutation(is_first) for _ in range(PERMUTATIONS))])
+        of_losses = _p_value(np.abs([logs[split].mean() - logs[~split].mean() for split in splits]))
+        if of_losses < of_rows:
+            first, second = (
+                float(np.exp(part.mean())) for part in np.split(logs, [is_first.sum()])
+            )
+            largest_difference = (
+                f"a network trained from scratch reaches a loss of {second:.3g} on meta-test and "
+                f"{first:.3g} on meta-training tasks (geometric means)"
+            )
+    tests = [p for p in (of_rows, of_losses) if p is not None]
     return DistributionShift(
-        p_value=float(1 + n_as_large) / (1 + PERMUTATIONS),
+        p_value=min(1.0, len(tests) * min(tests)),
         n_training=len(training_rows),
         n_test=len(test_rows),
-        largest_difference=_largest_difference(descriptions, is_training),
+        largest_difference=largest_difference,
+        rows_p_value=of_rows,
+        losses_p_value=of_losses,
     )
+
+
+def _p_value(statistics: Sequence[float] | np.ndarray) -> float:
+    """The fraction of all splits, the first of which is the real one, with as large a statistic."""
+    observed, *permuted = statistics
+    n_as_large = sum(value >= observed - 1e-12 for value in permuted)
+    return float(1 + n_as_large) / (1 + PERMUTATIONS)
 
 
 def _describe(rows: Examples) -> Float[np.ndarray, " description"]:

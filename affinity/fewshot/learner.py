@@ -84,12 +84,7 @@ class LearnedInitialization(FewShotLearner):
         Chosen among `RATES` by the mean loss on validation tasks, in the same way for every method
         that adapts by gradient steps.
         """
-        episodes = problem.validation.draw(
-            TASKS_TO_CHOOSE_ON,
-            problem.shots,
-            problem.queries,
-            generator_of(seed, "choice of the rate"),
-        )
+        episodes = validation_episodes(problem, seed)
 
         def loss(candidate: LearnedInitialization) -> float:
             predictions = candidate.predict(episodes, problem.steps)[-1:]
@@ -97,6 +92,12 @@ class LearnedInitialization(FewShotLearner):
             return value if math.isfinite(value) else math.inf
 
         return min((replace(self, rate=rate) for rate in RATES), key=loss)
+
+
+def validation_episodes(problem: FewShotProblem, seed: int) -> Episodes:
+    """The validation tasks on which step sizes and other settings are chosen."""
+    generator = generator_of(seed, "choice of the rate")
+    return problem.validation.draw(TASKS_TO_CHOOSE_ON, problem.shots, problem.queries, generator)
 
 
 def task_losses(

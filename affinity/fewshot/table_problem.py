@@ -48,11 +48,12 @@ def few_shot_table(
         source: A CSV or Parquet file, or a data frame.
         target: The column of classes; or, with a task column, what all tasks predict: numbers, or
             one of two values. Rows without a target are dropped.
-        task_column: The task of each row. A fifth of the tasks is drawn for the meta-test, and
-            another fifth for validation.
+        task_column: The task of each row. A fifth of the tasks is used for validation.
         ways: Classes per task, without a task column.
         queries: Query rows per class (15 by default) or per task (10 by default).
-        test_classes: Meta-test classes; by default a third of them.
+        test_classes: Meta-test classes, or with a task column meta-test tasks; by default a third
+            of the classes, or a fifth of the tasks. A number is named as it is written, with or
+            without decimals: 7 and 7.0 are the same class.
         exclude: Columns that are not features.
         width: Width of the trunk.
         depth: Number of layers of the trunk.
@@ -80,12 +81,12 @@ def few_shot_table(
     features = table.drop(columns=special)
     if task_column is not None:
         return _of_tasks(
-            name, table[target], table[task_column].astype(str), features, queries or 10,
-            width, depth, settings, seed,
+            name, table[target], _names_of(table[task_column]), features, queries or 10,
+            width, depth, settings, test_classes, seed,
         )  # fmt: skip
-    labels = table[target].astype(str).tolist()
+    labels = _names_of(table[target]).tolist()
     training, _ = split_classes(classes_in(labels), ways, test_classes, seed)
-    inputs = _encoded(features, table[target].astype(str).isin(training).to_numpy())
+    inputs = _encoded(features, np.isin(labels, training))
     return class_problem(
         name,
         inputs,
@@ -109,6 +110,7 @@ def _of_tasks(
     width: int,
     depth: int,
     settings: MetaTraining | None,
+    test_tasks: Sequence[str] | None,
     seed: int,
 ) -> FewShotProblem:
     kind = find_kind(target)
@@ -126,13 +128,24 @@ def _of_tasks(
             f"meta-training, validation and meta-test, but there are {len(tasks)}.",
             "too-few-tasks",
         )
+    if unknown := [name for name in test_tasks or () if name not in tasks]:
+        raise InputError(
+            f"Expected meta-test tasks among those of the column {task_of_row.name!r}, "
+            f"{tasks[:20]}, but got {unknown}.",
+            "unknown-task",
+        )
     order = random.Random(seed).sample(tasks, len(tasks))
     share = len(tasks) // SHARE
-    parts = {
-        "test": order[:share],
-        "validation": order[share : 2 * share],
-        "training": order[2 * share :],
-    }
+    test = list(dict.fromkeys(test_tasks or order[:share]))
+    others = [name for name in order if name not in test]
+    if len(others) < 2 * share:
+        raise InputError(
+            f"Expected at most {len(tasks) - 2 * share} of the {len(tasks)} tasks in the "
+            f"meta-test, so that enough are left for meta-training and validation, but got "
+            f"{len(test)}.",
+            "too-few-tasks",
+        )
+    parts = {"test": test, "validation": others[:share], "training": others[share:]}
     is_training = task_of_row.isin(parts["training"]).to_numpy()
     inputs = _encoded(features, is_training)
     classes = classes_of(target, kind)
@@ -158,6 +171,14 @@ def _of_tasks(
         queries=queries,
         settings=settings or MetaTraining(),
     )
+
+
+def _names_of(column: pd.Series) -> pd.Series:
+    """The values as text; whole numbers without decimals, also where missing ones made them 7.0."""
+    numbers = pd.to_numeric(column, errors="coerce") if column.dtype.kind == "f" else None
+    if numbers is not None and (numbers == numbers.round()).all():
+        column = numbers.astype("int64")
+    return column.astype(str)
 
 
 def _encoded(features: pd.DataFrame, is_training: np.ndarray) -> Float[Tensor, "row feature"]:

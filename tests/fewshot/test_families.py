@@ -11,11 +11,14 @@ from torch import nn
 
 from affinity.fewshot import (
     ClassFamily,
+    LinearModel,
     MetaTraining,
     SineWaves,
     TaskFamily,
     check_distribution_shift,
+    compare_few_shot,
     few_shot_digits,
+    few_shot_sines,
 )
 from affinity.fewshot.random_numbers import generator_of
 from affinity.tasks import Examples, RSquared, SquaredError, Task
@@ -150,6 +153,24 @@ def test_a_shift_between_families_is_significant():
     assert found.is_significant
     assert found.largest_difference in found.warning
     assert check_distribution_shift(SineWaves(), SineWaves()).warning is None
+
+
+class SquareWaves(SineWaves):
+    """The signs of sine waves, with their amplitude's deviation: moments hardly differ."""
+
+    def generate(self, count, rows, generator):
+        inputs, targets = super().generate(count, rows, generator)
+        return inputs, targets.abs().amax(dim=1, keepdim=True) * targets.sign() / 2**0.5
+
+
+def test_another_relation_of_inputs_and_targets_is_seen_in_losses_from_scratch():
+    problem = few_shot_sines(MetaTraining(iterations=2, batch=2))
+    other = replace(problem, test=SquareWaves())
+    result = compare_few_shot(other, (10,), {"linear": LinearModel()}, n_tasks=4)
+    assert result.shift.rows_p_value > 0.05
+    assert result.shift.is_significant
+    same = compare_few_shot(problem, (10,), {"linear": LinearModel()}, n_tasks=4)
+    assert not same.shift.is_significant
 
 
 def test_tasks_with_other_inputs_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from codes import raises
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from small_problems import clouds, waves
 from torch import nn
@@ -18,6 +19,7 @@ from affinity.fewshot import (
     Episodes,
     FromScratch,
     LearnedEmbedding,
+    LinearModel,
     MetaTraining,
     Pretrained,
     PrototypicalNetwork,
@@ -125,19 +127,6 @@ def test_maml_learns_sine_waves_and_a_pretrained_network_does_not():
     assert losses["MAML"].mean() < 0.6 * losses["Pretrained"].mean()
 
 
-def test_learning_helps_where_tasks_have_something_in_common():
-    """All tasks are the same line: after meta-training no support row is needed."""
-    problem = clouds(settings=MetaTraining(iterations=150, batch=8, learning_rate=0.01))
-    episodes = drawn(problem.with_shots(1), 50)
-    accuracy = {}
-    for method in (FromScratch(), PrototypicalNetwork()):
-        scores = method(problem.with_shots(1), 0).predict(episodes, problem.steps)[-1]
-        accuracy[type(method).__name__] = (
-            (scores.argmax(2) == episodes.query_targets).float().mean()
-        )
-    assert accuracy["PrototypicalNetwork"] > accuracy["FromScratch"]
-
-
 def test_a_trunk_with_running_statistics_is_refused():
     problem = replace(
         waves(), trunk=lambda: nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU())
@@ -171,3 +160,29 @@ def test_reptile_needs_two_steps_and_maml_one():
         Reptile(inner_steps=1)
     with raises("too-few-steps"):
         MAML(inner_steps=0)
+
+
+def test_a_linear_model_is_scikit_learn_s_on_the_support_rows():
+    problem = clouds()
+    episodes = drawn(problem, 3)
+    learner = LinearModel()(problem, 0)
+    predictions = learner.predict(episodes, (1, 2))
+    assert torch.equal(predictions[0], predictions[1])
+    for task, of_task in zip(episodes, predictions[0], strict=True):
+        model = LogisticRegression(C=1 / learner.penalty, max_iter=1000).fit(
+            task.support_inputs[0].double().numpy(), task.support_targets[0].numpy()
+        )
+        expected = model.predict_proba(task.query_inputs[0].double().numpy())
+        assert of_task.softmax(1).numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_from_scratch_goes_on_until_it_no_longer_improves():
+    problem = few_shot_sines(MetaTraining(iterations=2, batch=2))
+    learner = FromScratch()(problem, 0)
+    episodes = drawn(problem, 50)
+
+    def loss(n_steps):
+        predictions = learner.initialization.predict(episodes, (n_steps,))
+        return task_losses(problem.task, predictions, episodes).mean()
+
+    assert loss(learner.n_steps) < loss(10)

@@ -39,6 +39,28 @@ def test_tasks_of_a_long_table_are_kept_apart_and_scaled_by_those_learned_from()
     assert problem.batch == 6  # as many as there are
 
 
+def test_meta_test_tasks_can_be_named():
+    names = sorted(schools()["school"].astype(str).unique())
+    problem = few_shot_table(
+        schools(), "score", task_column="school", test_classes=[names[3], names[0]]
+    )
+    assert problem.test.names == (names[0], names[3])
+    assert not {*problem.training.names, *problem.validation.names} & {names[0], names[3]}
+    with raises("unknown-task"):
+        few_shot_table(schools(), "score", task_column="school", test_classes=["nowhere"])
+    with raises("too-few-tasks"):
+        few_shot_table(schools(), "score", task_column="school", test_classes=names)
+
+
+def test_classes_that_are_numbers_can_be_named_with_or_without_decimals():
+    table = plants()
+    table["plant"] = table["plant"].str[-1].astype(float)
+    table.loc[0, "plant"] = None  # makes the column one of floats
+    for name in ("7", "7.0"):
+        problem = few_shot_table(table, "plant", ways=2, test_classes=[name, "3"])
+        assert problem.test.classes == ("3", "7")
+
+
 def test_two_values_are_a_binary_task():
     problem = few_shot_table(schools(), "passed", task_column="school")
     assert problem.task.n_outputs == 1
