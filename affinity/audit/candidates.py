@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -24,9 +26,10 @@ from affinity.grouping.solve import grouping_problem
 from .race_result import Candidate, NetworkGain
 
 LISTED = 9
-"""The number of tasks up to which all groups are candidates."""
+"""The number of tasks, or of blocks of tasks, up to which all groups are candidates."""
 
 _PROPOSED = 8  # samples of pair gains that propose groupings if not all groups can be listed
+_MOVES = 40  # steps of the search that starts from the best expected grouping
 _SOLVED = 48  # samples for which a grouping is solved if not all groups can be listed
 
 
@@ -55,6 +58,7 @@ class CandidateSet:
     def from_prediction(
         cls,
         predicted: PredictedGains,
+        blocks: Sequence[frozenset[str]],
         budget: int,
         known: Sequence[frozenset[str]],
         n_draws: int,
@@ -64,16 +68,26 @@ class CandidateSet:
 
         Args:
             predicted: Posterior of every group's gains.
+            blocks: Every candidate is a union of these.
             budget: Maximum number of networks.
             known: Groups that are always candidates, even if not all groups can be listed.
             n_draws: Number of samples; fewer if not all groups can be listed.
             seed: Random seed of the samples.
         """
         tasks = predicted.tasks
-        if len(tasks) <= LISTED:
-            groups = all_groups(len(tasks))
+        units = np.array([[task in block for task in tasks] for block in blocks])
+        if len(blocks) <= LISTED:
+            groups = _unions(all_groups(len(blocks)), units)
         else:
-            groups = _proposed(predicted, budget, known, seed)
+            trained = np.array([[task in network for task in tasks] for network in known])
+            groups = np.concatenate(
+                [
+                    units,
+                    trained[trained.sum(axis=1) > 1],
+                    _unions(_proposed(predicted, units, budget, seed), units),
+                ]
+            )
+            groups = np.unique(groups, axis=0)
             n_draws = min(n_draws, _SOLVED)
         rows = torch.from_numpy(groups)
         values = predicted.draw_totals(rows, n_draws, seed).numpy() / len(tasks)
@@ -136,13 +150,12 @@ class CandidateSet:
         )
 
     def rows(self, grouping: Grouping) -> list[int]:
-        """The candidate groups of a grouping."""
-        return [self.row(network.trained) for network in grouping.networks]
+        """The candidate groups of a grouping; tasks alone are left out, since they gain 0."""
+        return [self._row_of[each.trained] for each in grouping.networks if not each.is_alone]
 
-    def row(self, group: frozenset[str]) -> int:
-        """The row of a candidate group."""
-        wanted = np.array([task in group for task in self.tasks])
-        return int(np.flatnonzero((self.groups == wanted).all(axis=1))[0])
+    @cached_property
+    def _row_of(self) -> dict[frozenset[str], int]:
+        return {self.group(row): row for row in range(len(self.groups))}
 
     def samples_of(self, grouping: Grouping) -> Float[np.ndarray, " draw"]:
         """Mean gain over the tasks under `grouping`, per sample."""
@@ -152,9 +165,22 @@ class CandidateSet:
         """Expected mean gain over the tasks under `grouping`."""
         return float(self.mean[self.rows(grouping)].sum())
 
+    def error_of_difference(
+        self, predicted: PredictedGains, one: Grouping, other: Grouping
+    ) -> float:
+        """Standard error of the difference of two groupings' gains measured on one replicate."""
+        networks = {*one.networks} ^ {*other.networks}
+        groups = [[task in network.trained for task in self.tasks] for network in networks]
+        if not groups:
+            return 0.0
+        errors = predicted.error_of_one_training(torch.tensor(groups))
+        return float(errors.square().sum().sqrt()) / len(self.tasks)
+
     def gain_of(self, network: Network) -> NetworkGain:
         """Expected mean gain of a network's tasks, with its 95 % interval."""
-        row, share = self.row(network.trained), len(network.trained) / len(self.tasks)
+        if network.is_alone:
+            return NetworkGain(network, 0.0, 0.0, 0.0)
+        row, share = self._row_of[network.trained], len(network.trained) / len(self.tasks)
         low, high = np.quantile(self.values[:, row] / share, [0.025, 0.975])
         return NetworkGain(network, float(self.mean[row] / share), float(low), float(high))
 
@@ -170,51 +196,61 @@ def _best(
     budget: int,
 ) -> Int64[np.ndarray, "draw network"]:
     """The rows of the groups of each sample's best grouping."""
-    if len(groups) == 2 ** len(tasks) - 1:
+    if len(tasks) <= LISTED and len(groups) == 2 ** len(tasks) - 1:
         return solve_posterior_samples(values, len(tasks), budget)[1]
-    return np.stack([_solved(tasks, groups, value, budget) for value in values])
+    units = np.unique(groups, axis=1)  # tasks that no candidate divides
+    return np.stack([_solved(units, value, budget) for value in values])
 
 
 def _solved(
-    tasks: tuple[str, ...],
-    groups: Bool[np.ndarray, "group task"],
-    value: Float[np.ndarray, " group"],
-    budget: int,
+    groups: Bool[np.ndarray, "group unit"], value: Float[np.ndarray, " group"], budget: int
 ) -> Int64[np.ndarray, " network"]:
     """The rows of the groups of the best grouping that consists of these candidates."""
-    names = np.array(tasks, dtype=object)
+    names = tuple(map(str, range(groups.shape[1])))
     candidates = [
-        CandidateGroup({name: total / group.sum() for name in names[group].tolist()})
+        CandidateGroup({names[unit]: total / group.sum() for unit in np.flatnonzero(group)})
         for group, total in zip(groups, value.tolist(), strict=True)
     ]
-    grouping = solve(GroupScores(tasks, tuple(candidates)), min(budget, len(tasks)), time_limit=5.0)
+    grouping = solve(GroupScores(names, tuple(candidates)), min(budget, len(names)), time_limit=5.0)
     row_of = {candidate.trained: row for row, candidate in enumerate(candidates)}
     rows = [row_of[network.trained] for network in grouping.networks]
-    return np.array(rows + [-1] * (budget - len(rows)), dtype=np.int64)
+    return np.array(rows + [-1] * (len(names) - len(rows)), dtype=np.int64)
+
+
+def _unions(
+    chosen: Bool[np.ndarray, "group unit"], units: Bool[np.ndarray, "unit task"]
+) -> Bool[np.ndarray, "group task"]:
+    return (chosen.astype(int) @ units.astype(int)) > 0
 
 
 def _proposed(
-    predicted: PredictedGains, budget: int, known: Sequence[frozenset[str]], seed: int
-) -> Bool[np.ndarray, "group task"]:
-    """The known groups, and the groups of the best groupings for samples of pair gains."""
-    tasks = predicted.tasks
-    source, target = np.nonzero(~np.eye(len(tasks), dtype=bool))
-    pairs = np.zeros((len(source), len(tasks)), dtype=bool)
-    pairs[np.arange(len(source)), source] = pairs[np.arange(len(source)), target] = True
-    mean = predicted.mean(torch.from_numpy(pairs))
-    deviation = predicted.standard_deviation(torch.from_numpy(pairs))
-    generator = torch.Generator().manual_seed(seed)
-    proposed = dict.fromkeys(known)
+    predicted: PredictedGains, units: Bool[np.ndarray, "unit task"], budget: int, seed: int
+) -> Bool[np.ndarray, "group unit"]:
+    """Groups of the best groupings for samples of pair gains, and of what is predicted better.
+
+    Samples of the gains of pairs propose groupings. From the best of these, by the predicted gains
+    of its whole groups, the best moves of a unit to another group, or to one of its own, and the
+    best mergers of two groups follow until nothing is predicted to gain.
+    """
+    n_units, generator = len(units), torch.Generator().manual_seed(seed)
+    source, target = np.nonzero(~np.eye(n_units, dtype=bool))
+    pairs = torch.from_numpy(_unions(np.eye(n_units, dtype=bool)[source], units))
+    pairs |= torch.from_numpy(units[target])
+    first = torch.from_numpy(units.argmax(axis=1)[target])[:, None]  # a task of the target
+    mean = predicted.mean(pairs).gather(1, first)[:, 0]
+    deviation = predicted.standard_deviation(pairs).gather(1, first)[:, 0]
+    names = tuple(map(str, range(n_units)))
+    most = min(budget, max(2, -(-n_units // 3)))
+    partitions: list[np.ndarray] = []
     for number in range(_PROPOSED):
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.double)
-        sample = mean + deviation * noise * (number > 0)
-        values = torch.zeros(len(tasks), len(tasks), dtype=torch.double)
-        values[source, target] = sample[torch.arange(len(source)), target]
-        for networks in {budget, max(2, budget // 2)}:
+        values = torch.zeros(n_units, n_units, dtype=torch.double)
+        values[source, target] = mean + deviation * noise * (number > 0)
+        for networks in {most, max(1, most // 2)}:
             for pooling in ("mean", "sum"):
                 problem = grouping_problem(  # without a bound, which is the most expensive part
-                    AffinityMatrix(tasks, values),
-                    min(networks, len(tasks)),
+                    AffinityMatrix(names, values),
+                    networks,
                     overlap=False,
                     objective=GroupingObjective(pooling=pooling),
                     constraints=None,
@@ -222,5 +258,52 @@ def _proposed(
                     seed=0,
                 )
                 grouping = LocalSearch()(problem)
-                proposed.update(dict.fromkeys(network.trained for network in grouping.networks))
-    return np.array([[task in group for task in tasks] for group in proposed])
+                served = [each.served for each in grouping.networks]
+                partitions.append(np.array([[name in group for name in names] for group in served]))
+    candidates = _GroupGains(predicted, units)
+    best = max(partitions, key=lambda groups: candidates(groups).sum())
+    for _ in range(_MOVES):
+        changed = _changes(best, budget)
+        gains = candidates(np.concatenate(changed))
+        parts = np.split(gains, np.cumsum([len(groups) for groups in changed])[:-1])
+        better = max(range(len(changed)), key=lambda at: parts[at].sum())
+        if parts[better].sum() <= candidates(best).sum() + 1e-9:
+            break
+        best = changed[better]
+        partitions.append(best)
+    return np.unique(np.concatenate(partitions), axis=0)
+
+
+def _changes(
+    groups: Bool[np.ndarray, "group unit"], budget: int
+) -> list[Bool[np.ndarray, "_ unit"]]:
+    """The partitions that one move of a unit or one merger of two groups leads to."""
+    changed: list[np.ndarray] = []
+    for one, other in combinations(range(len(groups)), 2):
+        merged = np.delete(groups, other, axis=0)
+        merged[one] |= groups[other]
+        changed.append(merged)
+    for unit in range(groups.shape[1]):
+        own = int(groups[:, unit].argmax())
+        for other in range(len(groups) + (len(groups) < budget)):
+            if other != own and (groups[own].sum() > 1 or other < len(groups)):
+                moved = np.concatenate([groups, np.zeros((1, groups.shape[1]), dtype=bool)])
+                moved[own, unit], moved[other, unit] = False, True
+                changed.append(moved[moved.any(axis=1)])
+    return changed
+
+
+class _GroupGains:
+    """Expected total gains of groups of units, each computed once."""
+
+    def __init__(self, predicted: PredictedGains, units: Bool[np.ndarray, "unit task"]) -> None:
+        self.predicted, self.units = predicted, units
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, groups: Bool[np.ndarray, "group unit"]) -> Float[np.ndarray, " group"]:
+        missing = {group.tobytes(): group for group in groups if group.tobytes() not in self._known}
+        if missing:
+            rows = torch.from_numpy(_unions(np.stack(list(missing.values())), self.units))
+            totals = self.predicted.mean(rows).nansum(dim=1).tolist()
+            self._known.update(zip(missing, totals, strict=True))
+        return np.array([self._known[group.tobytes()] for group in groups])

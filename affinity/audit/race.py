@@ -1,5 +1,6 @@
 """The race: train groups of tasks in rounds, until one grouping is found to be best."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import norm
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
@@ -15,8 +17,12 @@ from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
 from affinity.training import Job, works_at_once
 
-from .candidates import CandidateSet
-from .race_result import Candidate, Ended, RaceResult
+from .blocks import MOST_BLOCKS, blocks_of
+from .candidates import LISTED, CandidateSet
+from .race_result import Candidate, DetectableGain, Ended, RaceResult
+
+_POWER = 0.8  # the probability with which a detectable gain is found
+_FEW = (2, 3, 5, 8)  # networks of the random groupings of the first round
 
 TrainGroups = Callable[[Sequence[frozenset[str]], int], TrainingResults]
 """Trains the given groups on the replicate of the given number, and returns evaluation losses."""
@@ -28,12 +34,17 @@ class Race:
 
     Each round trains networks on a new replicate, and `predictor` learns the possible gains of
     every group from all results. The first round trains each task alone, all tasks in one network,
-    and the groups of random groupings. Each later round trains each task alone and the groups that
-    are most often part of the best grouping of a posterior sample (Thompson sampling), weighted by
-    their uncertainty. A group that several candidates share is trained once per round. If a full
-    training is expensive, many groups can be measured cheaply before the first round (`branching`):
-    the predictor learns how well these measurements predict full trainings, and weights them
+    and random groups. Each later round trains each task alone and the groups that are most often
+    part of the best grouping of a posterior sample (Thompson sampling), weighted by their
+    uncertainty. A group that several candidates share is trained once per round. If a full training
+    is expensive, many groups can be measured cheaply before the first round (`branching`): the
+    predictor learns how well these measurements predict full trainings, and weights them
     accordingly.
+
+    Above 40 tasks, the race is between blocks of tasks with similar affinities (`blocks_of`): each
+    group is a union of blocks, and later rounds train only one task of each block alone. So does
+    the first if trainings are fewer than twice the tasks; gains are then relative to the tasks'
+    mean loss in all networks, and those of separate networks are estimated from these few.
 
     The race is decided when a grouping is within `tolerance` of the best with probability
     `confidence`; the best few groupings often differ by less than can be measured. Separate
@@ -44,15 +55,16 @@ class Race:
     no more than `tolerance`.
 
     Args:
-        budget: Maximum number of networks, unless separate networks win.
+        budget: Maximum number of networks, unless separate networks win; any number if None.
         confidence: The probability at which the race is decided.
         tolerance: Differences of mean gain smaller than this are ignored.
         prudence: The probability with which a grouping must be better than the safer choice, by
             more than `tolerance`, to replace it.
         trainings: Maximum number of networks trained to the end; the first round is always
-            trained.
+            trained. `most_trainings` of them if None.
         seconds: Time limit; no round starts after it.
-        groups: Number of groups of several tasks per round; the number of tasks if None.
+        groups: Number of groups of several tasks per round; the number of tasks, or of blocks, if
+            None.
         branching: Cheap measurement of groups before the first round; skipped if None.
         branches: Number of groups that `branching` measures, including each task alone; six per
             task if None, which costs about as much as training each task alone.
@@ -70,7 +82,7 @@ class Race:
         InputError: If the budget is below 1, or a probability is not between 0 and 1.
     """
 
-    budget: int
+    budget: int | None = None
     confidence: float = 0.95
     tolerance: float = 0.01
     prudence: float = 0.75
@@ -84,7 +96,7 @@ class Race:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.budget < 1:
+        if self.budget is not None and self.budget < 1:
             raise InputError(
                 f"Expected a budget of at least 1 network, but got {self.budget}.",
                 "budget-too-small",
@@ -156,45 +168,69 @@ class Race:
             branch: A cheaper way to measure, called once before the first round.
         """
         start = time.perf_counter()
+        blocks = blocks_of(tasks, matrices)
+        budget = min(self.budget or len(tasks), len(tasks))
         safe = {
             "separate": Grouping(tuple(Network.of(task) for task in tasks)),
             "all-in-one": Grouping((Network.of(*tasks),)),
         }
-        random = {f"random {number}": self._random(tasks, number) for number in (1, 2)}
-        alone = [network.trained for network in safe["separate"].networks]
-        n_groups = self.groups or len(tasks)
-        limit = 20 * len(tasks) if self.trainings is None else self.trainings
+        n_random = min(self.budget or max(2, -(-len(blocks) // 3)), len(blocks))
+        random = {f"random {n}": self._random(blocks, n_random, n) for n in (1, 2)}
+        n_groups = self.groups or len(blocks)
+        limit = most_trainings(len(tasks)) if self.trainings is None else self.trainings
         rounds: list[TrainingResults] = []
         branches: TrainingResults | None = None
         if branch is not None:
             count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
-            branches = branch(self._first(tasks, list(safe.values()), count), 0)
-            predictors = {**(predictors or {}), "branches": self.predictor(branches)}
+            branches = branch(self._first(blocks, list(safe.values()), count), 0)
+            predictors = {
+                **(predictors or {}),
+                "branches": self.predictor(branches, blocks=blocks),
+            }
         offset = 0 if branches is None else 1
-        groups = self._first(tasks, [*safe.values(), *random.values()], n_groups)
+        groups = self._first(blocks, [*safe.values(), *random.values()], n_groups)
+        if limit < 2 * len(tasks):
+            some = _one_of_each(blocks, self.seed)
+            groups = [*some, *(group for group in groups if len(group) > 1)]
         while True:
             rounds.append(train(groups, offset + len(rounds)))
             results = merge(rounds)
-            predicted = self.predictor(results, matrices, predictors)
+            predicted = self.predictor(results, matrices, predictors, blocks)
+            seed = self.seed + len(rounds)
             posterior = CandidateSet.from_prediction(
-                predicted, self.budget, results.networks, self.n_draws, self.seed + len(rounds)
+                predicted, blocks, budget, results.networks, self.n_draws, seed
             )
-            best = posterior.best_expected(self.budget)
-            allowed = [each for each in safe.values() if len(each.networks) <= self.budget]
+            best = posterior.best_expected(budget)
+            allowed = [each for each in safe.values() if len(each.networks) <= budget]
             within, plan = (
                 posterior.prefer_simple(best, each, self.prudence, self.tolerance)
                 for each in (allowed, list(safe.values()))
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}
+            if budget < len(tasks):
+                unlimited = posterior.best_expected(len(tasks))
+                if posterior.expected(unlimited) > posterior.expected(within) + self.tolerance:
+                    named["any number of networks"] = unlimited
             top = np.max([posterior.best, *map(posterior.samples_of, safe.values())], axis=0)
             candidates = tuple(
                 posterior.describe(name, each, plan, top, self.tolerance)
                 for name, each in named.items()
             )
             trainings = sum(len(each.networks) for each in rounds)
-            room = limit - trainings - len(alone)
+            room = limit - trainings - len(blocks)
             seconds = time.perf_counter() - start
-            ended = self._ended(candidates[0], len(rounds), room, seconds)
+            safest = max(safe.values(), key=posterior.expected)
+            rival = next(each for each in (best, *safe.values()) if each != safest)
+            error = posterior.error_of_difference(predicted, rival, safest)
+
+            def detectable(count: int, error: float = error) -> DetectableGain:
+                later = max(0, count - len(rounds[0].networks)) / (len(blocks) + n_groups)
+                gain = self.tolerance + self._reach * error / math.sqrt(1 + later)
+                return DetectableGain(count, gain)
+
+            possible = float(np.quantile(top - posterior.samples_of(safest), self.confidence))
+            is_hopeless = plan in safe.values() and detectable(limit).gain > possible
+            ended = self._ended(candidates[0], len(rounds), room, seconds, is_hopeless)
             if ended is not None:
                 networks = dict.fromkeys(n for each in named.values() for n in each.networks)
                 return RaceResult(
@@ -208,44 +244,88 @@ class Race:
                     branches=0 if branches is None else len(branches.networks),
                     rounds=len(rounds),
                     seconds=seconds,
+                    detectable=tuple(
+                        map(detectable, [trainings, *(n * len(tasks) for n in (4, 12, 40))])
+                    ),
                 )
             leading = [plan, *safe.values()]
-            groups = [*alone, *self._next(posterior, leading, min(n_groups, room))]
+            groups = [
+                *_one_of_each(blocks, seed),
+                *self._next(posterior, leading, min(n_groups, room)),
+            ]
 
-    def _ended(self, plan: Candidate, rounds: int, room: int, seconds: float) -> Ended | None:
+    @property
+    def _reach(self) -> float:
+        """How many standard errors above the tolerance a gain is found with 80 %."""
+        return float(norm.ppf(max(self.prudence, 0.5)) + norm.ppf(_POWER))
+
+    def _ended(
+        self, plan: Candidate, rounds: int, room: int, seconds: float, is_hopeless: bool
+    ) -> Ended | None:
         if plan.probability >= self.confidence and rounds > 1:
             return "decided"
+        if is_hopeless and rounds > 1:
+            return "too noisy"
         if room < 1:
             return "out of trainings"
         return "out of time" if self.seconds is not None and seconds > self.seconds else None
 
     def _first(
-        self, tasks: tuple[str, ...], groupings: Sequence[Grouping], count: int
+        self, blocks: Sequence[frozenset[str]], groupings: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
-        """The groups of these groupings, and random ones of all sizes up to `count`."""
+        """The groups of these groupings, the blocks, and random unions of blocks.
+
+        There are `count` groups besides each task alone. Sizes are random where all groups can be
+        listed; otherwise the groups are those of random groupings, in which each block is once.
+        """
         groups = dict.fromkeys(n.trained for grouping in groupings for n in grouping.networks)
-        most = min(len(tasks) + count, 2 ** len(tasks) - 1)
+        n_tasks = sum(map(len, blocks))
+        groups |= dict.fromkeys(blocks)
+        most = min(n_tasks + count, 2 ** len(blocks) - 1 + n_tasks - len(blocks))
         generator = np.random.default_rng(self.seed)
+        number = 0
         while len(groups) < most:
-            size = int(generator.integers(2, len(tasks) + 1))
-            chosen = generator.choice(len(tasks), size, replace=False)
-            groups[frozenset(tasks[task] for task in chosen)] = None
+            if len(blocks) <= LISTED:
+                size = int(generator.integers(2, len(blocks) + 1))
+                chosen = generator.choice(len(blocks), size, replace=False)
+                groups[frozenset().union(*(blocks[each] for each in chosen))] = None
+            else:
+                n_networks = _FEW[number % len(_FEW)]
+                number += 1
+                drawn = self._random(blocks, n_networks, number + 2)
+                groups |= dict.fromkeys(network.trained for network in drawn.networks)
         return list(groups)
 
-    def _random(self, tasks: tuple[str, ...], number: int) -> Grouping:
-        """A random grouping with as many networks as the budget allows."""
-        order = np.random.default_rng([self.seed, number]).permutation(len(tasks))
-        parts = np.array_split(order, min(self.budget, len(tasks)))
-        return Grouping(tuple(Network.of(*(tasks[task] for task in part)) for part in parts))
+    def _random(self, blocks: Sequence[frozenset[str]], n_networks: int, number: int) -> Grouping:
+        """A random grouping of the blocks with this many networks."""
+        order = np.random.default_rng([self.seed, number]).permutation(len(blocks))
+        parts = np.array_split(order, n_networks)
+        return Grouping(
+            tuple(Network.of(*(task for each in part for task in blocks[each])) for part in parts)
+        )
 
     def _next(
         self, posterior: CandidateSet, leading: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose training is most likely to change the winner."""
         weights: Counter[int] = Counter(posterior.chosen[posterior.chosen >= 0].tolist())
-        for grouping in leading:
+        for grouping in leading:  # the groups that decide
             weights.update(dict.fromkeys(posterior.rows(grouping), len(posterior.chosen)))
         spread = posterior.values.std(axis=0)
         shared = [row for row in weights if posterior.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-weights[row] * spread[row], row))
         return [posterior.group(row) for row in shared[:count]]
+
+
+def most_trainings(n_tasks: int) -> int:
+    """The most trainings that a race of this many tasks takes, where no other limit is given.
+
+    20 per task; above 40 tasks, one per task and 19 per block.
+    """
+    return n_tasks + 19 * min(n_tasks, MOST_BLOCKS)
+
+
+def _one_of_each(blocks: Sequence[frozenset[str]], seed: int) -> list[frozenset[str]]:
+    """A random task of each block, alone."""
+    generator = np.random.default_rng(seed)
+    return [frozenset({str(generator.choice(sorted(block)))}) for block in blocks]

@@ -13,10 +13,13 @@ from affinity.problems import TrainingResults
 from affinity.recommendation import Plan, PlanProvenance
 from affinity.words import count
 
-Ended = Literal["decided", "out of trainings", "out of time"]
+Ended = Literal["decided", "too noisy", "out of trainings", "out of time"]
+
+Finding = Literal["better plan", "no difference", "not enough trainings"]
 
 ENDED: dict[Ended, str] = {
     "decided": "one grouping was found to be best",
+    "too noisy": "stopped early: the trainings allowed are too few to show a gain",
     "out of trainings": "stopped at the limit on trainings without a clear winner",
     "out of time": "stopped at the time limit without a clear winner",
 }
@@ -28,8 +31,9 @@ class Candidate:
 
     Args:
         name: "plan" for the winner; "within the budget" for the best grouping within the budget,
-            which differs from the plan only if a safe choice won; "separate", "all-in-one", "random
-            1" and "random 2".
+            which differs from the plan only if a safe choice won; "any number of networks" for the
+            best grouping of all, if the budget excludes it; "separate", "all-in-one", "random 1"
+            and "random 2".
         grouping: Its networks.
         gain: Expected mean gain over the tasks, against separate networks.
         low: Lower end of the gain's 95 % interval.
@@ -58,6 +62,20 @@ class NetworkGain:
     high: float
 
 
+@dataclass(frozen=True)
+class DetectableGain:
+    """What a race of a number of trainings can find.
+
+    Args:
+        trainings: The number of trainings.
+        gain: Mean gain over the tasks by which a grouping has to be better than the safer of
+            separate networks and all-in-one for the race to choose it with a probability of 80 %.
+    """
+
+    trainings: int
+    gain: float
+
+
 @dataclass(frozen=True, eq=False)
 class RaceResult:
     """The result of a race.
@@ -74,6 +92,8 @@ class RaceResult:
         branches: Number of short branches measured before the first round.
         rounds: Number of rounds.
         seconds: Duration.
+        detectable: The gains that races of 4, 12 and 40 trainings per task would find, by the noise
+            that was measured; the number of trainings of this race comes first.
     """
 
     candidates: tuple[Candidate, ...]
@@ -86,6 +106,19 @@ class RaceResult:
     branches: int
     rounds: int
     seconds: float
+    detectable: tuple[DetectableGain, ...] = ()
+
+    @property
+    def finding(self) -> Finding:
+        """Whether a plan was found that is better than the safe choices, and if not, why.
+
+        "no difference": with a probability of 95 %, no grouping is better than the plan, a safe
+        choice, by more than the tolerance. "not enough trainings": there may be one.
+        """
+        safe = (self.candidate(name).grouping for name in ("separate", "all-in-one"))
+        if self.winner.grouping not in safe:
+            return "better plan"
+        return "no difference" if self.winner.probability >= 0.95 else "not enough trainings"
 
     @property
     def winner(self) -> Candidate:

@@ -392,7 +392,10 @@ class GroupSettings(ToleranceSettings):
     """What decides the plan."""
 
     budget: int | None = option(
-        "Maximum number of networks.", default=None, shown="a third of the tasks", least=1
+        "Maximum number of networks.",
+        default=None,
+        shown="any number; with --method affinity a third of the tasks",
+        least=1,
     )
     overlap: bool = option(
         "Let a task help to train networks that do not serve it.",
@@ -411,7 +414,12 @@ class GroupSettings(ToleranceSettings):
         default=None,
         shown="the first that fits time and number of tasks",
     )
-    race_minutes: float = option("Time limit of the race, in minutes.", default=3.0, above=0)
+    race_minutes: float = option(
+        "Length of the race: the trainings that take N minutes on a usual processor core, by "
+        "counted work. The first round is always trained.",
+        default=3.0,
+        above=0,
+    )
 
 
 @options(AUDIT)

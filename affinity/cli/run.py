@@ -112,7 +112,7 @@ class Run:
         return holdout if is_current else None
 
     def budget(self) -> int:
-        """The budget of the settings, or a third of the tasks and at least two."""
+        """The budget of the settings; by affinity alone a third of the tasks and at least two."""
         n_tasks = len(self.problem.tasks)
         budget = self.settings.budget or max(2, -(-n_tasks // 3))
         if budget > n_tasks:

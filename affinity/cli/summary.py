@@ -82,6 +82,30 @@ def show_race(console: Console, race: RaceResult) -> None:
             f"{candidate.probability:.0%}",
         )
     console.print(table)
+    names = [candidate.name for candidate in race.candidates]
+    if "any number of networks" in names:
+        unlimited, within = map(race.candidate, ("any number of networks", "within the budget"))
+        print_note(
+            console,
+            f"with {count(len(unlimited.grouping.networks), 'network')} the expected gain is "
+            f"{percent(unlimited.gain)} instead of {percent(within.gain)} within the budget.",
+        )
+    if race.finding == "no difference":
+        print_note(
+            console,
+            "no grouping is better than the plan by more than "
+            f"{100 * race.tolerance:g} %, with a probability of {race.winner.probability:.0%}.",
+        )
+    if race.finding == "not enough trainings" and race.detectable:
+        print_note(
+            console,
+            "a better grouping may exist, but these trainings are too few to see it. Gains over "
+            "the plan that are found with a probability of 80 %: "
+            + ", ".join(
+                f"{percent(each.gain)} by {each.trainings:,} trainings" for each in race.detectable
+            )
+            + ".",
+        )
     if race.indistinguishable:
         others = {"separate": "separate networks"}
         names = " and ".join(others.get(name, name) for name in race.indistinguishable)

@@ -19,6 +19,12 @@ LIMITS = (-10.0, 5.0)
 NOISE = 0.3
 """Prior variance of the noise, and of the effect of a replicate's rows."""
 
+ON_THESE_ROWS = ("any on these rows", "partner on these rows")
+"""Effects of sharing on the rows of one replicate."""
+
+TRAINING = "training"
+"""The effect of a single training, common to its tasks."""
+
 _VAGUE_SCALE = 0.7  # prior standard deviation of the logarithm of a task's scale
 _FLAT = 1e2  # prior variance of a task's mean: practically unbounded
 _JITTER = 1e-8
@@ -32,6 +38,7 @@ class Fit:
     Args:
         variances: The variance of each effect.
         scale: For each task, the size of its effects relative to its spread.
+        noise: For each task, the variance of the noise relative to its spread.
         cells: The measured cells.
         factor: Lower Cholesky factor of the covariance of the measured gains.
         weights: The inverse of that covariance times the measured gains.
@@ -39,6 +46,7 @@ class Fit:
 
     variances: Mapping[str, float]
     scale: Float[Tensor, " task"]
+    noise: Float[Tensor, " task"]
     cells: Cells
     factor: Float[Tensor, "cell cell"]
     weights: Float[Tensor, " cell"]
@@ -127,7 +135,7 @@ class Evidence:
     def _fit(self, unknowns: np.ndarray) -> Fit:
         model = self._model(unknowns)
         variances = dict(zip(self._names, model.variance.tolist(), strict=True))
-        return Fit(variances, model.scale, self.cells, model.factor, model.weights)
+        return Fit(variances, model.scale, model.noise, self.cells, model.factor, model.weights)
 
     def _likely(self, best: np.ndarray, count: int) -> list[np.ndarray]:
         """The best unknowns, and others by importance sampling of the effects' variances."""
@@ -169,9 +177,9 @@ class Evidence:
         # but it is not noise: groups on the same rows have it in common.
         return {
             **parts,
-            "any on these rows": parts["any of task"] * self._same_rows,
-            "partner on these rows": parts["partner of task"] * self._same_rows,
-            "training": self._same_training,  # the random effect that its tasks have in common
+            ON_THESE_ROWS[0]: parts["any of task"] * self._same_rows,
+            ON_THESE_ROWS[1]: parts["partner of task"] * self._same_rows,
+            TRAINING: self._same_training,  # the random effect that its tasks have in common
         }
 
     @property
@@ -197,7 +205,8 @@ class Evidence:
     @cached_property
     def _same_training(self) -> Float[Tensor, "cell cell"]:
         """1 for two tasks of one training."""
-        group = self.cells.group.unique(dim=0, return_inverse=True)[1]
+        trained = torch.column_stack([self.cells.group, self.cells.is_alone])
+        group = trained.unique(dim=0, return_inverse=True)[1]
         same = (group[:, None] == group) & (self.replicate[:, None] == self.replicate)
         return same.double()
 

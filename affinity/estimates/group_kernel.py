@@ -16,16 +16,23 @@ NEAR = 2.0
 class Cells:
     """Tasks in groups, whose gains are measured or predicted.
 
+    Where tasks are many, a cell stands for a block of tasks that are always trained together, and
+    its gain is their mean gain; "task" then means block. A block of one is a task.
+
     Args:
         task: The task whose gain it is, by its column.
         group: The tasks that are trained together with it, itself included.
         features: Other predictors of the gain by name, one number per cell, on the scale of the
             mean affinity onto the task from its partners.
+        sizes: The number of tasks in each block.
+        is_alone: Whether each task is alone in its network, without the others of its block.
     """
 
     task: Int[Tensor, " cell"]
     group: Bool[Tensor, "cell task"]
     features: Mapping[str, Float[Tensor, " cell"]]
+    sizes: Float[Tensor, " task"]
+    is_alone: Bool[Tensor, " cell"]
 
     def __len__(self) -> int:
         return len(self.task)
@@ -33,25 +40,29 @@ class Cells:
     def take(self, rows: Int[Tensor, " chosen"]) -> "Cells":
         """The chosen cells, in the order given."""
         features = {name: values[rows] for name, values in self.features.items()}
-        return Cells(self.task[rows], self.group[rows], features)
+        return Cells(self.task[rows], self.group[rows], features, self.sizes, self.is_alone[rows])
+
+    @cached_property
+    def n_partners(self) -> Float[Tensor, "cell task"]:
+        """How many of the partners of a task are in each block."""
+        return partners_of(self.group, self.task, self.sizes, self.is_alone)
 
     @cached_property
     def partners(self) -> Float[Tensor, "cell task"]:
         """The task's partners as a vector of length 1; the zero vector for a task alone."""
-        others = self.group.double()
-        others[torch.arange(len(self)), self.task] = 0.0
-        return others / others.sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
+        lengths = self.n_partners.square().sum(dim=1, keepdim=True).sqrt()
+        return self.n_partners / lengths.clamp(min=1.0)
 
     @cached_property
     def is_shared(self) -> Float[Tensor, " cell"]:
         """1 where the task has partners, else 0."""
-        return (self.group.sum(dim=1) > 1).double()
+        return (self.n_partners.sum(dim=1) > 0).double()
 
     @cached_property
     def size(self) -> Float[Tensor, " cell"]:
         """0 for a task alone, 1 for all in one, in between by the logarithm."""
-        n_tasks = self.group.shape[1]
-        return self.group.sum(dim=1).double().log() / torch.tensor(float(max(n_tasks, 2))).log()
+        n_tasks = self.sizes.sum().clamp(min=2)
+        return (self.n_partners.sum(dim=1) + 1).log() / n_tasks.log()
 
 
 def components(a: Cells, b: Cells) -> dict[str, Float[Tensor, "a b"]]:
@@ -70,7 +81,7 @@ def components(a: Cells, b: Cells) -> dict[str, Float[Tensor, "a b"]]:
     shared = torch.outer(a.is_shared, b.is_shared)
     size = torch.outer(a.size, b.size)
     partners = a.partners @ b.partners.T
-    common = a.group.double() @ b.group.double().T
+    common = a.group.double() @ b.group.double().T  # blocks in both groups
     distance = a.group.sum(dim=1)[:, None] + b.group.sum(dim=1) - 2 * common
     near = shared * torch.exp(-distance / NEAR)
     # The weight of b's task among a's partners, times that of a's task among b's.
@@ -87,3 +98,15 @@ def components(a: Cells, b: Cells) -> dict[str, Float[Tensor, "a b"]]:
         "group of task": near * same,
         **{name: torch.outer(a.features[name], b.features[name]) for name in a.features},
     }
+
+
+def partners_of(
+    group: Bool[Tensor, "cell task"],
+    task: Int[Tensor, " cell"],
+    sizes: Float[Tensor, " task"],
+    is_alone: Bool[Tensor, " cell"],
+) -> Float[Tensor, "cell task"]:
+    """How many of the partners of a task are in each block; its own block has one task less."""
+    partners = group.double() * sizes
+    partners[torch.arange(len(task)), task] -= 1
+    return partners * ~is_alone[:, None]

@@ -11,6 +11,8 @@ import torch
 from codes import raises
 
 from affinity.audit import Race, retrain
+from affinity.audit.blocks import MOST_BLOCKS
+from affinity.estimates import AffinityMatrix
 from affinity.problems import NetworkTrainer, TrainingResults, load_digits
 from affinity.training import Job, Result, TrainingSettings
 
@@ -185,3 +187,71 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
 def test_a_race_that_cannot_be_run_is_refused(name, value, code):
     with raises(code):
         Race(**{"budget": 2, name: value})
+
+
+class ManyTasks:
+    """Tasks "c/n" of cluster c that gain among themselves and lose with others, with noise."""
+
+    def __init__(self, n_clusters: int, per_cluster: int, noise: float = 0.05) -> None:
+        self.tasks = tuple(f"{c}/{n}" for c in range(n_clusters) for n in range(per_cluster))
+        self.noise, self.asked = noise, list[list[frozenset[str]]]()
+
+    @property
+    def affinity(self) -> AffinityMatrix:
+        cluster = torch.tensor([int(task.split("/")[0]) for task in self.tasks])
+        noise = torch.randn(len(cluster), len(cluster), generator=torch.Generator().manual_seed(0))
+        return AffinityMatrix(self.tasks, (cluster[:, None] == cluster).double() + noise)
+
+    def __call__(self, networks: Sequence[frozenset[str]], number: int) -> TrainingResults:
+        self.asked.append(list(networks))
+        generator = np.random.default_rng(number)
+        losses = torch.full((len(networks), 1, len(self.tasks)), math.nan, dtype=torch.double)
+        for row, network in enumerate(networks):
+            clusters = np.array([task.split("/")[0] for task in network])
+            for column, task in enumerate(self.tasks):
+                if task in network:
+                    inside = (clusters == task.split("/")[0]).mean()
+                    gain = 0.3 * (2 * inside - 1) if len(network) > 1 else 0.0
+                    losses[row, 0, column] = 1 - gain + self.noise * generator.normal()
+        return TrainingResults.from_losses(networks, self.tasks, losses)
+
+
+@pytest.mark.slow
+def test_many_tasks_are_raced_in_blocks_of_similar_affinity():
+    table = ManyTasks(n_clusters=3, per_cluster=30)
+    raced = Race(trainings=170).over(table.tasks, table, [table.affinity])
+    assert raced.winner.gain > 0.2
+    assert len(raced.winner.grouping.networks) < 15
+    for network in raced.winner.grouping.networks:
+        assert len({task.split("/")[0] for task in network.served}) == 1
+    counts = [sum(len(network) == 1 for network in asked) for asked in table.asked]
+    assert all(count <= MOST_BLOCKS for count in counts)  # fewer than every task, in the first, too
+    assert raced.candidate("separate").gain == 0.0
+
+
+def test_a_budget_that_binds_is_reported():
+    raced = Race(budget=1).over(TASKS, Table(within=0.2, across=-0.2))
+    unlimited = raced.candidate("any number of networks")
+    assert unlimited.gain > raced.candidate("within the budget").gain + 0.01
+    names = {each.name for each in Race().over(TASKS, Table(0.2, -0.2)).candidates}
+    assert "any number of networks" not in names
+
+
+def test_a_race_tells_no_difference_from_too_few_trainings():
+    clear = Race(budget=6).over(TASKS, Table(within=0.0, across=0.0, noise=0.001))
+    assert (clear.finding, clear.ended) == ("no difference", "decided")
+    noisy = Race(trainings=30).over(TASKS, Table(within=0.0, across=0.0, noise=0.2, seed=2))
+    assert noisy.finding == "not enough trainings"
+    this, *others = noisy.detectable
+    assert this.trainings == noisy.trainings
+    assert [each.trainings for each in others] == [24, 72, 240]
+    gains = [each.gain for each in others]
+    assert gains == sorted(gains, reverse=True)
+    assert gains[0] > 3 * clear.detectable[1].gain
+
+
+def test_a_race_stops_early_where_its_trainings_show_nothing_worth_the_tolerance():
+    table = Table(within=0.0, across=0.0, noise=0.5)
+    raced = Race(trainings=100, tolerance=0.2).over(TASKS, table)
+    assert (raced.ended, raced.finding) == ("too noisy", "not enough trainings")
+    assert raced.trainings < 100

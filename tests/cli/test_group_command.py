@@ -1,6 +1,7 @@
 """`affinity group`: by a race, by predicted gains, or by affinity."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from affinity import AffinityMatrix, solve
 from affinity.cli.run import resume_run
-from affinity.cli.stages.group import fits_time
+from affinity.cli.stages.group import race_trainings
 from affinity.recommendation import Plan
 
 RACE = ("--method", "race", "--race-minutes", "0.01")
@@ -78,11 +79,14 @@ def test_the_tolerance_decides_what_counts_as_equal(call, run):
     assert "within 0.1 % of the best mean gain" in call(*retrain, "--tolerance", "0.001").words
 
 
-def test_a_race_that_would_take_too_long_is_left_out(run, monkeypatch):
-    monkeypatch.setattr("affinity.cli.stages.group.MOST_TASKS_TO_RACE", 20)
+def test_the_length_of_a_race_follows_from_counted_work(run):
     with resume_run(run, Console(quiet=True)) as opened:
-        assert fits_time(opened, recording_seconds=1.0)
-        assert not fits_time(opened, recording_seconds=1000.0)
+        allowed = race_trainings(opened)
+        opened.settings = replace(opened.settings, race_minutes=6.0)
+        assert race_trainings(opened) == pytest.approx(2 * allowed, abs=1)
+        problem = opened.problem
+        opened.problem = replace(problem, settings=replace(problem.settings, batch_size=10**6))
+        assert race_trainings(opened) < allowed
 
 
 def test_where_no_race_fits_the_gains_of_all_groups_are_predicted(call, run, monkeypatch):

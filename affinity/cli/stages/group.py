@@ -10,7 +10,9 @@ import torch
 from rich.markup import escape
 
 from affinity.audit import ENDED, Race, measure_sharing
+from affinity.audit.blocks import MOST_BLOCKS
 from affinity.audit.candidates import LISTED
+from affinity.audit.race import most_trainings
 from affinity.cli.options import Method
 from affinity.cli.run import Run
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
@@ -29,8 +31,8 @@ from affinity.recommendation import (
 from affinity.storage import save
 from affinity.words import count
 
-MOST_TASKS_TO_RACE = 20
-_TRAININGS_AT_ONCE = 10  # recording takes at least as long as this many trainings at once
+_SPEED = 2e10  # operations per second of a usual processor core
+_STEP = 2e6  # operations that a training step takes besides its arithmetic
 _OTHER_ESTIMATOR = "gradient cosine"  # costs nothing once a trace is recorded
 _MOST_TASKS_FOR_EVERY_BUDGET = 12  # up to here every budget is solved exactly within a moment
 _LARGEST_BUDGET = 8
@@ -47,7 +49,7 @@ def group_stage(run: Run) -> Plan:
     file, method = directory.file(PLAN), _method(run)
     inputs: dict[str, object] = {
         "affinity": directory.hash_of(AFFINITY),
-        "budget": run.budget(),
+        "budget": run.budget() if method == "affinity" else settings.budget,
         "overlap": settings.overlap,
         "sharing": settings.sharing,
         "method": method,
@@ -85,11 +87,25 @@ def group_stage(run: Run) -> Plan:
     return plan
 
 
-def fits_time(run: Run, recording_seconds: float) -> bool:
-    """Whether a race's first round, which is never cut short, is likely to end in time."""
-    n_tasks = len(run.problem.tasks)
-    seconds = recording_seconds * 2 * n_tasks / _TRAININGS_AT_ONCE
-    return n_tasks <= MOST_TASKS_TO_RACE and seconds <= 60 * run.settings.race_minutes
+def race_trainings(run: Run) -> int:
+    """How many trainings fit into `race_minutes` on a usual core, by counted work.
+
+    A training takes as many steps as the recorded run, and 6 operations per parameter and row of a
+    step. The time that trainings take on this machine has no effect: the same data and options give
+    the same race.
+    """
+    problem, settings = run.problem, run.settings
+    network = problem.network(problem.tasks)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    per_step = _STEP + 6 * n_parameters * problem.settings.batch_size
+    n_steps = int(run.trace.steps.max()) + 1
+    return int(60 * settings.race_minutes * _SPEED / (n_steps * per_step))
+
+
+def fits_race(run: Run) -> bool:
+    """Whether two rounds fit into `race_minutes`: below that a race finds little."""
+    n_blocks = min(len(run.problem.tasks), MOST_BLOCKS)
+    return 4 * n_blocks <= race_trainings(run)
 
 
 def _method(run: Run) -> Method:
@@ -97,14 +113,15 @@ def _method(run: Run) -> Method:
     settings = run.settings
     if settings.method is not None:
         return settings.method
-    recorded = run.directory.require("record")
-    if not settings.overlap and fits_time(run, recorded.seconds):
+    run.directory.require("record")
+    if not settings.overlap and fits_race(run):
         return "race"
     method = "surrogate" if len(run.problem.tasks) <= LISTED else "affinity"
     reason = (
         "a race does not support overlapping groups"
         if settings.overlap
-        else f"a race would probably take longer than {settings.race_minutes:g} minutes"
+        else f"only {count(race_trainings(run), 'training')} of this network take less than "
+        f"{settings.race_minutes:g} minutes (--race-minutes), too few for a race"
     )
     run.console.print(
         f"Grouping with --method {method}, since {reason}. To race nevertheless: --method race."
@@ -122,7 +139,7 @@ def _by_affinity(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
         if grouping.gap is not None
         else "not proven optimal"
     )
-    plan = recommend(matrix, grouping, _provenance(run))
+    plan = recommend(matrix, grouping, _provenance(run, run.budget()))
     return plan, f"{count_networks(plan)}, {certificate} by affinity"
 
 
@@ -140,8 +157,8 @@ def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
     if settings.estimator != _OTHER_ESTIMATOR:
         matrices.append(ESTIMATORS[_OTHER_ESTIMATOR]()(run.trace))
     race = Race(
-        budget=run.budget(),
-        seconds=60 * settings.race_minutes,
+        budget=settings.budget,
+        trainings=min(race_trainings(run), most_trainings(len(run.problem.tasks))),
         tolerance=settings.tolerance,
         seed=settings.seed + 3,  # neither the recorded run's replicates nor those of the audit
     )
@@ -151,7 +168,7 @@ def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
     run.race = result
     show_race(run.console, result)
     winner = "plan" if settings.budget is None else "within the budget"
-    plan = result.to_plan(winner, _provenance(run))
+    plan = result.to_plan(winner, _provenance(run, settings.budget))
     return plan, f"{count_networks(plan)}, {result.trainings} trainings, {ENDED[result.ended]}"
 
 
@@ -171,10 +188,11 @@ def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
         for group in all_groups(len(tasks)).tolist()
     ]
     predicted = surrogate(run.problem, settings.seed).predict(groups)
-    best = solve(predicted, run.budget(), overlap=settings.overlap)
     budget = len(tasks) if settings.budget is None else run.budget()
+    best = solve(predicted, budget, overlap=settings.overlap)
     chosen = prefer_simple(predicted, best, budget, settings.tolerance)
-    plan = plan_from_predictions(predicted, chosen, repr(surrogate), _provenance(run))
+    provenance = _provenance(run, settings.budget)
+    plan = plan_from_predictions(predicted, chosen, repr(surrogate), provenance)
     reason = (
         "best of all groupings by predicted gain"
         if chosen is best
@@ -186,8 +204,8 @@ def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
 _METHODS = {"race": _by_race, "surrogate": _by_surrogate, "affinity": _by_affinity}
 
 
-def _provenance(run: Run) -> PlanProvenance:
-    return PlanProvenance(problem=run.directory.record.problem, budget=run.budget())
+def _provenance(run: Run, budget: int | None) -> PlanProvenance:
+    return PlanProvenance(problem=run.directory.record.problem, budget=budget)
 
 
 def _fill_gaps(run: Run) -> AffinityMatrix:
