@@ -20,6 +20,7 @@ from .measured_gains import PairwiseGains, measured_gains
 from .momentum_affinity import MomentumAffinity
 from .over_runs import Window, combine, runs_of
 from .overlap import LabelOverlap, label_overlap
+from .preconditioned_gramian import PreconditionedGramian
 from .reliability import Reliability, seed_to_seed, split_half
 from .representation_similarity import RepresentationSimilarity, separate_representations
 from .signal_cosine import SignalCosine
@@ -35,6 +36,7 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "gradient cosine": GradientCosine,
     "gradient conflict": GradientConflict,
     "signal cosine": SignalCosine,
+    "preconditioned gramian": PreconditionedGramian,
 }
 """Every estimator by its name, with default settings; the laws are tested over this table."""
 
@@ -66,6 +68,7 @@ __all__ = [
     "LinearizedNetwork",
     "MomentumAffinity",
     "PairwiseGains",
+    "PreconditionedGramian",
     "PredictedGains",
     "Reliability",
     "RepresentationSimilarity",
