@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import norm
+from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
+from affinity.tasks import Score
+from affinity.tasks.score import weights_of
 from affinity.training import Job, works_at_once
 
 from .blocks import MOST_BLOCKS, blocks_of
@@ -129,6 +132,20 @@ class Race:
         def seed_of(number: int) -> int:
             return problem.replicate_seeds(number + 1, self.seed)[number]
 
+        levels: dict[int, float] = {}
+        weights = weights_of({task.name: task.score for task in problem.tasks})
+
+        def as_losses(scores: Tensor) -> Tensor:
+            """Losses with a mean near 1, whose reductions are the tasks' weighted gains."""
+            losses = scores.clone()
+            for column, task in enumerate(problem.tasks):
+                values = scores[:, 0, column]
+                level = levels.setdefault(column, float(values.nanmean()))
+                size = task.score.size(torch.tensor(level), torch.tensor(level))
+                gains = task.score.sign * (values - level) / size
+                losses[:, 0, column] = 1 - weights[task.name] * gains
+            return losses
+
         def train(groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
             seed = seed_of(number)
             jobs = [Job(f"race-{seed}-{row}", group, seed) for row, group in enumerate(groups)]
@@ -137,6 +154,8 @@ class Race:
                 row = groups.index(result.job.tasks)
                 for task, loss in (result.validation or {}).items():
                     losses[row, 0, problem.names.index(task)] = loss
+            if not all(task.score == Score("minimize") for task in problem.tasks):
+                losses = as_losses(losses)
             return TrainingResults.from_losses(groups, problem.names, losses)
 
         branching = self.branching

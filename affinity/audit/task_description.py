@@ -1,8 +1,9 @@
 """A task as results and files describe it: names instead of the functions that computed scores."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from affinity.tasks import Task
+from affinity.tasks import NamedMetric, Task
 
 SCORE = "score"
 """Name of the loss and metric if an external trainer returned only a score."""
@@ -20,6 +21,7 @@ class TaskDescription:
         metric: Name of the metric that is reported next to the loss.
         higher_is_better: Whether a larger metric is better.
         n_outputs: Number of outputs of the task's head.
+        judge_by: Whether gains and verdicts are of the loss or of the metric.
 
     Example:
         >>> from affinity.tasks import BinaryCrossEntropy, RocAuc
@@ -32,17 +34,25 @@ class TaskDescription:
     metric: str
     higher_is_better: bool = True
     n_outputs: int = 1
+    judge_by: Literal["loss", "metric"] = "loss"
 
     @classmethod
     def from_task(cls, task: Task) -> "TaskDescription":
         """Describe a task by the names of its loss and metric."""
         return cls(
-            task.name, _name_of(task.loss), metric_name(task), task.higher_is_better, task.n_outputs
+            task.name,
+            _name_of(task.loss),
+            metric_name(task),
+            task.higher_is_better,
+            task.n_outputs,
+            task.judge_by,
         )
 
 
 def metric_name(task: Task) -> str:
     """The name of the task's metric, as tables show it."""
+    if isinstance(task.metric, NamedMetric):
+        return task.metric.name.replace("_", " ")
     name = _name_of(task.metric)
     return METRIC_NAMES.get(name, name)
 

@@ -320,6 +320,27 @@ class DataOptions(ColumnOptions, TargetOptions):
         "Keep rows with the same value together in every split (a patient, a user).",
         default=None,
     )
+    metrics: Mapping[str, str] = option(
+        "Metric of a task by scikit-learn's name, such as average_precision, log_loss, "
+        "mean_absolute_error or quantile_loss:0.9.",
+        default_factory=dict[str, str],
+        flag="--metric",
+        metavar="NAME=METRIC",
+        parse=_pairs,
+    )
+    judge_by: Literal["loss", "metric"] = option(
+        "What decides and judges: the losses, or the metrics.", default="loss"
+    )
+    task_weights: Mapping[str, float] = option(
+        "Weight of a task in groupings, overall verdict and advice; 1 if not given.",
+        default_factory=dict[str, float],
+        flag="--task-weight",
+        metavar="NAME=WEIGHT",
+        parse=_numbers_by_name,
+    )
+    class_weight: Literal["balanced"] | None = option(
+        "Give the rows of each class the same total weight in the loss.", default=None
+    )
     test_share: float = option("Share of rows in the test split.", default=0.25)
     validation_share: float = option(
         "Share of the other rows used for early stopping.", default=0.2

@@ -22,7 +22,13 @@ def read_problem(settings: RecordSettings) -> Problem:
     problem = _read(settings)
     names = ("epochs", "batch_size", "learning_rate", "patience")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
-    return problem.with_settings(replace(problem.settings, **chosen))
+    problem = problem.with_settings(replace(problem.settings, **chosen))
+    return problem.judged(
+        metrics=settings.metrics,
+        by=settings.judge_by,
+        weights=settings.task_weights,
+        class_weight=settings.class_weight,
+    )
 
 
 def _read(settings: RecordSettings) -> Problem:

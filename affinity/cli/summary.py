@@ -9,9 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from affinity.audit import Audit, Diagnosis, EvaluatedPlan, RaceResult, RepeatedHoldout, metric_name
+from affinity.audit.task_description import METRIC_NAMES, SCORE
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.problems.note import Severity
+from affinity.problems.problem import output_of
 from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
@@ -51,11 +53,11 @@ def show_problem(console: Console, problem: Problem) -> None:
         )
         labels = labels[~labels.isnan()]
         metric = metric_name(task)
-        kind, detail = "regression", ""
-        if metric == "ROC AUC":
-            kind, detail = "binary", f"{labels.mean():.1%} positive"
-        elif metric == "accuracy":
-            kind, detail = "classes", f"{task.n_outputs} classes"
+        kind, detail = output_of(task), ""
+        if kind == "binary":
+            detail = f"{labels.mean():.1%} positive"
+        elif kind == "classes":
+            detail = f"{task.n_outputs} classes"
         minority = counts[column].minority
         rarer = "" if minority is None else "/".join(map(str, minority.values()))
         table.add_row(escape(task.name), kind, f"{len(labels):,}", detail, metric, rarer)
@@ -179,6 +181,7 @@ def show_audit(console: Console, audit: Audit) -> None:
     )
     for limitation in audit.context.limits:
         print_note(console, limitation.message)
+    _show_metrics(console, audit)
     overall = audit.overall
     console.print(
         f"All tasks together: {_coloured(overall.verdict)}, {_gain(overall)}"
@@ -195,6 +198,30 @@ def show_audit(console: Console, audit: Audit) -> None:
         f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within {tolerance} of "
         "the best mean gain on selection rows)."
     )
+
+
+def _show_metrics(console: Console, audit: Audit) -> None:
+    """Print the improvement of metrics that were asked for, unless they are the gains above."""
+    differences = audit.candidates["plan"].metrics.frame()
+    chosen = [
+        column
+        for column, task in enumerate(audit.tasks)
+        if task.metric not in (*METRIC_NAMES.values(), SCORE) and task.judge_by == "loss"
+    ]
+    if not chosen:
+        return
+    table = _table("task", "metric", "gain of plan, in its units>")
+    for column in chosen:
+        mean, low, high = (
+            percent(float(differences[name].iloc[column]), unit="difference")
+            for name in ("difference", "difference_low", "difference_high")
+        )
+        table.add_row(
+            escape(audit.tasks[column].name),
+            audit.tasks[column].metric,
+            mean if low == UNKNOWN else f"{mean} ({low} to {high})",
+        )
+    console.print(table)
 
 
 def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:

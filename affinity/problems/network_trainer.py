@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -24,6 +25,8 @@ from affinity.training.protocol import check_accepted
 from .problem import Problem, at_equal_size
 from .resampling import TimeBlocks
 from .train_networks import train_each
+
+T = TypeVar("T")
 
 MANY_TASKS = 100
 
@@ -87,8 +90,8 @@ class NetworkTrainer:
 
     @property
     def tasks(self) -> dict[str, Score]:
-        """The scores of the tasks: losses."""
-        return {task.name: Score("minimize") for task in self.problem.tasks}
+        """The scores of the tasks: the loss, or the metric of a task that is judged by it."""
+        return {task.name: task.score for task in self.problem.tasks}
 
     def with_objective(self, objective: Objective) -> "NetworkTrainer":
         """The same trainer, but losses are combined in another way."""
@@ -231,7 +234,17 @@ class NetworkTrainer:
             multiply_adds=None if cost is None else cost.multiply_adds,
             network=network,
         )
-        validation, test = _known(network.evaluation_loss), _known(network.test_loss)
+        judged = [task.name for task in self.problem.tasks if task.is_judged_by_metric]
+
+        def chosen(losses: Mapping[str, T], metrics: Mapping[str, T]) -> dict[str, T]:
+            return {
+                name: metrics[name] if name in judged else loss
+                for name, loss in losses.items()
+                if name not in judged or name in metrics
+            }
+
+        validation = _known(chosen(network.evaluation_loss, network.evaluation_metric))
+        test = _known(chosen(network.test_loss, network.test_metric))
         if network.diverged is not None:
             return replace(result, error=network.diverged, code="diverged")
         if not validation and not test:
@@ -246,7 +259,7 @@ class NetworkTrainer:
             metrics=_known(network.test_metric),
             rows={
                 task: _blocks(losses, self.n_blocks)
-                for task, losses in network.test_blocks.items()
+                for task, losses in chosen(network.test_blocks, network.metric_blocks).items()
                 if losses
             },
         )

@@ -2,15 +2,25 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
 from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_parameters
-from affinity.tasks import Examples, Replicate, Task, check_names
+from affinity.tasks import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Examples,
+    NamedMetric,
+    Replicate,
+    Task,
+    check_names,
+)
+from affinity.tasks.losses import balanced
+from affinity.tasks.named_metric import Output
 from affinity.training import TrainingSettings
 
 from .column_use import ColumnUse
@@ -20,6 +30,16 @@ from .resampling import Draw, RandomRows, Resampling
 
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]
 """Development and test rows, encoded with statistics of these training rows alone."""
+
+
+@runtime_checkable
+class Standardizing(Protocol):
+    """An encoder that standardizes targets."""
+
+    def target_scales(self, training: Int[Tensor, " row"]) -> Float[Tensor, " task"]:
+        """The unit of each standardized target, from statistics of these training rows."""
+        ...
+
 
 Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]
 """Makes a trunk, and makes the head of a task on it."""
@@ -148,6 +168,9 @@ class Problem:
             validation=development.take(draw.validation),
             test=test,
             evaluation=development.take(draw.evaluation),
+            target_scales=self.encoder.target_scales(draw.training)
+            if isinstance(self.encoder, Standardizing)
+            else None,
         )
 
     def replicates(self, count: int, seed: int = 0) -> list[Replicate]:
@@ -158,6 +181,49 @@ class Problem:
     def replicate_seeds(count: int, seed: int = 0) -> list[int]:
         """The seeds of these replicates."""
         return [seed * 1_000_003 + number for number in range(count)]
+
+    def judged(
+        self,
+        *,
+        metrics: Mapping[str, str] | None = None,
+        by: Literal["loss", "metric"] = "loss",
+        weights: Mapping[str, float] | None = None,
+        class_weight: Literal["balanced"] | None = None,
+    ) -> "Problem":
+        """The same problem with other metrics, judged by them or by the losses, with weights.
+
+        Args:
+            metrics: Metric by task, a name in `affinity.tasks.METRICS`; the others keep theirs.
+            by: Whether networks are compared by the loss or by the metric of their tasks.
+            weights: Weight by task in means over tasks; 1 if not given.
+            class_weight: ``"balanced"``: the rows of each class have the same total weight in the
+                loss, in training and where networks are compared by it.
+
+        Raises:
+            InputError: If a task or a metric is unknown, or a weight is not above 0.
+
+        Example:
+            >>> from affinity.problems import load_digits
+            >>> problem = load_digits().judged(metrics={"odd": "average_precision"}, by="metric")
+            >>> problem.tasks[0].metric.name, problem.tasks[0].score.direction
+            ('average_precision', 'maximize')
+        """
+        metrics, weights = metrics or {}, weights or {}
+        if unknown := sorted({*metrics, *weights} - set(self.names)):
+            raise InputError(
+                f"Expected metrics and weights of the tasks {list(self.names)}, but got {unknown}.",
+                "unknown-task",
+            )
+        tasks: list[Task] = []
+        for column, task in enumerate(self.tasks):
+            if class_weight == "balanced":
+                labels = self.development.targets[:, column]
+                task = replace(task, loss=balanced(task.loss, labels))
+            if task.name in metrics:
+                metric = NamedMetric.of(metrics[task.name], output_of(task), task.name)
+                task = replace(task, metric=metric, higher_is_better=metric.higher_is_better)
+            tasks.append(replace(task, judge_by=by, weight=weights.get(task.name, task.weight)))
+        return replace(self, tasks=tuple(tasks))
 
     def label_counts(self, seed: int = 0) -> tuple[LabelCounts, ...]:
         """How many labels of each task the splits of the replicate with this seed hold.
@@ -229,6 +295,13 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Prob
     budget = sum(parameter.numel() for parameter in make("hard", problem).parameters())
     width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)
     return problem.of_width(width)
+
+
+def output_of(task: Task) -> Output:
+    """What a network predicts for a task, by the loss."""
+    if isinstance(task.loss, BinaryCrossEntropy):
+        return "binary"
+    return "classes" if isinstance(task.loss, CrossEntropy) else "regression"
 
 
 def linear_heads(width: int) -> Callable[[Task], nn.Module]:

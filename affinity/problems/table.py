@@ -267,6 +267,11 @@ class TableEncoder:
         everything = Examples(inputs, targets, self.groups)
         return everything.take(self.development), everything.take(self.test)
 
+    def target_scales(self, training: Int[Tensor, " training"]) -> Float[Tensor, " task"]:
+        """The deviation of each regression target over these training rows; 1 for classes."""
+        _, deviation = self._target_statistics(training)
+        return deviation.where(self.is_number, 1.0)
+
     def fitted(self, training: Int[Tensor, " training"]) -> Preprocessing:
         """The statistics of these training rows, which can be saved and applied to other tables."""
         transformer, mean, deviation = self._fit(training)
@@ -280,10 +285,13 @@ class TableEncoder:
         rows = self.development[training]
         transformer: ColumnTransformer = clone(self.transformer)  # pyright: ignore[reportAssignmentType]
         transformer.fit(self.features.iloc[rows.numpy()])
-        known = self.targets[rows]
+        return transformer, *self._target_statistics(training)
+
+    def _target_statistics(self, training: Int[Tensor, " training"]) -> tuple[Tensor, Tensor]:
+        known = self.targets[self.development[training]]
         mean = known.nanmean(dim=0).nan_to_num()
         deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
-        return transformer, mean, deviation.where(deviation > 0, 1.0)
+        return mean, deviation.where(deviation > 0, 1.0)
 
 
 def _column_uses(

@@ -3,16 +3,19 @@
 from .examples import Examples, Replicate
 from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError, takes_stacks
 from .metrics import Accuracy, RocAuc, RSquared
+from .named_metric import METRICS, NamedMetric
 from .names import check_names
 from .score import Direction, Score
 from .task import Task
 
 __all__ = [
+    "METRICS",
     "Accuracy",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "Direction",
     "Examples",
+    "NamedMetric",
     "RSquared",
     "Replicate",
     "RocAuc",

@@ -77,6 +77,8 @@ class Replicate:
         test: Held-out rows; no decision uses them.
         evaluation: Development rows for decisions between networks: neither training nor early
             stopping used them. Validation losses would favour networks that stop early per task.
+        target_scales: The unit of each standardized target, for metrics in the target's own units;
+            None if targets are not standardized.
     """
 
     seed: int
@@ -84,3 +86,4 @@ class Replicate:
     validation: Examples
     test: Examples
     evaluation: Examples | None = None
+    target_scales: Float[Tensor, " task"] | None = None

@@ -3,7 +3,7 @@
 Axes before the batch index a stack of networks, with one loss per network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -14,12 +14,17 @@ from torch.nn import functional
 class BinaryCrossEntropy:
     """Binary cross-entropy of one logit and a label of 0 or 1.
 
+    Args:
+        weights: Weight of the rows of class 0 and of class 1, in a weighted mean; equal if None.
+
     Example:
         >>> import torch
         >>> logit, label = torch.zeros(3, 1), torch.tensor([0.0, 1.0, torch.nan])
         >>> round(BinaryCrossEntropy()(logit, label).item(), 4)  # log 2
         0.6931
     """
+
+    weights: tuple[float, ...] | None = None
 
     def __call__(
         self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
@@ -29,12 +34,15 @@ class BinaryCrossEntropy:
         each = functional.binary_cross_entropy_with_logits(
             prediction.squeeze(-1), target.where(labelled, 0), reduction="none"
         )
-        return _mean_over(labelled, each)
+        return _mean_over(labelled, each, _weight_of(target, self.weights))
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """Cross-entropy of one logit per class and the index of the class.
+
+    Args:
+        weights: Weight of the rows of each class, in a weighted mean; equal if None.
 
     Example:
         >>> import torch
@@ -42,6 +50,8 @@ class CrossEntropy:
         >>> round(CrossEntropy()(logits, label).item(), 4)  # log 4
         1.3863
     """
+
+    weights: tuple[float, ...] | None = None
 
     def __call__(
         self,
@@ -53,7 +63,7 @@ class CrossEntropy:
         each = functional.cross_entropy(
             prediction.flatten(0, -2), target.where(labelled, 0).long().flatten(), reduction="none"
         )
-        return _mean_over(labelled, each.view(target.shape))
+        return _mean_over(labelled, each.view(target.shape), _weight_of(target, self.weights))
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,36 @@ def takes_stacks(loss: object) -> bool:
     return type(loss) in (BinaryCrossEntropy, CrossEntropy, SquaredError)
 
 
+def balanced(loss: object, targets: Float[Tensor, " row"]) -> object:
+    """A cross-entropy in which every class has the same total weight; other losses unchanged.
+
+    The weight of class c of C, with :math:`n_c` of n labels, is :math:`n / (C n_c)`, as that of
+    scikit-learn's ``class_weight="balanced"``.
+
+    Example:
+        >>> import torch
+        >>> balanced(BinaryCrossEntropy(), torch.tensor([0.0, 0.0, 0.0, 1.0])).weights
+        (0.6666666865348816, 2.0)
+    """
+    if not isinstance(loss, BinaryCrossEntropy | CrossEntropy):
+        return loss
+    counts = targets[~targets.isnan()].long().bincount(minlength=2).clamp(min=1)
+    weights = counts.sum() / (len(counts) * counts)
+    return replace(loss, weights=tuple(weights.tolist()))
+
+
+def _weight_of(
+    target: Float[Tensor, "*stack batch"], weights: tuple[float, ...] | None
+) -> Float[Tensor, "*stack batch"] | None:
+    return None if weights is None else target.new_tensor(weights)[target.nan_to_num().long()]
+
+
 def _mean_over(
-    labelled: Bool[Tensor, "*stack batch"], each: Float[Tensor, "*stack batch"]
+    labelled: Bool[Tensor, "*stack batch"],
+    each: Float[Tensor, "*stack batch"],
+    weight: Float[Tensor, "*stack batch"] | None = None,
 ) -> Float[Tensor, "*stack"]:
-    return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
+    if weight is None:
+        return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
+    total = weight.where(labelled, 0).sum(dim=-1)
+    return (weight * each).where(labelled, 0).sum(dim=-1) / total.where(total > 0, 1)

@@ -1,11 +1,15 @@
 """A task: the target that a head predicts, with its loss and its metric."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal
 
 from torch import Tensor
 
 from affinity.errors import InputError
+
+from .score import Score
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Task:
             loss; NaN if it is undefined (such as a test split with only one class).
         higher_is_better: Whether a larger metric is better.
         n_outputs: Number of outputs of the task's head.
+        judge_by: Whether networks are compared by the loss or by the metric.
+        weight: The task's weight in means over tasks: in groupings, overall verdicts and advice.
 
     Example:
         >>> from affinity.tasks import BinaryCrossEntropy, RocAuc
@@ -34,6 +40,8 @@ class Task:
     metric: Callable[[Tensor, Tensor], float]
     higher_is_better: bool = True
     n_outputs: int = 1
+    judge_by: Literal["loss", "metric"] = "loss"
+    weight: float = field(default=1.0, repr=False)  # has no influence on trainings
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -44,3 +52,31 @@ class Task:
                 f"but got n_outputs={self.n_outputs}.",
                 "invalid-n-outputs",
             )
+        if self.judge_by not in ("loss", "metric"):
+            raise InputError(
+                f"Expected task {self.name!r} to be judged by 'loss' or 'metric', but got "
+                f"{self.judge_by!r}.",
+                "invalid-judge-by",
+            )
+        if not (isfinite(self.weight) and self.weight > 0):
+            raise InputError(
+                f"Expected a weight of task {self.name!r} above 0, but got {self.weight}.",
+                "invalid-weight",
+            )
+
+    @property
+    def is_judged_by_metric(self) -> bool:
+        """Whether networks are compared by the metric."""
+        return self.judge_by == "metric"
+
+    @property
+    def score(self) -> Score:
+        """How scores of the task are compared.
+
+        Example:
+            >>> from affinity.tasks import BinaryCrossEntropy, RocAuc
+            >>> Task("income", BinaryCrossEntropy(), RocAuc(), judge_by="metric").score.direction
+            'maximize'
+        """
+        is_maximized = self.is_judged_by_metric and self.higher_is_better
+        return Score("maximize" if is_maximized else "minimize", weight=self.weight)

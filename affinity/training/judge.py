@@ -16,6 +16,9 @@ from .reference import constant_loss
 MOST_BLOCKS = 128
 """Into how many blocks a task's test rows are cut at most; see `block_losses`."""
 
+METRIC_BLOCKS = 32
+"""Into how many blocks they are cut for a metric; see `block_metrics`."""
+
 _ROWS_AT_ONCE = 4096
 
 
@@ -107,13 +110,57 @@ def _blocks_of_groups(groups: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def metrics_of(
-    tasks: Sequence[Task], predictions: Mapping[str, Tensor], examples: Examples
+    tasks: Sequence[Task],
+    predictions: Mapping[str, Tensor],
+    examples: Examples,
+    target_scales: Tensor | None = None,
 ) -> dict[str, float]:
-    """The metric of each task; column k of the targets is the k-th task's."""
+    """The metric of each task; column k of targets and scales is the k-th task's."""
     return {
-        task.name: task.metric(predictions[task.name], targets)
-        for task, targets in zip(tasks, examples.targets.T, strict=True)
+        task.name: metric_of(
+            task,
+            predictions[task.name],
+            targets,
+            1.0 if target_scales is None else float(target_scales[column]),
+        )
+        for column, (task, targets) in enumerate(zip(tasks, examples.targets.T, strict=True))
     }
+
+
+def metric_of(task: Task, prediction: Tensor, target: Tensor, scale: float = 1.0) -> float:
+    """The task's metric in the units of its target, of which `scale` is one standardized unit."""
+    power = getattr(task.metric, "power", 0)
+    return task.metric(prediction, target) * (scale**power if power else 1.0)
+
+
+def block_metrics(
+    task: Task, prediction: Tensor, target: Tensor, groups: Tensor | None, scale: float
+) -> list[float]:
+    r"""The metric's jackknife values on up to `METRIC_BLOCKS` blocks of labelled rows.
+
+    The value of block b of B is :math:`B M - (B - 1) M_{-b}` with the metric M on all rows and
+    :math:`M_{-b}` on all other blocks; their variance is that of the metric over test rows.
+
+    References:
+        Tukey (1958), Bias and confidence in not-quite large samples.
+    """
+    labelled = (~target.isnan()).nonzero().squeeze(1)
+    whole = metric_of(task, prediction, target, scale)
+    if not len(labelled) or math.isnan(whole):
+        return []
+    if groups is None:
+        block = torch.arange(len(labelled)) * min(METRIC_BLOCKS, len(labelled)) // len(labelled)
+    else:
+        number = groups[labelled].unique(return_inverse=True)[1].cpu()
+        count = int(number.max()) + 1
+        block = number * min(METRIC_BLOCKS, count) // count
+    values: list[float] = []
+    count = int(block.max()) + 1
+    for each in range(count):
+        rows = labelled[(block != each).to(labelled.device)]
+        others = metric_of(task, prediction[rows], target[rows], scale)
+        values.append(count * whole - (count - 1) * others)
+    return values if all(map(math.isfinite, values)) else []
 
 
 def scales_of(tasks: Sequence[Task], training: Examples, validation: Examples) -> dict[str, float]:

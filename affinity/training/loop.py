@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_
 from .initialization import Initialization
 from .judge import (
     block_losses,
+    block_metrics,
     describe_divergence,
     losses_of,
     metrics_of,
@@ -118,6 +119,8 @@ def train(
             progress.advance()
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
+    target_scales = None if replicate.target_scales is None else replicate.target_scales[columns]
+    judged = [task.name for task in network_tasks if task.is_judged_by_metric]
     predictions = predict(network, test)
     return TrainedNetwork(
         tasks=network.names,
@@ -126,7 +129,7 @@ def train(
         validation_loss=losses_of(network_tasks, predict(network, validation), validation),
         evaluation_loss=_evaluation_loss(network, network_tasks, replicate.evaluation, columns),
         test_loss=losses_of(network_tasks, predictions, test),
-        test_metric=metrics_of(network_tasks, predictions, test),
+        test_metric=metrics_of(network_tasks, predictions, test, target_scales),
         best_epoch=run.best_epoch,
         best_epoch_of_task={name: epoch for name, (_, epoch) in run.lowest.items()},
         epochs=run.epoch,
@@ -137,6 +140,22 @@ def train(
         test_blocks={
             task.name: block_losses(task, predictions[task.name], target, test.groups)
             for task, target in zip(network_tasks, test.targets.T, strict=True)
+        },
+        evaluation_metric=_evaluation_metric(
+            network, network_tasks, replicate.evaluation, columns, target_scales
+        )
+        if judged
+        else {},
+        metric_blocks={
+            task.name: block_metrics(
+                task,
+                predictions[task.name],
+                test.targets[:, column],
+                test.groups,
+                1.0 if target_scales is None else float(target_scales[column]),
+            )
+            for column, task in enumerate(network_tasks)
+            if task.is_judged_by_metric
         },
     )
 
@@ -290,6 +309,21 @@ def _evaluation_loss(
         return dict.fromkeys(network.names, math.nan)
     rows = _of(rows, columns)
     return losses_of(tasks, predict(network, rows), rows)
+
+
+def _evaluation_metric(
+    network: Sharing,
+    tasks: Sequence[Task],
+    rows: Examples | None,
+    columns: Sequence[int],
+    target_scales: Tensor | None,
+) -> dict[str, float]:
+    """The metrics of the tasks that are judged by them."""
+    if rows is None or len(rows) == 0:
+        return {}
+    rows = _of(rows, columns)
+    metrics = metrics_of(tasks, predict(network, rows), rows, target_scales)
+    return {task.name: metrics[task.name] for task in tasks if task.is_judged_by_metric}
 
 
 def _of(rows: Examples, columns: Sequence[int]) -> Examples:

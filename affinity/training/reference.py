@@ -47,7 +47,10 @@ def _known(task: Task, labels: Float[Tensor, " row"]) -> Float[Tensor, "1 output
         n_classes = max(2, task.n_outputs)
         if not bool(((labels >= 0) & (labels < n_classes) & (labels == labels.round())).all()):
             return None
-        counts = labels.long().bincount(minlength=n_classes).double().clamp(min=1e-9)
+        counts = labels.long().bincount(minlength=n_classes).double()
+        if task.loss.weights is not None:
+            counts = counts * counts.new_tensor(task.loss.weights)
+        counts = counts.clamp(min=1e-9)
         logits = counts.log()[None]
         return logits[:, 1:] - logits[:, :1] if task.n_outputs == 1 else logits
     return None

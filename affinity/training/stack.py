@@ -14,7 +14,7 @@ from affinity.tasks import Examples, Replicate, Task
 from .early_stopping import EarlyStopping
 from .head_layout import HeadLayout
 from .initialization import Initialization
-from .judge import block_losses, describe_divergence, scales_of
+from .judge import block_losses, block_metrics, describe_divergence, metric_of, scales_of
 from .per_parameter_lr import ParameterRates
 from .row_sets import RowSets
 from .rows import ranks
@@ -208,6 +208,7 @@ class Stack:
             for losses in (training_loss, validation_loss, evaluation_loss, test_loss):
                 losses[number] = math.nan
         task_of = {task.name: task for task in self._tasks}
+        evaluation_metrics = self._evaluation_metrics(stopping.kept)
         results: list[TrainedNetwork] = []
         for number, network in enumerate(self._networks):
             slots = self._layout.slots_of(number)
@@ -219,7 +220,12 @@ class Stack:
             metric = {
                 name: math.nan
                 if number in diverged
-                else task_of[name].metric(own[name], targets[number, slot, :n_rows])
+                else metric_of(
+                    task_of[name],
+                    own[name],
+                    targets[number, slot, :n_rows],
+                    self._target_scale(number, slot),
+                )
                 for name, slot in slots.items()
             }
             state = unstacked(stopping.kept, network, self._layout, number) if keep else None
@@ -255,6 +261,21 @@ class Stack:
                         for name, slot in slots.items()
                         if number not in diverged
                     },
+                    evaluation_metric={
+                        name: math.nan if number in diverged else value
+                        for name, value in evaluation_metrics[number].items()
+                    },
+                    metric_blocks={
+                        name: block_metrics(
+                            task_of[name],
+                            own[name],
+                            targets[number, slot, :n_rows],
+                            test.groups_of(number),
+                            self._target_scale(number, slot),
+                        )
+                        for name, slot in slots.items()
+                        if number not in diverged and task_of[name].is_judged_by_metric
+                    },
                 )
             )
         return results
@@ -263,6 +284,31 @@ class Stack:
         self, parts: Sequence[Examples], every_row: bool = False, is_ordered: bool = False
     ) -> RowSets:
         return RowSets(parts, self._layout.columns, self._on, every_row, is_ordered)
+
+    def _evaluation_metrics(self, tensors: StackedTensors) -> list[dict[str, float]]:
+        """The metrics on evaluation rows of the tasks that are judged by them."""
+        found: list[dict[str, float]] = [{} for _ in self._networks]
+        parts = [r.evaluation for r in self._replicates if r.evaluation is not None]
+        task_of = {task.name: task for task in self._tasks if task.is_judged_by_metric}
+        if not task_of or len(parts) < len(self._replicates) or not all(map(len, parts)):
+            return found
+        rows = self._rows(parts)
+        predictions, targets = self._judge(tensors, rows, torch.arange(len(self._networks)))
+        for number, metrics in enumerate(found):
+            n_rows = rows.count(number)
+            for name, slot in self._layout.slots_of(number).items():
+                if name in task_of:
+                    metrics[name] = metric_of(
+                        task_of[name],
+                        self._of_slot(predictions, number, slot)[:n_rows],
+                        targets[number, slot, :n_rows],
+                        self._target_scale(number, slot),
+                    )
+        return found
+
+    def _target_scale(self, number: int, slot: int) -> float:
+        scales = self._replicates[self._on[number]].target_scales
+        return 1.0 if scales is None else float(scales[self._layout.columns[number, slot]])
 
     def _of_slot(self, predictions: list[Tensor], member: int, slot: int) -> Tensor:
         """``[row output]`` of one head."""

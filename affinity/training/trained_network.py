@@ -29,6 +29,8 @@ class TrainedNetwork:
         unbatched_reason: Why the network could not be trained together with others; None if it was.
         test_blocks: Each task's loss on each block of its test rows (`block_losses`), for intervals
             that hold for other test rows too.
+        evaluation_metric: The metric on the evaluation rows of each task that is judged by it.
+        metric_blocks: The same for blocks of test rows (`block_metrics`).
     """
 
     tasks: tuple[str, ...]
@@ -48,3 +50,5 @@ class TrainedNetwork:
     diverged: str | None = None
     unbatched_reason: str | None = None
     test_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    evaluation_metric: dict[str, float] = field(default_factory=dict[str, float])
+    metric_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])

@@ -1,0 +1,173 @@
+"""Metrics by the names that scikit-learn gives them, in the units of the target."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from sklearn import metrics
+from torch import Tensor
+
+from affinity.errors import InputError
+
+Output = Literal["binary", "classes", "regression"]
+_Function = Callable[[np.ndarray, np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A metric's function of truth and prediction, for each type of task that it is defined for.
+
+    Predictions are probabilities of class 1 (binary), of all classes, or numbers. `power` is that
+    of the target's unit in the metric's.
+    """
+
+    functions: dict[Output, _Function]
+    higher_is_better: bool = True
+    power: int = 0
+
+
+def _chosen(function: Callable[..., float], **options: object) -> dict[Output, _Function]:
+    """A metric of the likeliest class."""
+    averaged = {"average": "macro"} if "average" in options else {}
+    binary = {name: value for name, value in options.items() if name != "average"}
+    return {
+        "binary": lambda truth, p: function(truth, p > 0.5, **binary),
+        "classes": lambda truth, p: function(truth, p.argmax(axis=1), **{**binary, **averaged}),
+    }
+
+
+def _log_loss(truth: np.ndarray, p: np.ndarray) -> float:
+    n_classes = 2 if p.ndim == 1 else p.shape[1]
+    return float(metrics.log_loss(truth, p, labels=np.arange(n_classes)))
+
+
+def _roc_auc_of_classes(truth: np.ndarray, p: np.ndarray) -> float:
+    """The mean over the classes of each against the others."""
+    present = np.unique(truth).astype(int)
+    return float(np.mean([metrics.roc_auc_score(truth == each, p[:, each]) for each in present]))
+
+
+def _number(function: Callable[..., float], power: int, **options: object) -> _Entry:
+    return _Entry({"regression": partial(function, **options)}, False, power)
+
+
+METRICS: dict[str, _Entry] = {
+    "roc_auc": _Entry({"binary": metrics.roc_auc_score, "classes": _roc_auc_of_classes}),
+    "average_precision": _Entry({"binary": metrics.average_precision_score}),
+    "accuracy": _Entry(_chosen(metrics.accuracy_score)),
+    "balanced_accuracy": _Entry(_chosen(metrics.balanced_accuracy_score)),
+    "f1": _Entry(_chosen(metrics.f1_score, average="macro", zero_division=0)),
+    "precision": _Entry(_chosen(metrics.precision_score, average="macro", zero_division=0)),
+    "recall": _Entry(_chosen(metrics.recall_score, average="macro", zero_division=0)),
+    "matthews_corrcoef": _Entry(_chosen(metrics.matthews_corrcoef)),
+    "log_loss": _Entry({"binary": _log_loss, "classes": _log_loss}, higher_is_better=False),
+    "brier_score": _Entry({"binary": metrics.brier_score_loss}, higher_is_better=False),
+    "r2": _Entry({"regression": metrics.r2_score}),
+    "mean_absolute_error": _number(metrics.mean_absolute_error, 1),
+    "mean_squared_error": _number(metrics.mean_squared_error, 2),
+    "root_mean_squared_error": _number(metrics.root_mean_squared_error, 1),
+    "median_absolute_error": _number(metrics.median_absolute_error, 1),
+    "max_error": _number(metrics.max_error, 1),
+    "mean_pinball_loss": _number(metrics.mean_pinball_loss, 1),
+}
+"""Metrics by scikit-learn's names."""
+
+ALIASES = {
+    "auc": "roc_auc",
+    "pr_auc": "average_precision",
+    "brier": "brier_score",
+    "f1_macro": "f1",
+    "mae": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "rmse": "root_mean_squared_error",
+    "mcc": "matthews_corrcoef",
+    "quantile_loss": "mean_pinball_loss",
+}
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric of scikit-learn on a network's outputs; NaN where it is undefined.
+
+    Args:
+        name: A name in `METRICS`, or ``mean_pinball_loss:0.9`` for the quantile 0.9.
+        output: What the network predicts: a logit, a logit per class, or a number.
+
+    Example:
+        >>> import torch
+        >>> metric = NamedMetric.of("neg_mean_absolute_error", "regression", "depth")
+        >>> metric(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0]))
+        1.5
+        >>> metric.higher_is_better, metric.power
+        (False, 1)
+    """
+
+    name: str
+    output: Output
+
+    @classmethod
+    def of(cls, name: str, output: Output, task: str) -> "NamedMetric":
+        """The metric with this name; a scorer's prefix ``neg_`` is ignored.
+
+        Raises:
+            InputError: If there is no such metric, or it does not fit the task.
+        """
+        base, colon, quantile = name.strip().lower().removeprefix("neg_").partition(":")
+        base = ALIASES.get(base, base)
+        fitting = [each for each, entry in METRICS.items() if output in entry.functions]
+        if base not in fitting:
+            raise InputError(
+                f"Expected a metric for the {output} task {task!r} among {fitting}, but got "
+                f"{name!r}.",
+                "unknown-metric",
+            )
+        if colon:
+            try:
+                is_valid = base == "mean_pinball_loss" and 0 < float(quantile) < 1
+            except ValueError:
+                is_valid = False
+            if not is_valid:
+                raise InputError(
+                    f"Expected a quantile between 0 and 1, such as quantile_loss:0.9, for task "
+                    f"{task!r}, but got {name!r}.",
+                    "unknown-metric",
+                )
+        return cls(base + colon + quantile, output)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value is better."""
+        return self._entry.higher_is_better
+
+    @property
+    def power(self) -> int:
+        """The power of the target's unit in the metric: 1 for an absolute error, 0 for an AUC."""
+        return self._entry.power
+
+    @property
+    def _entry(self) -> _Entry:
+        return METRICS[self.name.partition(":")[0]]
+
+    def __call__(
+        self, prediction: Float[Tensor, "row output"], target: Float[Tensor, " row"]
+    ) -> float:
+        """The metric over the labelled rows."""
+        labelled = ~target.isnan()
+        truth, outputs = target[labelled].double(), prediction[labelled].double()
+        if len(truth) == 0 or bool(outputs.isnan().any()):
+            return math.nan
+        varies = bool((truth != truth[0]).any())
+        if not varies and self.name in ("roc_auc", "average_precision", "r2", "matthews_corrcoef"):
+            return math.nan
+        if self.output == "classes":
+            predicted = outputs.softmax(dim=1)
+        else:
+            predicted = outputs[:, 0].sigmoid() if self.output == "binary" else outputs[:, 0]
+        function = self._entry.functions[self.output]
+        if quantile := self.name.partition(":")[2]:
+            function = partial(metrics.mean_pinball_loss, alpha=float(quantile))
+        return float(function(truth.cpu().numpy(), predicted.cpu().numpy()))
