@@ -28,6 +28,9 @@ from .race_result import Candidate, NetworkGain
 LISTED = 9
 """The number of tasks, or of blocks of tasks, up to which all groups are candidates."""
 
+LOSS_AVERSION = 2.0
+"""How much a loss against the safer of separate networks and all-in-one counts besides itself."""
+
 _PROPOSED = 8  # samples of pair gains that propose groupings if not all groups can be listed
 _MOVES = 40  # steps of the search that starts from the best expected grouping
 _SOLVED = 48  # samples for which a grouping is solved if not all groups can be listed
@@ -58,23 +61,24 @@ class CandidateSet:
     def from_prediction(
         cls,
         predicted: PredictedGains,
-        blocks: Sequence[frozenset[str]],
         budget: int,
         known: Sequence[frozenset[str]],
         n_draws: int,
         seed: int,
+        blocks: Sequence[frozenset[str]] | None = None,
     ) -> "CandidateSet":
         """Sample gains `n_draws` times.
 
         Args:
             predicted: Posterior of every group's gains.
-            blocks: Every candidate is a union of these.
             budget: Maximum number of networks.
             known: Groups that are always candidates, even if not all groups can be listed.
             n_draws: Number of samples; fewer if not all groups can be listed.
             seed: Random seed of the samples.
+            blocks: Every candidate is a union of these; of single tasks if None.
         """
         tasks = predicted.tasks
+        blocks = blocks or [frozenset({task}) for task in tasks]
         units = np.array([[task in block for task in tasks] for block in blocks])
         if len(blocks) <= LISTED:
             groups = _unions(all_groups(len(blocks)), units)
@@ -111,12 +115,17 @@ class CandidateSet:
         return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
 
     def prefer_simple(
-        self, best: Grouping, safe: Sequence[Grouping], probability: float, tolerance: float
+        self, best: Grouping, safe: Sequence[Grouping], loss_aversion: float, tolerance: float
     ) -> Grouping:
-        """The safe grouping, unless the best one gains more by more than `tolerance`.
+        r"""The safe grouping, unless the best one is expected to be worth more.
 
-        The best one must do that with the given probability. Among safe groupings whose gains
-        differ by no more than `tolerance`, the one with the fewest networks is taken.
+        Over the posterior of the difference d of their mean gains, the best one must have
+
+        .. math:: E[d] - a \, E[\max(-d, 0)] > tolerance / 2
+
+        where a, the loss aversion, is how much a loss counts besides itself. Among safe groupings
+        whose expected gains differ by no more than `tolerance`, the one with the fewest networks is
+        taken.
         """
         if not safe:
             return best
@@ -125,8 +134,9 @@ class CandidateSet:
             (each for each in safe if self.expected(each) >= enough),
             key=lambda each: len(each.networks),
         )
-        is_better = self.samples_of(best) > self.samples_of(safest) + tolerance
-        return best if is_better.mean() > probability else safest
+        difference = self.samples_of(best) - self.samples_of(safest)
+        value = difference.mean() - loss_aversion * np.maximum(-difference, 0.0).mean()
+        return best if value > tolerance / 2 else safest
 
     def describe(
         self,

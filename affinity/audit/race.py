@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from affinity.tasks.score import weights_of
 from affinity.training import Job, works_at_once
 
 from .blocks import MOST_BLOCKS, blocks_of
-from .candidates import LISTED, CandidateSet
+from .candidates import LISTED, LOSS_AVERSION, CandidateSet
 from .race_result import Candidate, DetectableGain, Ended, RaceResult
 
 _POWER = 0.8  # the probability with which a detectable gain is found
@@ -53,16 +54,16 @@ class Race:
     `confidence`; the best few groupings often differ by less than can be measured. Separate
     networks and all-in-one always take part and may win, even if the budget would not allow them.
     The best of very many groupings looks better than it is (selection bias). Therefore it replaces
-    the safer choice only if it is better by more than `tolerance` with probability `prudence`. The
-    safer choice is the better of separate networks and all-in-one, or all-in-one if they differ by
-    no more than `tolerance`.
+    the safer choice only if its expected gain over it, from which expected losses are subtracted
+    `loss_aversion` times, exceeds half of `tolerance`. The safer choice is the better of separate
+    networks and all-in-one, or all-in-one if they differ by no more than `tolerance`.
 
     Args:
         budget: Maximum number of networks, unless separate networks win; any number if None.
         confidence: The probability at which the race is decided.
         tolerance: Differences of mean gain smaller than this are ignored.
-        prudence: The probability with which a grouping must be better than the safer choice, by
-            more than `tolerance`, to replace it.
+        loss_aversion: How much a loss against the safer choice counts besides itself
+            (`CandidateSet.prefer_simple`).
         trainings: Maximum number of networks trained to the end; the first round is always
             trained. `most_trainings` of them if None.
         seconds: Time limit; no round starts after it.
@@ -82,13 +83,14 @@ class Race:
         <https://arxiv.org/abs/1602.08448>`_.
 
     Raises:
-        InputError: If the budget is below 1, or a probability is not between 0 and 1.
+        InputError: If the budget is below 1, the confidence is not between 0 and 1, or the loss
+            aversion is negative.
     """
 
     budget: int | None = None
     confidence: float = 0.95
     tolerance: float = 0.01
-    prudence: float = 0.75
+    loss_aversion: float = LOSS_AVERSION
     trainings: int | None = None
     seconds: float | None = None
     groups: int | None = None
@@ -104,12 +106,16 @@ class Race:
                 f"Expected a budget of at least 1 network, but got {self.budget}.",
                 "budget-too-small",
             )
-        for name in ("confidence", "prudence"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"Expected a {name} between 0 and 1, but got {getattr(self, name)}.",
-                    "not-a-probability",
-                )
+        if not 0 <= self.confidence <= 1:
+            raise InputError(
+                f"Expected a confidence between 0 and 1, but got {self.confidence}.",
+                "not-a-probability",
+            )
+        if self.loss_aversion < 0:
+            raise InputError(
+                f"Expected a loss aversion of 0 or more, but got {self.loss_aversion}.",
+                "out-of-range",
+            )
 
     def __call__(
         self,
@@ -217,12 +223,12 @@ class Race:
             predicted = self.predictor(results, matrices, predictors, blocks)
             seed = self.seed + len(rounds)
             posterior = CandidateSet.from_prediction(
-                predicted, blocks, budget, results.networks, self.n_draws, seed
+                predicted, budget, results.networks, self.n_draws, seed, blocks
             )
             best = posterior.best_expected(budget)
             allowed = [each for each in safe.values() if len(each.networks) <= budget]
             within, plan = (
-                posterior.prefer_simple(best, each, self.prudence, self.tolerance)
+                posterior.prefer_simple(best, each, self.loss_aversion, self.tolerance)
                 for each in (allowed, list(safe.values()))
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}
@@ -244,7 +250,7 @@ class Race:
 
             def detectable(count: int, error: float = error) -> DetectableGain:
                 later = max(0, count - len(rounds[0].networks)) / (len(blocks) + n_groups)
-                gain = self.tolerance + self._reach * error / math.sqrt(1 + later)
+                gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
                 return DetectableGain(count, gain)
 
             possible = float(np.quantile(top - posterior.samples_of(safest), self.confidence))
@@ -275,8 +281,13 @@ class Race:
 
     @property
     def _reach(self) -> float:
-        """How many standard errors above the tolerance a gain is found with 80 %."""
-        return float(norm.ppf(max(self.prudence, 0.5)) + norm.ppf(_POWER))
+        """How many standard errors above half the tolerance a gain is found with 80 %."""
+
+        def value(difference: float) -> float:  # of a difference with a standard error of 1
+            loss = norm.pdf(difference) - difference * norm.cdf(-difference)
+            return float(difference - self.loss_aversion * loss)
+
+        return brentq(value, 0.0, 10.0 + self.loss_aversion) + float(norm.ppf(_POWER))
 
     def _ended(
         self, plan: Candidate, rounds: int, room: int, seconds: float, is_hopeless: bool

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from affinity.audit import Candidate
-from affinity.audit.candidates import CandidateSet
+from affinity.audit.candidates import LOSS_AVERSION, CandidateSet
 from affinity.audit.race_result import NetworkGain
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
@@ -26,8 +26,6 @@ from affinity.training import Job, Result
 CONFIDENCE = 0.95
 """The probability of being best above which no more trainings are planned."""
 
-PRUDENCE = 0.75
-"""The probability with which a grouping must beat separate networks and all-in-one to be chosen."""
 
 MOST_CELLS = 500
 """Number of scores, the latest ones, that the predictor uses; its cost is cubic in this number."""
@@ -394,7 +392,7 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
         grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
     ]
     plan, within = (
-        candidates.prefer_simple(best, safe, PRUDENCE, state.tolerance)
+        candidates.prefer_simple(best, safe, LOSS_AVERSION, state.tolerance)
         for safe in (list(possible.values()), within_budget)
     )
     groupings = {"plan": plan, "within the budget": within, **possible}

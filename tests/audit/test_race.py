@@ -181,7 +181,7 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
     [
         ("budget", 0, "budget-too-small"),
         ("confidence", 1.5, "not-a-probability"),
-        ("prudence", -1.0, "not-a-probability"),
+        ("loss_aversion", -1.0, "out-of-range"),
     ],
 )
 def test_a_race_that_cannot_be_run_is_refused(name, value, code):
