@@ -178,14 +178,16 @@ def find_format(
         return ColumnFormat("date"), ()
     if not is_text(column):
         return ColumnFormat("number"), ()
-    text = fold_spaces(column.dropna().astype(str))
-    is_missing = is_missing_mark(text)
+    places, cells = pd.factorize(column.dropna())
+    distinct = fold_spaces(pd.Series(cells, dtype=object).astype(str))
+    is_mark = is_missing_mark(distinct)
     remarks: list[Remark] = []
-    if is_missing.any() and (named := sorted(set(text[is_missing]) - {""})):
+    if is_mark.any() and (named := sorted(set(distinct[is_mark]) - {""})):
         remarks.append(
             Remark("missing-marks", f"{', '.join(map(repr, named))} was read as a missing value.")
         )
-    text = text[~is_missing]
+    text = pd.Series(distinct.to_numpy()[places], column.dropna().index, name=column.name)
+    text = text[~is_mark.to_numpy()[places]]
     if text.empty:
         return ColumnFormat("number" if column.isna().all() else "text"), tuple(remarks)
     for find in (_number_format, _date_format, _duration_format):
@@ -199,7 +201,7 @@ def _number_format(
     text: pd.Series, role: Role, decimal: str | None
 ) -> tuple[ColumnFormat, list[Remark]] | None:
     distinct = pd.Series(text.unique(), dtype=object)
-    sample = distinct.head(SAMPLE)
+    sample = text.sample(min(SAMPLE, len(text)), random_state=0)
     if sample.str.match(NUMBER).fillna(False).mean() < 0.5:
         return None
     if distinct.str.fullmatch(r"0\d+").any() and not distinct.str.contains(r"[.,]").any():
@@ -215,12 +217,6 @@ def _number_format(
         style = max(parsed, key=lambda s: parsed[s].notna().sum())
         return _with_stray_text(text, distinct, parsed[style], role)
     style, numbers = next(iter(complete.items()))
-    if decimal is not None and style[0] != decimal and distinct.str.contains(r"\d[.,]\d").any():
-        raise InputError(
-            f"Expected numbers with the decimal mark {decimal!r} in the column "
-            f"{str(text.name)!r}, but found {distinct.iloc[0]!r}.",
-            "decimal-does-not-fit",
-        )
     return _units(text, distinct, style, numbers, complete, role, decimal)
 
 
@@ -252,7 +248,7 @@ def _units(
     shape = ColumnFormat("number", style[0], style[1], scaled=is_scaled)
     example = distinct[distinct.str.contains(r"[^\d-]")].head(1).tolist() or [distinct.iloc[0]]
     read = parse_numbers(pd.Series(example, dtype=object), *style, scaled=is_scaled).iloc[0]
-    remarks = [Remark("numbers-in-text", f"text such as {example[0]!r} was read as {read:g}.")]
+    remarks = [Remark("numbers-in-text", f"text such as {example[0]!r} was read as {read:.10g}.")]
     if "" in units and named and not is_scaled:
         remarks.append(
             Remark(
@@ -284,22 +280,23 @@ def _with_stray_text(
     stray = text[text.isin(distinct[numbers.isna()])]
     share = 1 - len(stray) / len(text)
     limit = 0.5 if role == "target" else 0.8
-    if share <= limit or role == "other":
-        return None
     first, row = stray.iloc[0], stray.index[0]
+    if len(stray) == 1 and len(text) > 2 and role != "other":
+        _refuse_edges(name, first, row, text)
     whole = numbers.dropna() % 1 == 0
     is_code = len(distinct) <= FEW_CODES and bool(whole.all())
     marks = sorted(set(fold(stray)) & LIKELY_MISSING)
-    if is_code and not marks and stray.nunique() < 4:
+    if is_code and share > 0.5 and not marks and stray.nunique() < 4:
         return ColumnFormat("text"), [
             Remark("codes", f"numbers mixed with text such as {first!r} were read as codes.")
         ]
-    if len(stray) == 1 and row == 0 and len(text) > 2:
-        raise InputError(
-            f"Expected numbers in the column {name!r}, but its first row holds {first!r}. It looks "
-            "like a line of units or of comments under the header: remove it.",
-            "unit-row",
+    if share <= limit or role == "other":
+        remark = Remark(
+            "mostly-numbers",
+            f"read as text, because {len(stray)} rows hold no number, such as {first!r}.",
+            "warning",
         )
+        return (ColumnFormat("text"), [remark]) if share > 0.5 and role != "other" else None
     option = f"--missing {stray.iloc[0]!r}"
     advice = (
         f"if {first!r} means a missing value, use {option} (missing=[{first!r}])"
@@ -315,21 +312,37 @@ def _with_stray_text(
     )
 
 
+def _refuse_edges(name: str, cell: str, row: int, text: pd.Series) -> None:
+    """Refuse a line of units in the first row, and a line of totals in the last."""
+    if row == text.index[0] == 0:
+        raise InputError(
+            f"Expected numbers in the column {name!r}, but its first row holds {cell!r}. It looks "
+            "like a line of units or of comments under the header: remove it.",
+            "unit-row",
+        )
+    if row == text.index[-1] and not LIKELY_MISSING & {cell.casefold()}:
+        raise InputError(
+            f"Expected numbers in the column {name!r}, but its last row holds {cell!r}. If it is a "
+            "line of totals or of comments, remove it.",
+            "total-row",
+        )
+
+
 def _date_format(
     text: pd.Series, role: Role, decimal: str | None
 ) -> tuple[ColumnFormat, list[Remark]] | None:
     del role, decimal
     distinct = pd.Series(text.unique(), dtype=object)
-    sample = distinct.head(SAMPLE)
-    if not sample.str.contains(r"\d").all():
+    sample = text.sample(min(SAMPLE, len(text)), random_state=0)
+    if sample.str.contains(r"\d").mean() < 0.8:
         return None
     if sample.str.match(ISO_DATE + r"\s*(?:[T ]?(?:Z|[-+]\d{2}(?::?\d{2})?))?$").mean() > 0.8:
         return _checked(text, distinct, "iso")
     if sample.str.match(DATE).mean() > 0.8:
         return _checked(text, distinct, _date_order(text, distinct))
-    without_commas = sample.str.replace(",", "", regex=False)
-    for shape in NAMED_MONTHS:
-        if parse_dates(without_commas, shape).notna().mean() > 0.95:
+    has_month = sample.str.contains(r"[A-Za-z]{3}").mean() > 0.8
+    for shape in NAMED_MONTHS if has_month else ():
+        if parse_dates(sample, shape).notna().mean() > 0.8:
             return _checked(text, distinct, shape)
     return None
 
@@ -438,21 +451,28 @@ def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list
             if name is not None:
                 spellings |= dict.fromkeys(sorted(words & side), name)
     elif len(words) < len(counts):
-        for key, names in pd.Series(counts.index, dtype=object).groupby(keys):
-            if len(names) > 1 and (len(str(key)) > 2 or words <= TRUE | FALSE):
+        values = pd.Series(counts.index, dtype=object)[keys.duplicated(keep=False)]
+        for key, names in values.groupby(keys):
+            if len(str(key)) > 2 or words <= TRUE | FALSE:
                 spellings[str(key)] = str(names.iloc[0])  # the most frequent
-            elif len(names) > 1:
+            else:
                 listed = " and ".join(map(repr, names))
                 remarks.append(
                     Remark("case-differs", f"{listed} differ only by case; they are kept apart.")
                 )
     raw = column.dropna().astype(str)
-    merged = raw[fold(fold_spaces(raw)).isin(spellings)].unique().tolist()
-    if not spellings and raw.nunique() > len(counts):
-        merged = raw[raw != raw.str.strip()].unique().tolist()
-    if merged and raw.nunique() > len(set(counts.index) - set(spellings)):
-        listed = ", ".join(map(repr, sorted(merged)[:6]))
-        remarks.append(Remark("spellings", f"spellings such as {listed} were read as one value."))
+    merged = pd.DataFrame({"raw": raw.unique()})
+    merged["value"] = fold_spaces(merged["raw"])
+    folded = fold(merged["value"])
+    merged["value"] = merged["value"].where(~folded.isin(spellings), folded.map(spellings))
+    merged = merged[merged["value"].duplicated(keep=False)]
+    several = [(value, names["raw"]) for value, names in merged.groupby("value")]
+    if several:
+        listed = "; ".join(
+            f"{', '.join(map(repr, sorted(names)[:6]))} as {value!r}"
+            for value, names in several[:3]
+        )
+        remarks.append(Remark("spellings", f"several spellings were read as one value: {listed}."))
     marks = [value for value in counts.index if value.casefold() in LIKELY_MISSING]
     if marks:
         listed = ", ".join(map(repr, marks))
@@ -484,17 +504,24 @@ def is_saved_index(name: str, column: pd.Series) -> bool:
 def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
     """Remarks on a repeated extreme value, such as -1 or 9999, that may mean a missing value."""
     numbers = column.dropna()
+    if pd.api.types.is_datetime64_any_dtype(numbers) and len(numbers):
+        last = numbers.max()
+        advice = f"may mean a missing value; if it does, use --missing '{name}={last:%Y-%m-%d}'."
+        text = f"{last:%Y-%m-%d} ({int((numbers == last).sum())} rows) {advice}"
+        return (Remark("likely-missing", text, "warning"),) if last.year == 9999 else ()
     if not pd.api.types.is_numeric_dtype(numbers) or pd.api.types.is_bool_dtype(numbers):
         return ()
     remarks: list[Remark] = []
     for edge in {float(numbers.min()), float(numbers.max())} if len(numbers) > 19 else ():
+        if edge not in SENTINELS and edge != -1:
+            continue
         others = numbers[numbers != edge]
         count = len(numbers) - len(others)
         if count < 2 or others.nunique() < 2 or not np.isfinite(edge):
             continue
         low, high = float(others.min()), float(others.max())
         gap = max(low - edge, edge - high)
-        is_far = edge in SENTINELS and gap > high - low
+        is_far = edge != -1 and gap > high - low
         if is_far or (edge == -1 and low >= 0):
             remarks.append(
                 Remark(

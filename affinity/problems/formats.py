@@ -12,8 +12,11 @@ from affinity.errors import InputError
 
 ReadAs = Literal["number", "date", "text"]
 
-MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nat", "nil"}
-"""Texts that mean a missing value wherever they stand, in any spelling."""
+MISSING = {
+    *("", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "NaT", "nil"),
+    *("NULL", "Null", "null", "None", "none", "NONE", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!"),
+}
+"""Texts that mean a missing value wherever they stand."""
 LIKELY_MISSING = {"?", "-", "--", "---", ".", "..", "...", "*", "n.a.", "unknown", "missing", "#"}
 """Texts that may mean a missing value; they are named, and `--missing` takes them out."""
 TRUE = {"true", "yes", "y", "t", "1", "on", "ja", "oui", "vrai", "wahr", "si", "sí", "sim"}
@@ -28,7 +31,8 @@ NUMBER = (
 SEPARATORS = {(".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")}
 """Decimal mark and thousands mark, as they occur together."""
 DATE = (
-    r"^(?P<a>\d{1,4})(?P<mark>[-/. ])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{1,4})(?:[T, ]+"
+    r"^(?=\d{4}\D|\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})(?:\D|$))"
+    r"(?P<a>\d{1,4})(?P<mark>[-/. ])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{4}|\d{1,2})(?:[T, ]+"
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:\.\d+)?))?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|GMT|[-+]\d{2}:?\d{2})?)?$"
 )
@@ -36,9 +40,10 @@ ISO_DATE = r"^\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?
 ISO_ZONE = r"(?:Z|[-+]\d{2}(?::?\d{2})?)$"
 NAMED_MONTHS = tuple(
     f"{date}{time}"
-    for date in ("%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%d-%b-%Y", "%d-%b-%y")
+    for date in ("%d %b %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y")
     for time in ("", " %H:%M", " %H:%M:%S")
 )
+"""Formats of dates with the English name of a month, as `_short_months` shortens it."""
 ORDERS = {"dmy": "%d{0}%m{0}%Y", "mdy": "%m{0}%d{0}%Y", "ymd": "%Y{0}%m{0}%d"}
 DURATION = r"^-?(?:\d+ days?,? )?\d{1,3}:\d{2}(?::\d{2}(?:\.\d+)?)?$"
 
@@ -75,43 +80,37 @@ class ColumnFormat:
             InputError: If a cell cannot be read like this; the row and the cell are named.
         """
         column = without_marks(plain(column), self.missing)
-        if self.read_as == "text":
-            is_missing = column.isna()
-            text = fold_spaces(column[~is_missing].astype(str))
-            text = text.where(~fold(text).isin(self.spellings), fold(text).map(self.spellings))
-            text = text.where(~is_missing_mark(text))
-            return text.reindex(column.index).astype(object).where(lambda cell: cell.notna(), None)
         if self.read_as == "date" and pd.api.types.is_datetime64_any_dtype(column):
             return column
         if self.read_as == "number" and pd.api.types.is_numeric_dtype(column):
             return column.astype(float)
-        return self._of_text(column)
-
-    def _of_text(self, column: pd.Series) -> pd.Series:
-        cells = column.dropna()
-        if self.read_as == "date" and not is_text(cells):
-            cells = cells.astype(str)
-        text = fold_spaces(cells.astype(str))
-        text = text[~is_missing_mark(text)]
-        distinct = pd.Series(text.unique(), dtype=object)
-        if self.read_as == "date":
-            values = parse_dates(distinct, self.date_order)
-        elif self.durations:
-            values = parse_durations(distinct)
-        else:
-            values = parse_numbers(distinct, self.decimal, self.thousands, self.scaled)
-        bad = distinct[values.isna()]
-        if len(bad):
-            row = text.index[text == bad.iloc[0]][0]
+        places, cells = pd.factorize(column)  # every distinct cell is read once
+        text = fold_spaces(pd.Series(cells, dtype=object).astype(str))
+        text = text.where(~is_missing_mark(text), None)
+        values = self._read(text.dropna()).reindex(text.index)
+        unreadable = text.notna() & values.isna()
+        if unreadable.any():
+            bad = int(np.flatnonzero(unreadable)[0])
+            row = column.index[int(np.flatnonzero(places == bad)[0])]
             raise InputError(
                 f"Expected {self.read_as}s in the column {str(column.name)!r}, but row {row} holds "
-                f"{bad.iloc[0]!r}.",
+                f"{text[bad]!r}.",
                 "text-among-numbers" if self.read_as == "number" else "text-among-dates",
             )
-        read = text.map(dict(zip(distinct, values, strict=True)))
+        read = values.reindex(places).set_axis(column.index)
+        if self.read_as == "text":
+            read = read.astype(object).where(read.notna(), None)
+        return read.rename(column.name)
+
+    def _read(self, text: pd.Series) -> pd.Series:
+        if self.read_as == "text":
+            folded = fold(text)
+            return text.where(~folded.isin(self.spellings), folded.map(self.spellings))
         if self.read_as == "date":
-            return pd.to_datetime(read).reindex(column.index)
-        return read.astype(float).reindex(column.index)
+            return parse_dates(text, self.date_order)
+        if self.durations:
+            return parse_durations(text)
+        return parse_numbers(text, self.decimal, self.thousands, self.scaled)
 
 
 def plain(column: pd.Series) -> pd.Series:
@@ -144,12 +143,12 @@ def plain(column: pd.Series) -> pd.Series:
 
 def _plain_objects(column: pd.Series) -> pd.Series:
     """A column of Python objects: as numbers or dates if all of them are, else as text."""
-    is_nested = column.map(lambda cell: isinstance(cell, list | tuple | dict | set | np.ndarray))
-    if is_nested.any():
-        _refuse(column, "lists or mappings", column[is_nested].iloc[0])
     cells = column[column.notna()]
-    types = {type(cell) for cell in cells}
+    types = set(map(type, cells))
     names = {each.__name__ for each in types}
+    if nested := tuple(t for t in types if issubclass(t, list | tuple | dict | set | np.ndarray)):
+        example = next(cell for cell in cells if isinstance(cell, nested))
+        _refuse(column, "lists or mappings", example)
     if types == {str} or not types:
         return column.where(column.notna(), None)
     if types == {bool} or types == {np.bool_}:
@@ -158,9 +157,11 @@ def _plain_objects(column: pd.Series) -> pd.Series:
         return pd.to_datetime(column, utc=True).dt.tz_localize(None)
     if names <= {"timedelta", "Timedelta"}:
         return pd.to_timedelta(column).dt.total_seconds()
+    if any(issubclass(each, complex | np.complexfloating) for each in types):
+        _refuse(column, "complex numbers", cells.iloc[0])
     if types == {bytes}:
         return column.map(lambda cell: cell.decode(errors="replace"), na_action="ignore")
-    if str not in types and names.isdisjoint({"complex", "bytes"}):
+    if str not in types and bytes not in types:
         try:
             return pd.to_numeric(column.astype(float))
         except (TypeError, ValueError):
@@ -221,7 +222,7 @@ def parse_numbers(
     parts = text.str.extract(NUMBER)
     digits = parts["digits"].str.replace("\u2019", "'", regex=False)
     inner = "{2,3}" if thousands == "," else "{3}"  # India writes 1,23,456
-    group = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{inner})*{re.escape(thousands)}\d{{3}}"
+    group = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{inner})*{re.escape(thousands)}\d{{3}}"
     whole = rf"(?:\d+|{group})" if thousands else r"\d+"
     mark = re.escape(decimal)
     is_number = digits.str.fullmatch(rf"(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:[eE][-+]?\d+)?")
@@ -265,7 +266,7 @@ def parse_dates(text: pd.Series, order: str) -> pd.Series:
         return dates.dt.tz_localize(None)
     if order not in ORDERS:
         dates = pd.to_datetime(
-            text.str.replace(",", "", regex=False) if order in NAMED_MONTHS else text,
+            _short_months(text) if order in NAMED_MONTHS else text,
             format=order,
             errors="coerce",
             utc=True,
@@ -288,9 +289,14 @@ def parse_dates(text: pd.Series, order: str) -> pd.Series:
     return dates + pd.to_timedelta(seconds, unit="s")
 
 
+def _short_months(text: pd.Series) -> pd.Series:
+    """Dates without commas, with the first three letters of the month."""
+    return text.str.replace(r"([A-Za-z]{3})[a-z]*\.?,?|,", r"\1", regex=True)
+
+
 def is_missing_mark(text: pd.Series) -> pd.Series:
     """Whether a text means a missing value; NA among codes of two capitals is a value (Namibia)."""
-    is_mark = fold(text).isin(MISSING)
+    is_mark = text.isin(MISSING)
     if is_mark.any():
         others = text[~is_mark]
         if len(others) and others.str.fullmatch("[A-Z]{2}").mean() > 0.9:

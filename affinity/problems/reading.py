@@ -6,6 +6,7 @@ import difflib
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import sys
 import zipfile
@@ -53,7 +54,6 @@ UNREADABLE = (
     csv.Error,
     ValueError,
     KeyError,
-    zipfile.BadZipFile,
 )
 
 
@@ -115,11 +115,13 @@ class RawTable:
         frame: Its rows, under unique names.
         name: What it is called in reports.
         notes: What was found out while reading it.
+        decimal: Decimal mark of its numbers, if it was found or given.
     """
 
     frame: pd.DataFrame
     name: str
     notes: tuple[DataNote, ...] = ()
+    decimal: str | None = None
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -143,7 +145,8 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
     """
     options = options or ReadingOptions()
     if not isinstance(source, str | Path):
-        return RawTable(_checked(to_pandas(source), "the table"), "table")
+        frame = _checked(to_pandas(source), "the table")
+        return RawTable(frame, "table", decimal=options.decimal)
     path = Path(source)
     is_stdin = str(source) == "-"
     if not is_stdin and not path.exists():
@@ -157,7 +160,7 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
         else:
             data = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
             frame = _read_bytes(data, "" if is_stdin else path.name.lower(), options, notes)
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise InputError(
             f"Could not unpack {str(path)!r} ({error}): the file is truncated or not what its name "
             "says. Fetch it again.",
@@ -169,7 +172,9 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
         raise InputError(_explain(str(path), error), "unreadable-table") from error
     where = "standard input" if is_stdin else str(path)
     name = "table" if is_stdin else path.name.split(".")[0] or path.name
-    return RawTable(_checked(frame, repr(where)), name, tuple(notes))
+    has_commas = any(note.code == "decimal" for note in notes)
+    decimal = options.decimal or ("," if has_commas else None)
+    return RawTable(_checked(frame, repr(where)), name, tuple(notes), decimal)
 
 
 def to_pandas(source: Any) -> pd.DataFrame:
@@ -184,8 +189,7 @@ def to_pandas(source: Any) -> pd.DataFrame:
     """
     if isinstance(source, pd.DataFrame):
         return source
-    is_mapping = isinstance(source, Mapping)
-    if is_mapping and any(hasattr(part, "to_pandas") for part in source.values()):
+    if _holds_tables(source):
         raise InputError(
             f"Expected one table, but got several: {sorted(map(str, source))}. Choose one of them, "
             "or join them with a column that says which is the test split (split_column=).",
@@ -213,6 +217,13 @@ def to_pandas(source: Any) -> pd.DataFrame:
     )
 
 
+def _holds_tables(source: object) -> bool:
+    """Whether a source is a mapping of tables, such as a dictionary of data sets."""
+    return isinstance(source, Mapping) and any(
+        hasattr(part, "to_pandas") and hasattr(part, "column_names") for part in source.values()
+    )
+
+
 def fingerprint(table: pd.DataFrame) -> str:
     """A short hash of a table's names and values, the same wherever it was read from."""
     digest = hashlib.sha256("\n".join(map(str, table.columns)).encode())
@@ -226,6 +237,8 @@ def check_column(name: str, table: pd.DataFrame) -> None:
         return
     near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(table.columns)}."
+    if len(table.columns) == 1:
+        hint = f"the only column is {table.columns[0]!r}. If it is several, say --separator."
     raise InputError(
         f"Expected a column named {name!r}, but there is none; {hint}", "missing-column"
     )
@@ -262,7 +275,7 @@ def _read_bytes(
     if suffix in {".jsonl", ".ndjson"}:
         return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
     if suffix == ".json":
-        return pd.read_json(io.BytesIO(data), orient="records", dtype=False, convert_dates=False)
+        return pd.DataFrame(json.loads(data))
     if suffix == ".dta":
         return pd.read_stata(io.BytesIO(data))
     if suffix not in TEXT:
@@ -291,11 +304,10 @@ def _read_folder(path: Path) -> pd.DataFrame:
             f"{unlike!r} differ from those of {files[0]!r}.",
             "unlike-files",
         )
-    parts = dataset.dataset(
-        files, format="parquet", partitioning="hive", partition_base_dir=str(path)
-    )
-    schema = pa.unify_schemas([parts.schema, *schemas], promote_options="permissive")
-    return _from_arrow(parts.replace_schema(schema).to_table())
+    shape = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(path)}
+    partitions = dataset.dataset(files, **shape).schema
+    schema = pa.unify_schemas([partitions, *schemas], promote_options="permissive")
+    return _from_arrow(dataset.dataset(files, schema=schema, **shape).to_table())
 
 
 def _from_arrow(table: Any) -> pd.DataFrame:
@@ -333,8 +345,7 @@ def _read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> p
     if not data.strip():
         raise InputError("Expected a table, but the file is empty.", "empty-table")
     encoding = options.encoding or _find_encoding(data, notes)
-    if encoding not in ("utf-8", "utf8"):
-        data = data.decode(encoding).encode()
+    data = data.decode(encoding).encode()
     head = data[:200_000].decode(errors="replace").lstrip("\ufeff")
     lines = head.splitlines() if len(data) <= 200_000 else head.splitlines()[:-1]
     if lines and lines[0].startswith(("#", "//", "%")) and len(lines) > 1:
@@ -353,25 +364,38 @@ def _read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> p
         for number, name in enumerate(header)
         if any(_is_code(row[number]) for row in rows if number < len(row))
     ]
-    frame = arrow_csv.read_csv(
-        pa.BufferReader(data),
-        read_options=arrow_csv.ReadOptions(
-            column_names=header, skip_rows=_header_lines(head, separator)
-        ),
-        parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            decimal_point=decimal, column_types=dict.fromkeys(codes, pa.string())
-        ),
-    ).to_pandas(date_as_object=False)
+    if all(map(_is_decimal, header)):
+        text = f"The first line, {', '.join(header[:6])}, was read as the names of the columns."
+        notes.append(DataNote("numbers-as-names", text, "warning"))
+    frame = _parse(data, header, _header_lines(head, separator), separator, decimal, codes)
     unnamed = [name for name in header if name.startswith("column ") and name.endswith("(no name)")]
     return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
+
+
+def _parse(
+    data: bytes, names: list[str], skip: int, separator: str, decimal: str, codes: list[str]
+) -> pd.DataFrame:
+    def parse(use_threads: bool) -> pd.DataFrame:
+        return arrow_csv.read_csv(
+            pa.BufferReader(data),
+            arrow_csv.ReadOptions(column_names=names, skip_rows=skip, use_threads=use_threads),
+            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                decimal_point=decimal, column_types=dict.fromkeys(codes, pa.string())
+            ),
+        ).to_pandas(date_as_object=False)
+
+    try:
+        return parse(use_threads=True)
+    except pa.ArrowInvalid:
+        return parse(use_threads=False)  # its error names the row
 
 
 def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return encoding
-    if b"\0" in data[:1000]:
+    if data[:1000].count(0) > 200:
         even = data[:1000:2].count(0) > data[1:1000:2].count(0)
         encoding = "utf-16-be" if even else "utf-16-le"
     else:
@@ -413,6 +437,11 @@ def _find_decimal(rows: Sequence[Sequence[str]], separator: str, notes: list[Dat
         return "."
     notes.append(DataNote("decimal", "Numbers have a decimal comma. If not, use --decimal '.'."))
     return ","
+
+
+def _is_decimal(name: str) -> bool:
+    """Whether a name is a number with a decimal point, which is data rather than a name."""
+    return name.replace("-", "", 1).replace(".", "", 1).isdigit() and "." in name
 
 
 def _is_code(cell: str) -> bool:

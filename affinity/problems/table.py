@@ -43,16 +43,16 @@ FEWEST_GROUPS = 20
 
 def load_table(
     source: Any,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | int] | None = None,
     *,
-    task_column: str | None = None,
-    target: str | None = None,
-    kinds: Mapping[str, Kind] | None = None,
-    exclude: Sequence[str] = (),
+    task_column: str | int | None = None,
+    target: str | int | None = None,
+    kinds: Mapping[Any, Kind] | None = None,
+    exclude: Sequence[str | int] = (),
     reading: ReadingOptions | None = None,
-    time_column: str | None = None,
-    split_column: str | None = None,
-    groups: str | Sequence[object] | np.ndarray | pd.Series | None = None,
+    time_column: str | int | None = None,
+    split_column: str | int | None = None,
+    groups: str | int | Sequence[object] | np.ndarray | pd.Series | None = None,
     known: float = 1.0,
     test_share: float = 0.25,
     validation_share: float = 0.2,
@@ -66,7 +66,8 @@ def load_table(
     Args:
         source: What `read_source` reads: a file (CSV, Parquet, Feather, JSON lines, Excel, ...), a
             folder of Parquet files, or a frame of pandas, polars, Arrow or Hugging Face datasets.
-        targets: Wide table: the columns to predict; an empty cell is a missing label.
+        targets: Wide table: the columns to predict; an empty cell is a missing label. Columns whose
+            names are numbers may be given as numbers.
         task_column: Long table: the column that says to which task a row belongs.
         target: Long table: the column to predict.
         kinds: Kind of a target where it should not be found from the values; in a long table the
@@ -100,8 +101,14 @@ def load_table(
     reading = reading or ReadingOptions()
     raw = read_source(source, reading)
     targets = None if targets is None else list(map(str, targets))
+    exclude = list(map(str, exclude))
+    task_column, target, time_column, split_column = (
+        None if name is None else str(name)
+        for name in (task_column, target, time_column, split_column)
+    )
+    kinds = {str(name): kind for name, kind in (kinds or {}).items()}
     table = raw.frame.reset_index(drop=True)
-    group_column = groups if isinstance(groups, str) else None
+    group_column = str(groups) if isinstance(groups, str | int) else None
     if groups is not None and group_column is None:
         group_column, table = _with_groups(table, groups)
     if not 0 < known <= 1:
@@ -133,7 +140,7 @@ def load_table(
         special,
         missing=reading.missing,
         date_formats=reading.date_formats,
-        decimal=reading.decimal,
+        decimal=raw.decimal,
     )
     table = cleaned.frame.assign(
         **{
@@ -151,7 +158,7 @@ def load_table(
                 f"(--task-column {task_column} --target y), but got {chosen or 'none'}.",
                 "long-table-targets",
             )
-        labels, found = _long_targets(table, task_column, target, kinds or {})
+        labels, found = _long_targets(table, task_column, target, kinds)
     else:
         if len(chosen) < 2:
             raise InputError(
@@ -159,7 +166,7 @@ def load_table(
                 f"The columns are {shorten(table.columns)}.",
                 "too-few-tasks",
             )
-        labels, found = _wide_targets(table, check_names(chosen), kinds or {})
+        labels, found = _wide_targets(table, check_names(chosen), kinds)
 
     features = table[[name for name in table.columns if name not in {*chosen, *special}]]
     classes = {name: classes_of(labels[name], kind) for name, kind in found.items()}

@@ -1,0 +1,156 @@
+"""Every row of the table of oddities in docs/tables.md is what it says."""
+
+import datetime
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from codes import raises
+
+from affinity.errors import InputError
+from affinity.problems.cleaning import clean_table
+from affinity.problems.reading import ReadingOptions, read_source
+
+PAGE = Path(__file__).parents[2] / "docs/tables.md"
+NOW = datetime.datetime(2023, 1, 5, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+
+CELLS = {
+    "`1,234.50`, `12.30`": (["1,234.50", "-12.30"], [1234.5, -12.3], "numbers-in-text"),
+    "`1.234,50`, `12,30`": (["1.234,50", "12,30"], [1234.5, 12.3], "numbers-in-text"),
+    "`1 234,5`, `1'234.50`": (["1\u00a0234,5", "7"], [1234.5, 7.0], "numbers-in-text"),
+    "`1,23,456`": (["1,23,456", "12"], [123456.0, 12.0], "numbers-in-text"),
+    "`1,234` and nothing that decides": (["1,234", "999"], [1234.0, 999.0], "ambiguous-number"),
+    "`$12.30`, `12,30 €`, `USD 5`": (["$1,200", "-$5"], [1200.0, -5.0], "numbers-in-text"),
+    "`(5.00)`, `12-`, `\u221212`": (["(5.00)", "12-", "\u22123"], [-5.0, -12.0, -3.0], None),
+    "`50.1%`": (["50.1%", "3 %"], [50.1, 3.0], "numbers-in-text"),
+    "`50.1%` and `0.3`": (["50.1%", "0.3"], [50.1, 0.3], "mixed-units"),
+    "`12 kg`": (["12 kg", "3.5kg"], [12.0, 3.5], "numbers-in-text"),
+    "`12 kg` and `300 g`": (["12 kg", "300 g"], ["12 kg", "300 g"], "mixed-units"),
+    "`900`, `1.2k`, `3M`": (["900", "1.2k", "3M"], [900.0, 1200.0, 3e6], "numbers-in-text"),
+    "`1e3`": (["1e3", "2.5E-1"], [1000.0, 0.25], "numbers-in-text"),
+    "`Decimal` objects": ([Decimal("1.5"), None], [1.5, np.nan], None),
+    "`00123`": (["00123", "04567"], ["00123", "04567"], "codes"),
+    "`0`, `1`, `2`, `3+`": (["0", "1", "2", "3+"] * 3, ["0", "1", "2", "3+"] * 3, "codes"),
+    "`NA`, `n/a`, `#DIV/0!` among numbers": (["1.5", "NA", "#DIV/0!"], [1.5, np.nan, np.nan], None),
+    "`NA` among two-letter codes": (["NA", "DE", "FR"], ["NA", "DE", "FR"], None),
+    "`?` or `-` among numbers": (["1.5", "2.5", "?", "3.5", "4.5", "5.5"], "text-among-numbers"),
+    "`?` among words": (["?", "red", "blue"], ["?", "red", "blue"], "likely-missing"),
+    "-1 where all other numbers are not negative": ([-1, 0, 3, 5] * 5, None, "likely-missing"),
+    "-999, 9999 far from the rest": ([-999, 0.5, 3, 2.5] * 5, None, "likely-missing"),
+    "`Yes`, `yes ` and `no`": (["Yes", "yes ", "Yes", "no"], ["Yes"] * 3 + ["no"], "spellings"),
+    "`true`, `Y`, `1`, `FALSE`": (["Y", "Y", "1", "FALSE"], ["Y"] * 3 + ["FALSE"], "spellings"),
+    "`Male`, `male`": (["Male", "Male", "male"], ["Male"] * 3, "spellings"),
+    "`Co`, `CO`": (["Co", "CO"], ["Co", "CO"], "case-differs"),
+    "`13.01.2023` and `01.02.2023`": (
+        ["13.01.2023", "01.02.2023"],
+        [pd.Timestamp(2023, 1, 13), pd.Timestamp(2023, 2, 1)],
+        "date-format",
+    ),
+    "`01/02/2023` and nothing that decides": (["01/02/2023", "03/04/2023"], "ambiguous-dates"),
+    "`13/01/2023` and `01/13/2023`": (["13/01/2023", "01/13/2023"], "mixed-date-formats"),
+    "`Jan 5, 2023`": (["Jan 5, 2023"], [pd.Timestamp(2023, 1, 5)], "date-format"),
+    "`2023-01-05` and `soon`": (["2023-01-05"] * 9 + ["soon"], "text-among-dates"),
+    "Times with zones": ([NOW], [pd.Timestamp(2023, 1, 5, 10)], None),
+    "Times with and without a zone": (
+        ["2023-01-05T10:00:00Z", "2023-01-05T10:00:00"],
+        "mixed-time-zones",
+    ),
+    "`1:30:00`, time spans": (["1:30:00", "0:00:05"], [5400.0, 5.0], "durations"),
+    "`9999-12-31`": (["2023-01-05", "9999-12-31"], None, "likely-missing"),
+    "Lists, mappings, complex numbers": ([[1, 2], [3]], "nested-column"),
+    "A line of units under the header": (["kg", "1", "2", "3"], "unit-row"),
+    "A line of totals at the end": (["1.5", "2.5", "3.5", "Total"], "total-row"),
+}
+
+FILES = {
+    "`;`, tab or `|` between columns": ("a;b\n1;x\n2;y\n", "separator"),
+    "Decimal commas": ("a;b\n1,25;x\n2,5;y\n", "decimal"),
+    "Windows-1252 and UTF-16": ("a,b\n1,ü\n2,é\n".encode("cp1252"), "encoding"),
+    "A byte order mark, mixed line endings": (b"\xef\xbb\xbfa,b\r\n1,x\n2,y\r", None),
+    "A saved row index": (",a,b\n0,1,x\n1,2,y\n", "saved index"),
+    "Comments before the header": ("# made by me\na,b\n1,x\n", InputError),
+    "Rows of different lengths": ("a,b\n1,x\n2\n", InputError),
+    "Two columns of one name": ("a,a\n1,2\n", InputError),
+    "A first line of numbers": ("1.5,2.5\n1,2\n", "numbers-as-names"),
+}
+
+
+@pytest.mark.parametrize("oddity", CELLS)
+def test_cells_are_read_as_the_page_says(oddity):
+    cells, *expected = CELLS[oddity]
+    table = pd.DataFrame({"x": pd.Series(cells, dtype=object)})
+    if len(expected) == 1:
+        with raises(expected[0]):
+            clean_table(table)
+        return
+    values, code = expected
+    clean = clean_table(table)
+    if values is not None:
+        pd.testing.assert_series_equal(
+            clean.frame["x"], pd.Series(values), check_dtype=False, check_names=False
+        )
+    codes = {remark.code for remark in clean.remarks.get("x", ())}
+    assert code in codes if code else not codes & {"ambiguous-number", "mixed-units"}
+    again = clean.formats["x"](table["x"])
+    pd.testing.assert_series_equal(again, clean.frame["x"])
+
+
+@pytest.mark.parametrize("oddity", FILES)
+def test_files_are_read_as_the_page_says(oddity, tmp_path):
+    content, expected = FILES[oddity]
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    if expected is InputError:
+        with pytest.raises(InputError):
+            read_source(tmp_path / "t.csv")
+        return
+    raw = read_source(tmp_path / "t.csv")
+    clean = clean_table(raw.frame, decimal=raw.decimal)
+    if expected == "saved index":
+        assert list(clean.left_out) == ["column 1 (no name)"]
+    elif expected:
+        assert expected in {note.code for note in raw.notes}
+    if expected != "numbers-as-names":
+        assert list(clean.frame) == ["a", "b"]
+        assert len(clean.frame) == 2
+        assert clean.frame["a"].tolist() in ([1.0, 2.0], [1.25, 2.5])
+        assert clean.formats["b"].read_as == "text"
+
+
+def test_the_page_lists_the_oddities_that_are_tested():
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGE.read_text().partition("## Oddities")[2], re.M)
+    listed = [row.replace(r"\|", "|") for row in rows if row not in ("what a table has", "---")]
+    assert listed == [*CELLS, *FILES]
+
+
+def test_options_decide_where_a_table_can_be_read_in_two_ways(tmp_path):
+    days = pd.DataFrame({"day": ["01/02/2023", "03/04/2023"]})
+    clean = clean_table(days, date_formats={"day": "%m/%d/%Y"})
+    assert clean.frame["day"].tolist() == [pd.Timestamp(2023, 1, 2), pd.Timestamp(2023, 3, 4)]
+    marked = pd.DataFrame({"a": [-1, 2, 3], "b": ["-1", "?", "5.5"]})
+    both = clean_table(marked, missing=["-1", "b=?"]).frame
+    assert both["a"].isna().tolist() == [True, False, False]
+    assert both["b"].isna().tolist() == [True, True, False]
+    assert clean_table(pd.DataFrame({"a": ["1,234"]}), decimal=",").frame["a"].tolist() == [1.234]
+    commas = pd.DataFrame({"a": ["1,234"], "b": ["0,5"]})
+    assert clean_table(commas).frame["a"].tolist() == [1.234]
+    (tmp_path / "t.txt").write_bytes("größe~b\n1~2\n".encode("cp1252"))
+    options = ReadingOptions(separator="~", encoding="cp1252")
+    assert list(read_source(tmp_path / "t.txt", options).frame) == ["größe", "b"]
+    for bad in ({"separator": ";;"}, {"decimal": ";"}, {"encoding": "utf-88"}):
+        with raises("invalid-option"):
+            ReadingOptions(**bad)
+
+
+def test_new_rows_are_read_in_the_same_format():
+    table = pd.DataFrame({"x": ["1.234,50", "7"], "y": ["Yes", "yes "], "day": ["13/01/2023"] * 2})
+    clean = clean_table(table)
+    assert clean.formats["x"](pd.Series(["2.000"])).tolist() == [2000.0]
+    assert clean.formats["y"](pd.Series(["YES", "never"])).tolist() == ["Yes", "never"]
+    assert clean.formats["day"](pd.Series(["02/01/2023"]))[0] == pd.Timestamp(2023, 1, 2)
+    with raises("text-among-numbers"):
+        clean.formats["x"](pd.Series(["1.5"], name="x"))
+    with raises("text-among-dates"):
+        clean.formats["day"](pd.Series(["01/13/2023"], name="day"))

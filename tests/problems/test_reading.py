@@ -1,0 +1,178 @@
+"""Files of many formats, folders, standard input and frames of other libraries."""
+
+import gzip
+import io
+import lzma
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from codes import raises
+from pyarrow import feather
+
+from affinity import load_table
+from affinity.problems.reading import read_source
+
+TABLE = pd.DataFrame({"a": [1.5, 2.5, None], "b": ["x", "y, z", "ü"]})
+
+
+def packed(data, suffix):
+    if suffix == "zip":
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("t.csv", data)
+        return buffer.getvalue()
+    if suffix == "zst":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(data)
+        return sink.getvalue().to_pybytes()
+    return {"gz": gzip.compress, "xz": lzma.compress}[suffix](data)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "zst", "zip"])
+def test_packed_text_is_read_and_a_truncated_file_is_refused(suffix, tmp_path):
+    data = packed(TABLE.to_csv(index=False).encode(), suffix)
+    (tmp_path / f"t.csv.{suffix}").write_bytes(data)
+    pd.testing.assert_frame_equal(
+        read_source(tmp_path / f"t.csv.{suffix}").frame, TABLE, check_dtype=False
+    )
+    (tmp_path / f"cut.csv.{suffix}").write_bytes(data[: len(data) // 2])
+    with raises("unreadable-table" if suffix == "zst" else "damaged-file"):
+        read_source(tmp_path / f"cut.csv.{suffix}")
+
+
+WRITERS = {
+    "parquet": lambda path: TABLE.to_parquet(path),
+    "feather": lambda path: feather.write_feather(TABLE, path),
+    "jsonl": lambda path: TABLE.to_json(path, orient="records", lines=True),
+    "json": lambda path: TABLE.to_json(path, orient="records"),
+    "dta": lambda path: TABLE.to_stata(path, write_index=False, version=118),
+    "xlsx": lambda path: TABLE.to_excel(path, index=False),
+    "tsv": lambda path: TABLE.to_csv(path, index=False, sep="\t"),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_formats_of_files_give_the_same_table(suffix, tmp_path):
+    if suffix == "xlsx":
+        pytest.importorskip("openpyxl")
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path)
+    pd.testing.assert_frame_equal(read_source(path).frame, TABLE, check_dtype=False)
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path):
+    for year in (2023, 2024):
+        (tmp_path / f"year={year}").mkdir()
+        TABLE.to_parquet(tmp_path / f"year={year}/0.parquet")
+    frame = read_source(tmp_path).frame
+    assert frame["year"].tolist() == [2023] * 3 + [2024] * 3
+    assert frame["b"].tolist() == TABLE["b"].tolist() * 2
+    TABLE.assign(a=[1, 2, 3]).to_parquet(tmp_path / "year=2023/1.parquet")
+    assert len(read_source(tmp_path).frame) == 9
+    TABLE.rename(columns={"a": "c"}).to_parquet(tmp_path / "year=2023/2.parquet")
+    with raises("unlike-files"):
+        read_source(tmp_path)
+
+
+def test_standard_input_is_text(monkeypatch):
+    data = io.TextIOWrapper(io.BytesIO(TABLE.to_csv(index=False, sep=";").encode()))
+    monkeypatch.setattr(sys, "stdin", data)
+    raw = read_source("-")
+    assert raw.name == "table"
+    assert raw.frame["b"].tolist() == TABLE["b"].tolist()
+
+
+class OtherFrame:
+    """As polars has: a stream of Arrow."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pa.Table.from_pandas(TABLE).__arrow_c_stream__(requested_schema)
+
+
+class DataSet:
+    """As Hugging Face datasets have."""
+
+    column_names = ("a", "b")
+
+    def to_pandas(self):
+        return TABLE
+
+
+FRAMES = {
+    "pandas": TABLE,
+    "arrow": pa.Table.from_pandas(TABLE),
+    "stream": OtherFrame(),
+    "data set": DataSet(),
+    "mapping": TABLE.to_dict("list"),
+    "records": TABLE.to_dict("records"),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_of_other_libraries_are_tables(kind):
+    pd.testing.assert_frame_equal(read_source(FRAMES[kind]).frame, TABLE, check_dtype=False)
+
+
+def test_what_is_no_table_is_refused():
+    for source in (5, np.zeros((2, 2, 2)), {"a": [1], "b": [1, 2]}, iter([1])):
+        with raises("not-a-table"):
+            read_source(source)
+    with raises("not-a-table"):
+        read_source({"train": DataSet(), "test": DataSet()})
+    with raises("duplicate-column"):
+        read_source(pd.DataFrame([[1, 2]], columns=[1, "1"]))
+    with raises("duplicate-column"):
+        read_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_names_of_columns_may_be_numbers():
+    random = np.random.default_rng(0)
+    problem = load_table(random.normal(size=(60, 4)), targets=[2, 3])
+    assert problem.names == ("2", "3")
+    assert problem.source.features == 2
+
+
+def test_excluded_columns_are_not_looked_at():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(60, 3)), columns=["a", "t", "u"])
+    table["list"] = [[1, 2]] * 60
+    with raises("nested-column"):
+        load_table(table, ["t", "u"])
+    problem = load_table(table, ["t", "u"], exclude=["list"])
+    uses = {use.name: use for use in problem.source.columns}
+    assert uses["list"].encoded_as == "left out"
+    assert uses["a"].encoded_as == "number, standardized"
+    assert uses["t"].encoded_as == "target: regression"
+    with raises("excluded-and-used"):
+        load_table(table, ["t", "u"], exclude=["list", "u"])
+
+
+def test_a_target_of_identifiers_or_of_unreadable_numbers_is_refused():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "t"])
+    with raises("too-many-classes"):
+        load_table(table.assign(u=[f"p{number}" for number in range(60)]), ["t", "u"])
+    with raises("mixed-units"):
+        load_table(
+            table.assign(u=[f"{n} kg" if n % 2 else f"{n} g" for n in range(60)]), ["t", "u"]
+        )
+    money = load_table(table.assign(u=[f"${1000 * n:,.2f}" for n in range(60)]), ["t", "u"])
+    assert money.source.kinds["u"] == "regression"
+    assert "numbers-in-text" in {note.code for note in money.notes}
+
+
+def test_time_is_read_in_one_format_for_the_whole_column():
+    days = pd.date_range("2023-01-01", periods=400).strftime("%d.%m.%Y")
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(400, 3)), columns=["a", "t", "u"]).assign(day=days)
+    problem = load_table(table, ["t", "u"], time_column="day")
+    assert problem.encoder.test.tolist() == list(range(300, 400))
+    with raises("invalid-time"):
+        load_table(
+            table.assign(day=table["day"].where(table.index != 7)), ["t", "u"], time_column="day"
+        )
