@@ -395,7 +395,10 @@ def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return encoding
-    if data[:1000].count(0) > 200:
+    is_wide = data[:1000].count(0) > 200
+    if not is_wide and set(data[:1000]) & (set(range(32)) - set(b"\t\n\v\f\r")):
+        raise ValueError("it is not text")
+    if is_wide:
         even = data[:1000:2].count(0) > data[1:1000:2].count(0)
         encoding = "utf-16-be" if even else "utf-16-le"
     else:

@@ -100,13 +100,11 @@ def load_table(
     """
     reading = reading or ReadingOptions()
     raw = read_source(source, reading)
-    targets = None if targets is None else list(map(str, targets))
-    exclude = list(map(str, exclude))
     task_column, target, time_column, split_column = (
         None if name is None else str(name)
         for name in (task_column, target, time_column, split_column)
     )
-    kinds = {str(name): kind for name, kind in (kinds or {}).items()}
+    left_out = list(map(str, exclude))
     table = raw.frame.reset_index(drop=True)
     group_column = str(groups) if isinstance(groups, str | int) else None
     if groups is not None and group_column is None:
@@ -126,16 +124,17 @@ def load_table(
         )
     names = (task_column, time_column, split_column, group_column)
     special = [name for name in names if name is not None]
-    chosen = [*([target] if target is not None else ()), *(targets or ())]
-    for name in (*chosen, *exclude, *special):
+    chosen = [*([target] if target is not None else ()), *map(str, targets or ())]
+    chosen_kinds: dict[str, Kind] = {str(name): kind for name, kind in (kinds or {}).items()}
+    for name in (*chosen, *left_out, *special):
         check_column(name, table)
-    if used := set(exclude) & {*chosen, *special}:
+    if used := set(left_out) & {*chosen, *special}:
         raise InputError(
             f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
             "excluded-and-used",
         )
     cleaned = clean_table(
-        table.drop(columns=list(exclude)),
+        table.drop(columns=left_out),
         chosen,
         special,
         missing=reading.missing,
@@ -158,7 +157,7 @@ def load_table(
                 f"(--task-column {task_column} --target y), but got {chosen or 'none'}.",
                 "long-table-targets",
             )
-        labels, found = _long_targets(table, task_column, target, kinds)
+        labels, found = _long_targets(table, task_column, target, chosen_kinds)
     else:
         if len(chosen) < 2:
             raise InputError(
@@ -166,7 +165,7 @@ def load_table(
                 f"The columns are {shorten(table.columns)}.",
                 "too-few-tasks",
             )
-        labels, found = _wide_targets(table, check_names(chosen), kinds)
+        labels, found = _wide_targets(table, check_names(chosen), chosen_kinds)
 
     features = table[[name for name in table.columns if name not in {*chosen, *special}]]
     classes = {name: classes_of(labels[name], kind) for name, kind in found.items()}
@@ -241,7 +240,7 @@ def load_table(
             rows=len(table),
             layout="long" if task_column is not None else "wide",
             features=rows.inputs.shape[1],
-            columns=_column_uses(cleaned, columns, found, special, exclude),
+            columns=_column_uses(cleaned, columns, found, special, left_out),
             kinds=found,
         ),
     )
