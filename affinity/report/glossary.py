@@ -53,7 +53,7 @@ GLOSSARY = (
     (
         "Sharing",
         "How the tasks of a network share parameters. Hard: one trunk, one head per task. Soft: "
-        "one trunk per task, with a penalty on their differences. Mixture of experts: several "
+        "one trunk per task, pulled together during training. Mixture of experts: several "
         "trunks, weighted by one gate per task. Separate: nothing is shared.",
     ),
 )

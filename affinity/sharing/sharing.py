@@ -1,7 +1,7 @@
 """Base of the ways to share: representations, one head per task, and stages of trunks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from zlib import crc32
 
 import torch
@@ -40,9 +40,30 @@ class Sharing(nn.Module, ABC):
     def represent(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """One representation for all tasks, or one for each."""
 
-    def penalty(self) -> Tensor | float:
-        """The term added to the sum of losses in training."""
-        return 0.0
+    def smoothed(self, values: Mapping[str, Tensor], step: float) -> dict[str, Tensor]:
+        """Values of parameters, or their gradients, pulled together across tasks; none by default.
+
+        Args:
+            values: One tensor per parameter, by name.
+            step: Size of the step; see `SoftSharing`.
+        """
+        del values, step
+        return {}
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Smooth the gradients across tasks; call it before `optimizer.step()`."""
+        if type(self).smoothed is not Sharing.smoothed:
+            parameters = dict(self.named_parameters())
+            for name, gradient in self.smoothed(gradients_of(parameters), 1.0).items():
+                parameters[name].grad = gradient.contiguous()
+
+    @torch.no_grad()
+    def after_step(self, learning_rate: float) -> None:
+        """Pull parameters together across tasks; call it after `optimizer.step()`."""
+        parameters = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        for name, value in self.smoothed(parameters, learning_rate).items():
+            parameters[name].copy_(value)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """One prediction per task."""
@@ -55,6 +76,15 @@ class Sharing(nn.Module, ABC):
                 self.names, self.heads, representations, strict=True
             )
         }
+
+
+def gradients_of(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The gradients of parameters, 0 where there is none."""
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad
+        for name, value in parameters.items()
+        if value.requires_grad
+    }
 
 
 def per_task(tasks: Iterable[Task], make: Head) -> nn.ModuleList:

@@ -108,9 +108,11 @@ def train(
                 together = torch.stack(list(losses.values()))
                 is_present = examples.labelled.any(dim=0)
                 run.optimizer.zero_grad()
-                rest = together.new_zeros(()) + network.penalty() + start.penalty(network)
+                rest = together.new_zeros(()) + start.penalty(network)
                 balance.backward(list(losses.values()), is_present, rest)
+                network.before_step()
                 run.optimizer.step()
+                network.after_step(settings.learning_rate_at(run.epoch))
                 epoch_losses.append(together.detach().where(is_present, torch.nan))
             balance.end_epoch(torch.stack(epoch_losses).nanmean(dim=0).nan_to_num(nan=1.0))
             run.end_epoch(

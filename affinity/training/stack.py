@@ -115,7 +115,9 @@ class Stack:
         tensors = stacked(self._networks, self._layout)
         inputs, targets = training.take(training.rows, torch.arange(len(self._networks)))
         losses = self._network.losses(self._network.predictions(tensors, inputs), targets)
-        (losses.sum() + self._network.penalty(tensors)).backward()
+        losses.sum().backward()
+        self._network.before_step(tensors)
+        self._network.after_step(tensors, self._settings.learning_rate)
 
     def _epoch(
         self,
@@ -128,18 +130,20 @@ class Stack:
     ) -> Float[Tensor, "step member slot"]:
         """One pass over the training rows of every member."""
         self._network.set_mode(training=True)
+        learning_rate = self._settings.learning_rate_at(epoch)
         for group in optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate_at(epoch)
+            group["lr"] = learning_rate
         weights = self._weights[here]
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
             inputs, targets = training.take(rows, here)
             loss = self._network.losses(self._network.predictions(tensors, inputs), targets)
-            rest = self._network.penalty(tensors) + rates.penalty(tensors, here)
             optimizer.zero_grad()
-            ((weights * loss).sum() + rest).backward()
+            ((weights * loss).sum() + rates.penalty(tensors, here)).backward()
+            self._network.before_step(tensors)
             rates.step(optimizer, tensors, here)
+            self._network.after_step(tensors, learning_rate)
             losses.append(loss.detach())
         return torch.stack(losses)
 

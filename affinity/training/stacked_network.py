@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from affinity.sharing import HardSharing, Sharing
+from affinity.sharing.sharing import gradients_of
 from affinity.tasks import takes_stacks
 
 from .batched_linear import is_batchable, run_batched
@@ -27,6 +28,7 @@ class StackedNetwork:
         self._trunk = network.trunk if type(network) is HardSharing else None
         if self._trunk is not None and not is_batchable(self._trunk):
             self._trunk = None
+        self._is_smoothed = type(network).smoothed is not Sharing.smoothed
 
     def set_mode(self, training: bool) -> None:
         """Set training or evaluation mode."""
@@ -56,15 +58,31 @@ class StackedNetwork:
             losses.append(loss(prediction, targets[:, kind.slots]))
         return torch.cat(losses, dim=1)
 
-    def penalty(self, tensors: StackedTensors) -> Tensor | float:
-        """The sum of the penalties of all members."""
-        if type(self._body.network).penalty is Sharing.penalty:
-            return 0.0
+    @torch.no_grad()
+    def before_step(self, tensors: StackedTensors) -> None:
+        """`Sharing.before_step` of all members."""
+        if self._is_smoothed:
+            gradients = gradients_of(under("body.", tensors))
+            for name, gradient in self._smoothed(tensors, gradients, 1.0).items():
+                # A fused optimizer reads gradients in the memory layout of their parameters.
+                tensors[f"body.{name}"].grad = gradient.contiguous()
 
-        def of_member(body: StackedTensors) -> Tensor:
-            return functional_call(self._body, body, (None,))
+    @torch.no_grad()
+    def after_step(self, tensors: StackedTensors, learning_rate: float) -> None:
+        """`Sharing.after_step` of all members."""
+        if self._is_smoothed:
+            body = under("body.", tensors)
+            values = {name: value for name, value in body.items() if value.requires_grad}
+            for name, value in self._smoothed(tensors, values, learning_rate).items():
+                tensors[f"body.{name}"].copy_(value)
 
-        return vmap(of_member)(_of_body(tensors)).sum()
+    def _smoothed(
+        self, tensors: StackedTensors, values: StackedTensors, step: float
+    ) -> StackedTensors:
+        def of_member(body: StackedTensors, values: StackedTensors) -> StackedTensors:
+            return functional_call(self._body, body, (None, values, step))
+
+        return vmap(of_member)(_of_body(tensors), values)
 
     def _represent(
         self, tensors: StackedTensors, inputs: Float[Tensor, "member_or_one batch *feature"]
@@ -103,14 +121,21 @@ class StackedNetwork:
 
 
 class _Body(nn.Module):
-    """A network without its heads, as a module that can be called; its penalty without inputs."""
+    """A network without its heads, as a module that can be called.
+
+    Without inputs it returns `values`, smoothed.
+    """
 
     def __init__(self, network: Sharing) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Tensor | None) -> Tensor | float | tuple[Tensor, ...]:
-        return self.network.penalty() if inputs is None else self.network.represent(inputs)
+    def forward(
+        self, inputs: Tensor | None, values: StackedTensors | None = None, step: float = 0.0
+    ) -> Tensor | tuple[Tensor, ...] | StackedTensors:
+        if inputs is None:
+            return self.network.smoothed(values or {}, step)
+        return self.network.represent(inputs)
 
 
 def _linear(

@@ -1,14 +1,16 @@
 """The strength of soft sharing is chosen on validation rows."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from codes import raises
-from torch import nn
+from torch import Tensor, nn
 
 from affinity.problems import Problem, try_strengths
-from affinity.sharing import Perceptron
+from affinity.sharing import HardSharing, Perceptron, Separate, Sharing, SoftSharing
 from affinity.tasks import Examples, RSquared, SquaredError, Task
-from affinity.training import TrainingSettings
+from affinity.training import Member, TrainingSettings, fan_out, train_members
 
 BOTH = frozenset({"first", "second"})
 SETTINGS = TrainingSettings(epochs=20, batch_size=64, learning_rate=0.03, patience=5)
@@ -37,8 +39,8 @@ def problem(is_one_task: bool) -> Problem:
 def test_tasks_that_are_one_are_drawn_together_and_others_are_not() -> None:
     for is_one_task in (True, False):
         some = problem(is_one_task)
-        tried = try_strengths(some, BOTH, some.replicates(4), (0.0, 3.0))
-        assert tried.best == (3.0 if is_one_task else 0.0)
+        tried = try_strengths(some, BOTH, some.replicates(4), (0.0, 100.0))
+        assert tried.best == (100.0 if is_one_task else 0.0)
 
 
 def test_the_choice_is_that_of_the_validation_loss_and_sees_no_test_row() -> None:
@@ -62,3 +64,25 @@ def test_bad_strengths_are_refused() -> None:
         try_strengths(some, BOTH, some.replicates(1), ())
     with raises("invalid-strength"):
         try_strengths(some, BOTH, some.replicates(1), (-1.0,))
+
+
+def test_soft_sharing_is_separate_at_0_and_hard_sharing_in_the_limit() -> None:
+    some = problem(is_one_task=True)
+    settings = TrainingSettings(epochs=8, batch_size=32, learning_rate=0.02)
+    on, members = some.replicates(2), [Member(BOTH, 0), Member(BOTH, 1)]
+
+    def losses(make: Callable[[tuple[Task, ...]], Sharing], one_by_one: bool = False) -> Tensor:
+        train_all = fan_out if one_by_one else train_members
+        results = train_all(make, some.tasks, members, on, settings)
+        return torch.tensor([list(result.test_loss.values()) for result in results])
+
+    def soft(strength: float) -> Callable[[tuple[Task, ...]], Sharing]:
+        return lambda tasks: SoftSharing(tasks, some.trunk, some.head, strength)
+
+    separate = losses(lambda tasks: Separate(tasks, some.trunk, some.head))
+    hard = losses(lambda tasks: HardSharing(tasks, some.trunk, some.head))
+    torch.testing.assert_close(losses(soft(0.0)), separate, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(losses(soft(1e6)), hard, rtol=1e-3, atol=0.0)
+    between = losses(soft(10.0))
+    assert not torch.allclose(between, hard, rtol=1e-3)
+    torch.testing.assert_close(losses(soft(10.0), one_by_one=True), between, rtol=1e-3, atol=0.0)

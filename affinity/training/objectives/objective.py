@@ -26,7 +26,7 @@ class Balance(nn.Module, ABC):
             losses: The tasks' losses on this batch, one by one, so that each keeps a graph of its
                 own; 0 for a task without labels in it.
             is_present: Whether the batch has labels for a task.
-            rest: What is added to the objective whatever the losses (a penalty).
+            rest: What is added to the objective whatever the losses (the pull to a source).
         """
 
     def end_epoch(self, losses: Float[Tensor, " task"]) -> None:
