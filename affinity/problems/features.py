@@ -182,7 +182,8 @@ def find_columns(
 
 def days_since_1970(dates: pd.Series) -> pd.Series:
     """Dates as numbers of days."""
-    return ((dates - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype(float)
+    first = pd.Timestamp(1970, 1, 1).as_unit("us")  # nanoseconds would end in the year 2262
+    return ((dates.astype("datetime64[us]") - first) / pd.Timedelta(days=1)).astype(float)
 
 
 def _columns(table: pd.DataFrame) -> list[tuple[str, pd.Series]]:

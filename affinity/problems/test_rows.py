@@ -9,6 +9,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Examples
 
+from .features import days_since_1970
 from .reading import check_column
 from .resampling import RandomRows
 
@@ -115,7 +116,7 @@ def times_of(table: pd.DataFrame, name: str) -> pd.Series:
         )
     if not is_date:
         return times
-    return (pd.to_datetime(times, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    return days_since_1970(times)
 
 
 def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
