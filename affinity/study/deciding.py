@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from math import nan
 
 import numpy as np
 import torch
+from scipy import stats
 
 from affinity.audit import Candidate
 from affinity.audit.candidates import LOSS_AVERSION, CandidateSet
@@ -29,6 +31,9 @@ CONFIDENCE = 0.95
 
 MOST_CELLS = 500
 """Number of scores, the latest ones, that the predictor uses; its cost is cubic in this number."""
+
+UNTRIED_SPREAD = 0.1
+"""Standard deviation of the gains of groups, assumed as if two groups had shown it."""
 
 _FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 _DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
@@ -89,6 +94,26 @@ class StudyState:
         """The groups with the seeds on which they were or will be trained."""
         jobs = [*(result.job for result in self.results), *self.pending, *self.failed]
         return {(job.tasks, job.seed) for job in jobs}
+
+    @cached_property
+    def small_size(self) -> int:
+        """The number of tasks of a small group."""
+        return max(2, len(self.names) // 3)
+
+    @cached_property
+    def untried_pairs(self) -> tuple[frozenset[str], ...]:
+        """Pairs of tasks that no small group has in common, except those whose trainings fail.
+
+        What a pair gains shows in groups of up to a third of the tasks; in larger ones other tasks
+        may hide it.
+        """
+        small = [group for group in self.trained if len(group) <= self.small_size]
+        pairs = (frozenset(pair) for pair in combinations(self.names, 2))
+        return tuple(
+            pair
+            for pair in pairs
+            if not self.is_hopeless(pair) and not any(pair <= group for group in small)
+        )
 
     @cached_property
     def failing(self) -> frozenset[frozenset[str]]:
@@ -404,6 +429,9 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
         candidates.describe(name, grouping, plan, top, state.tolerance)
         for name, grouping in groupings.items()
     )
+    of_plan = {network: candidates.gain_of(network) for network in plan.networks}
+    untried = _chance_of_untried(state, of_plan)
+    judged = tuple(replace(each, probability=(1 - untried) * each.probability) for each in judged)
     seeds = {result.job.seed for result in state.results if result.validation}
     return Answer(
         candidates=judged,
@@ -414,8 +442,69 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
             )
         ),
         is_decided=judged[0].probability >= CONFIDENCE and len(seeds) > 1,
-        unknown=_unknown(state, plan),
+        unknown=(*_unknown(state, plan), *_describe_untried(state, untried)),
     )
+
+
+def _chance_of_untried(state: StudyState, of_plan: Mapping[Network, NetworkGain]) -> float:
+    """The probability that a pair never trained together in a small group would change the answer.
+
+    The predictor learns from trained groups, and cannot know of a pair that is unlike all of them.
+    The gain of a pair is therefore taken as a draw from the gains of all groups that were trained
+    (Student's t, with two more groups of spread `UNTRIED_SPREAD` around 0); it changes the answer
+    if it improves the mean over all tasks by more than the tolerance.
+    """
+    if not state.untried_pairs or state.budget < 2:
+        return 0.0
+    gains: list[float] = []
+    for group in state.trained:
+        if 1 < len(group) < len(state.names):
+            of_tasks = measured_gains(state, group).items()
+            gains += [
+                float(np.mean([gain * state.tasks[task].scale for task, (gain, _) in of_tasks]))
+            ] * bool(of_tasks)
+    count = len(gains)
+    mean = float(np.sum(gains)) / (count + 2)
+    squares = float(np.sum(np.square(np.subtract(gains, mean)))) + 2 * UNTRIED_SPREAD**2
+    spread = np.sqrt(squares / (count + 1) * (1 + 1 / (count + 2)))
+    gain_of_task = {task: of_plan[net].gain for net in of_plan for task in net.served}
+    none = 1.0
+    for pair in state.untried_pairs:
+        today = max(0.0, float(np.mean([gain_of_task[task] for task in pair])))
+        needed = today + state.tolerance * len(state.names) / len(pair)
+        none *= float(stats.t.cdf((needed - mean) / spread, count + 1))
+    return 1 - none
+
+
+def _describe_untried(state: StudyState, chance: float) -> tuple[str, ...]:
+    if chance <= 1 - CONFIDENCE:
+        return ()
+    pairs = [_listed(sorted(pair)) for pair in state.untried_pairs]
+    shown = "; ".join(pairs[:3]) + ("; ..." if len(pairs) > 3 else "")
+    total = len(state.names) * (len(state.names) - 1) // 2
+    return (
+        f"{len(pairs)} of {total} pairs of tasks were never trained together in a small group "
+        f"({shown}). One of them would change the answer with a probability of {chance:.0%}.",
+    )
+
+
+def _untried_group(state: StudyState) -> frozenset[str] | None:
+    """A small group with many untried pairs; None if all were tried or are planned."""
+    planned = [group for group, _ in state.planned if len(group) <= state.small_size]
+    pairs = [pair for pair in state.untried_pairs if not any(pair <= group for group in planned)]
+    if not pairs or state.budget < 2:
+        return None
+    group = pairs[0]
+    while len(group) < state.small_size:
+        counts = {
+            task: sum(task in pair and bool(pair & group) for pair in pairs)
+            for task in state.names
+            if task not in group and task not in state.failing_tasks
+        }
+        if not counts or not max(counts.values()):
+            break
+        group |= {max(counts, key=counts.__getitem__)}
+    return group
 
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
@@ -452,6 +541,9 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
     groups = [group for group in shared if (group, seed) not in state.planned]
     count = max(1, n_tasks // 4, len(state.results) // 20)
     jobs: dict[tuple[frozenset[str], int], str] = {}
+    untried = _untried_group(state)
+    if untried is not None:
+        jobs[untried, state.seed] = "pairs that were never trained together in a small group"
     for group in groups[:count]:
         jobs[group, seed] = "may change which grouping is best"
         for task in sorted(group):
