@@ -36,6 +36,7 @@ TRANSFER_TABLE = "transfer.csv"
 TRANSFER_PAGE = "transfer.html"
 TUNING_PLAN = "tuning.yaml"
 PAGE = "report.html"
+STUDY_PAGE = "study.html"
 FIGURES = "figures"  # a folder
 HOLDOUT, HOLDOUT_JSON = "test_splits.safetensors", "test_splits.json"
 SPLITS = "test_splits"  # a folder: the runs with the other test splits

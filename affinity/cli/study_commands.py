@@ -85,7 +85,8 @@ def run_study(options: RunStudyOptions) -> None:
     """Run trainings until the best grouping is found, or no more are allowed.
 
     Each result is saved immediately: the same command continues a study that was stopped. The
-    study's page, report.html, is written again as results arrive.
+    study's page, report.html (study.html once there is an audit), is written again as results
+    arrive.
 
     For example:
 
@@ -94,7 +95,6 @@ def run_study(options: RunStudyOptions) -> None:
     """
     from affinity.report import LivePage
 
-    from .run_directory import PAGE
     from .study_summary import RunLog, print_status
 
     study, trainer = _open(options.folder), _trainer(options.command, options)
@@ -103,7 +103,7 @@ def run_study(options: RunStudyOptions) -> None:
     with open_console(options.quiet, options.json) as console:
         log = RunLog(console, study, _count_workers(options))
         log.print_start()
-        page = options.folder / PAGE
+        page = _page_of(study)
         with _keep_finished(options.folder), LivePage(study, page) as live:
             study.run(
                 trainer,
@@ -288,12 +288,17 @@ def _write_page(study: "Study") -> None:
     """Write the study's page, unless it is new and more results are on the way."""
     from affinity.report import write_report
 
-    from .run_directory import PAGE
-
-    page = study.folder / PAGE
+    page = _page_of(study)
     is_new = page.exists() and time.time() - page.stat().st_mtime < _PAGE_AGE
     if not (is_new and study.status().running):
         write_report(study, page)
+
+
+def _page_of(study: "Study") -> Path:
+    """The file of the study's page; once there is an audit, report.html is the audit's page."""
+    from .run_directory import AUDIT, PAGE, STUDY_PAGE
+
+    return study.folder / (STUDY_PAGE if (study.folder / AUDIT).exists() else PAGE)
 
 
 def _check_known(tasks: Collection[str], names: Collection[str], flag: str) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from affinity.recommendation import Plan
 from affinity.report.numbers import gain_range, gain_text
-from affinity.report.study_words import study_headline
+from affinity.report.study_words import study_headline, study_sentences
 from affinity.storage import to_jsonable
 from affinity.study import Study, StudySummary, summarize_study
 from affinity.training import Job, Result
@@ -80,6 +80,8 @@ def print_status(console: Console, study: Study, as_json: bool = False) -> None:
     """Print the progress of a study and its best grouping; also as JSON to standard output."""
     summary = summarize_study(study)
     console.print(escape(str(summary.status)), soft_wrap=True)
+    for sentence in study_sentences(summary):
+        console.print(escape(sentence), soft_wrap=True)
     if summary.candidates:
         console.print(f"[bold]{escape(study_headline(summary))}[/bold]", soft_wrap=True)
         console.print(_candidates(summary))

@@ -38,8 +38,24 @@ def study_sentences(summary: StudySummary) -> list[str]:
             f"probability that no other candidate is better by more than the tolerance is "
             f"{plan.probability:.0%}."
         )
+        larger = [c for c in summary.candidates[1:] if c.gain is not None and c.gain > plan.gain]
+        if larger:
+            other = max(larger, key=lambda candidate: candidate.gain or 0.0)
+            sentences.append(
+                f"The grouping {other.names[0]!r} has a larger expected gain "
+                f"({gain_text(other.gain, summary.unit)}), but it is not certain enough to be "
+                "preferred to a simpler one."
+            )
     if summary.is_decided:
-        sentences.append("The best grouping was found; no more trainings are needed.")
+        unused = count(status.left, "training")
+        sentences.append(
+            "The best grouping was found; "
+            + (
+                f"the other {unused} of the limit are not needed."
+                if status.left
+                else "none is left."
+            )
+        )
     elif summary.is_finished:
         sentences.append("The maximum number of trainings has been reached.")
     else:

@@ -26,7 +26,7 @@ from affinity.tasks.score import MATTERS
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.function_trainer import SCORES
 from affinity.training.protocol import Purpose, read_scores
-from affinity.words import count, duration
+from affinity.words import count
 
 from .deciding import (
     Answer,
@@ -110,10 +110,7 @@ class StudyStatus:
             for state in ("done", "running", "waiting", "failed", "stale")
             if getattr(self, state)
         )
-        lines = [f"{self.left} of {count(self.trainings, 'training')} left: {states or 'none run'}"]
-        if self.last_seconds is not None and self.left:
-            seconds = duration(self.left * self.last_seconds)
-            lines.append(f"{seconds} of training left at the pace of the last one")
+        lines = [f"At most {count(self.trainings, 'training')}: {states or 'none run'}"]
         if self.judging:
             lines.append(f"audit: {self.judged} of {count(self.judging, 'training')} ended")
         lines += [f"{job} failed: {reason}" for job, reason in self.reasons.items()]

@@ -73,7 +73,7 @@ class StudySummary:
         budget: Maximum number of networks.
         status: How many trainings are done, running, and so on.
         seconds_left: The time that the trainings left take, one after the other, at the pace of
-            the last one; None before the first.
+            the last one; 0 once the answer is decided, None before the first training.
         is_decided: Whether one grouping was found to be best.
         is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
         candidates: The plan first; empty while nothing is known.
@@ -120,7 +120,11 @@ def summarize_study(study: Study) -> StudySummary:
         unit=common_unit(study.tasks.values()),
         budget=state.budget,
         status=status,
-        seconds_left=None if status.last_seconds is None else status.left * status.last_seconds,
+        seconds_left=None
+        if status.last_seconds is None
+        else 0.0
+        if is_decided
+        else status.left * status.last_seconds,
         is_decided=is_decided,
         is_finished=not is_busy and (is_decided or not status.left),
         candidates=() if answer is None else _candidates(answer),

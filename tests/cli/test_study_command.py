@@ -80,7 +80,10 @@ def test_a_study_runs_audits_and_compares(call, folder, command, tmp_path):
     result = json.loads((folder / "audit.json").read_text())
     assert {task["name"] for task in result["tasks"]} == set(status["tasks"])
     assert 'tests="3"' in junit.read_text()
-    assert "audit" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert call("study", "run", folder, "--command", command()).exit_code == 0
+    assert (folder / "report.html").read_text() == page  # the study has a page of its own now
+    assert "study" in (folder / "study.html").read_text()
 
     harmful = call(*audit, "--plan", "all-in-one", "--fail-on", "harmful")
     assert harmful.exit_code == 3
