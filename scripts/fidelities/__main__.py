@@ -12,6 +12,7 @@ import pandas as pd
 from affinity.errors import InputError
 
 from .kept import measure_missing
+from .many_tasks import MOST_LISTED, count_tasks, replay
 from .measure import Judged, measure
 from .measured import Measured
 from .methods import METHODS
@@ -41,20 +42,23 @@ def main() -> None:
     parser.add_argument("--paired", default="", help="in the report: compare these with each other")
     arguments = parser.parse_args()
     try:
-        judged = _judge(arguments)
+        large = [path for path in arguments.replay if count_tasks(path) > MOST_LISTED]
+        arguments.replay = [path for path in arguments.replay if path not in large]
+        judged = _judge(arguments, bool(large))
+        found = [row for each in judged for row in rows(each)]
+        found += [row for path in large for row in replay(path, arguments.halvings, arguments.seed)]
     except InputError as error:
         sys.exit(str(error))
-    found = [row for each in judged for row in rows(each)]
     if arguments.json:
         print(json.dumps(found, indent=1))
     else:
         print(pd.DataFrame(found).to_string(index=False))
-    if arguments.out:
+    if arguments.out and judged:
         command = shlex.join(["scripts/fidelity", *sys.argv[1:]])
         write_report(judged, arguments.out, command, _names(arguments.paired))
 
 
-def _judge(arguments: argparse.Namespace) -> list[Judged]:
+def _judge(arguments: argparse.Namespace, may_be_none: bool) -> list[Judged]:
     methods = METHODS
     if arguments.methods:
         chosen = _names(arguments.methods)
@@ -66,7 +70,7 @@ def _judge(arguments: argparse.Namespace) -> list[Judged]:
     if arguments.published:
         with tempfile.TemporaryDirectory() as folder:
             tables += [Measured.read_replay(path) for path in write_published(Path(folder))]
-    if not tables:
+    if not tables and not may_be_none:
         raise InputError(
             "Expected folders of scripts/truth, as reports/truth/digits, --replay FILE or "
             "--published."

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
 
 from affinity.errors import InputError
 from affinity.estimates import LinearSurrogate, PairwiseGains
@@ -107,3 +108,48 @@ def some_replicates(half: Half, count: int | None, seed: int) -> list[int]:
     """So many of the half's replicates, drawn by the seed; all if None."""
     order = np.random.default_rng(seed).permutation(half.n_replicates)
     return order[: count or half.n_replicates].tolist()
+
+
+@dataclass(frozen=True)
+class SizeAlone:
+    """A control: every task gains what groups of that size gain on average, whoever is in them.
+
+    Args:
+        rounds: Of random groups, as for `Ridge`.
+    """
+
+    rounds: int = 2
+
+    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
+        """Predicted gains ``[group task]``."""
+        measure_random_groups(half, self.rounds, seed)
+        sizes = half.members.sum(axis=1, dtype=float)
+        return _predicted(half, np.repeat(sizes[:, None, None], half.n_tasks, axis=1))
+
+
+@dataclass(frozen=True)
+class SourcesAlone:
+    """A control: a task's partners have the same effects on every target.
+
+    Args:
+        rounds: Of random groups, as for `Ridge`.
+    """
+
+    rounds: int = 2
+
+    def __call__(self, half: Half, budget: int, seed: int) -> NDArray[np.float64]:
+        """Predicted gains ``[group task]``."""
+        measure_random_groups(half, self.rounds, seed)
+        partners = half.members[:, None, :] & ~np.eye(half.n_tasks, dtype=bool)
+        return _predicted(half, partners / np.maximum(1, partners.sum(axis=2, keepdims=True)))
+
+
+def _predicted(half: Half, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gains ``[group task]`` by a ridge regression on features ``[group task feature]``."""
+    member = half.members
+    size = member.sum(axis=1, keepdims=True)
+    gains = half.gains()
+    known = np.isfinite(gains) & (size > 1)
+    fit = RidgeCV(np.logspace(-4, 2, 13)).fit(features[known], gains[known])
+    predicted = fit.predict(features.reshape(-1, features.shape[2])).reshape(member.shape)
+    return np.where(member, np.where(size > 1, predicted, 0.0), np.nan)

@@ -11,7 +11,7 @@ chosen groups.
 from .affinities import Foretold, FromAffinity
 from .etap import Etap
 from .measure import Method
-from .measurements import Pairs, RawBest, Ridge
+from .measurements import Pairs, RawBest, Ridge, SizeAlone, SourcesAlone
 from .ours import Branched, Calibrated, Prudent, RaceResult
 from .simple import AllInOne, RandomGrouping, Separate
 
@@ -41,6 +41,8 @@ METHODS: dict[str, Method] = {
     "ridge, 2T subsets": Ridge(rounds=2),
     "ridge, 4T subsets": Ridge(rounds=4),
     "ridge with size, 4T subsets": Ridge(rounds=4, sizes=True),
+    "size alone, 4T trainings": SizeAlone(),
+    "sources alone, 4T trainings": SourcesAlone(),
     "ours, T trainings": Calibrated(rounds=0),
     "ours, 2T trainings": Calibrated(rounds=1),
     "ours, 4T trainings": Calibrated(rounds=2),
@@ -52,6 +54,7 @@ METHODS: dict[str, Method] = {
     "ours, 4T trainings, and branches": Branched(rounds=2),
     "race, 4T trainings": RaceResult(rounds=2),
     "race, 8T trainings": RaceResult(rounds=4),
+    "race, 12T trainings": RaceResult(rounds=6),
     "race, 4T trainings, and surrogate": RaceResult(rounds=2, surrogate=True),
     "raw best, 1 replicate": RawBest(replicates=1),
     "raw best, 3 replicates": RawBest(replicates=3),

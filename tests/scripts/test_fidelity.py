@@ -3,9 +3,11 @@
 import json
 import sys
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import fidelities.__main__
+import fidelities.many_tasks
 import numpy as np
 import pandas as pd
 import pytest
@@ -267,3 +269,28 @@ def test_published_tables_become_replays(tmp_path: Path, monkeypatch: pytest.Mon
     first = gains_of(tables[1].judging)[0]
     assert np.isfinite(first[-1]).all()
     assert (first[1 << np.arange(5), np.arange(5)] == 0).all()
+
+
+def test_a_replay_of_many_tasks_needs_memory_for_measured_groups_alone(tmp_path: Path) -> None:
+    names = [f"t{number}" for number in range(26)]  # 2^26 groups would take gigabytes
+    member = np.array([[at in pair for at in range(26)] for pair in combinations(range(26), 2)])
+    is_good = np.array([first % 2 == 0 and other == first + 1 for first, other in pairs_of(member)])
+    frame = pd.DataFrame(member.astype(int), columns=names)
+    for name in names:
+        for part in ("validation", "test"):
+            frame[f"{name}.{part}"] = frame[name] * np.where(is_good, 0.3, -0.1)
+    path = tmp_path / "many.csv"
+    frame.to_csv(path, index=False)
+    found = {row["method"]: row for row in fidelities.many_tasks.replay(path, draws=1)}
+    best = found["every measured group"]
+    assert (best["attained_share"], best["gain"], best["trainings"]) == (1.0, 0.3, 26 + 325)
+    assert found["size alone, 4T trainings"]["gain"] <= 0.0  # all groups have one size
+    assert found["calibrated gains, 4T trainings"]["trainings"] == 4 * 26
+    assert all(row["gain"] <= 0.3 for row in found.values())
+    frame.drop(columns="t3.test").to_csv(path, index=False)
+    with pytest.raises(fidelities.__main__.InputError, match=r"t3\.test"):
+        fidelities.many_tasks.replay(path, draws=1)
+
+
+def pairs_of(member: NDArray[np.bool_]) -> list[list[int]]:
+    return [np.flatnonzero(row).tolist() for row in member]
