@@ -1,7 +1,7 @@
 """An audit: a plan retrained together with its baselines, and the result of the comparison."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from .baselines import RANDOM
 from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
+from .reference import Reference
 from .summary import (
     SCHEMA_VERSION,
     AuditSummary,
@@ -27,6 +28,8 @@ from .summary import (
     GroupingSummary,
     MetricDifference,
     NetworkSummary,
+    ReferenceSummary,
+    ReferenceTask,
     TaskSummary,
     finite,
     summarize_gain,
@@ -56,6 +59,7 @@ class Audit:
             the order of the plan, one entry per replicate.
         gates: Statistics of the gates of each network of the plan; None for a network that is not a
             mixture of experts, or that was trained by an external trainer.
+        reference: A model per task that shares nothing, if it was trained.
     """
 
     problem: str
@@ -69,6 +73,7 @@ class Audit:
         default_factory=dict[str, tuple[tuple[TrainedNetwork, ...], ...]]
     )
     gates: tuple[Gates | None, ...] = ()
+    reference: Reference | None = None
 
     @property
     def gains(self) -> Gains:
@@ -124,6 +129,14 @@ class Audit:
         return min((name for name, gain in gains.items() if gain >= enough), key=size)
 
     @property
+    def reference_overall(self) -> Verdict | None:
+        """The verdict on the mean gain of the reference over the advised networks."""
+        if self.reference is None:
+            return None
+        advised = self.candidates[self.advice].test
+        return replace(self.test, looks=()).overall(self.reference.gains_over(advised))
+
+    @property
     def agreement(self) -> Agreement | None:
         """How well the affinities predicted the gains of the plan and of all-in-one."""
         if self.matrix is None:
@@ -173,6 +186,7 @@ class Audit:
             },
             agreement=self.agreement,
             context=self.context,
+            reference=_summarize_reference(self),
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -238,6 +252,28 @@ def _summarize_tasks(audit: Audit) -> tuple[TaskSummary, ...]:
         for column, (task, verdict) in enumerate(
             zip(audit.tasks, audit.verdicts.values(), strict=True)
         )
+    )
+
+
+def _summarize_reference(audit: Audit) -> ReferenceSummary | None:
+    reference, overall = audit.reference, audit.reference_overall
+    if reference is None or overall is None:
+        return None
+    advised = audit.candidates[audit.advice].test
+    verdicts = reference.verdicts_over(advised, replace(audit.test, looks=()))
+    scores, metrics = _means(reference.scores), _means(reference.metrics)
+    return ReferenceSummary(
+        reference.name,
+        len(reference.scores),
+        reference.seconds,
+        summarize_gain(reference.gains_over(audit.candidates["separate"].test)),
+        summarize_verdict(overall),
+        {
+            task: ReferenceTask(score, metric, summarize_verdict(verdict))
+            for task, score, metric, verdict in zip(
+                reference.tasks, scores, metrics, verdicts, strict=True
+            )
+        },
     )
 
 

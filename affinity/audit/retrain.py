@@ -20,6 +20,7 @@ from .baselines import BASELINES, RANDOM, make_candidates
 from .context import AuditContext
 from .gates import Gates
 from .limitations import find_limitations
+from .reference import train_reference
 from .task_description import TaskDescription
 from .trainings import Trainings, jobs_of, run_jobs
 
@@ -40,6 +41,7 @@ def retrain(
     keep: bool = False,
     store: str | Path | None = None,
     backend: str | None = None,
+    reference_seconds: float = 0.0,
 ) -> Audit:
     """Train the plan and its baselines, and evaluate them on test rows.
 
@@ -70,6 +72,8 @@ def retrain(
         keep: Whether the audit keeps the trained networks and their predictions.
         store: A folder for finished trainings: the same call runs only the missing ones.
         backend: Train networks separately on ``loky``, ``ray`` or ``dask``; chosen if None.
+        reference_seconds: Time limit of the reference, gradient boosting per task on the same
+            rows (`audit.reference.train_reference`); 0: none.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, uses a way to share that the
@@ -138,6 +142,9 @@ def retrain(
         if keep
         else {},
         gates=_gates(trainer, trainings),
+        reference=train_reference(problem, seeds, trainer.n_blocks, reference_seconds)
+        if reference_seconds > 0
+        else None,
     )
 
 

@@ -188,6 +188,43 @@ class CandidateSummary:
 
 
 @dataclass(frozen=True)
+class ReferenceTask:
+    """Gradient boosting on one task.
+
+    Args:
+        score: Mean test score, in the unit of the networks' scores.
+        metric: Mean test metric.
+        verdict: Gradient boosting against the advised networks.
+    """
+
+    score: float | None
+    metric: float | None
+    verdict: VerdictSummary
+
+
+@dataclass(frozen=True)
+class ReferenceSummary:
+    """A model per task that shares nothing and is no network.
+
+    Args:
+        name: What it is.
+        n_replicates: Number of replicates, the first of the audit's.
+        seconds: Time per replicate.
+        gain: Mean gain over separate networks.
+        overall: Verdict on its mean gain over the advised networks; if it is beneficial, these
+            networks are not worth their training, shared or not.
+        tasks: One entry per task.
+    """
+
+    name: str
+    n_replicates: int
+    seconds: float
+    gain: MeanSummary
+    overall: VerdictSummary
+    tasks: Mapping[str, ReferenceTask]
+
+
+@dataclass(frozen=True)
 class AuditSummary:
     """The results of an audit, as in `audit.json`; unknown and undefined values are null.
 
@@ -204,6 +241,7 @@ class AuditSummary:
             the plan's number of parameters.
         agreement: How well affinities predicted the gains.
         context: How the audit was made, and its limitations.
+        reference: Gradient boosting per task on the same rows.
     """
 
     schema_version: int
@@ -217,6 +255,7 @@ class AuditSummary:
     candidates: Mapping[str, CandidateSummary]
     agreement: Agreement | None
     context: AuditContext
+    reference: ReferenceSummary | None = None
 
 
 def summarize_verdict(verdict: Verdict) -> VerdictSummary:

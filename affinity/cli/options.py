@@ -466,6 +466,12 @@ class RetrainSettings(ToleranceSettings):
         "'minimal' leaves out the random grouping and the baselines at equal parameters.",
         default="all",
     )
+    reference: bool = option(
+        "Compare with gradient boosting per task, for up to a minute; --no-reference leaves it "
+        "out.",
+        default=True,
+        off="--no-reference",
+    )
 
 
 @options(AUDIT)

@@ -1,6 +1,7 @@
 """Summaries in the terminal: tasks, race, plan, audit, diagnosis and repeated hold-outs."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -182,6 +183,7 @@ def show_audit(console: Console, audit: Audit) -> None:
     for limitation in audit.context.limits:
         print_note(console, limitation.message)
     _show_metrics(console, audit)
+    _show_reference(console, audit)
     overall = audit.overall
     console.print(
         f"All tasks together: {_coloured(overall.verdict)}, {_gain(overall)}"
@@ -198,6 +200,50 @@ def show_audit(console: Console, audit: Audit) -> None:
         f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within {tolerance} of "
         "the best mean gain on selection rows)."
     )
+
+
+def _show_reference(console: Console, audit: Audit) -> None:
+    """Print one row per task: gradient boosting next to the advised networks."""
+    reference, overall = audit.reference, audit.reference_overall
+    if reference is None or overall is None:
+        return
+    advised = audit.candidates[audit.advice]
+    n_replicates = len(reference.scores)
+    own, theirs = (
+        values[:n_replicates].double().mean(dim=0).tolist()
+        for values in (reference.metrics, advised.metrics.scores)
+    )
+    verdicts = reference.verdicts_over(advised.test, replace(audit.test, looks=()))
+    table = _table(
+        *("task", "metric", "networks>", "boosting>", "gain of boosting>"), "boosting is"
+    )
+    for column, (task, verdict) in list(enumerate(zip(audit.tasks, verdicts, strict=True)))[
+        :MOST_ROWS
+    ]:
+        word = {"beneficial": "better", "harmful": "worse", "neutral": "equal"}.get(
+            verdict.verdict, verdict.verdict
+        )
+        table.add_row(
+            escape(task.name),
+            task.metric.removeprefix("ROC "),
+            _number(theirs[column]),
+            _number(own[column]),
+            _gain(verdict),
+            word,
+        )
+    console.print(
+        f"A reference that shares nothing: {reference.name} per task, next to the advised networks "
+        f"({count(n_replicates, 'replicate')}):",
+        style="dim",
+    )
+    console.print(table)
+    if overall.verdict == "beneficial":
+        print_note(
+            console,
+            f"{reference.name} per task is better than the advised networks: mean gain "
+            f"{_gain(overall)}. Use it, or larger networks, before you decide what to share.",
+            is_warning=True,
+        )
 
 
 def _show_metrics(console: Console, audit: Audit) -> None:

@@ -17,6 +17,7 @@ def measurement_alerts(audit: Audit, holdout: RepeatedHoldout | None = None) -> 
     """What may be wrong with the data, the splits, the replicates, the verdicts or the gates."""
     return [
         *_limits(audit),
+        *_reference(audit),
         *_few_replicates(audit),
         *_harmful(audit),
         *_contradicted(audit),
@@ -30,6 +31,20 @@ def measurement_alerts(audit: Audit, holdout: RepeatedHoldout | None = None) -> 
 def _limits(audit: Audit) -> Iterator[Alert]:
     for limit in audit.context.limits:
         yield Alert(limit.code, "warning", "Limits of this audit", limit.message)
+
+
+def _reference(audit: Audit) -> Iterator[Alert]:
+    reference, overall = audit.reference, audit.reference_overall
+    if reference is None or overall is None or overall.verdict != "beneficial":
+        return
+    yield Alert(
+        "reference-wins",
+        "serious",
+        f"{reference.name.capitalize()} is better than these networks",
+        f"One {reference.name} model per task, on the same rows and without sharing, has a mean "
+        f"gain of {gain_text(overall.gain, overall.unit)} over the advised networks. Use it, or "
+        "larger networks, before you decide what to share.",
+    )
 
 
 def _few_replicates(audit: Audit) -> Iterator[Alert]:

@@ -25,6 +25,8 @@ from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
 from affinity.words import count
 
+REFERENCE_SECONDS = 60.0
+
 
 def find_plan(run: Run, choice: str | None = None) -> Plan:
     """The run's plan.yaml, or another plan: a file, "separate" or "all-in-one"."""
@@ -66,6 +68,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
         "minutes": settings.minutes,
         "max_replicates": settings.max_replicates,
         "tolerance": settings.tolerance,
+        "reference": settings.reference,
     }
     finished = directory.finished("retrain")
     has_models = finished is not None and TRAINED in finished.outputs
@@ -95,6 +98,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
             keep=options.save_models,
             store=directory.file(TRAININGS),
             backend=options.backend,
+            reference_seconds=REFERENCE_SECONDS if settings.reference else 0.0,
         )
         if options.save_models:
             trained = TrainedPlan.from_audit(audit, run.problem, seed=settings.seed + 1)
