@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from codes import raises
 from sklearn.model_selection import GridSearchCV
@@ -82,3 +83,44 @@ def test_it_stands_in_pipelines_and_searches(rows):
     grid = {"taskgroupedregressor__arrangement": ["separate", "all-in-one"]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(*rows)
     assert search.best_score_ > 0.5
+
+
+def test_missing_labels_names_and_groups_are_taken_as_the_command_takes_them(rows):
+    inputs, targets = rows
+    frame = pd.DataFrame(inputs, columns=list("abcde"))
+    labels = pd.DataFrame(targets, columns=["price", "area", "rooms"])
+    labels.loc[labels.index[::3], "area"] = np.nan
+    groups = np.repeat([f"p{number}" for number in range(60)], 4)
+    model = TaskGroupedRegressor(**QUICK, random_state=0).fit(frame, labels, groups=groups)
+    assert model.target_names_ == ("price", "area", "rooms")
+    assert tuple(task.name for task in model.audit_.tasks) == model.target_names_
+    assert model.audit_.context.intervals == "groups of test rows and replicates"
+    assert np.isfinite(model.predict(frame)).all()
+    assert np.corrcoef(model.predict(frame)[:, 1], targets[:, 1])[0, 1] > 0.8
+    with raises("groups-do-not-fit"):
+        TaskGroupedRegressor(**QUICK).fit(frame, labels, groups=[1, 2])
+    with raises("no-labels"):
+        TaskGroupedRegressor(**QUICK).fit(frame, labels.assign(area=np.nan))
+
+
+def test_a_missing_class_is_no_class(rows):
+    labels = np.where(rows[0][:, :2] > 0, "high", "low").astype(object)
+    labels[::4, 0] = None
+    model = TaskGroupedClassifier(**QUICK, random_state=0).fit(rows[0], labels)
+    assert [classes.tolist() for classes in model.classes_] == [["high", "low"]] * 2
+    assert model.audit_.context.labels[0].labelled["test"] < 48
+
+
+def test_groups_give_an_honest_audit():
+    random = np.random.default_rng(0)
+    who = np.repeat(np.arange(80), 6)
+    inputs = random.normal(size=(80, 5))[who] + 0.1 * random.normal(size=(480, 5))
+    targets = random.normal(size=(80, 2))[who]  # unrelated to new people's inputs
+    settings = {**QUICK, "width": 64, "epochs": 60, "random_state": 0}
+
+    def r_squared(groups):
+        model = TaskGroupedRegressor(**settings).fit(inputs, targets, groups=groups)
+        return float(model.audit_.candidates["separate"].metrics.scores.mean())
+
+    assert r_squared(None) > 0.3
+    assert r_squared(who) < 0.1

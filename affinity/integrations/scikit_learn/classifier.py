@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
@@ -47,36 +48,44 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """Probabilities ``[row class]``; a list with one array per target if there are several."""
         outputs = self._outputs(X)
-        each = [outputs[f"target {at}"].numpy() for at in range(len(outputs))]
+        each = [outputs[name].numpy() for name in self.target_names_]
         return each[0] if self.is_single_ else each
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """Accuracy, averaged over the targets."""
         truth = np.asarray(y).reshape(len(y), -1)
-        guess = np.asarray(self.predict(X)).reshape(len(y), -1)
+        predicted = np.asarray(self.predict(X)).reshape(len(y), -1)
         return float(
             np.mean(
                 [
-                    accuracy_score(truth[:, at], guess[:, at], sample_weight=sample_weight)
-                    for at in range(truth.shape[1])
+                    accuracy_score(
+                        truth[:, column], predicted[:, column], sample_weight=sample_weight
+                    )
+                    for column in range(truth.shape[1])
                 ]
             )
         )
 
     def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
-        for at in range(targets.shape[1]):
-            check_classification_targets(targets[:, at])
-        found = [np.unique(column, return_inverse=True) for column in targets.T]
-        for at, (classes, _) in enumerate(found):
+        classes_of: list[np.ndarray] = []
+        numbers = np.full(targets.shape, np.nan)
+        for column, name in enumerate(self.target_names_):
+            is_known = ~pd.isna(targets[:, column])
+            known = targets[is_known, column]
+            if known.dtype == object and all(isinstance(label, str) for label in known):
+                known = known.astype(str)
+            check_classification_targets(known)
+            classes, numbers[is_known, column] = np.unique(known, return_inverse=True)
             if len(classes) < 2:
                 raise InputError(
-                    f"Expected at least two classes in target {at}, but got one class: "
+                    f"Expected at least two classes in {name!r}, but got one class: "
                     f"{classes.tolist()}.",
                     "constant-target",
                 )
-        self.classes_ = found[0][0] if self.is_single_ else [classes for classes, _ in found]
+            classes_of.append(classes)
+        self.classes_ = classes_of[0] if self.is_single_ else classes_of
         tasks = tuple(
-            Task(f"target {at}", CrossEntropy(), Accuracy(), n_outputs=len(classes))
-            for at, (classes, _) in enumerate(found)
+            Task(name, CrossEntropy(), Accuracy(), n_outputs=len(classes))
+            for name, classes in zip(self.target_names_, classes_of, strict=True)
         )
-        return tasks, np.column_stack([numbers for _, numbers in found]).astype(np.float64)
+        return tasks, numbers

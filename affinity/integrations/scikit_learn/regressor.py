@@ -35,6 +35,7 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
     Attributes:
         audit_: The audit; None for a single target.
         arrangement_: The arrangement in use.
+        target_names_: The tasks' names: the columns of `y`, if it is a frame.
 
     Example:
         >>> import numpy as np
@@ -48,11 +49,9 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """Predictions ``[row target]``, or ``[row]`` for a single target."""
         outputs = self._outputs(X)
-        columns = [outputs[f"target {at}"][:, 0].numpy() for at in range(len(outputs))]
+        columns = [outputs[name][:, 0].numpy() for name in self.target_names_]
         return columns[0] if self.is_single_ else np.column_stack(columns)
 
     def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
-        tasks = tuple(
-            Task(f"target {at}", SquaredError(), RSquared()) for at in range(targets.shape[1])
-        )
+        tasks = tuple(Task(name, SquaredError(), RSquared()) for name in self.target_names_)
         return tasks, targets.astype(np.float64)

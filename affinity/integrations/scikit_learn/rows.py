@@ -1,11 +1,12 @@
 """Rows of arrays as a problem, scaled by statistics of its training rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.problems import Problem, RandomRows, TableParts
+from affinity.problems import Draw, Problem, RandomRows, TableParts
 from affinity.tasks import Examples, Replicate, Task
 from affinity.training import TrainingSettings
 
@@ -23,25 +24,36 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of arrays as a problem whose statistics come from training rows alone."""
+    """Rows of arrays as a problem whose statistics come from training rows alone.
+
+    Args:
+        inputs: Finite numbers.
+        targets: Numbers, or numbers of classes; NaN where a label is missing.
+        groups: The group of each row; rows of one group stay together in every split.
+        is_number: Whether targets are numbers.
+        seed: Decides which rows are test rows.
+    """
 
     inputs: Float[Tensor, "row feature"]
     targets: Float[Tensor, "row task"]
+    groups: Int[Tensor, " row"] | None
     is_number: bool
     seed: int
 
-    @property
+    @cached_property
+    def examples(self) -> Examples:
+        """All rows."""
+        return Examples(self.inputs, self.targets, self.groups)
+
+    @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
         """Development and test rows."""
-        everything = Examples(inputs=self.inputs, targets=self.targets)
-        draw = RandomRows(0.2, evaluation_share=0.0)(everything, self.seed)
+        draw = RandomRows(0.2, evaluation_share=0.0)(self.examples, self.seed)
         return draw.training, draw.validation
 
-    def draw(self, seed: int) -> Int[Tensor, " training"]:
-        """Training rows of the replicate with this seed, counted among development rows."""
-        development, _ = self.parts
-        everything = Examples(inputs=self.inputs, targets=self.targets)
-        return RandomRows()(everything.take(development), seed).training
+    def draw(self, seed: int) -> Draw:
+        """The rows of the replicate with this seed, counted among development rows."""
+        return RandomRows()(self.examples.take(self.parts[0]), seed)
 
     def statistics(self, training: Int[Tensor, " training"]) -> Statistics:
         """The statistics of these development rows."""
@@ -50,27 +62,32 @@ class Rows:
         return Statistics(
             input_mean=inputs.mean(dim=0),
             input_scale=_scale(inputs),
-            target_mean=targets.mean(dim=0) if self.is_number else targets.new_zeros(1),
+            target_mean=targets.nanmean(dim=0).nan_to_num()
+            if self.is_number
+            else targets.new_zeros(1),
             target_scale=_scale(targets) if self.is_number else targets.new_ones(1),
             is_number=self.is_number,
         )
 
-    def encode(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
+    def target_scales(self, training: Int[Tensor, " training"]) -> Float[Tensor, " task"]:
+        """The unit of each standardized target."""
+        return self.statistics(training).target_scale.expand(self.targets.shape[1])
+
+    def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         """Development and test rows, scaled by statistics of these training rows."""
-        found = self.statistics(training)
+        statistics = self.statistics(training)
         scaled = Examples(
-            inputs=((self.inputs - found.input_mean) / found.input_scale).float(),
-            targets=((self.targets - found.target_mean) / found.target_scale).float(),
+            ((self.inputs - statistics.input_mean) / statistics.input_scale).float(),
+            ((self.targets - statistics.target_mean) / statistics.target_scale).float(),
+            self.groups,
         )
         development, test = self.parts
         return scaled.take(development), scaled.take(test)
 
     def replicate(self, seed: int) -> Replicate:
         """All rows of the replicate with this seed."""
-        development, _ = self.parts
-        everything = Examples(inputs=self.inputs, targets=self.targets)
-        draw = RandomRows()(everything.take(development), seed)
-        encoded, test = self.encode(draw.training)
+        draw = self.draw(seed)
+        encoded, test = self(draw.training)
         return Replicate(
             seed=seed,
             training=encoded.take(draw.training),
@@ -89,7 +106,7 @@ class Rows:
     ) -> Problem:
         """The problem to record and audit; its trunks have this width and depth."""
         development, test = self.parts
-        everything = Examples(inputs=self.inputs.float(), targets=self.targets.float())
+        everything = Examples(self.inputs.float(), self.targets.float(), self.groups)
         parts = TableParts(self.inputs.shape[1], depth)
         trunk, head = parts(width)
         return Problem(
@@ -99,7 +116,7 @@ class Rows:
             test=everything.take(test),
             trunk=trunk,
             head=head,
-            encoder=self.encode,
+            encoder=self,
             settings=settings,
             width=width,
             parts=parts,
@@ -107,5 +124,6 @@ class Rows:
 
 
 def _scale(values: Float[Tensor, "row column"]) -> Float[Tensor, " column"]:
-    deviation = values.std(dim=0, correction=0)
+    mean = values.nanmean(dim=0)
+    deviation = (values - mean).square().nanmean(dim=0).sqrt().nan_to_num()
     return deviation.where(deviation > 0, 1.0)

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, MultiOutputMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from affinity.estimates import InterTaskAffinity
 from affinity.grouping import solve
 from affinity.problems import Problem, record
 from affinity.problems.problem import linear_heads
+from affinity.problems.test_rows import group_numbers
 from affinity.recommendation import recommend
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Task
@@ -62,15 +64,19 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         self.every = every
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> "TaskGrouped":  # noqa: N803
+    def fit(self, X: Any, y: Any, groups: Any = None) -> "TaskGrouped":  # noqa: N803
         """Audit which targets should share, and keep the networks of the arrangement to use.
 
         Args:
             X: ``[row feature]``, finite numbers.
-            y: ``[row target]``, or ``[row]`` for a single target, which is not audited.
+            y: ``[row target]``, or ``[row]`` for a single target, which is not audited. NaN or
+                None is a missing label. The columns of a frame name the tasks of the audit.
+            groups: ``[row]``, the group of each row (a patient, a user): rows of one group stay
+                together in every split.
 
         Raises:
-            InputError: If a setting is out of range, or there are too few rows.
+            InputError: If a setting is out of range, there are too few rows or groups, or a
+                target has no labels.
         """
         choices = ("advice", "plan", "separate", "all-in-one")
         if self.arrangement not in choices:
@@ -78,16 +84,15 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
                 f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}.",
                 "unknown-arrangement",
             )
-        checked: tuple[np.ndarray, np.ndarray] = validate_data(  # pyright: ignore[reportAssignmentType]
-            self, X, y, multi_output=True, ensure_min_samples=FEWEST_ROWS
-        )
-        inputs, targets = checked
+        inputs, targets = self._validated(X, y)
         self.is_single_ = targets.ndim == 1
+        self.target_names_ = _names_of(y, 1 if self.is_single_ else targets.shape[1])
         tasks, numbers = self._tasks(targets.reshape(len(inputs), -1))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = Rows(
             inputs=torch.from_numpy(np.array(inputs, dtype=np.float64)),
             targets=torch.from_numpy(numbers),
+            groups=None if groups is None else _group_numbers(groups, len(inputs)),
             is_number=tasks[0].n_outputs == 1,
             seed=seed,
         )
@@ -105,12 +110,50 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             problem = rows.problem(name, tasks, self.width, self.depth, settings)
             self.audit_, trained = self._audit(problem, seed)
             seeds = Problem.replicate_seeds(self.replicates, seed + 1)
-        statistics = [rows.statistics(rows.draw(each)) for each in seeds]
+        statistics = [rows.statistics(rows.draw(each).training) for each in seeds]
         self.networks_ = [
-            Fitted(statistics[each.replicate], tuple(served), self._rebuilt(each, tasks))
+            Fitted(
+                statistics[each.replicate],
+                self.target_names_,
+                tuple(served),
+                self._rebuilt(each, tasks),
+            )
             for each, served in trained
         ]
         return self
+
+    def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
+        """Inputs and targets as arrays; missing labels are NaN.
+
+        Raises:
+            InputError: If a target has no labels.
+        """
+        labels = None if y is None else np.asarray(y)
+        is_missing = np.zeros(0, dtype=bool) if labels is None else np.asarray(pd.isna(labels))
+        if labels is None or not is_missing.any():
+            return validate_data(  # pyright: ignore[reportReturnType]
+                self,
+                X,
+                y,  # pyright: ignore[reportArgumentType]
+                multi_output=True,
+                ensure_min_samples=FEWEST_ROWS,
+            )
+        inputs: np.ndarray = validate_data(self, X, ensure_min_samples=FEWEST_ROWS)  # pyright: ignore[reportAssignmentType]
+        labels = np.where(is_missing, np.nan, labels) if labels.dtype == object else labels
+        targets = check_array(
+            labels,
+            dtype=None,  # pyright: ignore[reportArgumentType]
+            ensure_2d=False,
+            ensure_all_finite="allow-nan",  # pyright: ignore[reportArgumentType]
+            input_name="y",  # pyright: ignore[reportArgumentType]
+        )
+        check_consistent_length(inputs, targets)
+        columns = is_missing.reshape(len(targets), -1)
+        if unlabelled := np.flatnonzero(columns.all(axis=0)).tolist():
+            raise InputError(
+                f"Expected labels in every target, but targets {unlabelled} have none.", "no-labels"
+            )
+        return inputs, targets
 
     @abstractmethod
     def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
@@ -176,3 +219,23 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             for name, value in fitted(rows).items():
                 sums[name] = sums[name] + value if name in sums else value
         return {name: value / self.replicates for name, value in sums.items()}
+
+
+def _names_of(y: Any, n_targets: int) -> tuple[str, ...]:
+    """The names of a frame's columns, or of a series, or "target 0", "target 1", ..."""
+    names = getattr(y, "columns", None)
+    if names is None and getattr(y, "name", None) is not None:
+        names = [y.name]
+    named = [str(name) for name in names] if names is not None else []
+    is_usable = len(named) == n_targets == len(set(named)) and all(named)
+    return tuple(named) if is_usable else tuple(f"target {number}" for number in range(n_targets))
+
+
+def _group_numbers(groups: Any, n_rows: int) -> torch.Tensor:
+    values = pd.Series(np.asarray(groups).ravel())
+    if len(values) != n_rows:
+        raise InputError(
+            f"Expected a group for each of the {n_rows} rows, but got {len(values)}.",
+            "groups-do-not-fit",
+        )
+    return group_numbers(values)
