@@ -67,6 +67,8 @@ class CalibratedGains:
         prior_log_spread: Prior standard deviation of the logarithm of such a variance.
         n_fits: The number of likely sets of variances over which predictions are averaged. The
             single most likely set would be overconfident where few groups were measured.
+        most_cells: Number of cells, those of the last replicates, from which the variances are
+            learned; all if None. The prediction uses every cell.
 
     Raises:
         InputError: If a task was not measured at all.
@@ -91,6 +93,7 @@ class CalibratedGains:
     prior_variance: float = 0.1
     prior_log_spread: float = 2.0
     n_fits: int = 8
+    most_cells: int | None = None
 
     def __call__(
         self,
@@ -116,7 +119,9 @@ class CalibratedGains:
         evidence = Evidence(
             data.cells, data.replicate, data.gain, self.prior_variance, self.prior_log_spread
         )
-        return PredictedGains(measured.tasks, _data=data, _fits=evidence.fits(self.n_fits))
+        return PredictedGains(
+            measured.tasks, _data=data, _fits=evidence.fits(self.n_fits, self.most_cells)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Evidence: the probability of the measured gains under given variances of their effects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -97,11 +97,24 @@ class Evidence:
     prior_variance: float
     prior_log_spread: float
 
-    def fits(self, count: int) -> tuple[Fit, ...]:
-        """The most likely variances of effects, and others drawn by their probability."""
-        bounds = [LIMITS] * len(self._centre)
-        best = minimize(self.slope, self._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
-        return tuple(self._fit(unknowns) for unknowns in self._likely(best, count))
+    def fits(self, count: int, most_cells: int | None = None) -> tuple[Fit, ...]:
+        """The most likely variances of effects, and others drawn by their probability.
+
+        If there are more than `most_cells`, the variances are learned from that many cells, those
+        of the last replicates; all cells are used once the variances are known.
+        """
+        part = (
+            self if most_cells is None or len(self.cells) <= most_cells else self._last(most_cells)
+        )
+        bounds = [LIMITS] * len(part._centre)
+        best = minimize(part.slope, part._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+        return tuple(self._fit(unknowns) for unknowns in part._likely(best, count))
+
+    def _last(self, most_cells: int) -> "Evidence":
+        rows = self.replicate.argsort(stable=True)[-most_cells:]
+        return replace(
+            self, cells=self.cells.take(rows), replicate=self.replicate[rows], gain=self.gain[rows]
+        )
 
     def loss(self, unknowns: np.ndarray) -> float:
         """Minus the logarithm of the posterior probability, up to a constant."""

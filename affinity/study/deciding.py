@@ -7,36 +7,39 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
 from math import nan
 
 import numpy as np
 import torch
-from scipy import stats
 
 from affinity.audit import Candidate
-from affinity.audit.candidates import LOSS_AVERSION, CandidateSet
+from affinity.audit.candidates import LISTED, LOSS_AVERSION, CandidateSet
 from affinity.audit.race_result import NetworkGain
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
-from affinity.grouping import Grouping, Network, solve
+from affinity.grouping import Grouping, Network, all_groups, solve
 from affinity.problems import TrainingResults
 from affinity.tasks import Score
 from affinity.tasks.score import weights_of
 from affinity.training import Job, Result
 
+from .untried import LEAST_SURPRISE, UntriedGroups
+
 CONFIDENCE = 0.95
 """The probability of being best above which no more trainings are planned."""
 
 
-MOST_CELLS = 500
+MOST_CELLS = 1000
 """Number of scores, the latest ones, that the predictor uses; its cost is cubic in this number."""
 
-UNTRIED_SPREAD = 0.1
-"""Standard deviation of the gains of groups, assumed as if two groups had shown it."""
+_CELLS_TO_FIT = 200  # scores from which the sizes of effects are learned, the most expensive part
+
+NEGLIGIBLE = 0.01
+"""An untried group with at least this chance to win keeps the study from stopping early."""
 
 _FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 _DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
+_DRAWS_OF_MANY = 12  # to ask, if not all groups of the tasks can be listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +99,6 @@ class StudyState:
         return {(job.tasks, job.seed) for job in jobs}
 
     @cached_property
-    def small_size(self) -> int:
-        """The number of tasks of a small group."""
-        return max(2, len(self.names) // 3)
-
-    @cached_property
-    def untried_pairs(self) -> tuple[frozenset[str], ...]:
-        """Pairs of tasks that no small group has in common, except those whose trainings fail.
-
-        What a pair gains shows in groups of up to a third of the tasks; in larger ones other tasks
-        may hide it.
-        """
-        small = [group for group in self.trained if len(group) <= self.small_size]
-        pairs = (frozenset(pair) for pair in combinations(self.names, 2))
-        return tuple(
-            pair
-            for pair in pairs
-            if not self.is_hopeless(pair) and not any(pair <= group for group in small)
-        )
-
-    @cached_property
     def failing(self) -> frozenset[frozenset[str]]:
         """Groups whose trainings all failed, several times."""
         failures = Counter(job.tasks for job in self.failed)
@@ -157,14 +140,18 @@ class Answer:
     Args:
         candidates: The plan first, then those that it was compared with.
         networks: The mean gain of the tasks of each network of a candidate.
-        is_decided: Whether the plan is best with probability `CONFIDENCE`.
+        is_decided: Whether the plan is best with probability `CONFIDENCE`, on several seeds, and no
+            untried group has more than a `NEGLIGIBLE` chance to win.
         unknown: Questions that the results leave open, in sentences.
+        untried: The probability that a group that was never trained makes a better grouping; the
+            candidates' probabilities allow for it. NaN while no gain was measured.
     """
 
     candidates: tuple[Candidate, ...]
     networks: tuple[NetworkGain, ...]
     is_decided: bool
     unknown: tuple[str, ...]
+    untried: float = nan
 
     @property
     def plan(self) -> Candidate:
@@ -180,7 +167,8 @@ def next_jobs(state: StudyState) -> list[NextJob]:
     groups that the prior proposes and the tasks that it predicts to be harmed come first. Later
     groups are those that are most often in the best grouping of a posterior draw (Thompson
     sampling), weighted by their uncertainty and divided by their training time; the tasks of a
-    chosen group are also trained alone on the same seed, for paired comparisons.
+    chosen group are also trained alone on the same seed, for paired comparisons. Where the
+    predictor is sure, groups that were never trained follow: one of them may be an exception.
     """
     if state.trainings_left < 1:
         return []
@@ -189,11 +177,14 @@ def next_jobs(state: StudyState) -> list[NextJob]:
         return opening[: state.trainings_left]
     if not _has_comparison(state):
         return [] if state.pending else _again(state)[: state.trainings_left]
-    candidates = _candidates(state, _DRAWS_TO_ASK)
-    answer = _answer(state, candidates)
+    prediction = _Prediction.of(
+        state, _DRAWS_TO_ASK if len(state.names) <= LISTED else _DRAWS_OF_MANY
+    )
+    answer = _answer(state, prediction)
     if answer.is_decided and current_answer(state).is_decided:  # with more draws
         return []
-    return _promising(state, candidates, answer)[: state.trainings_left]
+    groups = _untried_to_train(prediction, answer) or _promising(state, prediction, answer)
+    return _with_tasks_alone(state, groups)[: state.trainings_left]
 
 
 def current_answer(state: StudyState) -> Answer:
@@ -215,7 +206,7 @@ def current_answer(state: StudyState) -> Answer:
             *_unknown(state, grouping),
         )
         return Answer((plan,), (), False, unknown)
-    return _answer(state, _candidates(state, _DRAWS_TO_ANSWER))
+    return _answer(state, _Prediction.of(state, _DRAWS_TO_ANSWER))
 
 
 def measured_gains(state: StudyState, group: frozenset[str]) -> dict[str, tuple[float, int]]:
@@ -394,15 +385,70 @@ def _harmed(state: StudyState) -> list[str]:
     return [task for _, task in sorted(zip(onto, state.names, strict=True))]
 
 
-def _candidates(state: StudyState, n_draws: int) -> CandidateSet:
-    measured = training_results(state)
-    predicted = CalibratedGains()(measured, state.prior)
-    return CandidateSet.from_prediction(
-        predicted, state.budget, measured.networks, n_draws, state.seed + len(state.results)
-    )
+@dataclass(frozen=True, eq=False)
+class _Prediction:
+    """The predicted gains of candidate groups, and the groups that were never trained."""
+
+    candidates: CandidateSet
+    untried: UntriedGroups
+
+    @classmethod
+    def of(cls, state: StudyState, n_draws: int) -> "_Prediction":
+        measured = training_results(state)
+        predicted = CalibratedGains(most_cells=_CELLS_TO_FIT)(measured, state.prior)
+        candidates = CandidateSet.from_prediction(
+            predicted, state.budget, measured.networks, n_draws, state.seed + len(state.results)
+        )
+        tried = [group for group in state.trained if len(group) > 1]
+        groups = _groups_to_try(state)
+        known = measured.evaluation_loss[[len(group) > 1 for group in measured.networks]]
+        gains = 1 - known[known.isfinite()]
+        size = float(gains.square().mean().sqrt()) if len(gains) else 0.0
+        return cls(
+            candidates,
+            UntriedGroups(
+                tasks=state.names,
+                groups=groups,
+                predicted=predicted.mean(torch.from_numpy(groups)).nansum(dim=1).numpy(),
+                n_tried=len(tried),
+                surprise=max(size, LEAST_SURPRISE),
+                tolerance=state.tolerance,
+            ),
+        )
+
+    def chances(self, grouping: Grouping) -> np.ndarray:
+        """The probability of each untried group to win over a grouping."""
+        gains = self.candidates.mean[self.candidates.rows(grouping)] * len(self.candidates.tasks)
+        networks = [each.trained for each in grouping.networks if not each.is_alone]
+        return self.untried.chances(grouping, dict(zip(networks, gains.tolist(), strict=True)))
+
+    def with_untried(self, candidate: Candidate) -> Candidate:
+        """The candidate, with a probability that allows for groups that were never trained."""
+        none = float(np.prod(1 - self.chances(candidate.grouping)))
+        return replace(candidate, probability=candidate.probability * none)
 
 
-def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
+def _groups_to_try(state: StudyState) -> np.ndarray:
+    """Groups within the budget that were never trained and may succeed; many tasks: pairs only."""
+    n_tasks = len(state.names)
+    if n_tasks <= LISTED:
+        groups = all_groups(n_tasks)
+    else:
+        one, other = np.triu_indices(n_tasks, 1)
+        groups = np.eye(n_tasks, dtype=bool)[one] | np.eye(n_tasks, dtype=bool)[other]
+    size = groups.sum(axis=1)
+    groups = groups[(size > 1) & ((size == n_tasks) | (state.budget > 1))]
+    names = np.array(state.names, dtype=object)
+    is_open = [
+        (group := frozenset(names[row].tolist())) not in state.trained
+        and not state.is_hopeless(group)
+        for row in groups
+    ]
+    return groups[np.array(is_open, dtype=bool)]
+
+
+def _answer(state: StudyState, prediction: _Prediction) -> Answer:
+    candidates = prediction.candidates
     possible = {
         name: grouping
         for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
@@ -426,13 +472,12 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
         axis=0,
     )
     judged = tuple(
-        candidates.describe(name, grouping, plan, top, state.tolerance)
+        prediction.with_untried(candidates.describe(name, grouping, plan, top, state.tolerance))
         for name, grouping in groupings.items()
     )
-    of_plan = {network: candidates.gain_of(network) for network in plan.networks}
-    untried = _chance_of_untried(state, of_plan)
-    judged = tuple(replace(each, probability=(1 - untried) * each.probability) for each in judged)
     seeds = {result.job.seed for result in state.results if result.validation}
+    chances = prediction.chances(plan)
+    untried = 1 - float(np.prod(1 - chances))
     return Answer(
         candidates=judged,
         networks=tuple(
@@ -441,70 +486,12 @@ def _answer(state: StudyState, candidates: CandidateSet) -> Answer:
                 network for grouping in groupings.values() for network in grouping.networks
             )
         ),
-        is_decided=judged[0].probability >= CONFIDENCE and len(seeds) > 1,
-        unknown=(*_unknown(state, plan), *_describe_untried(state, untried)),
+        is_decided=judged[0].probability >= CONFIDENCE
+        and len(seeds) > 1
+        and not (chances >= NEGLIGIBLE).any(),
+        unknown=(*_unknown(state, plan), *_unknown_groups(prediction.untried, chances, untried)),
+        untried=untried,
     )
-
-
-def _chance_of_untried(state: StudyState, of_plan: Mapping[Network, NetworkGain]) -> float:
-    """The probability that a pair never trained together in a small group would change the answer.
-
-    The predictor learns from trained groups, and cannot know of a pair that is unlike all of them.
-    The gain of a pair is therefore taken as a draw from the gains of all groups that were trained
-    (Student's t, with two more groups of spread `UNTRIED_SPREAD` around 0); it changes the answer
-    if it improves the mean over all tasks by more than the tolerance.
-    """
-    if not state.untried_pairs or state.budget < 2:
-        return 0.0
-    gains: list[float] = []
-    for group in state.trained:
-        if 1 < len(group) < len(state.names):
-            of_tasks = measured_gains(state, group).items()
-            gains += [
-                float(np.mean([gain * state.tasks[task].scale for task, (gain, _) in of_tasks]))
-            ] * bool(of_tasks)
-    count = len(gains)
-    mean = float(np.sum(gains)) / (count + 2)
-    squares = float(np.sum(np.square(np.subtract(gains, mean)))) + 2 * UNTRIED_SPREAD**2
-    spread = np.sqrt(squares / (count + 1) * (1 + 1 / (count + 2)))
-    gain_of_task = {task: of_plan[net].gain for net in of_plan for task in net.served}
-    none = 1.0
-    for pair in state.untried_pairs:
-        today = max(0.0, float(np.mean([gain_of_task[task] for task in pair])))
-        needed = today + state.tolerance * len(state.names) / len(pair)
-        none *= float(stats.t.cdf((needed - mean) / spread, count + 1))
-    return 1 - none
-
-
-def _describe_untried(state: StudyState, chance: float) -> tuple[str, ...]:
-    if chance <= 1 - CONFIDENCE:
-        return ()
-    pairs = [_listed(sorted(pair)) for pair in state.untried_pairs]
-    shown = "; ".join(pairs[:3]) + ("; ..." if len(pairs) > 3 else "")
-    total = len(state.names) * (len(state.names) - 1) // 2
-    return (
-        f"{len(pairs)} of {total} pairs of tasks were never trained together in a small group "
-        f"({shown}). One of them would change the answer with a probability of {chance:.0%}.",
-    )
-
-
-def _untried_group(state: StudyState) -> frozenset[str] | None:
-    """A small group with many untried pairs; None if all were tried or are planned."""
-    planned = [group for group, _ in state.planned if len(group) <= state.small_size]
-    pairs = [pair for pair in state.untried_pairs if not any(pair <= group for group in planned)]
-    if not pairs or state.budget < 2:
-        return None
-    group = pairs[0]
-    while len(group) < state.small_size:
-        counts = {
-            task: sum(task in pair and bool(pair & group) for pair in pairs)
-            for task in state.names
-            if task not in group and task not in state.failing_tasks
-        }
-        if not counts or not max(counts.values()):
-            break
-        group |= {max(counts, key=counts.__getitem__)}
-    return group
 
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
@@ -518,12 +505,23 @@ def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSe
     return replace(candidates, mean=mean)
 
 
-def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> list[NextJob]:
-    """Groups whose training is most likely to change the answer, with their tasks alone."""
-    seed = state.seed
-    n_tasks = len(state.names)
-    while sum(planned == seed and len(group) > 1 for group, planned in state.planned) >= n_tasks:
-        seed += 1
+def _untried_to_train(prediction: _Prediction, answer: Answer) -> dict[frozenset[str], str]:
+    """Groups that were never trained, if only they can still change the answer."""
+    if answer.plan.probability < CONFIDENCE * (1 - answer.untried):
+        return {}  # the predictor itself is not sure
+    chances = prediction.chances(answer.plan.grouping)
+    if answer.untried <= 1 - CONFIDENCE and not (chances >= NEGLIGIBLE).any():
+        return {}
+    rows = np.argsort(-chances, kind="stable")[: max(1, len(prediction.untried.tasks) // 4)]
+    why = "never trained: it may gain more than other groups suggest"
+    return {prediction.untried.group(row): why for row in rows.tolist()}
+
+
+def _promising(
+    state: StudyState, prediction: _Prediction, answer: Answer
+) -> dict[frozenset[str], str]:
+    """Groups whose training is most likely to change the answer."""
+    candidates, seed = prediction.candidates, _current_seed(state)
     chosen = candidates.chosen
     seen: Counter[int] = Counter(chosen[chosen >= 0].tolist())
     for candidate in answer.candidates:
@@ -536,20 +534,39 @@ def _promising(state: StudyState, candidates: CandidateSet, answer: Answer) -> l
 
     shared = [candidates.group(row) for _, row in sorted((-worth(row), row) for row in seen)]
     shared = [group for group in shared if len(group) > 1 and not state.is_hopeless(group)]
-    if all((group, seed) in state.planned for group in shared):
+    open_groups = [group for group in shared if (group, seed) not in state.planned] or shared
+    n_groups = max(1, len(state.names) // 4, len(state.results) // 20)
+    return dict.fromkeys(open_groups[:n_groups], "may change which grouping is best")
+
+
+def _current_seed(state: StudyState) -> int:
+    """The first seed on which few groups of several tasks were trained."""
+    seed = state.seed
+    enough = len(state.names)
+    while sum(planned == seed and len(group) > 1 for group, planned in state.planned) >= enough:
         seed += 1
-    groups = [group for group in shared if (group, seed) not in state.planned]
-    count = max(1, n_tasks // 4, len(state.results) // 20)
+    return seed
+
+
+def _with_tasks_alone(state: StudyState, groups: Mapping[frozenset[str], str]) -> list[NextJob]:
+    """A training of each group, and of its tasks alone on the same seed.
+
+    The seed is one on which all its tasks were trained alone, if there is one.
+    """
+    first = _current_seed(state)
+    seeds = sorted({seed for _, seed in state.planned if state.seed <= seed < first})
     jobs: dict[tuple[frozenset[str], int], str] = {}
-    untried = _untried_group(state)
-    if untried is not None:
-        jobs[untried, state.seed] = "pairs that were never trained together in a small group"
-    for group in groups[:count]:
-        jobs[group, seed] = "may change which grouping is best"
-        for task in sorted(group):
-            alone = frozenset({task})
-            if (alone, seed) not in state.planned and not state.is_hopeless(alone):
-                jobs.setdefault((alone, seed), "the task alone on the same seed, to compare with")
+    for group, why in groups.items():
+        alone = [frozenset({task}) for task in sorted(group)]
+        alone = [task for task in alone if not state.is_hopeless(task)]
+        paired = (seed for seed in seeds if all((task, seed) in state.planned for task in alone))
+        seed = next(paired, first) if group not in state.trained else first
+        while (group, seed) in state.planned:
+            seed += 1
+        jobs[group, seed] = why
+        for task in alone:
+            if (task, seed) not in state.planned:
+                jobs.setdefault((task, seed), "the task alone on the same seed, to compare with")
     return [NextJob(group, seed, why) for (group, seed), why in jobs.items()]
 
 
@@ -610,6 +627,22 @@ def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
         for group in sorted(state.failing, key=sorted)
     ]
     return tuple(sentences)
+
+
+def _unknown_groups(untried: UntriedGroups, chances: np.ndarray, chance: float) -> tuple[str, ...]:
+    """How many groups were never trained, and what they could change."""
+    if chance < 0.5 * NEGLIGIBLE:
+        return ()
+    n_tasks = len(untried.tasks)
+    n_pairs, total = int((untried.groups.sum(axis=1) == 2).sum()), n_tasks * (n_tasks - 1) // 2
+    first = [untried.group(row) for row in np.argsort(-chances, kind="stable")[:3].tolist()]
+    examples = "; ".join(_listed(sorted(group)) for group in first)
+    what = f"{n_pairs} of {total} pairs were" if n_pairs else "Some groups of 3 tasks or more were"
+    return (
+        f"{what} never trained together as a group of their own. The highest chance to gain have "
+        f"{examples}. The probability that an untried group makes a grouping better than the plan "
+        f"by more than the tolerance is about {chance:.0%}.",
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

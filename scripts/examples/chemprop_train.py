@@ -35,6 +35,8 @@ molecules = [
 test, others = np.split(np.arange(len(molecules)), [len(molecules) // 4])  # the same for all seeds
 others = np.random.default_rng(options.seed).permutation(others)
 training, validation = np.split(others, [int(0.8 * len(others))])
+is_known = values.notna().any(axis=1).to_numpy()  # a batch without any label has no loss
+training = training[is_known[training]]
 
 fitted = data.MoleculeDataset([molecules[row] for row in training])
 scale = nn.UnscaleTransform.from_standard_scaler(fitted.normalize_targets())
