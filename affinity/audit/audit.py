@@ -285,14 +285,16 @@ def _summarize_networks(audit: Audit) -> tuple[NetworkSummary, ...]:
             serves=tuple(sorted(network.served)),
             trains=tuple(sorted(network.trained)),
             sharing=sharing,
+            settings=settings,
             reason=reason,
             parameters=None if cost is None else cost.parameters,
             multiply_adds=None if cost is None else cost.multiply_adds,
             gates=None if gates is None else summarize_gates(gates),
         )
-        for network, sharing, reason, cost, gates in zip(
+        for network, sharing, settings, reason, cost, gates in zip(
             plan.grouping.networks,
             plan.sharing,
+            plan.settings,
             plan.reasons,
             costs or none,
             audit.gates or none,

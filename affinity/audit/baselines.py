@@ -120,4 +120,4 @@ def permute_tasks(plan: Plan, seed: int) -> Plan:
         for network in plan.grouping.networks
     )
     reasons = ("The plan with its tasks randomly permuted.",) * len(networks)
-    return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width)
+    return Plan(Grouping(networks), plan.sharing, reasons, width=plan.width, settings=plan.settings)

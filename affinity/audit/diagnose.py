@@ -15,6 +15,7 @@ from affinity.training import Trainer
 from .causes import CAUSES, Cause, DiagnosisContext
 from .context import AuditContext
 from .diagnosis import Diagnosis
+from .measure_sharing import choose_strengths
 
 
 def diagnose(
@@ -70,6 +71,8 @@ def diagnose(
     _check(problem.names, replicates, explained, instead)
     trainer = NetworkTrainer(problem, store)
     seeds = problem.replicate_seeds(replicates, seed)
+    explained = choose_strengths(explained, problem, seeds)
+    instead = None if instead is None else choose_strengths(instead, problem, seeds)
     trainings = DiagnosisContext(trainer, trainer.tasks, explained, seeds, trace, instead)
     return _diagnosis(problem.name, trainings, causes, context)
 

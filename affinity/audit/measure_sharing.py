@@ -1,19 +1,32 @@
 """Measuring ways to share: train each network of a grouping in each way, at equal size."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.grouping import Grouping, Network
-from affinity.problems import NetworkTrainer, Problem
+from affinity.problems import NetworkTrainer, Problem, at_equal_size, try_strengths
 from affinity.recommendation import MeasuredSharing, Plan
-from affinity.sharing import SHARINGS
+from affinity.sharing import SHARINGS, SharingSettings
 from affinity.statistics import Gains
 from affinity.tasks import Score
 from affinity.training import Result, Trainer
 
 from .gates import Gates
 from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
+
+STRENGTH_REPLICATES = 3
+"""Replicates on which a strength is chosen."""
+
+DOES_NOT_FIT = {
+    "trunk-without-stages",
+    "stages-differ",
+    "trunk-does-not-fit",
+    "fixed-width",
+    "budget-too-small",
+}
+"""Codes of errors that mean that a way to share does not fit a trunk."""
 
 WAYS = tuple(name for name, method in SHARINGS.items() if method.is_default)
 """The ways to share that are tried by default."""
@@ -84,12 +97,19 @@ def _measure_network(
 ) -> tuple[MeasuredSharing, ...]:
     scores = {name: score for name, score in tasks.items() if name in network.served}
     definitions = tuple(scores.values())
-    hard = _train(trainer, network, "hard", seeds, scores)
+    hard = _train(trainer, network, "hard", {}, seeds, scores)
     measured: list[MeasuredSharing] = []
     for sharing in dict.fromkeys(("hard", *ways)):
+        settings: SharingSettings = {}
+        note = ""
         try:
-            trained = _train(trainer, network, sharing, seeds, scores)
-        except InputError:  # does not fit the trunk
+            if sharing == "soft" and isinstance(trainer, NetworkTrainer):
+                settings, note = _choose_strength(trainer.problem, network.trained, seeds)
+            trained = _train(trainer, network, sharing, settings, seeds, scores)
+        except InputError as error:
+            if error.code not in DOES_NOT_FIT:
+                raise
+            warn(f"{SHARINGS[sharing].label} was not compared: {error}", "sharing-not-compared")
             continue
         gains, test_gains = (
             Gains(
@@ -100,7 +120,7 @@ def _measure_network(
         veto = None
         if sharing == "mmoe" and isinstance(trainer, NetworkTrainer):
             veto = _fault(trainer, trained.results)
-        measured.append(MeasuredSharing(sharing, gains, test_gains, veto))
+        measured.append(MeasuredSharing(sharing, gains, test_gains, veto, settings, note))
     return tuple(measured)
 
 
@@ -108,11 +128,13 @@ def _train(
     trainer: Trainer,
     network: Network,
     sharing: str,
+    settings: SharingSettings,
     seeds: Sequence[int],
     scores: Mapping[str, Score],
 ) -> Trainings:
     """One network in one way to share, on every replicate."""
-    candidates = {_ONLY: CandidatePlan.fixed(Plan(Grouping((network,)), (sharing,), ("",)))}
+    plan = Plan(Grouping((network,)), (sharing,), ("",), settings=(settings,))
+    candidates = {_ONLY: CandidatePlan.fixed(plan)}
     results = run_jobs(trainer, jobs_of(candidates, seeds))
     return Trainings.from_results(scores, candidates, seeds, results)
 
@@ -123,3 +145,33 @@ def _fault(trainer: NetworkTrainer, results: Sequence[Result]) -> str | None:
         return f"its training diverged in {n_diverged} of {len(results)} replicates"
     gates = Gates.from_results(trainer, results)
     return None if gates is None else gates.fault
+
+
+def choose_strengths(plan: Plan, problem: Problem, seeds: Sequence[int]) -> Plan:
+    """The plan with a strength for every soft-shared network that has none.
+
+    The strength with the lowest validation loss (`try_strengths`); test rows play no part.
+
+    Args:
+        plan: Any plan.
+        problem: Tasks, rows, trunk and heads.
+        seeds: The replicates on which strengths are tried; at most `STRENGTH_REPLICATES` are used.
+    """
+    sized = problem if plan.width is None else problem.of_width(plan.width)
+    settings, reasons = list(plan.settings), list(plan.reasons)
+    for position, (network, sharing) in enumerate(
+        zip(plan.grouping.networks, plan.sharing, strict=True)
+    ):
+        if sharing == "soft" and "strength" not in plan.settings[position]:
+            settings[position], note = _choose_strength(sized, network.trained, seeds)
+            reasons[position] = f"{reasons[position]} {note}".strip()
+    return replace(plan, settings=tuple(settings), reasons=tuple(reasons))
+
+
+def _choose_strength(
+    problem: Problem, tasks: frozenset[str], seeds: Sequence[int]
+) -> tuple[SharingSettings, str]:
+    """The strength of soft sharing at equal size, and how it was chosen."""
+    replicates = [problem.replicate(seed) for seed in seeds[:STRENGTH_REPLICATES]]
+    tried = try_strengths(at_equal_size(problem, tasks, "soft"), tasks, replicates)
+    return {"strength": tried.best}, tried.note

@@ -20,6 +20,7 @@ from .baselines import BASELINES, RANDOM, make_candidates
 from .context import AuditContext
 from .gates import Gates
 from .limitations import find_limitations
+from .measure_sharing import choose_strengths
 from .reference import train_reference
 from .task_description import TaskDescription
 from .trainings import Trainings, jobs_of, run_jobs
@@ -95,6 +96,7 @@ def retrain(
             "Expected until='decided' where minutes are given to get there.",
             "minutes-without-until",
         )
+    plan = choose_strengths(plan, problem, problem.replicate_seeds(replicates, seed))
     candidates, left_out = make_candidates(plan, problem, baselines)
     trainer = NetworkTrainer(problem, store, backend, keep, keep_mixtures="mmoe" in plan.sharing)
     most = max(replicates, max_replicates) if until else replicates

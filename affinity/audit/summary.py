@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from affinity.files import write_atomically
+from affinity.sharing import SharingSettings
 from affinity.statistics import Gains, Verdict, VerdictName, interval
 from affinity.storage import to_jsonable
 from affinity.tasks.score import GainUnit
@@ -130,6 +131,7 @@ class NetworkSummary:
         serves: Tasks that it predicts.
         trains: Tasks that it is trained on.
         sharing: How its tasks share parameters.
+        settings: Settings of this way to share that are not the usual ones.
         reason: Why its tasks share this way.
         parameters: Number of its parameters; None if not counted.
         multiply_adds: Multiply-adds to predict one row.
@@ -139,6 +141,7 @@ class NetworkSummary:
     serves: tuple[str, ...]
     trains: tuple[str, ...]
     sharing: str
+    settings: SharingSettings
     reason: str
     parameters: int | None
     multiply_adds: int | None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -12,7 +13,7 @@ from affinity.errors import InputError
 from affinity.problems import NetworkTrainer, Preprocessing, Problem, TableEncoder, TableTrunk
 from affinity.problems.problem import linear_heads
 from affinity.recommendation import Plan
-from affinity.sharing import SHARINGS, Sharing
+from affinity.sharing import SHARINGS, Sharing, SharingSettings
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
 
 from .audit import Audit
@@ -129,7 +130,9 @@ class TrainedPlan:
                 for name in names
             )  # only the sizes of the heads are used here
             sample = torch.zeros(2, trunk.n_features)
-            network = SHARINGS[job.sharing](tasks, trunk, linear_heads(trunk.width), sample)
+            settings = cast("SharingSettings", job.settings.get("sharing_settings", {}))
+            method = SHARINGS[job.sharing].with_settings(settings)
+            network = method(tasks, trunk, linear_heads(trunk.width), sample)
             network.load_state_dict(state)
             networks.append(network.eval())
         return networks

@@ -69,10 +69,14 @@ class CandidatePlan:
                     seed=seed,
                     purpose="judge",
                     sharing="hard" if network.is_alone else self.sharing or sharing,
-                    settings=settings,
+                    settings={**settings, "sharing_settings": own}
+                    if own and not network.is_alone and self.sharing is None
+                    else settings,
                 ),
             )
-            for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
+            for network, sharing, own in zip(
+                plan.grouping.networks, plan.sharing, plan.settings, strict=True
+            )
         ]
 
 

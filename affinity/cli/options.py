@@ -365,6 +365,45 @@ class NetworkOptions(TrunkOptions):
     patience: int | None = option("Epochs without improvement before training stops.", default=None)
 
 
+@options(NETWORK)
+class ObjectiveOptions:
+    """How the losses of several tasks become one step."""
+
+    objective: Literal[
+        "sum",
+        "weighted",
+        "uncertainty",
+        "dwa",
+        "gradnorm",
+        "minimax",
+        "pcgrad",
+        "mgda",
+        "upgrad",
+    ] = option(
+        "How the tasks' losses become one step. All but 'sum' and 'weighted' train networks one by "
+        "one, which takes longer.",
+        default="sum",
+    )
+    objective_settings: Mapping[str, float] = option(
+        "A setting of the objective (alpha=0.5 of gradnorm, temperature=2 of dwa), or the weight "
+        "of a task's loss with --objective weighted.",
+        default_factory=dict[str, float],
+        flag="--objective-setting",
+        metavar="NAME=VALUE",
+        parse=_numbers_by_name,
+    )
+    task_sampling: Literal["joint", "uniform", "proportional", "temperature"] = option(
+        "All tasks in every batch (joint), or one task per batch: uniform, proportional to its "
+        "rows, or in between (temperature).",
+        default="joint",
+    )
+    sampling_temperature: float = option(
+        "Temperature of --task-sampling temperature: 1 is proportional, large is uniform.",
+        default=2.0,
+        above=0,
+    )
+
+
 @options(AUDIT)
 class SeedOptions:
     """What repeats a run."""
@@ -373,7 +412,7 @@ class SeedOptions:
 
 
 @options(RECORDING)
-class RecordSettings(SeedOptions, NetworkOptions, DataOptions):
+class RecordSettings(SeedOptions, ObjectiveOptions, NetworkOptions, DataOptions):
     """What decides the recorded run; a folder holds one such run."""
 
     measure_every: int = option("Measure affinity every N training steps.", default=10, least=1)
@@ -424,9 +463,19 @@ class GroupSettings(ToleranceSettings):
         off="--disjoint",
         shown="disjoint",
     )
-    sharing: Literal["hard", "auto"] = option(
-        "How the tasks of a network share: hard, or 'auto': train each network in five ways and "
-        "keep the best.",
+    sharing: Literal[
+        "hard",
+        "auto",
+        "soft",
+        "mmoe",
+        "cross-stitch",
+        "separate",
+        "conditioning",
+        "branched",
+        "attention",
+    ] = option(
+        "How the tasks of a network share; 'auto' trains each network in five ways and keeps the "
+        "best. `affinity problems` describes them.",
         default="hard",
     )
     method: Method | None = option(

@@ -10,7 +10,8 @@ from rich.markup import escape
 from affinity.estimates import ESTIMATORS
 from affinity.fewshot import METHODS
 from affinity.grouping import SOLVERS
-from affinity.sharing import SHARINGS
+from affinity.sharing import SHARINGS, SharingMethod
+from affinity.training import OBJECTIVES
 from affinity.transfer import RECIPES
 
 from .source import BUILT_IN
@@ -22,7 +23,8 @@ def show_registries(console: Console) -> None:
         "Problems (affinity audit NAME)": BUILT_IN,
         "Estimators (--estimator NAME)": ESTIMATORS,
         "Solvers (affinity.solve(..., solver=NAME))": SOLVERS,
-        "Ways to share (sharing: NAME in plan.yaml)": SHARINGS,
+        "Ways to share (--sharing NAME, sharing: NAME in plan.yaml)": SHARINGS,
+        "Objectives (--objective NAME)": OBJECTIVES,
         "Few-shot methods (affinity fewshot --methods NAME)": METHODS,
         "Recipes (affinity transfer --recipe NAME)": RECIPES,
     }
@@ -33,6 +35,9 @@ def show_registries(console: Console) -> None:
 
 
 def _first_line(entry: object) -> str:
+    if isinstance(entry, SharingMethod):
+        settings = ", ".join(entry.settings)
+        return entry.description + (f" Settings: {settings}." if settings else "")
     if isinstance(entry, partial):
         settings = ", ".join(f"{name}={value!r}" for name, value in entry.keywords.items())
         return f"{_first_line(entry.func)} With {settings}."

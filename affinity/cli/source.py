@@ -6,6 +6,7 @@ from pathlib import Path
 
 from affinity.errors import InputError
 from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
+from affinity.training import make_objective, make_sampling
 
 from .options import RecordSettings
 
@@ -22,7 +23,12 @@ def read_problem(settings: RecordSettings) -> Problem:
     problem = _read(settings)
     names = ("epochs", "batch_size", "learning_rate", "patience")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
-    problem = problem.with_settings(replace(problem.settings, **chosen))
+    objective = make_objective(settings.objective, settings.objective_settings)
+    objective.check_tasks(problem.names)
+    sampling = make_sampling(settings.task_sampling, settings.sampling_temperature)
+    problem = problem.with_settings(
+        replace(problem.settings, **chosen, objective=objective, sampling=sampling)
+    )
     return problem.judged(
         metrics=settings.metrics,
         by=settings.judge_by,

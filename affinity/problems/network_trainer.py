@@ -4,12 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
 from affinity.errors import InputError
-from affinity.sharing import SHARINGS, Cost, MakeSharing, Sharing, cost_of
+from affinity.sharing import (
+    SHARINGS,
+    Cost,
+    MakeSharing,
+    Sharing,
+    SharingMethod,
+    SharingSettings,
+    cost_of,
+)
 from affinity.tasks import Examples, Replicate, Score
 from affinity.training import (
     MOST_BLOCKS,
@@ -50,9 +58,10 @@ class NetworkTrainer:
     evaluation rows as validation scores, and on test rows for jobs that judge. Jobs that decide
     never see test rows.
 
-    Accepts these settings of jobs: `sharing`; `width` as a multiple of the problem's; `length`, a
-    multiple of the epochs and of the patience; `rows`, the fraction of the training rows;
-    `weights`, the weight of each task's loss; `stop`, the task that decides when training stops.
+    Accepts these settings of jobs: `sharing`, and `sharing_settings` of it; `width` as a multiple
+    of the problem's; `length`, a multiple of the epochs and of the patience; `rows`, the fraction
+    of the training rows; `weights`, the weight of each task's loss; `stop`, the task that decides
+    when training stops.
     A network with another way to share than hard is narrowed until it has as many parameters as
     with hard sharing (`at_equal_size`).
 
@@ -84,7 +93,7 @@ class NetworkTrainer:
     @property
     def accepts(self) -> frozenset[str]:
         """The settings that jobs may have; a width only where trunks can be made at any."""
-        always = frozenset({"sharing", "length", "rows", "weights", "stop"})
+        always = frozenset({"sharing", "sharing_settings", "length", "rows", "weights", "stop"})
         can_widen = self.problem.parts is not None and self.problem.width is not None
         return always | {"width"} if can_widen else always
 
@@ -125,7 +134,7 @@ class NetworkTrainer:
         """The untrained network of a job."""
         problem = self.problem_of(job)
         tasks = tuple(task for task in problem.tasks if task.name in job.tasks)
-        make = self.ways.get(job.sharing) or SHARINGS[job.sharing]
+        make = self._method_of(job)
         with torch.random.fork_rng():
             return make(tasks, problem.trunk, problem.head, problem.development.inputs[:2])
 
@@ -152,7 +161,15 @@ class NetworkTrainer:
         problem = problem.with_settings(settings)
         if job.sharing == "hard" or job.sharing in self.ways:
             return problem
-        return at_equal_size(problem, job.tasks, job.sharing)
+        method = self._method_of(job)
+        return at_equal_size(problem, job.tasks, cast("SharingMethod", method))
+
+    def _method_of(self, job: Job) -> MakeSharing:
+        """What makes a job's network."""
+        if job.sharing in self.ways:
+            return self.ways[job.sharing]
+        settings = job.settings.get("sharing_settings", {})
+        return SHARINGS[job.sharing].with_settings(cast("SharingSettings", settings))
 
     @cached_property
     def n_blocks(self) -> int:
@@ -184,7 +201,7 @@ class NetworkTrainer:
             self.problem_of(first),
             members,
             list(replicates.values()),
-            sharing=self.ways.get(first.sharing, first.sharing),
+            sharing=self._method_of(first),
             store=self.store,
             backend=self.backend,
             keep=self.keep or (self.keep_mixtures and mixture and self.backend is None),

@@ -9,7 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
-from affinity.sharing import SHARINGS, HardSharing, Perceptron, Sharing, match_parameters
+from affinity.sharing import (
+    SHARINGS,
+    HardSharing,
+    Perceptron,
+    Sharing,
+    SharingMethod,
+    match_parameters,
+)
 from affinity.tasks import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -264,7 +271,7 @@ class Problem:
         return replace(self, width=width, trunk=trunk, head=head)
 
 
-def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Problem:
+def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | SharingMethod) -> Problem:
     """The problem at the width at which a way to share has as many parameters as hard sharing.
 
     A mixture of experts has several trunks; soft sharing and cross-stitch have one per task. At the
@@ -273,7 +280,7 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Prob
     Args:
         problem: Its width is that of hard sharing.
         tasks: The tasks of the network.
-        sharing: A name in `SHARINGS`.
+        sharing: A name in `SHARINGS`, or one of them with other settings.
 
     Raises:
         InputError: If the problem has a fixed width, or even width 1 has more than twice as many
@@ -288,9 +295,10 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str) -> Prob
     network_tasks = tuple(task for task in problem.tasks if task.name in tasks)
     sample = problem.development.inputs[:2]
 
-    def make(sharing: str, sized: Problem) -> Sharing:
+    def make(sharing: str | SharingMethod, sized: Problem) -> Sharing:
+        method = SHARINGS[sharing] if isinstance(sharing, str) else sharing
         with torch.random.fork_rng():
-            return SHARINGS[sharing](network_tasks, sized.trunk, sized.head, sample)
+            return method(network_tasks, sized.trunk, sized.head, sample)
 
     budget = sum(parameter.numel() for parameter in make("hard", problem).parameters())
     width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)

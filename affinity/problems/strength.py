@@ -15,6 +15,9 @@ from affinity.training.judge import scales_of, score_of
 
 from .problem import Problem
 
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+"""From nearly separate networks to nearly hard sharing; independent of the scale of losses."""
+
 
 @dataclass(frozen=True, eq=False)
 class Strengths:
@@ -32,6 +35,21 @@ class Strengths:
     trained: tuple[tuple[TrainedNetwork, ...], ...]
 
     @property
+    def note(self) -> str:
+        """The chosen strength and its score, and whether it is the smallest or largest tried."""
+        scores = self.scores.mean(dim=1).tolist()
+        tried = ", ".join(
+            f"{score:.3f} at {strength:g}"
+            for strength, score in zip(self.strengths, scores, strict=True)
+        )
+        text = f"The strength {self.best:g} of soft sharing was chosen on validation rows ({tried})"
+        if self.best == self.strengths[-1]:
+            return text + "; it is the largest tried, and nearly hard sharing."
+        if self.best == self.strengths[0]:
+            return text + "; it is the smallest tried, and nearly the same as separate networks."
+        return text + "."
+
+    @property
     def best(self) -> float:
         """The strength with the lowest mean score; the smallest of several equal ones."""
         return self.strengths[int(self.scores.mean(dim=1).argmin())]
@@ -46,7 +64,7 @@ def try_strengths(
     problem: Problem,
     tasks: frozenset[str],
     replicates: Sequence[Replicate],
-    strengths: Sequence[float] = (0.0, 1e-4, 1e-3, 1e-2, 1e-1),
+    strengths: Sequence[float] = STRENGTHS,
     settings: TrainingSettings | None = None,
     affinity: Float[Tensor, "source target"] | None = None,
 ) -> Strengths:
@@ -55,7 +73,7 @@ def try_strengths(
     Args:
         problem: Tasks, trunk and heads.
         tasks: Names of the tasks that share.
-        replicates: Draws of rows.
+        replicates: Draws of rows; networks have the problem's width (see `at_equal_size`).
         strengths: From separate networks (0) to nearly hard sharing.
         settings: How to train; the problem's own settings if None.
         affinity: Pulls tasks to those that help them, in the order of the problem's tasks; all
@@ -75,14 +93,14 @@ def try_strengths(
     if not strengths:
         raise InputError("Expected at least one strength to try, but got none.", "no-strengths")
     columns = [column for column, name in enumerate(problem.names) if name in tasks]
-    own = None if affinity is None else affinity[columns][:, columns]
+    between = None if affinity is None else affinity[columns][:, columns]
     members = [Member(tasks, number) for number in range(len(replicates))]
     strengths = sorted(strengths)
     trained: list[tuple[TrainedNetwork, ...]] = []
     for strength in strengths:
 
-        def build(some: tuple[Task, ...], strength: float = strength) -> SoftSharing:
-            return SoftSharing(some, problem.trunk, problem.head, strength, affinity=own)
+        def build(group: tuple[Task, ...], strength: float = strength) -> SoftSharing:
+            return SoftSharing(group, problem.trunk, problem.head, strength, affinity=between)
 
         trained.append(
             tuple(

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
+
+from affinity.sharing import SharingSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +19,8 @@ class MeasuredSharing:
         gains: Mean gain over the tasks compared with hard sharing on validation rows, one per
             replicate; 0 for hard sharing itself.
         test_gains: The same on test rows; not used by the choice.
+        settings: Settings of the way, chosen on validation rows.
+        note: Remark on these settings, for the reason.
         veto: Why this way must not be chosen whatever it gains, such as collapsed gates.
     """
 
@@ -24,6 +28,8 @@ class MeasuredSharing:
     gains: Float[np.ndarray, " replicate"]
     test_gains: Float[np.ndarray, " replicate"]
     veto: str | None = None
+    settings: SharingSettings = field(default_factory=dict[str, float | int | str])
+    note: str = ""
 
 
 def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
@@ -59,6 +65,7 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
         f"Gains over hard sharing at equal parameters, {n_replicates} replicates, with standard "
         f"errors: {tried}. "
     )
+    text += "".join(f"{way.note} " for way in measured if way.note)
     vetoed = [f"{way.sharing} is excluded: {way.veto}. " for way in measured if way.veto]
     if best != "hard" and mean[best] > error[best]:
         return best, text + "".join(vetoed) + f"Chosen: {best}, whose gain exceeds its error."

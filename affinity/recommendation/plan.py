@@ -13,11 +13,11 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
-from affinity.sharing import SHARINGS
+from affinity.sharing import SHARINGS, SharingSettings
 from affinity.storage import to_jsonable
 from affinity.words import count
 
-KEYS = ("serves", "also_trains", "sharing", "reason")
+KEYS = ("serves", "also_trains", "sharing", "settings", "reason")
 VERSION = 1
 PREDICTED = "predicted from one run, not measured"
 
@@ -67,10 +67,13 @@ class Plan:
         reasons: Why, in words, in the same order.
         provenance: What the plan was made from.
         width: Width of the trunks; the problem's own if None.
+        settings: Settings of each network's way to share (`SharingMethod.settings`), such as
+            ``{"strength": 1.0}`` of soft sharing; the usual ones if empty.
 
     Raises:
         InputError: If there is not one sharing and one reason for each network, a sharing is
-            not in `SHARINGS`, a network of one task is not "separate", or the width is below 1.
+            not in `SHARINGS`, its settings are unknown or invalid, a network of one task is not
+            "separate", or the width is below 1.
 
     Example:
         >>> grouping = Grouping((Network.of("depth", "edges"), Network.of("keypoints")))
@@ -84,10 +87,13 @@ class Plan:
     reasons: tuple[str, ...]
     provenance: PlanProvenance = field(default_factory=PlanProvenance, compare=False)
     width: int | None = None
+    settings: tuple[SharingSettings, ...] = ()
 
     def __post_init__(self) -> None:
         n_networks = len(self.grouping.networks)
-        for name in ("sharing", "reasons"):
+        if not self.settings:
+            object.__setattr__(self, "settings", ({},) * n_networks)
+        for name in ("sharing", "reasons", "settings"):
             if len(getattr(self, name)) != n_networks:
                 raise InputError(
                     f"Expected one entry of {name} for each of the {n_networks} networks, but got "
@@ -106,6 +112,9 @@ class Plan:
                     f"'separate', but got {sharing!r}.",
                     "invalid-plan",
                 )
+        for sharing, settings in zip(self.sharing, self.settings, strict=True):
+            if settings:
+                SHARINGS[sharing].with_settings(settings)
         if self.width is not None and self.width < 1:
             raise InputError(
                 f"Expected a width of at least 1, but got {self.width}.", "invalid-width"
@@ -145,10 +154,11 @@ class Plan:
                 "serves": sorted(network.served),
                 "also_trains": sorted(network.trained - network.served) or None,
                 "sharing": sharing,
+                "settings": dict(settings) or None,
                 "reason": reason,
             }
-            for network, sharing, reason in zip(
-                self.grouping.networks, self.sharing, self.reasons, strict=True
+            for network, sharing, settings, reason in zip(
+                self.grouping.networks, self.sharing, self.settings, self.reasons, strict=True
             )
         ]
         entries = {
@@ -229,6 +239,7 @@ class Plan:
             tuple(str(entry.get("reason", "")) for entry in networks),
             summary.provenance or PlanProvenance(),
             summary.width,
+            tuple(entry.get("settings") or {} for entry in networks),
         )
 
 
@@ -287,6 +298,12 @@ def _wrong_entries(networks: list[Any]) -> Generator[tuple[_EntryPath, str]]:
             yield (*path, "sharing"), f"sharing is one of {list(SHARINGS)}, not {sharing!r}"
         elif n_tasks == 1 and sharing is not None and not SHARINGS[sharing].allows_one_task:
             yield (*path, "sharing"), f"a network of one task is 'separate', not {sharing!r}"
+        elif (settings := entry.get("settings")) is not None:
+            try:
+                method = SHARINGS[sharing or ("hard" if n_tasks > 1 else "separate")]
+                method.with_settings(cast("SharingSettings", dict(settings)))
+            except (InputError, TypeError, ValueError) as error:
+                yield (*path, "settings"), str(error)
 
 
 def _wrong_tasks(

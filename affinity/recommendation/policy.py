@@ -113,13 +113,44 @@ def share_as_measured(
         plan: Any plan; the reasons of its grouping stay.
         measured: For sets of tasks, the measured gain of each way to share (`choose_sharing`).
     """
-    sharing, reasons = list(plan.sharing), list(plan.reasons)
+    sharing, reasons, settings = list(plan.sharing), list(plan.reasons), list(plan.settings)
     for position, network in enumerate(plan.grouping.networks):
         if results := measured.get(network.trained):
             sharing[position], why = choose_sharing(results)
+            settings[position] = next(
+                result.settings for result in results if result.sharing == sharing[position]
+            )
             reasons[position] = f"{reasons[position].removesuffix(_ASSUMED).rstrip()} {why}"
     provenance = replace(plan.provenance, sharing="measured at equal parameters")
-    return replace(plan, sharing=tuple(sharing), reasons=tuple(reasons), provenance=provenance)
+    return replace(
+        plan,
+        sharing=tuple(sharing),
+        reasons=tuple(reasons),
+        settings=tuple(settings),
+        provenance=provenance,
+    )
+
+
+def share_as_given(plan: Plan, sharing: str) -> Plan:
+    """The same networks, but those of several tasks all share in this way.
+
+    Example:
+        >>> share_as_given(Plan.all_in_one(("depth", "edges")), "mmoe").sharing
+        ('mmoe',)
+    """
+    networks = plan.grouping.networks
+    return replace(
+        plan,
+        sharing=tuple("separate" if each.is_alone else sharing for each in networks),
+        reasons=tuple(
+            reason
+            if each.is_alone
+            else f"{reason.removesuffix(_ASSUMED).rstrip()} The way to share was given."
+            for each, reason in zip(networks, plan.reasons, strict=True)
+        ),
+        settings=(),
+        provenance=replace(plan.provenance, sharing="given"),
+    )
 
 
 def _hard(grouping: Grouping) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
-from affinity.sharing import SHARINGS, Cost
+from affinity.sharing import SHARINGS, Cost, SharingSettings
 from affinity.tasks.score import GainUnit
 
 
@@ -20,6 +20,7 @@ class NetworkRow:
         served: Tasks that it serves.
         helpers: Tasks that it is also trained on.
         sharing: How its tasks share parameters.
+        settings: Settings of this way to share that are not the usual ones.
         reason: Why, as the plan says.
         affinity: Mean estimated affinity of its tasks' partners onto its tasks; None if alone.
         gain: Mean measured gain of the tasks served; NaN where undefined.
@@ -33,6 +34,7 @@ class NetworkRow:
     served: tuple[str, ...]
     helpers: tuple[str, ...]
     sharing: str
+    settings: SharingSettings
     reason: str
     affinity: float | None
     gain: float
@@ -44,8 +46,9 @@ class NetworkRow:
 
     @property
     def sharing_label(self) -> str:
-        """The way of sharing in words."""
-        return SHARINGS[self.sharing].label
+        """The way of sharing in words, with its settings."""
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return SHARINGS[self.sharing].label + (f" ({settings})" if settings else "")
 
     @property
     def is_baseline(self) -> bool:
@@ -75,8 +78,8 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
         for task in network.served
     }
     rows: list[NetworkRow] = []
-    for network, sharing, reason, cost in zip(
-        plan.grouping.networks, plan.sharing, plan.reasons, costs, strict=True
+    for network, sharing, settings, reason, cost in zip(
+        plan.grouping.networks, plan.sharing, plan.settings, plan.reasons, costs, strict=True
     ):
         served = sorted(network.served, key=column.__getitem__)
         gains = audit.gains.of(served)
@@ -90,6 +93,7 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
                 served=tuple(served),
                 helpers=tuple(sorted(network.trained - network.served, key=column.__getitem__)),
                 sharing=sharing,
+                settings=settings,
                 reason=reason,
                 affinity=_mean_affinity(audit.matrix, network),
                 gain=float(gain.mean[0]),

@@ -10,7 +10,7 @@ from .gate_health import GateHealth, gate_health
 from .hard import HardSharing
 from .mmoe import MMoE
 from .perceptron import Perceptron
-from .registry import SHARINGS, MakeSharing, SharingMethod
+from .registry import SHARINGS, MakeSharing, SharingMethod, SharingSettings
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk
 from .soft import SoftSharing
@@ -30,6 +30,7 @@ __all__ = [
     "Separate",
     "Sharing",
     "SharingMethod",
+    "SharingSettings",
     "SoftSharing",
     "TaskConditioning",
     "Trunk",

@@ -14,6 +14,8 @@ from .sharing import Head, Sharing, Trunk, make_equal
 class TaskConditioning(Sharing):
     r"""One trunk whose representation is changed by the task :math:`z_k`, a one-hot vector.
 
+    - ``input``: :math:`f([x; z_k])`, the task concatenated to the inputs; the trunk must begin with
+      a linear layer, which gets one more input per task. Runs the trunk once per task;
     - ``concat``: :math:`\sigma(W [h; z_k] + b)`, the task concatenated to the representation;
     - ``add``: :math:`\sigma(W h + b_k)`, one bias per task. The same function: :math:`W [h; z_k] =
       W_h h + W_z z_k`, and the k-th column of :math:`W_z` is the bias;
@@ -29,7 +31,7 @@ class TaskConditioning(Sharing):
         conditioning: How the task is used: one of the above.
 
     Raises:
-        InputError: If the conditioning is unknown.
+        InputError: If the conditioning is unknown, or the trunk does not begin with a linear layer.
 
     References:
         Perez et al. (2018), `FiLM: Visual Reasoning with a General Conditioning Layer
@@ -57,9 +59,11 @@ class TaskConditioning(Sharing):
         elif conditioning == "film":
             self.scale = nn.Parameter(torch.ones(n_tasks, width))
             self.shift = nn.Parameter(torch.zeros(n_tasks, width))
+        elif conditioning == "input":
+            _widen_first_layer(self.trunks[0], n_tasks)
         elif conditioning != "one_hot":
             raise InputError(
-                "Expected the conditioning 'concat', 'add', 'film' or 'one_hot', but got "
+                "Expected the conditioning 'input', 'concat', 'add', 'film' or 'one_hot', but got "
                 f"{conditioning!r}.",
                 "unknown-conditioning",
             )
@@ -71,6 +75,9 @@ class TaskConditioning(Sharing):
         if self.conditioning == "one_hot":
             outputs = torch.stack([trunk(inputs) for trunk in self.trunks])  # task batch *
             return tuple(torch.tensordot(self.z.to(outputs), outputs, dims=1).unbind())
+        if self.conditioning == "input":
+            rows = self.z.to(inputs).unsqueeze(1).expand(-1, len(inputs), -1)  # task batch task
+            return tuple(self.trunks[0](torch.cat([inputs, task], dim=1)) for task in rows)
         hidden = self.trunks[0](inputs)
         return tuple(self._conditioned(hidden, number) for number in range(len(self.names)))
 
@@ -81,3 +88,24 @@ class TaskConditioning(Sharing):
         if self.conditioning == "add":
             return (self.mix(hidden) + self.shift[task]).relu()
         return self.scale[task] * hidden + self.shift[task]
+
+
+def _widen_first_layer(trunk: nn.Module, n_more: int) -> None:
+    """Give the linear layer with which a trunk begins `n_more` inputs; the old weights stay."""
+    name, first = next(
+        (name, module) for name, module in trunk.named_modules() if not list(module.children())
+    )
+    if not isinstance(first, nn.Linear) or not name:
+        raise InputError(
+            "Expected a trunk that begins with nn.Linear inside of nn.Sequential, to concatenate "
+            f"the task to its inputs, but it begins with {type(first).__name__}. Choose the "
+            "conditioning 'film', which works for every trunk.",
+            "trunk-does-not-fit",
+        )
+    wide = nn.Linear(first.in_features + n_more, first.out_features, first.bias is not None)
+    with torch.no_grad():
+        wide.weight[:, : first.in_features] = first.weight
+        if first.bias is not None:
+            wide.bias.copy_(first.bias)
+    parent, _, child = name.rpartition(".")
+    setattr(trunk.get_submodule(parent), child, wide)

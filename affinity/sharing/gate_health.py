@@ -21,10 +21,10 @@ class GateHealth:
         utilization: ``[gate expert]``, the mean weight of each expert; a row sums to 1.
         entropy: ``[gate]``, mean over rows of the entropy of the weights, as a share of log n:
             1 weights all experts equally, 0 uses one.
-        polarized: Tasks whose gate gives less than `threshold` to every expert but one.
-        unused: Experts to which no gate gives `threshold`.
+        polarized: Tasks whose gate gives all experts but one less than `threshold` together.
+        unused: Experts to which no gate gives `threshold` of an equal share.
         identical: Pairs of experts with the same output on every row.
-        threshold: Mean weight below which an expert counts as not used.
+        threshold: The weight that counts as none.
     """
 
     tasks: tuple[str, ...]
@@ -36,16 +36,22 @@ class GateHealth:
     threshold: float
 
 
-def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.01) -> GateHealth:
+def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.1) -> GateHealth:
     """Measure the gates and experts of `network` on `inputs`, without gate dropout.
+
+    A gate is polarized if all experts but one get a mean weight below `threshold` together: without
+    them the task's representation would move by less than this fraction of the distance between
+    experts. A tenth, the default, is what the usual gate dropout of 0.1 removes at random in
+    training. Above it, at least two experts matter to the task. An expert is unused if every gate
+    gives it less than `threshold` of an equal share, 1 / experts.
 
     Args:
         network: A mixture of at least two experts.
         inputs: Rows; preferably the validation rows.
-        threshold: Mean weight below which an expert counts as not used by a gate.
+        threshold: The weight that counts as none.
 
     Raises:
-        InputError: If there is only one expert, or the threshold is not below 1 / experts.
+        InputError: If there is only one expert, or the threshold is not in [0, 0.5).
 
     Example:
         >>> from torch import nn
@@ -63,26 +69,28 @@ def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.01) -> GateH
         raise InputError(
             "Expected at least two experts to choose from, but there is one.", "too-few-experts"
         )
-    if not 0 <= threshold < 1 / n_experts:
+    if not 0 <= threshold < 0.5:
         raise InputError(
-            f"Expected a threshold below 1 / {n_experts} experts, but got {threshold}.",
+            f"Expected a threshold of at least 0 and below 0.5, but got {threshold}.",
             "invalid-threshold",
         )
     with torch.no_grad():
+        inputs = network.stem(inputs)
         weights = torch.stack(network.gate_weights(inputs))  # gate row expert
         outputs = [expert(inputs) for expert in network.experts]
     utilization = weights.mean(dim=1)
     entropy = torch.special.entr(weights).sum(dim=2).mean(dim=1) / torch.tensor(n_experts).log()
-    is_used = utilization >= threshold  # gate expert
+    others = 1 - utilization.amax(dim=1)  # gate
+    is_unused = (utilization < threshold / n_experts).all(dim=0)
     tasks = network.names if not network.represents_once else (", ".join(network.names),)
     return GateHealth(
         tasks=tasks,
         utilization=utilization,
         entropy=entropy,
         polarized=tuple(
-            name for name, used in zip(tasks, is_used.sum(dim=1).tolist(), strict=True) if used == 1
+            name for name, rest in zip(tasks, others.tolist(), strict=True) if rest < threshold
         ),
-        unused=tuple((~is_used.any(dim=0)).nonzero().flatten().tolist()),
+        unused=tuple(is_unused.nonzero().flatten().tolist()),
         identical=tuple(
             (first, second)
             for (first, one), (second, other) in combinations(enumerate(outputs), 2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .sharing import Head, Sharing, Trunk, per_task
+from .sharing import Head, Sharing, Trunk, per_task, stages_of
 
 
 class MMoE(Sharing):
@@ -26,14 +26,17 @@ class MMoE(Sharing):
         tasks: The tasks to predict, in order.
         trunk: Makes an expert.
         head: Makes the head of a task.
-        n_features: Number of values per input; inputs are flattened for the gates.
+        n_features: Number of values that gates see per row: of the inputs, flattened, or of the
+            output of the shared layers.
         n_experts: Number of experts.
         gate_dropout: Probability that an expert's weight is set to 0 in training.
         n_gates: 1 for all tasks together, or one per task; one per task if None.
+        shared_layers: How many of the first stages of the trunk all experts and gates share; an
+            expert is the rest of it, as in Zhao et al. (2019). 0: the whole trunk.
 
     Raises:
         InputError: If there are no experts, the probability is not in [0, 1), or the number
-            of gates is neither 1 nor the number of tasks.
+            of gates is neither 1 nor the number of tasks, or no layer is left for the experts.
 
     References:
         Ma et al. (2018), `Modeling Task Relationships in Multi-task Learning with Multi-gate
@@ -60,6 +63,7 @@ class MMoE(Sharing):
         n_experts: int = 4,
         gate_dropout: float = 0.0,
         n_gates: int | None = None,
+        shared_layers: int = 0,
     ) -> None:
         tasks = tuple(tasks)
         super().__init__(tasks, head)
@@ -79,19 +83,37 @@ class MMoE(Sharing):
             )
         self.gate_dropout = gate_dropout
         self.represents_once = n_gates == 1
-        self.experts = nn.ModuleList(trunk() for _ in range(n_experts))
+        if shared_layers:
+            stages = [stages_of(trunk(), "shared layers") for _ in range(n_experts)]
+            if not 0 < shared_layers < len(stages[0]):
+                raise InputError(
+                    f"Expected 0 to {len(stages[0]) - 1} shared layers, so that a layer is left "
+                    f"for the experts, but got {shared_layers}.",
+                    "invalid-shared-layers",
+                )
+            self.stem = nn.Sequential(*stages[0][:shared_layers])
+            experts = (nn.Sequential(*parts[shared_layers:]) for parts in stages)
+        else:
+            self.stem = nn.Identity()
+            experts = (trunk() for _ in range(n_experts))
+        self.experts = nn.ModuleList(experts)
         self.gates = per_task(
             tasks[:1] if self.represents_once else tasks,
             lambda _: nn.Linear(n_features, n_experts, bias=False),
         )
 
     def gate_weights(self, inputs: Tensor) -> tuple[Float[Tensor, "batch expert"], ...]:
-        """The weight that every gate gives to each expert, before gate dropout."""
+        """The weight that every gate gives to each expert, before gate dropout.
+
+        Args:
+            inputs: The output of `stem`.
+        """
         flat = inputs.flatten(1)
         return tuple(gate(flat).softmax(dim=-1) for gate in self.gates)
 
     def represent(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The experts' outputs, mixed by each gate."""
+        inputs = self.stem(inputs)
         outputs = torch.stack([expert(inputs) for expert in self.experts], dim=1)  # batch expert *
         flat = outputs.flatten(2)
         mixtures = tuple(

@@ -1,12 +1,13 @@
 """Registry of the ways to share, for plans, reports, the command line and tests."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from affinity.tasks import Task
+from affinity.errors import InputError
+from affinity.tasks import RSquared, SquaredError, Task
 
 from .attention import Attention
 from .branched import Branched
@@ -14,12 +15,16 @@ from .conditioning import TaskConditioning
 from .cross_stitch import CrossStitch
 from .hard import HardSharing
 from .mmoe import MMoE
+from .perceptron import Perceptron
 from .separate import Separate
-from .sharing import Head, Sharing, Trunk
+from .sharing import Head, Sharing, Trunk, stages_of
 from .soft import SoftSharing
 
 MakeSharing = Callable[[tuple[Task, ...], Trunk, Head, Tensor], Sharing]
 """Makes a network from tasks, a trunk, heads, and a few rows of inputs (for their sizes)."""
+
+SharingSettings = Mapping[str, float | int | str]
+"""Settings of a way to share, by name."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,18 @@ class SharingMethod:
     Args:
         label: Its name in reports.
         description: One line for lists and help.
-        make: Makes the network.
+        make: Makes the network; takes the settings by name.
+        settings: Their values; None where it is chosen in training.
         allows_one_task: Whether a plan may name it for a network of one task.
         is_default: Whether it is among the ways that `--sharing auto` compares.
     """
 
     label: str
     description: str
-    make: MakeSharing
+    make: Callable[..., Sharing]
+    settings: Mapping[str, float | int | str | None] = field(
+        default_factory=dict[str, float | int | str | None]
+    )
     allows_one_task: bool = False
     is_default: bool = False
 
@@ -44,12 +53,70 @@ class SharingMethod:
         self, tasks: tuple[Task, ...], trunk: Trunk, head: Head, sample: Tensor
     ) -> Sharing:
         """A new network for these tasks; sizes are read from `sample`, a few rows of inputs."""
-        return self.make(tasks, trunk, head, sample)
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        return self.make(tasks, trunk, head, sample, **given)
+
+    def with_settings(self, settings: SharingSettings) -> "SharingMethod":
+        """The same way with other settings.
+
+        Raises:
+            InputError: If it has no such setting, or a value is invalid.
+
+        Example:
+            >>> SHARINGS["mmoe"].with_settings({"n_experts": 8}).settings["n_experts"]
+            8
+        """
+        if unknown := sorted(set(settings) - set(self.settings)):
+            raise InputError(
+                f"Expected settings of {self.label} among {list(self.settings)}, but got "
+                f"{unknown}.",
+                "unknown-setting",
+            )
+        values = {  # a whole number may stand where any number may
+            name: float(value)
+            if isinstance(value, int) and not isinstance(self.settings[name], int)
+            else value
+            for name, value in settings.items()
+        }
+        method = replace(self, settings={**self.settings, **values})
+        try:
+            with torch.random.fork_rng():
+                method(_TRIAL_TASKS, _trial_trunk, lambda _: nn.Linear(2, 1), torch.zeros(2, 2))
+        except TypeError as error:
+            raise InputError(
+                f"Expected valid settings of {self.label}, but got {dict(settings)}: {error}.",
+                "invalid-setting",
+            ) from error
+        return method
 
 
-def _width(trunk: Trunk, sample: Tensor) -> int:
+_TRIAL_TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("first", "second"))
+
+
+def _trial_trunk() -> Perceptron:
+    return Perceptron(2, width=2, depth=16)
+
+
+def _width(trunk: Trunk, sample: Tensor, n_stages: int | None = None) -> int:
+    """The size of the output of a trunk, or of its first stages."""
     with torch.random.fork_rng():  # keeps the initialization of the trunk that is trained
-        return trunk()(sample).shape[1]
+        module = trunk()
+        if n_stages is not None:
+            module = nn.Sequential(*stages_of(module, "shared layers")[:n_stages])
+        return module(sample).flatten(1).shape[1]
+
+
+def _mmoe(
+    tasks: tuple[Task, ...],
+    trunk: Trunk,
+    head: Head,
+    sample: Tensor,
+    n_experts: int,
+    gate_dropout: float,
+    shared_layers: int,
+) -> MMoE:
+    size = _width(trunk, sample, shared_layers) if shared_layers else sample[0].numel()
+    return MMoE(tasks, trunk, head, size, n_experts, gate_dropout, shared_layers=shared_layers)
 
 
 SHARINGS: dict[str, SharingMethod] = {
@@ -61,22 +128,23 @@ SHARINGS: dict[str, SharingMethod] = {
     ),
     "soft": SharingMethod(
         "soft sharing",
-        "One trunk per task, with a penalty on the distances between them.",
-        lambda tasks, trunk, head, _: SoftSharing(tasks, trunk, head),
+        "One trunk per task, pulled together during training; `strength` says how strongly.",
+        lambda tasks, trunk, head, _, **settings: SoftSharing(tasks, trunk, head, **settings),
+        {"strength": None},
         is_default=True,
     ),
     "mmoe": SharingMethod(
         "mixture of experts",
         "A mixture of experts with one gate per task.",
-        lambda tasks, trunk, head, sample: MMoE(
-            tasks, trunk, head, n_features=sample[0].numel(), gate_dropout=0.1
-        ),
+        _mmoe,
+        {"n_experts": 4, "gate_dropout": 0.1, "shared_layers": 0},
         is_default=True,
     ),
     "cross-stitch": SharingMethod(
         "cross-stitch",
         "One trunk per task, whose stages exchange features.",
-        lambda tasks, trunk, head, _: CrossStitch(tasks, trunk, head),
+        lambda tasks, trunk, head, _, **settings: CrossStitch(tasks, trunk, head, **settings),
+        {"own": 0.9},
         is_default=True,
     ),
     "separate": SharingMethod(
@@ -88,15 +156,17 @@ SHARINGS: dict[str, SharingMethod] = {
     ),
     "conditioning": SharingMethod(
         "task conditioning",
-        "One trunk, whose output is scaled and shifted per task.",
-        lambda tasks, trunk, head, sample: TaskConditioning(
-            tasks, trunk, head, width=_width(trunk, sample)
+        "One trunk that gets the task: at its output (film, add, concat) or at its input.",
+        lambda tasks, trunk, head, sample, **settings: TaskConditioning(
+            tasks, trunk, head, width=_width(trunk, sample), **settings
         ),
+        {"conditioning": "film"},
     ),
     "branched": SharingMethod(
         "branched trunk",
-        "One trunk whose first stage is shared; the other stages exist once per task.",
-        lambda tasks, trunk, head, _: Branched(tasks, trunk, head),
+        "One trunk whose first stages are shared; the other stages exist once per task.",
+        lambda tasks, trunk, head, _, **settings: Branched(tasks, trunk, head, **settings),
+        {"after": 1},
     ),
     "attention": SharingMethod(
         "task attention",

@@ -18,9 +18,10 @@ from .objectives import (
     Sum,
     UncertaintyWeighting,
     Weighted,
+    make_objective,
 )
 from .protocol import Job, Result, Scores, Trainer
-from .sampling import JointBatches, TaskBatches
+from .sampling import SAMPLINGS, JointBatches, TaskBatches, make_sampling
 from .settings import TrainingSettings
 from .store import Store
 from .trained_network import TrainedNetwork
@@ -28,6 +29,7 @@ from .trained_network import TrainedNetwork
 __all__ = [
     "MOST_BLOCKS",
     "OBJECTIVES",
+    "SAMPLINGS",
     "Build",
     "CommandTrainer",
     "DynamicWeightAverage",
@@ -52,6 +54,8 @@ __all__ = [
     "Weighted",
     "fan_out",
     "initial",
+    "make_objective",
+    "make_sampling",
     "train",
     "train_members",
     "works_at_once",

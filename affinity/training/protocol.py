@@ -15,13 +15,14 @@ from affinity.errors import InputError
 from .judge import MOST_BLOCKS
 
 Purpose = Literal["decide", "judge"]
-Setting = float | int | str | Mapping[str, float]
-"""A value among a job's settings; a mapping has a number for each task."""
+Setting = float | int | str | Mapping[str, float] | Mapping[str, float | int | str]
+"""A value among a job's settings; a mapping has a value for each task, or each setting."""
 
-SETTINGS = ("sharing", "width", "rows", "length", "weights", "stop")
-"""Settings that a job may carry: how tasks share, width as a multiple of the usual one, fraction of
-the training rows, length of training as a multiple of the usual one, weight of each task's loss,
-and the task whose validation score alone decides when training stops."""
+SETTINGS = ("sharing", "sharing_settings", "width", "rows", "length", "weights", "stop")
+"""Settings that a job may carry: how tasks share and the settings of this way, width as a multiple
+of the usual one, fraction of the training rows, length of training as a multiple of the usual one,
+weight of each task's loss, and the task that alone decides, by its validation score, when to stop.
+"""
 
 
 def check_settings(settings: Iterable[str]) -> frozenset[str]:

@@ -37,6 +37,35 @@ class JointBatches:
             yield examples.take(batch)
 
 
+SAMPLINGS = ("joint", "uniform", "proportional", "temperature")
+"""Names of `make_sampling`."""
+
+
+def make_sampling(name: str, temperature: float = 2.0) -> Sampling:
+    """A sampling by name.
+
+    Args:
+        name: ``joint``, all tasks in each batch; or one task per batch, sampled ``uniform``,
+            ``proportional`` to its rows, or in between by a ``temperature`` above 1.
+        temperature: Of ``temperature``; not used otherwise.
+
+    Raises:
+        InputError: If the name is unknown, or the temperature not positive.
+
+    Example:
+        >>> make_sampling("uniform")
+        TaskBatches(tasks=1, temperature=inf)
+    """
+    if name not in SAMPLINGS:
+        raise InputError(
+            f"Expected a task sampling among {SAMPLINGS}, but got {name!r}.", "unknown-sampling"
+        )
+    if name == "joint":
+        return JointBatches()
+    temperatures = {"uniform": math.inf, "proportional": 1.0}
+    return TaskBatches(temperature=temperatures.get(name, temperature))
+
+
 @dataclass(frozen=True)
 class TaskBatches:
     r"""Tasks are sampled first, then rows from each sampled task's own data.

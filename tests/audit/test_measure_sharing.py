@@ -1,17 +1,20 @@
 """Ways to share are measured on equal terms, and gates that no longer choose are vetoed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
 
 from affinity import Grouping, Network, Problem, TrainingSettings
 from affinity.audit import measure_sharing
 from affinity.problems import NetworkTrainer
 from affinity.problems.mmoe_recipe import mmoe_recipe
+from affinity.problems.strength import STRENGTHS
 from affinity.recommendation.measured_sharing import choose_sharing
 from affinity.sharing import MMoE, Sharing
-from affinity.training import FunctionTrainer, Job
+from affinity.training import FunctionTrainer, GradNorm, Job
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +29,24 @@ GROUPING = Grouping((Network.of("first", "second"),))
 def test_every_way_is_measured_against_hard_sharing_on_the_same_replicates(
     problem: Problem,
 ) -> None:
-    measured = measure_sharing(problem, GROUPING, replicates=2)
+    with warns("sharing-not-compared"):
+        measured = measure_sharing(problem, GROUPING, replicates=2)
     ways = measured[frozenset({"first", "second"})]
     assert [each.sharing for each in ways] == ["hard", "soft", "mmoe", "separate"]  # one stage
     assert np.array_equal(ways[0].gains, np.zeros(2))
+    assert ways[1].settings["strength"] in STRENGTHS
     for each in ways[1:]:
         assert np.isfinite(each.gains).all()
         assert each.gains.any()
         assert each.test_gains.any()
+
+
+def test_a_mixture_is_measured_with_any_objective(problem: Problem) -> None:
+    settings = replace(problem.settings, epochs=1, objective=GradNorm())
+    measured = measure_sharing(
+        problem.with_settings(settings), GROUPING, replicates=2, ways=["mmoe"]
+    )
+    assert [way.sharing for way in measured[frozenset({"first", "second"})]] == ["hard", "mmoe"]
 
 
 def test_a_lone_task_has_nothing_to_choose(problem: Problem) -> None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -20,6 +20,8 @@ from affinity.cli.options import (
 )
 from affinity.cli.reference import write_reference
 from affinity.cli.study_commands import COMMANDS
+from affinity.sharing import SHARINGS
+from affinity.training import OBJECTIVES, SAMPLINGS
 
 NAMES = [
     *(name for name in make_app() if not name.startswith("-") and name != "study"),
@@ -109,3 +111,10 @@ def test_the_reference_page_is_up_to_date(tmp_path):
     fresh = write_reference(tmp_path / "page.md").read_text()
     assert page.read_text() == fresh, "run: python -m affinity.cli.reference"
     assert all(f"## affinity {name}" in fresh for name in NAMES)
+
+
+def test_every_way_to_share_and_every_objective_can_be_named() -> None:
+    types = get_type_hints(RunSettings)
+    assert set(get_args(types["sharing"])) == {"auto", *SHARINGS}
+    assert set(get_args(types["objective"])) == {"weighted", *OBJECTIVES}
+    assert get_args(types["task_sampling"]) == SAMPLINGS

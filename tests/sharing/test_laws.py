@@ -327,3 +327,83 @@ def test_separate_trunks_are_not_mixed() -> None:
     before, after = make("separate")(SAMPLE), network(SAMPLE)
     assert not torch.equal(before["depth"], after["depth"])
     assert torch.equal(before["kind"], after["kind"])
+
+
+def test_a_mixture_may_share_its_first_layers() -> None:
+    torch.manual_seed(0)
+    network = SHARINGS["mmoe"].with_settings({"shared_layers": 1, "n_experts": 3})(
+        TASKS, trunk, head, SAMPLE
+    )
+    assert isinstance(network, MMoE)
+    assert (len(network.stem), len(network.experts), len(network.experts[0])) == (1, 3, 1)
+    hidden = network.stem(SAMPLE)
+    for gate, mixed in zip(
+        network.gate_weights(hidden), network.eval().represent(SAMPLE), strict=True
+    ):
+        expected = sum(gate[:, [e]] * expert(hidden) for e, expert in enumerate(network.experts))
+        torch.testing.assert_close(mixed, expected)
+    assert gate_health(network, SAMPLE).polarized == ()
+
+
+@pytest.mark.parametrize(("weight", "is_polarized"), [(0.89, False), (0.948, True), (0.98, True)])
+def test_a_gate_is_polarized_if_all_other_experts_get_less_than_a_tenth(
+    weight: float, is_polarized: bool
+) -> None:
+    network = mixture(n_experts=4)
+    logits = torch.tensor([weight, *[(1 - weight) / 3] * 3]).log()
+    with torch.no_grad():
+        network.gates[0].weight.zero_()
+        network.gates[0].weight[:, 0] = logits
+    inputs = SAMPLE.clone()
+    inputs[:, 0] = 1.0
+    assert ("depth" in gate_health(network, inputs).polarized) == is_polarized
+
+
+def test_the_task_is_concatenated_to_the_inputs() -> None:
+    torch.manual_seed(0)
+    network = TaskConditioning(TASKS, trunk, head, width=4, conditioning="input")
+    first = network.trunks[0][0][0]
+    assert first.in_features == 5 + 3
+    for number, representation in enumerate(network.represent(SAMPLE)):
+        task = torch.eye(3)[number].expand(6, 3)
+        torch.testing.assert_close(representation, network.trunks[0](torch.cat([SAMPLE, task], 1)))
+    with raises("trunk-does-not-fit"):
+        TaskConditioning(
+            TASKS, lambda: nn.Sequential(nn.Flatten(), nn.Linear(5, 4)), head, 4, "input"
+        )
+
+
+SETTINGS = {
+    "soft": {"strength": 0.5},
+    "mmoe": {"n_experts": 2, "gate_dropout": 0.0, "shared_layers": 1},
+    "cross-stitch": {"own": 0.5},
+    "conditioning": {"conditioning": "input"},
+    "branched": {"after": 2},
+}
+
+
+@every_sharing
+def test_settings_are_named_and_checked(name: str) -> None:
+    method = SHARINGS[name]
+    assert set(method.settings) == set(SETTINGS.get(name, {}))
+    assert method.with_settings(SETTINGS.get(name, {}))(TASKS, trunk, head, SAMPLE)
+    with raises("unknown-setting"):
+        method.with_settings({"magic": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "code"),
+    [
+        ("soft", {"strength": -1.0}, "invalid-strength"),
+        ("soft", {"strength": "strong"}, "invalid-setting"),
+        ("mmoe", {"n_experts": 0}, "too-few-experts"),
+        ("mmoe", {"gate_dropout": 1.0}, "invalid-dropout"),
+        ("mmoe", {"shared_layers": 99}, "invalid-shared-layers"),
+        ("cross-stitch", {"own": 2.0}, "invalid-weight"),
+        ("conditioning", {"conditioning": "magic"}, "unknown-conditioning"),
+        ("branched", {"after": 99}, "invalid-branching"),
+    ],
+)
+def test_values_of_settings_are_checked(name: str, settings: dict[str, float], code: str) -> None:
+    with raises(code):
+        SHARINGS[name].with_settings(settings)

@@ -1,6 +1,7 @@
 """Every way to share in the registry can be planned, trained, saved, loaded and reported."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from codes import raises
 
 import affinity
 from affinity import Audit, Grouping, Network, Plan, Problem, TrainingSettings
+from affinity.problems.strength import STRENGTHS
 from affinity.sharing import SHARINGS
 
 every_sharing = pytest.mark.parametrize("sharing", SHARINGS)
@@ -57,6 +59,32 @@ def test_only_separate_serves_a_task_alone(problem: Problem, sharing: str) -> No
     else:
         with pytest.raises(affinity.InputError):
             Plan(Grouping(networks), (sharing,), ("",))
+
+
+def test_settings_of_a_way_are_kept_and_checked(problem: Problem, tmp_path: Path) -> None:
+    plan = plan_of(problem, "mmoe")
+    plan = replace(plan, settings=({"n_experts": 3, "shared_layers": 1}, {}))
+    assert Plan.from_yaml(plan.to_yaml(), tasks=problem.names) == plan
+    audit = affinity.retrain(plan, problem, replicates=2, baselines=())
+    again = affinity.load(affinity.save(audit, tmp_path / "audit.safetensors"))
+    assert again.plan == plan
+    networks = json.loads(again.to_json())["networks"]
+    assert networks[0]["settings"] == {"n_experts": 3, "shared_layers": 1}
+    assert audit.gates[0].utilization.shape[2] == 3
+    affinity.write_report(again, tmp_path / "report.html")
+    assert "n_experts 3" in (tmp_path / "report.html").read_text()
+    with raises("unknown-setting"):
+        replace(plan, settings=({"n_expert": 3}, {}))
+    with raises("invalid-plan"):
+        Plan.from_yaml(plan.to_yaml().replace("n_experts: 3", "n_experts: 0"))
+
+
+def test_the_strength_of_soft_sharing_enters_the_audited_plan(problem: Problem) -> None:
+    audit = affinity.retrain(plan_of(problem, "soft"), problem, replicates=2, baselines=())
+    assert audit.plan.settings[0]["strength"] in STRENGTHS
+    given = replace(plan_of(problem, "soft"), settings=({"strength": 0.25}, {}))
+    audit = affinity.retrain(given, problem, replicates=2, baselines=())
+    assert audit.plan.settings[0] == {"strength": 0.25}
 
 
 def test_a_plan_refuses_other_ways(problem: Problem) -> None:

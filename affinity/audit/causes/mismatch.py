@@ -10,7 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.recommendation import Plan
-from affinity.sharing import Branched, Head, Trunk
+from affinity.sharing import Branched, Head, SharingSettings, Trunk
 from affinity.sharing.sharing import stages_of
 from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Task
@@ -123,9 +123,18 @@ def _separate_tasks(plan: Plan, apart: Sequence[str]) -> Plan:
     """The plan with these tasks in networks of their own."""
     networks: list[Network] = [Network.of(task) for task in apart]
     sharing: list[str] = ["separate"] * len(apart)
-    for network, how in zip(plan.grouping.networks, plan.sharing, strict=True):
+    settings: list[SharingSettings] = [{} for _ in apart]
+    parts = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
+    for network, how, how_exactly in parts:
         served, trained = network.served - set(apart), network.trained - set(apart)
         if served:
             networks.append(Network(trained=trained, served=served))
             sharing.append(how if len(trained) > 1 else "separate")
-    return Plan(Grouping(tuple(networks)), tuple(sharing), ("",) * len(networks))
+            settings.append(how_exactly if len(trained) > 1 else {})
+    return Plan(
+        Grouping(tuple(networks)),
+        tuple(sharing),
+        ("",) * len(networks),
+        width=plan.width,
+        settings=tuple(settings),
+    )

@@ -26,6 +26,7 @@ from affinity.recommendation import (
     PlanProvenance,
     plan_from_predictions,
     recommend,
+    share_as_given,
     share_as_measured,
 )
 from affinity.storage import save
@@ -82,6 +83,8 @@ def group_stage(run: Run) -> Plan:
             run.console.print("Training each network in every way to share ...")
             measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
             plan = share_as_measured(plan, measured)
+        elif settings.sharing != "hard":
+            plan = share_as_given(plan, settings.sharing)
         plan.to_yaml(file)
     run.print_finished("group", summary, outputs)
     return plan

@@ -1,5 +1,12 @@
 """How the losses of several tasks become one step."""
 
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+import torch
+
+from affinity.errors import InputError
+
 from .dynamic_weight_average import DynamicWeightAverage
 from .gradnorm import GradNorm
 from .jacobian_descent import JacobianDescent
@@ -20,6 +27,45 @@ OBJECTIVES: dict[str, Objective] = {
 }
 """Objectives with their usual settings; `JacobianDescent` takes any of TorchJD's aggregators."""
 
+
+def make_objective(name: str, settings: Mapping[str, float] | None = None) -> Objective:
+    """An objective by name: one of `OBJECTIVES` or ``weighted``, with other settings.
+
+    Args:
+        name: Its name.
+        settings: Values by name; for ``weighted``, the weight of each task.
+
+    Raises:
+        InputError: If the name or a setting is unknown, or a value is invalid.
+
+    Example:
+        >>> make_objective("gradnorm", {"alpha": 0.5}).alpha
+        0.5
+        >>> make_objective("weighted", {"depth": 2.0}).fixed_weights(("depth", "edges"))
+        [2.0, 1.0]
+    """
+    settings = dict(settings or {})
+    if name == "weighted":
+        return Weighted(tuple(settings.items()))
+    if name not in OBJECTIVES:
+        raise InputError(
+            f"Expected an objective among {[*OBJECTIVES, 'weighted']}, but got {name!r}.",
+            "unknown-objective",
+        )
+    objective = OBJECTIVES[name]
+    if isinstance(objective, JacobianDescent):
+        objective = replace(objective, settings=tuple(settings.items()))
+        objective.start((), torch.zeros(()))  # checks the settings
+        return objective
+    known = [field.name for field in fields(objective)]  # pyright: ignore[reportArgumentType]
+    if unknown := sorted(set(settings) - set(known)):
+        raise InputError(
+            f"Expected settings of the objective {name!r} among {known}, but got {unknown}.",
+            "unknown-setting",
+        )
+    return replace(objective, **settings)  # pyright: ignore[reportArgumentType]
+
+
 __all__ = [
     "OBJECTIVES",
     "Balance",
@@ -31,4 +77,5 @@ __all__ = [
     "Sum",
     "UncertaintyWeighting",
     "Weighted",
+    "make_objective",
 ]
