@@ -64,12 +64,16 @@ class NetworkGain:
 
 @dataclass(frozen=True)
 class DetectableGain:
-    """What a race of a number of trainings can find.
+    """The smallest gain that a number of trainings can tell from noise.
+
+    A lower bound: it holds for one grouping that is trained in every round. A race searches among
+    many, and finds the best of them for sure only at larger gains.
 
     Args:
         trainings: The number of trainings.
         gain: Mean gain over the tasks by which a grouping has to be better than the safer of
-            separate networks and all-in-one for the race to choose it with a probability of 80 %.
+            separate networks and all-in-one for these trainings to show it with a probability of
+            80 %.
     """
 
     trainings: int
@@ -92,8 +96,8 @@ class RaceResult:
         branches: Number of short branches measured before the first round.
         rounds: Number of rounds.
         seconds: Duration.
-        detectable: The gains that races of 4, 12 and 40 trainings per task would find, by the noise
-            that was measured; the number of trainings of this race comes first.
+        detectable: The smallest gains that the trainings of this race, and 4, 12 and 40 trainings
+            per task, can tell from the noise that was measured.
     """
 
     candidates: tuple[Candidate, ...]

@@ -102,10 +102,11 @@ def show_race(console: Console, race: RaceResult) -> None:
     if race.finding == "not enough trainings" and race.detectable:
         print_note(
             console,
-            "a better grouping may exist, but these trainings are too few to see it. Gains over "
-            "the plan that are found with a probability of 80 %: "
+            "a better grouping may exist, but these trainings are too few to see it. The smallest "
+            "gains over the plan that can be told from noise (with 80 % power, for one grouping): "
             + ", ".join(
-                f"{percent(each.gain)} by {each.trainings:,} trainings" for each in race.detectable
+                f"{percent(each.gain)} with {each.trainings:,} trainings"
+                for each in race.detectable
             )
             + ".",
         )
