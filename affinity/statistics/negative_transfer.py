@@ -70,8 +70,8 @@ class NegativeTransferTest:
     It does not cover other development rows.
 
     With interim looks at growing numbers of replicates, each look has its own, stricter level
-    (`spending.levels`), a verdict is final at the first look that reaches it, and intervals have
-    the level of the last look.
+    (`spending.levels`). Verdicts and intervals are those of the last look, of the same level: the
+    interval of a task that is harmful or beneficial excludes 0.
 
     Args:
         level: 1 minus the risk of a false alarm over all tasks together.
@@ -127,17 +127,11 @@ class NegativeTransferTest:
         tolerances: Float[np.ndarray, " task"],
     ) -> list[Verdict]:
         looks = self.looks or ((gains.n_replicates, 1.0),)
-        named: list[VerdictName] = ["undecided"] * len(names)
-        ratio = of(gains)
+        ratio = of(gains.first(looks[-1][0]))
         found = ratio.beyond(0.0)
-        for at, (n_replicates, _) in enumerate(looks):
-            ratio = of(gains.first(n_replicates))
-            found = ratio.beyond(0.0)
-            shares = tuple(share for _, share in looks[: at + 1])
-            for task, verdict in enumerate(self._name(found, shares, tolerances)):
-                if named[task] == "undecided":
-                    named[task] = verdict
-        risk = 2 * levels(tuple(share for _, share in looks), (1 - self.level) / 2)[-1]
+        shares = tuple(share for _, share in looks)
+        named = self._name(found, shares, tolerances)
+        risk = 2 * levels(shares, (1 - self.level) / 2)[-1]
         low, high = ratio.interval(1 - risk)
         p_values = _adjusted(_two_sided(found), self.adjust)
         reach = found.critical(risk / len(names) / 2) + found.critical(1 - POWER)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from .two_level import Estimate, components
 
+_HALVINGS = 50
 _ROUNDS = 6  # fixed-point iterations: the error depends on the end of the interval
 
 
@@ -22,8 +23,8 @@ class Ratio:
         \overline{u} - g\,\overline{v}, \qquad \text{with the error of } u_r - g\,v_r,
 
     differs from 0 by Student's t. At :math:`g = 0` that is the t test of plain differences. The
-    interval contains the gains that are not rejected, so it excludes 0 exactly where that test
-    finds a difference. (A linearized error would be too small where the baseline is uncertain, and
+    interval contains the gains that are not rejected, so it excludes 0 wherever that test finds a
+    difference. (A linearized error would be too small where the baseline is uncertain, and
     find more gains than losses.)
 
     Args:
@@ -83,11 +84,33 @@ class Ratio:
         """The gains that are not rejected; NaN from a single replicate.
 
         If the baseline is so uncertain that no gain on one side is rejected, the linearized end is
-        used for this side.
+        used for this side. The interval excludes 0 wherever the test of this level rejects 0.
         """
         with np.errstate(invalid="ignore"):  # an early look may demand infinite certainty
             low, high = self._end(-1.0, level), self._end(1.0, level)
-        return low, high if self.largest is None else np.minimum(high, self.largest)
+            is_rejected = self._is_rejected(0.0, level)
+            if is_rejected.any():
+                nearest = self._nearest_to_zero(level)
+                low = np.where(is_rejected & (self.mean > 0) & ~(low > 0), nearest, low)
+                high = np.where(is_rejected & (self.mean < 0) & ~(high < 0), nearest, high)
+        if self.largest is not None:
+            high = np.minimum(high, self.largest)
+        return np.minimum(low, self.mean), np.maximum(high, self.mean)
+
+    def _is_rejected(
+        self, gain: float | Float[np.ndarray, " task"], level: float
+    ) -> Bool[np.ndarray, " task"]:
+        there = self.beyond(gain)
+        return np.abs(there.mean) > there.reach(level)
+
+    def _nearest_to_zero(self, level: float) -> Float[np.ndarray, " task"]:
+        """The gain nearest to 0 that is not rejected, if 0 is rejected: by bisection."""
+        rejected, kept = np.zeros_like(self.mean), self.mean
+        for _ in range(_HALVINGS):
+            middle = (rejected + kept) / 2
+            beyond = self._is_rejected(middle, level)
+            rejected, kept = np.where(beyond, middle, rejected), np.where(beyond, kept, middle)
+        return kept
 
     def _end(self, side: float, level: float) -> Float[np.ndarray, " task"]:
         """A root of Fieller's equation, with the error at this root."""

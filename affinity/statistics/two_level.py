@@ -112,8 +112,9 @@ def combined(
 
     At least that of replicates alone: additional variance must not make the test less strict.
     """
-    both = (1 - share_of_rows) * of_replicates + share_of_rows * of_rows
-    return np.maximum(both, np.sqrt(1 - share_of_rows) * of_replicates)
+    with np.errstate(invalid="ignore"):  # infinite quantiles times a share of 0
+        both = (1 - share_of_rows) * of_replicates + share_of_rows * of_rows
+        return np.maximum(both, np.sqrt(1 - share_of_rows) * of_replicates)
 
 
 def known_blocks(
