@@ -1,7 +1,8 @@
 """Audits: retraining a plan together with its baselines, and comparing them."""
 
 from .agreement import Agreement
-from .audit import Audit
+from .alert import SEVERITIES, Alert
+from .audit import PROPOSED, Audit
 from .audit_plan import audit_from_results, audit_jobs, audit_plan
 from .causes import CAUSES
 from .context import AuditContext
@@ -22,8 +23,11 @@ from .trained_plan import TrainedPlan
 __all__ = [
     "CAUSES",
     "ENDED",
+    "PROPOSED",
     "SCORE",
+    "SEVERITIES",
     "Agreement",
+    "Alert",
     "Audit",
     "AuditContext",
     "AuditSummary",

@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from affinity import markup, storage
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
+from affinity.grouping import Grouping
 from affinity.recommendation import Plan
-from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.statistics import Gains, NegativeTransferTest, Verdict, without_verdict
 from affinity.training import TrainedNetwork
 from affinity.words import count
 
 from .agreement import Agreement
-from .baselines import RANDOM
+from .alert import Alert
+from .alerts import NEAR_ZERO, audit_alerts
+from .baselines import BASELINES, RANDOM
 from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
@@ -38,6 +43,9 @@ from .summary import (
     write_json,
 )
 from .task_description import TaskDescription
+
+PROPOSED = "proposed"
+"""The plan that was audited, after the decision for another candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +104,13 @@ class Audit:
                 f"Expected one of the candidates {list(self.candidates)}, but got {candidate!r}.",
                 "unknown-candidate",
             )
-        return {verdict.task: verdict for verdict in self.test(self.candidates[candidate].test)}
+        if candidate not in self._verdicts:
+            few = set(self.too_few_labels)
+            self._verdicts[candidate] = {
+                verdict.task: without_verdict(verdict) if verdict.task in few else verdict
+                for verdict in self.test(self.candidates[candidate].test)
+            }
+        return self._verdicts[candidate]
 
     @property
     def overall(self) -> Verdict:
@@ -105,26 +119,36 @@ class Audit:
 
     def overall_of(self, candidate: str) -> Verdict:
         """The verdict on the mean gain over the tasks for any candidate."""
-        return self.test.overall(self.candidates[candidate].test)
+        if candidate not in self._overall:
+            verdict = self.test.overall(self.candidates[candidate].test)
+            is_judged = len(self.too_few_labels) < len(self.tasks)
+            self._overall[candidate] = verdict if is_judged else without_verdict(verdict)
+        return self._overall[candidate]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, dict[str, Verdict]]:
+        return {}
+
+    @cached_property
+    def _overall(self) -> dict[str, Verdict]:
+        return {}
 
     @property
     def advice(self) -> str:
         """The candidate to use, chosen on evaluation rows; test rows have no influence.
 
         Among the candidates whose mean gain is within the test's tolerance of the best one, it is
-        the one with the fewest networks; ties are broken by the number of parameters. A random
-        grouping is never advised.
+        the one with the fewest networks; ties are broken by the number of parameters, then in
+        favour of the plan. A random grouping is never advised, nor one with more networks than the
+        budget, other than the plan itself.
         """
-        gains = {
-            name: gain
-            for name, candidate in self.candidates.items()
-            if name != RANDOM and np.isfinite(gain := candidate.evaluation.overall().mean())
-        }
+        gains = {name: gain for name, gain in self._selection_gains.items() if self._fits(name)}
         enough = max(gains.values()) - self.test.tolerance
 
-        def size(name: str) -> tuple[int, int]:
+        def size(name: str) -> tuple[int, int, bool]:
             candidate = self.candidates[name]
-            return len(candidate.plan.grouping.networks), candidate.parameters
+            n_networks = len(candidate.plan.grouping.networks)
+            return n_networks, candidate.parameters, name != "plan"
 
         return min((name for name, gain in gains.items() if gain >= enough), key=size)
 
@@ -135,6 +159,124 @@ class Audit:
             return None
         advised = self.candidates[self.advice].test
         return replace(self.test, looks=()).overall(self.reference.gains_over(advised))
+
+    @property
+    def beyond_budget(self) -> str | None:
+        """A candidate that is better by more than the tolerance, but has too many networks."""
+        gains = self._selection_gains
+        best = max(gains, key=gains.__getitem__)
+        is_better = gains[best] > gains[self.advice] + self.test.tolerance
+        return best if is_better and not self._fits(best) else None
+
+    @property
+    def _selection_gains(self) -> dict[str, float]:
+        """The mean gain of each candidate on evaluation rows, without the random grouping."""
+        gains = {
+            name: float(candidate.evaluation.overall().mean())
+            for name, candidate in self.candidates.items()
+            if name != RANDOM
+        }
+        return {name: gain for name, gain in gains.items() if np.isfinite(gain)}
+
+    def _fits(self, name: str) -> bool:
+        budget, networks = self.context.budget, self.candidates[name].plan.grouping.networks
+        return name == "plan" or budget is None or len(networks) <= budget
+
+    def decide(self) -> "Audit":
+        """The same audit with the advised candidate as its plan.
+
+        The plan so far becomes the candidate "proposed". Advice, verdicts, headline, saved networks
+        and JSON are then about one and the same plan.
+        """
+        advice = self.advice
+        if advice == "plan":
+            return self
+        chosen = self.candidates[advice]
+        selection = chosen.evaluation.estimate_overall()
+        ends = [round(float(end[0]), 4) for end in selection.interval()]
+        provenance = replace(
+            self.plan.provenance,
+            evidence=f"measured: chosen in an audit of {self.gains.n_replicates} replicates, on "
+            "selection rows",
+            expected_gain=(round(float(selection.mean[0]), 4), *ends)
+            if np.isfinite(ends).all()
+            else None,
+            probability=None,
+            indistinguishable_from=(),
+        )
+        plan = replace(chosen.plan, provenance=provenance)
+        others = {name: each for name, each in self.candidates.items() if name != "plan"}
+        networks = dict(self.networks)
+        if networks:
+            networks |= {"plan": networks[advice], PROPOSED: networks["plan"]}
+        return replace(
+            self,
+            plan=plan,
+            candidates={
+                "plan": replace(chosen, plan=plan),
+                PROPOSED: self.candidates["plan"],
+                **others,
+            },
+            networks=networks,
+            gates=(None,) * len(plan.grouping.networks),
+        )
+
+    def name_of(self, grouping: Grouping) -> str | None:
+        """The name of the first candidate of the usual width with these networks."""
+        networks = frozenset(grouping.networks)
+        for name, candidate in self.candidates.items():
+            is_same = frozenset(candidate.plan.grouping.networks) == networks
+            if is_same and name not in BASELINES and candidate.plan.width is None:
+                return name
+        return None
+
+    @property
+    def distinct(self) -> dict[str, tuple[str, ...]]:
+        """The first candidate of each set of networks, with all names of these networks."""
+        names: dict[str, tuple[str, ...]] = {}
+        for name, candidate in self.candidates.items():
+            for other in names:
+                if _are_same(candidate, self.candidates[other]):
+                    names[other] += (name,)
+                    break
+            else:
+                names[name] = (name,)
+        return names
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Reasons to be careful with the result, the most serious first."""
+        return tuple(audit_alerts(self))
+
+    @property
+    def too_few_labels(self) -> tuple[str, ...]:
+        """Tasks with too few test labels for a verdict."""
+        return tuple(counts.task for counts in self.context.labels if counts.is_too_few)
+
+    @property
+    def not_learned(self) -> tuple[str, ...]:
+        """Tasks that no network predicts better than a constant, by more than the tolerance."""
+        losses = torch.stack(
+            [candidate.test.scores.double().mean(dim=0) for candidate in self.candidates.values()]
+        )
+        return tuple(
+            task.name
+            for task, of_task in zip(self.tasks, losses.T, strict=True)
+            if task.constant_loss is not None
+            and bool(of_task.isfinite().any())
+            and float(of_task[of_task.isfinite()].min())
+            > task.constant_loss - self.test.tolerance * abs(task.constant_loss)
+        )
+
+    @property
+    def nearly_solved(self) -> tuple[str, ...]:
+        """Tasks whose separate networks have almost no loss, compared with a constant's."""
+        losses = self.candidates["separate"].test.scores.double().mean(dim=0).tolist()
+        return tuple(
+            task.name
+            for task, loss in zip(self.tasks, losses, strict=True)
+            if task.constant_loss is not None and 0 <= loss < NEAR_ZERO * task.constant_loss
+        )
 
     @property
     def agreement(self) -> Agreement | None:
@@ -166,6 +308,7 @@ class Audit:
             n_replicates=self.gains.n_replicates,
             advice=self.advice,
             overall=summarize_verdict(self.overall),
+            alerts=self.alerts,
             tasks=_summarize_tasks(self),
             networks=_summarize_networks(self),
             grouping=GroupingSummary(
@@ -300,6 +443,19 @@ def _summarize_networks(audit: Audit) -> tuple[NetworkSummary, ...]:
             audit.gates or none,
             strict=True,
         )
+    )
+
+
+def _are_same(one: EvaluatedPlan, other: EvaluatedPlan) -> bool:
+    """Whether two candidates are the same networks: equal plans of equal scores."""
+    networks, others = (
+        set(zip(each.plan.grouping.networks, each.plan.sharing, strict=True))
+        for each in (one, other)
+    )
+    return (
+        networks == others
+        and one.plan.width == other.plan.width
+        and bool(torch.equal(one.test.scores.nan_to_num(), other.test.scores.nan_to_num()))
     )
 
 

@@ -14,6 +14,7 @@ from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Score, Task
 from affinity.training import Result, TrainedNetwork, TrainingSettings
+from affinity.training.reference import constant_loss
 
 from .audit import Audit
 from .baselines import BASELINES, RANDOM, make_candidates
@@ -123,7 +124,7 @@ def retrain(
             break
     return Audit(
         problem=problem.name,
-        tasks=tuple(map(TaskDescription.from_task, problem.tasks)),
+        tasks=_describe_tasks(problem),
         plan=plan,
         candidates=evaluated,
         matrix=matrix,
@@ -198,6 +199,20 @@ def _gates(trainer: NetworkTrainer, trainings: Trainings) -> tuple[Gates | None,
 def _metric_score(task: Task) -> Score:
     """How metrics are compared: by differences."""
     return Score("maximize" if task.higher_is_better else "minimize", relative=False)
+
+
+def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:
+    """The tasks, with the test losses of constant predictions."""
+    columns = zip(problem.development.targets.T, problem.test.targets.T, strict=True)
+    return tuple(
+        TaskDescription.from_task(
+            task,
+            None
+            if task.judge_by == "metric" or bool(test.isnan().all())
+            else constant_loss(task, development, test),
+        )
+        for task, (development, test) in zip(problem.tasks, columns, strict=True)
+    )
 
 
 def _describe(settings: TrainingSettings) -> dict[str, str | int | float]:

@@ -15,6 +15,7 @@ from affinity.storage import to_jsonable
 from affinity.tasks.score import GainUnit
 
 from .agreement import Agreement
+from .alert import Alert
 from .context import AuditContext
 from .gates import Gates
 
@@ -237,6 +238,7 @@ class AuditSummary:
         n_replicates: Trainings of each candidate, each with its own data split and seed.
         advice: The candidate to use, by name; chosen on rows that are not test rows.
         overall: Verdict on the mean gain over the tasks: the plan against separate networks.
+        alerts: Reasons to be careful with the result, the most serious first.
         tasks: One entry per task.
         networks: The networks of the plan; each task is served by exactly one.
         grouping: The certificate of the plan's grouping.
@@ -252,6 +254,7 @@ class AuditSummary:
     n_replicates: int
     advice: str
     overall: VerdictSummary
+    alerts: tuple[Alert, ...]
     tasks: tuple[TaskSummary, ...]
     networks: tuple[NetworkSummary, ...]
     grouping: GroupingSummary

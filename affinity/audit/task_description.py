@@ -22,6 +22,8 @@ class TaskDescription:
         higher_is_better: Whether a larger metric is better.
         n_outputs: Number of outputs of the task's head.
         judge_by: Whether gains and verdicts are of the loss or of the metric.
+        constant_loss: Test loss of the prediction that is constant and best on development rows;
+            None if it is unknown.
 
     Example:
         >>> from affinity.tasks import BinaryCrossEntropy, RocAuc
@@ -35,9 +37,10 @@ class TaskDescription:
     higher_is_better: bool = True
     n_outputs: int = 1
     judge_by: Literal["loss", "metric"] = "loss"
+    constant_loss: float | None = None
 
     @classmethod
-    def from_task(cls, task: Task) -> "TaskDescription":
+    def from_task(cls, task: Task, constant_loss: float | None = None) -> "TaskDescription":
         """Describe a task by the names of its loss and metric."""
         return cls(
             task.name,
@@ -46,6 +49,7 @@ class TaskDescription:
             task.higher_is_better,
             task.n_outputs,
             task.judge_by,
+            constant_loss,
         )
 
 

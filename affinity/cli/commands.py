@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = OutputOptions()
 HARMED = 3
-"""Exit code of --fail-on harmful if the plan harms a task."""
+"""Exit code of --fail-on harmful if the plan harms a task, or the tasks on average."""
 
 
 def audit(options: AuditOptions) -> int:
@@ -141,7 +141,8 @@ def retrain(options: RetrainOptions) -> int:
         open_console(options.quiet, options.json) as console,
         resume_run(options.run, console, options) as run,
     ):
-        retrain_stage(run, find_plan(run, options.plan), options)
+        plan = find_plan(run, options.plan)
+        retrain_stage(run, plan, options, is_given=options.plan is not None)
         print_audit(console, run.audit, options, options)
         if options.save_models:
             folder = escape(shlex.quote(str(options.run)))
@@ -346,7 +347,8 @@ def exit_code(console: Console, audit: "Audit", options: VerdictOptions) -> int:
     harmed = [
         task for task, verdict in audit.verdicts.items() if verdict.verdict == options.fail_on
     ]
-    if not harmed:
+    if options.fail_on is None or not (harmed or audit.overall.verdict == options.fail_on):
         return 0
-    console.print(f"[bold red]The plan harms {escape(', '.join(harmed))}.[/bold red]")
+    what = escape(", ".join(harmed)) if harmed else "the tasks on average"
+    console.print(f"[bold red]The plan harms {what}.[/bold red]")
     return HARMED

@@ -27,7 +27,7 @@ def make_app() -> App:
         help="Find out which tasks should share a network, and how much that gains.\n\n"
         "Start with the built-in example: affinity audit digits",
         help_epilogue="Exit codes: 0 done; 1 a training diverged; 2 invalid input; 3 the plan "
-        "harms a task (--fail-on harmful); 130 stopped with Ctrl-C.",
+        "harms a task or the tasks on average (--fail-on harmful); 130 stopped with Ctrl-C.",
         help_format="plaintext",
         version=lambda: metadata.version("task-affinity"),
         version_flags=("--version",),

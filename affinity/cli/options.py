@@ -229,7 +229,7 @@ class VerdictOptions:
     """Of commands that end with a verdict per task."""
 
     fail_on: Literal["harmful"] | None = option(
-        "Exit with code 3 if the plan harms a task that it serves.", default=None
+        "Exit with code 3 if the plan harms a task, or the tasks on average.", default=None
     )
     junit: Path | None = option("Write a JUnit file with one test case per task.", default=None)
 

@@ -18,6 +18,7 @@ from affinity.problems.problem import output_of
 from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
+from affinity.report.headline import audit_headline
 from affinity.statistics import Verdict
 from affinity.words import count
 
@@ -26,13 +27,6 @@ LARGEST_PERCENTAGE = 10_000
 """From here on numbers are printed as powers of ten."""
 UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
-ADVICE = {
-    "separate": "train every task separately",
-    "all-in-one": "train all tasks in one network",
-    "plan": "train as planned",
-    "separate at equal parameters": "train every task separately, in narrower networks",
-    "all-in-one at equal parameters": "train all tasks in one wider network",
-}
 
 
 def show_problem(console: Console, problem: Problem) -> None:
@@ -181,26 +175,23 @@ def show_audit(console: Console, audit: Audit) -> None:
         ),
         style="dim",
     )
-    for limitation in audit.context.limits:
-        print_note(console, limitation.message)
     _show_metrics(console, audit)
     _show_reference(console, audit)
+    limits = {limit.code for limit in audit.context.limits}
+    for alert in audit.alerts:
+        if alert.severity == "serious" or alert.code in {*limits, "race-contradicted"}:
+            print_note(console, f"{alert.title}. {alert.text}", alert.severity == "serious")
     overall = audit.overall
     console.print(
         f"All tasks together: {_coloured(overall.verdict)}, {_gain(overall)}"
         f"{_needed(overall, n_replicates)}"
     )
-    for name, candidate in audit.candidates.items():
+    for name, names in audit.distinct.items():
         if name != "separate":
-            console.print(
-                f"{name}: {_size_of(candidate)}, mean gain {_gain(audit.overall_of(name))}"
-            )
-    is_relative = overall.unit == "relative"
-    tolerance = f"{100 * overall.tolerance:g} %" if is_relative else f"{overall.tolerance:g}"
-    console.print(
-        f"[bold]Advice: {ADVICE[audit.advice]}[/bold] (the fewest networks within {tolerance} of "
-        "the best mean gain on selection rows)."
-    )
+            size = _size_of(audit.candidates[name])
+            gain = "the baseline" if "separate" in names else _gain(audit.overall_of(name))
+            console.print(f"{', '.join(names)}: {size}, mean gain {gain}")
+    console.print(f"[bold]{escape(audit_headline(audit).title)}[/bold]")
 
 
 def _show_reference(console: Console, audit: Audit) -> None:
@@ -238,13 +229,6 @@ def _show_reference(console: Console, audit: Audit) -> None:
         style="dim",
     )
     console.print(table)
-    if overall.verdict == "beneficial":
-        print_note(
-            console,
-            f"{reference.name} per task is better than the advised networks: mean gain "
-            f"{_gain(overall)}. Use it, or larger networks, before you decide what to share.",
-            is_warning=True,
-        )
 
 
 def _show_metrics(console: Console, audit: Audit) -> None:

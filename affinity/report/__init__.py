@@ -1,7 +1,8 @@
 """Reports: pages, pictures and tables of results; plotting libraries are imported only here."""
 
+from affinity.audit import Alert
+
 from .adaptation_curves import AdaptationCurves
-from .alert import Alert
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, ConsensusHeatmap, measure_stability, solve_budgets
 from .audit_page import AuditPage, write_report

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from affinity.audit import SCORE, Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
+from affinity.audit import SCORE, Alert, Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
@@ -13,7 +13,6 @@ from affinity.recording import Trace
 from affinity.study import Study
 from affinity.tasks.score import GainUnit
 
-from .alert import Alert
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_budgets
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
@@ -87,7 +86,11 @@ class AuditPage:
         return cls(
             audit=audit,
             result=PageResult(
-                **{field.name: getattr(summary, field.name) for field in fields(AuditSummary)},
+                **{
+                    field.name: getattr(summary, field.name)
+                    for field in fields(AuditSummary)
+                    if field.name != "alerts"
+                },
                 alerts=tuple(alerts),
                 affinity=summarize_matrices(estimates, grouping),
                 frontier=tuple(choices),

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from affinity.audit import Audit
+from affinity.audit import Alert, Audit
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, runs_of, seed_to_seed, split_half
 from affinity.recording import Trace
 from affinity.words import count
 
-from .alert import Alert
 from .numbers import number, percent
 from .pictures import estimator_of
 
@@ -51,14 +50,16 @@ def _estimate(matrix: AffinityMatrix | None) -> Iterator[Alert]:
     if matrix.standard_error is not None:
         error = matrix.standard_error.double().numpy()[pairs]
         known = np.isfinite(values) & np.isfinite(error)
-        noisy = float(np.mean(np.abs(values[known]) < 2 * error[known])) if known.any() else 1.0
-        if noisy > 0.5:
+        size = float(np.mean(values[known] ** 2)) if known.any() else 0.0
+        noise = float(np.mean(error[known] ** 2)) if known.any() else 0.0
+        if noise > 0.5 * size:  # affinities of exactly 0 with small errors are no noise
+            part = percent(min(1.0, noise / size) if size else 1.0, signed=False)
             yield Alert(
                 "noisy-estimate",
                 "warning",
-                "Most affinities are within noise",
-                f"{percent(noisy, signed=False)} of them are within two standard errors of 0. "
-                "Another run may lead to another grouping. Record more steps.",
+                "Affinities are mostly noise",
+                f"Their errors account for {part} of their size (mean squares). Another "
+                "run may lead to another grouping. Record more steps.",
             )
     if matrix.n_steps is not None:
         fewest = int(matrix.n_steps.numpy()[pairs].min(initial=FEWEST_MEASUREMENTS))
@@ -82,8 +83,8 @@ def _agreement(audit: Audit) -> Iterator[Alert]:
             "warning",
             "Affinity did not predict the gains",
             f"The rank correlation between estimated affinity and measured gain is "
-            f"{number(agreement.spearman, signed=True, digits=2)} over {agreement.n_tasks} tasks. "
-            "Rely on the measured gains, not on the heatmap.",
+            f"{number(agreement.spearman, signed=True, digits=2)} over {agreement.n_tasks} pairs "
+            "of a task and its partners. Rely on the measured gains, not on the heatmap.",
         )
 
 

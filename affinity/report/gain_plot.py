@@ -50,7 +50,7 @@ class GainPlot(AxesPicture):
     @classmethod
     def from_audit(cls, audit: Audit) -> "GainPlot":
         """The test gains of all candidates but separate networks, the plan first."""
-        names = dict.fromkeys(("plan", *audit.candidates))
+        names = audit.distinct
         return cls(
             {name: audit.candidates[name].test for name in names if name != "separate"},
             audit.test.tolerance,

@@ -1,11 +1,14 @@
-"""The headline of an audit's page: what to do, how sure that is, and what is still open."""
+"""The headline of an audit: what to do, how sure that is, and what is still open."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from affinity.audit import Audit
+from affinity.recommendation import Plan
+from affinity.statistics import Verdict
 from affinity.tasks.score import MATTERS
 from affinity.words import count, listed
 
@@ -13,6 +16,16 @@ from .gain_words import is_of_losses
 from .numbers import NARROW, gain_range, gain_text, number
 
 MOST_REPLICATES = 1000
+Finding = Literal[
+    "nothing-learned",
+    "too-few-to-judge",
+    "one-replicate",
+    "gain",
+    "equal",
+    "harm",
+    "undecided",
+    "not-shared",
+]
 
 
 @dataclass(frozen=True)
@@ -21,79 +34,163 @@ class Headline:
 
     Args:
         title: What to do, in one sentence.
-        sentences: The measured gain, the verdicts, the cost, and what is undecided.
-        is_sure: Whether the interval of the mean gain excludes 0.
+        sentences: What limits the result, the measured gain, the verdicts, the cost, and what is
+            undecided.
+        is_sure: Whether an interval shows what the title says.
+        finding: What the interval of the mean gain shows of sharing: "gain", "harm", "equal"
+            (within the tolerance) or "undecided"; "not-shared" if no candidate shares a network;
+            or why gains do not show anything. None on pages of other results.
     """
 
     title: str
     sentences: tuple[str, ...]
     is_sure: bool
+    finding: Finding | None = None
 
 
 def audit_headline(audit: Audit) -> Headline:
     """The advised candidate, chosen on selection rows, with its results on test rows."""
-    title, is_sure = _title(audit)
-    judged = "plan" if audit.advice == "separate" else audit.advice
-    sentences = (_gain(audit, judged), _verdicts(audit, judged), _cost(audit), _undecided(audit))
-    return Headline(title, tuple(sentence for sentence in sentences if sentence), is_sure)
+    advised = audit.candidates[audit.advice].plan
+    finding, verdict = _find(audit)
+    title = {
+        "nothing-learned": "Nothing was learned: no network predicts better than a constant.",
+        "too-few-to-judge": "There are too few test labels to judge anything.",
+    }.get(finding) or f"{_action(audit, advised)}{_because(audit, advised, finding, verdict)}"
+    serious = [
+        alert.title
+        for alert in audit.alerts
+        if alert.severity == "serious" and alert.code in ("too-few-to-judge", "loss-near-zero")
+    ]
+    tasks = [f"{text.rstrip('.')} (see the warnings)." for text in dict.fromkeys(serious)]
+    sentences = (
+        *tasks,
+        _gain(audit, audit.advice),
+        _gain(audit, "plan") if audit.advice != "plan" else "",
+        _verdicts(audit),
+        _cost(audit),
+        _undecided(audit),
+    )
+    is_sure = finding in ("gain", "equal", "harm")
+    return Headline(title, tuple(filter(None, sentences)), is_sure, finding)
 
 
-def _title(audit: Audit) -> tuple[str, bool]:
-    advice, advised = audit.advice, audit.candidates[audit.advice]
-    n_tasks, n_networks = len(audit.tasks), len(audit.plan.grouping.networks)
-    width = advised.plan.width
-    size = "with as many parameters as the plan" if width is None else f"of width {width}"
-    what = {
-        "plan": "Train the planned network"
-        if n_networks == 1
-        else f"Train the {n_networks} planned networks",
-        "all-in-one": f"Train all {n_tasks} tasks in one network",
-        "all-in-one at equal parameters": f"Train all {n_tasks} tasks in one network {size}",
-        "separate": f"Train {n_tasks} separate networks, one per task",
-        "separate at equal parameters": f"Train {n_tasks} separate networks {size}, one per task",
-    }.get(advice, f"Use the candidate {advice!r}")
-    if advice.startswith("separate"):
-        return f"{what}: sharing reduced quality.", False
-    overall = audit.overall_of(advice)
-    if overall.low > 0:
-        return f"{what}: tasks gain from sharing on average.", True
-    if overall.high < 0:
-        return f"{what}? It was best on selection rows, but worse on test rows.", True
-    if len(advised.plan.grouping.networks) >= n_tasks:
-        return f"{what}: no network is shared, so nothing is gained or lost.", False
-    if overall.low > -audit.test.tolerance:
-        return f"{what}: as good as separate networks, and fewer of them.", True
-    return f"{what}: fewer networks, but it is undecided whether quality is equal.", False
+def _find(audit: Audit) -> tuple[Finding, Verdict | None]:
+    """What the audit shows, and the verdict that shows it.
+
+    That is the verdict on the advised candidate or, if it shares nothing, on the best one on
+    selection rows that does.
+    """
+    names = {task.name for task in audit.tasks}
+    if set(audit.not_learned) == names:
+        return "nothing-learned", None
+    if set(audit.too_few_labels) == names:
+        return "too-few-to-judge", None
+    judged = audit.advice
+    if not _shares(audit.candidates[judged].plan):
+        means = {
+            name: mean
+            for name, candidate in audit.candidates.items()
+            if name != "random"
+            and _shares(candidate.plan)
+            and math.isfinite(mean := float(candidate.evaluation.overall().mean()))
+        }
+        if not means:
+            return "not-shared", None
+        judged = max(means, key=means.__getitem__)
+    verdict = audit.overall_of(judged)
+    if math.isnan(verdict.low):
+        return "one-replicate", verdict
+    if -verdict.tolerance < verdict.low and verdict.high < verdict.tolerance:
+        return "equal", verdict
+    if verdict.low > 0:
+        return "gain", verdict
+    return ("harm" if verdict.high < 0 else "undecided"), verdict
+
+
+def _shares(plan: Plan) -> bool:
+    return any(len(network.trained) > 1 for network in plan.grouping.networks)
+
+
+def _action(audit: Audit, plan: Plan) -> str:
+    """What to train."""
+    n_tasks, n_networks = len(audit.tasks), len(plan.grouping.networks)
+    width = "" if plan.width is None else f" of width {plan.width}"
+    if not _shares(plan):
+        return f"Train {count(n_tasks, 'separate network')}{width}, one per task"
+    if n_networks == 1:
+        return f"Train all {n_tasks} tasks in one network{width}"
+    return f"Train {n_networks} networks{width} for {n_tasks} tasks"
+
+
+def _because(audit: Audit, plan: Plan, finding: Finding, verdict: Verdict | None) -> str:
+    """The end of the title: what the interval shows."""
+    if finding == "not-shared":
+        return "."
+    if finding == "one-replicate":
+        return ": best on selection rows, but one replicate shows no more than that."
+    assert verdict is not None
+    if not _shares(plan):
+        return {
+            "gain": ": sharing was not better on selection rows, although it is on test rows.",
+            "harm": ": sharing makes predictions worse.",
+            "equal": ": sharing makes no difference that matters.",
+        }.get(finding, ": whether sharing helps is undecided.")
+    fewer = len(plan.grouping.networks) < len(audit.tasks)
+    as_good = ": as good as separate networks" + (", and fewer of them." if fewer else ".")
+    return {
+        "gain": ": tasks gain from sharing on average.",
+        "harm": "? It was best on selection rows, but is worse than separate networks on test "
+        "rows.",
+        "equal": as_good,
+    }.get(finding, ": whether it is as good as separate networks is undecided.")
 
 
 def _gain(audit: Audit, judged: str) -> str:
-    n_replicates = audit.candidates[judged].test.n_replicates
-    overall = audit.overall_of(judged)
-    candidate = {
-        "plan": "the plan",
-        "all-in-one": "one network for all tasks",
-        "all-in-one at equal parameters": "one network with as many parameters as the plan",
-        "separate at equal parameters": "separate networks with as many parameters as the plan",
-    }.get(judged, judged)
+    plan = audit.candidates[judged].plan
+    if judged != "plan" and not _shares(plan):
+        return ""
+    overall, n_replicates = audit.overall_of(judged), audit.gains.n_replicates
+    if not _shares(plan):
+        return _best_shared(audit)
+    who = "the plan" if judged == "plan" else f"the advised candidate ({judged})"
     size = gain_text(abs(overall.gain), overall.unit, signed=False)
     lower, higher = ("lower", "higher") if is_of_losses(audit) else ("better", "worse")
     difference = f"{size} {lower if overall.gain > 0 else higher} than"
     score = "The test loss" if is_of_losses(audit) else "The test score"
     common = f" (on the common scale, on which {MATTERS} matters)"
     text = (
-        f"{score} of {candidate} is {difference if overall.gain else 'equal to'} that of "
+        f"{score} of {who} is {difference if overall.gain else 'equal to'} that of "
         f"separate networks, averaged over tasks{common if overall.unit == 'common' else ''}"
     )
     if n_replicates < 2:
         return f"{text}. This is one measurement: there is no interval."
+    if math.isnan(overall.low):
+        return f"{text}. There is no interval."
     return (
         f"{text} and {count(n_replicates, 'replicate')} (95{NARROW}% interval of the gain: "
         f"{gain_range(overall.low, overall.high, overall.unit)})."
     )
 
 
-def _verdicts(audit: Audit, judged: str) -> str:
-    verdicts = [verdict.verdict for verdict in audit.verdicts_of(judged).values()]
+def _best_shared(audit: Audit) -> str:
+    """The gain of the best candidate that shares, where the plan does not."""
+    _, verdict = _find(audit)
+    if verdict is None:
+        return ""
+    interval = gain_range(verdict.low, verdict.high, verdict.unit)
+    return (
+        "The mean gain of the best candidate that shares is "
+        f"{gain_text(verdict.gain, verdict.unit)} on test rows"
+        + (f" (95{NARROW}% interval: {interval})." if interval else ".")
+    )
+
+
+def _verdicts(audit: Audit) -> str:
+    """How many tasks have which verdict under the plan."""
+    if not _shares(audit.plan):
+        return ""
+    few = set(audit.too_few_labels)
+    verdicts = [each.verdict for each in audit.verdicts.values() if each.task not in few]
     parts = [
         f"{verdicts.count(name)} {words}"
         for name, words in {
@@ -104,18 +201,21 @@ def _verdicts(audit: Audit, judged: str) -> str:
         }.items()
         if name in verdicts
     ]
-    where = {"plan": "under the plan", "all-in-one": "in one network"}.get(judged, f"with {judged}")
-    return f"Of {count(len(verdicts), 'task')} {where}: {listed(parts)}."
+    if few:
+        parts.append(f"{len(few)} without a verdict")
+    return f"Of {count(len(audit.tasks), 'task')} under the plan: {listed(parts)}."
 
 
 def _cost(audit: Audit) -> str:
     advised, separate = audit.candidates[audit.advice], audit.candidates["separate"]
-    if audit.advice == "separate" or not separate.parameters:
+    if not separate.parameters or not advised.parameters:
         return ""
-    n_networks = len(advised.plan.grouping.networks)
+    n_networks, n_separate = (len(each.plan.grouping.networks) for each in (advised, separate))
+    if n_networks == n_separate and advised.parameters == separate.parameters:
+        return ""
+    instead = f" instead of {n_separate}" if n_networks != n_separate else ""
     return (
-        f"It needs {count(n_networks, 'network')} instead of "
-        f"{len(separate.plan.grouping.networks)}, with "
+        f"It needs {count(n_networks, 'network')}{instead}, with "
         f"{number(advised.parameters / separate.parameters)} times the parameters."
     )
 
@@ -123,7 +223,12 @@ def _cost(audit: Audit) -> str:
 def _undecided(audit: Audit) -> str:
     """How large an effect this audit can find, and how many replicates would decide."""
     n_replicates = audit.gains.n_replicates
-    undecided = [each for each in audit.verdicts.values() if each.verdict == "undecided"]
+    few = set(audit.too_few_labels)
+    undecided = [
+        each
+        for each in audit.verdicts.values()
+        if each.verdict == "undecided" and each.task not in few
+    ]
     if not undecided:
         return ""
     if n_replicates < 2:
@@ -131,10 +236,12 @@ def _undecided(audit: Audit) -> str:
     detectable = [each.detectable for each in undecided if math.isfinite(each.detectable)]
     if not detectable:
         return ""
-    unit = undecided[0].unit
-    if all(verdict.unit == unit for verdict in undecided):
-        size = gain_text(float(np.median(detectable)), unit, signed=False)
-        text = f"On the undecided tasks this audit can detect gains or losses from about {size}"
+    unit, size = undecided[0].unit, float(np.median(detectable))
+    if unit == "relative" and size >= 1:
+        text = "On the undecided tasks this audit cannot detect any gain"
+    elif all(verdict.unit == unit for verdict in undecided):
+        shown = gain_text(size, unit, signed=False)
+        text = f"On the undecided tasks this audit can detect gains or losses from about {shown}"
     else:
         text = "The table shows how large gains or losses must be to be detected"
     needed = [each.needed for each in undecided if each.needed is not None]

@@ -41,7 +41,7 @@ def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Itera
         mean = holdout.procedure("plan")
         name = f"Mean gain, plan, over {count(len(holdout.audits), 'test split')}"
         yield gain_number(name, mean.gain, mean.low, mean.high, overall.unit)
-    if "all-in-one" in audit.candidates:
+    if "all-in-one" not in audit.distinct["plan"]:
         overall = audit.overall_of("all-in-one")
         yield gain_number(
             "Mean gain, all-in-one", overall.gain, overall.low, overall.high, overall.unit

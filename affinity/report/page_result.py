@@ -12,7 +12,6 @@ from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Stability
 from affinity.storage import json_schema
 
-from .alert import Alert
 from .alternatives import BudgetChoice, served_tasks
 from .order import clustered_order
 
@@ -73,7 +72,6 @@ class PageResult(AuditSummary):
     """An audit's summary as in `audit.json`, and in pages everything else that they show.
 
     Args:
-        alerts: Reasons to be careful, the most serious first.
         affinity: The estimates, the plan's first.
         frontier: The best grouping for each budget, by estimated affinity.
         diagnosis: Why sharing does harm.
@@ -81,7 +79,6 @@ class PageResult(AuditSummary):
         stability: How stable the grouping is.
     """
 
-    alerts: tuple[Alert, ...] = ()
     affinity: tuple[MatrixSummary, ...] = ()
     frontier: tuple[BudgetChoice, ...] = ()
     diagnosis: DiagnosisSummary | None = None

@@ -1,7 +1,13 @@
 """Paired differences, intervals, verdicts and error control."""
 
 from .gains import Gains, interval
-from .negative_transfer import ALL_TASKS, NegativeTransferTest, Verdict, VerdictName
+from .negative_transfer import (
+    ALL_TASKS,
+    NegativeTransferTest,
+    Verdict,
+    VerdictName,
+    without_verdict,
+)
 from .ratio import Ratio
 from .two_level import Estimate, estimate
 
@@ -15,4 +21,5 @@ __all__ = [
     "VerdictName",
     "estimate",
     "interval",
+    "without_verdict",
 ]

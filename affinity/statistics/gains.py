@@ -151,7 +151,9 @@ class Gains:
 
         differences = averages(weights * ratio.differences - deviations * ratio.baseline)
         baseline = averages(ratio.baseline)
-        largest = averages(weights * np.atleast_2d(ratio.largest))
+        largest = averages(
+            weights * np.atleast_2d(np.inf if ratio.largest is None else ratio.largest)
+        )
         if ratio.difference_blocks is None or ratio.baseline_blocks is None:
             return Ratio(differences[:, None], baseline[:, None], largest=largest)
         weighted = weights[:, None] * ratio.difference_blocks

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -216,6 +216,20 @@ class NegativeTransferTest:
             is_enough = distance > (critical(tail) + critical(1 - POWER)) * error
             ways += _COUNTS[is_enough][:1].tolist()
         return min(ways, default=None)
+
+
+def without_verdict(verdict: Verdict) -> Verdict:
+    """The gain alone, where there is too little data for a verdict or an interval."""
+    unknown = math.nan
+    return replace(
+        verdict,
+        verdict="undecided",
+        low=unknown,
+        high=unknown,
+        p_value=unknown,
+        detectable=unknown,
+        needed=None,
+    )
 
 
 _COUNTS = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))

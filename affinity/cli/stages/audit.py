@@ -25,7 +25,7 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     record_stage(run)
     estimate_stage(run)
     plan = group_stage(run) if run.settings.plan is None else find_plan(run, run.settings.plan)
-    retrain_stage(run, plan, options)
+    retrain_stage(run, plan, options, is_given=run.settings.plan is not None)
     if options.diagnose:
         diagnose_stage(run, quick=options.quick)
     return report_stage(run)

@@ -32,6 +32,8 @@ from affinity.recommendation import (
 from affinity.storage import save
 from affinity.words import count
 
+from .retrain import is_edited
+
 _SPEED = 2e10  # operations per second of a usual processor core
 _STEP = 2e6  # operations that a training step takes besides its arithmetic
 _OTHER_ESTIMATOR = "gradient cosine"  # costs nothing once a trace is recorded
@@ -58,16 +60,13 @@ def group_stage(run: Run) -> Plan:
         "tolerance": None if method == "affinity" else settings.tolerance,
     }
     finished = directory.finished("group")
-    is_edited = file.exists() and (
-        finished is None or finished.outputs[PLAN] != directory.hash_of(PLAN)
-    )
     if finished is not None and finished.inputs == inputs and file.exists():
-        if is_edited:
+        if is_edited(directory):
             run.console.print(f"{escape(str(file))} was edited by hand; using it unchanged.")
         else:
             run.print_skipped("group", PLAN)
         return Plan.from_yaml(file, tasks=run.matrix.tasks)
-    if is_edited:
+    if is_edited(directory):
         raise InputError(
             f"Expected to write the plan to {str(file)!r}, but that file was edited by hand, and "
             "affinities or settings have changed since. Audit it (affinity retrain "

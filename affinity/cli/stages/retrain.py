@@ -4,6 +4,8 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from rich.markup import escape
+
 from affinity.audit import AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
 from affinity.cli.options import TrainerOptions
@@ -16,6 +18,7 @@ from affinity.cli.run_directory import (
     PREDICTIONS,
     TRAINED,
     TRAININGS,
+    RunDirectory,
 )
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
@@ -45,6 +48,16 @@ def find_plan(run: Run, choice: str | None = None) -> Plan:
     return Plan.from_yaml(file if choice is None else Path(choice), tasks=names)
 
 
+def is_edited(directory: RunDirectory) -> bool:
+    """Whether plan.yaml is neither what `group` wrote nor the decision of the last audit."""
+    grouped, audited = directory.finished("group"), directory.finished("retrain")
+    written = {
+        None if grouped is None else grouped.outputs.get(PLAN),
+        None if audited is None else audited.inputs.get("decision"),
+    }
+    return directory.file(PLAN).exists() and directory.hash_of(PLAN) not in written
+
+
 def describe_networks(plan: Plan) -> list[list[object]]:
     """The plan's networks, for comparing the inputs of a stage."""
     return [
@@ -53,9 +66,20 @@ def describe_networks(plan: Plan) -> list[list[object]]:
     ]
 
 
-def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
-    """Train the plan and its baselines; trainings that were finished before are reused."""
+def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool = False) -> None:
+    """Train the plan and its baselines, and decide; finished trainings are reused.
+
+    If another candidate is advised, it becomes the plan: in plan.yaml, in the audit, and for saved
+    networks. A plan that the user gave or edited is judged itself, and never overwritten.
+
+    Args:
+        run: The run.
+        plan: The plan.
+        options: How to train.
+        is_given: Whether the user named the plan.
+    """
     directory, settings = run.directory, run.settings
+    decides = not is_given and not is_edited(directory)
     if options.save_models:
         TrainedPlan.encoder_of(run.problem)
     has_matrix = directory.is_done("estimate")
@@ -71,6 +95,11 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
         "reference": settings.reference,
     }
     finished = directory.finished("retrain")
+    decision = None if finished is None else finished.inputs.get("decision")
+    if decides and finished is not None and decision == directory.hash_of(PLAN):
+        inputs |= {name: finished.inputs[name] for name in ("networks", "width", "decision")}
+    else:
+        inputs["decision"] = None
     has_models = finished is not None and TRAINED in finished.outputs
     if directory.is_done("retrain", inputs) and (has_models or not options.save_models):
         run.print_skipped("retrain", AUDIT)
@@ -100,6 +129,11 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
             backend=options.backend,
             reference_seconds=REFERENCE_SECONDS if settings.reference else 0.0,
         )
+        if decides:
+            audit = audit.decide()
+            if audit.plan is not plan:
+                audit.plan.to_yaml(directory.file(PLAN))
+            inputs["decision"] = directory.hash_of(PLAN)
         if options.save_models:
             trained = TrainedPlan.from_audit(audit, run.problem, seed=settings.seed + 1)
             save(trained, directory.file(TRAINED))
@@ -109,6 +143,12 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions) -> None:
         audit.to_json(directory.file(AUDIT))
     run.audit = audit
     run.print_finished("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
+    if audit.plan is not plan:
+        run.console.print(
+            f"Another candidate is better than the plan: {escape(str(directory.file(PLAN)))} now "
+            f"holds it ({count_networks(audit.plan)}).",
+            soft_wrap=True,
+        )
 
 
 def _context(run: Run, plan: Plan) -> AuditContext:
@@ -122,7 +162,7 @@ def _context(run: Run, plan: Plan) -> AuditContext:
         versions=record.versions,
         seed=run.settings.seed,
         every=run.settings.measure_every,
-        budget=plan.provenance.budget,
+        budget=run.settings.budget,
         seconds={
             stage: record.stages[stage].seconds
             for stage in ("record", "estimate", "group")

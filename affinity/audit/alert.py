@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from affinity.problems.note import Severity
+from affinity.tasks.score import GainUnit
 
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
@@ -33,3 +34,21 @@ def quote_names(names: list[str], most: int = 6) -> str:
     """
     shown = ", ".join(f"“{name}”" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def format_gain(
+    gain: float, low: float | None = None, high: float | None = None, unit: GainUnit = "relative"
+) -> str:
+    """A gain, and its interval if it is known, in percent if it is relative.
+
+    Example:
+        >>> format_gain(0.034), format_gain(0.002, 0.001, 0.003, "difference")
+        ('+3.4 %', '+0.002 (+0.001 to +0.003)')
+    """
+
+    def one(value: float) -> str:
+        return f"{100 * value:+.1f} %" if unit == "relative" else f"{value:+.3g}"
+
+    if low is None or high is None or low != low or high != high:
+        return one(gain)
+    return f"{one(gain)} ({one(low).removesuffix(' %')} to {one(high).removesuffix(' %')})"

@@ -1,0 +1,271 @@
+"""Alerts on the data, on the measured gains and on the trained networks of an audit."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from affinity.words import count
+
+from .alert import SEVERITIES, Alert, format_gain, quote_names
+
+if TYPE_CHECKING:
+    from .audit import Audit
+
+FEWEST_REPLICATES = 3
+FEWEST_ROWS = 200
+NEAR_ZERO = 0.01
+"""A task is nearly solved if its loss is a smaller share than this of a constant's loss."""
+
+
+def audit_alerts(audit: "Audit") -> list[Alert]:
+    """What may be wrong with the data, the replicates, the verdicts or the gates.
+
+    The most serious first; those that decide whether gains mean anything come before all others.
+    """
+    alerts = [
+        *_nothing_learned(audit),
+        *_nearly_solved(audit),
+        *_reference(audit),
+        *_data(audit),
+        *_few_replicates(audit),
+        *_harmful(audit),
+        *_contradicted(audit),
+        *_race(audit),
+        *_budget(audit),
+        *_limits(audit),
+        *_undecided(audit),
+        *_gates(audit),
+    ]
+    return sorted(alerts, key=lambda alert: SEVERITIES.index(alert.severity))
+
+
+def _nothing_learned(audit: "Audit") -> Iterator[Alert]:
+    names = list(audit.not_learned)
+    if not names:
+        return
+    tolerance = f"{100 * audit.test.tolerance:g} %"
+    if len(names) == len(audit.tasks):
+        yield Alert(
+            "nothing-learned",
+            "serious",
+            "No network predicts better than a constant",
+            f"For none of the {len(names)} tasks has any network a test loss that is more than "
+            f"{tolerance} below that of the best constant prediction. Gains compare networks that "
+            "learned nothing: they do not show which tasks should share. Look for better inputs, "
+            "check the targets, or train with other settings.",
+        )
+        return
+    yield Alert(
+        "task-not-learned",
+        "warning",
+        f"{count(len(names), 'task')} not learned",
+        f"{quote_names(names)}: no network has a test loss more than {tolerance} below that of the "
+        "best constant prediction. The gains of such tasks mean little.",
+    )
+
+
+def _nearly_solved(audit: "Audit") -> Iterator[Alert]:
+    names = [
+        verdict.task
+        for verdict in audit.verdicts.values()
+        if verdict.task in audit.nearly_solved and abs(verdict.gain) > verdict.tolerance
+    ]
+    if names:
+        yield Alert(
+            "loss-near-zero",
+            "serious",
+            f"Gains of {count(len(names), 'task')} are percentages of almost nothing",
+            f"{quote_names(names)}: separate networks have less than {100 * NEAR_ZERO:g} % of the "
+            "test loss of a constant prediction. A large percentage of so small a loss hardly "
+            "changes predictions: compare the metrics instead.",
+        )
+
+
+def _data(audit: "Audit") -> Iterator[Alert]:
+    for note in audit.context.notes:
+        yield Alert(note.code, note.severity, "About the data", note.message)
+    noted = {note.code for note in audit.context.notes}
+    if audit.too_few_labels and "too-few-to-judge" not in noted:
+        yield Alert(
+            "too-few-to-judge",
+            "serious",
+            "Too few test labels",
+            f"{quote_names(list(audit.too_few_labels))}: there are too few test rows of each class "
+            "for a verdict.",
+        )
+    for part, n_rows in audit.context.rows.items():
+        if n_rows < FEWEST_ROWS:
+            yield Alert(
+                "small-split",
+                "warning",
+                f"Few {part} rows",
+                f"With {count(n_rows, 'row')}, differences between networks are mostly noise.",
+            )
+
+
+def _reference(audit: "Audit") -> Iterator[Alert]:
+    reference, overall = audit.reference, audit.reference_overall
+    if reference is None or overall is None or overall.verdict != "beneficial":
+        return
+    gain = format_gain(overall.gain, overall.low, overall.high, overall.unit)
+    yield Alert(
+        "reference-wins",
+        "serious",
+        f"{reference.name.capitalize()} is better than these networks",
+        f"One {reference.name} model per task, on the same rows and without sharing, has a mean "
+        f"gain of {gain} over the advised networks. Use it, or larger networks, before you decide "
+        "what to share.",
+    )
+
+
+def _few_replicates(audit: "Audit") -> Iterator[Alert]:
+    n_replicates = audit.gains.n_replicates
+    if n_replicates >= FEWEST_REPLICATES:
+        return
+    none = "One replicate gives no intervals and no verdicts. " if n_replicates == 1 else ""
+    yield Alert(
+        "few-replicates",
+        "serious",
+        f"Only {count(n_replicates, 'replicate')}",
+        f"{none}Gains vary between data splits and seeds as much as between ways of sharing. Use "
+        f"at least {FEWEST_REPLICATES} replicates, better 5 to 10, before you rely on this audit.",
+    )
+
+
+def _harmful(audit: "Audit") -> Iterator[Alert]:
+    overall = audit.overall
+    if overall.verdict == "harmful":
+        yield Alert(
+            "plan-harms",
+            "serious",
+            "The plan is worse than separate networks on average",
+            f"Its mean gain is {format_gain(overall.gain, overall.low, overall.high, overall.unit)}"
+            " on test rows.",
+        )
+    harmed = [verdict for verdict in audit.verdicts.values() if verdict.verdict == "harmful"]
+    if not harmed:
+        return
+    worst = min(harmed, key=lambda verdict: verdict.gain)
+    lowest = f"The lowest gain is {format_gain(worst.gain, unit=worst.unit)}, for “{worst.task}”"
+    yield Alert(
+        "harmful-tasks",
+        "serious",
+        f"The plan hurts {count(len(harmed), 'task')}",
+        f"{quote_names([verdict.task for verdict in harmed])}. {lowest}. Give such tasks their own "
+        "networks in plan.yaml and run the audit again. “affinity diagnose RUN” looks for causes.",
+    )
+
+
+def _contradicted(audit: "Audit") -> Iterator[Alert]:
+    """Test rows that clearly contradict the rows on which the decision was made."""
+    overall = audit.overall_of(audit.advice)
+    if overall.high < 0:
+        selection = float(audit.candidates[audit.advice].evaluation.overall().mean())
+        yield Alert(
+            "test-contradicts-selection",
+            "serious",
+            "Test rows contradict selection rows",
+            f"The advised candidate has a mean gain of {format_gain(selection, unit=overall.unit)} "
+            "on selection rows, but of "
+            f"{format_gain(overall.gain, overall.low, overall.high, overall.unit)} on test rows. "
+            "Use more replicates or more selection rows.",
+        )
+
+
+def _race(audit: "Audit") -> Iterator[Alert]:
+    """What the race expected and what was measured, where they differ."""
+    if not audit.context.race:
+        return
+    winner = audit.context.race[0]
+    measured_name = audit.name_of(winner.grouping)
+    if measured_name is None:
+        return
+    measured = audit.overall_of(measured_name)
+    expected = f"{format_gain(winner.gain, winner.low, winner.high, measured.unit)}"
+    is_replaced = audit.name_of(audit.candidates[audit.advice].plan.grouping) != measured_name
+    is_outside = measured.low > winner.high or measured.high < winner.low
+    if not (is_replaced or is_outside):
+        return
+    in_audit = format_gain(measured.gain, measured.low, measured.high, measured.unit)
+    what = (
+        f"The race expected a mean gain of {expected} of its winner; in the audit, with new "
+        f"trainings, it is {in_audit}"
+    )
+    if is_replaced:
+        advised = audit.overall_of(audit.advice)
+        other = format_gain(advised.gain, advised.low, advised.high, advised.unit)
+        what += f", and {other} of the candidate that is advised instead"
+    yield Alert(
+        "race-contradicted",
+        "warning",
+        "The audit contradicts the race",
+        f"{what}. The audit's measurement decides: the race predicts from few trainings.",
+    )
+
+
+def _budget(audit: "Audit") -> Iterator[Alert]:
+    """A better candidate with more networks than allowed."""
+    better = audit.beyond_budget
+    if better is None:
+        return
+    gains = {
+        name: float(audit.candidates[name].evaluation.overall().mean())
+        for name in (better, audit.advice)
+    }
+    unit = audit.gains.overall_unit
+    n_networks = len(audit.candidates[better].plan.grouping.networks)
+    yield Alert(
+        "budget-binds",
+        "warning",
+        "More networks would be better",
+        f"With {n_networks} networks ({better}) the mean gain on selection rows is "
+        f"{format_gain(gains[better], unit=unit)} instead of "
+        f"{format_gain(gains[audit.advice], unit=unit)}, but the budget is "
+        f"{audit.context.budget}.",
+    )
+
+
+def _limits(audit: "Audit") -> Iterator[Alert]:
+    for limit in audit.context.limits:
+        yield Alert(limit.code, "warning", "Limits of this audit", limit.message)
+
+
+def _undecided(audit: "Audit") -> Iterator[Alert]:
+    too_few = audit.too_few_labels
+    undecided = [
+        each.task
+        for each in audit.verdicts.values()
+        if each.verdict == "undecided" and each.task not in too_few
+    ]
+    if not undecided or audit.gains.n_replicates == 1:
+        return
+    yield Alert(
+        "undecided-tasks",
+        "warning" if len(undecided) > len(audit.tasks) / 2 else "note",
+        f"{count(len(undecided), 'task')} undecided",
+        f"{quote_names(undecided)}: these data neither show a gain or a loss nor exclude one. The "
+        "column “Detectable” in the table of gains says how large an effect must be to be found.",
+    )
+
+
+def _gates(audit: "Audit") -> Iterator[Alert]:
+    for number, gates in enumerate(audit.gates, start=1):
+        if gates is None:
+            continue
+        if polarized := gates.often_polarized:
+            yield Alert(
+                "polarized-gates",
+                "warning",
+                f"Gates of network {number} are polarized",
+                f"{quote_names(list(polarized))}: the gate gives nearly all weight to one expert "
+                f"in up to {max(polarized.values())} of {gates.n_replicates} replicates, so the "
+                "task shares less than planned. Use gate dropout or hard sharing.",
+            )
+        if identical := gates.often_identical:
+            yield Alert(
+                "identical-experts",
+                "warning",
+                f"Experts of network {number} are identical",
+                f"Two of its experts give the same output on every row in {identical} of "
+                f"{gates.n_replicates} replicates, so one of them is redundant. Use fewer experts "
+                "or hard sharing.",
+            )
