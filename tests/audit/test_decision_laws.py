@@ -1,0 +1,174 @@
+"""Laws of the decision, over simulated audits: advice, plan, headline, alerts and JSON agree."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from affinity import Grouping, Network, Plan
+from affinity.audit import Audit, AuditContext, Candidate, EvaluatedPlan, TaskDescription
+from affinity.problems.label_counts import LabelCounts
+from affinity.report import audit_headline
+from affinity.statistics import Gains
+
+
+def simulated(n: int, seed: int) -> Iterator[Audit]:
+    """Audits of any size: gains, losses, identical networks, nothing learned, few labels."""
+    random = np.random.default_rng(seed)
+    for _ in range(n):
+        n_tasks, n_replicates = int(random.integers(2, 6)), int(random.choice([1, 2, 3, 8]))
+        names = tuple(f"t{task}" for task in range(n_tasks))
+        level = random.choice([0.004, 0.5, 2.0], n_tasks)
+        noise = random.choice([0.001, 0.03, 0.2])
+
+        def losses(
+            gain: float,
+            level: np.ndarray = level,
+            noise: float = noise,
+            shape: tuple[int, int] = (n_replicates, n_tasks),
+        ) -> torch.Tensor:
+            relative = 1 - gain + noise * random.normal(size=shape)
+            return torch.as_tensor(level * np.maximum(relative, 1e-3))
+
+        pair = Grouping((Network.of(*names[:2]), *(Network.of(name) for name in names[2:])))
+        sharing = ("hard", *("separate",) * (n_tasks - 2))
+        planned = Plan(pair, sharing, ("",) * len(sharing))
+        plan = [planned, Plan.separate(names), Plan.all_in_one(names)][int(random.integers(3))]
+        plans = {
+            "plan": plan,
+            "separate": Plan.separate(names),
+            "all-in-one": Plan.all_in_one(names),
+        }
+        separate = losses(0.0), losses(0.0)
+        by_plan: dict[tuple[Network, ...], tuple[torch.Tensor, torch.Tensor]] = {
+            plans["separate"].grouping.networks: separate
+        }
+        candidates: dict[str, EvaluatedPlan] = {}
+        for name, each in plans.items():
+            gain = float(random.choice([-0.3, -0.02, 0.0, 0.004, 0.05, 0.3]))
+            scores = by_plan.setdefault(each.grouping.networks, (losses(gain), losses(gain)))
+            test, evaluation = (Gains(names, *pair) for pair in zip(scores, separate, strict=True))
+            parameters = 1000 * len(each.grouping.networks)
+            candidates[name] = EvaluatedPlan(each, test, evaluation, test, parameters, 1.0)
+        constant = float(random.choice([1.0, 2.0, 1e-4]))
+        few = [int(count) for count in random.choice([3, 50], n_tasks)]
+        labels = tuple(
+            LabelCounts(name, {"test": 400}, {"test": count})
+            for name, count in zip(names, few, strict=True)
+        )
+        winner = Candidate("plan", plan.grouping, 0.02, 0.01, 0.03, 0.96, 1.0)
+        yield Audit(
+            "simulated",
+            tuple(
+                TaskDescription(name, "loss", "metric", constant_loss=constant * float(size))
+                for name, size in zip(names, level, strict=True)
+            ),
+            plan,
+            candidates,
+            context=AuditContext(
+                labels=labels if random.random() < 0.4 else (),
+                race=(winner,) if random.random() < 0.5 else (),
+                budget=int(random.integers(1, 6)) if random.random() < 0.3 else None,
+            ),
+        )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_decision_is_followed_everywhere(seed: int) -> None:
+    findings: set[str | None] = set()
+    for proposed in simulated(14, seed):
+        audit = proposed.decide()
+        assert audit.advice == "plan"
+        assert audit.decide() is audit
+        chosen = proposed.candidates[proposed.advice]
+        assert audit.plan.grouping == chosen.plan.grouping
+        assert audit.gains is chosen.test
+        budget = audit.context.budget
+        if proposed.advice != "plan" and budget is not None:
+            assert len(audit.plan.grouping.networks) <= budget
+        summary = audit.summary()
+        assert summary.advice == "plan"
+        assert summary.overall.verdict == audit.overall.verdict
+        assert summary.alerts == audit.alerts
+        assert {"verdict": audit.overall.verdict == "harmful"} == {
+            "verdict": "plan-harms" in {alert.code for alert in audit.alerts}
+        }
+        shown = [name for names in audit.distinct.values() for name in names]
+        assert sorted(shown) == sorted(audit.candidates)
+        networks = [
+            frozenset(audit.candidates[name].plan.grouping.networks) for name in audit.distinct
+        ]
+        assert len(set(networks)) == len(networks)
+        findings.add(audit_headline(audit).finding)
+    assert {"gain", "undecided"} <= findings
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_headline_says_only_what_its_interval_shows(seed: int) -> None:
+    for proposed in simulated(8, seed + 10):
+        for audit in (proposed, proposed.decide()):
+            headline = audit_headline(audit)
+            names = {task.name for task in audit.tasks}
+            if set(audit.not_learned) == names:
+                assert headline.finding == "nothing-learned"
+                assert audit.alerts[0].code == "nothing-learned"
+            elif set(audit.too_few_labels) == names:
+                assert headline.finding == "too-few-to-judge"
+            elif audit.gains.n_replicates == 1:
+                assert headline.finding == "one-replicate"
+            if headline.finding in ("gain", "harm", "equal"):
+                shared = [
+                    audit.overall_of(name)
+                    for name, candidate in audit.candidates.items()
+                    if any(len(network.trained) > 1 for network in candidate.plan.grouping.networks)
+                ]
+                assert any(
+                    verdict.low > 0
+                    if headline.finding == "gain"
+                    else verdict.high < 0
+                    if headline.finding == "harm"
+                    else -verdict.tolerance < verdict.low < verdict.high < verdict.tolerance
+                    for verdict in shared
+                )
+                assert headline.is_sure
+            else:
+                assert not headline.is_sure
+
+
+def test_too_few_labels_give_no_verdict_and_no_interval() -> None:
+    n_seen = 0
+    for audit in simulated(12, 5):
+        for name in audit.too_few_labels:
+            verdict = audit.verdicts[name]
+            assert verdict.verdict == "undecided"
+            assert math.isnan(verdict.low)
+            assert math.isnan(verdict.p_value)
+            assert "too-few-to-judge" in {alert.code for alert in audit.alerts}
+            n_seen += 1
+    assert n_seen > 3
+
+
+def test_a_race_that_the_audit_contradicts_is_told_with_both_figures() -> None:
+    codes: set[bool] = set()
+    for proposed in simulated(16, 6):
+        if not proposed.context.race or proposed.gains.n_replicates < 2:
+            continue
+        audit = proposed.decide()
+        alerts = {alert.code: alert.text for alert in audit.alerts}
+        if audit is not proposed:
+            assert "race-contradicted" in alerts
+            assert "+2.0 %" in alerts["race-contradicted"]
+        codes.add("race-contradicted" in alerts)
+    assert True in codes
+
+
+def test_a_budget_that_binds_is_told() -> None:
+    for audit in simulated(20, 7):
+        free = replace(audit, context=replace(audit.context, budget=None))
+        is_told = "budget-binds" in {alert.code for alert in audit.alerts}
+        assert is_told == (audit.beyond_budget is not None)
+        if is_told:
+            assert free.advice != audit.advice
