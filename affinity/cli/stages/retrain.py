@@ -145,7 +145,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
     run.print_finished("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
     if audit.plan is not plan:
         run.console.print(
-            f"Another candidate is better than the plan: {escape(str(directory.file(PLAN)))} now "
+            f"Another candidate is advised: {escape(str(directory.file(PLAN)))} now "
             f"holds it ({count_networks(audit.plan)}).",
             soft_wrap=True,
         )
