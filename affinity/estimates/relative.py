@@ -36,8 +36,11 @@ def relative_change(
     r"""Average the relative reduction of the target's loss over time.
 
     .. math::
-        \text{steps:} \; \frac{1}{T} \sum_t \frac{\Delta_{ij}^t}{L_j^t}, \qquad
-        \text{means:} \; \frac{\sum_t \Delta_{ij}^t}{\sum_t L_j^t}
+        \text{steps:} \; \frac{1}{T} \sum_t \frac{\Delta_{ij}^t}{|L_j^t|}, \qquad
+        \text{means:} \; \frac{\sum_t \Delta_{ij}^t}{\sum_t |L_j^t|}
+
+    The size of the loss, |L|, stands in the denominator, as in `affinity.tasks.Score.gain`, so that
+    the sign is right for losses below 0, too.
 
     The papers take the mean over steps of ratios. Where a batch holds one or two rows of a task,
     its loss comes near 0 at some steps by chance, and the mean of the ratios is dominated by these
@@ -53,7 +56,7 @@ def relative_change(
         estimator: The estimator's name.
         block: Block length of the bootstrap.
     """
-    changes, losses = changes.double(), losses.double()
+    changes, losses = changes.double(), losses.double().abs()
     by_means = (
         _near_zero(losses) if ratio == "auto" else torch.full((len(tasks),), ratio == "means")
     )

@@ -10,16 +10,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 
 from .gradients import Gradient, task_gradient
 from .preserve_state import accelerators, advance_generators
 from .recorder_state import RecorderState
 
-TaskLosses = Mapping[str, Tensor] | Mapping[str, Callable[[], Tensor]]
-"""One loss per task; or one function per task that evaluates it, where tasks have own batches."""
+TaskLosses = Mapping[str, Tensor | None] | Mapping[str, Callable[[], Tensor]]
+"""One loss per task, None where the batch holds no rows of it; or one function per task that
+evaluates its loss, where tasks have batches of their own."""
 
-Closure = Callable[[], Mapping[str, Tensor]]
+Closure = Callable[[], Mapping[str, Tensor | None]]
 """Evaluates the losses of a batch again."""
 
 
@@ -28,10 +29,13 @@ class Batch:
 
     Args:
         tasks: All tasks, in order.
-        losses: The losses of the tasks that are present.
+        losses: The losses of the tasks; a task is absent if its loss is None, or 0 or NaN without
+            a graph.
         closure: Evaluates them again.
         restore: Restores random states and buffers; returns whether random numbers were drawn.
         model: The network, as the user passed it.
+        warned: Tasks and causes that were warned of already; the batch adds to them.
+        first: The losses of the closure's first evaluation, where there was one.
     """
 
     def __init__(
@@ -41,9 +45,14 @@ class Batch:
         closure: Closure | None,
         restore: Callable[[], bool],
         model: nn.Module,
+        warned: set[tuple[str, str]],
+        first: Float[Tensor, " task"] | None = None,
     ) -> None:
         self._tasks = tasks
-        self._losses = dict(losses)
+        self._first = first
+        self._warned = warned
+        self._given = losses.keys()
+        self._losses = self._present(losses)
         self._closure = closure
         self._restore = restore
         self._model = model
@@ -56,6 +65,12 @@ class Batch:
         self.missing: set[str] = set()
         """Tasks whose loss is not finite, or exactly 0 with a gradient of 0: without labels."""
 
+    def warn_once(self, task: str, message: str, code: str) -> None:
+        """Warn of a task, once per code."""
+        if (task, code) not in self._warned:
+            self._warned.add((task, code))
+            warn(message, code, stacklevel=6)
+
     @classmethod
     def from_closure(
         cls,
@@ -63,6 +78,7 @@ class Batch:
         closure: Closure,
         restore: Callable[[], bool],
         model: nn.Module,
+        warned: set[tuple[str, str]],
     ) -> "Batch":
         """The batch that a closure evaluates."""
         restore()
@@ -70,7 +86,7 @@ class Batch:
             losses = closure()
         restore()
         check_losses(losses, tasks)
-        return cls(tasks, losses, closure, restore, model)
+        return cls(tasks, losses, closure, restore, model, warned)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,7 +102,7 @@ class Batch:
             loss = loss()
         self._restore_after_evaluation()
         check_loss(task, loss)
-        return loss
+        return loss.reshape(())
 
     def gradient(self, task: str, inputs: Sequence[Tensor | GradientEdge]) -> Gradient | None:
         """The gradient of a task's loss with respect to `inputs`; None where it is missing."""
@@ -115,6 +131,12 @@ class Batch:
         with torch.no_grad():
             return self._evaluate().detach()
 
+    def evaluate_with_graph(self) -> dict[str, Float[Tensor, ""]]:
+        """The losses of the present tasks evaluated again, with their graph."""
+        with torch.enable_grad():
+            losses = self._evaluate_by_task()
+        return {task: losses[task] for task in self.names}
+
     def evaluate_with_tangents(self) -> Float[Tensor, " task"]:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
         return self._evaluate()[[self._tasks.index(task) for task in self.names]]
@@ -127,8 +149,10 @@ class Batch:
         (`spectral_norm`).
 
         Raises:
-            InputError: If the closure evaluates other losses.
+            InputError: If the closure evaluates other losses, or others each time.
         """
+        if self._first is not None:
+            self._check_repeated(self._first, self.evaluate())
         if state.is_closure_exact or self.is_apart:
             return self.values()
         baseline = self.evaluate()
@@ -149,6 +173,20 @@ class Batch:
                 )
         return baseline
 
+    def _check_repeated(
+        self, first: Float[Tensor, " task"], second: Float[Tensor, " task"]
+    ) -> None:
+        """Raise an error if two evaluations from the same state differ by more than rounding."""
+        for task, one, other in zip(self._tasks, first.tolist(), second.tolist(), strict=True):
+            if abs(one - other) > 1e-2 * max(abs(one), abs(other)):
+                raise InputError(
+                    "Expected a closure that evaluates the same losses each time, but for the task "
+                    f"{task!r} it returned {one:.6g}, then {other:.6g}, with the same parameters, "
+                    "buffers, attributes of modules and random states. It depends on something "
+                    "else that it changes: an iterator that moves on, a file or a generator.",
+                    "different-closure",
+                )
+
     def _redraw(self) -> Float[Tensor, " task"]:
         """The losses with other random numbers than `evaluate` uses."""
         advance_generators(accelerators(self._model))
@@ -162,28 +200,45 @@ class Batch:
         return self.evaluate()
 
     def _evaluate(self) -> Float[Tensor, " task"]:
+        return self._vector(self._evaluate_by_task())
+
+    def _evaluate_by_task(self) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         with _evaluation(self._model):
             if self._closure is not None:
                 evaluated = self._closure()
                 self._restore_after_evaluation()
-                self._check_evaluated(evaluated)
-                losses.update(evaluated)
-            else:
-                for task, loss in self._losses.items():
-                    assert not isinstance(loss, Tensor)
-                    losses[task] = loss()
-                    self._restore_after_evaluation()
-            return self._vector(losses)
+                return self._check_evaluated(evaluated)
+            for task, loss in self._losses.items():
+                assert not isinstance(loss, Tensor)
+                losses[task] = loss()
+                self._restore_after_evaluation()
+        return losses
 
     def _restore_after_evaluation(self) -> None:
         has_drawn = self._restore()
         self.has_drawn = self.has_drawn or has_drawn
 
+    def _present(self, losses: TaskLosses) -> dict[str, Tensor | Callable[[], Tensor]]:
+        """The losses without those of absent tasks, with a warning once per task."""
+        present: dict[str, Tensor | Callable[[], Tensor]] = {}
+        for task, loss in losses.items():
+            if loss is None or (isinstance(loss, Tensor) and not loss.requires_grad):
+                cause = "None" if loss is None else f"the constant {loss.item():g} without a graph"
+                self.warn_once(
+                    task,
+                    f"The loss of the task {task!r} is {cause}: the task is recorded as missing in "
+                    "such batches.",
+                    "absent-task",
+                )
+            else:
+                present[task] = loss.reshape(()) if isinstance(loss, Tensor) else loss
+        return present
+
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:
         if len(losses) == len(self._tasks) and not self.missing:
             return torch.stack([losses[task] for task in self._tasks]).float()
-        like = next(iter(losses.values()))
+        like = next(iter(losses.values()), next(self._model.parameters()))
         missing = like.new_full((), torch.nan).detach().float()
         return torch.stack(
             [
@@ -192,21 +247,27 @@ class Batch:
             ]
         )
 
-    def _check_evaluated(self, losses: object) -> None:
-        by_task = _by_task(losses)
-        for task, loss in by_task.items():
-            check_loss(task, loss, needs_graph=False)
-        if by_task.keys() != self._losses.keys():
+    def _check_evaluated(self, losses: object) -> dict[str, Tensor]:
+        """The losses that a closure evaluated, of the tasks that are present."""
+        evaluated: dict[str, Tensor] = {}
+        for task, loss in _by_task(losses).items():
+            if loss is not None:
+                evaluated[task] = check_loss(task, loss, needs_graph=False)
+        if self._losses.keys() - evaluated.keys() or evaluated.keys() - self._given:
             raise InputError(
                 f"Expected the closure to return the losses of {sorted(self._losses)}, as passed "
-                f"to observe, but got {sorted(by_task)}.",
+                f"to observe, but got {sorted(evaluated)}.",
                 "different-closure",
             )
+        return {task: evaluated[task] for task in self._losses}
 
 
 def is_without_labels(loss: float, gradient: Gradient) -> bool:
     """Whether a batch has no label of the task: its loss is exactly 0, and so is the gradient."""
-    return loss == 0 and not any(part is not None and bool(part.any()) for part in gradient)
+    return loss == 0 and not any(
+        part is not None and bool((part.coalesce().values() if part.is_sparse else part).any())
+        for part in gradient
+    )
 
 
 def check_losses(losses: object, tasks: tuple[str, ...] | None) -> None:
@@ -215,7 +276,7 @@ def check_losses(losses: object, tasks: tuple[str, ...] | None) -> None:
     if not by_task:
         raise InputError("Expected the losses of at least one task, but got none.", "no-losses")
     for task, loss in by_task.items():
-        if not callable(loss):
+        if loss is not None and not callable(loss):
             check_loss(task, loss)
     unknown = [task for task in by_task if tasks is not None and task not in tasks]
     if unknown:
@@ -226,27 +287,33 @@ def check_losses(losses: object, tasks: tuple[str, ...] | None) -> None:
         )
 
 
-def check_loss(task: str, loss: object, *, needs_graph: bool = True) -> None:
-    """Raise an error unless this is a scalar tensor, with a graph where it needs one."""
+def check_loss(task: str, loss: object, *, needs_graph: bool = True) -> Tensor:
+    """The loss as a tensor without axes.
+
+    Raises:
+        InputError: Unless this is a tensor with one element, and has a graph where it needs one.
+            A constant 0 or NaN stands for a task that is absent.
+    """
     if not isinstance(loss, Tensor):
         raise InputError(
             f"Expected a tensor or a function as the loss of the task {task!r}, but got "
             f"{type(loss).__name__}: pass the loss itself, not loss.item().",
             "no-tensor",
         )
-    if loss.dim() != 0:
+    if loss.numel() != 1:
         raise InputError(
             f"Expected a scalar loss for the task {task!r}, but got the shape "
             f"{tuple(loss.shape)}: take its mean.",
             "no-scalar",
         )
-    if needs_graph and not loss.requires_grad:
+    if needs_graph and not loss.requires_grad and loss.item() != 0 and not loss.isnan():
         raise InputError(
             f"Expected the loss of the task {task!r} with its graph, but it does not require "
             "gradients: pass the loss itself, not loss.detach(), and observe outside of "
             "torch.no_grad().",
             "no-graph",
         )
+    return loss.reshape(())
 
 
 def _by_task(losses: object) -> Mapping[str, object]:

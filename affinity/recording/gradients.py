@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
@@ -22,7 +22,8 @@ KEEP_COMPILED_GRAPHS = (
     'backend="aot_eager".'
 )
 
-CHUNK = 1 << 14
+CHUNK = 1 << 22
+"""Elements of each gradient that are compared at a time."""
 
 
 def task_gradient(
@@ -79,13 +80,37 @@ class Gradients:
             for parts in zip(*self.by_task.values(), strict=True)
         ]
 
-    def block(self, place: int, start: int, stop: int) -> Float[Tensor, "task chunk"]:
-        """Elements `start` to `stop` of one shared tensor."""
+    def stacked(
+        self, place: int, rows: Tensor | None, start: int, stop: int
+    ) -> Float[Tensor, "task chunk"]:
+        """Elements `start` to `stop` of one shared tensor, or of these rows of it."""
         parts = [gradient[place] for gradient in self.by_task.values()]
         example = next(part for part in parts if part is not None)
-        zeros = example.new_zeros(()).expand(stop - start)
-        rows = [zeros if part is None else part.reshape(-1)[start:stop] for part in parts]
-        return torch.stack(rows).float()
+        dense = [None if part is None else _rows(part, rows) for part in parts]
+        zeros = example.new_zeros((), layout=torch.strided).expand(stop - start)
+        flat = [zeros if part is None else part.reshape(-1)[start:stop] for part in dense]
+        return torch.stack(flat).float()
+
+    def rows(self, place: int) -> Int[Tensor, " row"] | None:
+        """The rows at which the sparse gradients of an embedding are not 0; None if one is dense.
+
+        Both kinds occur together, where an embedding is used twice.
+        """
+        parts = [gradient[place] for gradient in self.by_task.values()]
+        indices: list[Tensor] = []
+        for part in parts:
+            if part is not None and not part.is_sparse:
+                return None
+            if part is not None:
+                indices.append(part.coalesce().indices()[0])
+        return torch.cat(indices).unique() if indices else None
+
+
+def _rows(part: Tensor, rows: Tensor | None) -> Tensor:
+    """A gradient without zeros left out, or these rows of it."""
+    if part.is_sparse:
+        return part.to_dense() if rows is None else part.index_select(0, rows).to_dense()
+    return part if rows is None else part[rows]
 
 
 def inner_products(
@@ -93,7 +118,7 @@ def inner_products(
 ) -> Float[Tensor, "layer source target"]:
     """Inner products of each source's gradient with each target's, per layer.
 
-    Gradients are read once, in blocks.
+    Gradients are read once, in blocks; of sparse ones, only the rows that are not 0.
 
     Args:
         sources: Gradients of the sources.
@@ -112,9 +137,21 @@ def inner_products(
     sizes = [min(pair) for pair in zip(sources.sizes(), targets.sizes(), strict=True)]
     for layer, places in enumerate(layers):
         for place in places:
-            for start in range(0, sizes[place], CHUNK):
-                stop = min(start + CHUNK, sizes[place])
-                rows = sources.block(place, start, stop)
-                columns = rows if sources is targets else targets.block(place, start, stop)
-                products[layer].addmm_(rows, columns.T)
+            size = sizes[place]
+            rows = sources.rows(place) if size else None
+            if size and rows is None:
+                rows = targets.rows(place)
+            if rows is not None:
+                size = len(rows) * (size // max(_length(sources, place), 1))
+            for start in range(0, size, CHUNK):
+                stop = min(start + CHUNK, size)
+                left = sources.stacked(place, rows, start, stop)
+                right = left if sources is targets else targets.stacked(place, rows, start, stop)
+                products[layer].addmm_(left, right.T)
     return products
+
+
+def _length(gradients: Gradients, place: int) -> int:
+    """The number of rows of one shared tensor."""
+    parts = (gradient[place] for gradient in gradients.by_task.values())
+    return next(len(part) for part in parts if part is not None)

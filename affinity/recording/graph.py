@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
@@ -134,6 +135,52 @@ def representation_gradients(
         for hook in hooks:
             hook.remove()
     return gradients
+
+
+def overlapping_gradients(
+    losses: Sequence[Float[Tensor, ""]], graph: SharedGraph
+) -> list[Gradient]:
+    """The gradient of each loss where the losses' own parts meet: one entry per tensor.
+
+    Where losses are stacked, concatenated or columns of one prediction, they meet in the graph at
+    a tensor of which each element belongs to one loss. Such tensors are followed towards the
+    inputs, up to the tensors with an element at which two losses have a gradient.
+
+    Example:
+        >>> import torch
+        >>> trunk = torch.ones(2, requires_grad=True)
+        >>> losses = torch.stack([(2 * trunk).sum(), (3 * trunk).sum()]).unbind()
+        >>> overlapping_gradients(losses, shared_graph(losses))
+        []
+        >>> representation = 1 * trunk
+        >>> losses = torch.stack([(2 * representation).sum(), (3 * representation).sum()]).unbind()
+        >>> overlapping_gradients(losses, shared_graph(losses))
+        [[tensor([2., 2.])], [tensor([3., 3.])]]
+    """
+    edges = graph.representation
+    gradients = representation_gradients(losses, graph) if edges else []
+    columns: list[Gradient] = []  # one per tensor, with one entry per loss
+    seen = set(edges)
+    while edges:
+        below: list[GradientEdge] = []
+        for edge, parts in zip(edges, zip(*gradients, strict=True), strict=True):
+            if _overlap(parts):
+                columns.append(list(parts))
+            elif any(part is not None for part in parts):
+                parents = [GradientEdge(n, o) for n, o in edge.node.next_functions if n is not None]
+                below += [edge for edge in parents if leaf_of(edge.node) is None]
+        edges = tuple(edge for edge in dict.fromkeys(below) if edge not in seen)
+        seen.update(edges)
+        gradients = [task_gradient([loss], edges) for loss in losses] if edges else []
+    return (
+        [[column[number] for column in columns] for number in range(len(losses))] if columns else []
+    )
+
+
+def _overlap(parts: Sequence[Tensor | None]) -> bool:
+    """Whether two gradients differ from 0 at the same element."""
+    reached = [part != 0 for part in parts if part is not None]
+    return len(reached) > 1 and bool((torch.stack(reached).sum(0) > 1).any())
 
 
 def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:

@@ -53,9 +53,12 @@ def lookahead_losses(
         >>> trunk
         tensor([1.], requires_grad=True)
     """
-    with torch.no_grad():
-        step(shared, gradient)
-    return [evaluate() for evaluate in evaluations]
+    losses: list[Float[Tensor, " target"]] = []
+    for evaluate in evaluations:
+        with torch.no_grad():
+            step(shared, gradient)  # again, since forward passes may change parameters
+        losses.append(evaluate())
+    return losses
 
 
 @contextmanager
@@ -120,8 +123,10 @@ class GradientStep:
     def __call__(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
         """Write ``before - learning_rate * gradient``."""
         for parameter, value, part in zip(parameters, self.before, gradient, strict=True):
-            if part is None:
+            if part is None or part.is_sparse:
                 parameter.data.copy_(value)
+                if part is not None:
+                    parameter.data.add_(part.to(value.dtype), alpha=-self.learning_rate)
             else:
                 torch.add(
                     value, part.to(value.dtype), alpha=-self.learning_rate, out=parameter.data
@@ -188,7 +193,16 @@ class OptimizerStep:
                 "param_groups": [group for group in groups if group["params"]],
             }
         )
-        with torch.enable_grad():
-            optimizer.step()
+        try:
+            with torch.enable_grad():
+                optimizer.step()
+        except (TypeError, AttributeError, AssertionError, KeyError, RuntimeError) as error:
+            raise InputError(
+                f"Expected an optimizer that makes a step from gradients alone, but "
+                f"{type(self.optimizer).__name__} does not ({error}). Optimizers that evaluate "
+                "losses themselves, such as LBFGS and SAM, cannot look ahead: record with "
+                'step="gradient".',
+                "unsupported-optimizer",
+            ) from error
         for parameter in parameters:
             parameter.data.copy_(copies[id(parameter)].detach())

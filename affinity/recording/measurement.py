@@ -21,11 +21,12 @@ from .lookahead import (
 )
 from .momentum import carried_momentum
 from .observation_buffer import ObservationBuffer
+from .precision import MARGIN, below_precision
 from .recorder_state import RecorderState
 from .settings import Settings
-from .shared_parameters import layers_of
 from .shared_part import SharedPart
 from .sketch import Sketch, held_out_products, sketch_gradients
+from .task_round import TaskRound
 from .trace import Trace
 
 MOST_TRIES = 2
@@ -64,15 +65,23 @@ class Measurement:
         self._momentum: list[Tensor] | None = None
         if settings.gramians and at_parameters and optimizer is not None:
             self._momentum = carried_momentum(optimizer, part.tensors)
-        layers = layers_of(list(part.parameters), settings.layers)
-        self._buffer = ObservationBuffer(part.tasks, layers, part.device)
+        self._buffer = ObservationBuffer(part.tasks, part.layers, part.device)
         self._sketch: Sketch | None = None
         self._sources: dict[str, Gradient] = {}  # kept for the next micro-batch
 
-    def measure(self, step: int, batch: Batch, held_out: Batch | None, *, is_first: bool) -> None:
+    def measure(
+        self,
+        step: int,
+        batch: Batch,
+        held_out: Batch | None,
+        task_round: TaskRound | None,
+        *,
+        is_first: bool,
+    ) -> None:
         """Measure a batch, and the held-out one where there is one already.
 
-        If `settings` holds out a micro-batch, the sources' gradients are kept for `hold_out`.
+        If `settings` holds out a micro-batch, the sources' gradients are kept for `hold_out`. In a
+        round, the batch is also measured against the gradients of the batches before.
         """
         part, buffer = self._part, self._buffer
         buffer.step, buffer.learning_rate = step, self._rate
@@ -82,7 +91,9 @@ class Measurement:
         if held_out is not None:
             self._measure_held_out_losses(held_out)
         directions = self._settings.directions(len(part.tasks))
-        if directions and not batch.is_apart:
+        if task_round is not None:
+            self._measure_round(batch, held_out, task_round)
+        elif directions and not batch.is_apart:
             self._sketch = sketch_gradients(part, self._state, batch, directions, self._momentum)
         if self._sketch is not None:
             buffer.layer_gramians[:] = self._sketch.gramian(self._sketch.products)
@@ -91,9 +102,10 @@ class Measurement:
                 buffer.momentum_products[:] = self._sketch.momentum_products
             if held_out is not None:
                 self._measure_held_out_sketch(held_out, self._sketch)
-        elif self._settings.gramians:
+        elif self._settings.gramians and task_round is None:
             self._measure_exactly(batch, held_out)
-        if self._looks_ahead and (self._sketch is not None or not self._settings.gramians):
+        needs_sources = self._sketch is not None or not self._settings.gramians
+        if self._looks_ahead and needs_sources and task_round is None:
             count = self._settings.lookahead_sources(len(part.tasks))
             self._look_ahead(batch, held_out, self._state.next_sources(part.tasks, count))
         if self._looks_ahead and batch.has_drawn and self._state.is_closure_exact:
@@ -116,13 +128,62 @@ class Measurement:
     def trace(self) -> Trace:
         """The measurement as a trace with one entry of time."""
         if self._looks_ahead:
-            ranks = self._part.ranks
-            self._buffer.lookahead_losses = ranks.mean_losses(self._buffer.lookahead_losses)
+            ranks, buffer = self._part.ranks, self._buffer
+            buffer.lookahead_losses = ranks.mean_losses(buffer.lookahead_losses)
+            self._replace_lost_lookaheads()
         return self._buffer.trace(
             self._settings,
             self._part.tensors,
             has_momentum=self._momentum is not None,
             has_lookahead=self._looks_ahead,
+        )
+
+    def _replace_lost_lookaheads(self) -> None:
+        """Replace lookahead losses that are lost in rounding by their first-order prediction.
+
+        Without Gramians, or with the optimizer's step, there is no prediction: they are missing.
+        """
+        part, buffer, rate = self._part, self._buffer, self._rate
+        products = buffer.layer_gramians.sum(0)
+        can_predict = self._settings.gramians and self._settings.step == "gradient"
+        parameter_error = part.parameter_error() if can_predict else 0.0
+        predictions = buffer.lookahead_losses.cpu().double()
+        total = 0
+        batches = ((buffer.losses, products), (buffer.held_out_losses, buffer.held_out_gramian))
+        for after, (losses, between) in zip(predictions, batches, strict=True):
+            if losses is None:
+                continue
+            losses = losses.cpu().float()
+            if can_predict:
+                lost = below_precision(
+                    losses, products.cpu(), rate, part.rounding_error, parameter_error
+                )
+                prediction = losses.double() - rate * between.cpu().double()
+            else:
+                own = (losses - after.diagonal()).abs()
+                lost = (own < MARGIN * part.rounding_error * losses.abs())[:, None].expand_as(after)
+                prediction = torch.full_like(after, torch.nan)
+            measured = ~after.isnan()
+            lost = lost & measured
+            after[lost] = prediction[lost]
+            total += int(lost.sum())
+            if 2 * int(lost.sum()) > int(measured.sum()):
+                self._warn_of_precision(can_predict=can_predict)
+        if total:
+            buffer.predictions = predictions
+
+    def _warn_of_precision(self, *, can_predict: bool) -> None:
+        what = (
+            "Their first-order prediction from the Gramian is recorded instead."
+            if can_predict
+            else 'They are recorded as missing: record Gramians with step="gradient", which allow '
+            "a first-order prediction."
+        )
+        self._state.warn_once(
+            "Most lookahead losses are lost in rounding: the step, with a learning rate of "
+            f"{self._rate:g}, changes a loss by less than {MARGIN} times its rounding error "
+            f"({self._part.rounding_error:.1g} of the loss). {what}",
+            "lookahead-below-precision",
         )
 
     def _places(self, tasks: Iterator[str] | Mapping[str, Gradient] | set[str]) -> Tensor:
@@ -166,6 +227,33 @@ class Measurement:
                 self._look_ahead(batch, held_out, sources.by_task)
             if self._settings.held_out is not None:
                 self._sources = sources.by_task
+
+    def _measure_round(self, batch: Batch, held_out: Batch | None, task_round: TaskRound) -> None:
+        """Measure a batch, and pairs of its tasks with those of the batches before."""
+        part, gramians = self._part, self._buffer.layer_gramians
+        present = part.gradients(batch, part.tasks)
+        if not present.by_task:
+            return
+        sources = Gradients({**task_round.kept, **present.by_task})
+        rows, columns = self._places(sources.by_task), self._places(present.by_task)
+        products = self._products(sources, present)
+        gramians[:, rows[:, None], columns] = products
+        gramians[:, columns[:, None], rows] = products.transpose(1, 2)
+        for task in sources.by_task.keys() - present.by_task.keys():
+            one, place = Gradients({task: sources.by_task[task]}), part.tasks.index(task)
+            gramians[:, place, place] = self._products(one, one)[:, 0, 0]
+        self._measure_momentum(present)
+        if held_out is not None:
+            self._measure_held_out_products(sources, held_out)
+        if self._looks_ahead:
+            self._look_ahead(batch, held_out, sources.by_task)
+        task_round.add(present.by_task)
+        most = max(int(self._settings.memory // self._bytes_per_task()), 1)
+        for task in list(task_round.kept)[:-most]:
+            del task_round.kept[task]
+
+    def _bytes_per_task(self) -> int:
+        return 4 * sum(tensor.numel() for tensor in self._part.tensors)
 
     def _measure_factors(self, batch: Batch, held_out: Batch | None) -> bool:
         """Measure with factored gradients, if nothing but inner products is needed."""
@@ -244,7 +332,7 @@ class Measurement:
     def _blocks(self, tasks: Sequence[str]) -> Iterator[Sequence[str]]:
         size = len(tasks)
         if self._settings.level != "representation":
-            bytes_per_task = 4 * sum(tensor.numel() for tensor in self._part.tensors)
+            bytes_per_task = self._bytes_per_task()
             size = max(int(self._settings.memory // bytes_per_task), 1)
             if self._settings.held_out is not None and size < len(tasks):
                 raise InputError(

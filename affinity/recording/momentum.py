@@ -42,7 +42,10 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
         if buffer is None:
             return None
         name, factor = buffer
-        value = optimizer.state.get(parameter, {}).get(name)
+        entry = optimizer.state.get(parameter, {})
+        if entry and name not in entry:
+            return None  # a wrapper that keeps other things (SAM)
+        value = entry.get(name)
         carried.append(torch.zeros_like(parameter) if value is None else factor * value.detach())
     return carried
 

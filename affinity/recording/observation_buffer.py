@@ -35,6 +35,7 @@ class ObservationBuffer:
         self.held_out_gramian = missing(count, count)
         self.momentum_products = missing(count)
         self.lookahead_losses = missing(2, count, count)  # on the batch, and held out
+        self.predictions: Tensor | None = None  # instead of them, in double precision
 
     def trace(
         self,
@@ -54,6 +55,7 @@ class ObservationBuffer:
         """
         has_gramians, has_layers = settings.gramians, settings.layers is not None
         is_held_out = self.held_out_losses is not None
+        lookahead_losses = self.lookahead_losses if self.predictions is None else self.predictions
 
         def entry(values: Tensor | None, *, is_measured: bool = True) -> Tensor | None:
             return _entry(values) if is_measured and values is not None else None
@@ -63,13 +65,13 @@ class ObservationBuffer:
             steps=torch.tensor([self.step]),
             losses=_entry(self.losses),
             gramians=entry(self.layer_gramians.sum(0), is_measured=has_gramians),
-            lookahead_losses=entry(self.lookahead_losses[0], is_measured=has_lookahead),
+            lookahead_losses=entry(lookahead_losses[0], is_measured=has_lookahead),
             held_out_losses=entry(self.held_out_losses),
             held_out_gramians=entry(
                 self.held_out_gramian, is_measured=has_gramians and is_held_out
             ),
             held_out_lookahead_losses=entry(
-                self.lookahead_losses[1], is_measured=has_lookahead and is_held_out
+                lookahead_losses[1], is_measured=has_lookahead and is_held_out
             ),
             layers=tuple(self.layers) if has_layers else None,
             layer_gramians=entry(self.layer_gramians, is_measured=has_layers),
@@ -80,6 +82,7 @@ class ObservationBuffer:
             optimizer_steps=(
                 torch.tensor([settings.step == "optimizer"]) if has_lookahead else None
             ),
+            predicted=torch.tensor([self.predictions is not None]) if has_lookahead else None,
         )
 
     def _layer_norms(self, parameters: Sequence[Tensor]) -> Tensor:
@@ -90,5 +93,6 @@ class ObservationBuffer:
 
 def _entry(values: Tensor) -> Tensor:
     """On the CPU, with an axis of time; what is not finite is missing."""
-    values = values.detach().float().cpu()
+    values = values.detach().cpu()
+    values = values if values.dtype == torch.float64 else values.float()
     return values.where(values.isfinite(), torch.nan)[None]

@@ -1,8 +1,8 @@
-"""Preserve random states and buffers while a run is observed."""
+"""Preserve random states, buffers and what modules keep while a run is observed."""
 
 import ctypes
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -10,24 +10,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from .kept_state import KeptState
+
 MERSENNE_BYTES = 625 * 4
 """Size of NumPy's generator in memory: 624 words and a position."""
 
 
 @contextmanager
-def preserve_state(model: nn.Module, *, and_called: bool = False) -> Generator[Callable[[], bool]]:
-    """Restore random states and the model's buffers at the end.
+def preserve_state(
+    model: nn.Module,
+    *,
+    and_called: bool = False,
+    functions: Iterable[object] = (),
+    parameters: Iterable[Tensor] = (),
+) -> Generator[Callable[[], bool]]:
+    """Restore random states, buffers, and what modules keep in plain attributes, at the end.
 
     Yields a function that restores them earlier, so that several evaluations start from the same
     state (and share dropout masks); it returns whether random numbers were drawn.
 
-    Buffers are restored without changing their version counters, and what is written to them
+    Tensors are restored without changing their version counters, and what is written to them
     inside does not change the counters either: the user's own backward pass, which comes later,
     finds the versions that it saved.
 
     Args:
-        model: The module whose buffers are preserved.
-        and_called: Whether to preserve the buffers of every other module that is called, too.
+        model: The module whose state is preserved.
+        and_called: Whether to preserve the state of every other module that is called, too.
+        functions: Functions whose variables are preserved, too.
+        parameters: Parameters that forward passes change.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -38,33 +48,51 @@ def preserve_state(model: nn.Module, *, and_called: bool = False) -> Generator[C
         >>> norm.num_batches_tracked.item()
         0
     """
-    saved: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+    saved: list[tuple[Tensor, Tensor]] = []
+    buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
     known: set[int] = set()
     states = RandomStates(accelerators(model))
 
     def restore() -> bool:
-        for module, name, buffer, copy in saved:
-            buffer.data.copy_(copy)
-            if getattr(module, name) is not buffer:
-                setattr(module, name, buffer)
+        for tensor, copy in saved:
+            tensor.data.copy_(copy)
+        for by_name, before in buffers:
+            if any(by_name.get(name) is not buffer for name, buffer in before.items()):
+                by_name.update(before)
+        kept.restore()
         return states.restore()
 
     with ExitStack() as stack:
 
-        def save(module: nn.Module, *_: object) -> None:
-            for part in module.modules():
-                if id(part) in known:
-                    continue
-                known.add(id(part))
-                for name, buffer in part._buffers.items():  # pyright: ignore[reportPrivateUsage]
-                    if buffer is None:
-                        continue
-                    saved.append((part, name, buffer, buffer.detach().clone()))
-                    stack.enter_context(
-                        torch.autograd._unsafe_preserve_version_counter(buffer)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-                    )
+        def keep(tensor: Tensor, copy: Tensor) -> None:
+            saved.append((tensor, copy))
+            stack.enter_context(
+                torch.autograd._unsafe_preserve_version_counter(tensor)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            )
 
+        def save(module: nn.Module, *_: object) -> None:
+            parts = [part for part in module.modules() if id(part) not in known]
+            for part in parts:
+                known.add(id(part))
+                by_name = part._buffers  # pyright: ignore[reportPrivateUsage]
+                buffers.append((by_name, dict(by_name)))
+                for buffer in by_name.values():
+                    if buffer is not None:
+                        keep(buffer, buffer.detach().clone())
+            kept.add_modules(parts)
+            keep_tensors()
+
+        def keep_tensors() -> None:
+            while kept.tensors:
+                keep(*kept.tensors.pop())
+
+        kept = KeptState(save)
         save(model)
+        for function in functions:
+            kept.add_function(function)
+        keep_tensors()
+        for parameter in parameters:
+            keep(parameter, parameter.detach().clone())
         if and_called:
             stack.callback(register_module_forward_pre_hook(save).remove)
         try:
@@ -101,7 +129,7 @@ class RandomStates:
         if has_drawn:
             torch.set_rng_state(self._torch[0])
             for device, state in zip(self._devices, self._torch[1:], strict=True):
-                torch.get_device_module(device).set_rng_state(state, device)
+                torch.get_device_module(device).set_rng_state(state, *_which(device))
             random.setstate(self._python)
             np.random.set_state(self._numpy)  # noqa: NPY002 # pyright: ignore[reportArgumentType]
         return has_drawn
@@ -126,7 +154,13 @@ class RandomStates:
 
     def _torch_states(self) -> list[Tensor]:
         modules = [(torch.get_device_module(device), device) for device in self._devices]
-        return [torch.get_rng_state(), *(module.get_rng_state(at) for module, at in modules)]
+        of_devices = (module.get_rng_state(*_which(device)) for module, device in modules)
+        return [torch.get_rng_state(), *of_devices]
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    """The device as an argument; none of the functions of ``torch.mps`` takes one."""
+    return () if device.type == "mps" else (device,)
 
 
 def advance_generators(devices: Sequence[torch.device]) -> None:
@@ -139,10 +173,8 @@ def advance_generators(devices: Sequence[torch.device]) -> None:
 
 def accelerators(model: nn.Module) -> list[torch.device]:
     """Devices of the model's parameters that have a random generator of their own."""
-    if not torch.cuda.is_initialized() and not torch.xpu.is_initialized():
-        return []
     devices = {parameter.device for parameter in model.parameters()}
-    return [device for device in devices if device.type in {"cuda", "xpu"}]
+    return [device for device in devices if device.type in {"cuda", "xpu", "mps"}]
 
 
 def _mersenne_states() -> tuple[object, ...]:

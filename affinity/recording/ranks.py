@@ -1,7 +1,7 @@
 """Ranks: the processes of a distributed run, which measure together and record the same trace."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import torch
@@ -78,6 +78,13 @@ class Ranks:
         dist.all_reduce(values)
         return values
 
+    def with_tasks(
+        self, tasks: Sequence[str], present: Collection[str], like: Tensor
+    ) -> list[float]:
+        """The number of ranks on which each task is present."""
+        flags = torch.tensor([float(task in present) for task in tasks], device=like.device)
+        return self.total(flags).tolist()
+
     def largest(self, seconds: float, device: torch.device) -> float:
         """The largest value of any rank, so that all take the same decision."""
         if self.count == 1:
@@ -102,7 +109,7 @@ class Ranks:
         parts = gradient or [None] * len(shared)
         flat = torch.cat(
             [
-                (torch.zeros_like(tensor) if part is None else part).reshape(-1).float()
+                (torch.zeros_like(tensor) if part is None else part.to_dense()).reshape(-1).float()
                 for part, tensor in zip(parts, shared, strict=True)
             ]
         )

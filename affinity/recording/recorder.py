@@ -1,14 +1,16 @@
 """Recorder: measures per-task gradients before `backward()` without changing the run."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.tasks import check_names
 
 from .batch import Batch, Closure, TaskLosses, check_losses
@@ -19,7 +21,9 @@ from .recorder_state import RecorderState
 from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
 from .shared_parameters import Shared, module_to_watch, unwrapped
-from .shared_part import SharedPart, find_shared_part
+from .shared_part import SharedPart
+from .shared_search import SharedSearch
+from .task_round import PATIENCE, TaskRound
 from .trace import Trace, concatenate_traces
 
 
@@ -142,14 +146,22 @@ class Recorder:
             tasks=None if tasks is None else check_names(tasks),
             timing=Timing(next_check=after),
         )
+        self._search = SharedSearch(self._model, shared, self._settings, self._ranks)
         self._part: SharedPart | None = None
         self._pending: PendingHoldout | None = None
+        self._round: TaskRound | None = None
+        self._pairs: Counter[tuple[str, str]] = Counter()  # how often each was measured
+        self._absent: set[str] = set()  # named tasks that the last rounds did not meet
+        self._warned_tasks: set[tuple[str, str]] = set()
+        self._is_checked = False
+        self._moving: list[nn.Parameter] = []  # parameters that forward passes change
         self._is_observing = False
 
     def is_due(self) -> bool:
         """Whether the next observation may be measured, for runs that compute losses only then."""
         state = self._state
-        return self._schedule.is_due(state.step, state.timing) or state.begun > 0
+        is_scheduled = self._schedule.is_due(state.step, state.timing)
+        return is_scheduled or state.begun > 0 or self._round is not None
 
     @property
     def is_observing(self) -> bool:
@@ -183,21 +195,26 @@ class Recorder:
         device = next(self._model.parameters(), torch.zeros(())).device
         started = _now(device)
         self._ranks.synchronize(step)
-        if self._schedule.overhead is not None and not state.begun:
+        is_new = not state.begun and self._round is None
+        if self._schedule.overhead is not None and is_new:
             plain = self._ranks.largest(state.timing.cost().plain_seconds, device)
             if not self._schedule.fits(step, state.timing, plain):
                 return
         self._is_observing = True
         try:
-            preserved = preserve_state(unwrapped(self._model), and_called=not self._is_whole)
-            with preserved as restore:
-                batch = Batch(state.tasks, losses, closure, restore, self._model)
+            functions = [closure, held_out, *(loss for loss in losses.values() if callable(loss))]
+            first = self._check_closure(state.tasks, losses, closure, functions)
+            with self._preserve(functions, self._moving) as restore:
+                batch = Batch(
+                    state.tasks, losses, closure, restore, self._model, self._warned_tasks, first
+                )
                 other = self._held_out_batch(state.tasks, held_out, restore)
                 self._measure(step, state.tasks, batch, other)
         finally:
             self._is_observing = False
+        self._finish_round()
         seconds = self._ranks.largest(_now(device) - started, device)
-        state.timing.add(seconds, is_finished=not state.begun)
+        state.timing.add(seconds, is_finished=not state.begun and self._round is None)
 
     def trace(self) -> Trace:
         """What was recorded so far.
@@ -208,9 +225,29 @@ class Recorder:
         if not self._state.measurements:
             raise InputError(
                 "Expected at least one measurement, but nothing was recorded: call "
-                "recorder.observe(losses) before backward() in the training loop.",
+                "recorder.observe(losses) before backward() in the training loop, while some of "
+                "what the tasks share is trained.",
                 "nothing-recorded",
             )
+        trace = self._joined()
+        pairs = ~torch.eye(len(trace.tasks), dtype=torch.bool)
+        measured = trace.gramians if trace.gramians is not None else trace.lookahead_losses
+        is_explained = len(trace.tasks) == 1 or any(
+            code == "unreached-shared-part" for _, code in self._warned_tasks
+        )
+        is_explained = is_explained or bool(self._state.warned)
+        if measured is not None and measured[:, pairs].isnan().all() and not is_explained:
+            warn(
+                f"No pair of the tasks {trace.tasks} was measured, since no two of them were met "
+                "within one measurement. Name all tasks in Recorder(tasks=[...]) and call observe "
+                "at every step (not at the representation): then batches of one task each are "
+                "measured against those of the steps before.",
+                "no-pairs",
+            )
+        return trace
+
+    def _joined(self) -> Trace:
+        """The measurements in one part."""
         self._state.measurements = [concatenate_traces(self._state.measurements)]
         return self._state.measurements[0]
 
@@ -245,7 +282,7 @@ class Recorder:
     def state_dict(self) -> dict[str, Tensor | str]:
         """All that a resumed run needs, for the run's own checkpoint: tensors, and a JSON text."""
         if self._state.measurements:
-            self.trace()  # in one part
+            self._joined()
         timing = self._state.timing
         return replace(self._state, timing=replace(timing, elapsed=timing.seconds())).pack()
 
@@ -272,27 +309,114 @@ class Recorder:
             state.begun = 0
             return
         settings = self._settings
-        if self._part is None:
-            if not settings.gramians and not batch.can_evaluate:
-                raise InputError(
-                    "Expected a closure, since without Gramians only lookaheads are recorded: "
-                    "recorder.observe(losses, closure=...).",
-                    "missing-closure",
-                )
-            self._part = find_shared_part(
-                tasks, self._model, self._shared, settings.level, self._ranks, batch
+        if not settings.gramians and not batch.can_evaluate and self._part is None:
+            raise InputError(
+                "Expected a closure, since without Gramians only lookaheads are recorded: "
+                "recorder.observe(losses, closure=...).",
+                "missing-closure",
             )
-            self._part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
-        looks_ahead = batch.can_evaluate and settings.looks_ahead(len(state.timing.costs))
+        present = self._present(tasks, batch)
+        self._round = self._round or self._begin_round(tasks, present)
+        part = self._search.find(tasks, batch)
+        if part is not self._part and self._round is not None:
+            self._round.kept.clear()  # gradients at other parameters
+        if part is not None and self._part is None:
+            part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
+        self._part = part or self._part
+        if part is None or not present:
+            return
+        is_scheduled = self._schedule.is_due(step, state.timing)
+        if self._round is not None and not is_scheduled and not self._round.gains(present):
+            return
         measurement = Measurement(
-            self._part, settings, state, self.optimizer, looks_ahead=looks_ahead
+            part, settings, state, self.optimizer, looks_ahead=self._looks_ahead(batch)
         )
-        measurement.measure(step, batch, other, is_first=not state.measurements)
+        measurement.measure(step, batch, other, self._round, is_first=not state.measurements)
         if settings.held_out is None:
             state.measurements.append(measurement.trace())
         else:
             state.begun += 1
-            self._pending = PendingHoldout(measurement, self._part)
+            self._pending = PendingHoldout(measurement, part)
+
+    def _preserve(
+        self, functions: Sequence[object], parameters: Iterable[Tensor]
+    ) -> AbstractContextManager[Callable[[], bool]]:
+        return preserve_state(
+            unwrapped(self._model),
+            and_called=not self._is_whole,
+            functions=functions,
+            parameters=parameters,
+        )
+
+    def _check_closure(
+        self,
+        tasks: tuple[str, ...],
+        losses: TaskLosses,
+        closure: Closure | None,
+        functions: Sequence[object],
+    ) -> Tensor | None:
+        """The losses of the closure's first evaluation, which must only evaluate losses.
+
+        Some modules change their own parameters in forward passes (``Embedding(max_norm=1)``);
+        these are preserved from now on.
+        """
+        can_evaluate = closure is not None or any(callable(loss) for loss in losses.values())
+        if self._is_checked or not can_evaluate or not self._settings.looks_ahead(0):
+            return None
+        parameters = list(unwrapped(self._model).parameters())
+        versions = [_versions(parameter) for parameter in parameters]
+        with self._preserve(functions, parameters) as restore:
+            batch = Batch(tasks, losses, closure, restore, self._model, self._warned_tasks)
+            if not batch.names:
+                return None
+            evaluated = batch.evaluate()
+            now = [_versions(parameter) for parameter in parameters]
+        self._is_checked = True
+        changed = list(zip(parameters, versions, now, strict=True))
+        if any(before[1:] != after[1:] for _, before, after in changed):
+            raise InputError(
+                "Expected a closure that evaluates the losses and changes nothing, but it changes "
+                "gradients: leave zero_grad, backward and step out of it.",
+                "closure-with-effects",
+            )
+        self._moving = [parameter for parameter, before, after in changed if before != after]
+        return evaluated
+
+    def _looks_ahead(self, batch: Batch) -> bool:
+        number = len(self._state.timing.costs)  # of measurements; those of a round count once
+        return batch.can_evaluate and self._settings.looks_ahead(number)
+
+    def _present(self, tasks: tuple[str, ...], batch: Batch) -> tuple[str, ...]:
+        """The tasks that are present on at least one rank."""
+        like = next(self._model.parameters(), torch.zeros(()))
+        ranks_with = self._ranks.with_tasks(tasks, batch.names, like)
+        return tuple(task for task, count in zip(tasks, ranks_with, strict=True) if count)
+
+    def _begin_round(self, tasks: tuple[str, ...], present: Sequence[str]) -> TaskRound | None:
+        """A round, if the batch holds one task, or lacks pairs that are rarely measured."""
+        settings = self._settings
+        if settings.level == "representation" or settings.held_out is not None or not present:
+            return None
+        self._absent.difference_update(present)
+        expected = [task for task in tasks if task not in self._absent]
+        together = {(i, j) for i in present for j in present}
+        self._pairs.update(together)
+        wanted = {(i, j) for i in expected for j in expected if i != j} - together
+        if len(present) > 1:
+            usual = max(self._pairs.values())
+            wanted = {pair for pair in wanted if 2 * self._pairs[pair] <= usual}
+        return TaskRound(wanted, PATIENCE * len(expected)) if wanted else None
+
+    def _finish_round(self) -> None:
+        """Count an observation of the round, and end it when it is complete."""
+        if self._round is None:
+            return
+        self._round.left -= 1
+        if self._round.is_finished:
+            kept = self._round.kept.keys()
+            self._pairs.update(self._round.measured)
+            self._absent |= {task for pair in self._round.wanted for task in pair} - kept
+            self._round = None
 
     def _held_out_batch(
         self, tasks: tuple[str, ...], closure: Closure | None, restore: Callable[[], bool]
@@ -305,7 +429,7 @@ class Recorder:
                 'Recorder(held_out=...): omit it, or level="representation", or the other.',
                 "conflicting-settings",
             )
-        return Batch.from_closure(tasks, closure, restore, self._model)
+        return Batch.from_closure(tasks, closure, restore, self._model, self._warned_tasks)
 
     def _describe_gramians(self, n_tasks: int) -> str:
         settings, directions = self._settings, self._settings.directions(n_tasks)
@@ -316,6 +440,12 @@ class Recorder:
         if directions:
             return f"sketched with {directions} random directions by {self._state.sketch_method}"
         return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
+
+
+def _versions(parameter: nn.Parameter) -> tuple[int, int, int]:
+    """Numbers that change when the parameter, or its gradient, is changed or replaced."""
+    gradient = parameter.grad
+    return parameter._version, id(gradient), 0 if gradient is None else gradient._version
 
 
 def _now(device: torch.device) -> float:

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.storage import flatten, unflatten
 
 from .schedule import Timing
@@ -35,6 +35,7 @@ class RecorderState:
         is_closure_exact: Whether the closure returns, bit for bit, the losses given to `observe`,
             so that they need not be evaluated again.
         has_factors: Whether factored gradients were cheaper when last checked.
+        warned: Codes of warnings that are issued once per run.
     """
 
     random_state: Tensor
@@ -47,6 +48,13 @@ class RecorderState:
     begun: int = 0
     is_closure_exact: bool = False
     has_factors: bool = True
+    warned: list[str] = field(default_factory=list[str])
+
+    def warn_once(self, message: str, code: str) -> None:
+        """Warn, once per run."""
+        if code not in self.warned:
+            self.warned.append(code)
+            warn(message, code, stacklevel=6)
 
     def next_sources(self, tasks: tuple[str, ...], count: int) -> tuple[str, ...]:
         """The next `count` sources in turn.

@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, get_gradient_edge
 
 from affinity.errors import InputError
 
-from .graph import leaf_of, shared_graph
+from .graph import leaf_of
 
 Shared = nn.Module | str | re.Pattern[str] | Iterable[str | nn.Parameter] | None
 """A module, names or glob patterns of modules or parameters, parameters, or None to find them."""
@@ -19,42 +19,35 @@ Layers = dict[str, list[int]]
 """The indices of the shared parameters that belong to each layer."""
 
 
-def shared_parameters(
-    model: nn.Module, shared: Shared, losses: Sequence[Tensor]
-) -> dict[str, nn.Parameter]:
-    """The trainable shared parameters, by name.
+def selected_parameters(model: nn.Module, shared: Shared) -> dict[str, nn.Parameter]:
+    """The parameters that `shared` names, trained or frozen, by name; all without it.
 
     Args:
         model: The whole network.
         shared: A submodule; the name of a submodule or of a parameter; a glob
             (``"trunk.*.weight"``) or a regular expression that is searched in parameter names;
-            several of these; or None for the parameters that at least two of `losses` reach.
-        losses: Losses with their graph.
+            several of these; or None.
 
     Raises:
-        InputError: If nothing matches, or all that matches is frozen.
+        InputError: If nothing matches.
 
     Example:
         >>> model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
-        >>> list(shared_parameters(model, "trunk", []))
+        >>> list(selected_parameters(model, "trunk"))
         ['trunk.weight', 'trunk.bias']
-        >>> list(shared_parameters(model, "trunk.w*", []))
+        >>> list(selected_parameters(model, "trunk.w*"))
         ['trunk.weight']
     """
     named = {
         name.replace("_orig_mod.", ""): parameter
         for name, parameter in unwrapped(model).named_parameters()
     }
-    chosen = _reached_twice(named, losses) if shared is None else _selected(named, shared)
-    trained = {name: parameter for name, parameter in chosen.items() if parameter.requires_grad}
-    if not trained:
-        raise InputError(
-            f"Expected shared parameters that are trained, but all of {list(chosen)} are frozen "
-            f"(requires_grad=False). Name a part that is trained, or record the representation: "
-            f'level="representation".',
-            "frozen-shared-part",
-        )
-    return trained
+    if shared is None:
+        return named
+    is_one = isinstance(shared, nn.Module | nn.Parameter | str | re.Pattern)
+    parts = [shared] if is_one else list(shared)
+    selected = {name for part in parts for name in _matches(named, part)}
+    return {name: parameter for name, parameter in named.items() if name in selected}
 
 
 def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
@@ -64,6 +57,7 @@ def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
         InputError: If there is no model in which the shared part could be found.
     """
     if model is not None:
+        _refuse_sharded(model)
         return model
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise InputError(
@@ -82,6 +76,21 @@ def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
         "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk).",
         "missing-model",
     )
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """Raise an error if no process has whole parameters, as per-task gradients need them."""
+    is_wrapped = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
+    for name, parameter in model.named_parameters():
+        is_sharded = type(parameter).__name__ == "DTensor" or hasattr(parameter, "ds_id")
+        if is_wrapped or is_sharded:
+            raise InputError(
+                f"Expected whole parameters on each process, but {name} is sharded (FSDP, "
+                "DeepSpeed ZeRO-3 or tensor parallel), which the recorder does not support: record the "
+                "same model with DistributedDataParallel or in one process, for example a smaller one "
+                "or for a few steps.",
+                "sharded-parameters",
+            )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -132,7 +141,7 @@ def layers_of(names: Sequence[str], layers: int | Sequence[str] | None) -> Layer
 def last_layer(
     shared: Mapping[str, nn.Parameter], losses: Sequence[Tensor]
 ) -> dict[str, nn.Parameter]:
-    """The shared parameters of the module that is nearest to the losses.
+    """The shared parameters of the module that is nearest to the losses; none if none is reached.
 
     Example:
         >>> import torch
@@ -142,7 +151,7 @@ def last_layer(
         ['2.weight', '2.bias']
     """
     by_id = {id(parameter): name for name, parameter in shared.items()}
-    level: list[Node] = [edge.node for edge in shared_graph(losses).representation]
+    level: list[Node] = [get_gradient_edge(loss).node for loss in losses]
     seen = set(level)
     while level:
         for node in level:
@@ -153,33 +162,7 @@ def last_layer(
         parents = {p for node in level for p, _ in node.next_functions if p is not None}
         level = list(parents - seen)
         seen |= parents
-    raise InputError(
-        f"Expected at least two losses to reach one of the shared parameters {list(shared)}, but "
-        "none does: name the layer itself with shared=...",
-        "nothing-shared",
-    )
-
-
-def _reached_twice(
-    named: Mapping[str, nn.Parameter], losses: Sequence[Tensor]
-) -> dict[str, nn.Parameter]:
-    leaves = {id(leaf) for leaf in shared_graph(losses).leaves}
-    reached = {name: parameter for name, parameter in named.items() if id(parameter) in leaves}
-    if not reached:
-        raise InputError(
-            f"Expected parameters that at least two of the {len(losses)} losses reach, but there "
-            "are none. If the tasks share nothing, there is nothing to record; if each task has "
-            "its own batches, or the trunk is frozen, name the shared part with shared=...",
-            "nothing-shared",
-        )
-    return reached
-
-
-def _selected(named: Mapping[str, nn.Parameter], shared: Shared) -> dict[str, nn.Parameter]:
-    is_one = isinstance(shared, nn.Module | nn.Parameter | str | re.Pattern)
-    parts = [shared] if is_one else list(shared or ())
-    selected = {name for part in parts for name in _matches(named, part)}
-    return {name: parameter for name, parameter in named.items() if name in selected}
+    return {}
 
 
 def _matches(

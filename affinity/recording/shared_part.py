@@ -12,16 +12,12 @@ from affinity.errors import InputError, warn
 
 from .batch import Batch, is_without_labels
 from .factored_gradients import FactoredGradients, linear_layers
+from .frozen_trunk import frozen_trunk_gradients
 from .gradients import Gradient, Gradients
-from .graph import (
-    refuse_overwritten_graphs,
-    refuse_reentrant_checkpoints,
-    representation_gradients,
-    shared_graph,
-)
+from .graph import overlapping_gradients, shared_graph
 from .ranks import Ranks
-from .settings import Level
-from .shared_parameters import Shared, last_layer, shared_parameters, unwrapped
+from .settings import Settings
+from .shared_parameters import Layers, unwrapped
 
 LIBRARIES = {"torch", "affinity", "accelerate", "lightning", "transformers", "peft"}
 """Libraries whose hooks do not count calls."""
@@ -34,32 +30,44 @@ class SharedPart:
     Args:
         tasks: All of them, in order.
         model: The network, as the user passed it.
-        parameters: The shared parameters, by name.
-        level: Whether gradients are taken at the parameters or at the representation.
+        parameters: The shared parameters that are trained, by name.
+        layers: The places of these parameters, by layer.
+        settings: Whether gradients are taken at the parameters or at the representation.
         ranks: The processes of the run.
+        rounding_error: Relative rounding error of the losses.
+        frozen_module: The shared module, if none of its parameters is trained.
     """
 
     tasks: tuple[str, ...]
     model: nn.Module
     parameters: Mapping[str, nn.Parameter]
-    level: Level
+    layers: Layers
+    settings: Settings
     ranks: Ranks
+    rounding_error: float
+    frozen_module: nn.Module | None = None
     tensors: list[Tensor] = field(init=False)
     """The shared parameters, in order."""
     device: torch.device = field(init=False)
     """The model's device."""
-    _unreached: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", list(self.parameters.values()))
         device = next(self.model.parameters(), torch.zeros(())).device
         object.__setattr__(self, "device", device)
 
+    def parameter_error(self) -> float:
+        """The rounding error of all parameters, as a norm."""
+        errors = [
+            torch.finfo(tensor.dtype).eps * torch.linalg.vector_norm(tensor.detach()).float()
+            for tensor in self.tensors
+        ]
+        return torch.stack(errors).norm().item()
+
     def ranks_with(self, batch: Batch) -> Float[Tensor, " task"]:
         """The number of ranks on which each task has a loss."""
-        names = set(batch.names)
-        present = [float(task in names) for task in self.tasks]
-        return self.ranks.total(torch.tensor(present, device=self.device))
+        like = next(self.model.parameters(), torch.zeros(()))
+        return torch.tensor(self.ranks.with_tasks(self.tasks, batch.names, like)).to(self.device)
 
     def losses(self, step: int, batch: Batch) -> Float[Tensor, " task"]:
         """This rank's losses; a loss that is not finite is missing, with a warning."""
@@ -69,20 +77,21 @@ class SharedPart:
             for task, is_finite in zip(self.tasks, losses.isfinite().tolist(), strict=True)
             if not is_finite and task in batch.names
         ]
-        if bad:
-            batch.missing.update(bad)
-            warn(
-                f"The loss of {bad} is NaN or infinite at step {step} and is recorded as missing. "
-                "Check for a learning rate that is too high, and for labels and inputs that are "
-                "not finite.",
+        batch.missing.update(bad)
+        for task in bad:
+            batch.warn_once(
+                task,
+                f"The loss of the task {task!r} is NaN or infinite at step {step}; the task is "
+                "recorded as missing at such steps. That is expected where a batch holds no labels "
+                "of the task. Otherwise, check for a learning rate that is too high, and for "
+                "labels and inputs that are not finite.",
                 "loss-not-finite",
-                stacklevel=5,
             )
         return losses
 
     def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         """Gradients of those of `tasks` that are present and reach the shared part."""
-        if self.level == "representation":
+        if self.settings.level == "representation":
             return self._representation_gradients(batch, tasks)
         ranks_with = self.ranks_with(batch).tolist()
         gradients = {task: self.gradient(batch, task, ranks_with) for task in tasks}
@@ -109,7 +118,7 @@ class SharedPart:
             batch: The batch.
             memory: Bytes that the factors of all tasks may take.
         """
-        if self.level == "representation" or self.ranks.count > 1 or batch.is_apart:
+        if self.settings.level == "representation" or self.ranks.count > 1 or batch.is_apart:
             return None
         losses = [batch.loss(task) for task in batch.names]
         linear = linear_layers(losses, self.tensors, len(losses))
@@ -140,7 +149,7 @@ class SharedPart:
             "If they count calls or store something, let them return immediately while "
             "recorder.is_observing is True."
         )
-        if backward and self.level != "representation":
+        if backward and self.settings.level != "representation":
             warn(
                 f"Backward hooks of {backward} run once more for every task that is recorded. "
                 f"{what_to_do} Hooks of register_post_accumulate_grad_hook run in the run's own "
@@ -160,7 +169,7 @@ class SharedPart:
     ) -> Gradient | None:
         gradient = batch.gradient(task, inputs)
         if gradient is not None and all(part is None for part in gradient):
-            self._warn_unreached(task)
+            _warn_unreached(batch, task)
             return None
         return gradient
 
@@ -168,23 +177,29 @@ class SharedPart:
         losses = {task: batch.loss(task) for task in batch.names}
         if len(losses) < 2:  # one loss does not show where the representation is
             return Gradients({})
-        graph = shared_graph(losses.values())
-        if not graph.representation:
-            raise InputError(
+        by_loss = overlapping_gradients(list(losses.values()), shared_graph(losses.values()))
+        if not by_loss and self.frozen_module is not None:
+            by_loss = frozen_trunk_gradients(self.frozen_module, batch)
+        if not by_loss:
+            message = (
                 "Expected a representation from which at least two losses are computed, but there "
-                "is none: the losses of this step share nothing but parameters.",
-                "no-representation",
+                "is none: the losses of this step share nothing but parameters, or each is "
+                'computed from rows of its own. Record with level="parameters"; if the trunk is '
+                'frozen, name it, Recorder(model, shared="trunk", level="representation"), and '
+                "pass a closure to observe."
             )
-        gradients = dict(
-            zip(losses, representation_gradients(list(losses.values()), graph), strict=True)
-        )
+            if all(parameter.requires_grad for parameter in self.model.parameters()):
+                raise InputError(message, "no-representation")
+            batch.warn_once("", message, "no-representation")  # the trunk may be trained later
+            return Gradients({})
+        gradients = dict(zip(losses, by_loss, strict=True))
         for task, gradient in gradients.items():
             if all(part is None for part in gradient):
-                self._warn_unreached(task)
+                _warn_unreached(batch, task)
             elif is_without_labels(losses[task].item(), gradient):
                 batch.missing.add(task)
         ranks_with = dict(zip(self.tasks, self.ranks_with(batch).tolist(), strict=True))
-        absent: Gradient = [None] * len(graph.representation)
+        absent: Gradient = [None] * len(by_loss[0])
         by_task = {task: gradients.get(task, absent) for task in tasks if ranks_with[task]}
         if self.ranks.count == 1:
             by_task = {
@@ -194,40 +209,15 @@ class SharedPart:
             }
         return Gradients(by_task)
 
-    def _warn_unreached(self, task: str) -> None:
-        if task not in self._unreached:
-            self._unreached.add(task)
-            warn(
-                f"The loss of the task {task!r} depends on none of the shared parameters and is "
-                "recorded as missing. Is it computed from a detached representation, or is "
-                "shared=... another part of the network?",
-                "unreached-shared-part",
-            )
 
-
-def find_shared_part(
-    tasks: tuple[str, ...],
-    model: nn.Module,
-    shared: Shared,
-    level: Level,
-    ranks: Ranks,
-    batch: Batch,
-) -> SharedPart:
-    """Find what is shared, by its name or in the graph of the first batch's losses.
-
-    Raises:
-        InputError: If nothing is shared, or per-task gradients cannot be taken from the graph.
-    """
-    losses = [batch.loss(task) for task in batch.names]
-    refuse_reentrant_checkpoints(losses)
-    parameters: dict[str, nn.Parameter] = {}
-    if level != "representation" or shared is not None:
-        parameters = shared_parameters(model, shared, losses)
-    if level == "last layer":
-        parameters = last_layer(parameters, losses)
-    if parameters:
-        refuse_overwritten_graphs(losses, list(parameters.values()))
-    return SharedPart(tasks, model, parameters, level, ranks)
+def _warn_unreached(batch: Batch, task: str) -> None:
+    batch.warn_once(
+        task,
+        f"The loss of the task {task!r} depends on none of the shared parameters and is "
+        "recorded as missing. Is it computed from a detached representation, or is "
+        "shared=... another part of the network?",
+        "unreached-shared-part",
+    )
 
 
 def _modules_with(modules: Mapping[str, nn.Module], *kinds: str) -> list[str]:

@@ -51,6 +51,8 @@ class Trace:
         momentum_products: Inner product of each task's gradient with the sum of earlier gradients
             in the optimizer's next step (`carried_momentum`).
         optimizer_steps: Whether the lookahead took the optimizer's step instead of a plain one.
+        predicted: Whether lookahead losses were lost in rounding, and are first-order predictions
+            (or missing, where there is none).
         runs: Index of the run of each measurement, where there are several.
     """
 
@@ -69,6 +71,7 @@ class Trace:
     directions: Int[Tensor, " time"] | None = None
     momentum_products: Float[Tensor, "time task"] | None = None
     optimizer_steps: Bool[Tensor, " time"] | None = None
+    predicted: Bool[Tensor, " time"] | None = None
     runs: Int[Tensor, " time"] | None = None
 
     def __post_init__(self) -> None:
@@ -207,6 +210,12 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
         >>> merged.losses.tolist(), merged.runs.tolist()
         ([[1.0, 2.0], [3.0, 4.0]], [0, 1])
     """
+    layers = {trace.layers for trace in traces if trace.layers is not None}
+    if len(layers) > 1:
+        raise InputError(
+            f"Expected traces of the same layers to merge, but got {sorted(layers)}.",
+            "different-layers",
+        )
     numbered: list[Trace] = []
     first = 0
     for trace in traces:
@@ -217,22 +226,33 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
 
 
 def concatenate_traces(traces: Sequence[Trace]) -> Trace:
-    """Join parts of one run's trace that follow each other in time."""
+    """Join parts of one run's trace that follow each other in time.
+
+    Layers that were frozen in a part are missing there.
+    """
     if not traces:
         raise InputError("Expected at least one trace to merge, but got none.", "no-traces")
-    layers = {trace.layers for trace in traces if trace.layers is not None}
-    if len(layers) > 1:
-        raise InputError(
-            f"Expected traces of the same layers to merge, but got {sorted(layers)}.",
-            "different-layers",
-        )
-    aligned = [_reorder(trace, traces[0].tasks) for trace in traces]
+    layers = tuple(dict.fromkeys(layer for trace in traces for layer in trace.layers or ()))
+    aligned = [_with_layers(_reorder(trace, traces[0].tasks), layers) for trace in traces]
     joined = {
         field.name: _join([getattr(trace, field.name) for trace in aligned], aligned)
         for field in fields(Trace)
         if field.name not in {"tasks", "layers"}
     }
-    return Trace(tasks=traces[0].tasks, layers=next(iter(layers), None), **joined)  # pyright: ignore[reportArgumentType]
+    return Trace(tasks=traces[0].tasks, layers=layers or None, **joined)  # pyright: ignore[reportArgumentType]
+
+
+def _with_layers(trace: Trace, layers: tuple[str, ...]) -> Trace:
+    """The trace with all of these layers, those that it lacks as missing."""
+    if trace.layers is None or trace.layers == layers:
+        return trace
+    places = torch.tensor([layers.index(layer) for layer in trace.layers])
+    expanded: dict[str, Tensor] = {}
+    for name in ("layer_gramians", "layer_norms"):
+        values = getattr(trace, name)
+        shape = (len(trace), len(layers), *values.shape[2:])
+        expanded[name] = values.new_full(shape, torch.nan).index_copy(1, places, values)
+    return replace(trace, layers=layers, **expanded)  # pyright: ignore[reportArgumentType]
 
 
 def _reorder(trace: Trace, tasks: tuple[str, ...]) -> Trace:

@@ -13,7 +13,7 @@ import affinity.recording
 from affinity.recording import Recorder
 
 FOLDER = Path(affinity.recording.__file__).parent
-MOST_MOVES = 50
+MOST_MOVES = 85
 """Largest number of calls from one file of the package to another in one measurement."""
 
 

@@ -2,13 +2,14 @@ import gc
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -213,7 +214,9 @@ def assert_same(run: Run, settings: dict[str, Any], *, held_out: bool = False) -
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_recorded_run_is_the_same_run(name: str) -> None:
-    assert_same(RUNS[name], {"lookahead_every": 1})
+    is_coarse = name == "bf16 autocast"
+    with warns("lookahead-below-precision") if is_coarse else nullcontext():
+        assert_same(RUNS[name], {"lookahead_every": 1})
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity.errors import AffinityWarning, InputError
@@ -169,10 +169,33 @@ def test_losses_that_share_nothing_are_refused(model: nn.ModuleDict) -> None:
         Recorder(model).observe(losses)
 
 
-def test_a_frozen_shared_part_is_refused(model: nn.ModuleDict) -> None:
+@pytest.mark.parametrize("shared", ["trunk", None])
+def test_a_frozen_trunk_is_recorded_once_it_thaws(model: nn.ModuleDict, shared: str | None) -> None:
     model["trunk"].requires_grad_(requires_grad=False)
-    with raises("frozen-shared-part"):
-        Recorder(model, "trunk").observe(losses_of(model))
+    recorder = Recorder(model, shared, every=1)
+    with warns("frozen-shared-part"):
+        recorder.observe(losses_of(model))
+    recorder.observe(losses_of(model))
+    model["trunk"].requires_grad_(requires_grad=True)
+    recorder.observe(losses_of(model))
+    assert recorder.trace().steps.tolist() == [2]
+
+
+def test_a_layer_that_thaws_is_measured_from_then_on(model: nn.ModuleDict) -> None:
+    model["low"] = nn.Linear(3, 3).requires_grad_(requires_grad=False)
+
+    def losses() -> dict[str, Tensor]:
+        hidden = model["trunk"](model["low"](torch.ones(2, 3)).relu())
+        return {name: model[name](hidden).square().mean() for name in "ab"}
+
+    recorder = Recorder(model, ["trunk", "low"], every=1, layers=1)
+    recorder.observe(losses())
+    model["low"].requires_grad_(requires_grad=True)
+    recorder.observe(losses())
+    trace = recorder.trace()
+    assert trace.layers == ("trunk", "low")
+    assert trace.layer_gramians is not None
+    assert trace.layer_gramians[:, :, 0, 1].isnan().tolist() == [[False, True], [False, False]]
 
 
 def test_an_optimizer_of_other_parameters_is_refused(model: nn.ModuleDict) -> None:

@@ -1,0 +1,184 @@
+"""Shared search: which parameters the tasks share, by their names or by the losses' gradients."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError, warn
+
+from .batch import Batch
+from .graph import (
+    graph_nodes,
+    refuse_overwritten_graphs,
+    refuse_reentrant_checkpoints,
+    shared_graph,
+)
+from .precision import rounding_error
+from .ranks import Ranks
+from .settings import Settings
+from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
+from .shared_part import SharedPart
+
+EARLY = 4
+"""The first observations at each of which the search continues; later at each power of 2."""
+
+
+class SharedSearch:
+    """Finds the shared part, and looks again when layers are frozen or thawed.
+
+    Without names, a parameter is shared if at least two losses have a gradient other than 0 at one
+    of its elements, at any of the observations that were searched. Stacked or concatenated losses
+    reach each other's heads in the graph, but only with gradients of 0; and each task has a row of
+    its own in the weight of a joint last layer.
+
+    Args:
+        model: The network, as the user passed it.
+        shared: What is shared, if it was named.
+        settings: Where gradients are taken, and which layers.
+        ranks: The processes of the run.
+    """
+
+    def __init__(self, model: nn.Module, shared: Shared, settings: Settings, ranks: Ranks) -> None:
+        self._model = model
+        self._is_named = shared is not None
+        self._named = selected_parameters(model, shared)
+        self._settings = settings
+        self._ranks = ranks
+        self._found: set[str] = set()
+        self._owners: dict[str, Tensor] = {}  # per element: the task that reached it, from 1
+        self._searched: set[str] = set()
+        self._searches = 0
+        self._part: SharedPart | None = None
+        self._is_warned = False
+
+    def find(self, tasks: tuple[str, ...], batch: Batch) -> SharedPart | None:
+        """The shared part; None while nothing is known to be shared and trained.
+
+        Raises:
+            InputError: If the losses share nothing, or hide their gradients.
+        """
+        losses = [batch.loss(task) for task in batch.names]
+        if self._part is None:
+            refuse_reentrant_checkpoints(losses)
+        at_representation = self._settings.level == "representation"
+        if not self._is_named and not at_representation:
+            self._search(tasks, batch)
+        known = {
+            name: parameter
+            for name, parameter in self._named.items()
+            if self._is_named or name in self._found
+        }
+        trained = {name: parameter for name, parameter in known.items() if parameter.requires_grad}
+        if not trained and not at_representation:
+            self._explain(list(known), losses)
+            return None
+        if self._settings.level == "last layer":
+            trained = last_layer(trained, losses)
+            if not trained:
+                return None
+        if self._part is None or list(self._part.parameters) != list(trained):
+            refuse_overwritten_graphs(losses, list(trained.values()))
+            self._part = SharedPart(
+                tasks,
+                self._model,
+                trained,
+                self._layers(trained),
+                self._settings,
+                self._ranks,
+                rounding_error(graph_nodes(losses)),
+                self._frozen_module() if self._is_named and not trained else None,
+            )
+        return self._part
+
+    def private(self) -> list[str]:
+        """Parameters that gradients reach, each element from one loss alone."""
+        return [
+            name
+            for name, owner in self._owners.items()
+            if name not in self._found and bool(owner.any())
+        ]
+
+    def _frozen_module(self) -> nn.Module | None:
+        """The smallest module that holds all named parameters, unless that is the model."""
+        model = unwrapped(self._model)
+        names = [name.split(".")[:-1] for name in self._named]
+        common = [parts[0] for parts in zip(*names, strict=False) if len(set(parts)) == 1]
+        return model.get_submodule(".".join(common)) if common else None
+
+    def _layers(self, trained: Mapping[str, nn.Parameter]) -> dict[str, list[int]]:
+        """The places of the trained parameters in each layer that holds some."""
+        if not trained:
+            return {"all": []}
+        names = list(self._named)
+        places = {name: place for place, name in enumerate(trained)}
+        layers = layers_of(names, self._settings.layers)
+        kept = {
+            layer: [places[names[i]] for i in members if names[i] in places]
+            for layer, members in layers.items()
+        }
+        return {layer: members for layer, members in kept.items() if members}
+
+    def _search(self, tasks: tuple[str, ...], batch: Batch) -> None:
+        ranks_with = self._ranks.with_tasks(tasks, batch.names, next(self._model.parameters()))
+        present = [task for task, count in zip(tasks, ranks_with, strict=True) if count]
+        number, self._searches = self._searches, self._searches + 1
+        is_new = not self._searched.issuperset(present)
+        is_early = number < EARLY or not number & (number - 1) or not self._found
+        if not is_early and not is_new:
+            return
+        self._searched.update(present)
+        names = [n for n, p in self._named.items() if p.requires_grad and n not in self._found]
+        parameters: list[Tensor] = [self._named[name] for name in names]
+        for number, (task, count) in enumerate(zip(tasks, ranks_with, strict=True), 1):
+            if not count or not parameters:
+                continue
+            gradient = batch.gradient(task, parameters)
+            gradient = self._ranks.mean_gradient(gradient, parameters, int(count))
+            for name, part in zip(names, gradient or [], strict=False):
+                if part is not None and name not in self._found:
+                    self._note(name, number, part)
+
+    def _note(self, name: str, task: int, gradient: Tensor) -> None:
+        """Note the elements that a task's gradient reaches."""
+        owner = self._owners.get(name)
+        if owner is None:
+            dtype = torch.uint8 if task < 256 else torch.int32
+            owner = self._owners[name] = torch.zeros_like(self._named[name], dtype=dtype)
+        if owner.dtype == torch.uint8 and task > 255:
+            owner = self._owners[name] = owner.int()
+        where: tuple[Tensor, ...] = ()
+        if gradient.is_sparse:  # rows of an embedding
+            gradient = gradient.coalesce()
+            where, gradient = tuple(gradient.indices()), gradient.values()
+        before = owner[where]
+        is_reached = gradient != 0
+        if bool((is_reached & (before != 0) & (before != task)).any()):
+            self._found.add(name)
+            del self._owners[name]
+        else:
+            owner[where] = before.masked_fill(is_reached, task)
+
+    def _explain(self, known: Sequence[str], losses: Sequence[Tensor]) -> None:
+        """Say once why nothing is recorded; refuse losses that can never share anything."""
+        are_frozen = [n for n, p in self._named.items() if not p.requires_grad]
+        if not self._is_named and len(losses) > 1 and not are_frozen and self._ranks.count == 1:
+            leaves = {id(leaf) for leaf in shared_graph(losses).leaves}
+            if not any(id(parameter) in leaves for parameter in self._named.values()):
+                raise InputError(
+                    f"Expected parameters that at least two of the {len(losses)} losses reach, but "
+                    "there are none: the tasks share nothing, so that there is nothing to record. "
+                    "If each task has its own batches, name the shared part with shared=...",
+                    "nothing-shared",
+                )
+        if are_frozen and not self._is_warned:
+            self._is_warned = True
+            which = ", ".join(known[:5]) if known else "all that the losses could share"
+            warn(
+                f"The shared part ({which}) is frozen (requires_grad=False): nothing is recorded "
+                "until some of it is trained. To record a frozen trunk at its output, pass "
+                'Recorder(model, shared="name of the trunk", level="representation") and a closure '
+                "to observe.",
+                "frozen-shared-part",
+                stacklevel=5,
+            )

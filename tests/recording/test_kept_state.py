@@ -1,0 +1,131 @@
+"""What modules and closures keep from a forward pass is as in a run without a recorder."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codes import raises
+from torch import Tensor, nn
+
+from affinity.recording import Recorder
+
+INPUTS = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+SEEN = {"passes": 0}
+
+
+class Memory:
+    """A plain object that a module writes to."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.latest: dict[str, Tensor] = {}
+
+
+class Keeping(nn.Module):
+    """Keeps much of its forward passes, and its output depends on all of it."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.gate = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.a, self.b = nn.Linear(4, 1), nn.Linear(4, 1)
+        self.table = nn.Embedding(3, 4, max_norm=0.5)
+        self.aside = [nn.BatchNorm1d(4)]  # not registered
+        self.generator = torch.Generator().manual_seed(1)
+        self.numbers = np.random.default_rng(2)
+        self.usage = torch.zeros(2)
+        self.passes, self.history, self.memory = 0, list[Tensor](), Memory()
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        self.passes += 1
+        type(self).total += 1
+        SEEN["passes"] += 1
+        self.memory.passes += 1
+        hidden = self.trunk(inputs).relu() + self.table(torch.arange(12) % 3)
+        hidden = self.aside[0](hidden) + 0.1 * torch.rand(4, generator=self.generator)
+        gates = self.gate(hidden).softmax(1).mean(0)
+        self.usage += gates.detach()
+        self.history.append(gates)
+        self.memory.latest["gates"] = gates
+        self.auxiliary = (gates * self.usage).sum()
+        counted = self.passes + self.total + self.memory.passes + SEEN["passes"]
+        scale = 1 + 0.01 * counted + 0.01 * self.numbers.random()
+        return {t: scale * getattr(self, t)(hidden).square().mean() for t in "ab"}
+
+
+def train(**settings: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    Keeping.total = SEEN["passes"] = calls = 0
+    model = Keeping()
+    recorder = Recorder(model, every=2, **settings) if settings else None
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def losses() -> dict[str, Tensor]:
+        nonlocal calls
+        calls += 1
+        return {t: loss * (1 + 0.01 * calls) for t, loss in model(INPUTS).items()}
+
+    for _ in range(5):
+        now = losses()
+        if recorder is not None:
+            recorder.observe(now, closure=losses)
+        optimizer.zero_grad()
+        (now["a"] + now["b"] + model.auxiliary).backward()
+        optimizer.step()
+    kept = [calls, model.total, SEEN["passes"], model.passes, model.memory.passes]
+    drawn = [model.numbers.random(), torch.rand(1, generator=model.generator).item()]
+    tensors = [*model.state_dict().values(), model.usage, *model.history, *model.aside[0].buffers()]
+    return {"kept": kept, "drawn": drawn, "tensors": [tensor.tolist() for tensor in tensors]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shared": "trunk", "lookahead_every": 1},
+        {"lookahead_every": 1},
+        {"shared": "trunk", "lookahead_every": 1, "sketch": 2},
+        {"level": "representation"},
+        {"shared": "trunk", "layers": 1, "lookahead_every": 2},
+    ],
+)
+def test_a_recorded_run_keeps_the_same(settings: dict[str, Any]) -> None:
+    assert train(**settings) == train()
+
+
+def observe_with(model: Keeping, closure: Any) -> None:
+    Recorder(model, "trunk").observe(model(INPUTS), closure=closure)
+
+
+def test_a_closure_that_moves_an_iterator_is_refused() -> None:
+    torch.manual_seed(0)
+    model, batches = Keeping(), (INPUTS * factor for factor in itertools.count(2))
+    with raises("different-closure"):
+        observe_with(model, lambda: model(next(batches)))
+
+
+def test_a_closure_that_clears_gradients_is_refused() -> None:
+    model = Keeping()
+    model(INPUTS)["a"].backward()
+
+    def closure() -> dict[str, Tensor]:
+        model.zero_grad()
+        return model(INPUTS)
+
+    with raises("closure-with-effects"):
+        observe_with(model, closure)
+
+
+def test_a_kept_result_that_changes_in_place_is_refused() -> None:
+    model = Keeping()
+    kept: list[Tensor] = []
+
+    def closure() -> dict[str, Tensor]:
+        kept[0] *= 2
+        return model(INPUTS)
+
+    kept.append(model(INPUTS)["a"] * 1.0)
+    with raises("kept-tensor"):
+        observe_with(model, closure)
