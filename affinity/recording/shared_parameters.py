@@ -86,9 +86,8 @@ def _refuse_sharded(model: nn.Module) -> None:
         if is_wrapped or is_sharded:
             raise InputError(
                 f"Expected whole parameters on each process, but {name} is sharded (FSDP, "
-                "DeepSpeed ZeRO-3 or tensor parallel), which the recorder does not support: record the "
-                "same model with DistributedDataParallel or in one process, for example a smaller one "
-                "or for a few steps.",
+                "DeepSpeed ZeRO-3 or tensor parallel), which the recorder does not support: "
+                "record with DistributedDataParallel, or a smaller model in one process.",
                 "sharded-parameters",
             )
 
