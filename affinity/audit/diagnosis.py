@@ -276,11 +276,14 @@ class Diagnosis:
 
     @property
     def cause(self) -> str | None:
-        """The cause at work that is cheapest to remove; None if no harm or no cause is shown."""
-        first = next(iter(self.ranked()), None)
-        if first is None or self.status(first) != "at work":
-            return None
-        return first.cause if self.shows_harm and self.is_confirmed else None
+        """The cause at work that is cheapest to remove; None if no harm or no cause is shown.
+
+        Overfitting is a cause without harm, too: the plan does worse than with more sharing.
+        """
+        at_work = [result.cause for result in self.ranked() if self.status(result) == "at work"]
+        if not self.shows_harm:
+            return "overfitting" if "overfitting" in at_work else None
+        return at_work[0] if at_work and self.is_confirmed else None
 
     @property
     def remedies(self) -> list[Remedy]:

@@ -29,6 +29,7 @@ from .run_directory import (
     DIAGNOSIS,
     HOLDOUT,
     MEASUREMENTS,
+    PLAN,
     RACE,
     TRACE,
     RunDirectory,
@@ -99,9 +100,12 @@ class Run:
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
-        """The diagnosis; None if there is none."""
-        is_done = self.directory.is_done("diagnose")
-        return load_as(Diagnosis, self.directory.file(DIAGNOSIS)) if is_done else None
+        """The diagnosis; None if there is none, or plan.yaml has changed since."""
+        if not self.directory.is_done("diagnose"):
+            return None
+        plan = self.directory.require("diagnose").inputs.get("plan")
+        is_current = plan in (None, self.directory.hash_of(PLAN))
+        return load_as(Diagnosis, self.directory.file(DIAGNOSIS)) if is_current else None
 
     @cached_property
     def holdout(self) -> RepeatedHoldout | None:

@@ -16,6 +16,7 @@ CAUSES = {
     "optimization": "the tasks are optimized poorly together",
     "data": "there are too few rows",
     "mismatch": "the tasks need different representations",
+    "overfitting": "the networks overfit; sharing more would help",
 }
 VERDICT_WORDS: dict[VerdictName, tuple[str, str]] = {
     "beneficial": ("recovers", "harm remains"),
@@ -33,6 +34,8 @@ def diagnosis_headline(diagnosis: Diagnosis) -> str:
     """
     if diagnosis.n_replicates == 1:
         return "One replicate gives no intervals: use about six to find harm and its causes."
+    if not diagnosis.shows_harm and diagnosis.cause == "overfitting":
+        return "The plan overfits: its tasks would gain from sharing more."
     if not diagnosis.shows_harm:
         better = ", but some changes would improve on it" if diagnosis.remedies else ""
         return f"Sharing is not shown to hurt any task{better}."

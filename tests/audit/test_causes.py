@@ -124,5 +124,6 @@ def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
 def test_where_rows_are_few_sharing_more_is_advised() -> None:
     problem = replace(few_rows(), resampling=RandomRows())
     found = diagnose(problem, Plan.separate(problem.names), replicates=5, causes=QUICK)
-    assert found.status(found.ranked()[0]) == "at work"
+    assert found.cause == "overfitting"
+    assert not found.shows_harm
     assert found.remedies[0].change.name == "one network for all tasks"

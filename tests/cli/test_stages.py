@@ -440,7 +440,7 @@ def test_a_diagnosis_is_kept_reported_and_not_repeated(call, run, monkeypatch):
     assert diagnosed.exit_code == 0, diagnosed.text
     diagnosis = json.loads((run / "diagnosis.json").read_text())
     assert {cause["cause"] for cause in diagnosis["causes"]} == {
-        *("capacity", "optimization", "data", "mismatch")
+        *("capacity", "optimization", "data", "mismatch", "overfitting")
     }
     assert diagnosed.json == diagnosis
     assert call("report", run)[0] == 0

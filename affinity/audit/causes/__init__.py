@@ -1,4 +1,4 @@
-"""Possible causes of harm by sharing; each is measured by removing it."""
+"""Possible causes of harm by sharing, and of overfitting without it, each tested by removing it."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,7 @@ from .intervention import Intervention, Split
 from .loss_scale import by_loss_scale
 from .mismatch import Mismatch
 from .optimization import Optimization
+from .overfitting import Overfitting
 
 Cause = Callable[[DiagnosisContext], CauseResult]
 
@@ -18,6 +19,7 @@ CAUSES: dict[str, Cause] = {
     "optimization": Optimization(),
     "data": Data(),
     "mismatch": Mismatch(),
+    "overfitting": Overfitting(),
 }
 """Every cause, with default settings."""
 
@@ -26,6 +28,7 @@ QUICK_CAUSES: dict[str, Cause] = {
     "optimization": Optimization(one_by_one=False),
     "data": Data(shares=(0.5,)),
     "mismatch": Mismatch(factor=2),
+    "overfitting": Overfitting(),
 }
 """Every cause, with the cheapest interventions."""
 
@@ -40,6 +43,7 @@ __all__ = [
     "Intervention",
     "Mismatch",
     "Optimization",
+    "Overfitting",
     "PlanLosses",
     "Split",
     "by_loss_scale",

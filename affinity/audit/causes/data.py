@@ -1,18 +1,17 @@
-"""Data: too few rows, which makes networks overfit, or too little sharing."""
+"""Data: too few rows, on which the harm by sharing is measured as they grow."""
 
 from dataclasses import dataclass
 
-from affinity.recommendation import Plan
 from affinity.words import listed
 
 from .cause_result import CauseResult
-from .context import DiagnosisContext, PlanLosses
+from .context import DiagnosisContext
 from .intervention import Intervention
 
 
 @dataclass(frozen=True)
 class Data:
-    """Train on a part of the rows, and with more sharing.
+    """Train on a part of the rows.
 
     Harm on a part of the rows is relative to the loss of separate networks trained on that part.
     Doubling the rows again would recover about as much as the last doubling did, or less. If harm
@@ -60,19 +59,4 @@ class Data:
             for share, _, alone in curve
         ]
         evidence.append(f"Loss of separate networks, for each share of the rows: {listed(losses)}.")
-        if context.own is not None:
-            evidence.append(
-                "Loss on training rows compared with evaluation rows: "
-                f"{_gap(context, context.alone)} in separate networks, "
-                f"{_gap(context, context.joint)} in the plan."
-            )
-        if len(context.plan.grouping.networks) > 1:
-            more = context.losses(Plan.all_in_one(context.names))
-            name, advice = "one network for all tasks", "share more: train all tasks in one network"
-            changes.append(context.intervention(name, advice, more))
         return CauseResult("data", tuple(evidence), tuple(changes), tuple(skipped))
-
-
-def _gap(context: DiagnosisContext, losses: PlanLosses) -> str:
-    ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
-    return f"{100 * float(ratios[context.concerned].nanmean()) - 100:+.0f} %"

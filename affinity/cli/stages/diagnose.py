@@ -33,6 +33,7 @@ def diagnose_stage(
     inputs: dict[str, object] = {
         "networks": describe_networks(plan),
         "instead": None if alternative is None else describe_networks(alternative),
+        "plan": None if alternative is None else directory.hash_of(PLAN),
         "replicates": replicates,
         "quick": quick,
     }

@@ -59,10 +59,14 @@ def is_edited(directory: RunDirectory) -> bool:
 
 
 def describe_networks(plan: Plan) -> list[list[object]]:
-    """The plan's networks, for comparing the inputs of a stage."""
+    """The plan's width and networks, for comparing the inputs of a stage."""
+    networks = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
     return [
-        [sorted(network.trained), sorted(network.served), sharing]
-        for network, sharing in zip(plan.grouping.networks, plan.sharing, strict=True)
+        [plan.width],
+        *(
+            [sorted(network.trained), sorted(network.served), sharing, dict(settings)]
+            for network, sharing, settings in networks
+        ),
     ]
 
 
@@ -84,7 +88,6 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
         TrainedPlan.encoder_of(run.problem)
     has_matrix = directory.is_done("estimate")
     inputs: dict[str, object] = {
-        "width": plan.width,
         "networks": describe_networks(plan),
         "affinity": directory.hash_of(AFFINITY) if has_matrix else None,
         "replicates": run.replicates(),

@@ -1,0 +1,49 @@
+"""Overfitting: separate networks learn few rows by heart, and sharing more would help."""
+
+from dataclasses import dataclass
+
+from affinity.recommendation import Plan
+
+from .cause_result import CauseResult
+from .context import DiagnosisContext, PlanLosses
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Compare losses on training and evaluation rows, and train all tasks in one network.
+
+    Overfitting is at work if the plan's loss on training rows is far below that on evaluation rows,
+    and more sharing recovers loss: tasks that are trained together regularize each other.
+
+    Args:
+        gap: How far below, as a fraction of the evaluation loss, counts as overfitting.
+    """
+
+    gap: float = 0.2
+
+    def __call__(self, context: DiagnosisContext) -> CauseResult:
+        """Train with more sharing."""
+        if len(context.plan.grouping.networks) == 1:
+            return CauseResult("overfitting", skipped=("all tasks share one network already",))
+        is_overfit, evidence = None, ()
+        if context.own is not None:
+            gap, gap_alone = _gap(context, context.joint), _gap(context, context.alone)
+            is_overfit = gap >= self.gap
+            evidence = (
+                f"Loss on training rows compared with evaluation rows: {-100 * gap:+.0f} % in the "
+                f"plan, {-100 * gap_alone:+.0f} % in separate networks; {-100 * self.gap:+.0f} % "
+                "or less counts as overfitting.",
+            )
+        change = context.intervention(
+            "one network for all tasks",
+            "share more: train all tasks in one network",
+            context.losses(Plan.all_in_one(context.names)),
+            decides=is_overfit is not False,
+        )
+        return CauseResult("overfitting", evidence, (change,))
+
+
+def _gap(context: DiagnosisContext, losses: PlanLosses) -> float:
+    """How far training losses are below evaluation losses, as a fraction of the latter."""
+    ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
+    return 1 - float(ratios[context.concerned].nanmean())
