@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 from cyclopts import Group, Parameter, Token
 
-ColumnType = Literal["regression", "binary", "classes"]
+ColumnType = Literal["regression", "binary", "classes", "count", "ordinal", "set", "log"]
 Method = Literal["race", "surrogate", "affinity"]
 """How a grouping is found, best first."""
 
@@ -154,11 +154,20 @@ def _pairs(_: type, tokens: Sequence[Token]) -> dict[str, str]:
 def _kinds(of: type, tokens: Sequence[Token]) -> dict[str, str]:
     """NAME=KIND, with a kind that there is."""
     kinds = _pairs(of, tokens)
-    if unknown := set(kinds.values()) - {"regression", "binary", "classes"}:
+    if unknown := set(kinds.values()) - {*get_args(ColumnType)}:
         raise ValueError(
-            f"Expected NAME=regression, NAME=binary or NAME=classes, but got {sorted(unknown)}."
+            f"Expected NAME=KIND with one of {', '.join(get_args(ColumnType))}, but got "
+            f"{sorted(unknown)}."
         )
     return kinds
+
+
+def _logarithms(of: type, tokens: Sequence[Token]) -> dict[str, str]:
+    """NAME=log."""
+    transforms = _pairs(of, tokens)
+    if set(transforms.values()) - {"log"}:
+        raise ValueError(f"Expected NAME=log, but got {sorted(set(transforms.values()))}.")
+    return transforms
 
 
 def _scores(_: type, tokens: Sequence[Token]) -> dict[str, str]:
@@ -290,11 +299,19 @@ class TargetOptions(ReadingSettings):
         parse=_columns,
     )
     kinds: Mapping[str, ColumnType] = option(
-        "Override a target's inferred type: NAME=regression, binary or classes.",
+        "Override a target's inferred type: regression, binary, classes, count, ordinal (numbers "
+        "in order), set (labels such as a;b in one cell: one task per label).",
         default_factory=dict[str, ColumnType],
         flag="--kind",
         metavar="NAME=KIND",
         parse=_kinds,
+    )
+    transforms: Mapping[str, Literal["log"]] = option(
+        "Predict the logarithm of a target above 0: NAME=log. Metrics are in the target's units.",
+        default_factory=dict[str, Literal["log"]],
+        flag="--transform",
+        metavar="NAME=log",
+        parse=_logarithms,
     )
 
 

@@ -69,7 +69,7 @@ def _read(settings: RecordSettings) -> Problem:
         targets=None if is_long else settings.targets,
         task_column=settings.task_column,
         target=settings.targets[0] if is_long else None,
-        kinds=dict(settings.kinds),
+        kinds={**settings.kinds, **settings.transforms},
         exclude=settings.exclude,
         reading=ReadingOptions(
             settings.separator,

@@ -100,7 +100,8 @@ class ColumnFormat:
         read = values.reindex(places).set_axis(column.index)
         if self.read_as == "text":
             read = read.astype(object).where(read.notna(), None)
-        return read.rename(column.name)
+        read.name = column.name
+        return read
 
     def _read(self, text: pd.Series) -> pd.Series:
         if self.read_as == "text":

@@ -15,6 +15,7 @@ from torch import Tensor
 from affinity.errors import InputError
 
 from .features import FeatureColumns
+from .kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,16 @@ class Label:
     """What a task's outputs stand for.
 
     Args:
-        classes: In the order of their numbers; None for a regression.
+        classes: In the order of their numbers; None for numbers.
         mean: Of the training rows; a regression predicts standardized values.
-        deviation: Of the training rows.
+        deviation: Of the training rows; counts and logarithms are divided by it only.
+        kind: Kind of the target.
     """
 
     classes: list[Any] | None
     mean: float
     deviation: float
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,19 @@ class Preprocessing:
         frame: dict[str, object] = {}
         for name, label in self.labels.items():
             outputs = predictions[name].double()
+            if label.kind in ("count", "log"):
+                frame[name] = (outputs[:, 0].clamp(max=30).exp() * label.deviation).numpy()
+                continue
             if label.classes is None:
                 frame[name] = (outputs[:, 0] * label.deviation + label.mean).numpy()
                 continue
-            if len(label.classes) == 2 and outputs.shape[1] == 1:
+            if label.kind == "binary" or (len(label.classes) == 2 and outputs.shape[1] == 1):
                 one = outputs[:, 0].sigmoid()
                 probabilities = torch.stack([1 - one, one], dim=1)
+            elif label.kind == "ordinal":  # thresholds in order, even where outputs are not
+                above = outputs.sigmoid().cummin(dim=1).values
+                edge = torch.ones(len(above), 1, dtype=above.dtype)
+                probabilities = -torch.cat([edge, above, 0 * edge], dim=1).diff(dim=1)
             else:
                 probabilities = outputs.softmax(dim=1)
             likeliest = probabilities.argmax(dim=1).tolist()

@@ -22,7 +22,10 @@ from affinity.tasks import (
     CrossEntropy,
     Examples,
     NamedMetric,
+    OrdinalCrossEntropy,
+    PoissonDeviance,
     Replicate,
+    SquaredLogError,
     Task,
     check_names,
 )
@@ -309,6 +312,10 @@ def output_of(task: Task) -> Output:
     """What a network predicts for a task, by the loss."""
     if isinstance(task.loss, BinaryCrossEntropy):
         return "binary"
+    if isinstance(task.loss, PoissonDeviance | SquaredLogError):
+        return "positive"
+    if isinstance(task.loss, OrdinalCrossEntropy):
+        return "ordinal"
     return "classes" if isinstance(task.loss, CrossEntropy) else "regression"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from torch import Tensor
@@ -20,7 +20,18 @@ from affinity.training import TrainingSettings
 from .cleaning import CleanTable, clean_table
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
-from .kinds import Kind, check_target, classes_of, encode_target, find_kind, task_of
+from .kinds import (
+    KINDS,
+    Kind,
+    check_target,
+    classes_of,
+    encode_target,
+    expand_sets,
+    find_kind,
+    is_heavy_tailed,
+    task_of,
+    unit_of,
+)
 from .label_counts import notes_on_counts
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
@@ -133,6 +144,16 @@ def load_table(
             f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
             "excluded-and-used",
         )
+    sets = [name for name, kind in chosen_kinds.items() if kind == "set"]
+    _check_kinds_are_of(chosen, chosen_kinds)
+    if sets and task_column is not None:
+        raise InputError(
+            f"Expected one label per row in a long table, but {sets} hold sets of labels.",
+            "unknown-kind",
+        )
+    table, made, rare = expand_sets(table, sets)
+    chosen = [column for name in chosen for column in made.get(name, [name])]
+    chosen_kinds = {name: kind for name, kind in chosen_kinds.items() if kind != "set"}
     cleaned = clean_table(
         table.drop(columns=left_out),
         chosen,
@@ -188,7 +209,7 @@ def load_table(
         development=development,
         test=test,
         transformer=columns.transformer(clean.iloc[development.numpy()]),
-        is_number=torch.tensor([kind == "regression" for kind in found.values()]),
+        kinds=tuple(found.values()),
         columns=columns,
         classes=classes,
         groups=group,
@@ -218,6 +239,7 @@ def load_table(
         notes=(
             *raw.notes,
             *cleaned.notes,
+            *_kind_notes(labels, found, rare),
             *_group_notes(group_column, group, development, test),
             *notes_on_table(
                 features,
@@ -260,7 +282,7 @@ class TableEncoder:
     development: Int[Tensor, " development"]
     test: Int[Tensor, " test"]
     transformer: ColumnTransformer
-    is_number: Bool[Tensor, " task"]
+    kinds: tuple[Kind, ...]
     columns: FeatureColumns
     classes: Mapping[str, list[object] | None]
     groups: Int[Tensor, " row"] | None = None
@@ -269,20 +291,19 @@ class TableEncoder:
         """Development and test rows, from rows numbered within the development rows."""
         transformer, mean, deviation = self._fit(training)
         inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
-        targets = self.targets.where(~self.is_number, (self.targets - mean) / deviation)
+        targets = (self.targets - mean) / deviation
         everything = Examples(inputs, targets, self.groups)
         return everything.take(self.development), everything.take(self.test)
 
     def target_scales(self, training: Int[Tensor, " training"]) -> Float[Tensor, " task"]:
-        """The deviation of each regression target over these training rows; 1 for classes."""
-        _, deviation = self._target_statistics(training)
-        return deviation.where(self.is_number, 1.0)
+        """What each target of numbers is divided by, from these training rows; 1 for classes."""
+        return self._target_statistics(training)[1]
 
     def fitted(self, training: Int[Tensor, " training"]) -> Preprocessing:
         """The statistics of these training rows, which can be saved and applied to other tables."""
         transformer, mean, deviation = self._fit(training)
         labels = {
-            name: Label(classes, float(mean[at]), float(deviation[at]))
+            name: Label(classes, float(mean[at]), float(deviation[at]), self.kinds[at])
             for at, (name, classes) in enumerate(self.classes.items())
         }
         return Preprocessing.of(self.columns, transformer, labels)
@@ -295,9 +316,10 @@ class TableEncoder:
 
     def _target_statistics(self, training: Int[Tensor, " training"]) -> tuple[Tensor, Tensor]:
         known = self.targets[self.development[training]]
-        mean = known.nanmean(dim=0).nan_to_num()
-        deviation = (known - mean).square().nanmean(dim=0).sqrt().nan_to_num()
-        return mean, deviation.where(deviation > 0, 1.0)
+        units = [unit_of(kind, known[:, task]) for task, kind in enumerate(self.kinds)]
+        return known.new_tensor([first for first, _ in units]), known.new_tensor(
+            [second for _, second in units]
+        )
 
 
 def _column_uses(
@@ -328,7 +350,7 @@ def _column_uses(
 
 
 def _with_groups(
-    table: pd.DataFrame, groups: Sequence[object] | np.ndarray | pd.Series
+    table: pd.DataFrame, groups: int | Sequence[object] | np.ndarray | pd.Series
 ) -> tuple[str, pd.DataFrame]:
     """The table with one more column, the groups, and the name of that column."""
     values = np.asarray(groups)
@@ -386,15 +408,45 @@ def _settings_for(n_rows: int) -> TrainingSettings:
     return TrainingSettings(batch_size=min(512, max(32, 2 ** round(np.log2(n_rows / 50)))))
 
 
+def _check_kinds_are_of(targets: Sequence[str], kinds: Mapping[str, Kind]) -> None:
+    for name, kind in kinds.items():
+        if name not in targets:
+            raise InputError(
+                f"Expected a kind for one of the targets {list(targets)}, but got {name!r}.",
+                "unknown-target",
+            )
+        if kind not in KINDS:
+            raise InputError(
+                f"Expected one of the kinds {list(KINDS)} for the target {name!r}, but got "
+                f"{kind!r}.",
+                "unknown-kind",
+            )
+
+
+def _kind_notes(
+    labels: pd.DataFrame, kinds: Mapping[str, Kind], rare: Mapping[str, list[str]]
+) -> Iterator[DataNote]:
+    for name, kind in kinds.items():
+        if kind == "regression" and is_heavy_tailed(labels[name]):
+            yield DataNote(
+                "heavy-tail",
+                f"The target {name!r} has a heavy tail: a few large values decide its loss. Its "
+                f"logarithm may be easier to predict: --transform {name}=log.",
+                task=name,
+            )
+    for name, names in rare.items():
+        if names:
+            yield DataNote(
+                "rare-labels",
+                f"Labels of {name!r} that too few rows have (or lack) are no tasks: "
+                f"{shorten(names)}.",
+                column=name,
+            )
+
+
 def _wide_targets(
     table: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, Kind]
 ) -> tuple[pd.DataFrame, dict[str, Kind]]:
-    for name in kinds:
-        if name not in targets:
-            raise InputError(
-                f"Expected a kind for one of the targets {targets}, but got {name!r}.",
-                "unknown-target",
-            )
     found: dict[str, Kind] = {}
     for name in targets:
         found[name] = kinds.get(name) or find_kind(table[name])
@@ -410,10 +462,6 @@ def _long_targets(
         raise InputError(
             f"Expected a task in every row of {task_column!r}, but row {row} has none.",
             "missing-task",
-        )
-    if stray := set(kinds) - {target}:
-        raise InputError(
-            f"Expected a kind for the target {target!r}, but got {sorted(stray)}.", "unknown-target"
         )
     kind = kinds.get(target) or find_kind(table[target])
     names = table[task_column].astype(str)

@@ -1,7 +1,15 @@
 """The parts of a multi-task problem: tasks, their losses and metrics, and labelled examples."""
 
 from .examples import Examples, Replicate
-from .losses import BinaryCrossEntropy, CrossEntropy, SquaredError, takes_stacks
+from .losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    OrdinalCrossEntropy,
+    PoissonDeviance,
+    SquaredError,
+    SquaredLogError,
+    takes_stacks,
+)
 from .metrics import Accuracy, RocAuc, RSquared
 from .named_metric import METRICS, NamedMetric
 from .names import check_names
@@ -16,11 +24,14 @@ __all__ = [
     "Direction",
     "Examples",
     "NamedMetric",
+    "OrdinalCrossEntropy",
+    "PoissonDeviance",
     "RSquared",
     "Replicate",
     "RocAuc",
     "Score",
     "SquaredError",
+    "SquaredLogError",
     "Task",
     "check_names",
     "takes_stacks",

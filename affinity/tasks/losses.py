@@ -5,6 +5,7 @@ Axes before the batch index a stack of networks, with one loss per network.
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
@@ -85,6 +86,82 @@ class SquaredError:
         return _mean_over(labelled, each)
 
 
+@dataclass(frozen=True)
+class PoissonDeviance:
+    r"""Deviance of a count and the logarithm of its expected value.
+
+    .. math::
+        2 (y \log y - y f - y + e^f)
+
+    0 where the prediction is exact. Dividing counts and expected values by a number divides the
+    deviance by it, so scaled counts may be used.
+
+    Example:
+        >>> import torch
+        >>> PoissonDeviance()(torch.zeros(2, 1), torch.tensor([0.0, torch.nan])).item()
+        2.0
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        counts = target.where(labelled, 0)
+        logarithm = prediction.squeeze(-1).clamp(max=30)
+        each = 2 * (counts.xlogy(counts) - counts * logarithm - counts + logarithm.exp())
+        return _mean_over(labelled, each)
+
+
+@dataclass(frozen=True)
+class SquaredLogError:
+    """Squared error of the logarithm of a target above 0, which the network predicts.
+
+    Example:
+        >>> import torch
+        >>> SquaredLogError()(torch.ones(2, 1), torch.tensor([1.0, torch.nan])).item()
+        1.0
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        each = (prediction.squeeze(-1) - target.where(labelled, 1).log()).square()
+        return _mean_over(labelled, each)
+
+
+@dataclass(frozen=True)
+class OrdinalCrossEntropy:
+    """Cross-entropies of one logit per threshold: is the level above it? Their sum.
+
+    The target is the number of the level, 0 to K - 1; there are K - 1 logits.
+
+    References:
+        Frank and Hall (2001), `A Simple Approach to Ordinal Classification
+        <https://doi.org/10.1007/3-540-44795-4_13>`_; trained jointly, as in Niu et al. (2016).
+
+    Example:
+        >>> import torch
+        >>> loss = OrdinalCrossEntropy()(torch.zeros(2, 3), torch.tensor([1.0, torch.nan]))
+        >>> round(loss.item(), 4)  # 3 log 2
+        2.0794
+    """
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "*stack batch threshold"],
+        target: Float[Tensor, "*stack batch"],
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        levels = torch.arange(prediction.shape[-1], device=prediction.device)
+        is_above = (target.where(labelled, 0)[..., None] > levels).to(prediction.dtype)
+        each = functional.binary_cross_entropy_with_logits(prediction, is_above, reduction="none")
+        return _mean_over(labelled, each.sum(dim=-1))
+
+
 def takes_stacks(loss: object) -> bool:
     """Whether a loss is one of these; others are only expected to accept ``[batch output]``.
 
@@ -92,7 +169,7 @@ def takes_stacks(loss: object) -> bool:
         >>> takes_stacks(SquaredError())
         True
     """
-    return type(loss) in (BinaryCrossEntropy, CrossEntropy, SquaredError)
+    return type(loss) in _STACKABLE
 
 
 def balanced(loss: object, targets: Float[Tensor, " row"]) -> object:
@@ -128,3 +205,13 @@ def _mean_over(
         return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
     total = weight.where(labelled, 0).sum(dim=-1)
     return (weight * each).where(labelled, 0).sum(dim=-1) / total.where(total > 0, 1)
+
+
+_STACKABLE = (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    SquaredError,
+    PoissonDeviance,
+    SquaredLogError,
+    OrdinalCrossEntropy,
+)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-Output = Literal["binary", "classes", "regression"]
+Output = Literal["binary", "classes", "regression", "positive", "ordinal"]
+"""What a network predicts: a logit, a logit per class, a number, the logarithm of a number above 0,
+or a logit per threshold between levels."""
 _Function = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -52,7 +54,8 @@ def _roc_auc_of_classes(truth: np.ndarray, p: np.ndarray) -> float:
 
 
 def _number(function: Callable[..., float], power: int, **options: object) -> _Entry:
-    return _Entry({"regression": partial(function, **options)}, False, power)
+    each: _Function = partial(function, **options)
+    return _Entry({"regression": each, "positive": each, "ordinal": each}, False, power)
 
 
 METRICS: dict[str, _Entry] = {
@@ -66,7 +69,9 @@ METRICS: dict[str, _Entry] = {
     "matthews_corrcoef": _Entry(_chosen(metrics.matthews_corrcoef)),
     "log_loss": _Entry({"binary": _log_loss, "classes": _log_loss}, higher_is_better=False),
     "brier_score": _Entry({"binary": metrics.brier_score_loss}, higher_is_better=False),
-    "r2": _Entry({"regression": metrics.r2_score}),
+    "r2": _Entry({"regression": metrics.r2_score, "positive": metrics.r2_score}),
+    "d2_poisson": _Entry({"positive": partial(metrics.d2_tweedie_score, power=1)}),
+    "quadratic_kappa": _Entry({"ordinal": partial(metrics.cohen_kappa_score, weights="quadratic")}),
     "mean_absolute_error": _number(metrics.mean_absolute_error, 1),
     "mean_squared_error": _number(metrics.mean_squared_error, 2),
     "root_mean_squared_error": _number(metrics.root_mean_squared_error, 1),
@@ -76,6 +81,10 @@ METRICS: dict[str, _Entry] = {
 }
 """Metrics by scikit-learn's names."""
 
+NEED_VARIATION = {
+    *("roc_auc", "average_precision", "r2", "matthews_corrcoef", "d2_poisson", "quadratic_kappa")
+}
+"""Metrics that are undefined where all labels are equal."""
 ALIASES = {
     "auc": "roc_auc",
     "pr_auc": "average_precision",
@@ -161,10 +170,21 @@ class NamedMetric:
         if len(truth) == 0 or bool(outputs.isnan().any()):
             return math.nan
         varies = bool((truth != truth[0]).any())
-        if not varies and self.name in ("roc_auc", "average_precision", "r2", "matthews_corrcoef"):
+        if not varies and self.name in (
+            "roc_auc",
+            "average_precision",
+            "r2",
+            "matthews_corrcoef",
+            "d2_poisson",
+            "quadratic_kappa",
+        ):
             return math.nan
         if self.output == "classes":
             predicted = outputs.softmax(dim=1)
+        elif self.output == "ordinal":
+            predicted = (outputs > 0).sum(dim=1)
+        elif self.output == "positive":
+            predicted = outputs[:, 0].clamp(max=30).exp()
         else:
             predicted = outputs[:, 0].sigmoid() if self.output == "binary" else outputs[:, 0]
         function = self._entry.functions[self.output]

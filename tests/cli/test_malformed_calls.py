@@ -99,7 +99,7 @@ def fuzz(tmp_path, monkeypatch, examples):
 
 
 def test_malformed_calls_have_no_traceback(tmp_path, monkeypatch):
-    fuzz(tmp_path, monkeypatch, 25)
+    fuzz(tmp_path, monkeypatch, 10)
 
 
 @pytest.mark.slow

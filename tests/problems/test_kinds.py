@@ -1,0 +1,106 @@
+"""Kinds of targets beyond classes and numbers: counts, logarithms, levels and sets of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from codes import raises
+
+from affinity import load_table
+from affinity.problems import train_networks
+from affinity.problems.kinds import expand_sets
+from affinity.tasks import OrdinalCrossEntropy, PoissonDeviance, SquaredLogError
+from affinity.training import TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def table():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 3))
+    frame = pd.DataFrame(x, columns=list("abc"))
+    frame["visits"] = random.poisson(np.exp(1.5 + x[:, 0]))
+    frame["revenue"] = np.exp(5 + 2 * x[:, 1] + 0.1 * random.normal(size=400))
+    frame["stars"] = np.digitize(x[:, 2] + 0.3 * random.normal(size=400), [-1, 0, 0.5, 1]) + 1
+    frame["tags"] = [
+        ";".join(name for name, on in zip("pq", row > 0, strict=True) if on) for row in x[:, :2]
+    ]
+    return frame
+
+
+KINDS = {"visits": "count", "revenue": "log", "stars": "ordinal", "tags": "set"}
+
+
+@pytest.fixture(scope="module")
+def problem(table):
+    return load_table(table, list(KINDS), kinds=KINDS, width=16)
+
+
+def test_kinds_decide_losses_metrics_and_outputs(problem):
+    losses = [type(task.loss) for task in problem.tasks[:3]]
+    assert losses == [PoissonDeviance, SquaredLogError, OrdinalCrossEntropy]
+    assert problem.names == ("visits", "revenue", "stars", "tags: p", "tags: q")
+    assert [task.n_outputs for task in problem.tasks] == [1, 1, 4, 1, 1]
+    counts = problem.replicate(0).training.targets[:, 0]
+    assert counts.min() == 0
+    assert counts.mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_each_kind_is_learned(problem):
+    settings = TrainingSettings(epochs=30)
+    results = train_networks(
+        problem, [frozenset(problem.names)], [problem.replicate(0)], settings=settings
+    )
+    assert (results.test_metric > 0.5).all(), results.test_metric
+
+
+def test_metrics_are_in_the_units_of_the_target(problem):
+    judged = problem.judged(metrics={"visits": "mae", "revenue": "r2", "stars": "mae"})
+    assert [task.metric.power for task in judged.tasks[:3]] == [1, 0, 1]
+    prediction, target = torch.tensor([[0.0], [np.log(3.0)]]), torch.tensor([1.0, 1.0])
+    assert judged.tasks[0].metric(prediction, target) == pytest.approx(1.0)
+    levels = torch.tensor([[1.0, -1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+    assert judged.tasks[2].metric(levels, torch.tensor([1.0, 3.0])) == 0.5
+    with raises("unknown-metric"):
+        problem.judged(metrics={"visits": "roc_auc"})
+
+
+def test_predictions_are_in_the_units_of_the_table(problem, table):
+    fitted = problem.encoder.fitted(torch.arange(len(problem.development)))
+    outputs = {name: torch.zeros(2, 1) for name in problem.names}
+    outputs["stars"] = torch.tensor([[9.0, 9.0, -9.0, -9.0], [-9.0, 9.0, -9.0, -9.0]])
+    frame = fitted.decode(outputs)
+    development = problem.encoder.development.numpy()
+    assert frame["visits"][0] == pytest.approx(table["visits"].iloc[development].mean(), rel=1e-5)
+    geometric = np.exp(np.log(table["revenue"].iloc[development]).mean())
+    assert frame["revenue"][0] == pytest.approx(geometric, rel=1e-4)
+    assert frame["stars"].tolist() == [3, 1]
+    levels = frame[[name for name in frame if name.startswith("P(stars")]]
+    assert (levels >= 0).all(axis=None)
+    assert levels.sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_sets_are_one_task_per_label():
+    table = pd.DataFrame({"tags": ["a|b", "b", "", None] * 10 + ["rare", "a"], "b": range(42)})
+    expanded, made, rare = expand_sets(table, ["tags"])
+    assert made == {"tags": ["tags: a", "tags: b"]}
+    assert rare == {"tags": ["rare"]}
+    assert expanded["tags: a"][:3].tolist() == [1, 0, 0]
+    assert np.isnan(expanded["tags: a"][3])
+    lists = pd.DataFrame({"tags": [["a", "b"], ["b"], []] * 10})
+    assert expand_sets(lists, ["tags"])[0]["tags: b"].tolist() == [1, 1, 0] * 10
+    with raises("no-labels"):
+        expand_sets(pd.DataFrame({"tags": ["a"] * 9}), ["tags"])
+
+
+def test_a_heavy_tail_is_noted(table):
+    notes = load_table(table, ["revenue", "stars"]).notes
+    assert [note.task for note in notes if note.code == "heavy-tail"] == ["revenue"]
+    chosen = load_table(table, ["revenue", "stars"], kinds={"revenue": "log"}).notes
+    assert "heavy-tail" not in {note.code for note in chosen}
+
+
+def test_labels_that_do_not_fit_their_kind_are_refused(table):
+    bad = {"a": "count", "b": "log", "revenue": "ordinal", "tags": "ordinal"}
+    for name, kind in bad.items():
+        with raises("target-does-not-fit-kind"):
+            load_table(table, [name, "stars"], kinds={name: kind})
