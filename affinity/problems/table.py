@@ -244,7 +244,7 @@ def load_table(
             *notes_on_table(
                 features,
                 judged,
-                judged_kinds,
+                {n: "regression" if k in ("count", "log") else k for n, k in judged_kinds.items()},
                 seen,
                 test.numpy(),
                 dates=clean[list(columns.dates)],

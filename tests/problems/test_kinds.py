@@ -46,11 +46,13 @@ def test_kinds_decide_losses_metrics_and_outputs(problem):
 
 
 def test_each_kind_is_learned(problem):
-    settings = TrainingSettings(epochs=30)
-    results = train_networks(
-        problem, [frozenset(problem.names)], [problem.replicate(0)], settings=settings
-    )
-    assert (results.test_metric > 0.5).all(), results.test_metric
+    replicate = problem.replicate(0)
+    settings = TrainingSettings(epochs=60)
+    results = train_networks(problem, [frozenset(problem.names)], [replicate], settings=settings)
+    for column, task in enumerate(problem.tasks):
+        labels = replicate.test.targets[:, column]
+        constant = task.loss(torch.zeros(len(labels), task.n_outputs), labels)
+        assert results.test_loss[0, 0, column] < 0.7 * constant, task.name
 
 
 def test_metrics_are_in_the_units_of_the_target(problem):
