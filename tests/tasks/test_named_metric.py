@@ -7,8 +7,10 @@ import torch
 from codes import raises
 from sklearn import metrics
 
-from affinity import load_table
+from affinity import AffinityMatrix, load_table
 from affinity.audit import Race, retrain
+from affinity.cli.stages.group import weigh_targets
+from affinity.grouping import solve
 from affinity.recommendation import Plan
 from affinity.tasks import (
     METRICS,
@@ -121,6 +123,15 @@ def test_a_race_follows_metrics_and_weights(problem):
     result = Race(budget=2, trainings=8)(judged)
     separate = next(each for each in result.candidates if each.name == "separate")
     assert separate.gain == pytest.approx(0, abs=0.02)
+
+
+def test_weights_count_in_a_grouping_by_affinity(problem):
+    matrix = AffinityMatrix(("price", "sold"), torch.tensor([[0.0, -0.2], [0.1, 0.0]]))
+    n_networks = [
+        len(solve(weigh_targets(matrix, each), budget=2).networks)
+        for each in (problem, problem.judged(weights={"price": 9.0}))
+    ]
+    assert n_networks == [2, 1]  # sharing helps the heavy task
 
 
 def test_jackknife_values_have_the_variance_of_a_mean():

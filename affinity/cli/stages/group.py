@@ -21,6 +21,7 @@ from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientSurrogate
 from affinity.files import write_atomically
 from affinity.grouping import all_groups, frontier, prefer_simple, solve
+from affinity.problems import Problem
 from affinity.recommendation import (
     Plan,
     PlanProvenance,
@@ -133,7 +134,9 @@ def _method(run: Run) -> Method:
 
 def _by_affinity(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
     """The plan of the best grouping by affinity alone, and a summary."""
-    grouping = solve(matrix, budget=run.budget(), overlap=run.settings.overlap)
+    grouping = solve(
+        weigh_targets(matrix, run.problem), budget=run.budget(), overlap=run.settings.overlap
+    )
     certificate = (
         "proven optimal within the budget"
         if grouping.is_optimal
@@ -222,12 +225,21 @@ def _fill_gaps(run: Run) -> AffinityMatrix:
     return replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
 
 
+def weigh_targets(matrix: AffinityMatrix, problem: Problem) -> AffinityMatrix:
+    """The affinities with each target's column multiplied by its weight over the mean weight."""
+    weight_of = {task.name: task.weight for task in problem.tasks}
+    weights = torch.tensor([weight_of[name] for name in matrix.tasks]).to(matrix.values)
+    if bool((weights == 1).all()):
+        return matrix
+    return replace(matrix, values=matrix.values * weights / weights.mean())
+
+
 def _frontier_csv(run: Run, matrix: AffinityMatrix) -> str:
     """The best grouping by affinity for every budget; up to 8 or the budget if tasks are many."""
     n_tasks = len(matrix.tasks)
     is_small = n_tasks <= _MOST_TASKS_FOR_EVERY_BUDGET
     best = frontier(
-        matrix,
+        weigh_targets(matrix, run.problem),
         largest=n_tasks if is_small else max(_LARGEST_BUDGET, run.budget()),
         overlap=run.settings.overlap,
         time_limit=_FRONTIER_SECONDS,
