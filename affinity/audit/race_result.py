@@ -24,6 +24,12 @@ ENDED: dict[Ended, str] = {
     "out of time": "stopped at the time limit without a clear winner",
 }
 
+_FINDINGS: dict[Finding, str] = {
+    "better plan": "a better plan than separate networks and one network for all was found",
+    "no difference": "no grouping is better than the plan by more than the tolerance",
+    "not enough trainings": "a better grouping may exist, but trainings were too few to see it",
+}
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -164,7 +170,7 @@ class RaceResult:
             provenance=replace(
                 provenance or PlanProvenance(),
                 evidence=f"measured: a race of {self._size} in {self.rounds} rounds; "
-                f"{ENDED[self.ended]}",
+                f"{ENDED[self.ended]}; {_FINDINGS[self.finding]}",
                 expected_gain=(
                     round(candidate.gain, 4),
                     round(candidate.low, 4),

@@ -77,7 +77,8 @@ def group_stage(run: Run) -> Plan:
     outputs = [PLAN, FRONTIER, *([RACE, RACE_TABLE] if method == "race" else ())]
     with directory.stage("group", inputs, outputs):
         matrix = _fill_gaps(run)
-        write_atomically(directory.file(FRONTIER), _frontier_csv(run, matrix))
+        budget = run.budget() if method == "affinity" else settings.budget
+        write_atomically(directory.file(FRONTIER), _frontier_csv(run, matrix, budget))
         plan, summary = _METHODS[method](run, matrix)
         if settings.sharing == "auto":
             run.console.print("Training each network in every way to share ...")
@@ -234,13 +235,13 @@ def weigh_targets(matrix: AffinityMatrix, problem: Problem) -> AffinityMatrix:
     return replace(matrix, values=matrix.values * weights / weights.mean())
 
 
-def _frontier_csv(run: Run, matrix: AffinityMatrix) -> str:
+def _frontier_csv(run: Run, matrix: AffinityMatrix, budget: int | None) -> str:
     """The best grouping by affinity for every budget; up to 8 or the budget if tasks are many."""
     n_tasks = len(matrix.tasks)
     is_small = n_tasks <= _MOST_TASKS_FOR_EVERY_BUDGET
     best = frontier(
         weigh_targets(matrix, run.problem),
-        largest=n_tasks if is_small else max(_LARGEST_BUDGET, run.budget()),
+        largest=n_tasks if is_small else max(_LARGEST_BUDGET, budget or 0),
         overlap=run.settings.overlap,
         time_limit=_FRONTIER_SECONDS,
     )
