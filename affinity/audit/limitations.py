@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from affinity.problems import Problem
+from affinity.training import Minimax
+from affinity.training.reference import constant_loss
 from affinity.words import count
 
 from .evaluated_plan import EvaluatedPlan
 from .task_description import metric_name
 
 FEWEST_ROWS = 2
+MOST_DIFFERENT_SCALES = 10.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,33 @@ def find_limitations(
             "(test_share)."
         )
         found.append(Limitation("few-test-rows", message))
+    if scales := _different_scales(problem):
+        found.append(scales)
     return tuple(found)
+
+
+def _different_scales(problem: Problem) -> Limitation | None:
+    """Losses whose scales differ so much that one task decides the step of a shared network."""
+    objective = problem.settings.objective
+    weights = objective.fixed_weights(problem.names) or [1.0] * len(problem.tasks)
+    if objective.fixed_weights(problem.names) is None and not isinstance(objective, Minimax):
+        return None  # the objective balances the losses itself
+    scales = {
+        task.name: weight * constant_loss(task, labels, labels)
+        for task, weight, labels in zip(
+            problem.tasks, weights, problem.development.targets.T, strict=True
+        )
+    }
+    largest, smallest = max(scales, key=scales.__getitem__), min(scales, key=scales.__getitem__)
+    ratio = scales[largest] / scales[smallest]
+    if ratio <= MOST_DIFFERENT_SCALES:
+        return None
+    message = (
+        f"Losses are on different scales: that of {largest!r} is {ratio:.3g} times that of "
+        f"{smallest!r} (for the best constant predictions), so the former decides most of the "
+        "training of a shared network. Compare --objective uncertainty, or weights of 1 / scale."
+    )
+    return Limitation("loss-scales", message)
 
 
 def _shorten(tasks: list[str], most: int = 5) -> str:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from codes import raises, warns
 
-from affinity import Grouping, Network, Problem, TrainingSettings
-from affinity.audit import measure_sharing
+from affinity import Examples, Grouping, Network, Plan, Problem, TrainingSettings
+from affinity.audit import measure_sharing, retrain
 from affinity.problems import NetworkTrainer
 from affinity.problems.mmoe_recipe import mmoe_recipe
 from affinity.problems.strength import STRENGTHS
 from affinity.recommendation.measured_sharing import choose_sharing
 from affinity.sharing import MMoE, Sharing
-from affinity.training import FunctionTrainer, GradNorm, Job
+from affinity.training import FunctionTrainer, GradNorm, Job, Objective, Sum, Weighted
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,19 @@ def test_ways_of_any_trainer_that_offers_them_are_measured() -> None:
         measure_sharing(FunctionTrainer(train, settings=()), GROUPING, tasks=scores)
     with raises("missing-task"):
         measure_sharing(trainer, GROUPING, tasks={"first": "maximize"})
+
+
+def test_losses_on_different_scales_are_a_limitation(problem: Problem) -> None:
+    def codes(scale: float, objective: Objective) -> set[str]:
+        targets = problem.development.targets * torch.tensor([1.0, scale])
+        changed = replace(
+            problem,
+            development=Examples(problem.development.inputs, targets),
+            settings=replace(problem.settings, objective=objective),
+        )
+        audit = retrain(Plan.all_in_one(changed.names), changed, replicates=2, baselines=())
+        return {limit.code for limit in audit.context.limits}
+
+    assert "loss-scales" in codes(5.0, Sum())
+    assert "loss-scales" not in codes(5.0, Weighted((("second", 1 / 25),)))
+    assert "loss-scales" not in codes(1.0, Sum())
