@@ -139,6 +139,11 @@ def load_table(
     chosen_kinds: dict[str, Kind] = {str(name): kind for name, kind in (kinds or {}).items()}
     for name in (*chosen, *left_out, *special):
         check_column(name, table)
+    if group_column in chosen:
+        raise InputError(
+            f"Expected a group column that is no target, but {group_column!r} is both.",
+            "group-is-target",
+        )
     if used := set(left_out) & {*chosen, *special}:
         raise InputError(
             f"Expected columns to leave out that have no other use, but {sorted(used)} do.",

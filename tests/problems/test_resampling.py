@@ -94,6 +94,8 @@ def test_groups_can_be_given_as_values_and_a_missing_one_stands_alone():
     assert counts[-10:].tolist() == [1] * 10
     with raises("groups-do-not-fit"):
         load_table(table, ["tall", "sick"], groups=[1, 2])
+    with raises("group-is-target"):
+        load_table(table, ["tall", "sick"], groups="sick")
     with raises("all-groups-divided"):
         table["part"] = np.where(np.arange(len(table)) % 2, "test", "train")
         load_table(table, ["tall", "sick"], groups=["a"] * len(table), split_column="part")
