@@ -1,4 +1,4 @@
-"""An audit as a JUnit file: a test case per task and one for all, failed if the plan harms."""
+"""An audit as a JUnit file: one test case per task, failed if the plan harms it."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ def write_junit(audit: Audit, path: Path) -> Path:
     """Write the file; *harmful* is a failure, *undecided* is skipped."""
     suite = Xml.Element("testsuite", name=_text(f"affinity: {audit.problem}"))
     counts = {"tests": 0, "failures": 0, "skipped": 0}
-    for task, verdict in (*audit.verdicts.items(), ("all tasks together", audit.overall)):
+    for task, verdict in audit.verdicts.items():
         counts["tests"] += 1
         case = Xml.SubElement(suite, "testcase", classname="affinity", name=_text(task))
         said = (

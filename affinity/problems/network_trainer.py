@@ -18,7 +18,7 @@ from affinity.sharing import (
     SharingSettings,
     cost_of,
 )
-from affinity.tasks import Examples, Replicate, Score
+from affinity.tasks import Replicate, Score
 from affinity.training import (
     MOST_BLOCKS,
     Job,
@@ -237,7 +237,7 @@ class NetworkTrainer:
             rows = replicate.validation
             is_other = torch.tensor([name != task for name in self.problem.names])
             targets = rows.targets.masked_fill(is_other, torch.nan)
-            replicate = replace(replicate, validation=Examples(rows.inputs, targets))
+            replicate = replace(replicate, validation=replace(rows, targets=targets))
         if job.purpose == "judge":
             return replicate
         assert replicate.evaluation is not None  # the problem drew it
