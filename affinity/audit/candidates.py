@@ -17,6 +17,7 @@ from affinity.grouping import (
     GroupScores,
     Network,
     all_groups,
+    safest,
     solve,
     solve_posterior_samples,
 )
@@ -129,14 +130,10 @@ class CandidateSet:
         """
         if not safe:
             return best
-        enough = max(map(self.expected, safe)) - tolerance
-        safest = min(
-            (each for each in safe if self.expected(each) >= enough),
-            key=lambda each: len(each.networks),
-        )
-        difference = self.samples_of(best) - self.samples_of(safest)
+        safer = safest(safe, self.expected, tolerance)
+        difference = self.samples_of(best) - self.samples_of(safer)
         value = difference.mean() - loss_aversion * np.maximum(-difference, 0.0).mean()
-        return best if value > tolerance / 2 else safest
+        return best if value > tolerance / 2 else safer
 
     def describe(
         self,

@@ -8,7 +8,7 @@ from .dynamic_programming import all_groups, solve_posterior_samples
 from .frontier import frontier
 from .grouping import Grouping, Network
 from .objective import GroupingObjective
-from .prefer_simple import prefer_simple
+from .prefer_simple import prefer_simple, safest
 from .solve import SOLVERS, solve
 from .stability import Contrast, RunnerUp, Stability, stability
 
@@ -27,6 +27,7 @@ __all__ = [
     "all_groups",
     "frontier",
     "prefer_simple",
+    "safest",
     "solve",
     "solve_posterior_samples",
     "stability",

@@ -1,8 +1,34 @@
 """Prefer simple: use a simple grouping unless the best one gains clearly more."""
 
+from collections.abc import Callable, Sequence
+
 from affinity.estimates import GroupScores
 
 from .grouping import Grouping, Network
+
+
+def safest(
+    groupings: Sequence[Grouping], mean_gain: Callable[[Grouping], float], tolerance: float
+) -> Grouping:
+    """The grouping with the fewest networks among those within the tolerance of the best one.
+
+    Args:
+        groupings: Simple groupings, such as all-in-one and separate networks.
+        mean_gain: The mean gain of a grouping over the tasks.
+        tolerance: Differences of mean gain up to this are ignored.
+
+    Example:
+        >>> apart = Grouping((Network.of("a"), Network.of("b")))
+        >>> together = Grouping((Network.of("a", "b"),))
+        >>> gains = {apart: 0.01, together: 0.005}
+        >>> safest([apart, together], gains.__getitem__, 0.01) is together
+        True
+    """
+    enough = max(map(mean_gain, groupings)) - tolerance
+    return min(
+        (grouping for grouping in groupings if mean_gain(grouping) >= enough),
+        key=lambda grouping: len(grouping.networks),
+    )
 
 
 def prefer_simple(
@@ -10,9 +36,10 @@ def prefer_simple(
 ) -> Grouping:
     """All-in-one or separate networks, unless the best grouping gains clearly more.
 
-    The best of very many groupings looks better than it is (selection bias). Therefore one network
-    for all tasks replaces it if, by the same scores, its mean gain is lower by at most `tolerance`.
-    Otherwise separate networks replace it under the same condition, if the budget allows them.
+    The best of very many groupings looks better than it is (selection bias). Therefore the safer
+    choice replaces it if, by the same scores, its mean gain is lower by at most `tolerance`. The
+    safer choice is the better of all-in-one and, if the budget allows them, separate networks; or
+    all-in-one if they differ by no more than `tolerance`. A race makes the same safer choice.
 
     Args:
         scores: Predicted gains of the best grouping's networks, of all tasks together and, where
@@ -39,5 +66,5 @@ def prefer_simple(
     simple = [Grouping((Network.of(*scores.tasks),))]
     if budget >= len(scores.tasks):
         simple.append(Grouping(tuple(Network.of(task) for task in scores.tasks)))
-    enough = mean_gain(best) - tolerance
-    return next((grouping for grouping in simple if mean_gain(grouping) >= enough), best)
+    safe = safest(simple, mean_gain, tolerance)
+    return safe if mean_gain(safe) >= mean_gain(best) - tolerance else best
