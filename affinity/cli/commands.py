@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -92,13 +93,26 @@ def record(options: RecordOptions) -> None:
 
 
 def estimate(options: EstimateOptions) -> None:
-    """Estimate the task-affinity matrix with standard errors.
+    """Estimate the task-affinity matrix with standard errors, of a run or of your own trace.
 
-    Writes affinity.csv.
+    Writes affinity.csv into a run's folder. Of a trace, prints the matrix.
+
+    For example:
+
+      affinity estimate runs/digits
+      affinity estimate trace.safetensors
+      affinity estimate trace.safetensors --method "gradient cosine" --out affinity.csv
     """
     from .run import resume_run
     from .stages.estimate import estimate_stage
+    from .trace_files import estimate_trace, refuse_out
 
+    options = replace(options, estimator=options.method or options.estimator)
+    if options.run.is_file():
+        with open_console(options.quiet, options.json) as console:
+            estimate_trace(options, console)
+        return
+    refuse_out(options.out)
     with (
         open_console(options.quiet, options.json) as console,
         resume_run(options.run, console, options) as run,
@@ -177,12 +191,24 @@ def diagnose(options: DiagnoseOptions) -> None:
 def report(options: ReportOptions) -> None:
     """Write the report, one self-contained page, or a page that compares two runs.
 
-    Writes report.html, and figures/ with --png, --pdf or --svg.
+    Writes report.html, and figures/ with --png, --pdf or --svg. Of a trace: affinity, conflict by
+    layer and over time, what the tasks share, and what recording cost.
+
+    For example:
+
+      affinity report runs/digits
+      affinity report trace.safetensors
     """
     from .compare import write_comparison_page
     from .run import resume_run
     from .stages.report import report_stage
+    from .trace_files import refuse_out, report_trace
 
+    if options.run.is_file():
+        with open_console(options.quiet) as console:
+            report_trace(options, console)
+        return
+    refuse_out(options.out)
     with open_console(options.quiet) as console, resume_run(options.run, console) as run:
         if options.run_b is not None:
             page = write_comparison_page(options.run, options.run_b)

@@ -33,7 +33,10 @@ def add_defaults(_: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     if issubclass(options, StageOptions) and by_name["run"].tokens:
         from .run_directory import RunDirectory
 
-        directory = RunDirectory(Path(by_name["run"].tokens[0].value))
+        path = Path(by_name["run"].tokens[0].value)
+        if path.is_file() and "out" in by_name:
+            return  # a trace, which has no settings
+        directory = RunDirectory(path)
         settings = directory.record.settings
         for name in inherited_settings(options):
             _set(by_name[name], getattr(settings, name), directory.path)

@@ -619,6 +619,16 @@ class StageOptions:
 class EstimateOptions(JsonOptions, QuietOptions, EstimateSettings, StageOptions):
     """Of `affinity estimate`."""
 
+    run: Path = argument("Folder of a run, or a trace: the file that Trace.save wrote.")
+    method: str | None = option(
+        "The estimator; the same as --estimator.", default=None, group=RECORDING
+    )
+    out: Path | None = option(
+        "Of a trace: also write the matrix to this file (.csv or .safetensors).",
+        default=None,
+        group=OUTPUT,
+    )
+
 
 @options()
 class GroupOptions(JsonOptions, QuietOptions, GroupSettings, StageOptions):
@@ -654,6 +664,7 @@ class DiagnoseOptions(JsonOptions, QuietOptions, QuickOptions, StageOptions):
 class ReportArguments(StageOptions):
     """What to report."""
 
+    run: Path = argument("Folder of a run, or a trace: the file that Trace.save wrote.")
     run_b: Path | None = argument("Another run: write comparison.html instead.", default=None)
 
 
@@ -664,6 +675,9 @@ class ReportOptions(QuietOptions, ReportArguments):
     png: bool = option("Export the figures as PNG.", default=False)
     pdf: bool = option("Export the figures as PDF.", default=False)
     svg: bool = option("Export the figures as SVG.", default=False)
+    out: Path | None = option(
+        "Of a trace: the page's file.", default=None, shown="report.html next to the trace"
+    )
 
 
 @options(ARGUMENTS)

@@ -1,6 +1,6 @@
 """Lightning callback: records the tasks' losses while a module is fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, cast
 
@@ -10,8 +10,17 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, Trace
+from affinity.recording import Recorder, TaskLabels, Trace, rows_by_task
+from affinity.recording.batch import TaskLosses
 from affinity.recording.shared_parameters import Shared
+
+from .rows import (
+    LatestRows,
+    TaskOfBatch,
+    check_tasks_are_named,
+    labels_of,
+    warn_of_missing_pairs,
+)
 
 
 class AffinityCallback(pl.Callback):
@@ -25,15 +34,30 @@ class AffinityCallback(pl.Callback):
             return {"loss": sum(losses.values()), "losses": losses}
 
     Accumulation, scaled losses and resuming from a Lightning checkpoint work without further
-    settings. Each micro-batch counts as an observation.
+    settings. Each micro-batch counts as an observation. With manual optimization,
+    ``training_step`` calls `observe` before ``manual_backward``.
+
+    Where each batch belongs to one task, or each row to one, `task` says which; the step's loss is
+    then that of the batch. With `closure`, the latest batch of every task is kept, and each
+    measurement evaluates every task on its own rows. Without, pairs of tasks are measured across
+    consecutive steps.
 
     Args:
         shared: What the tasks share, as for `Recorder`; names start at the module:
             ``"net.trunk"``.
         losses: The key in the returned dictionary, or the attribute of the module.
         closure: Name of a method ``(batch, batch_idx) -> losses`` that evaluates them without side
-            effects; needed for lookaheads. (``training_step`` itself may log.)
-        **settings: Further settings of `Recorder`: ``every=50``, ``overhead=0.05``, ...
+            effects; needed for lookaheads. (``training_step`` itself may log.) With `task`, it
+            returns the loss of the batch.
+        task: The column of the batch, or a function of the batch, with the task of the batch or of
+            each row: names, or positions in ``tasks``.
+        loss_by_row: With `task`: the key or the attribute that holds one loss per row, for batches
+            with rows of several tasks; then `closure` returns one loss per row, too.
+        **settings: Further settings of `Recorder`: ``every=50``, ``overhead=0.05``, ...; with
+            `task`, ``tasks=[...]`` names all of them.
+
+    Raises:
+        InputError: If `task` is given without ``tasks=[...]``.
     """
 
     def __init__(
@@ -42,15 +66,21 @@ class AffinityCallback(pl.Callback):
         *,
         losses: str = "losses",
         closure: str | None = None,
+        task: TaskOfBatch | None = None,
+        loss_by_row: str | None = None,
         **settings: Any,
     ) -> None:
+        check_tasks_are_named(task, settings)
         self._shared = shared
         self._losses = losses
         self._closure = closure
+        self._task = task
+        self._loss_by_row = loss_by_row
         self._settings = settings
         self._recorder: Recorder | None = None
-        self._step_losses: dict[str, Tensor] | None = None
+        self._step_losses: object = None
         self._batch: tuple[object, int] | None = None
+        self._kept = LatestRows()
 
     @property
     def recorder(self) -> Recorder:
@@ -69,14 +99,10 @@ class AffinityCallback(pl.Callback):
         """Wrap ``training_step``, to read the losses that it computes."""
         if stage != "fit":
             return
-        if not pl_module.automatic_optimization:
-            raise InputError(
-                "Expected automatic optimization, but the module optimizes manually: call "
-                "Recorder.observe(losses) before manual_backward instead of using this callback.",
-                "manual-optimization",
-            )
         if self._recorder is None:
             self._recorder = Recorder(pl_module, self._shared, **self._settings)
+        if not pl_module.automatic_optimization:
+            return  # the module calls `observe`
         step = pl_module.training_step
 
         @wraps(step)
@@ -89,6 +115,7 @@ class AffinityCallback(pl.Callback):
         """Unwrap ``training_step``."""
         pl_module.__dict__.pop("training_step", None)
         self._step_losses = self._batch = None
+        self._kept = LatestRows()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass the optimizer, which exists now, to the recorder."""
@@ -101,27 +128,50 @@ class AffinityCallback(pl.Callback):
         """Keep the batch for the lookahead."""
         self._batch = (batch, batch_idx)
 
+    def observe(
+        self,
+        losses: TaskLosses | Tensor,
+        closure: Callable[[], Any] | None = None,
+        *,
+        task: TaskLabels | None = None,
+    ) -> None:
+        """Observe a step of manual optimization; call before ``manual_backward``.
+
+        The arguments are those of `Recorder.observe`: losses not yet weighted, scaled or divided.
+        """
+        self.recorder.observe(losses, closure, task=task)
+
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         """Observe the losses as the module computed them, before scaling and accumulation."""
+        if not pl_module.automatic_optimization:
+            return
         losses, self._step_losses = self._step_losses, None
         if losses is None:
+            name = self._loss_by_row or ("loss" if self._task is not None else self._losses)
             raise InputError(
-                f"Expected training_step to return its tasks' losses as {self._losses!r} together "
-                f"with 'loss', or to set self.{self._losses}, but there is no such entry.",
+                f"Expected training_step to return its losses as {name!r} (together with 'loss'), "
+                f"or to set self.{name}, but there is no such entry.",
                 "missing-losses",
             )
-        if self._closure is None or self._batch is None:
-            self.recorder.observe(losses)
-            return
-        evaluate, batch = getattr(pl_module, self._closure), self._batch
+        assert self._batch is not None
+        batch, index = self._batch
 
-        def closure() -> Mapping[str, Tensor]:
+        def evaluate(batch: object) -> Any:
             with trainer.precision_plugin.forward_context():
-                return evaluate(*batch)
+                return getattr(pl_module, str(self._closure))(batch, index)
 
-        self.recorder.observe(losses, closure=closure)
+        closure = None if self._closure is None else lambda: evaluate(batch)
+        if self._task is None:
+            self.recorder.observe(cast("TaskLosses", losses), closure)
+            return
+        labels = labels_of(batch, self._task)
+        if self._loss_by_row is None and self._closure is not None:
+            self._kept.add(batch, rows_by_task(labels, self._settings["tasks"]))
+            self.recorder.observe(self._kept.losses(evaluate))
+        else:
+            self.recorder.observe(cast("Tensor", losses), closure, task=cast("TaskLabels", labels))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
@@ -130,9 +180,11 @@ class AffinityCallback(pl.Callback):
         self._batch = None
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report what recording cost."""
-        if trainer.is_global_zero and self.recorder.cost.measurements:
-            rank_zero_info(self.recorder.describe())
+        """Report what recording cost, and warn if no pair of tasks was measured."""
+        if trainer.is_global_zero:
+            warn_of_missing_pairs(self.recorder)
+            if self.recorder.cost.measurements:
+                rank_zero_info(self.recorder.describe())
 
     def state_dict(self) -> dict[str, Tensor | str]:
         """The recorder's state, for Lightning's checkpoint."""
@@ -145,15 +197,29 @@ class AffinityCallback(pl.Callback):
 
     def _take_losses(self, module: pl.LightningModule, output: STEP_OUTPUT) -> STEP_OUTPUT:
         """Keep the losses for the next backward pass, and detach those that Lightning gets."""
-        if isinstance(output, dict) and self._losses in output:
-            entries = cast("dict[str, object]", output)
-            self._step_losses = dict(cast("Mapping[str, Tensor]", entries[self._losses]))
-            return {**entries, self._losses: _detached(self._step_losses)}
-        if hasattr(module, self._losses):
-            self._step_losses = dict(getattr(module, self._losses))
-            setattr(module, self._losses, _detached(self._step_losses))
+        entries = cast("dict[str, object]", output) if isinstance(output, Mapping) else {}
+        if self._task is not None and self._loss_by_row is None:
+            self._step_losses = entries.get("loss") if entries else output
+            return output
+        name = self._loss_by_row or self._losses
+        if name in entries:
+            self._step_losses = entries[name]
+            return cast("STEP_OUTPUT", {**entries, name: _detached(entries[name])})
+        if _has_graph(value := getattr(module, name, None)):
+            self._step_losses = dict(value) if isinstance(value, Mapping) else value
+            setattr(module, name, _detached(value))
         return output
 
 
-def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {task: loss.detach() for task, loss in losses.items()}
+def _has_graph(losses: object) -> bool:
+    """Whether these are losses of this step, not those that were detached after the last one."""
+    if isinstance(losses, Mapping):
+        return any(_has_graph(loss) for loss in cast("Mapping[str, object]", losses).values())
+    return isinstance(losses, Tensor) and losses.requires_grad
+
+
+def _detached(losses: object) -> object:
+    if isinstance(losses, Mapping):
+        by_task = cast("Mapping[str, object]", losses).items()
+        return {task: _detached(loss) for task, loss in by_task}
+    return losses.detach() if isinstance(losses, Tensor) else losses

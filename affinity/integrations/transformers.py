@@ -10,9 +10,17 @@ from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, Trace
+from affinity.recording import Recorder, TaskLabels, Trace, rows_by_task
 from affinity.recording.shared_parameters import Shared
 from affinity.tensor_file import read_tensors, write_tensors
+
+from .rows import (
+    LatestRows,
+    TaskOfBatch,
+    check_tasks_are_named,
+    labels_of,
+    warn_of_missing_pairs,
+)
 
 FILE = "affinity_recorder.safetensors"
 """The file with the recorder's state in each of the run's checkpoints."""
@@ -30,45 +38,55 @@ class AffinityTrainerCallback(TrainerCallback):
 
         AffinityTrainerCallback(shared="transformer", losses="task_losses", every=50)
 
-    or for a mixture in which each batch belongs to one task: `task` is the name of the input that
-    identifies it (removed before the model is called; set ``remove_unused_columns=False``), or a
-    function of the inputs; the output's ``loss`` is then that task's. The latest batch of every
-    task is kept, and each measurement evaluates every task on its own batch.
+    or for a mixture in which each batch, or each row, belongs to one task::
+
+        AffinityTrainerCallback(shared="*lora*", task="source", tasks=["code", "prose"])
+
+    `task` is the column that says which (removed before the model is called; set
+    ``remove_unused_columns=False``), or a function of the inputs. The loss of a task is then the
+    output's ``loss`` on its rows: the latest rows of every task are kept, and each measurement
+    evaluates every task on its own.
 
     The Trainer passes neither inputs nor outputs to its callbacks, so this one registers hooks on
-    the model's forward pass. Each micro-batch counts as an observation. The recorder's state is
+    the model's forward pass. Each micro-batch counts as an observation. Losses are those of the
+    micro-batch, whatever the number of accumulation steps: where the Trainer passes
+    ``num_items_in_batch``, they are evaluated once more without it. The recorder's state is
     written into the run's checkpoints and read when the Trainer resumes from one in its output
     folder.
 
     Args:
         shared: What the tasks share, as for `Recorder`.
-        losses: Attribute or key of the model's output.
-        task: For a mixture: the input, or a function of the inputs, that identifies the batch's
-            task.
+        losses: Attribute or key of the model's output, or the position in a tuple.
+        task: For a mixture: the input, or a function of the inputs, with the task of the batch or
+            of each row: names, or positions in ``tasks``.
+        loss_by_row: With `task`: attribute, key or position of one loss per row in the output,
+            instead of a forward pass per task.
         **settings: Further settings of `Recorder`: ``every=50``, ``overhead=0.05``, ...; for a
             mixture, ``tasks=[...]`` names all of them.
+
+    Raises:
+        InputError: If `task` is given without ``tasks=[...]``.
     """
 
     def __init__(
         self,
         shared: Shared = None,
         *,
-        losses: str = "task_losses",
-        task: str | Callable[[Inputs], str] | None = None,
+        losses: str | int = "task_losses",
+        task: TaskOfBatch | None = None,
+        loss_by_row: str | int | None = None,
         **settings: Any,
     ) -> None:
-        if task is not None and "tasks" not in settings:
-            raise InputError(
-                "Expected the names of the mixture's tasks: pass tasks=[...].", "missing-tasks"
-            )
+        check_tasks_are_named(task, settings)
         self._shared = shared
         self._losses = losses
         self._task = task
+        self._loss_by_row = loss_by_row
         self._settings = settings
         self._recorder: Recorder | None = None
         self._hooks: list[RemovableHandle] = []
-        self._batches: dict[str, Inputs] = {}
-        self._current: str | None = None
+        self._kept = LatestRows()
+        self._labels: object = None
         self._is_observing = False
 
     @property
@@ -105,11 +123,12 @@ class AffinityTrainerCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Remove the hooks."""
+        """Remove the hooks, and warn if no pair of tasks was measured."""
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
-        self._batches = {}
+        self._hooks, self._kept = [], LatestRows()
+        if state.is_world_process_zero:
+            warn_of_missing_pairs(self.recorder)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -125,20 +144,12 @@ class AffinityTrainerCallback(TrainerCallback):
     def _before_forward(
         self, model: nn.Module, args: tuple[object, ...], kwargs: Inputs
     ) -> tuple[tuple[object, ...], Inputs] | None:
-        """Find a batch's task, and remove its name from the inputs."""
+        """Read the tasks of the batch, and remove their column from the inputs."""
         if self._task is None or self._is_observing:
             return None
+        self._labels = labels_of(kwargs, self._task)
         if callable(self._task):
-            self._current = self._task(kwargs)
             return None
-        if self._task not in kwargs:
-            raise InputError(
-                f"Expected an input {self._task!r} that identifies the batch's task, but got "
-                f"{sorted(kwargs)}. Keep the column: TrainingArguments("
-                "remove_unused_columns=False), and pass it on in the data collator.",
-                "missing-input",
-            )
-        self._current = _single_task(kwargs[self._task])
         return args, {name: value for name, value in kwargs.items() if name != self._task}
 
     def _after_forward(
@@ -149,53 +160,70 @@ class AffinityTrainerCallback(TrainerCallback):
             return
         self._is_observing = True
         try:
-            if self._task is None:
-                self.recorder.observe(
-                    self._task_losses(output),
-                    closure=lambda: self._task_losses(model(*args, **kwargs)),
-                )
-            else:
-                self._observe_mixture(model, kwargs)
+            self._observe(model, args, kwargs, output)
         finally:
             self._is_observing = False
 
-    def _observe_mixture(self, model: nn.Module, kwargs: Inputs) -> None:
-        assert self._current is not None
-        self._batches[self._current] = kwargs
+    def _observe(
+        self, model: nn.Module, args: tuple[object, ...], kwargs: Inputs, output: object
+    ) -> None:
+        is_scaled = kwargs.get("num_items_in_batch") is not None
+        inputs = {name: value for name, value in kwargs.items() if name != "num_items_in_batch"}
+        if self._task is not None and self._loss_by_row is None:
+            rows = rows_by_task(self._labels, self._settings["tasks"])
+            self._kept.add(inputs, rows)
+            self.recorder.observe(
+                self._kept.losses(lambda batch: _entry(model(*args, **batch), "loss"))
+            )
+            return
 
-        def loss_on(inputs: Inputs) -> Callable[[], Tensor]:
-            return lambda: cast("Tensor", _entry(model(**inputs), "loss"))
+        name = self._losses if self._loss_by_row is None else self._loss_by_row
 
-        self.recorder.observe({task: loss_on(inputs) for task, inputs in self._batches.items()})
+        def evaluate() -> Any:
+            return _entry(model(*args, **inputs), name)
 
-    def _task_losses(self, output: object) -> Mapping[str, Tensor]:
-        return cast("Mapping[str, Tensor]", _entry(output, self._losses))
+        losses = cast("Any", _entry(output, name))
+        if self._task is not None:
+            self.recorder.observe(losses, evaluate, task=cast("TaskLabels", self._labels))
+        elif is_scaled and self.recorder.is_due():
+            self.recorder.observe({task: _loss_of(evaluate, task) for task in losses})
+        else:
+            self.recorder.observe(losses, evaluate)
+
+
+def _loss_of(evaluate: Callable[[], Any], task: str) -> Callable[[], Tensor]:
+    return lambda: evaluate()[task]
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
 
 
-def _entry(output: object, name: str) -> object:
-    entries = cast("Mapping[str, object]", output if isinstance(output, Mapping) else vars(output))
-    if entries.get(name) is None:
+def _entry(output: object, name: str | int) -> object:
+    """An entry of the model's output: by its key, attribute or position."""
+    values = cast("tuple[object, ...]", output) if isinstance(output, tuple) else ()
+    if values and isinstance(name, str):  # in a tuple, the loss is first, losses are a mapping
+        mappings = [value for value in values if isinstance(value, Mapping)]
+        entry = values[0] if name == "loss" else mappings[0] if len(mappings) == 1 else None
+    elif isinstance(name, int):
+        entry = values[name] if -len(values) <= name < len(values) else None
+    elif isinstance(output, Mapping):
+        entry = cast("Mapping[str, object]", output).get(name)
+    else:
+        entry = getattr(output, name, None)
+    if entry is None:
         raise InputError(
-            f"Expected the model's output to carry {name!r}, but got {type(output).__name__} "
-            f"with {sorted(entries)}.",
+            f"Expected the model's output to carry {name!r}, but got {_describe(output)}. Losses "
+            "that the Trainer computes itself (label smoothing, compute_loss_func, an own "
+            "compute_loss) are not in the output: record with Recorder.observe in compute_loss.",
             "missing-losses",
         )
-    return entries[name]
+    return entry
 
 
-def _single_task(column: object) -> str:
-    """The one task in a batch's column of task names."""
-    if isinstance(column, str):
-        return column
-    names = {str(name) for name in cast("list[object]", column)}
-    if len(names) != 1:
-        raise InputError(
-            f"Expected batches that belong to one task each, but one mixes {sorted(names)}: "
-            "batch the mixture by task, or record a model whose output carries all losses.",
-            "mixed-batch",
-        )
-    return names.pop()
+def _describe(output: object) -> str:
+    if isinstance(output, tuple):
+        values = cast("tuple[object, ...]", output)
+        return f"a tuple of {', '.join(type(value).__name__ for value in values)}"
+    entries = cast("Mapping[str, object]", output if isinstance(output, Mapping) else {})
+    return f"{type(output).__name__} with {sorted(entries)}"

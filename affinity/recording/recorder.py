@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from affinity.errors import InputError, warn
 from affinity.tasks import check_names
 
 from .batch import Batch, Closure, TaskLosses, check_losses
+from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
 from .preserve_state import preserve_state
 from .ranks import Ranks
@@ -23,6 +24,7 @@ from .settings import HeldOut, Level, Settings, StepKind
 from .shared_parameters import Shared, module_to_watch, unwrapped
 from .shared_part import SharedPart
 from .shared_search import SharedSearch
+from .summary import RecordingSummary, numbers_by_module
 from .task_round import PATIENCE, TaskRound
 from .trace import Trace, concatenate_traces
 
@@ -169,7 +171,12 @@ class Recorder:
         return self._is_observing
 
     def observe(
-        self, losses: TaskLosses, closure: Closure | None = None, held_out: Closure | None = None
+        self,
+        losses: TaskLosses | Tensor,
+        closure: Closure | Callable[[], Tensor] | None = None,
+        held_out: Closure | Callable[[], Tensor] | None = None,
+        *,
+        task: TaskLabels | None = None,
     ) -> None:
         """Observe one step of the run; call before the run's own backward pass.
 
@@ -180,11 +187,27 @@ class Recorder:
             closure: Evaluates the same losses again, on the same batch; needed for the lookahead.
             held_out: Evaluates the losses on another batch: then inner products of gradients on
                 this batch with gradients on the other are recorded, and lookahead losses there.
+            task: Where batches belong to one task each, or each row to one: the task of the batch,
+                or of each row, by its name or its position in ``tasks``. `losses` is then the loss
+                of the batch, or one loss per row, and functions return the same. Pairs of tasks
+                that no batch holds are measured across consecutive steps.
 
         Raises:
             InputError: If a loss is no scalar or has no graph, if a task is new, or if a closure
                 does not return the same losses.
         """
+        if task is None:
+            self._observe(
+                cast("TaskLosses", losses),
+                cast("Closure | None", closure),
+                cast("Closure | None", held_out),
+            )
+        else:
+            self._observe(*self._by_task(losses, closure, held_out, task))
+
+    def _observe(
+        self, losses: TaskLosses, closure: Closure | None, held_out: Closure | None
+    ) -> None:
         state, is_due = self._state, self.is_due()
         step = state.step
         state.step += 1
@@ -216,6 +239,24 @@ class Recorder:
         seconds = self._ranks.largest(_now(device) - started, device)
         state.timing.add(seconds, is_finished=not state.begun and self._round is None)
 
+    def _by_task(
+        self,
+        loss: TaskLosses | Tensor,
+        closure: Closure | Callable[[], Tensor] | None,
+        held_out: Closure | Callable[[], Tensor] | None,
+        labels: TaskLabels,
+    ) -> tuple[TaskLosses, Closure | None, Closure | None]:
+        """The losses of a batch with labels, and the functions that evaluate them, by task."""
+        tasks = self._state.tasks
+
+        def split(loss: object) -> dict[str, Tensor]:
+            return losses_by_task(loss, labels, tasks)
+
+        def split_later(function: Callable[[], object] | None) -> Closure | None:
+            return None if function is None else lambda: split(function())
+
+        return split(loss), split_later(closure), split_later(held_out)
+
     def trace(self) -> Trace:
         """What was recorded so far.
 
@@ -229,7 +270,7 @@ class Recorder:
                 "what the tasks share is trained.",
                 "nothing-recorded",
             )
-        trace = self._joined()
+        trace = replace(self._joined(), recording=self._summary())
         pairs = ~torch.eye(len(trace.tasks), dtype=torch.bool)
         measured = trace.gramians if trace.gramians is not None else trace.lookahead_losses
         is_explained = len(trace.tasks) == 1 or any(
@@ -430,6 +471,24 @@ class Recorder:
                 "conflicting-settings",
             )
         return Batch.from_closure(tasks, closure, restore, self._model, self._warned_tasks)
+
+    def _summary(self) -> RecordingSummary | None:
+        """None in a resumed run that has not observed yet."""
+        if self._part is None:
+            return None
+        shared = self._part.parameters
+        places = {id(parameter) for parameter in shared.values()}
+        private = [
+            (name, parameter)
+            for name, parameter in unwrapped(self._model).named_parameters()
+            if parameter.requires_grad and id(parameter) not in places
+        ]
+        return RecordingSummary(
+            numbers_by_module(shared.items()),
+            numbers_by_module(private if self._is_whole else ()),
+            self._settings.level,
+            self.cost,
+        )
 
     def _describe_gramians(self, n_tasks: int) -> str:
         settings, directions = self._settings, self._settings.directions(n_tasks)

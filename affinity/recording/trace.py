@@ -12,6 +12,8 @@ from affinity.errors import InputError
 from affinity.storage import load_as, save
 from affinity.tasks import check_names
 
+from .summary import RecordingSummary
+
 TASK_AXES = {
     "losses": (1,),
     "gramians": (1, 2),
@@ -54,6 +56,7 @@ class Trace:
         predicted: Whether lookahead losses were lost in rounding, and are first-order predictions
             (or missing, where there is none).
         runs: Index of the run of each measurement, where there are several.
+        recording: What the tasks share and what recording cost, of one run.
     """
 
     tasks: tuple[str, ...]
@@ -73,6 +76,7 @@ class Trace:
     optimizer_steps: Bool[Tensor, " time"] | None = None
     predicted: Bool[Tensor, " time"] | None = None
     runs: Int[Tensor, " time"] | None = None
+    recording: RecordingSummary | None = None
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
@@ -237,7 +241,7 @@ def concatenate_traces(traces: Sequence[Trace]) -> Trace:
     joined = {
         field.name: _join([getattr(trace, field.name) for trace in aligned], aligned)
         for field in fields(Trace)
-        if field.name not in {"tasks", "layers"}
+        if field.name not in {"tasks", "layers", "recording"}
     }
     return Trace(tasks=traces[0].tasks, layers=layers or None, **joined)  # pyright: ignore[reportArgumentType]
 

@@ -27,6 +27,7 @@ from .pictures import all_matrices, grouping_for
 from .provenance import audit_provenance
 from .rendering import PageFigure, render
 from .study_page import study_page_of
+from .trace_page import trace_page_of
 
 MOST_OPEN = 40
 """With more tasks, the table and the picture of gains are folded."""
@@ -193,7 +194,7 @@ class AuditPage:
 
 
 def write_report(
-    result: Audit | Study,
+    result: Audit | Study | Trace,
     path: str | Path,
     *,
     matrices: Sequence[AffinityMatrix] = (),
@@ -201,12 +202,12 @@ def write_report(
     diagnosis: Diagnosis | None = None,
     holdout: RepeatedHoldout | None = None,
 ) -> Path:
-    """Write the page of an audit or a study to `path`, and return it.
+    """Write the page of an audit, a study or a recorded run to `path`, and return it.
 
     The page of a study that is not finished reloads itself. The other arguments are for audits.
 
     Args:
-        result: The audit or study to show.
+        result: The audit, study or trace to show.
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, to show changes over time and between layers.
@@ -218,6 +219,8 @@ def write_report(
     """
     if isinstance(result, Study):
         return write_atomically(path, study_page_of(result))
+    if isinstance(result, Trace):
+        return write_atomically(path, trace_page_of(result))
     page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout)
     return write_atomically(path, page.to_html())
 

@@ -31,8 +31,13 @@ def estimate_alerts(audit: Audit, trace: Trace | None = None) -> list[Alert]:
         *_not_optimal(audit),
         *_overlap(audit),
         *(_dominant_loss(trace) if trace is not None else ()),
-        *(_reliability(audit, trace) if trace is not None else ()),
+        *(_reliability(audit.matrix, trace) if trace is not None else ()),
     ]
+
+
+def trace_alerts(matrix: AffinityMatrix, trace: Trace) -> list[Alert]:
+    """What may be wrong with a recorded run, and with the affinities estimated from it."""
+    return [*_estimate(matrix), *_dominant_loss(trace), *_reliability(matrix, trace)]
 
 
 def _estimate(matrix: AffinityMatrix | None) -> Iterator[Alert]:
@@ -144,9 +149,9 @@ def _dominant_loss(trace: Trace) -> Iterator[Alert]:
         )
 
 
-def _reliability(audit: Audit, trace: Trace) -> Iterator[Alert]:
-    estimator = estimator_of(audit)
-    if audit.matrix is None or estimator is None or len(trace.tasks) > MOST_COMPARED:
+def _reliability(matrix: AffinityMatrix | None, trace: Trace) -> Iterator[Alert]:
+    estimator = estimator_of(matrix)
+    if matrix is None or estimator is None or len(trace.tasks) > MOST_COMPARED:
         return
     n_runs = len(runs_of(trace))
     try:

@@ -1,6 +1,6 @@
 """The figures of an audit's page: pictures with titles, descriptions and captions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -10,10 +10,12 @@ from affinity.grouping import Stability
 from affinity.recording import Trace
 from affinity.words import count
 
+from .picture import Picture
 from .pictures import audit_pictures, title_of
 from .rendering import PageFigure
 from .svg import inline_svg
 
+NUMBERS = " Numbers in brackets are the networks of the plan."
 TEXTS = {
     "gains": (
         "Measured gains",
@@ -23,9 +25,9 @@ TEXTS = {
     ),
     "graph": (
         "Task graph",
-        "{tasks} in a circle, network by network, with an arrow per affinity beyond its noise.",
+        "{tasks} in a circle, with an arrow per affinity beyond its noise.",
         "Arrows point from source to target, up to three per target. Blue: helps. Orange, dashed: "
-        "harms. Wider: stronger. Numbers in brackets are the networks of the plan.",
+        "harms. Wider: stronger.",
     ),
     "over-time": (
         "Affinity over time",
@@ -62,18 +64,30 @@ def audit_figures(
     diagnosis: Diagnosis | None,
 ) -> dict[str, PageFigure]:
     """The figures of the page by name."""
-    tasks = count(len(audit.tasks), "task")
+    pictures = audit_pictures(audit, matrices, trace, stability, diagnosis)
+    texts = {**TEXTS, "graph": (*TEXTS["graph"][:2], TEXTS["graph"][2] + NUMBERS)}
+    return page_figures(pictures, matrices, count(len(audit.tasks), "task"), audit.gates, texts)
+
+
+def page_figures(
+    pictures: Mapping[str, Picture],
+    matrices: Sequence[AffinityMatrix],
+    tasks: str,
+    gates: Sequence[Gates | None] = (),
+    texts: Mapping[str, tuple[str, str, str]] = TEXTS,
+) -> dict[str, PageFigure]:
+    """Pictures with their titles, descriptions and captions."""
     figures: dict[str, PageFigure] = {}
-    for name, picture in audit_pictures(audit, matrices, trace, stability, diagnosis).items():
+    for name, picture in pictures.items():
         kind, _, number = name.partition("-")
         position = None
         if kind == "heatmap":
             position = int(number or 1) - 1
             title, alt, caption = _heatmap_texts(matrices[position], tasks)
         elif kind == "gates":
-            title, alt, caption = _gate_texts(audit.gates[int(number) - 1], number)
+            title, alt, caption = _gate_texts(gates[int(number) - 1], number)
         else:
-            title, alt, caption = TEXTS[name]
+            title, alt, caption = texts[name]
         svg = Markup(inline_svg(picture, name))
         figures[name] = PageFigure(name, title, alt.format(tasks=tasks), svg, caption, position)
     return figures

@@ -97,18 +97,14 @@ def schema() -> dict[str, Any]:
 
 
 def summarize_matrices(
-    matrices: Sequence[AffinityMatrix], grouping: Grouping
+    matrices: Sequence[AffinityMatrix], grouping: Grouping | None = None
 ) -> tuple[MatrixSummary, ...]:
     """The matrices, each with the order of its tasks as drawn."""
     return tuple(
         MatrixSummary(
             estimator=matrix.estimator,
             tasks=matrix.tasks,
-            order=tuple(
-                clustered_order(
-                    matrix, grouping if grouping.tasks == frozenset(matrix.tasks) else None
-                )
-            ),
+            order=tuple(clustered_order(matrix, _fitting(grouping, matrix))),
             values=_round(matrix.values),
             standard_error=None if matrix.standard_error is None else _round(matrix.standard_error),
             n_steps=None if matrix.n_steps is None else tuple(map(tuple, matrix.n_steps.tolist())),
@@ -129,6 +125,12 @@ def summarize_stability(stability: Stability) -> StabilitySummary:
             for other in stability.runners_up
         ),
     )
+
+
+def _fitting(grouping: Grouping | None, matrix: AffinityMatrix) -> Grouping | None:
+    """The grouping, if it is of the matrix's tasks."""
+    is_fitting = grouping is not None and grouping.tasks == frozenset(matrix.tasks)
+    return grouping if is_fitting else None
 
 
 def _round(square: Tensor) -> Square:

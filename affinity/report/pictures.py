@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from affinity.audit import Audit, Diagnosis
@@ -26,7 +27,7 @@ SETTINGS = {"held_out=True": ", held out", "step='optimizer'": ", of the optimiz
 
 
 def write_figures(
-    audit: Audit,
+    result: Audit | Trace,
     folder: str | Path,
     formats: Sequence[str] = ("png",),
     *,
@@ -37,7 +38,7 @@ def write_figures(
     """Write every picture of the page to `folder`, once per format, and return the files.
 
     Args:
-        audit: The audit to show.
+        result: The audit or the trace to show; the arguments below are for audits.
         folder: Made if it is missing.
         formats: Of "png", "pdf" and "svg".
         matrices: Further estimates; those that the trace gives are added.
@@ -51,7 +52,11 @@ def write_figures(
         raise InputError(
             f"Expected formats among {list(FORMATS)}, but got {unknown}.", "unknown-format"
         )
-    pictures = audit_pictures(audit, all_matrices(audit, matrices, trace), trace, None, diagnosis)
+    if isinstance(result, Trace):
+        pictures = trace_pictures(result, matrices_of(result))
+    else:
+        estimates = all_matrices(result, matrices, trace)
+        pictures = audit_pictures(result, estimates, trace, None, diagnosis)
     return [
         picture.save(Path(folder) / f"{name}.{kind}")
         for name, picture in pictures.items()
@@ -83,18 +88,41 @@ def audit_pictures(
         pictures["graph"] = TaskGraph(matrices[0], grouping_for(audit, matrices[0].tasks))
     if stability is not None:
         pictures["consensus"] = ConsensusHeatmap(stability, matrices[0])
-    if trace is not None and len(trace) >= FEWEST_MEASUREMENTS:
-        estimator = estimator_of(audit)
-        if estimator is not None:
-            grouping = grouping_for(audit, trace.tasks)
-            pictures["over-time"] = OverTime(runs_of(trace)[0], estimator, grouping)
-    if trace is not None and trace.layers is not None and len(trace.layers) > 1:
-        pictures["layers"] = LayerConflict(trace)
+    if trace is not None:
+        grouping = grouping_for(audit, trace.tasks)
+        pictures |= conflict_pictures(trace, estimator_of(audit.matrix), grouping)
     for number, gates in enumerate(audit.gates, start=1):
         if gates is not None:
             pictures[f"gates-{number}"] = GateUse(gates)
     if diagnosis is not None:
         pictures["causes"] = RecoveryPlot(diagnosis)
+    return pictures
+
+
+def trace_pictures(trace: Trace, matrices: Sequence[AffinityMatrix]) -> dict[str, Picture]:
+    """The pictures of a recorded run, in the page's order.
+
+    Args:
+        trace: The run.
+        matrices: The estimates from it, at least one; the first is drawn as a graph and over time.
+    """
+    pictures: dict[str, Picture] = {
+        "heatmap" if position == 1 else f"heatmap-{position}": Heatmap(matrix)
+        for position, matrix in enumerate(matrices, start=1)
+    }
+    pictures["graph"] = TaskGraph(matrices[0])
+    return pictures | conflict_pictures(trace, estimator_of(matrices[0]))
+
+
+def conflict_pictures(
+    trace: Trace, estimator: Estimator | None, grouping: Grouping | None = None
+) -> dict[str, Picture]:
+    """Affinities over time and conflict by layer, as far as the trace allows."""
+    pictures: dict[str, Picture] = {}
+    if estimator is not None and len(trace) >= FEWEST_MEASUREMENTS:
+        pictures["over-time"] = OverTime(runs_of(trace)[0], estimator, grouping)
+    if trace.layers is not None and len(trace.layers) > 1:
+        pictures["layers"] = LayerConflict(trace)
     return pictures
 
 
@@ -105,27 +133,33 @@ def all_matrices(
     all_of_them = [*([] if audit.matrix is None else [audit.matrix]), *matrices]
     if trace is None or len(trace.tasks) > MOST_SWITCHED:
         return all_of_them
+    known = None if audit.matrix is None else audit.matrix.estimator
+    return all_of_them + [each for each in matrices_of(trace) if each.estimator != known]
+
+
+def matrices_of(trace: Trace) -> list[AffinityMatrix]:
+    """The affinities by each estimator that finds in the trace what it needs.
+
+    Raises:
+        InputError: If there is none.
+    """
+    matrices: list[AffinityMatrix] = []
     for make in ESTIMATORS.values():
-        try:
-            matrix = make()(trace)
-        except InputError:  # the trace lacks what this estimator needs
-            continue
-        if audit.matrix is None or matrix.estimator != audit.matrix.estimator:
-            all_of_them.append(matrix)
-    return all_of_them
+        with suppress(InputError):  # the trace lacks what this estimator needs
+            matrices.append(make()(trace))
+    if not matrices:
+        raise InputError(
+            "Expected a trace with Gramians or lookahead losses, but no estimator finds what it "
+            "needs: call recorder.observe with the losses of several tasks.",
+            "missing-in-trace",
+        )
+    return matrices
 
 
-def estimator_of(audit: Audit) -> Estimator | None:
-    """The registered estimator that made the audit's matrix, if it is one."""
+def estimator_of(matrix: AffinityMatrix | None) -> Estimator | None:
+    """The registered estimator that made the matrix, if it is one; the first without a matrix."""
     estimators = (make() for make in ESTIMATORS.values())
-    return next(
-        (
-            each
-            for each in estimators
-            if audit.matrix is None or repr(each) == audit.matrix.estimator
-        ),
-        None,
-    )
+    return next((e for e in estimators if matrix is None or repr(e) == matrix.estimator), None)
 
 
 def grouping_for(audit: Audit, tasks: Sequence[str]) -> Grouping | None:

@@ -41,7 +41,7 @@ def audit_provenance(audit: Audit) -> list[tuple[str, str]]:
     """Names and texts for the page."""
     settings = context_settings(audit.context)
     if audit.context.recording is not None:
-        settings["recording"] = _overhead(audit.context.recording)
+        settings["recording"] = describe_cost(audit.context.recording)
     rows = describe_settings(settings)
     grouping, matrix = audit.plan.grouping, audit.matrix
     rows.append(("Replicates", str(audit.gains.n_replicates)))
@@ -81,7 +81,8 @@ def describe_settings(settings: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def _overhead(cost: RecordingCost) -> str:
+def describe_cost(cost: RecordingCost) -> str:
+    """The time of the measurements, compared with that of the training."""
     plain = cost.plain_seconds
     share = f", {percent(cost.seconds / plain, signed=False)} of" if plain else " in addition to"
     return (
