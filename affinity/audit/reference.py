@@ -78,7 +78,8 @@ def train_reference(
             left out.
 
     Returns:
-        The scores; None if not even one replicate was complete, or inputs are no table.
+        The scores; None if not even one replicate was complete, inputs are no table, or no task
+        has a loss that boosting supports.
     """
     if problem.development.inputs.ndim != 2:
         return None
@@ -104,7 +105,7 @@ def train_reference(
         scores.append([row[0] for row in rows])
         metrics.append([row[1] for row in rows])
         blocks.append([_means(row[2], n_blocks) for row in rows])
-    if not scores:
+    if not scores or bool(torch.tensor(scores).isnan().all()):
         return None
     longest = max(len(values) for replicate in blocks for values in replicate)
     padded = [
