@@ -55,6 +55,7 @@ def show_problem(console: Console, problem: Problem) -> None:
             detail = f"{task.n_outputs} classes"
         minority = counts[column].minority
         rarer = "" if minority is None else "/".join(map(str, minority.values()))
+        kind = problem.source.kinds.get(task.name, kind)
         table.add_row(escape(task.name), kind, f"{len(labels):,}", detail, metric, rarer)
     console.print(table)
     if len(problem.tasks) > MOST_ROWS:

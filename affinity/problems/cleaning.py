@@ -522,7 +522,7 @@ def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
         low, high = float(others.min()), float(others.max())
         gap = max(low - edge, edge - high)
         is_far = edge != -1 and gap > high - low
-        if is_far or (edge == -1 and low >= 0):
+        if is_far or edge < 0 <= low:
             remarks.append(
                 Remark(
                     "likely-missing",

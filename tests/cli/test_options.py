@@ -90,7 +90,7 @@ def test_the_options_of_the_recorded_run_are_those_that_no_later_stage_takes():
     later -= {field.name for field in fields(RecordSettings)}
     assert later == {
         *("estimator", "budget", "overlap", "sharing", "method", "race_minutes", "tolerance"),
-        *("plan", "replicates", "minutes", "max_replicates", "baselines"),
+        *("plan", "replicates", "minutes", "max_replicates", "baselines", "reference"),
     }
 
 

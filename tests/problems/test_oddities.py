@@ -39,6 +39,7 @@ CELLS = {
     "`?` or `-` among numbers": (["1.5", "2.5", "?", "3.5", "4.5", "5.5"], "text-among-numbers"),
     "`?` among words": (["?", "red", "blue"], ["?", "red", "blue"], "likely-missing"),
     "-1 where all other numbers are not negative": ([-1, 0, 3, 5] * 5, None, "likely-missing"),
+    "-9 among ages": ([-9, 18, 35, 90] * 5, None, "likely-missing"),
     "-999, 9999 far from the rest": ([-999, 0.5, 3, 2.5] * 5, None, "likely-missing"),
     "`Yes`, `yes ` and `no`": (["Yes", "yes ", "Yes", "no"], ["Yes"] * 3 + ["no"], "spellings"),
     "`true`, `Y`, `1`, `FALSE`": (["Y", "Y", "1", "FALSE"], ["Y"] * 3 + ["FALSE"], "spellings"),
