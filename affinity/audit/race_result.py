@@ -15,7 +15,7 @@ from affinity.words import count
 
 Ended = Literal["decided", "too noisy", "out of trainings", "out of time"]
 
-Finding = Literal["better plan", "no difference", "not enough trainings"]
+RaceFinding = Literal["better plan", "no difference", "not enough trainings"]
 
 ENDED: dict[Ended, str] = {
     "decided": "one grouping was found to be best",
@@ -24,7 +24,7 @@ ENDED: dict[Ended, str] = {
     "out of time": "stopped at the time limit without a clear winner",
 }
 
-_FINDINGS: dict[Finding, str] = {
+_FINDINGS: dict[RaceFinding, str] = {
     "better plan": "a better plan than separate networks and one network for all was found",
     "no difference": "no grouping is better than the plan by more than the tolerance",
     "not enough trainings": "a better grouping may exist, but trainings were too few to see it",
@@ -119,7 +119,7 @@ class RaceResult:
     detectable: tuple[DetectableGain, ...] = ()
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> RaceFinding:
         """Whether a plan was found that is better than the safe choices, and if not, why.
 
         "no difference": with a probability of 95 %, no grouping is better than the plan, a safe
