@@ -35,9 +35,16 @@ def study_sentences(summary: StudySummary) -> list[str]:
         interval = gain_range(plan.low, plan.high, summary.unit)
         sentences.append(
             f"Expected mean gain over separate networks: {gain} (95 % interval {interval}). The "
-            f"probability that no other candidate is better by more than the tolerance is "
-            f"{plan.probability:.0%}."
+            f"probability that no other grouping, trained or not, is better by more than the "
+            f"tolerance is {plan.probability:.0%}."
         )
+        likely = max(candidate.probability or 0.0 for candidate in summary.candidates)
+        if len(summary.candidates) > 1 and likely > plan.probability:
+            sentences.append(
+                "These probabilities do not add up to 100 %: groupings that differ by less than "
+                "the tolerance can all be best. The plan is chosen by its expected gain, where "
+                "losses count three times, so that another grouping can have a higher probability."
+            )
         larger = [c for c in summary.candidates[1:] if c.gain is not None and c.gain > plan.gain]
         if larger:
             other = max(larger, key=lambda candidate: candidate.gain or 0.0)

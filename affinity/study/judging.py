@@ -6,7 +6,7 @@ Pure functions of the ledger's content.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from affinity.audit import Audit, AuditContext, audit_from_results, audit_jobs
+from affinity.audit import Audit, AuditContext, Limitation, audit_from_results, audit_jobs
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
@@ -93,7 +93,7 @@ def finished_audit(
             "audit-unfinished",
         )
     results = [_result_of(entry) for entry in entries]
-    return audit_from_results(
+    finished = audit_from_results(
         Plan.from_yaml(audit.plan),
         tasks,
         audit.seeds,
@@ -104,6 +104,22 @@ def finished_audit(
         test=NegativeTransferTest(tolerance=tolerance),
         matrix=matrix,
         context=context,
+    )
+    if not contents.looks:
+        return finished
+    limits = (*finished.context.limits, _repeated_looks(contents.looks, len(audit.seeds)))
+    return replace(finished, context=replace(finished.context, limits=limits))
+
+
+def _repeated_looks(looks: tuple[int, ...], n_replicates: int) -> Limitation:
+    """The limitation of an audit that was extended after its results could be seen."""
+    numbers = " and ".join(map(str, looks))
+    return Limitation(
+        "repeated-look",
+        f"The audit ended with {numbers} replicates and was then extended to {n_replicates}. Its "
+        "intervals and verdicts do not allow for this: if replicates are added until a verdict "
+        "changes, false verdicts are more frequent than stated. To be sure, audit the plan in a "
+        "new study with the number of replicates set in advance.",
     )
 
 

@@ -154,12 +154,14 @@ class Contents:
         created: The settings; None while the ledger is empty.
         trainings: Maximum number of trainings that decide.
         audit: The latest audit.
+        looks: Numbers of replicates at which the latest audit had ended before it was extended.
         entries: The jobs by their id, in the order in which they were planned.
     """
 
     created: Created | None = None
     trainings: int = 0
     audit: AuditPlanned | None = None
+    looks: tuple[int, ...] = ()
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
 
     def entry(self, job_id: str) -> Entry:
@@ -177,6 +179,16 @@ class Contents:
             )
         return self.entries[job_id]
 
+    def _looks_before(self, audit: AuditPlanned) -> tuple[int, ...]:
+        """The looks at the results that an audit extends."""
+        latest = self.audit
+        if latest is None or audit.seeds[: len(latest.seeds)] != latest.seeds:
+            return ()
+        judged = [entry for entry in self.entries.values() if entry.job.seed in latest.seeds]
+        has_ended = bool(judged) and all(entry.state in ("done", "failed") for entry in judged)
+        is_longer = len(audit.seeds) > len(latest.seeds)
+        return (*self.looks, len(latest.seeds)) if has_ended and is_longer else self.looks
+
     def apply(self, event: Event) -> None:
         """Apply one event."""
         match event:
@@ -185,6 +197,7 @@ class Contents:
             case Extended():
                 self.trainings = event.trainings
             case AuditPlanned():
+                self.looks = self._looks_before(event)
                 self.audit = event
             case Planned():
                 self.entries[event.job.id] = Entry(event.job, event.why, history=[event])

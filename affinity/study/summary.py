@@ -78,6 +78,8 @@ class StudySummary:
         is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
         candidates: The plan first; empty while nothing is known.
         unknown: Questions that the results leave open, in sentences.
+        untried: The probability that a group that was never trained makes a better grouping than
+            the plan; None while no gain was measured.
         groups: Groups of several tasks that were trained, the largest mean gain first.
         next: Trainings that run or wait, in the order in which they are handed out.
     """
@@ -92,6 +94,7 @@ class StudySummary:
     is_finished: bool
     candidates: tuple[StudyCandidate, ...]
     unknown: tuple[str, ...]
+    untried: float | None
     groups: tuple[GroupSummary, ...]
     next: tuple[JobSummary, ...]
 
@@ -129,6 +132,7 @@ def summarize_study(study: Study) -> StudySummary:
         is_finished=not is_busy and (is_decided or not status.left),
         candidates=() if answer is None else _candidates(answer),
         unknown=() if answer is None else answer.unknown,
+        untried=None if answer is None else _known(answer.untried),
         groups=_groups(state),
         next=_next(study),
     )

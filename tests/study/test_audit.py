@@ -68,6 +68,10 @@ def test_the_same_call_trains_nothing_again(tmp_path: Path) -> None:
     more = study.audit(train, replicates=4)
     assert more.context.seeds[:2] == first.context.seeds
     assert more.gains.n_replicates == 4
+    assert not again.context.limits
+    (limit,) = more.context.limits
+    assert limit.code == "repeated-look"
+    assert [limit.code for limit in study.audit(train, replicates=4).context.limits] == [limit.code]
 
 
 def test_an_audit_by_ask_and_tell(tmp_path: Path) -> None:
@@ -79,11 +83,12 @@ def test_an_audit_by_ask_and_tell(tmp_path: Path) -> None:
     assert {job.purpose for job in jobs} == {"judge"}
     answer(study, jobs)
     with raises("audit-unfinished"):
-        study.audit(replicates=3)
+        study.audit(replicates=4)  # nobody has seen a result yet: no repeated look
     answer(study, [job for job in study.ask(1000) if job.purpose == "judge"])
-    audit = study.audit(replicates=3)
+    audit = study.audit(replicates=4)
     assert audit.plan == plan
-    assert audit.gains.by_task() == study.audit(train, replicates=3).gains.by_task()
+    assert audit.gains.by_task() == study.audit(train, replicates=4).gains.by_task()
+    assert not audit.context.limits
 
 
 def test_a_stopped_audit_goes_on(tmp_path: Path) -> None:
