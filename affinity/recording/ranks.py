@@ -78,13 +78,6 @@ class Ranks:
         dist.all_reduce(values)
         return values
 
-    def with_tasks(
-        self, tasks: Sequence[str], present: Collection[str], like: Tensor
-    ) -> list[float]:
-        """The number of ranks on which each task is present."""
-        flags = torch.tensor([float(task in present) for task in tasks], device=like.device)
-        return self.total(flags).tolist()
-
     def largest(self, seconds: float, device: torch.device) -> float:
         """The largest value of any rank, so that all take the same decision."""
         if self.count == 1:
@@ -117,3 +110,11 @@ class Ranks:
         flat /= present_on
         pieces = flat.split([tensor.numel() for tensor in shared])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, shared, strict=True)]
+
+
+def ranks_with_tasks(
+    ranks: Ranks, tasks: Sequence[str], present: Collection[str], like: Tensor
+) -> list[float]:
+    """The number of ranks on which each task is present."""
+    flags = torch.tensor([float(task in present) for task in tasks], device=like.device)
+    return ranks.total(flags).tolist()

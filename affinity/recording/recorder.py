@@ -17,7 +17,7 @@ from .batch import Batch, Closure, TaskLosses, check_losses
 from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
 from .preserve_state import preserve_state
-from .ranks import Ranks
+from .ranks import Ranks, ranks_with_tasks
 from .recorder_state import RecorderState
 from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
@@ -148,7 +148,7 @@ class Recorder:
             tasks=None if tasks is None else check_names(tasks),
             timing=Timing(next_check=after),
         )
-        self._search = SharedSearch(self._model, shared, self._settings, self._ranks)
+        self._search = SharedSearch(self._model, shared, self._settings)
         self._part: SharedPart | None = None
         self._pending: PendingHoldout | None = None
         self._round: TaskRound | None = None
@@ -358,7 +358,7 @@ class Recorder:
             )
         present = self._present(tasks, batch)
         self._round = self._round or self._begin_round(tasks, present)
-        part = self._search.find(tasks, batch)
+        part = self._search.find(tasks, batch, self._ranks)
         if part is not self._part and self._round is not None:
             self._round.kept.clear()  # gradients at other parameters
         if part is not None and self._part is None:
@@ -430,7 +430,7 @@ class Recorder:
     def _present(self, tasks: tuple[str, ...], batch: Batch) -> tuple[str, ...]:
         """The tasks that are present on at least one rank."""
         like = next(self._model.parameters(), torch.zeros(()))
-        ranks_with = self._ranks.with_tasks(tasks, batch.names, like)
+        ranks_with = ranks_with_tasks(self._ranks, tasks, batch.names, like)
         return tuple(task for task, count in zip(tasks, ranks_with, strict=True) if count)
 
     def _begin_round(self, tasks: tuple[str, ...], present: Sequence[str]) -> TaskRound | None:

@@ -15,7 +15,7 @@ from .factored_gradients import FactoredGradients, linear_layers
 from .frozen_trunk import frozen_trunk_gradients
 from .gradients import Gradient, Gradients
 from .graph import overlapping_gradients, shared_graph
-from .ranks import Ranks
+from .ranks import Ranks, ranks_with_tasks
 from .settings import Settings
 from .shared_parameters import Layers, unwrapped
 
@@ -67,7 +67,9 @@ class SharedPart:
     def ranks_with(self, batch: Batch) -> Float[Tensor, " task"]:
         """The number of ranks on which each task has a loss."""
         like = next(self.model.parameters(), torch.zeros(()))
-        return torch.tensor(self.ranks.with_tasks(self.tasks, batch.names, like)).to(self.device)
+        return torch.tensor(ranks_with_tasks(self.ranks, self.tasks, batch.names, like)).to(
+            self.device
+        )
 
     def losses(self, step: int, batch: Batch) -> Float[Tensor, " task"]:
         """This rank's losses; a loss that is not finite is missing, with a warning."""

@@ -15,7 +15,7 @@ from .graph import (
     shared_graph,
 )
 from .precision import rounding_error
-from .ranks import Ranks
+from .ranks import Ranks, ranks_with_tasks
 from .settings import Settings
 from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
 from .shared_part import SharedPart
@@ -36,15 +36,13 @@ class SharedSearch:
         model: The network, as the user passed it.
         shared: What is shared, if it was named.
         settings: Where gradients are taken, and which layers.
-        ranks: The processes of the run.
     """
 
-    def __init__(self, model: nn.Module, shared: Shared, settings: Settings, ranks: Ranks) -> None:
+    def __init__(self, model: nn.Module, shared: Shared, settings: Settings) -> None:
         self._model = model
         self._is_named = shared is not None
         self._named = selected_parameters(model, shared)
         self._settings = settings
-        self._ranks = ranks
         self._found: set[str] = set()
         self._owners: dict[str, Tensor] = {}  # per element: the task that reached it, from 1
         self._searched: set[str] = set()
@@ -52,7 +50,7 @@ class SharedSearch:
         self._part: SharedPart | None = None
         self._is_warned = False
 
-    def find(self, tasks: tuple[str, ...], batch: Batch) -> SharedPart | None:
+    def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
         """The shared part; None while nothing is known to be shared and trained.
 
         Raises:
@@ -63,7 +61,7 @@ class SharedSearch:
             refuse_reentrant_checkpoints(losses)
         at_representation = self._settings.level == "representation"
         if not self._is_named and not at_representation:
-            self._search(tasks, batch)
+            self._search(tasks, batch, ranks)
         known = {
             name: parameter
             for name, parameter in self._named.items()
@@ -71,7 +69,7 @@ class SharedSearch:
         }
         trained = {name: parameter for name, parameter in known.items() if parameter.requires_grad}
         if not trained and not at_representation:
-            self._explain(list(known), losses)
+            self._explain(list(known), losses if ranks.count == 1 else [])
             return None
         if self._settings.level == "last layer":
             trained = last_layer(trained, losses)
@@ -85,7 +83,7 @@ class SharedSearch:
                 trained,
                 self._layers(trained),
                 self._settings,
-                self._ranks,
+                ranks,
                 rounding_error(graph_nodes(losses)),
                 self._frozen_module() if self._is_named and not trained else None,
             )
@@ -119,8 +117,8 @@ class SharedSearch:
         }
         return {layer: members for layer, members in kept.items() if members}
 
-    def _search(self, tasks: tuple[str, ...], batch: Batch) -> None:
-        ranks_with = self._ranks.with_tasks(tasks, batch.names, next(self._model.parameters()))
+    def _search(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> None:
+        ranks_with = ranks_with_tasks(ranks, tasks, batch.names, next(self._model.parameters()))
         present = [task for task, count in zip(tasks, ranks_with, strict=True) if count]
         number, self._searches = self._searches, self._searches + 1
         is_new = not self._searched.issuperset(present)
@@ -134,7 +132,7 @@ class SharedSearch:
             if not count or not parameters:
                 continue
             gradient = batch.gradient(task, parameters)
-            gradient = self._ranks.mean_gradient(gradient, parameters, int(count))
+            gradient = ranks.mean_gradient(gradient, parameters, int(count))
             for name, part in zip(names, gradient or [], strict=False):
                 if part is not None and name not in self._found:
                     self._note(name, number, part)
@@ -162,7 +160,7 @@ class SharedSearch:
     def _explain(self, known: Sequence[str], losses: Sequence[Tensor]) -> None:
         """Say once why nothing is recorded; refuse losses that can never share anything."""
         are_frozen = [n for n, p in self._named.items() if not p.requires_grad]
-        if not self._is_named and len(losses) > 1 and not are_frozen and self._ranks.count == 1:
+        if not self._is_named and len(losses) > 1 and not are_frozen:
             leaves = {id(leaf) for leaf in shared_graph(losses).leaves}
             if not any(id(parameter) in leaves for parameter in self._named.values()):
                 raise InputError(

@@ -121,8 +121,9 @@ def test_an_optimizers_lookahead_is_the_step_that_it_takes(name: str) -> None:
 
 def test_lookahead_shares_dropout_masks() -> None:
     model, inputs = made(dropout=0.5), torch.randn(8, 4)
-    trace = recorded(model, inputs, learning_rate=1e-12)
-    assert torch.allclose(known(trace.lookahead_losses)[0], trace.losses.expand(3, 3), atol=1e-6)
+    trace = recorded(model, inputs, learning_rate=1e-3)  # other masks change losses by far more
+    assert not known(trace.predicted).any()
+    assert torch.allclose(known(trace.lookahead_losses)[0], trace.losses.expand(3, 3), atol=0.01)
 
 
 def test_the_learning_rate_follows_the_optimizer() -> None:
