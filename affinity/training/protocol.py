@@ -15,7 +15,7 @@ from affinity.errors import InputError
 from .judge import MOST_BLOCKS
 
 Purpose = Literal["decide", "judge"]
-Setting = float | int | str | Mapping[str, float] | Mapping[str, float | int | str]
+Setting = float | int | str | Mapping[str, float | int | str]
 """A value among a job's settings; a mapping has a value for each task, or each setting."""
 
 SETTINGS = ("sharing", "sharing_settings", "width", "rows", "length", "weights", "stop")
