@@ -135,7 +135,7 @@ class Audit:
 
     @property
     def advice(self) -> str:
-        """The candidate to use, chosen on evaluation rows; test rows have no influence.
+        """The candidate to use, chosen on selection rows; test rows have no influence.
 
         Among the candidates whose mean gain is within the test's tolerance of the best one, it is
         the one with the fewest networks; ties are broken by the number of parameters, then in
@@ -170,7 +170,7 @@ class Audit:
 
     @property
     def _selection_gains(self) -> dict[str, float]:
-        """The mean gain of each candidate on evaluation rows, without the random grouping."""
+        """The mean gain of each candidate on selection rows, without the random grouping."""
         gains = {
             name: float(candidate.evaluation.overall().mean())
             for name, candidate in self.candidates.items()

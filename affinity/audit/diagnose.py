@@ -39,7 +39,7 @@ def diagnose(
     - *optimization*: losses on one scale, longer training, each task at its own best epoch,
       GradNorm, PCGrad;
     - *data*: a quarter and half of the training rows;
-    - *overfitting*: losses on training rows compared with evaluation rows, and more sharing;
+    - *overfitting*: losses on training rows compared with selection rows, and more sharing;
     - *mismatch*: the harm that remains in wider trunks with losses on one scale and longer
       training; then trunks that branch, and harmed tasks in separate networks.
 

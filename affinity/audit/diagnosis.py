@@ -39,7 +39,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class SplitMeans:
-    """A mean on evaluation rows, which are used for decisions, and on test rows."""
+    """A mean on selection rows, which are used for decisions, and on test rows."""
 
     evaluation: MeanSummary
     test: MeanSummary
@@ -54,11 +54,11 @@ class InterventionSummary:
         advice: What to do.
         decides: Whether a recovery by this intervention shows that the cause is at work.
         is_remedy: Whether it can be applied in practice; False if it only gives evidence.
-        verdict: Whether it recovers something ("beneficial"), on evaluation rows.
+        verdict: Whether it recovers something ("beneficial"), on selection rows.
         p_value: Adjusted for the number of interventions.
         recovered: Recovered loss as a share of the separate networks' loss: 0.05 is 5 %.
         recovered_by_task: The same by task, on test rows.
-        share_of_harm: Recovered loss as a share of the harm, on evaluation rows; None without harm.
+        share_of_harm: Recovered loss as a share of the harm, on selection rows; None without harm.
         parameters: Number of parameters, as a multiple of the plan's.
         passes: Backward passes per step, as a multiple of the plan's.
         cost: Parameters times passes.
@@ -144,7 +144,7 @@ class DiagnosisSummary:
 class Diagnosis:
     """Why a plan does worse than separate networks, and what to do about it.
 
-    All decisions use evaluation rows: which tasks are harmed, which interventions recover loss, and
+    All decisions use selection rows: which tasks are harmed, which interventions recover loss, and
     their order. The same values on test rows are reported next to them.
 
     Args:
@@ -153,7 +153,7 @@ class Diagnosis:
         plan: The plan that is diagnosed.
         harmed: Tasks that the plan harms significantly, tested separately.
         evaluation_harm: Excess loss of the plan over separate networks, as a share of their loss,
-            on evaluation rows; below 0 if sharing helps.
+            on selection rows; below 0 if sharing helps.
         test_harm: The same on test rows.
         results: The measurements of each cause.
         test: The statistical test of whether an intervention recovers loss.
@@ -200,7 +200,7 @@ class Diagnosis:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the harm on evaluation rows is also seen on test rows."""
+        """Whether the harm on selection rows is also seen on test rows."""
         return not self.shows_harm or float(np.nanmean(self.harm("test"))) > 0
 
     @property
@@ -209,7 +209,7 @@ class Diagnosis:
         return [change for result in self.results for change in result.changes]
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Per intervention, whether it recovers loss ("beneficial") or not, on evaluation rows.
+        """Per intervention, whether it recovers loss ("beneficial") or not, on selection rows.
 
         Adjusted for the number of interventions. "neutral": it is shown to recover less than the
         test's tolerance or, if harm is shown, less than a tenth of the harm.

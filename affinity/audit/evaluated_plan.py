@@ -15,7 +15,7 @@ class EvaluatedPlan:
         plan: The networks; for a baseline that is sampled per replicate, those of the first
             replicate.
         test: Test losses compared with those of separate networks.
-        evaluation: Losses on evaluation rows compared with those of separate networks; decisions
+        evaluation: Losses on selection rows compared with those of separate networks; decisions
             use only these. (Validation losses would favour separate networks, because early
             stopping selects the best epoch for their single task on the validation rows.)
         metrics: Test metrics compared with those of separate networks.

@@ -83,7 +83,7 @@ def find_limitations(
 
 
 def _different_scales(problem: Problem) -> Limitation | None:
-    """Losses whose scales differ so much that one task decides the step of a shared network."""
+    """Losses on scales so different that one task dominates the steps of a shared network."""
     objective = problem.settings.objective
     weights = objective.fixed_weights(problem.names) or [1.0] * len(problem.tasks)
     if objective.fixed_weights(problem.names) is None and not isinstance(objective, Minimax):

@@ -39,7 +39,7 @@ class GainPredictor(Protocol):
 class CalibratedGains:
     r"""Predict the gain of each task in any group from the losses of a few trained networks.
 
-    A hierarchical Gaussian model of the losses on evaluation rows, relative to the mean loss of
+    A hierarchical Gaussian model of the losses on selection rows, relative to the mean loss of
     the task alone (or in networks of several tasks, if it was never trained alone):
 
     .. math::

@@ -40,9 +40,9 @@ class GradientSurrogate:
     Args:
         dimensions: d; None keeps all parameters.
         strengths: Values of lambda, of which the one with the lowest losses of single tasks and of
-            all together on the evaluation rows is chosen.
+            all together on the selection rows is chosen.
         is_real: Evaluate the real network at the shifted parameters, not the linearized one.
-        rows: Maximum number of labelled training rows and of evaluation rows per task, drawn at
+        rows: Maximum number of labelled training rows and of selection rows per task, drawn at
             random; None uses all.
         seed: Random seed of the projection and of the rows.
 
@@ -75,7 +75,7 @@ class GradientSurrogate:
     def __call__(self, problem: Problem, seed: int = 0) -> LinearizedNetwork:
         """Train one network for all tasks on `problem.replicate(seed)`, and linearize it.
 
-        Losses are predicted on the replicate's evaluation rows, which the network did not see.
+        Losses are predicted on the replicate's selection rows, which the network did not see.
         """
         replicate = problem.replicate(seed)
         network = initial(problem.network, problem.tasks, seed)

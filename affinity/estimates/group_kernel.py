@@ -17,7 +17,7 @@ class Cells:
     """Tasks in groups, whose gains are measured or predicted.
 
     Where tasks are many, a cell stands for a block of tasks that are always trained together, and
-    its gain is their mean gain; "task" then means block. A block of one is a task.
+    its gain is their mean gain; "task" then means block. A block may hold a single task.
 
     Args:
         task: The task whose gain it is, by its column.

@@ -35,7 +35,7 @@ class LinearizedNetwork:
         strength: The ridge penalty.
         network: The real network, if its losses are to be evaluated.
         projection: From features to its parameters.
-        inputs: The inputs of the evaluation rows for the real network.
+        inputs: The inputs of the selection rows for the real network.
     """
 
     specs: tuple[Task, ...]
@@ -59,7 +59,7 @@ class LinearizedNetwork:
         return replace(self, strength=strength)
 
     def losses(self, group: Collection[str]) -> dict[str, float]:
-        """Loss of each task of the group on the evaluation rows after fine-tuning; cached.
+        """Loss of each task of the group on the selection rows after fine-tuning; cached.
 
         Raises:
             InputError: If a task is unknown, or there is none.

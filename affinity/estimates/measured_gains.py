@@ -47,7 +47,7 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
 
 @dataclass(frozen=True)
 class PairwiseGains:
-    r"""Measured gain of the target when it is trained with the source, on evaluation rows.
+    r"""Measured gain of the target when it is trained with the source, on selection rows.
 
     .. math::
         A_{ij} = \frac{\overline{L}_j(\{j\}) - \overline{L}_j(\{i, j\})}{\overline{L}_j(\{j\})}

@@ -72,7 +72,7 @@ class RepresentationSimilarity:
 def separate_representations(
     problem: Problem, replicates: int = 1, seed: int = 0
 ) -> list[dict[str, Tensor]]:
-    """Representations of the evaluation rows by separate networks, for each replicate.
+    """Representations of the selection rows by separate networks, for each replicate.
 
     It trains every task alone: one training per task and replicate.
 

@@ -140,7 +140,7 @@ def _of_tasks(
     others = [name for name in order if name not in test]
     if len(others) < 2 * share:
         raise InputError(
-            f"Expected at most {len(tasks) - 2 * share} of the {len(tasks)} tasks in the "
+            f"Expected no more than {len(tasks) - 2 * share} of the {len(tasks)} tasks in the "
             f"meta-test, so that enough are left for meta-training and validation, but got "
             f"{len(test)}.",
             "too-few-tasks",

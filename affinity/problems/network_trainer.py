@@ -55,7 +55,7 @@ class NetworkTrainer:
     """Runs jobs as networks on a problem's rows, many at once.
 
     A job's seed is that of the replicate (`Problem.replicate_seeds`), its scores are losses: on
-    evaluation rows as validation scores, and on test rows for jobs that judge. Jobs that decide
+    selection rows as validation scores, and on test rows for jobs that judge. Jobs that decide
     never see test rows.
 
     Accepts these settings of jobs: `sharing`, and `sharing_settings` of it; `width` as a multiple

@@ -82,7 +82,7 @@ class DataSource:
 class Problem:
     """Tasks with development and test rows, and a trunk and heads to train.
 
-    Test rows are held out: `replicate` draws training, validation and evaluation rows from the
+    Test rows are held out: `replicate` draws training, validation and selection rows from the
     development rows; only audits use the test rows.
 
     Args:

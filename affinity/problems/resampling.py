@@ -32,7 +32,7 @@ Resampling = Callable[[Examples, int], Draw]
 
 @dataclass(frozen=True)
 class RandomRows:
-    """A fresh random draw of training, validation and evaluation rows per replicate.
+    """A fresh random draw of training, validation and selection rows per replicate.
 
     Stratified: each part gets its share of the rows of every class, of the rarest class of a row
     where it has several targets, and of the labelled rows of every task. Rows of one group stay

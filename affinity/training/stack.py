@@ -290,7 +290,7 @@ class Stack:
         return RowSets(parts, self._layout.columns, self._on, every_row, is_ordered)
 
     def _evaluation_metrics(self, tensors: StackedTensors) -> list[dict[str, float]]:
-        """The metrics on evaluation rows of the tasks that are judged by them."""
+        """The metrics on selection rows of the tasks that are judged by them."""
         found: list[dict[str, float]] = [{} for _ in self._networks]
         parts = [r.evaluation for r in self._replicates if r.evaluation is not None]
         task_of = {task.name: task for task in self._tasks if task.is_judged_by_metric}

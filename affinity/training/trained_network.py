@@ -14,7 +14,7 @@ class TrainedNetwork:
         replicate: Which of the replicates.
         training_loss: Each task's loss on the training rows, dropout off; NaN without labels.
         validation_loss: Each task's loss on the validation rows; NaN without labels.
-        evaluation_loss: Each task's loss on the evaluation rows; NaN without labels or such rows.
+        evaluation_loss: Each task's loss on the selection rows; NaN without labels or such rows.
         test_loss: Each task's loss on the test rows; NaN without labels.
         test_metric: Each task's metric on the test rows; NaN if it is undefined.
         best_epoch: The epoch, from 1, whose parameters were kept.
@@ -29,7 +29,7 @@ class TrainedNetwork:
         unbatched_reason: Why the network could not be trained together with others; None if it was.
         test_blocks: Each task's loss on each block of its test rows (`block_losses`), for intervals
             that hold for other test rows too.
-        evaluation_metric: The metric on the evaluation rows of each task that is judged by it.
+        evaluation_metric: The metric on the selection rows of each task that is judged by it.
         metric_blocks: The same for blocks of test rows (`block_metrics`).
     """
 

@@ -172,7 +172,7 @@ class Transfer:
         return pd.DataFrame(self.pair_gains())
 
     def best_sources(self) -> dict[str, str | None]:
-        """The source with the largest gain on evaluation rows for each target; None: from scratch.
+        """The source with the largest gain on selection rows for each target; None: from scratch.
 
         May be the control.
         """
@@ -185,7 +185,7 @@ class Transfer:
         return best
 
     def leading_sources(self) -> dict[str, str]:
-        """The source with the largest gain on evaluation rows for each target, even if below 0.
+        """The source with the largest gain on selection rows for each target, even if below 0.
 
         Without the control, and without targets that have no other source.
         """

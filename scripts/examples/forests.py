@@ -22,12 +22,19 @@ def train(tasks, seed):
         is_test, 2, random.random(len(table)) < 0.25
     )  # 0 training, 1 validation, 2 test
     labels = table[list(tasks)].to_numpy()
+    is_known = ~np.isnan(labels)
+    means = np.nanmean(labels[role == 0], axis=0)
+    known = np.where(is_known, labels, means)  # a forest needs all targets of a training row
+    rows = (role == 0) & is_known.any(axis=1)
     forest = RandomForestRegressor(60, min_samples_leaf=3, max_features=0.5, random_state=seed)
-    forest.fit(features[role == 0], labels[role == 0].squeeze())
+    forest.fit(features[rows], known[rows].squeeze())
 
     def scores(rows):
-        predicted = forest.predict(features[rows]).reshape(-1, len(tasks))
-        return {t: r2_score(labels[rows, k], predicted[:, k]) for k, t in enumerate(tasks)}
+        predicted = forest.predict(features).reshape(-1, len(tasks))
+        return {
+            task: r2_score(labels[rows & is_known[:, k], k], predicted[rows & is_known[:, k], k])
+            for k, task in enumerate(tasks)
+        }
 
     return affinity.Scores(validation=scores(role == 1), test=scores(role == 2))
 

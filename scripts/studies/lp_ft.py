@@ -184,7 +184,7 @@ neither knows.
     {command}
 
 Accuracy in %, with 95 % t interval over {replicates} replicates; differences are paired. The
-learning rate, one of {rates}, is chosen for each recipe by the evaluation rows, all upright, of the
+learning rate, one of {rates}, is chosen for each recipe by the selection rows, all upright, of the
 other replicates.
 
 {accuracy}

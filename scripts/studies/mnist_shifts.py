@@ -56,7 +56,7 @@ def rows(inputs: Tensor, labels: Tensor) -> Examples:
 
 
 def replicate(seed: int, pool: Examples, sizes: Sequence[int], test: Examples) -> Replicate:
-    """A fresh draw of training, validation and evaluation rows."""
+    """A fresh draw of training, validation and selection rows."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(pool), generator=generator)
     training, validation, evaluation = order[: sum(sizes)].split(list(sizes))

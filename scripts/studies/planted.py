@@ -299,7 +299,7 @@ plans gain 7 %; all but one of 24 plans gain what lies in their interval. Before
 knew that the tasks of one training have its luck in common (`CalibratedGains`; at this width a
 correlation of 0.2 to 0.3) it expected 18 % there, its plans gained 4 %, and one of six lay in its
 interval. That replicates draw on the same 400 development rows matters little: fixed groups gain
-as much on evaluation rows as on test rows, to about 3 %.
+as much on selection rows as on test rows, to about 3 %.
 
 ## What sharing is really worth
 

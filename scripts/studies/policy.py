@@ -1,7 +1,7 @@
 """The policy's regret: the way to share that it chooses, compared with always the same one.
 
 On groups of tasks of several tables every way to share is measured at equal parameters. The policy
-sees the evaluation rows of one half of the replicates; what it chose is judged on the test rows of
+sees the selection rows of one half of the replicates; what it chose is judged on the test rows of
 the other half, and the other way round. Regret is what the best way of that judging half gains
 more, so that even the best fixed way has some.
 

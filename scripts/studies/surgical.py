@@ -176,7 +176,7 @@ on the others. Labels: y becomes 9 - y. The head starts from the source, too.
 
 Accuracy on 3,000 test images of the shifted data (those of them with new digits), in %, with 95 %
 t interval over {replicates} replicates. The learning rate, one of {rates}, is chosen for each
-recipe by the evaluation rows of the other replicates.
+recipe by the selection rows of the other replicates.
 
 {accuracy}
 

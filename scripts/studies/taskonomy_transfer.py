@@ -74,7 +74,7 @@ TABLE = """
 
     python scripts/studies/source_choice.py {name} --replicates {replicates}
 
-Lost is in shares of the target's loss from scratch. Measured transfer decides on evaluation rows of
+Lost is in shares of the target's loss from scratch. Measured transfer decides on selection rows of
 one half of the replicates and is judged on the other half; the best source is that of the judging
 half, so that some of what is lost is noise.
 

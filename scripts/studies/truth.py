@@ -1,6 +1,6 @@
 """Ground truth: what every set of tasks loses, over replicates that each draw their rows anew.
 
-A replicate is a fresh draw of training, validation (early stopping) and evaluation rows and a fresh
+A replicate is a fresh draw of training, validation (early stopping) and selection rows and a fresh
 seed; every set of tasks is trained on it. Rows of a given test split stay test rows. Decisions are
 made and judged on evaluation losses, whose rows are drawn anew too.
 """

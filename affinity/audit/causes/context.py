@@ -115,7 +115,7 @@ class DiagnosisContext:
 
     @cached_property
     def harmed(self) -> tuple[str, ...]:
-        """The tasks that sharing is shown to harm, on evaluation rows."""
+        """The tasks that sharing is shown to harm, on selection rows."""
         return tuple(
             verdict.task
             for verdict in NegativeTransferTest()(self._gains)
@@ -150,7 +150,7 @@ class DiagnosisContext:
         return self.gains(self.joint, self.alone)
 
     def gains(self, joint: PlanLosses, alone: PlanLosses) -> Gains:
-        """Gains on evaluation rows."""
+        """Gains on selection rows."""
         scores = tuple(self.tasks.values())
         return Gains(self.names, joint.evaluation, alone.evaluation, scores)
 
@@ -244,7 +244,7 @@ class DiagnosisContext:
     def format_harm(
         self, joint: PlanLosses, alone: PlanLosses | None = None, scale: PlanLosses | None = None
     ) -> str:
-        """The harm on evaluation rows, as a mean over the tasks of `concerned`, as text."""
+        """The harm on selection rows, as a mean over the tasks of `concerned`, as text."""
         return self.format(self.harm(joint, alone, scale)[0][:, self.concerned])
 
     def format(self, harm: np.ndarray) -> str:

@@ -10,9 +10,9 @@ from .context import DiagnosisContext, PlanLosses
 
 @dataclass(frozen=True)
 class Overfitting:
-    """Compare losses on training and evaluation rows, and train all tasks in one network.
+    """Compare losses on training and selection rows, and train all tasks in one network.
 
-    Overfitting is at work if the plan's loss on training rows is far below that on evaluation rows,
+    Overfitting is at work if the plan's loss on training rows is far below that on selection rows,
     and more sharing recovers loss: tasks that are trained together regularize each other.
 
     Args:
@@ -30,7 +30,7 @@ class Overfitting:
             gap, gap_alone = _gap(context, context.joint), _gap(context, context.alone)
             is_overfit = gap >= self.gap
             evidence = (
-                f"Loss on training rows compared with evaluation rows: {-100 * gap:+.0f} % in the "
+                f"Loss on training rows compared with selection rows: {-100 * gap:+.0f} % in the "
                 f"plan, {-100 * gap_alone:+.0f} % in separate networks; {-100 * self.gap:+.0f} % "
                 "or less counts as overfitting.",
             )
