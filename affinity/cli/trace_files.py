@@ -127,9 +127,10 @@ def _table(matrix: AffinityMatrix) -> Table:
         pairs = matrix.frame()
         pairs = pairs[pairs["source"] != pairs["target"]]
         strongest = pairs["affinity"].abs().sort_values(ascending=False).index[:20]
-        for row in pairs.loc[strongest].itertuples():
-            error = number(getattr(row, "standard_error", None))
-            table.add_row(escape(row.source), escape(row.target), number(row.affinity, True), error)
+        for row in pairs.loc[strongest].to_dict("records"):
+            names = escape(str(row["source"])), escape(str(row["target"]))
+            error = row.get("standard_error")
+            table.add_row(*names, number(row["affinity"], True), number(error))
         return table
     table = Table("source", *map(escape, matrix.tasks))
     for row, source in enumerate(matrix.tasks):

@@ -151,7 +151,8 @@ class NetworkTrainer:
             settings = replace(settings, epochs=epochs, patience=patience)
         weights = job.settings.get("weights")
         if isinstance(weights, Mapping):
-            settings = replace(settings, objective=Weighted(tuple(weights.items())))
+            numbers = tuple((task, float(weight)) for task, weight in weights.items())
+            settings = replace(settings, objective=Weighted(numbers))
         elif weights is not None:
             raise InputError(
                 f"Expected weights of job {job.id!r} as a number for each task, but got "

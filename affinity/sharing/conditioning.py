@@ -102,10 +102,11 @@ def _widen_first_layer(trunk: nn.Module, n_more: int) -> None:
             "conditioning 'film', which works for every trunk.",
             "trunk-does-not-fit",
         )
-    wide = nn.Linear(first.in_features + n_more, first.out_features, first.bias is not None)
+    has_bias = "bias" in dict(first.named_parameters())
+    wide = nn.Linear(first.in_features + n_more, first.out_features, has_bias)
     with torch.no_grad():
         wide.weight[:, : first.in_features] = first.weight
-        if first.bias is not None:
+        if has_bias:
             wide.bias.copy_(first.bias)
     parent, _, child = name.rpartition(".")
     setattr(trunk.get_submodule(parent), child, wide)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class SharingMethod:
     Args:
         label: Its name in reports.
         description: One line for lists and help.
-        make: Makes the network; takes the settings by name.
+        make: Makes the network with these settings.
         settings: Their values; None where it is chosen in training.
         allows_one_task: Whether a plan may name it for a network of one task.
         is_default: Whether it is among the ways that `--sharing auto` compares.
@@ -42,7 +43,7 @@ class SharingMethod:
 
     label: str
     description: str
-    make: Callable[..., Sharing]
+    make: Callable[[tuple[Task, ...], Trunk, Head, Tensor, Mapping[str, Any]], Sharing]
     settings: Mapping[str, float | int | str | None] = field(
         default_factory=dict[str, float | int | str | None]
     )
@@ -54,7 +55,7 @@ class SharingMethod:
     ) -> Sharing:
         """A new network for these tasks; sizes are read from `sample`, a few rows of inputs."""
         given = {name: value for name, value in self.settings.items() if value is not None}
-        return self.make(tasks, trunk, head, sample, **given)
+        return self.make(tasks, trunk, head, sample, given)
 
     def with_settings(self, settings: SharingSettings) -> "SharingMethod":
         """The same way with other settings.
@@ -111,25 +112,24 @@ def _mmoe(
     trunk: Trunk,
     head: Head,
     sample: Tensor,
-    n_experts: int,
-    gate_dropout: float,
-    shared_layers: int,
+    settings: Mapping[str, Any],
 ) -> MMoE:
+    shared_layers = settings["shared_layers"]
     size = _width(trunk, sample, shared_layers) if shared_layers else sample[0].numel()
-    return MMoE(tasks, trunk, head, size, n_experts, gate_dropout, shared_layers=shared_layers)
+    return MMoE(tasks, trunk, head, size, **settings)
 
 
 SHARINGS: dict[str, SharingMethod] = {
     "hard": SharingMethod(
         "hard sharing",
         "One trunk for all tasks.",
-        lambda tasks, trunk, head, _: HardSharing(tasks, trunk, head),
+        lambda tasks, trunk, head, _, __: HardSharing(tasks, trunk, head),
         is_default=True,
     ),
     "soft": SharingMethod(
         "soft sharing",
         "One trunk per task, pulled together during training; `strength` says how strongly.",
-        lambda tasks, trunk, head, _, **settings: SoftSharing(tasks, trunk, head, **settings),
+        lambda tasks, trunk, head, _, settings: SoftSharing(tasks, trunk, head, **settings),
         {"strength": None},
         is_default=True,
     ),
@@ -143,21 +143,21 @@ SHARINGS: dict[str, SharingMethod] = {
     "cross-stitch": SharingMethod(
         "cross-stitch",
         "One trunk per task, whose stages exchange features.",
-        lambda tasks, trunk, head, _, **settings: CrossStitch(tasks, trunk, head, **settings),
+        lambda tasks, trunk, head, _, settings: CrossStitch(tasks, trunk, head, **settings),
         {"own": 0.9},
         is_default=True,
     ),
     "separate": SharingMethod(
         "on its own",
         "One trunk per task; nothing is shared.",
-        lambda tasks, trunk, head, _: Separate(tasks, trunk, head),
+        lambda tasks, trunk, head, _, __: Separate(tasks, trunk, head),
         allows_one_task=True,
         is_default=True,
     ),
     "conditioning": SharingMethod(
         "task conditioning",
         "One trunk that gets the task: at its output (film, add, concat) or at its input.",
-        lambda tasks, trunk, head, sample, **settings: TaskConditioning(
+        lambda tasks, trunk, head, sample, settings: TaskConditioning(
             tasks, trunk, head, width=_width(trunk, sample), **settings
         ),
         {"conditioning": "film"},
@@ -165,13 +165,13 @@ SHARINGS: dict[str, SharingMethod] = {
     "branched": SharingMethod(
         "branched trunk",
         "One trunk whose first stages are shared; the other stages exist once per task.",
-        lambda tasks, trunk, head, _, **settings: Branched(tasks, trunk, head, **settings),
+        lambda tasks, trunk, head, _, settings: Branched(tasks, trunk, head, **settings),
         {"after": 1},
     ),
     "attention": SharingMethod(
         "task attention",
         "One trunk, from whose stages each task selects features with its own masks.",
-        lambda tasks, trunk, head, sample: Attention(tasks, trunk, head, sample),
+        lambda tasks, trunk, head, sample, _: Attention(tasks, trunk, head, sample),
     ),
 }
 """Every way to share; the only list of them."""
