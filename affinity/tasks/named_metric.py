@@ -170,14 +170,7 @@ class NamedMetric:
         if len(truth) == 0 or bool(outputs.isnan().any()):
             return math.nan
         varies = bool((truth != truth[0]).any())
-        if not varies and self.name in (
-            "roc_auc",
-            "average_precision",
-            "r2",
-            "matthews_corrcoef",
-            "d2_poisson",
-            "quadratic_kappa",
-        ):
+        if not varies and self.name in NEED_VARIATION:
             return math.nan
         if self.output == "classes":
             predicted = outputs.softmax(dim=1)

@@ -7,6 +7,7 @@ import pytest
 QUICK = ["--iterations", "2", "--batch", "4", "--tasks", "4", "--steps", "1,2"]
 
 
+@pytest.mark.slow
 def test_a_table_advice_and_files(call, tmp_path):
     out = tmp_path / "run"
     code, said = call(

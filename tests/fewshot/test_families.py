@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from codes import raises
 from hypothesis import given
@@ -163,6 +164,7 @@ class SquareWaves(SineWaves):
         return inputs, targets.abs().amax(dim=1, keepdim=True) * targets.sign() / 2**0.5
 
 
+@pytest.mark.slow
 def test_another_relation_of_inputs_and_targets_is_seen_in_losses_from_scratch():
     problem = few_shot_sines(MetaTraining(iterations=2, batch=2))
     other = replace(problem, test=SquareWaves())

@@ -176,6 +176,7 @@ def test_a_linear_model_is_scikit_learn_s_on_the_support_rows():
         assert of_task.softmax(1).numpy() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_from_scratch_goes_on_until_it_no_longer_improves():
     problem = few_shot_sines(MetaTraining(iterations=2, batch=2))
     learner = FromScratch()(problem, 0)

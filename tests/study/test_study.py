@@ -438,7 +438,7 @@ study.run(train, workers=int(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_runs_lose_no_finished_training(tmp_path: Path, workers: int) -> None:
     """Kill it at random times; only what finishes at that very moment may be repeated."""
     program = tmp_path / "program.py"

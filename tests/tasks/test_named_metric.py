@@ -67,6 +67,8 @@ def test_every_metric_is_best_for_perfect_predictions_and_ignores_missing_labels
         perfect = {
             "regression": labels,
             "classes": 50 * np.eye(3)[np.nan_to_num(labels).astype(int)],
+            "positive": np.log(np.maximum(np.nan_to_num(labels), 1e-12)),
+            "ordinal": 50 * np.sign(np.nan_to_num(labels)[:, None] - [0.5, 1.5]),
         }
         if output == "binary":
             labels = np.minimum(labels, 1)
