@@ -176,6 +176,17 @@ def show_audit(console: Console, audit: Audit) -> None:
         ),
         style="dim",
     )
+    corrected = [
+        verdict.task
+        for verdict in verdicts.values()
+        if verdict.verdict == "undecided" and (verdict.low > 0 or verdict.high < 0)
+    ]
+    if corrected:
+        console.print(
+            f"Undecided although the interval excludes 0: {escape(', '.join(corrected))}. Verdicts "
+            f"are corrected for {count(len(verdicts), 'task')}, intervals are not.",
+            style="dim",
+        )
     _show_metrics(console, audit)
     _show_reference(console, audit)
     limits = {limit.code for limit in audit.context.limits}

@@ -132,9 +132,10 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             backend=options.backend,
             reference_seconds=REFERENCE_SECONDS if settings.reference else 0.0,
         )
+        proposed = audit
         if decides:
             audit = audit.decide()
-            if audit.plan is not plan:
+            if audit.plan != plan:
                 audit.plan.to_yaml(directory.file(PLAN))
             inputs["decision"] = directory.hash_of(PLAN)
         if options.save_models:
@@ -146,7 +147,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
         audit.to_json(directory.file(AUDIT))
     run.audit = audit
     run.print_finished("retrain", count(audit.gains.n_replicates, "replicate"), outputs)
-    if audit.plan is not plan:
+    if audit is not proposed:
         run.console.print(
             f"Another candidate is advised: {escape(str(directory.file(PLAN)))} now "
             f"holds it ({count_networks(audit.plan)}).",
