@@ -57,15 +57,18 @@ def test_one_replicate_gives_no_interval_and_says_so(problem: Problem) -> None:
     assert "Only 1 replicate" in shown(audit)
 
 
-def test_a_task_with_one_class_in_the_test_rows_is_judged_by_its_loss(problem: Problem) -> None:
+def test_a_task_with_one_class_in_the_test_rows_has_losses_but_no_verdict(problem: Problem) -> None:
     targets = problem.test.targets.clone()
     targets[:, 0] = 1.0
     audit = audit_of(with_test(problem, targets))
     assert ("undefined-metric", "odd") in limits(audit)
-    row = audit.summary().tasks[0]
+    assert audit.too_few_labels == ("odd",)
+    assert "too-few-to-judge" in {alert.code for alert in audit.alerts}
+    row, *others = audit.summary().tasks
     assert row.metric["plan"] is None
     assert row.loss["plan"] > 0
-    assert row.verdict == "neutral"
+    assert row.verdict == "undecided"
+    assert {other.verdict for other in others} == {"neutral"}  # the plan is separate networks
     shown(audit)
 
 

@@ -9,6 +9,7 @@ from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
 
 from affinity import Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
+from affinity.audit.causes.overfitting import Overfitting
 from affinity.problems import NetworkTrainer, RandomRows
 
 QUICK = {**CAUSES, "optimization": Optimization(one_by_one=False)}
@@ -31,7 +32,10 @@ def case() -> DiagnosisContext:
 def test_every_cause_says_what_it_saw_and_what_each_change_recovered(
     name: str, case: DiagnosisContext
 ) -> None:
-    finding = QUICK[name](case)
+    cause = QUICK[name]
+    if name == "overfitting":  # in networks that could share more; any gap counts
+        case, cause = replace(case, plan=Plan.separate(case.names)), Overfitting(gap=-np.inf)
+    finding = cause(case)
     assert finding.cause == name
     assert finding.evidence
     assert any(change.decides for change in finding.changes)
@@ -54,6 +58,20 @@ def test_where_nothing_is_shared_only_data_can_be_tested(name: str, case: Diagno
     alone = replace(case, plan=Plan.separate(case.names))
     finding = QUICK[name](alone)
     assert finding.skipped == ("no two tasks share a network",)
+    assert finding.changes == ()
+
+
+def test_more_sharing_decides_only_where_the_gap_counts_as_overfitting(
+    case: DiagnosisContext,
+) -> None:
+    alone = replace(case, plan=Plan.separate(case.names))
+    (change,) = Overfitting(gap=np.inf)(alone).changes
+    assert not change.decides
+
+
+def test_where_all_is_shared_more_sharing_cannot_be_tested(case: DiagnosisContext) -> None:
+    finding = QUICK["overfitting"](case)
+    assert finding.skipped == ("all tasks share one network already",)
     assert finding.changes == ()
 
 

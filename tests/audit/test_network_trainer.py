@@ -26,8 +26,9 @@ def test_an_audit_with_it_is_that_of_retrain(problem: Problem) -> None:
     plan = Plan(Grouping((pair, rest)), ("hard", "soft"), ("", ""))
     trainer = NetworkTrainer(problem)
     baselines = ["random"]
-    audit = audit_plan(plan, trainer, trainer.tasks, 2, seed=1_000_003, baselines=baselines)
     expected = retrain(plan, problem, replicates=2, seed=1, baselines=baselines)
+    chosen = expected.plan  # with the strength of soft sharing
+    audit = audit_plan(chosen, trainer, trainer.tasks, 2, seed=1_000_003, baselines=baselines)
     for name, candidate in expected.candidates.items():
         ours = audit.candidates[name]
         assert torch.equal(ours.test.scores, candidate.test.scores), name

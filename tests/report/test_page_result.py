@@ -10,6 +10,7 @@ from example_audits import HOSTILE, a_diagnosis, an_audit, names, trace_of, with
 
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.report import AuditPage, schema
+from affinity.report.alerts import find_alerts
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
 
@@ -44,14 +45,20 @@ def test_audit_json_follows_the_schema(audit: Audit, tmp_path: Path) -> None:
 
 
 def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json() -> None:
-    audit = an_audit(6)
-    result = result_in(AuditPage.from_audit(audit, trace=trace_of(names(6))).to_html())
+    audit, trace = an_audit(6), trace_of(names(6))
+    result = result_in(AuditPage.from_audit(audit, trace=trace).to_html())
     check(result)
     assert len(result["affinity"]) > 1
     assert [choice["budget"] for choice in result["frontier"]] == [1, 2, 3, 4, 5, 6]
     assert result["stability"] is not None
     audited = json.loads(audit.to_json())
+    alerts = audited.pop("alerts")
+    assert alerts
     assert {key: result[key] for key in audited} == audited
+    more = [alert["code"] for alert in result["alerts"] if alert not in alerts]
+    assert more == [alert.code for alert in find_alerts(audit, trace) if alert not in audit.alerts]
+    assert [alert for alert in result["alerts"] if alert in alerts] == alerts
+    assert "one-test-split" in more
 
 
 def test_the_page_holds_the_other_test_splits_and_the_diagnosis() -> None:
