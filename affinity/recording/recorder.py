@@ -325,7 +325,8 @@ class Recorder:
         if self._state.measurements:
             self._joined()
         timing = self._state.timing
-        return replace(self._state, timing=replace(timing, elapsed=timing.seconds())).pack()
+        timing = replace(timing, elapsed=timing.seconds())
+        return replace(self._state, timing=timing, search=self._search.state).pack()
 
     def load_state_dict(self, state: Mapping[str, Tensor | str]) -> None:
         """Continue recording from where `state_dict` was called.
@@ -340,6 +341,7 @@ class Recorder:
                 "different-tasks",
             )
         self._state = replace(loaded, tasks=loaded.tasks or tasks)
+        self._search.state = loaded.search
 
     def _measure(
         self, step: int, tasks: tuple[str, ...], batch: Batch, other: Batch | None

@@ -13,9 +13,27 @@ from affinity.storage import flatten, unflatten
 from .schedule import Timing
 from .trace import Trace
 
-VERSION = 2
+VERSION = 3
 
 SketchMethod = Literal["double backward", "forward mode", "none"]
+
+
+@dataclass
+class SearchState:
+    """What the search for shared parameters knows.
+
+    Args:
+        shared: Names of the parameters that at least two tasks reach.
+        owners: For each other parameter the task that reached each element, counted from 1; 0:
+            none did.
+        searched: The tasks whose gradients were searched.
+        searches: Number of observations at which the search could continue.
+    """
+
+    shared: set[str] = field(default_factory=set[str])
+    owners: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    searched: set[str] = field(default_factory=set[str])
+    searches: int = 0
 
 
 @dataclass
@@ -36,6 +54,7 @@ class RecorderState:
             so that they need not be evaluated again.
         has_factors: Whether factored gradients were cheaper when last checked.
         warned: Codes of warnings that are issued once per run.
+        search: What the search for shared parameters knows.
     """
 
     random_state: Tensor
@@ -49,6 +68,7 @@ class RecorderState:
     is_closure_exact: bool = False
     has_factors: bool = True
     warned: list[str] = field(default_factory=list[str])
+    search: SearchState = field(default_factory=SearchState)
 
     def warn_once(self, message: str, code: str) -> None:
         """Warn, once per run."""

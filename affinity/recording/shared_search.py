@@ -16,6 +16,7 @@ from .graph import (
 )
 from .precision import rounding_error
 from .ranks import Ranks, ranks_with_tasks
+from .recorder_state import SearchState
 from .settings import Settings
 from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
 from .shared_part import SharedPart
@@ -36,6 +37,9 @@ class SharedSearch:
         model: The network, as the user passed it.
         shared: What is shared, if it was named.
         settings: Where gradients are taken, and which layers.
+
+    Attributes:
+        state: What is known, for checkpoints.
     """
 
     def __init__(self, model: nn.Module, shared: Shared, settings: Settings) -> None:
@@ -43,10 +47,7 @@ class SharedSearch:
         self._is_named = shared is not None
         self._named = selected_parameters(model, shared)
         self._settings = settings
-        self._found: set[str] = set()
-        self._owners: dict[str, Tensor] = {}  # per element: the task that reached it, from 1
-        self._searched: set[str] = set()
-        self._searches = 0
+        self.state = SearchState()
         self._part: SharedPart | None = None
         self._is_warned = False
 
@@ -65,7 +66,7 @@ class SharedSearch:
         known = {
             name: parameter
             for name, parameter in self._named.items()
-            if self._is_named or name in self._found
+            if self._is_named or name in self.state.shared
         }
         trained = {name: parameter for name, parameter in known.items() if parameter.requires_grad}
         if not trained and not at_representation:
@@ -89,14 +90,6 @@ class SharedSearch:
             )
         return self._part
 
-    def private(self) -> list[str]:
-        """Parameters that gradients reach, each element from one loss alone."""
-        return [
-            name
-            for name, owner in self._owners.items()
-            if name not in self._found and bool(owner.any())
-        ]
-
     def _frozen_module(self) -> nn.Module | None:
         """The smallest module that holds all named parameters, unless that is the model."""
         model = unwrapped(self._model)
@@ -118,15 +111,16 @@ class SharedSearch:
         return {layer: members for layer, members in kept.items() if members}
 
     def _search(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> None:
+        state = self.state
         ranks_with = ranks_with_tasks(ranks, tasks, batch.names, next(self._model.parameters()))
         present = [task for task, count in zip(tasks, ranks_with, strict=True) if count]
-        number, self._searches = self._searches, self._searches + 1
-        is_new = not self._searched.issuperset(present)
-        is_early = number < EARLY or not number & (number - 1) or not self._found
+        number, state.searches = state.searches, state.searches + 1
+        is_new = not state.searched.issuperset(present)
+        is_early = number < EARLY or not number & (number - 1) or not state.shared
         if not is_early and not is_new:
             return
-        self._searched.update(present)
-        names = [n for n, p in self._named.items() if p.requires_grad and n not in self._found]
+        state.searched.update(present)
+        names = [n for n, p in self._named.items() if p.requires_grad and n not in state.shared]
         parameters: list[Tensor] = [self._named[name] for name in names]
         for number, (task, count) in enumerate(zip(tasks, ranks_with, strict=True), 1):
             if not count or not parameters:
@@ -134,17 +128,20 @@ class SharedSearch:
             gradient = batch.gradient(task, parameters)
             gradient = ranks.mean_gradient(gradient, parameters, int(count))
             for name, part in zip(names, gradient or [], strict=False):
-                if part is not None and name not in self._found:
+                if part is not None and name not in state.shared:
                     self._note(name, number, part)
 
     def _note(self, name: str, task: int, gradient: Tensor) -> None:
         """Note the elements that a task's gradient reaches."""
-        owner = self._owners.get(name)
+        owners = self.state.owners
+        owner = owners.get(name)
         if owner is None:
             dtype = torch.uint8 if task < 256 else torch.int32
-            owner = self._owners[name] = torch.zeros_like(self._named[name], dtype=dtype)
+            owner = owners[name] = torch.zeros_like(self._named[name], dtype=dtype)
         if owner.dtype == torch.uint8 and task > 255:
-            owner = self._owners[name] = owner.int()
+            owner = owners[name] = owner.int()
+        if owner.device != gradient.device:  # read from a checkpoint
+            owner = owners[name] = owner.to(gradient.device)
         where: tuple[Tensor, ...] = ()
         if gradient.is_sparse:  # rows of an embedding
             gradient = gradient.coalesce()
@@ -152,8 +149,8 @@ class SharedSearch:
         before = owner[where]
         is_reached = gradient != 0
         if bool((is_reached & (before != 0) & (before != task)).any()):
-            self._found.add(name)
-            del self._owners[name]
+            self.state.shared.add(name)
+            del owners[name]
         else:
             owner[where] = before.masked_fill(is_reached, task)
 

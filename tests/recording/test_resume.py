@@ -95,6 +95,30 @@ def test_a_killed_run_resumes_to_the_same_trace(tmp_path: Path) -> None:
     assert_equal(resumed, unbroken)
 
 
+def test_a_resumed_search_knows_what_a_rare_task_shared() -> None:
+    """Task c, met only before the checkpoint, is why the second layer is shared."""
+
+    def recorded(resume_at: int | None) -> Trace:
+        torch.manual_seed(0)
+        model = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("first", "second", *"abc")})
+        recorder = Recorder(model, tasks=list("abc"), every=1)
+        for step in range(5):
+            if step == resume_at:
+                state = recorder.state_dict()
+                recorder = Recorder(model, tasks=list("abc"), every=1)
+                recorder.load_state_dict(state)
+            early = model["first"](torch.randn(8, 4))
+            late = model["second"](early)
+            parts = {"a": late, "b": early, **({"c": late} if step < 2 else {})}
+            recorder.observe({name: model[name](x).square().mean() for name, x in parts.items()})
+        return recorder.trace()
+
+    unbroken = recorded(None)
+    assert unbroken.recording is not None
+    assert unbroken.recording.shared == {"first": 20, "second": 20}
+    assert_equal(recorded(3), unbroken)
+
+
 def test_a_state_of_other_tasks_is_refused() -> None:
     model = nn.Linear(2, 2)
     one, other = Recorder(model, tasks=["a", "b"]), Recorder(model, tasks=["a", "c"])
