@@ -85,7 +85,7 @@ class Batch:
         with _evaluation(model), torch.enable_grad():
             losses = closure()
         restore()
-        check_losses(losses, tasks)
+        check_losses(losses, tasks, needs_graph=needs_graph(model))
         return cls(tasks, losses, closure, restore, model, warned)
 
     @property
@@ -270,14 +270,21 @@ def is_without_labels(loss: float, gradient: Gradient) -> bool:
     )
 
 
-def check_losses(losses: object, tasks: tuple[str, ...] | None) -> None:
+def needs_graph(model: nn.Module) -> bool:
+    """Whether every loss has a graph: not where frozen parameters may be all that it depends on."""
+    return not torch.is_grad_enabled() or all(p.requires_grad for p in model.parameters())
+
+
+def check_losses(
+    losses: object, tasks: tuple[str, ...] | None, *, needs_graph: bool = True
+) -> None:
     """Raise an error unless these are losses of known tasks: scalars with a graph, or functions."""
     by_task = _by_task(losses)
     if not by_task:
         raise InputError("Expected the losses of at least one task, but got none.", "no-losses")
     for task, loss in by_task.items():
         if loss is not None and not callable(loss):
-            check_loss(task, loss)
+            check_loss(task, loss, needs_graph=needs_graph)
     unknown = [task for task in by_task if tasks is not None and task not in tasks]
     if unknown:
         raise InputError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError, warn
 from affinity.tasks import check_names
 
-from .batch import Batch, Closure, TaskLosses, check_losses
+from .batch import Batch, Closure, TaskLosses, check_losses, needs_graph
 from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
 from .preserve_state import preserve_state
@@ -213,7 +213,7 @@ class Recorder:
         state.step += 1
         if not is_due:
             return
-        check_losses(losses, state.tasks)
+        check_losses(losses, state.tasks, needs_graph=needs_graph(self._model))
         state.tasks = state.tasks or check_names(losses)
         device = next(self._model.parameters(), torch.zeros(())).device
         started = _now(device)

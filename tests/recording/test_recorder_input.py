@@ -181,6 +181,19 @@ def test_a_frozen_trunk_is_recorded_once_it_thaws(model: nn.ModuleDict, shared: 
     assert recorder.trace().steps.tolist() == [2]
 
 
+@pytest.mark.filterwarnings("ignore::affinity.AffinityWarning")
+def test_a_task_whose_head_is_frozen_with_the_trunk_does_not_end_the_run(
+    model: nn.ModuleDict,
+) -> None:
+    model["trunk"].requires_grad_(requires_grad=False)
+    model["a"].requires_grad_(requires_grad=False)  # its loss has no graph
+    recorder = Recorder(model, "trunk", every=1)
+    recorder.observe(losses_of(model))
+    model.requires_grad_(requires_grad=True)
+    recorder.observe(losses_of(model))
+    assert recorder.trace().steps.tolist() == [1]
+
+
 def test_a_layer_that_thaws_is_measured_from_then_on(model: nn.ModuleDict) -> None:
     model["low"] = nn.Linear(3, 3).requires_grad_(requires_grad=False)
 
