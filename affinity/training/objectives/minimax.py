@@ -11,7 +11,10 @@ from .objective import Balance, Objective
 
 @dataclass(frozen=True)
 class Minimax(Objective):
-    r"""Minimize the largest loss, :math:`\min_\theta \max_k L_k`.
+    r"""Minimize the largest of the tasks' losses.
+
+    .. math::
+        \min_\theta \max_k L_k
 
     Only the worst task of a batch gives the step. Losses are compared as they are: tasks on
     different scales need losses that are scaled first. Early stopping follows the worst task, too.
