@@ -19,8 +19,9 @@ from .over_runs import Window, over_runs
 class PreconditionedGramian:
     r"""Inner products of tasks' gradients, preconditioned by an empirical Fisher matrix.
 
-    The mean of :math:`g_i^\top (F + \lambda I)^{-1} g_j` over steps. F is made from the gradients of the tasks at the step, :math:`\frac{1}{K} \sum_k g_k g_k^\top`,
-    and is block-diagonal over the layers of the trace, if it has layers. With
+    The mean of :math:`g_i^\top (F + \lambda I)^{-1} g_j` over steps. F is made from the gradients
+    of the tasks at the step, :math:`\frac{1}{K} \sum_k g_k g_k^\top`, and is block-diagonal over
+    the layers of the trace, if it has layers. With
     :math:`G_{ij} = \langle g_i, g_j \rangle` of a layer,
 
     .. math::
