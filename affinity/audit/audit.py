@@ -1,6 +1,6 @@
 """An audit: a plan retrained together with its baselines, and the result of the comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,11 +105,7 @@ class Audit:
                 "unknown-candidate",
             )
         if candidate not in self._verdicts:
-            few = set(self.too_few_labels)
-            self._verdicts[candidate] = {
-                verdict.task: without_verdict(verdict) if verdict.task in few else verdict
-                for verdict in self.test(self.candidates[candidate].test)
-            }
+            self._verdicts[candidate] = self._judged(self.test(self.candidates[candidate].test))
         return self._verdicts[candidate]
 
     @property
@@ -121,9 +117,21 @@ class Audit:
         """The verdict on the mean gain over the tasks for any candidate."""
         if candidate not in self._overall:
             verdict = self.test.overall(self.candidates[candidate].test)
-            is_judged = len(self.too_few_labels) < len(self.tasks)
-            self._overall[candidate] = verdict if is_judged else without_verdict(verdict)
+            self._overall[candidate] = self._judged_overall(verdict)
         return self._overall[candidate]
+
+    def _judged(self, verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+        """By task; those of tasks with too few labels are withheld."""
+        few = set(self.too_few_labels)
+        return {
+            verdict.task: without_verdict(verdict) if verdict.task in few else verdict
+            for verdict in verdicts
+        }
+
+    def _judged_overall(self, verdict: Verdict) -> Verdict:
+        """Withheld if every task has too few labels."""
+        is_judged = len(self.too_few_labels) < len(self.tasks)
+        return verdict if is_judged else without_verdict(verdict)
 
     @cached_property
     def _verdicts(self) -> dict[str, dict[str, Verdict]]:
@@ -158,7 +166,17 @@ class Audit:
         if self.reference is None:
             return None
         advised = self.candidates[self.advice].test
-        return replace(self.test, looks=()).overall(self.reference.gains_over(advised))
+        test = replace(self.test, looks=())
+        return self._judged_overall(test.overall(self.reference.gains_over(advised)))
+
+    @property
+    def reference_verdicts(self) -> dict[str, Verdict]:
+        """One verdict per task: the reference against the advised networks; empty without one."""
+        if self.reference is None:
+            return {}
+        advised = self.candidates[self.advice].test
+        test = replace(self.test, looks=())
+        return self._judged(test(self.reference.gains_over(advised)))
 
     @property
     def beyond_budget(self) -> str | None:
@@ -402,8 +420,7 @@ def _summarize_reference(audit: Audit) -> ReferenceSummary | None:
     reference, overall = audit.reference, audit.reference_overall
     if reference is None or overall is None:
         return None
-    advised = audit.candidates[audit.advice].test
-    verdicts = reference.verdicts_over(advised, replace(audit.test, looks=()))
+    verdicts = audit.reference_verdicts.values()
     scores, metrics = _means(reference.scores), _means(reference.metrics)
     return ReferenceSummary(
         reference.name,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from affinity.problems import Problem
 from affinity.problems.problem import output_of
-from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.statistics import Gains
 from affinity.tasks import BinaryCrossEntropy, CrossEntropy, Examples, SquaredError, Task
 from affinity.training.judge import block_losses, block_metrics, losses_of, metric_of
 
@@ -56,10 +56,6 @@ class Reference:
             self.blocks if has_blocks else None,
             paired.score_blocks if has_blocks else None,
         )
-
-    def verdicts_over(self, networks: Gains, test: NegativeTransferTest) -> list[Verdict]:
-        """One verdict per task: boosting against these networks."""
-        return test(self.gains_over(networks))
 
 
 def train_reference(

@@ -1,7 +1,6 @@
 """Summaries in the terminal: tasks, race, plan, audit, diagnosis and repeated hold-outs."""
 
 import math
-from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -217,7 +216,7 @@ def _show_reference(console: Console, audit: Audit) -> None:
         values[:n_replicates].double().mean(dim=0).tolist()
         for values in (reference.metrics, advised.metrics.scores)
     )
-    verdicts = reference.verdicts_over(advised.test, replace(audit.test, looks=()))
+    verdicts = audit.reference_verdicts.values()
     table = _table(
         *("task", "metric", "networks>", "boosting>", "gain of boosting>"), "boosting is"
     )
