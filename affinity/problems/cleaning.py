@@ -280,7 +280,7 @@ def _with_stray_text(
     stray = text[text.isin(distinct[numbers.isna()])]
     share = 1 - len(stray) / len(text)
     limit = 0.5 if role == "target" else 0.8
-    first, row = stray.iloc[0], stray.index[0]
+    first, row = stray.iloc[0], int(stray.index[0])
     if len(stray) == 1 and len(text) > 2 and role != "other":
         _refuse_edges(name, first, row, text)
     whole = numbers.dropna() % 1 == 0

@@ -100,7 +100,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
     finished = directory.finished("retrain")
     decision = None if finished is None else finished.inputs.get("decision")
     if decides and finished is not None and decision == directory.hash_of(PLAN):
-        inputs |= {name: finished.inputs[name] for name in ("networks", "width", "decision")}
+        inputs |= {name: finished.inputs[name] for name in ("networks", "decision")}
     else:
         inputs["decision"] = None
     has_models = finished is not None and TRAINED in finished.outputs
