@@ -396,7 +396,9 @@ def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
         if data.startswith(mark):
             return encoding
     is_wide = data[:1000].count(0) > 200
-    if not is_wide and set(data[:1000]) & (set(range(32)) - set(b"\t\n\v\f\r")):
+    start = data[:1000]
+    n_control = sum(start.count(sign) for sign in set(range(32)) - set(b"\t\n\v\f\r"))
+    if not is_wide and (0 in start or n_control > 0.02 * len(start)):
         raise ValueError("it is not text")
     if is_wide:
         even = data[:1000:2].count(0) > data[1:1000:2].count(0)

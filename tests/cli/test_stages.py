@@ -83,7 +83,8 @@ def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, run):
 
 
 def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
-    assert call("retrain", run, "--replicates", "2")[0] == 0
+    retrain = ("retrain", run, "--plan", run / "plan.yaml", "--replicates", "2")
+    assert call(*retrain)[0] == 0
     (run / "audit.json").unlink()  # as if it had been stopped
     before = {file: file.read_text() for file in (run / "trainings").iterdir()}
     lost = min(before)
@@ -97,7 +98,7 @@ def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("affinity.training.ensemble.train_one", count)
         patched.setattr("affinity.training.ensemble.Stack.train", None)
-        assert call("retrain", run, "--replicates", "2")[0] == 0
+        assert call(*retrain)[0] == 0
     assert len(trained) == 1
     after = {file: file.read_text() for file in (run / "trainings").iterdir()}
     assert {file for file in before if after[file] != before[file]} == {lost}
