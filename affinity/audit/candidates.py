@@ -273,7 +273,7 @@ def _proposed(
         changed = _changes(best, budget)
         gains = candidates(np.concatenate(changed))
         parts = np.split(gains, np.cumsum([len(groups) for groups in changed])[:-1])
-        better = max(range(len(changed)), key=lambda at: parts[at].sum())
+        better = max(range(len(changed)), key=lambda position: parts[position].sum())
         if parts[better].sum() <= candidates(best).sum() + 1e-9:
             break
         best = changed[better]

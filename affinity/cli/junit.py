@@ -15,18 +15,18 @@ def write_junit(audit: Audit, path: Path) -> Path:
     for task, verdict in audit.verdicts.items():
         counts["tests"] += 1
         case = Xml.SubElement(suite, "testcase", classname="affinity", name=_text(task))
-        said = (
+        result = (
             f"{verdict.verdict}: gain {verdict.gain:+.4f} over a separate network, 95 % interval "
             f"from {verdict.low:+.4f} to {verdict.high:+.4f}"
         )
         if verdict.verdict == "harmful":
             counts["failures"] += 1
-            Xml.SubElement(case, "failure", message=said)
+            Xml.SubElement(case, "failure", message=result)
         elif verdict.verdict == "undecided":
             counts["skipped"] += 1
-            Xml.SubElement(case, "skipped", message=said)
+            Xml.SubElement(case, "skipped", message=result)
         else:
-            Xml.SubElement(case, "system-out").text = said
+            Xml.SubElement(case, "system-out").text = result
     suite.attrib |= {name: str(count) for name, count in counts.items()}
     return write_atomically(path, Xml.tostring(suite, encoding="utf-8", xml_declaration=True))
 

@@ -182,7 +182,7 @@ class PredictedGains:
             def add(sums: dict[str, Tensor], name: str, part: Tensor, at: Tensor = rows) -> None:
                 if name not in sums:
                     sums[name] = part.new_zeros(len(groups), part.shape[1])
-                sums[name].index_add_(0, row[at], weight[at, None] * part)
+                sums[name].index_add_(0, row[position], weight[at, None] * part)
 
             some = cells.take(rows)
             for name, part in components(some, cells).items():
@@ -265,7 +265,10 @@ class _Data:
         tasks = measured.tasks
         ordered = sorted(sorted(block) for block in blocks or [{task} for task in tasks])
         block_of = torch.tensor(
-            [next(at for at, block in enumerate(ordered) if task in block) for task in tasks]
+            [
+                next(position for position, block in enumerate(ordered) if task in block)
+                for task in tasks
+            ]
         )
         membership = torch.eye(len(ordered), dtype=torch.double)[block_of]  # task block
         sizes = membership.sum(dim=0)

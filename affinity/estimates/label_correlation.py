@@ -33,8 +33,8 @@ class LabelCorrelation:
     def __call__(self, problem: Problem) -> AffinityMatrix:
         """The matrix of label correlations."""
         columns = [
-            _one_hot(problem.development.targets[:, at], task.n_outputs)
-            for at, task in enumerate(problem.tasks)
+            _one_hot(problem.development.targets[:, position], task.n_outputs)
+            for position, task in enumerate(problem.tasks)
         ]
         count = len(columns)
         values = torch.full((count, count), torch.nan, dtype=torch.double)

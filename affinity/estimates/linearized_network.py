@@ -71,13 +71,15 @@ class LinearizedNetwork:
 
     def _losses(self, group: frozenset[str]) -> dict[str, float]:
         weights = self.weights(group)
-        chosen = [at for at, task in enumerate(self.specs) if task.name in group]
+        chosen = [position for position, task in enumerate(self.specs) if task.name in group]
         with torch.no_grad():
             if self.network is not None:
                 return self._real_losses(self.network, weights, chosen)
             return {
-                self.specs[at].name: _loss(self.specs[at], self.evaluation[at], weights).item()
-                for at in chosen
+                self.specs[position].name: _loss(
+                    self.specs[position], self.evaluation[position], weights
+                ).item()
+                for position in chosen
             }
 
     def weights(self, group: Collection[str]) -> Float[Tensor, " dimension"]:
@@ -88,15 +90,20 @@ class LinearizedNetwork:
             )
         if not group:
             raise InputError("Expected a group of at least one task, but got none.", "no-tasks")
-        chosen = [at for at, task in enumerate(self.specs) if task.name in group]
+        chosen = [position for position, task in enumerate(self.specs) if task.name in group]
 
         def objective(weights: Tensor) -> Tensor:
-            losses = [_loss(self.specs[at], self.training[at], weights) for at in chosen]
+            losses = [
+                _loss(self.specs[position], self.training[position], weights) for position in chosen
+            ]
             return self.strength / 2 * weights.square().sum() + torch.stack(losses).sum()
 
         def curvature(weights: np.ndarray) -> np.ndarray:
             at_weights = torch.from_numpy(weights)
-            parts = [_curvature(self.specs[at], self.training[at], at_weights) for at in chosen]
+            parts = [
+                _curvature(self.specs[position], self.training[position], at_weights)
+                for position in chosen
+            ]
             return (torch.stack(parts).sum(dim=0) + self.strength * torch.eye(len(weights))).numpy()
 
         def value_and_slope(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -172,11 +179,11 @@ class LinearizedNetwork:
         predictions = functional_call(network, shifted, (self.inputs,))
         network.train(was_training)
         losses: dict[str, float] = {}
-        for at in chosen:
-            name = self.specs[at].name
-            rows = self.evaluation[at]
+        for position in chosen:
+            name = self.specs[position].name
+            rows = self.evaluation[position]
             outputs = predictions[name][rows.places].double()
-            losses[name] = self.specs[at].loss(outputs, rows.targets).item()
+            losses[name] = self.specs[position].loss(outputs, rows.targets).item()
         return losses
 
 

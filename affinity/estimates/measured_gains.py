@@ -40,7 +40,11 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
         )
     loss = measured.evaluation_loss
     alone = torch.stack(
-        [loss[row_of[frozenset({task})], :, at] for at, task in enumerate(measured.tasks)], dim=1
+        [
+            loss[row_of[frozenset({task})], :, position]
+            for position, task in enumerate(measured.tasks)
+        ],
+        dim=1,
     )  # replicate task
     return (alone - loss) / alone.nanmean(dim=0)
 

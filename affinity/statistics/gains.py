@@ -208,8 +208,8 @@ class Gains:
     def frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row per task: gain, low and high of its interval, and the same in own units."""
         gains = self.estimate()
-        own = estimate(self.differences(), self.block_differences())
-        (low, high), (own_low, own_high) = gains.interval(level), own.interval(level)
+        differences = estimate(self.differences(), self.block_differences())
+        (low, high), (own_low, own_high) = gains.interval(level), differences.interval(level)
         return pd.DataFrame(
             {
                 "task": self.tasks,
@@ -217,7 +217,7 @@ class Gains:
                 "gain": gains.mean,
                 "low": low,
                 "high": high,
-                "difference": own.mean,
+                "difference": differences.mean,
                 "difference_low": own_low,
                 "difference_high": own_high,
             }

@@ -128,31 +128,31 @@ class NegativeTransferTest:
     ) -> list[Verdict]:
         looks = self.looks or ((gains.n_replicates, 1.0),)
         ratio = of(gains.first(looks[-1][0]))
-        found = ratio.beyond(0.0)
+        estimate = ratio.beyond(0.0)
         shares = tuple(share for _, share in looks)
-        named = self._name(found, shares, tolerances)
+        named = self._name(estimate, shares, tolerances)
         risk = 2 * levels(shares, (1 - self.level) / 2)[-1]
         low, high = ratio.interval(1 - risk)
-        p_values = _adjusted(_two_sided(found), self.adjust)
-        reach = found.critical(risk / len(names) / 2) + found.critical(1 - POWER)
+        p_values = _adjusted(_two_sided(estimate), self.adjust)
+        reach = estimate.critical(risk / len(names) / 2) + estimate.critical(1 - POWER)
         return [
             Verdict(
                 task=name,
-                verdict=named[at],
-                gain=float(found.mean[at]),
-                low=float(low[at]),
-                high=float(high[at]),
-                p_value=float(p_values[at]),
-                detectable=float((found.error * reach)[at]),
-                needed=self._needed(found, at, len(names), float(tolerances[at])),
-                unit=units[at],
-                tolerance=float(tolerances[at]),
+                verdict=named[position],
+                gain=float(estimate.mean[position]),
+                low=float(low[position]),
+                high=float(high[position]),
+                p_value=float(p_values[position]),
+                detectable=float((estimate.error * reach)[position]),
+                needed=self._needed(estimate, position, len(names), float(tolerances[position])),
+                unit=units[position],
+                tolerance=float(tolerances[position]),
             )
-            for at, name in enumerate(names)
+            for position, name in enumerate(names)
         ]
 
     def _name(
-        self, found: Estimate, shares: tuple[float, ...], tolerances: Float[np.ndarray, " task"]
+        self, estimate: Estimate, shares: tuple[float, ...], tolerances: Float[np.ndarray, " task"]
     ) -> list[VerdictName]:
         """The verdicts of one look, at the level that is left for it."""
         risk = 1 - self.level
@@ -160,18 +160,18 @@ class NegativeTransferTest:
         def level_of(risk: float) -> float:
             return levels(shares, risk)[-1]
 
-        differs = self._rejected(_two_sided(found), lambda part: 2 * level_of(risk * part / 2))
-        within = _two_one_sided(found, tolerances)
+        differs = self._rejected(_two_sided(estimate), lambda part: 2 * level_of(risk * part / 2))
+        within = _two_one_sided(estimate, tolerances)
         is_neutral = self._rejected(within, lambda part: level_of(risk * part))
         return [
             "neutral"
-            if is_neutral[at]
+            if is_neutral[position]
             else "undecided"
-            if not differs[at]
+            if not differs[position]
             else "beneficial"
-            if found.mean[at] > 0
+            if estimate.mean[position] > 0
             else "harmful"
-            for at in range(len(differs))
+            for position in range(len(differs))
         ]
 
     def _rejected(
@@ -184,25 +184,27 @@ class NegativeTransferTest:
         if self.adjust == "fdr":
             falls = [
                 rank + 1
-                for rank, at in enumerate(order)
-                if p_values[at] < level_of((rank + 1) / len(order))
+                for rank, position in enumerate(order)
+                if p_values[position] < level_of((rank + 1) / len(order))
             ]
             rejected[order[: max(falls, default=0)]] = True
             return rejected
-        for rank, at in enumerate(order):
-            if p_values[at] >= level_of(1 / (len(order) - rank)):
+        for rank, position in enumerate(order):
+            if p_values[position] >= level_of(1 / (len(order) - rank)):
                 break
-            rejected[at] = True
+            rejected[position] = True
         return rejected
 
-    def _needed(self, found: Estimate, at: int, n_tasks: int, tolerance: float) -> int | None:
+    def _needed(
+        self, estimate: Estimate, position: int, n_tasks: int, tolerance: float
+    ) -> int | None:
         """The number of replicates needed, from the two variances of the gain."""
-        gain = abs(float(found.mean[at]))
-        of_one = float(found.of_replicates[at]) * found.n_replicates
+        gain = abs(float(estimate.mean[position]))
+        of_one = float(estimate.of_replicates[position]) * estimate.n_replicates
         if not (math.isfinite(gain) and math.isfinite(of_one)):
             return None
         risk = (1 - self.level) / n_tasks
-        of_rows, n_blocks = float(found.of_rows[at]), int(found.n_blocks[at])
+        of_rows, n_blocks = float(estimate.of_rows[position]), int(estimate.n_blocks[position])
         of_replicates = of_one / _COUNTS
         error = np.sqrt(of_replicates + of_rows)
         share = of_rows / np.maximum(of_replicates + of_rows, 1e-300)
@@ -268,15 +270,17 @@ def _adjusted(p_values: Float[np.ndarray, " task"], adjust: str) -> Float[np.nda
     return adjusted
 
 
-def _two_sided(found: Estimate) -> Float[np.ndarray, " task"]:
+def _two_sided(estimate: Estimate) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(found.mean == 0, 0 * found.error, np.abs(found.mean) / found.error)
-    return 2 * found.tail(ratio)
+        ratio = np.where(
+            estimate.mean == 0, 0 * estimate.error, np.abs(estimate.mean) / estimate.error
+        )
+    return 2 * estimate.tail(ratio)
 
 
 def _two_one_sided(
-    found: Estimate, tolerance: Float[np.ndarray, " task"]
+    estimate: Estimate, tolerance: Float[np.ndarray, " task"]
 ) -> Float[np.ndarray, " task"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        distance = (tolerance - np.abs(found.mean)) / found.error
-    return found.tail(distance)
+        distance = (tolerance - np.abs(estimate.mean)) / estimate.error
+    return estimate.tail(distance)

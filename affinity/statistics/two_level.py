@@ -84,18 +84,18 @@ class Estimate:
 
         Where test rows add variance there is no closed form: `critical` is inverted numerically.
         """
-        found = special.stdtr(max(1, self.n_replicates - 1), -errors)
+        tail = special.stdtr(max(1, self.n_replicates - 1), -errors)
         if not (self.of_rows > 0).any():
-            return found
-        least = np.full_like(found, np.log(_LEAST_TAIL))
-        most = np.full_like(found, np.log(0.5))
+            return tail
+        least = np.full_like(tail, np.log(_LEAST_TAIL))
+        most = np.full_like(tail, np.log(0.5))
         for _ in range(_HALVINGS):
             middle = (least + most) / 2
             is_beyond = self.critical(np.exp(middle)) < np.abs(errors)
             least, most = np.where(is_beyond, least, middle), np.where(is_beyond, middle, most)
         beyond = np.where(np.isinf(errors), 0.0, np.exp(most))
         beyond = np.where(errors < 0, 1 - beyond, beyond)
-        return np.where((self.of_rows > 0) & ~np.isnan(found), beyond, found)
+        return np.where((self.of_rows > 0) & ~np.isnan(tail), beyond, tail)
 
     @property
     def _share_of_rows(self) -> Float[np.ndarray, " task"]:
@@ -151,10 +151,10 @@ def components(
     if n_replicates > 1:
         of_replicates = differences.var(axis=0, ddof=1) / n_replicates
     if n_replicates > 1 and blocks is not None:
-        for at in range(n_tasks):
-            own = known_blocks(blocks[:, at])
-            n_blocks[at] = own.shape[1]
-            of_rows[at] = _added_by_rows(own) if own.shape[1] > 1 else np.nan
+        for position in range(n_tasks):
+            task_blocks = known_blocks(blocks[:, position])
+            n_blocks[position] = task_blocks.shape[1]
+            of_rows[position] = _added_by_rows(task_blocks) if task_blocks.shape[1] > 1 else np.nan
     return of_replicates, of_rows, n_blocks
 
 
@@ -194,19 +194,21 @@ def averaged(
     over tasks are summed.
     """
     bins = np.zeros((len(overall), BINS))
-    tasks = [known_blocks(blocks[:, at]) for at in range(blocks.shape[1])]
-    known = [own for own in tasks if own.size and np.isfinite(own).all()]
-    for own in known:
-        n_blocks = own.shape[1]
-        beyond = (own - own.mean(axis=1, keepdims=True)) * BINS / n_blocks
+    tasks = [known_blocks(blocks[:, position]) for position in range(blocks.shape[1])]
+    known = [
+        task_blocks for task_blocks in tasks if task_blocks.size and np.isfinite(task_blocks).all()
+    ]
+    for task_blocks in known:
+        n_blocks = task_blocks.shape[1]
+        beyond = (task_blocks - task_blocks.mean(axis=1, keepdims=True)) * BINS / n_blocks
         in_bin = np.arange(n_blocks) * BINS // n_blocks == np.arange(BINS)[:, None]
         bins += beyond @ in_bin.T / len(known)
     return (overall[:, None] + bins)[:, None]
 
 
-def _added_by_rows(own: Float[np.ndarray, "replicate block"]) -> float:
-    n_replicates, n_blocks = own.shape
-    by_block = own.mean(axis=0)
-    rest = own - own.mean(axis=1, keepdims=True) - by_block + own.mean()
+def _added_by_rows(blocks: Float[np.ndarray, "replicate block"]) -> float:
+    n_replicates, n_blocks = blocks.shape
+    by_block = blocks.mean(axis=0)
+    rest = blocks - blocks.mean(axis=1, keepdims=True) - by_block + blocks.mean()
     of_rest = (rest**2).sum() / ((n_replicates - 1) * (n_blocks - 1))
     return float(by_block.var(ddof=1) / n_blocks - of_rest / (n_replicates * n_blocks))

@@ -63,8 +63,8 @@ def start_all(
                 f"{sorted(member.tasks)} asks for replicate {member.replicate}.",
                 "unknown-replicate",
             )
-        own = [task for task in tasks if task.name in member.tasks]
-        networks.append(initial(build, own, replicates[member.replicate].seed))
+        trained = [task for task in tasks if task.name in member.tasks]
+        networks.append(initial(build, trained, replicates[member.replicate].seed))
         if starts is not None:
             starts[number].put_into(networks[-1])
     return networks

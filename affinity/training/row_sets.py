@@ -53,8 +53,8 @@ class RowSets:
         rows: list[Tensor] = []
         places: list[Tensor] = []
         own_set: list[int] = []
-        for own, replicate in zip(columns, on, strict=True):
-            wanted = replicate, frozenset(own[own != EMPTY].tolist())
+        for network_columns, replicate in zip(columns, on, strict=True):
+            wanted = replicate, frozenset(network_columns[network_columns != EMPTY].tolist())
             if wanted not in set_of:
                 part = parts[replicate]
                 chosen = torch.arange(len(part))
@@ -98,9 +98,9 @@ class RowSets:
         columns = self._columns[here]
         if len(rows) == 1:
             return self.inputs[rows], self._targets[:, rows[0]][columns]
-        own = rows[self._set_of[here]]  # member batch
-        inputs = self.inputs.index_select(0, own.flatten()).unflatten(0, own.shape)
-        return inputs, self._targets[columns[:, :, None], own[:, None, :]]
+        chosen = rows[self._set_of[here]]  # member batch
+        inputs = self.inputs.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
+        return inputs, self._targets[columns[:, :, None], chosen[:, None, :]]
 
 
 def _padded(rows: list[Tensor], value: int) -> Tensor:

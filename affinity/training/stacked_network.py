@@ -107,17 +107,17 @@ class StackedNetwork:
         if isinstance(representation, tuple):
             # No slot is empty, and all members have the same layout.
             places = self._layout.places[0][kind.slots]
-            own = torch.stack([representation[place or 0] for place in places], dim=1)
+            by_task = torch.stack([representation[place or 0] for place in places], dim=1)
         elif type(kind.head) is nn.Linear and representation.dim() == 3:
             return _linear(representation, **head)
         else:
             count = kind.slots.stop - kind.slots.start
-            own = torch.stack([representation] * count, dim=1)
+            by_task = torch.stack([representation] * count, dim=1)
 
-        def of_slot(head: StackedTensors, own: Tensor) -> Tensor:
-            return functional_call(kind.head, head, (own,), tie_weights=False)
+        def of_slot(head: StackedTensors, representation: Tensor) -> Tensor:
+            return functional_call(kind.head, head, (representation,), tie_weights=False)
 
-        return vmap(vmap(of_slot, randomness="different"), randomness="different")(head, own)
+        return vmap(vmap(of_slot, randomness="different"), randomness="different")(head, by_task)
 
 
 class _Body(nn.Module):
@@ -139,16 +139,16 @@ class _Body(nn.Module):
 
 
 def _linear(
-    own: Float[Tensor, "member batch width"],
+    representation: Float[Tensor, "member batch width"],
     weight: Float[Tensor, "member slot output width"],
     bias: Float[Tensor, "member slot output"] | None = None,
 ) -> Float[Tensor, "member slot batch output"]:
     """Linear heads on one representation, as one matrix product."""
     together = weight.flatten(1, 2)
     if bias is None:
-        predictions = torch.bmm(together, own.mT)
+        predictions = torch.bmm(together, representation.mT)
     else:
-        predictions = torch.baddbmm(bias.flatten(1, 2).unsqueeze(2), together, own.mT)
+        predictions = torch.baddbmm(bias.flatten(1, 2).unsqueeze(2), together, representation.mT)
     return predictions.unflatten(1, weight.shape[1:3]).mT
 
 

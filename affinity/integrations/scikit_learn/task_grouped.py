@@ -204,8 +204,8 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return Perceptron(self.n_features_in_, width=self.width, depth=self.depth)
 
     def _rebuilt(self, trained: TrainedNetwork, tasks: tuple[Task, ...]) -> HardSharing:
-        own = [task for task in tasks if task.name in trained.tasks]
-        network = HardSharing(own, self._trunk, linear_heads(self.width))
+        served = [task for task in tasks if task.name in trained.tasks]
+        network = HardSharing(served, self._trunk, linear_heads(self.width))
         assert trained.state is not None
         network.load_state_dict(trained.state)
         return network.double().eval()  # doubles: a row alone is predicted as among others
