@@ -216,6 +216,7 @@ class Audit:
             self.plan.provenance,
             evidence=f"measured: chosen in an audit of {self.gains.n_replicates} replicates, on "
             "selection rows",
+            sharing_evidence=f"as in the candidate {advice!r} of the audit",
             expected_gain=(round(float(selection.mean[0]), 4), *ends)
             if np.isfinite(ends).all()
             else None,

@@ -29,7 +29,7 @@ class PlanProvenance:
     Args:
         estimator: What estimated the affinities or predicted the gains.
         evidence: In words, whether gains were measured, predicted or estimated.
-        sharing: In words, whether the ways to share were compared by measurement.
+        sharing_evidence: In words, whether the ways to share were measured, given or assumed.
         expected_gain: Expected mean gain over the tasks, with the ends of its 95 % interval.
         probability: Probability that no other grouping in the race is better by more than the
             tolerance.
@@ -42,7 +42,7 @@ class PlanProvenance:
 
     estimator: str | None = None
     evidence: str | None = None
-    sharing: str | None = None
+    sharing_evidence: str | None = None
     expected_gain: tuple[float, float, float] | None = None
     probability: float | None = None
     indistinguishable_from: tuple[str, ...] | None = None

@@ -58,7 +58,7 @@ def recommend(
         provenance or PlanProvenance(),
         estimator=matrix.estimator,
         evidence="estimated from one run, not measured",
-        sharing=_NOT_MEASURED,
+        sharing_evidence=_NOT_MEASURED,
     )
     plan = Plan(grouping, _hard(grouping), tuple(reasons), origin)
     return share_as_measured(plan, measured) if measured else plan
@@ -99,7 +99,7 @@ def plan_from_predictions(
         provenance or PlanProvenance(),
         estimator=estimator,
         evidence=PREDICTED,
-        sharing=_NOT_MEASURED,
+        sharing_evidence=_NOT_MEASURED,
     )
     return Plan(grouping, _hard(grouping), tuple(map(reason, grouping.networks)), origin)
 
@@ -121,7 +121,7 @@ def share_as_measured(
                 result.settings for result in results if result.sharing == sharing[position]
             )
             reasons[position] = f"{reasons[position].removesuffix(_ASSUMED).rstrip()} {why}"
-    provenance = replace(plan.provenance, sharing="measured at equal parameters")
+    provenance = replace(plan.provenance, sharing_evidence="measured at equal parameters")
     return replace(
         plan,
         sharing=tuple(sharing),
@@ -149,7 +149,7 @@ def share_as_given(plan: Plan, sharing: str) -> Plan:
             for each, reason in zip(networks, plan.reasons, strict=True)
         ),
         settings=(),
-        provenance=replace(plan.provenance, sharing="given"),
+        provenance=replace(plan.provenance, sharing_evidence="given"),
     )
 
 

@@ -86,6 +86,8 @@ def test_one_decision_is_followed_everywhere(seed: int) -> None:
         chosen = proposed.candidates[proposed.advice]
         assert audit.plan.grouping == chosen.plan.grouping
         assert audit.gains is chosen.test
+        again = Plan.from_yaml(audit.plan.to_yaml(), tasks=tuple(task.name for task in audit.tasks))
+        assert (again, again.provenance) == (audit.plan, audit.plan.provenance)
         budget = audit.context.budget
         if proposed.advice != "plan" and budget is not None:
             assert len(audit.plan.grouping.networks) <= budget

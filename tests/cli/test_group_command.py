@@ -110,9 +110,10 @@ def test_many_tasks_are_grouped_by_affinity(call, run):
 def test_the_way_to_share_can_be_measured(call, run):
     grouped = call("group", run, "--budget", "1", "--sharing", "auto")
     assert grouped.exit_code == 0, grouped.text
-    assert Plan.from_yaml(run / "plan.yaml").provenance.sharing == "measured at equal parameters"
+    measured = "measured at equal parameters"
+    assert Plan.from_yaml(run / "plan.yaml").provenance.sharing_evidence == measured
     assert call("group", run, "--budget", "1", "--sharing", "hard").exit_code == 0
-    assert Plan.from_yaml(run / "plan.yaml").provenance.sharing != "measured at equal parameters"
+    assert Plan.from_yaml(run / "plan.yaml").provenance.sharing_evidence != measured
 
 
 def test_the_frontier_has_the_best_grouping_for_every_budget(run):

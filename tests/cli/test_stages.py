@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock
 
 from affinity import Audit, NegativeTransferTest, Plan
+from affinity.sharing import SHARINGS
 from affinity.training.loop import train_one
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,35 @@ def test_an_edited_plan_is_audited_and_not_overwritten(call, run):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     networks = json.loads((run / "audit.json").read_text())["networks"]
     assert [network["serves"] for network in networks] == [["sum", "thirds"], ["sign, of y"]]
+
+
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        name if name in ("separate", "mmoe") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SHARINGS
+    ],
+)
+def test_the_plan_file_names_the_decision_and_can_be_trained_again(call, run, sharing):
+    group = ("group", run, "--budget", "1", "--method", "affinity", "--sharing", sharing)
+    assert call(*group).exit_code == 0
+    retrain = ("retrain", run, "--replicates", "2", "--baselines", "minimal", "--no-reference")
+    assert call(*retrain).exit_code == 0
+    plan = Plan.from_yaml(run / "plan.yaml", tasks=TASKS)
+    audit = Audit.load(run / "measurements.safetensors")
+    assert (plan, plan.provenance) == (audit.plan, audit.plan.provenance)
+    entries = yaml.safe_load((run / "plan.yaml").read_text())
+    networks = json.loads((run / "audit.json").read_text())["networks"]
+    for written, audited in zip(entries["networks"], networks, strict=True):
+        assert written["sharing"] == audited["sharing"]
+        assert written["sharing"] in SHARINGS
+    if "proposed" in audit.candidates and sharing != "hard":
+        assert entries["provenance"]["sharing_evidence"].startswith("as in the candidate")
+    assert call(*retrain).skipped == ["retrain"]
+    assert call(*retrain, "--plan", run / "plan.yaml").exit_code == 0
+    again = Audit.load(run / "measurements.safetensors")
+    assert again.plan == plan
+    np.testing.assert_array_equal(again.gains.scores, audit.gains.scores)
 
 
 def test_a_mistake_in_an_edited_plan_is_found_by_its_line(call, run):

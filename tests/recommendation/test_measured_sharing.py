@@ -63,4 +63,4 @@ def test_a_plan_takes_what_was_measured_and_calls_the_rest_a_guess():
     assert "Chosen: mmoe" in plan.reasons[0]
     assert "is assumed" not in plan.reasons[0]
     assert "is assumed" in plan.reasons[1]
-    assert recommend(matrix, grouping).provenance.sharing == "assumed, not measured"
+    assert recommend(matrix, grouping).provenance.sharing_evidence == "assumed, not measured"

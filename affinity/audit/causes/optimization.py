@@ -122,10 +122,14 @@ def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
     """Each task keeps the network of the epoch where its own validation loss is lowest."""
     names = context.names
     evaluation, test = (losses.clone() for losses in (context.joint.evaluation, context.joint.test))
-    for network, sharing in zip(context.plan.grouping.networks, context.plan.sharing, strict=True):
+    plan = context.plan
+    parts = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
+    for network, sharing, how_exactly in parts:
         if network.is_alone:
             continue
-        alone = Plan(Grouping((network,)), (sharing,), ("",), width=context.plan.width)
+        alone = Plan(
+            Grouping((network,)), (sharing,), ("",), width=plan.width, settings=(how_exactly,)
+        )
         settings = [{"stop": task} for task in names if task in network.served]
         for stopped, losses in zip(settings, context.losses_of_each(alone, settings), strict=True):
             column = names.index(stopped["stop"])
