@@ -179,10 +179,10 @@ class PredictedGains:
         known: dict[str, Tensor] = {}
         for rows in torch.arange(len(cells)).split(_AT_ONCE):  # all at once takes much memory
 
-            def add(sums: dict[str, Tensor], name: str, part: Tensor, at: Tensor = rows) -> None:
+            def add(sums: dict[str, Tensor], name: str, part: Tensor, where: Tensor = rows) -> None:
                 if name not in sums:
                     sums[name] = part.new_zeros(len(groups), part.shape[1])
-                sums[name].index_add_(0, row[position], weight[at, None] * part)
+                sums[name].index_add_(0, row[where], weight[where, None] * part)
 
             some = cells.take(rows)
             for name, part in components(some, cells).items():
