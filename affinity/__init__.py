@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CalibratedGains,
         GradientCosine,
         InterTaskAffinity,
+        linearize,
     )
     from affinity.fewshot import FewShotProblem
     from affinity.grouping import Grouping, Network, solve
@@ -67,6 +68,7 @@ _ROOMS = {
         "CalibratedGains",
         "GradientCosine",
         "InterTaskAffinity",
+        "linearize",
     ),
     "fewshot": ("FewShotProblem",),
     "grouping": ("Grouping", "Network", "solve"),
@@ -117,6 +119,7 @@ __all__ = [
     "TrainingSettings",
     "Verdict",
     "diagnose",
+    "linearize",
     "load",
     "load_digits",
     "load_table",

@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, int]] = {
     "audit": ("affinity.audit:Audit", 6),
     "diagnosis": ("affinity.audit:Diagnosis", 1),
     "grouping": ("affinity.grouping:Grouping", 1),
+    "linearization": ("affinity.estimates:Linearization", 1),
     "plan": ("affinity.recommendation:Plan", 1),
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 2),

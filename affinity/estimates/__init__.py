@@ -6,6 +6,7 @@ from functools import partial
 from affinity.recording import Trace
 
 from .calibrated import CalibratedGains, GainPredictor, PredictedGains
+from .data_statistics import DataStatistics
 from .first_order import FirstOrderAffinity
 from .gradient_conflict import GradientConflict
 from .gradient_cosine import GradientCosine
@@ -14,6 +15,7 @@ from .group_scores import CandidateGroup, GroupScores
 from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation
 from .linear_surrogate import GroupPredictor, LinearSurrogate
+from .linearize import Linearization, linearize
 from .linearized_network import LinearizedNetwork
 from .matrix import AffinityMatrix
 from .measured_gains import PairwiseGains, measured_gains
@@ -53,6 +55,7 @@ __all__ = [
     "AffinityMatrix",
     "CalibratedGains",
     "CandidateGroup",
+    "DataStatistics",
     "Estimator",
     "FirstOrderAffinity",
     "GainPredictor",
@@ -65,6 +68,7 @@ __all__ = [
     "LabelCorrelation",
     "LabelOverlap",
     "LinearSurrogate",
+    "Linearization",
     "LinearizedNetwork",
     "MomentumAffinity",
     "PairwiseGains",
@@ -76,6 +80,7 @@ __all__ = [
     "Window",
     "combine",
     "label_overlap",
+    "linearize",
     "measured_gains",
     "runs_of",
     "seed_to_seed",

@@ -1,13 +1,11 @@
 """Linearized network: the losses that any group of tasks would reach by fine-tuning it."""
 
-import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, jacrev, vmap
@@ -15,15 +13,14 @@ from torch.func import functional_call, grad_and_value, jacrev, vmap
 from affinity.errors import InputError
 from affinity.tasks import Task
 
-from .group_scores import CandidateGroup, GroupScores
-from .matrix import AffinityMatrix
+from .loss_predictor import LossPredictor
 from .row_gradients import Projection, RowGradients
 
 _TOLERANCE = 1e-8  # of the slope at the best weights
 
 
 @dataclass(frozen=True, eq=False)
-class LinearizedNetwork:
+class LinearizedNetwork(LossPredictor):
     """A network as a linear function of a few features, around its trained parameters.
 
     `GradientSurrogate` makes it.
@@ -53,6 +50,12 @@ class LinearizedNetwork:
     def tasks(self) -> tuple[str, ...]:
         """The tasks' names."""
         return tuple(task.name for task in self.specs)
+
+    @property
+    def method(self) -> str:
+        """Whether the real network was evaluated."""
+        what = "real network" if self.network is not None else "linearized network"
+        return f"GradientSurrogate, {what}"
 
     def with_strength(self, strength: float) -> "LinearizedNetwork":
         """The same network with another ridge penalty."""
@@ -130,43 +133,6 @@ class LinearizedNetwork:
         for group in (*([name] for name in self.tasks), self.tasks):
             total += sum(loss / before[name] for name, loss in self.losses(group).items())
         return total
-
-    def predict(self, groups: Iterable[Collection[str]]) -> GroupScores:
-        r"""Predicted gain of each task in each group, and alone: the reduction of its loss.
-
-        .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / L_j(\{j\})
-        """
-        alone = {name: self.losses([name])[name] for name in self.tasks}
-        distinct = dict.fromkeys(map(frozenset, (*([name] for name in self.tasks), *groups)))
-        return GroupScores(
-            self.tasks,
-            tuple(
-                CandidateGroup(
-                    {name: 1 - loss / alone[name] for name, loss in self.losses(group).items()}
-                )
-                for group in distinct
-            ),
-        )
-
-    def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
-        """The same gains as a table; NaN for tasks that are not in the group."""
-        named = [
-            frozenset(name for name, inside in zip(self.tasks, group, strict=True) if inside)
-            for group in groups.tolist()
-        ]
-        scores = {group.trained: group.scores for group in self.predict(named).candidates}
-        rows = [[scores[group].get(name, math.nan) for name in self.tasks] for group in named]
-        return torch.tensor(rows, dtype=torch.double)
-
-    def matrix(self) -> AffinityMatrix:
-        """Predicted gain of the target in a pair with the source."""
-        values = torch.zeros(len(self.tasks), len(self.tasks)).double()
-        for candidate in self.predict(combinations(self.tasks, 2)).candidates:
-            for target, gain in candidate.scores.items():
-                for source in candidate.trained - {target}:
-                    values[self.tasks.index(source), self.tasks.index(target)] = gain
-        what = "real network" if self.network is not None else "linearized network"
-        return AffinityMatrix(self.tasks, values, estimator=f"GradientSurrogate, {what}")
 
     def _real_losses(
         self, network: nn.Module, weights: Tensor, chosen: list[int]

@@ -1,6 +1,6 @@
 """Rows: the part of a batch that belongs to one task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from affinity.errors import InputError, warn
-from affinity.recording import Recorder
+from affinity.recording import Recorder, select_rows
 
 TaskOfBatch = str | int | Callable[[Any], Any]
 """A column of the batch, or a function of the batch, that says which task it or each row has."""
@@ -71,41 +71,9 @@ class LatestRows:
 
         def evaluate_task(task: str) -> Tensor:
             batch, mask = self._rows[task]
-            loss = evaluate(batch if mask is None else take_rows(batch, mask))
+            loss = evaluate(batch if mask is None else select_rows(batch, mask))
             if isinstance(loss, Mapping):
                 loss = cast("Mapping[str, Any]", loss).get(task)
             return loss.mean() if isinstance(loss, Tensor) else loss  # pyright: ignore
 
         return {task: partial(evaluate_task, task) for task in self._rows}
-
-
-def take_rows(batch: Any, mask: Bool[Tensor, " row"]) -> Any:
-    """The rows of a batch: of each tensor and list in it that has one entry per row.
-
-    Example:
-        >>> import torch
-        >>> batch = {"x": torch.arange(3), "names": ["a", "b", "c"], "scale": 2.0}
-        >>> take_rows(batch, torch.tensor([True, False, True]))
-        {'x': tensor([0, 2]), 'names': ['a', 'c'], 'scale': 2.0}
-    """
-    if isinstance(batch, Tensor):
-        has_rows = batch.dim() > 0 and len(batch) == len(mask)
-        return batch[mask.to(batch.device)] if has_rows else batch
-    if isinstance(batch, Mapping):
-        entries = cast("Mapping[str, Any]", batch).items()
-        return {name: take_rows(value, mask) for name, value in entries}
-    if isinstance(batch, str) or not isinstance(batch, Sequence):
-        return batch
-    values = cast("Sequence[Any]", batch)
-    if isinstance(values, list) and len(values) == len(mask) and not _are_columns(values):
-        return [value for value, is_taken in zip(values, mask.tolist(), strict=True) if is_taken]
-    taken = [take_rows(value, mask) for value in values]
-    return type(values)(*taken) if hasattr(values, "_fields") else type(values)(taken)  # pyright: ignore
-
-
-def _are_columns(values: Sequence[Any]) -> bool:
-    """Whether a list with as many entries as the batch has rows holds columns of rows instead."""
-    return any(
-        isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(values)
-        for value in values
-    )

@@ -1,6 +1,6 @@
 """Recording: a recorder of multi-task training runs, and the traces that it makes."""
 
-from .by_task import TaskLabels, losses_by_task, rows_by_task
+from .by_task import TaskLabels, losses_by_task, rows_by_task, select_rows
 from .recorder import Recorder
 from .schedule import RecordingCost
 from .settings import StepKind
@@ -17,4 +17,5 @@ __all__ = [
     "losses_by_task",
     "merge_traces",
     "rows_by_task",
+    "select_rows",
 ]

@@ -1,7 +1,7 @@
 """Losses by task of a batch that belongs to one task, or whose rows belong to several."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,12 +59,30 @@ def rows_by_task(labels: object, tasks: Sequence[str] | None) -> dict[str, Bool[
     """Which rows belong to each task that is present, in the order of `tasks`.
 
     Raises:
-        InputError: If a label is no task.
+        InputError: If a label is no task, or the positions of a row belong to several tasks.
     """
-    names = _names(labels, tasks)
+    names = _names(_label_by_row(labels), tasks)
     present = dict.fromkeys(names)
     order = [task for task in tasks if task in present] if tasks is not None else list(present)
     return {task: torch.tensor([name == task for name in names]) for task in order}
+
+
+def _label_by_row(labels: object) -> object:
+    """One label per row, where labels may be given for each position of a row."""
+    if isinstance(labels, Tensor) and labels.dim() > 1:
+        labels = labels.flatten(1).tolist()
+    if not isinstance(labels, list | tuple) or not all(isinstance(row, list) for row in labels):
+        return labels
+    rows = cast("Sequence[list[object]]", labels)
+    if mixed := [number for number, row in enumerate(rows) if len(set(row)) != 1]:
+        raise InputError(
+            f"Expected each row of the batch to belong to one task, but the positions of rows "
+            f"{mixed[:5]} belong to several or none: sequences of several data sets are packed "
+            "into one row. Pack each data set on its own (packing=False, or one packed data set "
+            "per task, which are then mixed by row).",
+            "packed-rows",
+        )
+    return [row[0] for row in rows]
 
 
 def _names(labels: object, tasks: Sequence[str] | None) -> list[str]:
@@ -95,3 +113,35 @@ def _names(labels: object, tasks: Sequence[str] | None) -> list[str]:
     if not names:
         raise InputError("Expected the task of the batch, but got no label.", "unknown-task")
     return names
+
+
+def select_rows(batch: Any, mask: Bool[Tensor, " row"]) -> Any:
+    """The rows of a batch: of each tensor and list in it that has one entry per row.
+
+    Example:
+        >>> import torch
+        >>> batch = {"x": torch.arange(3), "names": ["a", "b", "c"], "scale": 2.0}
+        >>> select_rows(batch, torch.tensor([True, False, True]))
+        {'x': tensor([0, 2]), 'names': ['a', 'c'], 'scale': 2.0}
+    """
+    if isinstance(batch, Tensor):
+        has_rows = batch.dim() > 0 and len(batch) == len(mask)
+        return batch[mask.to(batch.device)] if has_rows else batch
+    if isinstance(batch, Mapping):
+        entries = cast("Mapping[str, Any]", batch).items()
+        return {name: select_rows(value, mask) for name, value in entries}
+    if isinstance(batch, str) or not isinstance(batch, Sequence):
+        return batch
+    values = cast("Sequence[Any]", batch)
+    if isinstance(values, list) and len(values) == len(mask) and not _are_columns(values):
+        return [value for value, is_taken in zip(values, mask.tolist(), strict=True) if is_taken]
+    taken = [select_rows(value, mask) for value in values]
+    return type(values)(*taken) if hasattr(values, "_fields") else type(values)(taken)  # pyright: ignore
+
+
+def _are_columns(values: Sequence[Any]) -> bool:
+    """Whether a list with as many entries as the batch has rows holds columns of rows instead."""
+    return any(
+        isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(values)
+        for value in values
+    )

@@ -8,7 +8,7 @@ from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity import Recorder
-from affinity.integrations.rows import take_rows
+from affinity.recording import select_rows
 
 TASKS = ["code", "prose", "speech"]
 
@@ -59,12 +59,12 @@ def test_labels_that_do_not_fit_are_refused() -> None:
 
 def test_rows_are_taken_from_nested_batches() -> None:
     batch = ({"x": torch.arange(3), "names": ["a", "b", "c"]}, torch.arange(6).reshape(3, 2), 0.5)
-    inputs, targets, scale = take_rows(batch, torch.tensor([True, False, True]))
+    inputs, targets, scale = select_rows(batch, torch.tensor([True, False, True]))
     assert (inputs["x"].tolist(), inputs["names"], scale) == ([0, 2], ["a", "c"], 0.5)
     assert targets.tolist() == [[0, 1], [4, 5]]
-    columns = take_rows([torch.arange(2), torch.arange(2)], torch.tensor([False, True]))
+    columns = select_rows([torch.arange(2), torch.arange(2)], torch.tensor([False, True]))
     assert [column.tolist() for column in columns] == [[1], [1]]
-    assert take_rows([{"box": 1}, {"box": 2}], torch.tensor([False, True])) == [{"box": 2}]
+    assert select_rows([{"box": 1}, {"box": 2}], torch.tensor([False, True])) == [{"box": 2}]
 
 
 class Mixture(torch.utils.data.Dataset[dict[str, Any]]):

@@ -1,0 +1,308 @@
+"""Data statistics: mean gradient and curvature of each data set at one network, projected."""
+
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.recording import select_rows
+from affinity.recording.preserve_state import preserve_state
+from affinity.recording.shared_parameters import unwrapped
+
+from .output_losses import OutputLoss, curvature_root, labelled_outputs, sum_of_losses
+from .sparse_projection import SparseProjection
+
+EvaluateBatch = Callable[[nn.Module, Any], tuple[Any, Tensor]]
+"""From a model and a batch to outputs (a tensor, or one by data set) and labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataStatistics:
+    """Means over the labels of each data set, at one network.
+
+    Args:
+        names: The data sets.
+        losses: The loss of the network.
+        gradients: Its gradient, projected.
+        curvatures: The Gauss-Newton matrix of the loss, projected.
+        n_labels: Number of labels.
+        n_rows: Number of rows.
+    """
+
+    names: tuple[str, ...]
+    losses: Float[Tensor, " data"]
+    gradients: Float[Tensor, "data dimension"]
+    curvatures: Float[Tensor, "data dimension dimension"]
+    n_labels: Int[Tensor, " data"]
+    n_rows: Int[Tensor, " data"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """Measures data sets at one network: one backward pass per row and probe, plus one.
+
+    Args:
+        model: The network.
+        parameters: Those whose gradients are taken, with the factor of each.
+        projection: Of their gradients.
+        loss: By data set.
+        evaluate: Gives outputs and labels of a batch.
+        rows: Maximum number of rows per data set.
+        probes: Random vectors per row, for the curvature.
+        per_row: Whether gradients are taken by row, or by batch.
+        seed: Random seed of the probes.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    factors: Mapping[str, Tensor] | None
+    projection: SparseProjection
+    loss: Mapping[str, OutputLoss]
+    evaluate: EvaluateBatch
+    rows: int | None
+    probes: int
+    per_row: bool
+    seed: int
+
+    def __call__(
+        self, batches: Mapping[str, Iterable[Any]]
+    ) -> tuple[DataStatistics, dict[str, set[str]]]:
+        """The statistics, and the digests of the rows of each data set.
+
+        Raises:
+            InputError: If a data set has no rows or no labels, or a loss or gradient is not finite.
+        """
+        sums: list[_Sums] = []
+        digests: dict[str, set[str]] = {}
+        with preserve_state(self.model), _evaluation_mode(self.model):
+            for name, of_data in batches.items():
+                total, digests[name] = self._measure(name, of_data)
+                sums.append(total.over_ranks())
+        for name, total in zip(batches, sums, strict=True):
+            _check(name, total)
+        labels = torch.stack([total.counts[0] for total in sums])
+        return (
+            DataStatistics(
+                names=tuple(batches),
+                losses=torch.stack([total.loss for total in sums]) / labels,
+                gradients=torch.stack([total.gradient for total in sums]) / labels[:, None],
+                curvatures=torch.stack([t.curvature for t in sums]) / labels[:, None, None],
+                n_labels=labels.long(),
+                n_rows=torch.stack([total.counts[1] for total in sums]).long(),
+            ),
+            digests,
+        )
+
+    def _measure(self, name: str, batches: Iterable[Any]) -> "tuple[_Sums, set[str]]":
+        total, digests, left = _Sums(self.projection.dimensions), set[str](), self.rows
+        for batch in batches:
+            n_rows = count_rows(batch)
+            n_taken = n_rows if left is None else min(left, n_rows)
+            if left is not None:
+                left -= n_taken
+            parts = [[row] for row in range(n_taken)] if self.per_row else [range(n_taken)]
+            for rows in parts if n_taken else []:
+                is_all = len(rows) == n_rows
+                part = batch if is_all else select_rows(batch, _mask(rows, n_rows))
+                each = [select_rows(batch, _mask([row], n_rows)) for row in rows]
+                keys = list(map(digest_of, [part] if len(rows) == 1 else each))
+                digests.update(keys)
+                self._add(total, name, part, len(rows), " ".join(keys))
+            if left == 0:
+                break
+        return total, digests
+
+    def _add(self, total: "_Sums", name: str, batch: Any, n_rows: int, key: str) -> None:
+        kind = self.loss[name]
+        with torch.enable_grad():
+            outputs, labels = self.evaluate(self.model, batch)
+            if isinstance(outputs, Mapping):
+                outputs = _output_of(cast("Mapping[str, Tensor]", outputs), name)
+            outputs, labels = labelled_outputs(kind, outputs, labels.to(outputs.device))
+            total.counts += torch.tensor([len(labels), n_rows])
+            if not len(labels):
+                return
+            outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+            loss = sum_of_losses(kind, outputs, labels)
+        total.loss += loss.item()
+        total.gradient += self._project(loss, None)
+        root, exact = curvature_root(kind, outputs), outputs.numel() <= self.probes
+        for probe in _probes(outputs, self.probes, f"{self.seed} {key}"):
+            vector = self._project(outputs, root(probe))
+            total.curvature.addr_(vector, vector, alpha=1.0 if exact else 1 / self.probes)
+
+    def _project(self, outputs: Tensor, vector: Tensor | None) -> Float[Tensor, " dimension"]:
+        parameters = list(self.parameters.values())
+        gradient = torch.autograd.grad(
+            outputs, parameters, vector, retain_graph=True, allow_unused=True
+        )
+        parts = [
+            torch.zeros_like(parameter) if part is None else part
+            for part, parameter in zip(gradient, parameters, strict=True)
+        ]
+        if self.factors is not None:
+            parts = [p * f for p, f in zip(parts, self.factors.values(), strict=True)]
+        return self.projection(parts)
+
+
+class _Sums:
+    """Sums over the labels of one data set."""
+
+    def __init__(self, dimensions: int) -> None:
+        self.loss = torch.zeros(()).double()
+        self.gradient = torch.zeros(dimensions).double()
+        self.curvature = torch.zeros(dimensions, dimensions).double()
+        self.counts = torch.zeros(2).double()  # of labels and of rows
+
+    def over_ranks(self) -> "_Sums":
+        """The sums of all processes of a distributed run."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            for name in ("loss", "gradient", "curvature", "counts"):
+                value = getattr(self, name).to(device)
+                dist.all_reduce(value)
+                setattr(self, name, value.cpu())
+        return self
+
+
+def evaluate_batch(model: nn.Module, batch: Any) -> tuple[Any, Tensor]:
+    """Outputs and labels of a batch as Transformers or data loaders make it.
+
+    A mapping with "labels" is passed by name, without them; of a pair (inputs, labels) the inputs.
+
+    Raises:
+        InputError: If the batch is neither, or its sequences are longer than the model takes.
+    """
+    if isinstance(batch, Mapping) and "labels" in batch:
+        entries = cast("Mapping[str, Any]", batch)
+        inputs = {name: value for name, value in entries.items() if name != "labels"}
+        _check_length(model, inputs.get("input_ids"))
+        output = model(**inputs)
+        if isinstance(output, Mapping):
+            output = cast("Mapping[str, Any]", output).get("logits", output)
+        else:
+            output = getattr(output, "logits", output)
+        return output, cast("Tensor", entries["labels"])
+    if isinstance(batch, list | tuple) and len(cast("list[Any]", batch)) == 2:
+        return model(batch[0]), cast("Tensor", batch[1])
+    raise InputError(
+        "Expected batches that are mappings with labels, or pairs of inputs and labels, but got "
+        f"{type(batch).__name__}: pass evaluate=, a function of model and batch that returns "
+        "outputs and labels.",
+        "unknown-batch",
+    )
+
+
+def count_rows(batch: Any) -> int:
+    """The number of rows: the length of the first tensor in it."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    values = batch.values() if isinstance(batch, Mapping) else batch
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        for value in values:
+            if isinstance(value, Tensor | Mapping | list | tuple):
+                return count_rows(value)
+    raise InputError(
+        f"Expected batches with tensors, but got {type(batch).__name__}.", "unknown-batch"
+    )
+
+
+def _check_length(model: nn.Module, tokens: object) -> None:
+    config = getattr(unwrapped(model), "config", None)
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if isinstance(tokens, Tensor) and isinstance(limit, int) and tokens.shape[-1] > limit:
+        raise InputError(
+            f"Expected sequences of at most {limit} tokens, the length that the model takes, but "
+            f"got {tokens.shape[-1]}: truncate them in the tokenizer or the collator.",
+            "sequence-too-long",
+        )
+
+
+def _check(name: str, total: _Sums) -> None:
+    n_labels, n_rows = total.counts.tolist()
+    if not n_rows:
+        raise InputError(
+            f"Expected rows of the data set {name!r}, but its batches have none. Iterators can be "
+            "read only once: pass a list or a data loader.",
+            "no-rows",
+        )
+    if not n_labels:
+        raise InputError(
+            f"Expected labels in the data set {name!r}, but all of its {n_rows:.0f} rows are "
+            "masked (-100 or NaN). Check the prompt mask and the truncation.",
+            "no-labels",
+        )
+    finite = (total.loss.isfinite(), total.gradient.isfinite(), total.curvature.isfinite())
+    if not all(bool(part.all()) for part in finite):
+        raise InputError(
+            f"Expected finite losses and gradients on the data set {name!r}, but some are NaN or "
+            "infinite at these parameters.",
+            "not-finite",
+        )
+
+
+def _probes(
+    outputs: Float[Tensor, "label output"], count: int, key: str
+) -> Generator[Float[Tensor, "label output"]]:
+    """Every unit vector where `count` allows it, otherwise random signs that follow from `key`."""
+    if outputs.numel() <= count:
+        for unit in torch.eye(outputs.numel(), dtype=outputs.dtype, device=outputs.device):
+            yield unit.view_as(outputs)
+        return
+    digest = hashlib.blake2b(key.encode(), digest_size=6).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    for _ in range(count):
+        signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
+        yield signs.to(outputs)
+
+
+def _mask(rows: Iterable[int], count: int) -> Tensor:
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[list(rows)] = True
+    return mask
+
+
+def digest_of(row: Any) -> str:
+    """A digest of all tensors of a row, without padding where an attention mask marks it."""
+    state = hashlib.blake2b(digest_size=12)
+    values = row.values() if isinstance(row, Mapping) else [row] if isinstance(row, Tensor) else row
+    mask = (
+        cast("Mapping[str, Any]", row).get("attention_mask") if isinstance(row, Mapping) else None
+    )
+    for value in values:
+        if isinstance(value, Tensor):
+            if isinstance(mask, Tensor) and value.shape == mask.shape:
+                value = value[mask.bool()]
+            state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        elif isinstance(value, Mapping | list | tuple):
+            state.update(digest_of(value).encode())
+        else:
+            state.update(repr(value).encode())
+    return state.hexdigest()
+
+
+def _output_of(outputs: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in outputs:
+        raise InputError(
+            f"Expected an output of the model for the data set {name!r}, but got {list(outputs)}.",
+            "missing-output",
+        )
+    return outputs[name]
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Generator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
