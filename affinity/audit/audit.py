@@ -21,7 +21,7 @@ from affinity.words import count
 from .agreement import Agreement
 from .alert import Alert
 from .alerts import NEAR_ZERO, audit_alerts
-from .baselines import BASELINES, RANDOM
+from .baselines import BASELINES, RANDOM, SAME_SIZE
 from .context import AuditContext
 from .evaluated_plan import EvaluatedPlan
 from .gates import Gates
@@ -188,11 +188,16 @@ class Audit:
 
     @property
     def _selection_gains(self) -> dict[str, float]:
-        """The mean gain of each candidate on selection rows, without the random grouping."""
+        """The mean gain on selection rows of each candidate that a plan can describe.
+
+        That excludes the random grouping, and wider or narrower networks of a trainer whose usual
+        width is not known.
+        """
+        width_unknown = () if self.context.width is not None else SAME_SIZE.values()
         gains = {
             name: float(candidate.evaluation.overall().mean())
             for name, candidate in self.candidates.items()
-            if name != RANDOM
+            if name != RANDOM and name not in width_unknown
         }
         return {name: gain for name, gain in gains.items() if np.isfinite(gain)}
 
@@ -222,6 +227,7 @@ class Audit:
             else None,
             probability=None,
             indistinguishable_from=(),
+            unknown=None,
         )
         plan = replace(chosen.plan, provenance=provenance)
         others = {name: each for name, each in self.candidates.items() if name != "plan"}

@@ -116,7 +116,7 @@ def audit_jobs(
         accepts: The settings that the trainer accepts.
 
     Raises:
-        InputError: If the plan does not serve the tasks, or a baseline is unknown.
+        InputError: If the plan does not serve the tasks or has a width, or a baseline is unknown.
 
     Example:
         >>> jobs = audit_jobs(Plan.all_in_one(("a", "b")), ("a", "b"), seeds=[7])
@@ -211,6 +211,12 @@ def _candidates(
             f"Expected a plan for the tasks {list(names)}, but it serves "
             f"{sorted(plan.grouping.tasks)}.",
             "different-tasks",
+        )
+    if plan.width is not None:
+        raise InputError(
+            f"Expected a plan without a width, but it has {plan.width}: this trainer knows only "
+            "multiples of its own usual width. Remove the width from the plan.",
+            "width-unknown",
         )
     can_widen = "width" in accepts
     if baselines is None:

@@ -215,42 +215,61 @@ def audit_study(options: AuditStudyOptions) -> int:
     from affinity.storage import save
 
     from .commands import exit_code, print_audit
-    from .run_directory import AUDIT, MEASUREMENTS, PAGE
+    from .run_directory import AUDIT, MEASUREMENTS, PAGE, PLAN, STUDY_PAGE
     from .study_summary import RunLog
+    from .summary import count_networks
 
     study = _open(options.folder)
     trainer = None if options.command is None else _trainer(options.command, options)
-    plan = _find_plan(study, options.plan)
+    plan = None if options.plan is None else _given_plan(study, options.plan)
+    if plan is None:
+        _write_plan(study)
     with open_console(options.quiet, options.json) as console:
         log = RunLog(console, study, _count_workers(options))
-        log.print_audit_start(plan, options.replicates)
+        log.print_audit_start(plan or study.proposal(), options.replicates)
         with _keep_finished(options.folder):
             audit = study.audit(
                 trainer, options.replicates, plan=plan, retries=options.retries, observe=log
             )
+        if plan is None and _write_plan(study):
+            file = escape(str(options.folder / PLAN))
+            networks = count_networks(audit.plan)
+            console.print(
+                f"Another candidate is advised: {file} now holds it ({networks}).", soft_wrap=True
+            )
         save(audit, options.folder / MEASUREMENTS)
         audit.to_json(options.folder / AUDIT)
         page = write_report(audit, options.folder / PAGE)
+        write_report(study, options.folder / STUDY_PAGE)
         print_audit(console, audit, options, options)
         print_file(console, "Report", page)
     return exit_code(console, audit, options)
 
 
-def _find_plan(study: "Study", choice: str | None) -> "Plan":
-    """The plan that is named, or the study's, which is written to plan.yaml."""
-    from affinity.errors import InputError
-    from affinity.files import write_atomically
+def _given_plan(study: "Study", choice: str) -> "Plan":
+    """A plan that the user names."""
     from affinity.recommendation import Plan
-
-    from .run_directory import PLAN
 
     names = tuple(study.tasks)
     if choice == "separate":
         return Plan.separate(names)
     if choice == "all-in-one":
         return Plan.all_in_one(names)
-    if choice is not None:
-        return Plan.from_yaml(Path(choice), tasks=names)
+    return Plan.from_yaml(Path(choice), tasks=names)
+
+
+def _write_plan(study: "Study") -> bool:
+    """Write the study's plan to plan.yaml, and return whether that changed its networks.
+
+    Raises:
+        InputError: If it was edited.
+    """
+    from affinity.errors import InputError
+    from affinity.files import write_atomically
+    from affinity.recommendation import Plan
+
+    from .run_directory import PLAN
+
     plan, file, written = study.plan(), study.folder / PLAN, study.folder / ".plan.yaml"
     if file.exists() and not (written.exists() and written.read_bytes() == file.read_bytes()):
         raise InputError(
@@ -258,9 +277,10 @@ def _find_plan(study: "Study", choice: str | None) -> "Plan":
             f"give --plan {shlex.quote(str(file))}; to judge the study's plan, rename it.",
             "edited-plan",
         )
+    before = Plan.from_yaml(file).grouping.networks if file.exists() else ()
     for path in (file, written):
         write_atomically(path, plan.to_yaml())
-    return plan
+    return set(before) != set(plan.grouping.networks)
 
 
 def _open(folder: Path) -> "Study":

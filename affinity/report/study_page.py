@@ -53,7 +53,7 @@ def study_page_of(study: Study) -> str:
         ("candidates", "Candidates", has_gains),
         ("next", "Next", summary.next),
         ("groups", "Measured gains", summary.groups),
-        ("unknown", "Not known", summary.unknown),
+        ("unknown", "Open questions", summary.unknown),
         ("affinity", "Affinity", figures),
         ("failures", "Failures", summary.status.reasons),
         ("made", "How it was made", True),
@@ -157,7 +157,9 @@ def _numbers(summary: StudySummary) -> list[KeyNumber]:
     if status.past:
         numbers.append(KeyNumber("Earlier runs", str(status.past), "from before the study"))
     if status.judging:
-        numbers.append(KeyNumber("For audits", str(status.judging), "counted apart"))
+        numbers.append(
+            KeyNumber("For audits", str(status.judging), f"{status.judged} ended; counted apart")
+        )
     if status.last_seconds is not None:
         note = f"{duration(status.seconds)} of training so far"
         numbers.append(KeyNumber("Last training", duration(status.last_seconds), note))

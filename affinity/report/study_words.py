@@ -1,6 +1,7 @@
 """Sentences of a study's page and its terminal output."""
 
-from affinity.study import StudySummary
+from affinity.study import AuditDecision, StudySummary
+from affinity.tasks.score import GainUnit
 from affinity.words import count, duration
 
 from .numbers import gain_range, gain_text
@@ -18,6 +19,8 @@ def study_headline(summary: StudySummary) -> str:
         what = "A separate network for each task"
     else:
         what = f"{count(len(plan.networks), 'network')} for {n_tasks} tasks"
+    if summary.audit is not None:
+        return f"Audited: {what[0].lower()}{what[1:]}"
     if plan.gain is None:
         return f"Proposed, not measured: {what[0].lower()}{what[1:]}"
     if summary.is_decided:
@@ -30,7 +33,9 @@ def study_sentences(summary: StudySummary) -> list[str]:
     """The certainty of that result, and the progress of the study."""
     plan, status = summary.plan, summary.status
     sentences: list[str] = []
-    if plan is not None and plan.gain is not None and plan.probability is not None:
+    if summary.audit is not None:
+        sentences += _audit_sentences(summary.audit, summary.unit)
+    elif plan is not None and plan.gain is not None and plan.probability is not None:
         gain = gain_text(plan.gain, summary.unit)
         interval = gain_range(plan.low, plan.high, summary.unit)
         sentences.append(
@@ -53,7 +58,9 @@ def study_sentences(summary: StudySummary) -> list[str]:
                 f"({gain_text(other.gain, summary.unit)}), but it is not certain enough to be "
                 "preferred to a simpler one."
             )
-    if summary.is_decided:
+    if summary.audit is not None and summary.is_finished:
+        pass
+    elif summary.is_decided:
         unused = count(status.left, "training")
         sentences.append(
             "The best grouping was found; "
@@ -70,4 +77,19 @@ def study_sentences(summary: StudySummary) -> list[str]:
         if summary.seconds_left is not None and status.left:
             line += f", about {duration(summary.seconds_left)} at the pace of the last one"
         sentences.append(f"{line}, one after the other." if status.left else f"{line}.")
+    return sentences
+
+
+def _audit_sentences(audit: AuditDecision, unit: GainUnit) -> list[str]:
+    interval = gain_range(audit.low, audit.high, unit)
+    sentences = [
+        f"Measured mean gain over separate networks, on {count(audit.replicates, 'new seed')}: "
+        f"{gain_text(audit.gain, unit)}"
+        + (f" (95 % interval {interval}): {audit.verdict}." if interval else f": {audit.verdict}.")
+    ]
+    if audit.is_replaced:
+        sentences.append(
+            "The audit advises this grouping instead of the one that the trainings before it "
+            "proposed ('proposed' among the candidates)."
+        )
     return sentences

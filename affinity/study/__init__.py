@@ -2,11 +2,13 @@
 
 from .deciding import Answer, NextJob, StudyState, current_answer, next_jobs
 from .ledger import Ledger
-from .study import Study, StudyStatus
-from .summary import StudySummary, summarize_study
+from .status import StudyStatus
+from .study import Study
+from .summary import AuditDecision, StudySummary, summarize_study
 
 __all__ = [
     "Answer",
+    "AuditDecision",
     "Ledger",
     "NextJob",
     "Study",

@@ -16,6 +16,7 @@ from affinity.training import Job, Result
 from affinity.words import count
 
 from .ledger import AuditPlanned, Contents, Entry
+from .queue import without_id
 
 FIRST_SEED = 1_000_000
 """Offset of an audit's seeds from the study's seed; deciding trainings never use such seeds."""
@@ -27,17 +28,25 @@ def next_audit(
     replicates: int,
     baselines: Sequence[str] | None,
     accepts: frozenset[str],
-    tasks: Mapping[str, Score],
-) -> tuple[AuditPlanned, list[Job]]:
-    """The audit of a plan, and its jobs that are not planned yet.
+    is_given: bool,
+) -> AuditPlanned:
+    """The audit of a plan.
 
     The latest audit goes on if it judges the same grouping, with more seeds or baselines if they
     are requested.
+
+    Args:
+        contents: The ledger's content.
+        plan: The plan to evaluate.
+        replicates: Number of replicates.
+        baselines: Optional baselines.
+        accepts: The settings that the trainer accepts.
+        is_given: Whether the user gave the plan, so that it is judged itself.
     """
     assert contents.created is not None
     latest = contents.audit
     seeds: list[int] = []
-    if latest is not None and _is_same(Plan.from_yaml(latest.plan), plan):
+    if latest is not None and are_same(Plan.from_yaml(latest.plan), plan):
         plan, seeds = Plan.from_yaml(latest.plan), latest.seeds
         baselines = latest.baselines if baselines is None else baselines
         accepts = accepts | set(latest.accepts)
@@ -47,21 +56,26 @@ def next_audit(
         if fresh not in used:
             seeds = [*seeds, fresh]
         fresh += 1
-    audit = AuditPlanned(
+    return AuditPlanned(
         plan=plan.to_yaml(),
         seeds=seeds,
         baselines=None if baselines is None else list(baselines),
         accepts=sorted(accepts),
+        is_given=is_given,
     )
-    planned = {_without_id(entry.job) for entry in contents.entries.values()}
-    return audit, [job for job in _jobs(audit, tasks) if _without_id(job) not in planned]
 
 
 def unfinished_plan(contents: Contents, tasks: Mapping[str, Score]) -> Plan | None:
-    """The plan of the latest audit, if some of its jobs have no result yet."""
-    if contents.audit is None or not _unfinished(contents, tasks):
+    """The study's own plan in the latest audit, if some of its jobs have no result yet."""
+    audit = contents.audit
+    if audit is None or audit.is_given or not _unfinished(contents, tasks):
         return None
-    return Plan.from_yaml(contents.audit.plan)
+    return Plan.from_yaml(audit.plan)
+
+
+def is_finished(contents: Contents, tasks: Mapping[str, Score]) -> bool:
+    """Whether there is an audit, and all its jobs have ended."""
+    return contents.audit is not None and not _unfinished(contents, tasks)
 
 
 def _unfinished(contents: Contents, tasks: Mapping[str, Score]) -> list[Entry]:
@@ -77,7 +91,7 @@ def finished_audit(
     matrix: AffinityMatrix | None,
     context: AuditContext,
 ) -> Audit:
-    """The latest audit.
+    """The latest audit, after its decision, unless the user gave its plan.
 
     Raises:
         InputError: If some of its jobs have no result yet.
@@ -105,10 +119,10 @@ def finished_audit(
         matrix=matrix,
         context=context,
     )
-    if not contents.looks:
-        return finished
-    limits = (*finished.context.limits, _repeated_looks(contents.looks, len(audit.seeds)))
-    return replace(finished, context=replace(finished.context, limits=limits))
+    if contents.looks:
+        limits = (*finished.context.limits, _repeated_looks(contents.looks, len(audit.seeds)))
+        finished = replace(finished, context=replace(finished.context, limits=limits))
+    return finished if audit.is_given else finished.decide()
 
 
 def _repeated_looks(looks: tuple[int, ...], n_replicates: int) -> Limitation:
@@ -127,15 +141,22 @@ def _result_of(entry: Entry) -> Result:
     return entry.result or Result.failed(entry.job, "No result came back.", "no-result")
 
 
-def _is_same(one: Plan, other: Plan) -> bool:
+def are_same(one: Plan, other: Plan) -> bool:
     """Whether two plans train the same networks."""
     networks = (
-        set(zip(plan.grouping.networks, plan.sharing, strict=True)) for plan in (one, other)
+        {
+            (network, sharing, tuple(sorted(settings.items())))
+            for network, sharing, settings in zip(
+                plan.grouping.networks, plan.sharing, plan.settings, strict=True
+            )
+        }
+        for plan in (one, other)
     )
-    return next(networks) == next(networks)
+    return one.width == other.width and next(networks) == next(networks)
 
 
-def _jobs(audit: AuditPlanned, tasks: Mapping[str, Score]) -> list[Job]:
+def jobs_of_audit(audit: AuditPlanned, tasks: Mapping[str, Score]) -> list[Job]:
+    """All jobs of an audit."""
     plan, accepts = Plan.from_yaml(audit.plan), frozenset(audit.accepts)
     return audit_jobs(plan, tuple(tasks), audit.seeds, audit.baselines, accepts)
 
@@ -144,10 +165,5 @@ def _entries(contents: Contents, tasks: Mapping[str, Score]) -> list[Entry]:
     """The entries of the latest audit's jobs."""
     if contents.audit is None:
         return []
-    jobs = set(map(_without_id, _jobs(contents.audit, tasks)))
-    return [entry for entry in contents.entries.values() if _without_id(entry.job) in jobs]
-
-
-def _without_id(job: Job) -> Job:
-    """A key that is equal for two jobs if they are the same training."""
-    return replace(job, id="", settings=dict(job.settings))
+    jobs = set(map(without_id, jobs_of_audit(contents.audit, tasks)))
+    return [entry for entry in contents.entries.values() if without_id(entry.job) in jobs]

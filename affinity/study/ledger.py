@@ -106,12 +106,20 @@ class Added(_Event, tag="added"):
 
 
 class AuditPlanned(_Event, tag="audit"):
-    """An audit of a plan on these seeds was planned, with its trainings."""
+    """An audit of a plan on these seeds was planned, with its trainings.
+
+    A plan that the user gave is judged itself; otherwise the audit decides.
+    """
 
     plan: str  # YAML
     seeds: list[int]
     baselines: list[str] | None = None
     accepts: list[str] = []
+    is_given: bool = False
+
+    def is_same(self, other: "AuditPlanned") -> bool:
+        """Whether both are the same audit, planned at any time."""
+        return msgspec.structs.replace(self, time=other.time) == other
 
 
 Event = Created | Extended | Planned | Started | Released | Told | Failed | Added | AuditPlanned

@@ -1,17 +1,21 @@
 """The summary of a study: the numbers that the terminal, the JSON and the page show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from affinity.audit import Candidate
+from affinity.audit import Audit, Candidate
+from affinity.audit.audit import PROPOSED
 from affinity.errors import InputError
+from affinity.grouping import Grouping
+from affinity.statistics.negative_transfer import VerdictName
 from affinity.tasks import Direction
 from affinity.tasks.score import GainUnit, common_unit
 
 from .deciding import Answer, StudyState, measured_gains
 from .ledger import State
-from .study import Study, StudyStatus
+from .status import StudyStatus
+from .study import Study
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,27 @@ class JobSummary:
 
 
 @dataclass(frozen=True)
+class AuditDecision:
+    """The result of an audit that decided about the study's plan.
+
+    Args:
+        replicates: Number of replicates.
+        is_replaced: Whether the audit advises another grouping than the trainings before it.
+        gain: Measured mean gain of the plan over separate networks.
+        low: Lower end of its 95 % interval; None with one replicate.
+        high: Upper end.
+        verdict: The verdict on that gain.
+    """
+
+    replicates: int
+    is_replaced: bool
+    gain: float | None
+    low: float | None
+    high: float | None
+    verdict: VerdictName
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """All numbers of a study that are shown.
 
@@ -76,7 +101,9 @@ class StudySummary:
             the last one; 0 once the answer is decided, None before the first training.
         is_decided: Whether one grouping was found to be best.
         is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
-        candidates: The plan first; empty while nothing is known.
+        audit: The decision of the audit of the best grouping; None without one.
+        candidates: The plan first; empty while nothing is known. If an audit replaced the plan,
+            the one before is called "proposed".
         unknown: Questions that the results leave open, in sentences.
         untried: The probability that a group that was never trained makes a better grouping than
             the plan; None while no gain was measured.
@@ -92,6 +119,7 @@ class StudySummary:
     seconds_left: float | None
     is_decided: bool
     is_finished: bool
+    audit: AuditDecision | None
     candidates: tuple[StudyCandidate, ...]
     unknown: tuple[str, ...]
     untried: float | None
@@ -113,6 +141,7 @@ def summarize_study(study: Study) -> StudySummary:
         if error.code != "no-results":
             raise
         answer = None
+    decided = None if answer is None else study.decision()
     is_decided = answer is not None and answer.is_decided
     is_busy = bool(status.running or status.waiting or status.stale) or (
         status.judged < status.judging
@@ -130,7 +159,8 @@ def summarize_study(study: Study) -> StudySummary:
         else status.left * status.last_seconds,
         is_decided=is_decided,
         is_finished=not is_busy and (is_decided or not status.left),
-        candidates=() if answer is None else _candidates(answer),
+        audit=None if decided is None else _audit(decided),
+        candidates=() if answer is None else _candidates(answer, decided),
         unknown=() if answer is None else answer.unknown,
         untried=None if answer is None else _known(answer.untried),
         groups=_groups(state),
@@ -138,29 +168,60 @@ def summarize_study(study: Study) -> StudySummary:
     )
 
 
-def _candidates(answer: Answer) -> tuple[StudyCandidate, ...]:
-    """One per grouping, in the order of the answer."""
-    same: dict[tuple[tuple[str, ...], ...], list[Candidate]] = {}
-    for candidate in answer.candidates:
-        networks = (tuple(sorted(network.served)) for network in candidate.grouping.networks)
-        same.setdefault(tuple(sorted(networks, key=lambda net: (-len(net), net))), []).append(
-            candidate
-        )
-    return tuple(
-        StudyCandidate(
-            names=tuple(candidate.name for candidate in candidates),
-            networks=networks,
-            gain=_known(candidates[0].gain),
-            low=None if _is_separate(networks) else _known(candidates[0].low),
-            high=None if _is_separate(networks) else _known(candidates[0].high),
-            probability=_known(candidates[0].probability),
-        )
-        for networks, candidates in same.items()
+def _audit(audit: Audit) -> AuditDecision:
+    return AuditDecision(
+        replicates=audit.gains.n_replicates,
+        is_replaced=PROPOSED in audit.candidates,
+        gain=_known(audit.overall.gain),
+        low=_known(audit.overall.low),
+        high=_known(audit.overall.high),
+        verdict=audit.overall.verdict,
     )
 
 
-def _is_separate(networks: tuple[tuple[str, ...], ...]) -> bool:
-    return all(len(network) == 1 for network in networks)
+def _candidates(answer: Answer, decided: Audit | None) -> tuple[StudyCandidate, ...]:
+    """One per grouping, in the order of the answer; first the one that an audit decided for."""
+    same: dict[tuple[tuple[str, ...], ...], list[Candidate]] = {}
+    for candidate in answer.candidates:
+        same.setdefault(_networks(candidate.grouping), []).append(candidate)
+    names = {
+        networks: [candidate.name for candidate in candidates]
+        for networks, candidates in same.items()
+    }
+    plan = _networks(answer.plan.grouping)
+    if decided is not None and _networks(decided.plan.grouping) != plan:
+        names[plan][0] = PROPOSED
+        plan = _networks(decided.plan.grouping)
+        names[plan] = ["plan", *names.get(plan, ())]
+    return tuple(
+        _candidate(names[networks], networks, same.get(networks, ()))
+        for networks in sorted(names, key=lambda networks: networks != plan)
+    )
+
+
+def _candidate(
+    names: Sequence[str],
+    networks: tuple[tuple[str, ...], ...],
+    candidates: Sequence[Candidate],
+) -> StudyCandidate:
+    """A grouping with the estimates of the first of these candidates, if there are any."""
+    if not candidates:
+        return StudyCandidate(tuple(names), networks, None, None, None, None)
+    first, is_separate = candidates[0], all(len(network) == 1 for network in networks)
+    return StudyCandidate(
+        names=tuple(names),
+        networks=networks,
+        gain=_known(first.gain),
+        low=None if is_separate else _known(first.low),
+        high=None if is_separate else _known(first.high),
+        probability=_known(first.probability),
+    )
+
+
+def _networks(grouping: Grouping) -> tuple[tuple[str, ...], ...]:
+    """The tasks of each network, the largest first."""
+    networks = (tuple(sorted(network.served)) for network in grouping.networks)
+    return tuple(sorted(networks, key=lambda network: (-len(network), network)))
 
 
 def _known(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -262,3 +262,18 @@ def test_a_task_without_scores_is_named() -> None:
     assert np.isnan(audit.gains.by_task()["watch"])
     assert audit.verdicts["watch"].verdict == "undecided"
     assert np.isfinite(audit.overall.gain)
+
+
+def test_a_width_that_no_plan_can_hold_is_neither_advised_nor_ignored() -> None:
+    def train(tasks: tuple[str, ...], seed: int, width: float = 1.0) -> Scores:
+        scores = dict.fromkeys(tasks, 0.5 + 0.2 * (width - 1) + 0.001 * seed)
+        return Scores(validation=scores, test=scores)
+
+    audit = audited(train, "maximize")
+    wide = audit.candidates["all-in-one at equal parameters"]
+    assert wide.test.overall().mean() > 0.05  # better, but "one network" is not what was trained
+    assert audit.advice == "all-in-one"
+    with raises("width-unknown"):
+        audit_plan(
+            replace(PLAN, width=32), FunctionTrainer(train), dict.fromkeys(TASKS, "maximize")
+        )

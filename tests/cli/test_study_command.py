@@ -1,11 +1,13 @@
 """`affinity study`: any command, decided and audited in a folder."""
 
 import json
+import re
 import sys
 import time
 
 import pytest
 
+from affinity import Plan
 from affinity.study import Study
 
 SCRIPT = """
@@ -23,7 +25,9 @@ if len(group - {"watch"}) == 2:  # both others help each other
     scores |= {task: 0.8 + noise for task in group - {"watch"}}
 if len(group) > 1 and "watch" in group:  # sharing harms it
     scores["watch"] -= 0.1
-if how == "works":
+if how == "changes" and options.seed >= 1_000_000:  # what helped when it was decided, harms
+    scores = {task: score - 0.3 * (len(group) > 1) for task, score in scores.items()}
+if how in ("works", "changes"):
     json.dump({"validation": scores, "test": scores}, open(options.out, "w"))
 elif how == "text":
     open(options.out, "w").write("accuracy: 0.7")
@@ -91,6 +95,46 @@ def test_a_study_runs_audits_and_compares(call, folder, command, tmp_path):
 
     (folder / "plan.yaml").write_text((folder / "plan.yaml").read_text() + "# mine\n")
     assert call(*audit).error == "edited-plan"
+
+
+def test_plan_file_headline_and_exit_code_follow_the_audits_decision(call, command, tmp_path):
+    folder, tasks = tmp_path / "study", (*TASKS, "--task", "watch:maximize")
+    create = ("study", "create", folder, *tasks, "--budget", "3", "--trainings", "10")
+    assert call(*create).exit_code == 0
+    works = ("--command", command("changes"))
+    assert call("study", "run", folder, *works).exit_code == 0
+    proposed = call("study", "status", folder, "--json").json["candidates"][0]["networks"]
+    assert [len(network) for network in proposed] == [2, 1]
+    junit = tmp_path / "audit.xml"
+    audit = ("study", "audit", folder, *works, "--replicates", "2", "--fail-on", "harmful")
+    outcome = call(*audit, "--junit", junit)
+    assert outcome.exit_code == 0
+    assert "Another candidate is advised" in outcome.words
+    separate = {frozenset({task}) for network in proposed for task in network}
+    plan = Plan.from_yaml(folder / "plan.yaml")
+    assert {network.served for network in plan.grouping.networks} == separate
+    result = json.loads((folder / "audit.json").read_text())
+    assert (result["advice"], result["overall"]["verdict"]) == ("plan", "neutral")
+    assert result["candidates"]["proposed"]["verdict"] == "harmful"
+    assert 'failures="0"' in junit.read_text()
+    status = call("study", "status", folder, "--json").json
+    assert {frozenset(network) for network in status["candidates"][0]["networks"]} == separate
+    assert status["audit"]["is_replaced"]
+    page = (folder / "study.html").read_text()
+    assert (
+        json.loads(re.search(r'id="result">(.*?)</script>', page, re.S)[1])["audit"]
+        == (status["audit"])
+    )
+    again = call(*audit)  # trains nothing, decides the same
+    assert (again.exit_code, "advised: " in again.words) == (0, False)
+    assert Plan.from_yaml(folder / "plan.yaml") == plan
+
+    yaml = tmp_path / "mine.yaml"
+    Study(folder).proposal().to_yaml(yaml)
+    given = call(*audit, "--plan", yaml, "--junit", junit)
+    assert given.exit_code == 3
+    assert 'failures="0"' not in junit.read_text()
+    assert Plan.from_yaml(folder / "plan.yaml") == plan
 
 
 def test_trainings_elsewhere_are_asked_and_told(call, folder, tmp_path):

@@ -1,0 +1,67 @@
+"""The settings of a study: its tasks and priors, checked, and as text."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from affinity.errors import InputError
+from affinity.estimates import AffinityMatrix, GradientCosine, InterTaskAffinity
+from affinity.recording import Trace
+from affinity.tasks import Score, check_names
+
+
+def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
+    """The score of each task.
+
+    Raises:
+        InputError: If a name or direction is invalid, or there are fewer than two tasks.
+    """
+    names = check_names(tasks)
+    if len(names) < 2:
+        raise InputError(f"Expected at least 2 tasks, but got {list(names)}.", "too-few-tasks")
+    return {name: Score.of(tasks[name]) for name in names}
+
+
+def matrix_of(prior: AffinityMatrix | Trace) -> AffinityMatrix:
+    """The matrix itself, or the affinities of a recorded run."""
+    if isinstance(prior, AffinityMatrix):
+        return prior
+    if prior.lookahead_losses is not None or prior.held_out_lookahead_losses is not None:
+        return InterTaskAffinity()(prior)
+    return GradientCosine()(prior)
+
+
+def check_prior(matrices: Sequence[AffinityMatrix], tasks: tuple[str, ...]) -> None:
+    """Raise an error if a matrix lacks a task.
+
+    Raises:
+        InputError: Naming the tasks.
+    """
+    for matrix in matrices:
+        if missing := [task for task in tasks if task not in matrix.tasks]:
+            raise InputError(
+                f"Expected a prior with the tasks {list(tasks)}, but one has "
+                f"{list(matrix.tasks)}: {missing} are missing.",
+                "unknown-task",
+            )
+
+
+def digest(matrix: AffinityMatrix) -> str:
+    """The estimator and a hash of names and values."""
+    order = sorted(range(len(matrix.tasks)), key=matrix.tasks.__getitem__)
+    values = matrix.values.double()[order][:, order].numpy()
+    text = repr([sorted(matrix.tasks), np.round(values, 6).tolist()])
+    return f"{matrix.estimator or ''}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def describe(value: object) -> str:
+    """A setting as text."""
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{name!r}: {describe(score)}" for name, score in value.items()) + "}"
+        )
+    if isinstance(value, Score):
+        default = Score(value.direction)
+        return repr(value.direction) if value == default else repr(value)
+    return repr(value)
