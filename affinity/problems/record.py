@@ -10,7 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
 from affinity.sharing import Sharing
-from affinity.tasks import Examples, Task
+from affinity.tasks import Examples, Task, loss_on_labelled
 from affinity.training import initial, train
 
 from .problem import Problem
@@ -129,7 +129,7 @@ def _losses(network: Sharing, tasks: Sequence[Task], batch: Examples) -> dict[st
     """The losses of the tasks that the batch has labels for."""
     predictions = network(batch.inputs)
     return {
-        task.name: task.loss(predictions[task.name], target)
+        task.name: loss_on_labelled(task.loss, predictions[task.name], target)
         for task, target in zip(tasks, batch.targets.T, strict=True)
         if not bool(target.isnan().all())
     }

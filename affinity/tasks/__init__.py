@@ -8,6 +8,8 @@ from .losses import (
     PoissonDeviance,
     SquaredError,
     SquaredLogError,
+    ignores_missing,
+    loss_on_labelled,
     takes_stacks,
 )
 from .metrics import Accuracy, RocAuc, RSquared
@@ -34,5 +36,7 @@ __all__ = [
     "SquaredLogError",
     "Task",
     "check_names",
+    "ignores_missing",
+    "loss_on_labelled",
     "takes_stacks",
 ]

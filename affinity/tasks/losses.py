@@ -3,6 +3,7 @@
 Axes before the batch index a stack of networks, with one loss per network.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -170,6 +171,45 @@ def takes_stacks(loss: object) -> bool:
         True
     """
     return type(loss) in _STACKABLE
+
+
+def loss_on_labelled(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    prediction: Float[Tensor, "batch output"],
+    target: Float[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """The loss on the rows with a label, 0 if there are none: a user's loss never meets NaN.
+
+    Example:
+        >>> mean_error = lambda prediction, target: (prediction[:, 0] - target).abs().mean()
+        >>> loss_on_labelled(mean_error, torch.zeros(2, 1), torch.tensor([3.0, torch.nan])).item()
+        3.0
+    """
+    missing = target.isnan()
+    if takes_stacks(loss) or not bool(missing.any()):
+        return loss(prediction, target)
+    if bool(missing.all()):
+        return 0.0 * prediction.sum()
+    return loss(prediction[~missing], target[~missing])
+
+
+def ignores_missing(loss: Callable[[Tensor, Tensor], Tensor], n_outputs: int) -> bool:
+    """Whether a loss can be given NaN as a label, and leaves such rows out.
+
+    Example:
+        >>> ignores_missing(SquaredError(), 1)
+        True
+        >>> ignores_missing(lambda prediction, target: (prediction[:, 0] - target).sum(), 1)
+        False
+    """
+    if takes_stacks(loss):
+        return True
+    try:
+        with_missing = loss(torch.zeros(2, n_outputs), torch.tensor([0.0, torch.nan]))
+        without = loss(torch.zeros(1, n_outputs), torch.zeros(1))
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    return torch.equal(with_missing, without)
 
 
 def balanced(loss: object, targets: Float[Tensor, " row"]) -> object:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
-from affinity.tasks import Examples, Replicate, Task
+from affinity.tasks import Examples, Replicate, Task, ignores_missing
 
 from .head_layout import head_kinds
 from .initialization import Initialization
@@ -150,9 +150,28 @@ def _groups(
             rows, _ = labelled(training, columns, network.names)
             labelled(replicates[member.replicate].validation, columns, network.names)
             steps[member] = math.ceil(len(rows) / settings.batch_size)
-        groups.setdefault((steps[member], _shape_of(network, tasks)), []).append(number)
+        shape = steps[member], _shape_of(network, tasks)
+        if not all(ignores_missing(task.loss, task.n_outputs) for task in tasks):
+            shape = *shape, _without_padding(network, tasks, replicates[member.replicate]) or number
+        groups.setdefault(shape, []).append(number)
     # Networks of similar size next to each other, so that a chunk pads few heads.
     return [sorted(group, key=lambda n: len(networks[n].names)) for group in groups.values()]
+
+
+def _without_padding(
+    network: Sharing, tasks: Sequence[Task], replicate: Replicate
+) -> tuple[int, ...] | None:
+    """The numbers of rows that have to agree in a stack without padding.
+
+    None if labels of the network's tasks are missing: some of its losses do not accept that, so
+    it is trained by itself.
+    """
+    columns = columns_of(network.names, tasks)
+    splits = [replicate.training, replicate.validation, replicate.test, replicate.evaluation]
+    rows = [split for split in splits if split is not None]
+    if any(bool(split.targets[:, columns].isnan().any()) for split in rows):
+        return None
+    return tuple(map(len, rows))
 
 
 def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:

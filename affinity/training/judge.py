@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from affinity.sharing import Sharing
-from affinity.tasks import Examples, Task, takes_stacks
+from affinity.tasks import Examples, Task, ignores_missing, loss_on_labelled, takes_stacks
 
 from .objectives import Objective
 from .reference import constant_loss
@@ -38,7 +38,7 @@ def losses_of(
     """The loss of each task, NaN without labels; column k of the targets is the k-th task's."""
     with torch.no_grad():
         return {
-            task.name: float(task.loss(predictions[task.name], targets))
+            task.name: float(loss_on_labelled(task.loss, predictions[task.name], targets))
             if not bool(targets.isnan().all())
             else math.nan
             for task, targets in zip(tasks, examples.targets.T, strict=True)
@@ -78,18 +78,24 @@ def block_losses(
     is_own = place < sizes.unsqueeze(1)  # block row
     prediction, target = prediction[rows], target[rows].where(is_own, math.nan)
     with torch.no_grad():
-        try:
-            loss = task.loss if takes_stacks(task.loss) else vmap(task.loss)
-            losses = loss(prediction, target)
-        except (RuntimeError, ValueError, TypeError):  # a loss that vmap cannot follow
-            losses = torch.stack(
-                [task.loss(*each) for each in zip(prediction, target, strict=True)]
-            )
+        losses = _loss_per_block(task, prediction, target)
     if groups is None:
         return losses.tolist()
     share = sizes.double() / sizes.sum()
     mean = (share * losses.double()).sum()
     return (mean + len(sizes) * share * (losses.double() - mean)).tolist()
+
+
+def _loss_per_block(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
+    if takes_stacks(task.loss):
+        return task.loss(prediction, target)
+    if ignores_missing(task.loss, task.n_outputs):
+        try:
+            return vmap(task.loss)(prediction, target)
+        except (RuntimeError, ValueError, TypeError):
+            pass  # vmap cannot follow it
+    blocks = zip(prediction, target, strict=True)
+    return torch.stack([loss_on_labelled(task.loss, *block) for block in blocks])
 
 
 def _equal_sizes(n_rows: int) -> Tensor:
@@ -129,8 +135,12 @@ def metrics_of(
 
 def metric_of(task: Task, prediction: Tensor, target: Tensor, scale: float = 1.0) -> float:
     """The task's metric in the units of its target, of which `scale` is one standardized unit."""
+    labelled = ~target.isnan()
+    if not bool(labelled.any()):
+        return math.nan
     power = getattr(task.metric, "power", 0)
-    return task.metric(prediction, target) * (scale**power if power else 1.0)
+    value = task.metric(prediction[labelled], target[labelled])
+    return value * (scale**power if power else 1.0)
 
 
 def block_metrics(

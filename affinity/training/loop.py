@@ -14,7 +14,7 @@ from affinity import storage
 from affinity.errors import DivergenceError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
-from affinity.tasks import Examples, Replicate, Task
+from affinity.tasks import Examples, Replicate, Task, loss_on_labelled
 
 from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_optimizer
 from .initialization import Initialization
@@ -335,7 +335,7 @@ def _of(rows: Examples, columns: Sequence[int]) -> Examples:
 def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> LossByTask:
     predictions = network(examples.inputs)
     return {
-        task.name: task.loss(predictions[task.name], targets)
+        task.name: loss_on_labelled(task.loss, predictions[task.name], targets)
         for task, targets in zip(tasks, examples.targets.T, strict=True)
     }
 

@@ -54,8 +54,15 @@ class StackedNetwork:
         """One loss per slot; 0 if all its targets are NaN."""
         losses: list[Tensor] = []
         for kind, prediction in zip(self._layout.kinds, predictions, strict=True):
-            loss = kind.loss if takes_stacks(kind.loss) else vmap(vmap(kind.loss))
-            losses.append(loss(prediction, targets[:, kind.slots]))
+            labels = targets[:, kind.slots]
+            if takes_stacks(kind.loss):
+                losses.append(kind.loss(prediction, labels))
+            else:
+                is_empty = labels.isnan().all(dim=2)
+                some = labels[~is_empty][:1].nan_to_num()  # labels that the loss accepts
+                labels = labels.where(~is_empty[:, :, None], some if len(some) else 0.0)
+                loss = vmap(vmap(kind.loss))(prediction, labels)
+                losses.append(loss.where(~is_empty, 0))
         return torch.cat(losses, dim=1)
 
     @torch.no_grad()
