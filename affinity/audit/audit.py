@@ -1,6 +1,6 @@
 """An audit: a plan retrained together with its baselines, and the result of the comparison."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +105,7 @@ class Audit:
                 "unknown-candidate",
             )
         if candidate not in self._verdicts:
-            self._verdicts[candidate] = self._judged(self.test(self.candidates[candidate].test))
+            self._verdicts[candidate] = self._judge(self.candidates[candidate].test, self.test)
         return self._verdicts[candidate]
 
     @property
@@ -114,24 +114,36 @@ class Audit:
         return self.overall_of("plan")
 
     def overall_of(self, candidate: str) -> Verdict:
-        """The verdict on the mean gain over the tasks for any candidate."""
+        """The verdict on the mean gain over the tasks for any candidate.
+
+        Tasks with too few test labels are left out of the mean.
+        """
         if candidate not in self._overall:
-            verdict = self.test.overall(self.candidates[candidate].test)
-            self._overall[candidate] = self._judged_overall(verdict)
+            self._overall[candidate] = self._judge_mean(self.candidates[candidate].test, self.test)
         return self._overall[candidate]
 
-    def _judged(self, verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
-        """By task; those of tasks with too few labels are withheld."""
-        few = set(self.too_few_labels)
-        return {
-            verdict.task: without_verdict(verdict) if verdict.task in few else verdict
-            for verdict in verdicts
-        }
+    def averaged(self, gains: Gains) -> Gains:
+        """The gains that enter means over tasks on test rows: of tasks with enough test labels.
 
-    def _judged_overall(self, verdict: Verdict) -> Verdict:
-        """Withheld if every task has too few labels."""
-        is_judged = len(self.too_few_labels) < len(self.tasks)
-        return verdict if is_judged else without_verdict(verdict)
+        If none of the tasks has enough, the gains of all of them.
+        """
+        left_out = set(self.left_out_of_means)
+        kept = [task for task in gains.tasks if task not in left_out]
+        return gains.of(kept) if left_out and kept else gains
+
+    def _judge(self, gains: Gains, test: NegativeTransferTest) -> dict[str, Verdict]:
+        """By task; tasks with too few labels have no verdict."""
+        few = [task for task in gains.tasks if task in self.too_few_labels]
+        verdicts = {verdict.task: verdict for verdict in test(self.averaged(gains))}
+        if few:
+            verdicts |= {each.task: without_verdict(each) for each in test(gains.of(few))}
+        return {task: verdicts[task] for task in gains.tasks}
+
+    def _judge_mean(self, gains: Gains, test: NegativeTransferTest) -> Verdict:
+        """The verdict on the mean gain; none if every task has too few labels."""
+        verdict = test.overall(self.averaged(gains))
+        has_enough = len(self.too_few_labels) < len(self.tasks)
+        return verdict if has_enough else without_verdict(verdict)
 
     @cached_property
     def _verdicts(self) -> dict[str, dict[str, Verdict]]:
@@ -166,8 +178,7 @@ class Audit:
         if self.reference is None:
             return None
         advised = self.candidates[self.advice].test
-        test = replace(self.test, looks=())
-        return self._judged_overall(test.overall(self.reference.gains_over(advised)))
+        return self._judge_mean(self.reference.gains_over(advised), replace(self.test, looks=()))
 
     @property
     def reference_verdicts(self) -> dict[str, Verdict]:
@@ -175,8 +186,7 @@ class Audit:
         if self.reference is None:
             return {}
         advised = self.candidates[self.advice].test
-        test = replace(self.test, looks=())
-        return self._judged(test(self.reference.gains_over(advised)))
+        return self._judge(self.reference.gains_over(advised), replace(self.test, looks=()))
 
     @property
     def beyond_budget(self) -> str | None:
@@ -279,6 +289,12 @@ class Audit:
         return tuple(counts.task for counts in self.context.labels if counts.is_too_few)
 
     @property
+    def left_out_of_means(self) -> tuple[str, ...]:
+        """Tasks that means over tasks on test rows leave out: those with too few test labels."""
+        few = self.too_few_labels
+        return few if len(few) < len(self.tasks) else ()
+
+    @property
     def not_learned(self) -> tuple[str, ...]:
         """Tasks that no network predicts better than a constant, by more than the tolerance."""
         losses = torch.stack(
@@ -333,6 +349,7 @@ class Audit:
             n_replicates=self.gains.n_replicates,
             advice=self.advice,
             overall=summarize_verdict(self.overall),
+            left_out_of_means=self.left_out_of_means,
             alerts=self.alerts,
             tasks=_summarize_tasks(self),
             networks=_summarize_networks(self),
@@ -347,7 +364,7 @@ class Audit:
                     multiply_adds=candidate.multiply_adds,
                     seconds=finite(candidate.seconds),
                     verdict=self.overall_of(name).verdict,
-                    gain=summarize_gain(candidate.test),
+                    gain=summarize_gain(self.averaged(candidate.test)),
                     evaluation_gain=summarize_gain(candidate.evaluation),
                 )
                 for name, candidate in self.candidates.items()
@@ -433,7 +450,7 @@ def _summarize_reference(audit: Audit) -> ReferenceSummary | None:
         reference.name,
         len(reference.scores),
         reference.seconds,
-        summarize_gain(reference.gains_over(audit.candidates["separate"].test)),
+        summarize_gain(audit.averaged(reference.gains_over(audit.candidates["separate"].test))),
         summarize_verdict(overall),
         {
             task: ReferenceTask(score, metric, summarize_verdict(verdict))

@@ -177,7 +177,10 @@ class RepeatedHoldout:
 
     def overall(self, followed: Followed = "plan") -> Estimate:
         """The mean gain over the tasks, an estimate of one entry."""
-        means = [_followed(audit, followed).test.overall().mean() for audit in self.audits]
+        means = [
+            audit.averaged(_followed(audit, followed).test).overall().mean()
+            for audit in self.audits
+        ]
         return estimate_over_splits(np.array(means)[:, None], self.test_share)
 
     def verdict(self, followed: Followed = "plan") -> VerdictName:

@@ -54,8 +54,9 @@ def retrain(
     parameters as with hard sharing (see `NetworkTrainer`).
 
     With ``until="decided"`` the number of replicates is doubled until no verdict on the plan is
-    undecided (per task and overall), `max_replicates` is reached, or `minutes` are over. Verdicts
-    are corrected for these interim looks (`affinity.statistics.spending`).
+    undecided (per task and overall; tasks with too few test labels do not count), `max_replicates`
+    is reached, or `minutes` are over. Verdicts are corrected for these interim looks
+    (`affinity.statistics.spending`).
 
     Args:
         plan: Which networks to train.
@@ -103,6 +104,7 @@ def retrain(
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
     goal, looks = replicates, ()
+    judged = [each.task for each in problem.label_counts() if not each.is_too_few]
     results: list[Result] = []
     while True:
         seeds = problem.replicate_seeds(goal, seed)
@@ -120,7 +122,7 @@ def retrain(
             name: trainings.evaluate(name, candidate.plan_of(seeds[0]), metrics=metrics)
             for name, candidate in candidates.items()
         }
-        if goal == done or own_test.is_decided(evaluated["plan"].test):
+        if goal == done or not judged or own_test.is_decided(evaluated["plan"].test.of(judged)):
             break
     return Audit(
         problem=problem.name,

@@ -238,6 +238,8 @@ class AuditSummary:
         n_replicates: Trainings of each candidate, each with its own data split and seed.
         advice: The candidate to use, by name; chosen on rows that are not test rows.
         overall: Verdict on the mean gain over the tasks: the plan against separate networks.
+        left_out_of_means: Tasks with too few test labels: they are not part of any mean gain over
+            tasks on test rows.
         alerts: Reasons to be careful with the result, the most serious first.
         tasks: One entry per task.
         networks: The networks of the plan; each task is served by exactly one.
@@ -262,6 +264,7 @@ class AuditSummary:
     agreement: Agreement | None
     context: AuditContext
     reference: ReferenceSummary | None = None
+    left_out_of_means: tuple[str, ...] = ()
 
 
 def summarize_verdict(verdict: Verdict) -> VerdictSummary:

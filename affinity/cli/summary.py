@@ -17,7 +17,7 @@ from affinity.problems.problem import output_of
 from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
-from affinity.report.headline import audit_headline
+from affinity.report.headline import audit_headline, averaged_tasks
 from affinity.statistics import Verdict
 from affinity.words import count
 
@@ -193,8 +193,9 @@ def show_audit(console: Console, audit: Audit) -> None:
         if alert.severity == "serious" or alert.code in {*limits, "race-contradicted"}:
             print_note(console, f"{alert.title}. {alert.text}", alert.severity == "serious")
     overall = audit.overall
+    over = averaged_tasks(audit) if audit.left_out_of_means else "all tasks"
     console.print(
-        f"All tasks together: {_coloured(overall.verdict)}, {_gain(overall)}"
+        f"{over.capitalize()} together: {_coloured(overall.verdict)}, {_gain(overall)}"
         f"{_needed(overall, n_replicates)}"
     )
     for name, names in audit.distinct.items():

@@ -27,7 +27,7 @@ def audit_scalars(audit: Audit) -> dict[str, float]:
     """
     gains = {f"gain/{task}": verdict.gain for task, verdict in audit.verdicts.items()}
     means = {
-        f"mean gain/{name}": float(candidate.test.overall().mean())
+        f"mean gain/{name}": float(audit.averaged(candidate.test).overall().mean())
         for name, candidate in audit.candidates.items()
     }
     return {name: value for name, value in (gains | means).items() if value == value}

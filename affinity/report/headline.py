@@ -160,7 +160,8 @@ def _gain(audit: Audit, judged: str) -> str:
     common = f" (on the common scale, on which {MATTERS} matters)"
     text = (
         f"{score} of {who} is {difference if overall.gain else 'equal to'} that of "
-        f"separate networks, averaged over tasks{common if overall.unit == 'common' else ''}"
+        f"separate networks, averaged over {averaged_tasks(audit)}"
+        f"{common if overall.unit == 'common' else ''}"
     )
     if n_replicates < 2:
         return f"{text}. This is one measurement: there is no interval."
@@ -172,15 +173,25 @@ def _gain(audit: Audit, judged: str) -> str:
     )
 
 
+def averaged_tasks(audit: Audit) -> str:
+    """The tasks that means over tasks cover, in words."""
+    if not audit.left_out_of_means:
+        return "tasks"
+    n_tasks = len(audit.tasks)
+    kept = n_tasks - len(audit.left_out_of_means)
+    return f"the {kept} of {n_tasks} tasks that have enough test labels"
+
+
 def _best_shared(audit: Audit) -> str:
     """The gain of the best candidate that shares, where the plan does not."""
     _, verdict = _find(audit)
     if verdict is None:
         return ""
     interval = gain_range(verdict.low, verdict.high, verdict.unit)
+    over = f", over {averaged_tasks(audit)}" if audit.left_out_of_means else ""
     return (
         "The mean gain of the best candidate that shares is "
-        f"{gain_text(verdict.gain, verdict.unit)} on test rows"
+        f"{gain_text(verdict.gain, verdict.unit)} on test rows{over}"
         + (f" (95{NARROW}% interval: {interval})." if interval else ".")
     )
 

@@ -83,8 +83,10 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
     ):
         served = sorted(network.served, key=column.__getitem__)
         gains = audit.gains.of(served)
-        gain = gains.estimate_overall()
+        gain = audit.averaged(gains).estimate_overall()
         low, high = gain.interval()
+        if set(served) <= set(audit.too_few_labels):
+            low, high = [math.nan], [math.nan]
         share = None
         if cost is not None and separate_parameters:
             share = cost.parameters / sum(separate_parameters[task] for task in served)

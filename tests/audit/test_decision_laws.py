@@ -12,6 +12,7 @@ from affinity import Grouping, Network, Plan
 from affinity.audit import Audit, AuditContext, Candidate, EvaluatedPlan, TaskDescription
 from affinity.problems.label_counts import LabelCounts
 from affinity.report import audit_headline
+from affinity.report.headline import averaged_tasks
 from affinity.statistics import Gains
 
 
@@ -151,6 +152,25 @@ def test_too_few_labels_give_no_verdict_and_no_interval() -> None:
             assert "too-few-to-judge" in {alert.code for alert in audit.alerts}
             n_seen += 1
     assert n_seen > 3
+
+
+def test_means_leave_out_tasks_with_too_few_labels() -> None:
+    n_seen = 0
+    for audit in simulated(12, 5):
+        left_out, summary = audit.left_out_of_means, audit.summary()
+        assert summary.left_out_of_means == left_out
+        if not left_out:
+            continue
+        n_seen += 1
+        kept = [name for name in audit.gains.tasks if name not in left_out]
+        for name, candidate in audit.candidates.items():
+            mean = np.mean([candidate.test.by_task()[task] for task in kept])
+            assert math.isclose(audit.overall_of(name).gain, mean, abs_tol=1e-9)
+            shown = summary.candidates[name].gain.mean
+            assert shown is not None
+            assert math.isclose(shown, mean, abs_tol=1e-9)
+        assert f"the {len(kept)} of {len(audit.tasks)} tasks" in averaged_tasks(audit)
+    assert n_seen > 1
 
 
 def test_a_race_that_the_audit_contradicts_is_told_with_both_figures() -> None:
