@@ -13,17 +13,20 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
-from affinity.tasks import Score
-from affinity.tasks.score import weights_of
-from affinity.training import Job, works_at_once
+from affinity.tasks import Score, check_names
+from affinity.tasks.score import common_unit
+from affinity.training import Job, Result, Trainer, works_at_once
+from affinity.words import count
 
 from .blocks import MOST_BLOCKS, blocks_of
 from .candidates import LISTED, LOSS_AVERSION, CandidateSet
 from .race_result import Candidate, DetectableGain, Ended, RaceResult
+from .score_losses import ScoreLevel, as_losses, levels_of
+from .trainings import run_jobs
 
 _POWER = 0.8  # the probability with which a detectable gain is found
 _FEW = (2, 3, 5, 8)  # networks of the random groupings of the first round
@@ -119,61 +122,84 @@ class Race:
 
     def __call__(
         self,
-        problem: Problem,
+        trainer: Problem | Trainer,
         matrices: Sequence[AffinityMatrix] = (),
         predictors: Mapping[str, GainPredictor] | None = None,
         *,
+        tasks: Mapping[str, Score | str] | None = None,
+        retries: int = 1,
         store: str | Path | None = None,
     ) -> RaceResult:
-        """Race the groupings of a problem's tasks. Test rows are not used.
+        """Race the groupings of the tasks of a problem or of any trainer. Test rows are not used.
+
+        The trainings of each round are handed to the trainer together. A failed training is missing
+        data. A race keeps nothing on the disk (`affinity.Study` does), except of a problem's
+        networks in `store`.
 
         Args:
-            problem: Tasks, rows, trunk and heads.
+            trainer: A problem, whose networks are trained here, or a trainer such as
+                `FunctionTrainer` or `CommandTrainer`.
             matrices: Affinities as predictors of gains; their predictive value is learned.
             predictors: Other predictions of gains, by name.
-            store: A folder for finished trainings; the same race resumes from them.
-        """
-        trainer = NetworkTrainer(problem, store)
+            tasks: The score of each task of a trainer: "maximize", "minimize" or a `Score`.
+            retries: How often a trainer's failed training is repeated, with the same seed.
+            store: A folder for finished trainings of a problem; the same race resumes from them.
 
+        Raises:
+            InputError: If a trainer comes without tasks, or some task has no score in the first
+                round.
+
+        Example:
+            >>> from affinity.training import FunctionTrainer
+            >>> def train(tasks, seed):  # "a" and "b" help each other, "c" is harmed
+            ...     together = 0.1 * ({"a", "b"} <= set(tasks)) + 0.001 * (seed % 2)
+            ...     harm = 0.3 * (len(tasks) > 1)
+            ...     return {task: 0.6 + (-harm if task == "c" else together) for task in tasks}
+            >>> scores = dict.fromkeys("abc", "maximize")
+            >>> result = Race(budget=2, trainings=16)(FunctionTrainer(train), tasks=scores)
+            >>> sorted(sorted(network.served) for network in result.winner.grouping.networks)
+            [['a', 'b'], ['c']]
+        """
+        if isinstance(trainer, NetworkTrainer):
+            trainer = trainer.problem
+        if isinstance(trainer, Problem):
+            return self._over_problem(trainer, matrices, predictors, store)
+        if tasks is None:
+            raise InputError(
+                "Expected the score of each task, as in tasks={'click': 'maximize'}, because a "
+                "trainer does not know it.",
+                "no-tasks",
+            )
+        scores = {task: Score.of(tasks[task]) for task in check_names(tasks)}
+        rounds = _Rounds(trainer, scores, lambda number: self.seed + number, retries)
+        result = self.over(tuple(scores), rounds, matrices, predictors)
+        rounds.warn_of_failures()
+        return replace(result, unit=common_unit(scores.values()))
+
+    def _over_problem(
+        self,
+        problem: Problem,
+        matrices: Sequence[AffinityMatrix],
+        predictors: Mapping[str, GainPredictor] | None,
+        store: str | Path | None,
+    ) -> RaceResult:
         def seed_of(number: int) -> int:
             return problem.replicate_seeds(number + 1, self.seed)[number]
-
-        levels: dict[int, float] = {}
-        weights = weights_of({task.name: task.score for task in problem.tasks})
-
-        def as_losses(scores: Tensor) -> Tensor:
-            """Losses with a mean near 1, whose reductions are the tasks' weighted gains."""
-            losses = scores.clone()
-            for column, task in enumerate(problem.tasks):
-                values = scores[:, 0, column]
-                level = levels.setdefault(column, float(values.nanmean()))
-                size = task.score.size(torch.tensor(level), torch.tensor(level))
-                gains = task.score.sign * (values - level) / size
-                losses[:, 0, column] = 1 - weights[task.name] * gains
-            return losses
-
-        def train(groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
-            seed = seed_of(number)
-            jobs = [Job(f"race-{seed}-{row}", group, seed) for row, group in enumerate(groups)]
-            losses = torch.full((len(jobs), 1, len(problem.names)), torch.nan, dtype=torch.double)
-            for result in trainer(jobs):
-                row = groups.index(result.job.tasks)
-                for task, loss in (result.validation or {}).items():
-                    losses[row, 0, problem.names.index(task)] = loss
-            if not all(task.score == Score("minimize") for task in problem.tasks):
-                losses = as_losses(losses)
-            return TrainingResults.from_losses(groups, problem.names, losses)
-
-        branching = self.branching
-        if branching is None or not works_at_once(problem.tasks, problem.settings):
-            return self.over(problem.names, train, matrices, predictors)
 
         def branch(groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
             replicate = problem.replicate(seed_of(number))
             assert replicate.evaluation is not None  # the problem drew it
-            return branching(problem, groups, replace(replicate, test=replicate.evaluation))
+            assert self.branching is not None
+            return self.branching(problem, groups, replace(replicate, test=replicate.evaluation))
 
-        return self.over(problem.names, train, matrices, predictors, branch)
+        scores = {task.name: task.score for task in problem.tasks}
+        has_losses = all(score == Score("minimize") for score in scores.values())
+        rounds = _Rounds(NetworkTrainer(problem, store), scores, seed_of, has_losses=has_losses)
+        can_branch = self.branching and works_at_once(problem.tasks, problem.settings)
+        result = self.over(
+            problem.names, rounds, matrices, predictors, branch if can_branch else None
+        )
+        return replace(result, unit=common_unit(scores.values()))
 
     def over(
         self,
@@ -206,8 +232,8 @@ class Race:
         rounds: list[TrainingResults] = []
         branches: TrainingResults | None = None
         if branch is not None:
-            count = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
-            branches = branch(self._first(blocks, list(safe.values()), count), 0)
+            n_more = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
+            branches = branch(self._first(blocks, list(safe.values()), n_more), 0)
             predictors = {
                 **(predictors or {}),
                 "branches": self.predictor(branches, blocks=blocks),
@@ -248,10 +274,10 @@ class Race:
             rival = next(each for each in (best, *safe.values()) if each != safest)
             error = posterior.error_of_difference(predicted, rival, safest)
 
-            def detectable(count: int, error: float = error) -> DetectableGain:
-                later = max(0, count - len(rounds[0].networks)) / (len(blocks) + n_groups)
+            def detectable(number: int, error: float = error) -> DetectableGain:
+                later = max(0, number - len(rounds[0].networks)) / (len(blocks) + n_groups)
                 gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
-                return DetectableGain(count, gain)
+                return DetectableGain(number, gain)
 
             possible = float(np.quantile(top - posterior.samples_of(safest), self.confidence))
             is_hopeless = plan in safe.values() and detectable(limit).gain > possible
@@ -345,6 +371,70 @@ class Race:
         shared = [row for row in weights if posterior.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-weights[row] * spread[row], row))
         return [posterior.group(row) for row in shared[:count]]
+
+
+@dataclass(eq=False)
+class _Rounds:
+    """Trains the groups of each round with a trainer, and returns losses.
+
+    Args:
+        trainer: Runs the trainings.
+        scores: The score of each task.
+        seed_of: The seed of each round.
+        retries: How often a failed training is repeated.
+        has_losses: Whether all scores are losses above 0, which are used as they are; otherwise
+            they become losses relative to those of the first round (`as_losses`).
+    """
+
+    trainer: Trainer
+    scores: Mapping[str, Score]
+    seed_of: Callable[[int], int]
+    retries: int = 0
+    has_losses: bool = False
+    _levels: dict[str, ScoreLevel] | None = None
+    _results: list[Result] = field(default_factory=list[Result])
+
+    def __call__(self, groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
+        """Train the groups on one replicate."""
+        seed, names = self.seed_of(number), tuple(self.scores)
+        jobs = [Job(f"race-{seed}-{row}", group, seed) for row, group in enumerate(groups)]
+        scores = torch.full((len(jobs), 1, len(names)), torch.nan, dtype=torch.double)
+        for result in run_jobs(self.trainer, jobs, self.retries):
+            self._results.append(result)
+            for task, score in (result.validation or {}).items():
+                scores[groups.index(result.job.tasks), 0, names.index(task)] = score
+        if not self.has_losses:
+            self._levels = self._levels or self._first_levels(groups, scores)
+            scores = as_losses(scores, self.scores, self._levels)
+        return TrainingResults.from_losses(groups, names, scores)
+
+    def _first_levels(
+        self, groups: Sequence[frozenset[str]], scores: Tensor
+    ) -> dict[str, ScoreLevel]:
+        levels = levels_of(groups, scores, self.scores)
+        if missing := [task for task in self.scores if task not in levels]:
+            errors = [result.error for result in self._results if result.error]
+            raise InputError(
+                f"Expected a validation score of each task in the first round, but {missing} have "
+                f"none{f'. The last error was: {errors[-1]}' if errors else '.'}",
+                "all-trainings-failed" if len(missing) == len(self.scores) else "no-scores",
+            )
+        return levels
+
+    def warn_of_failures(self) -> None:
+        """Warn if trainings failed, and name the groups that never gave scores."""
+        failed = [result for result in self._results if result.is_failed]
+        if not failed:
+            return
+        done = {result.job.tasks for result in self._results if not result.is_failed}
+        never = dict.fromkeys(each.job.names for each in failed if each.job.tasks not in done)
+        groups = "; ".join(", ".join(map(repr, names)) for names in never)
+        never_text = f" These groups never gave scores: {groups}." if never else ""
+        warn(
+            f"{count(len(failed), 'training')} of the race failed and are missing data; the last "
+            f"one because of: {failed[-1].error}{never_text}",
+            "failed-trainings",
+        )
 
 
 def most_trainings(n_tasks: int) -> int:

@@ -11,7 +11,10 @@ from affinity.errors import InputError
 from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
 from affinity.recommendation import Plan, PlanProvenance
+from affinity.tasks.score import GAIN_UNITS, GainUnit
 from affinity.words import count
+
+from .alert import format_gain
 
 Ended = Literal["decided", "too noisy", "out of trainings", "out of time"]
 
@@ -104,6 +107,7 @@ class RaceResult:
         seconds: Duration.
         detectable: The smallest gains that the trainings of this race, and 4, 12 and 40 trainings
             per task, can tell from the noise that was measured.
+        unit: The unit of gains.
     """
 
     candidates: tuple[Candidate, ...]
@@ -117,6 +121,7 @@ class RaceResult:
     rounds: int
     seconds: float
     detectable: tuple[DetectableGain, ...] = ()
+    unit: GainUnit = "relative"
 
     @property
     def finding(self) -> RaceFinding:
@@ -177,6 +182,7 @@ class RaceResult:
                     round(candidate.high, 4),
                 ),
                 probability=round(candidate.probability, 3),
+                unit=GAIN_UNITS[self.unit],
                 indistinguishable_from=self.indistinguishable,
             ),
         )
@@ -207,8 +213,9 @@ class RaceResult:
                 [
                     candidate.name,
                     str(len(candidate.grouping.networks)),
-                    f"{candidate.gain:+.1%}",
-                    f"{candidate.low:+.1%} to {candidate.high:+.1%}",
+                    format_gain(candidate.gain, unit=self.unit),
+                    f"{format_gain(candidate.low, unit=self.unit)} to "
+                    f"{format_gain(candidate.high, unit=self.unit)}",
                     f"{candidate.probability:.0%}",
                 ]
                 for candidate in self.candidates
@@ -226,8 +233,8 @@ class RaceResult:
             return "On its own: no group that serves it was expected to gain enough for all tasks."
         expected = next(each for each in self.networks if each.network == network)
         text = (
-            f"Expected to gain {expected.gain:+.1%} for its tasks ({expected.low:+.1%} to "
-            f"{expected.high:+.1%}) against separate networks, from "
+            "Expected mean gain of its tasks over separate networks: "
+            f"{format_gain(expected.gain, expected.low, expected.high, self.unit)}, from "
             f"{count(self.trainings, 'trained network')}"
         )
         is_all_in_one = len(network.trained) == len(self.measured.tasks)

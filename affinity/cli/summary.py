@@ -69,13 +69,15 @@ def show_problem(console: Console, problem: Problem) -> None:
 
 def show_race(console: Console, race: RaceResult) -> None:
     """Print one row per candidate: its expected gain, and the probability that it is best."""
+    is_relative = race.unit == "relative"
+    tolerance = f"{100 * race.tolerance:g} %" if is_relative else f"{race.tolerance:g}"
     table = _table("candidate", "networks>", "expected gain>", "95 % interval>", "may be best>")
     for candidate in race.candidates:
         table.add_row(
             candidate.name,
             str(len(candidate.grouping.networks)),
-            percent(candidate.gain),
-            f"{percent(candidate.low)} to {percent(candidate.high)}",
+            percent(candidate.gain, unit=race.unit),
+            " to ".join(percent(end, unit=race.unit) for end in (candidate.low, candidate.high)),
             f"{candidate.probability:.0%}",
         )
     console.print(table)
@@ -85,13 +87,14 @@ def show_race(console: Console, race: RaceResult) -> None:
         print_note(
             console,
             f"with {count(len(unlimited.grouping.networks), 'network')} the expected gain is "
-            f"{percent(unlimited.gain)} instead of {percent(within.gain)} within the budget.",
+            f"{percent(unlimited.gain, unit=race.unit)} instead of "
+            f"{percent(within.gain, unit=race.unit)} within the budget.",
         )
     if race.finding == "no difference":
         print_note(
             console,
             "no grouping is better than the plan by more than "
-            f"{100 * race.tolerance:g} %, with a probability of {race.winner.probability:.0%}.",
+            f"{tolerance}, with a probability of {race.winner.probability:.0%}.",
         )
     if race.finding == "not enough trainings" and race.detectable:
         print_note(
@@ -99,7 +102,7 @@ def show_race(console: Console, race: RaceResult) -> None:
             "a better grouping may exist, but these trainings are too few to see it. The smallest "
             "gains over the plan that can be told from noise (with 80 % power, for one grouping): "
             + ", ".join(
-                f"{percent(each.gain)} with {each.trainings:,} trainings"
+                f"{percent(each.gain, unit=race.unit)} with {each.trainings:,} trainings"
                 for each in race.detectable
             )
             + ".",
@@ -109,7 +112,7 @@ def show_race(console: Console, race: RaceResult) -> None:
         names = " and ".join(others.get(name, name) for name in race.indistinguishable)
         print_note(
             console,
-            f"the plan is not distinguishable from {names} (within {100 * race.tolerance:g} %).",
+            f"the plan is not distinguishable from {names} (within {tolerance}).",
         )
 
 

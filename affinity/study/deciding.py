@@ -15,12 +15,12 @@ import torch
 from affinity.audit import Candidate
 from affinity.audit.candidates import LISTED, LOSS_AVERSION, CandidateSet
 from affinity.audit.race_result import NetworkGain
+from affinity.audit.score_losses import as_losses, levels_of
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network, all_groups, solve
 from affinity.problems import TrainingResults
 from affinity.tasks import Score
-from affinity.tasks.score import weights_of
 from affinity.training import Job, Result
 
 from .untried import LEAST_SURPRISE, UntriedGroups
@@ -237,11 +237,9 @@ def measured_gains(state: StudyState, group: frozenset[str]) -> dict[str, tuple[
 
 
 def training_results(state: StudyState) -> TrainingResults:
-    """Gains as losses that `CalibratedGains` turns back into the same gains.
+    """The results as losses (`as_losses`), from which `CalibratedGains` gets the same gains.
 
-    A loss is 1 minus the gain on the common scale over the task's mean score alone (in any
-    network, if it was never trained alone), so that its mean alone is 1. A task without any score
-    gets a gain of 0 alone: the effect of sharing on it is unknown.
+    A task without any score gets a gain of 0 alone: the effect of sharing on it is unknown.
     """
     results = _latest(state)
     networks = list(dict.fromkeys(result.job.tasks for result in results))
@@ -252,23 +250,12 @@ def training_results(state: StudyState) -> TrainingResults:
         row = networks.index(result.job.tasks)
         for task, score in (result.validation or {}).items():
             scores[row, replicate, state.names.index(task)] = score
-    weights = weights_of(dict(state.tasks))
-    losses = torch.full_like(scores, nan)
-    without_score: list[int] = []
-    for column, (task, score) in enumerate(state.tasks.items()):
-        known = scores[:, :, column]
-        is_alone = torch.tensor([network == frozenset({task}) for network in networks])
-        alone = known[is_alone]
-        baseline = alone if alone.isfinite().any() else known
-        baseline = baseline[baseline.isfinite()]
-        if not len(baseline):
-            without_score.append(column)
+    levels = levels_of(networks, scores, state.tasks)
+    losses = as_losses(scores, state.tasks, levels)
+    for column, task in enumerate(state.names):
+        if task in levels:
             continue
-        level, spread = float(baseline.mean()), float(baseline.abs().mean())
-        gains = score.sign * (known - level) / score.size(level, spread)
-        losses[:, :, column] = 1 - weights[task] * gains
-    for column in without_score:
-        networks.append(frozenset({state.names[column]}))
+        networks.append(frozenset({task}))
         row = torch.full((1, *shape[1:]), nan, dtype=torch.double)
         row[0, 0, column] = 1.0
         losses = torch.cat([losses, row])

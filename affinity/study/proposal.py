@@ -4,7 +4,7 @@ from math import isnan
 
 from affinity.grouping import Network
 from affinity.recommendation import Plan, PlanProvenance
-from affinity.tasks.score import MATTERS
+from affinity.tasks.score import GAIN_UNITS, common_unit
 from affinity.words import count
 
 from .deciding import Answer, StudyState, measured_gains
@@ -32,22 +32,10 @@ def propose_plan(state: StudyState, answer: Answer) -> Plan:
             else None,
             probability=round(best.probability, 3) if is_measured else None,
             budget=state.budget,
-            unit=_unit(state) if is_measured else None,
+            unit=GAIN_UNITS[common_unit(state.tasks.values())] if is_measured else None,
             unknown=answer.unknown or None,
         ),
     )
-
-
-def _unit(state: StudyState) -> str:
-    """The unit of the overall gain."""
-    scores = state.tasks.values()
-    if any(score.unit is not None for score in scores):
-        return f"{MATTERS} is one difference that matters"
-    if all(score.is_relative for score in scores):
-        return "fraction of the single-task score"
-    if any(score.is_relative for score in scores):
-        return "fraction of the single-task score, or difference of scores"
-    return "difference of scores"
 
 
 def _reason(state: StudyState, network: Network) -> str:

@@ -1,6 +1,6 @@
 """Score: the direction of a task's score, how two scores are compared, and which gain matters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeVar, cast, get_args
@@ -18,6 +18,13 @@ MATTERS = 0.01
 GainUnit = Literal["relative", "difference", "common"]
 """Type of a gain: a fraction of the baseline, a difference of scores, or, for means over tasks of
 different units, a gain on the common scale, on which 0.01 is the gain that matters."""
+
+GAIN_UNITS: Mapping[GainUnit, str] = {
+    "relative": "fraction of the single-task score",
+    "difference": "difference of scores",
+    "common": f"{MATTERS} is one difference that matters",
+}
+"""The units of gains in words."""
 
 Values = TypeVar("Values", float, np.ndarray, Tensor)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
 
 from affinity.audit import Race, retrain
 from affinity.audit.blocks import MOST_BLOCKS
 from affinity.estimates import AffinityMatrix
 from affinity.problems import NetworkTrainer, TrainingResults, load_digits
-from affinity.training import Job, Result, TrainingSettings
+from affinity.tasks import Score
+from affinity.training import FunctionTrainer, Job, Result, TrainingSettings
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 CLUSTERS = ({"a", "b", "c"}, {"d", "e", "f"})
@@ -255,3 +256,61 @@ def test_a_race_stops_early_where_its_trainings_show_nothing_worth_the_tolerance
     raced = Race(trainings=100, tolerance=0.2).over(TASKS, table)
     assert (raced.ended, raced.finding) == ("too noisy", "not enough trainings")
     assert raced.trainings < 100
+
+
+def loss_of(tasks: tuple[str, ...], task: str, seed: int) -> float:
+    """Tasks of one cluster help each other by 10 %, tasks of two clusters harm each other."""
+    noise = np.random.default_rng([seed, ord(task), len(tasks)]).normal(0, 0.005)
+    return 0.5 * (1 - Table(within=0.2, across=-0.2).gain(task, frozenset(tasks)) + noise)
+
+
+@pytest.mark.parametrize(
+    ("score", "transform", "unit"),
+    [
+        ("minimize", lambda loss: loss, "relative"),
+        ("minimize", lambda loss: loss - 3, "relative"),
+        ("maximize", lambda loss: 1 - loss, "difference"),
+        (Score("maximize", unit=0.002), lambda loss: 1 - loss, "common"),
+    ],
+)
+def test_a_race_takes_any_trainer_and_any_kind_of_score(score, transform, unit):
+    def train(tasks, seed):
+        return {task: transform(loss_of(tasks, task, seed)) for task in tasks}
+
+    scores = dict.fromkeys(TASKS, score)
+    raced = Race(budget=2, trainings=80)(FunctionTrainer(train), tasks=scores)
+    assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+    assert raced.unit == unit
+    # losses fall from 0.5 by 20 %
+    level = abs(transform(0.5))
+    expected = {"relative": 0.1 / level, "difference": 0.1, "common": 0.1 * 0.01 / 0.002}[unit]
+    assert raced.winner.gain == pytest.approx(expected, rel=0.15)
+    assert raced.to_plan().provenance.unit is not None
+
+
+def test_a_failed_training_of_a_race_is_missing_and_told():
+    def train(tasks, seed):
+        if len(tasks) == len(TASKS):
+            raise RuntimeError("out of memory")
+        return {task: loss_of(tasks, task, seed) for task in tasks}
+
+    race, scores = Race(budget=2, trainings=60), dict.fromkeys(TASKS, "minimize")
+    with warns("failed-trainings"):
+        raced = race(FunctionTrainer(train), tasks=scores)
+    assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+
+
+def test_a_race_needs_scores_of_every_task():
+    def train(tasks, seed):
+        return {task: None if task == "f" else 0.5 + seed for task in tasks}
+
+    with raises("no-tasks"):
+        Race(budget=2)(FunctionTrainer(train))
+    with raises("no-scores"):
+        Race(budget=2)(FunctionTrainer(train), tasks=dict.fromkeys(TASKS, "minimize"))
+
+    def fail(tasks, seed):
+        raise RuntimeError(f"no data for {tasks} and {seed}")
+
+    with raises("all-trainings-failed"):
+        Race(budget=2)(FunctionTrainer(fail), tasks=dict.fromkeys(TASKS, "minimize"))
