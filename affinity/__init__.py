@@ -79,6 +79,7 @@ _ROOMS = {
     "tasks": ("Examples", "Replicate", "Score", "Task"),
     "training": ("Scores", "TrainingSettings"),
     "statistics": ("Gains", "NegativeTransferTest", "Verdict"),
+    "ranking": (),
     "sharing": (),
     "transfer": (),
     "report": ("write_report",),

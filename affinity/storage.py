@@ -38,6 +38,8 @@ KINDS: dict[str, tuple[str, int]] = {
     "trained plan": ("affinity.audit:TrainedPlan", 4),
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
+    "ranking run": ("affinity.ranking:RankingRun", 1),
+    "ranking checkpoint": ("affinity.ranking:RankingCheckpoint", 1),
 }
 """Kind of file -> the type that it holds, and the version of its format (raise it when fields
 change)."""

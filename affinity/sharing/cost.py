@@ -1,11 +1,11 @@
 """What a network costs, and the width at which two networks cost the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from affinity.errors import InputError
@@ -23,12 +23,12 @@ class Cost:
     multiply_adds: int
 
 
-def cost_of(network: Sharing, sample: Tensor) -> Cost:
+def cost_of(network: nn.Module, sample: Sized) -> Cost:
     """Count parameters, and multiply-adds in matrix products and convolutions.
 
     Args:
-        network: Any way of sharing.
-        sample: Rows of inputs; the multiply-adds are those of one row.
+        network: Any way of sharing, or another module.
+        sample: Rows of inputs, as the network takes them; the multiply-adds are those of one row.
 
     Example:
         >>> from torch import nn
