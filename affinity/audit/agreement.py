@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from affinity.estimates import AffinityMatrix
 
@@ -40,5 +39,7 @@ class Agreement:
         measured = [gain for _, gain in pairs.values()]
         if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:
             return cls(spearman=None, n_tasks=len(pairs))
+        from scipy import stats
+
         correlation = float(stats.spearmanr(estimated, measured).statistic)  # pyright: ignore[reportAttributeAccessIssue]
         return cls(spearman=correlation, n_tasks=len(pairs))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from affinity.estimates import AffinityMatrix
 
@@ -39,6 +38,8 @@ def blocks_of(
     sizes, directions = np.linalg.eigh(total)
     leading = np.argsort(-np.abs(sizes))[:_MOST_DIRECTIONS]
     places = directions[:, leading] * np.abs(sizes[leading]) ** 0.5
+    from sklearn.cluster import KMeans
+
     labels = KMeans(most, random_state=0).fit_predict(places)
     return tuple(
         frozenset(np.array(tasks)[labels == label].tolist()) for label in np.unique(labels)

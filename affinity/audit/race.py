@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
-from scipy.stats import norm
 from torch import Tensor
 
 from affinity.errors import InputError, warn
@@ -308,12 +306,15 @@ class Race:
     @property
     def _reach(self) -> float:
         """How many standard errors above half the tolerance a gain is found with 80 %."""
+        from scipy import optimize, special
 
         def value(difference: float) -> float:  # of a difference with a standard error of 1
-            loss = norm.pdf(difference) - difference * norm.cdf(-difference)
+            density = math.exp(-(difference**2) / 2) / math.sqrt(2 * math.pi)
+            loss = density - difference * special.ndtr(-difference)
             return float(difference - self.loss_aversion * loss)
 
-        return brentq(value, 0.0, 10.0 + self.loss_aversion) + float(norm.ppf(_POWER))
+        root = optimize.brentq(value, 0.0, 10.0 + self.loss_aversion)
+        return float(root) + float(special.ndtri(_POWER))
 
     def _ended(
         self, plan: Candidate, rounds: int, room: int, seconds: float, is_hopeless: bool

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from torch import Tensor
 
 from affinity.problems import Problem
@@ -138,6 +137,8 @@ def _boost(
     task: Task, training: Examples, validation: Examples, test: Examples, seed: int
 ) -> Float[Tensor, "row output"] | None:
     """Outputs on test rows as a network's: logits, or standardized numbers."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
     if not isinstance(task.loss, BinaryCrossEntropy | CrossEntropy | SquaredError):
         return None
     training, validation = _labelled(training), _labelled(validation)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .console import open_console, print_file, print_next
+from .early_checks import check_run, check_source
 from .options import (
     AuditOptions,
     CompareOptions,
@@ -52,6 +53,7 @@ def audit(options: AuditOptions) -> int:
       affinity audit digits --plan mine.yaml --fail-on harmful --junit audit.xml
       affinity audit table.csv --targets income,married,college --test-splits 5
     """
+    check_source(options.source)
     from .repeated_holdout import check_test_splits, repeat_audit
     from .run import start_run
     from .stages.audit import run_stages
@@ -81,6 +83,7 @@ def record(options: RecordOptions) -> None:
 
       affinity record table.csv --targets income,married,college --out runs/census
     """
+    check_source(options.source)
     from .run import start_run
     from .stages.record import record_stage
 
@@ -220,6 +223,8 @@ def report(options: ReportOptions) -> None:
 
 def compare(options: CompareOptions) -> None:
     """Compare two audits of the same tasks: other data, estimators or seeds."""
+    check_run(options.run_a)
+    check_run(options.run_b)
     from affinity.storage import to_jsonable
 
     from .compare import compare_runs, show_comparison
@@ -274,6 +279,7 @@ def transfer(options: TransferOptions) -> None:
       affinity transfer table.csv --targets a,b,c --recipe best --joint
       affinity transfer digits --recipe "gradual unfreezing" --plan-only
     """
+    check_source(options.source)
     from affinity.storage import to_jsonable
 
     from .run import start_run

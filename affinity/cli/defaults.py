@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_type_hints
 
-import msgspec
-import yaml
 from cyclopts import App, Argument, ArgumentCollection, Token
 
 from affinity.errors import InputError
 
+from .early_checks import check_run
 from .options import FileOptions, StageOptions, inherited_settings
 
 
@@ -31,9 +30,10 @@ def add_defaults(_: App, commands: tuple[str, ...], arguments: ArgumentCollectio
             argument = _named(key, arguments, path)
             _set(argument, _convert(key, value, options, argument, path), path)
     if issubclass(options, StageOptions) and by_name["run"].tokens:
+        path = Path(by_name["run"].tokens[0].value)
+        check_run(path)
         from .run_directory import RunDirectory
 
-        path = Path(by_name["run"].tokens[0].value)
         if path.is_file() and "out" in by_name:
             return  # a trace, which has no settings
         directory = RunDirectory(path)
@@ -57,6 +57,8 @@ def _set(argument: Argument, value: object, path: Path) -> None:
 
 
 def _read_config(path: Path) -> Mapping[str, object]:
+    import yaml
+
     try:
         body: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -93,6 +95,8 @@ def _named(key: str, arguments: ArgumentCollection, path: Path) -> Argument:
 
 
 def _convert(key: str, value: object, options: type, argument: Argument, path: Path) -> object:
+    import msgspec
+
     hint = get_type_hints(options)[argument.field_info.name]
     if hint == tuple[str, ...] and isinstance(value, str):
         value = [part.strip() for part in value.split(",")]

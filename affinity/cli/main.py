@@ -4,7 +4,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
@@ -29,7 +28,7 @@ def make_app() -> App:
         help_epilogue="Exit codes: 0 done; 1 a training diverged; 2 invalid input; 3 the plan "
         "harms a task or the tasks on average (--fail-on harmful); 130 stopped with Ctrl-C.",
         help_format="plaintext",
-        version=lambda: metadata.version("task-affinity"),
+        version=_version,
         version_flags=("--version",),
         group_arguments=ARGUMENTS,
         config=add_defaults,
@@ -60,6 +59,12 @@ def make_app() -> App:
     app.command(study)
     app["--help"].group = app["schema"].group
     return app
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    return metadata.version("task-affinity")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

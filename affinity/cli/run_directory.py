@@ -16,6 +16,7 @@ from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recording import RecordingCost
 
+from .early_checks import no_run
 from .options import RecordSettings, RunSettings
 
 VERSION = 3
@@ -120,11 +121,7 @@ class RunDirectory:
             InputError: If there is no run in this folder.
         """
         if (existing := self._existing()) is None:
-            raise InputError(
-                f"Expected a run in the folder {str(self.path)!r}, but there is none. Create one: "
-                f"affinity record SOURCE --out {shlex.quote(str(self.path))}",
-                "no-run",
-            )
+            raise no_run(self.path)
         return existing
 
     @contextmanager

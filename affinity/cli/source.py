@@ -1,6 +1,5 @@
 """Source: the problem that a command's data options describe."""
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from affinity.errors import InputError
 from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
 from affinity.training import make_objective, make_sampling
 
+from .early_checks import check_source
 from .options import RecordSettings
 
 BUILT_IN = {"digits": load_digits, "planted": planted}
@@ -50,13 +50,7 @@ def _read(settings: RecordSettings) -> Problem:
             )
         make = BUILT_IN[settings.source]
         return make(test_share=settings.test_share, draw=settings.seed, **size)
-    if settings.source != "-" and not Path(settings.source).exists():
-        near = difflib.get_close_matches(settings.source, BUILT_IN, n=1)
-        raise InputError(
-            f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is no "
-            f"file {settings.source!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
-            "unknown-source",
-        )
+    check_source(settings.source)
     is_long = settings.task_column is not None
     if is_long and len(settings.targets) != 1:
         raise InputError(

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from torch import Tensor
 
 from .group_kernel import Cells, components
@@ -103,6 +102,8 @@ class Evidence:
         If there are more than `most_cells`, the variances are learned from that many cells, those
         of the last replicates; all cells are used once the variances are known.
         """
+        from scipy.optimize import minimize
+
         part = (
             self if most_cells is None or len(self.cells) <= most_cells else self._last(most_cells)
         )

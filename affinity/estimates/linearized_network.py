@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, jacrev, vmap
 
@@ -87,6 +86,8 @@ class LinearizedNetwork(LossPredictor):
 
     def weights(self, group: Collection[str]) -> Float[Tensor, " dimension"]:
         """The weights of the features that fit the group's training rows best."""
+        from scipy.optimize import minimize
+
         if unknown := sorted(set(group) - set(self.tasks)):
             raise InputError(
                 f"Expected groups of the tasks {self.tasks}, but got {unknown}.", "unknown-task"

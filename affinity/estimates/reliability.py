@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from scipy import stats
 
 from affinity.errors import InputError
 from affinity.recording import Trace
@@ -113,4 +112,6 @@ def _agreement(matrices: Sequence[AffinityMatrix]) -> Reliability:
 
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:
+    from scipy import stats
+
     return float(stats.spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.optimize import LinearConstraint, linprog
 
 from affinity.errors import InputError
 
@@ -137,6 +136,8 @@ class _RestrictedProgram:
         self, masks: Int64[np.ndarray, "group"], seconds: float
     ) -> tuple[list[list[int]] | None, bool, float]:
         """The best partition into these groups, whether it is proven best, and an upper bound."""
+        from scipy.optimize import LinearConstraint
+
         if not len(masks):
             return None, True, -np.inf
         rows = [LinearConstraint(self._members(masks), 1, 1)]
@@ -159,6 +160,8 @@ class _RestrictedProgram:
         self, masks: Int64[np.ndarray, "group"]
     ) -> tuple[float, Float64[np.ndarray, "subset"]]:
         """The program's value with these groups, and the reduced value of every group."""
+        from scipy.optimize import linprog
+
         below, most = self._limits(masks)
         equal, equal_to = self._members(masks), np.ones(self._n_units)
         if self._exactly:

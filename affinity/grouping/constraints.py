@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from numbers import Integral
 
-import networkx as nx
-
 from affinity.errors import InputError
 
 
@@ -78,6 +76,8 @@ class Constraints:
 
     def units(self, tasks: Iterable[str]) -> tuple[tuple[str, ...], ...]:
         """The tasks in sets that are served together, in the order of their names."""
+        import networkx as nx
+
         graph: nx.Graph[str] = nx.Graph()
         graph.add_nodes_from(tasks)
         for served in (*self.together, *self.fixed):

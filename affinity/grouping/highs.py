@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 _SCALE = 1e4  # HiGHS stops within 1e-6 of the optimum, even if a smaller gap is set
 
@@ -28,12 +27,14 @@ class Solution:
 
 def maximize(
     scores: Float64[np.ndarray, "variable"],
-    constraints: Sequence[LinearConstraint],
+    constraints: Sequence[Any],
     seconds: float = float("inf"),
     at_least: Float64[np.ndarray, "variable"] | float = 0.0,
     at_most: Float64[np.ndarray, "variable"] | float = 1.0,
 ) -> Solution:
     """Choose integers of highest total score."""
+    from scipy.optimize import Bounds, milp
+
     scale = _SCALE / (float(np.abs(scores).max(initial=0.0)) or 1.0)
     options: dict[str, float] = {"mip_rel_gap": 0.0}
     if seconds < float("inf"):

@@ -2,10 +2,9 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.optimize import LinearConstraint
-from scipy.sparse import csr_array, eye_array, hstack
 
 from affinity.errors import InputError
 
@@ -168,7 +167,10 @@ class _Program:
         fits = as_good & (costs <= costs[x]) & ~(self._must_serve[:, other]).any(axis=1)
         return int(np.where(fits, sizes, np.inf).argmin()) if sizes[x] > len(units) else x
 
-    def _constraints(self) -> list[LinearConstraint]:
+    def _constraints(self) -> list[Any]:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import csr_array, eye_array, hstack
+
         problem, budget = self._request, self._request.budget
         n_x, n_z, every = len(self._candidates), len(self._x), np.arange(len(self._x))
         ones = np.ones(n_z)

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.optimize import LinearConstraint
-from scipy.sparse import csr_array, eye_array, hstack, kron
 
 from .grouping_problem import GroupingProblem
 from .highs import maximize
@@ -190,6 +188,9 @@ def any_partition(
 
     An integer program of units by networks. Scores, costs and helpers are left out.
     """
+    from scipy.optimize import LinearConstraint
+    from scipy.sparse import csr_array, eye_array, hstack, kron
+
     n_units, n_networks = len(problem.units), problem.n_networks
     if np.diag(problem.units_apart).any() or (problem.sizes > problem.largest).any():
         return None

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn import datasets
 
 from affinity.tasks import BinaryCrossEntropy, Examples, RocAuc, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
@@ -35,6 +34,8 @@ def load_digits(
         test_share: Share of the rows set aside for the audit.
         draw: Which rows these are.
     """
+    from sklearn import datasets
+
     images, labels = (np.asarray(part) for part in datasets.load_digits(return_X_y=True))
     pixels = images.reshape(-1, 8, 8)
     ink = pixels.sum(axis=(1, 2))

@@ -3,13 +3,10 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from affinity.errors import InputError
 
@@ -91,8 +88,13 @@ class FeatureColumns:
         }
         return text.where(is_frequent, text.map(hashes))
 
-    def transformer(self, development: pd.DataFrame) -> ColumnTransformer:
+    def transformer(self, development: pd.DataFrame) -> Any:
         """An unfitted transformer of what `read` returns; its width does not depend on the fit."""
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import MissingIndicator, SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
         numbers = [*self.numbers, *self.dates]
         gaps = [name for name in numbers if development[name].isna().any()]
         scale = make_pipeline(

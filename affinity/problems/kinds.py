@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -187,6 +186,8 @@ def is_heavy_tailed(labels: pd.Series) -> bool:
         >>> is_heavy_tailed(pd.Series([2.0**power for power in range(16)] * 2))
         True
     """
+    from scipy import stats
+
     numbers = labels.dropna().astype(float)
     if len(numbers) < 30 or numbers.min() <= 0:
         return False

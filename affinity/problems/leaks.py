@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy import sparse, stats
 
 from .kinds import Kind
 from .note import DataNote
@@ -229,6 +228,8 @@ class Labels:
 
         Of codes that at least two rows have; 0 if these are less than half of the rows.
         """
+        from scipy import sparse
+
         counts = np.bincount(np.maximum(codes, 0)) if len(codes) else np.zeros(1)
         rows = np.flatnonzero((codes >= 0) & (counts[codes] > 1))
         if len(rows) < max(FEWEST_ROWS, 0.5 * (codes >= 0).sum()):
@@ -273,6 +274,8 @@ class Labels:
 
     def _ranked(self, numbers: np.ndarray) -> Float[np.ndarray, " task"]:
         """AUC for binary targets, rank correlation for numbers; 0 where it is clearly below 0.9."""
+        from scipy import stats
+
         is_number = ~np.isnan(numbers)
         ranks = np.where(is_number, stats.rankdata(numbers, nan_policy="omit"), 0)
         result = np.zeros(len(self.tasks))
@@ -294,6 +297,8 @@ class Labels:
 
     @cached_property
     def _label_ranks(self) -> Float[np.ndarray, "row task"]:
+        from scipy import stats
+
         return np.asarray(stats.rankdata(self.values, axis=0, nan_policy="omit"))
 
     def _by_task(self, values: np.ndarray) -> Float[np.ndarray, " task"]:
@@ -302,6 +307,8 @@ class Labels:
 
 def _auc(ranks: np.ndarray, is_positive: np.ndarray) -> float:
     """Area under the ROC curve in the better direction; 0 with fewer than five of a class."""
+    from scipy import stats
+
     n_positive = int(is_positive.sum())
     n_negative = len(ranks) - n_positive
     if min(n_positive, n_negative) < 5:

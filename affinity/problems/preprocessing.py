@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from sklearn.compose import ColumnTransformer
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -60,7 +59,7 @@ class Preprocessing:
 
     @classmethod
     def of(
-        cls, columns: FeatureColumns, fitted: ColumnTransformer, labels: Mapping[str, Label]
+        cls, columns: FeatureColumns, fitted: Any, labels: Mapping[str, Label]
     ) -> "Preprocessing":
         """From the fitted transformer."""
         numbers: tuple[tuple[float, ...], ...] = ((), (), ())

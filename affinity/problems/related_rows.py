@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from .kinds import Kind
 from .leaks import MOST_ROWS, Labels, RawColumn, as_numbers
@@ -156,6 +154,8 @@ def find_near_rows(
         >>> notes[0].code, notes[0].value > 0.9
         ('near-rows', True)
     """
+    from sklearn.neighbors import NearestNeighbors
+
     values = _continuous(features)
     if values.shape[1] < 4 or len(development) < 200:
         return []
@@ -191,6 +191,8 @@ def find_near_rows(
 
 
 def _continuous(features: pd.DataFrame) -> np.ndarray:
+    from sklearn.preprocessing import StandardScaler
+
     columns: list[np.ndarray] = []
     for name in features.columns:
         numbers = as_numbers(features[name])

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -286,7 +284,7 @@ class TableEncoder:
     targets: Float[Tensor, "row task"]
     development: Int[Tensor, " development"]
     test: Int[Tensor, " test"]
-    transformer: ColumnTransformer
+    transformer: Any  # a ColumnTransformer of scikit-learn
     kinds: tuple[Kind, ...]
     columns: FeatureColumns
     classes: Mapping[str, list[object] | None]
@@ -313,9 +311,11 @@ class TableEncoder:
         }
         return Preprocessing.of(self.columns, transformer, labels)
 
-    def _fit(self, training: Int[Tensor, " training"]) -> tuple[ColumnTransformer, Tensor, Tensor]:
+    def _fit(self, training: Int[Tensor, " training"]) -> tuple[Any, Tensor, Tensor]:
+        from sklearn.base import clone
+
         rows = self.development[training]
-        transformer: ColumnTransformer = clone(self.transformer)  # pyright: ignore[reportAssignmentType]
+        transformer = clone(self.transformer)
         transformer.fit(self.features.iloc[rows.numpy()])
         return transformer, *self._target_statistics(training)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -228,10 +227,12 @@ def interval(
     differences: Float[np.ndarray, "replicate *rest"], level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval for the mean of paired differences; NaN from a single replicate."""
+    from scipy import special
+
     n_replicates = len(differences)
     mean = differences.mean(axis=0)
     if n_replicates < 2:
         return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     error = differences.std(axis=0, ddof=1) / np.sqrt(n_replicates)
-    reach = stats.t.ppf(0.5 + level / 2, df=n_replicates - 1) * error
+    reach = special.stdtrit(n_replicates - 1, 0.5 + level / 2) * error
     return np.asarray(mean - reach), np.asarray(mean + reach)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import special, stats
 
 from affinity.tasks.score import GainUnit
 
@@ -199,6 +198,8 @@ class NegativeTransferTest:
         self, estimate: Estimate, position: int, n_tasks: int, tolerance: float
     ) -> int | None:
         """The number of replicates needed, from the two variances of the gain."""
+        from scipy import special
+
         gain = abs(float(estimate.mean[position]))
         of_one = float(estimate.of_replicates[position]) * estimate.n_replicates
         if not (math.isfinite(gain) and math.isfinite(of_one)):
@@ -240,6 +241,8 @@ _COUNTS = np.unique(np.geomspace(2, MOST_REPLICATES, 300).round().astype(int))
 @lru_cache(maxsize=4096)
 def _quantiles(tail: float) -> np.ndarray:
     """Student's quantiles for each number of replicates."""
+    from scipy import special
+
     return -special.stdtrit(_COUNTS - 1, tail)
 
 
@@ -266,6 +269,8 @@ def _adjusted(p_values: Float[np.ndarray, " task"], adjust: str) -> Float[np.nda
     known = np.isfinite(p_values)
     adjusted = np.full_like(p_values, np.nan)
     if known.any():
+        from scipy import stats
+
         adjusted[known] = stats.false_discovery_control(p_values[known])
     return adjusted
 

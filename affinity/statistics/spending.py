@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, special
 
 _POINTS = 401  # of the density between looks
 
@@ -36,6 +35,8 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
         >>> [round(level, 4) for level in levels((0.5, 1.0), 0.025)]
         [0.0015, 0.0245]
     """
+    from scipy import special
+
     spent = [2 * float(special.ndtr(special.ndtri(risk / 2) / np.sqrt(t))) for t in shares]
     look_levels = [spent[0]]
     sums = density = np.empty(0)  # of a Brownian motion that crossed no bound yet
@@ -57,6 +58,7 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
 
 def _edge(sums: np.ndarray, density: np.ndarray, step: float, risk: float) -> float:
     """The value that a motion from these sums exceeds after a step with this probability."""
+    from scipy import optimize, special
 
     def beyond(edge: float) -> float:
         return float(np.trapezoid(special.ndtr((sums - edge) / step) * density, sums)) - risk

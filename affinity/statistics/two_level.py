@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 BINS = 32
 """Number of bins of test rows for a mean over tasks."""
@@ -73,6 +72,8 @@ class Estimate:
 
     def critical(self, tail: float | Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
         """The critical value, in standard errors, of a one-sided test at this level."""
+        from scipy import special
+
         of_replicates, of_rows = (
             -special.stdtrit(np.maximum(1, count - 1), tail)
             for count in (self.n_replicates, self.n_blocks)
@@ -84,6 +85,8 @@ class Estimate:
 
         Where test rows add variance there is no closed form: `critical` is inverted numerically.
         """
+        from scipy import special
+
         tail = special.stdtr(max(1, self.n_replicates - 1), -errors)
         if not (self.of_rows > 0).any():
             return tail

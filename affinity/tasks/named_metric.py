@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from sklearn import metrics
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -17,6 +16,17 @@ Output = Literal["binary", "classes", "regression", "positive", "ordinal"]
 """What a network predicts: a logit, a logit per class, a number, the logarithm of a number above 0,
 or a logit per threshold between levels."""
 _Function = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _sklearn(name: str) -> Callable[..., float]:
+    """A function of `sklearn.metrics`, which is imported when it is called."""
+
+    def call(*arguments: object, **options: object) -> float:
+        from sklearn import metrics
+
+        return getattr(metrics, name)(*arguments, **options)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -44,13 +54,15 @@ def _chosen(function: Callable[..., float], **options: object) -> dict[Output, _
 
 def _log_loss(truth: np.ndarray, p: np.ndarray) -> float:
     n_classes = 2 if p.ndim == 1 else p.shape[1]
-    return float(metrics.log_loss(truth, p, labels=np.arange(n_classes)))
+    return float(_sklearn("log_loss")(truth, p, labels=np.arange(n_classes)))
 
 
 def _roc_auc_of_classes(truth: np.ndarray, p: np.ndarray) -> float:
     """The mean over the classes of each against the others."""
     present = np.unique(truth).astype(int)
-    return float(np.mean([metrics.roc_auc_score(truth == each, p[:, each]) for each in present]))
+    return float(
+        np.mean([_sklearn("roc_auc_score")(truth == each, p[:, each]) for each in present])
+    )
 
 
 def _number(function: Callable[..., float], power: int, **options: object) -> _Entry:
@@ -59,25 +71,27 @@ def _number(function: Callable[..., float], power: int, **options: object) -> _E
 
 
 METRICS: dict[str, _Entry] = {
-    "roc_auc": _Entry({"binary": metrics.roc_auc_score, "classes": _roc_auc_of_classes}),
-    "average_precision": _Entry({"binary": metrics.average_precision_score}),
-    "accuracy": _Entry(_chosen(metrics.accuracy_score)),
-    "balanced_accuracy": _Entry(_chosen(metrics.balanced_accuracy_score)),
-    "f1": _Entry(_chosen(metrics.f1_score, average="macro", zero_division=0)),
-    "precision": _Entry(_chosen(metrics.precision_score, average="macro", zero_division=0)),
-    "recall": _Entry(_chosen(metrics.recall_score, average="macro", zero_division=0)),
-    "matthews_corrcoef": _Entry(_chosen(metrics.matthews_corrcoef)),
+    "roc_auc": _Entry({"binary": _sklearn("roc_auc_score"), "classes": _roc_auc_of_classes}),
+    "average_precision": _Entry({"binary": _sklearn("average_precision_score")}),
+    "accuracy": _Entry(_chosen(_sklearn("accuracy_score"))),
+    "balanced_accuracy": _Entry(_chosen(_sklearn("balanced_accuracy_score"))),
+    "f1": _Entry(_chosen(_sklearn("f1_score"), average="macro", zero_division=0)),
+    "precision": _Entry(_chosen(_sklearn("precision_score"), average="macro", zero_division=0)),
+    "recall": _Entry(_chosen(_sklearn("recall_score"), average="macro", zero_division=0)),
+    "matthews_corrcoef": _Entry(_chosen(_sklearn("matthews_corrcoef"))),
     "log_loss": _Entry({"binary": _log_loss, "classes": _log_loss}, higher_is_better=False),
-    "brier_score": _Entry({"binary": metrics.brier_score_loss}, higher_is_better=False),
-    "r2": _Entry({"regression": metrics.r2_score, "positive": metrics.r2_score}),
-    "d2_poisson": _Entry({"positive": partial(metrics.d2_tweedie_score, power=1)}),
-    "quadratic_kappa": _Entry({"ordinal": partial(metrics.cohen_kappa_score, weights="quadratic")}),
-    "mean_absolute_error": _number(metrics.mean_absolute_error, 1),
-    "mean_squared_error": _number(metrics.mean_squared_error, 2),
-    "root_mean_squared_error": _number(metrics.root_mean_squared_error, 1),
-    "median_absolute_error": _number(metrics.median_absolute_error, 1),
-    "max_error": _number(metrics.max_error, 1),
-    "mean_pinball_loss": _number(metrics.mean_pinball_loss, 1),
+    "brier_score": _Entry({"binary": _sklearn("brier_score_loss")}, higher_is_better=False),
+    "r2": _Entry({"regression": _sklearn("r2_score"), "positive": _sklearn("r2_score")}),
+    "d2_poisson": _Entry({"positive": partial(_sklearn("d2_tweedie_score"), power=1)}),
+    "quadratic_kappa": _Entry(
+        {"ordinal": partial(_sklearn("cohen_kappa_score"), weights="quadratic")}
+    ),
+    "mean_absolute_error": _number(_sklearn("mean_absolute_error"), 1),
+    "mean_squared_error": _number(_sklearn("mean_squared_error"), 2),
+    "root_mean_squared_error": _number(_sklearn("root_mean_squared_error"), 1),
+    "median_absolute_error": _number(_sklearn("median_absolute_error"), 1),
+    "max_error": _number(_sklearn("max_error"), 1),
+    "mean_pinball_loss": _number(_sklearn("mean_pinball_loss"), 1),
 }
 """Metrics by scikit-learn's names."""
 
@@ -182,5 +196,5 @@ class NamedMetric:
             predicted = outputs[:, 0].sigmoid() if self.output == "binary" else outputs[:, 0]
         function = self._entry.functions[self.output]
         if quantile := self.name.partition(":")[2]:
-            function = partial(metrics.mean_pinball_loss, alpha=float(quantile))
+            function = partial(_sklearn("mean_pinball_loss"), alpha=float(quantile))
         return float(function(truth.cpu().numpy(), predicted.cpu().numpy()))

@@ -6,9 +6,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from affinity.extras import needs
 from affinity.sharing import Sharing
@@ -42,6 +39,9 @@ def work(job: WorkItem) -> Done:
 
 def on_loky(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """Train in local processes. If one worker crashes, all of them stop."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
     parallel = Parallel(n_jobs, backend="loky", return_as="generator_unordered")
     with suppress(BrokenProcessPool):
         yield from parallel(delayed(work)(job) for job in jobs)  # pyright: ignore[reportReturnType]
@@ -99,6 +99,9 @@ def on_dask(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
 
 def one_by_one(jobs: Sequence[WorkItem]) -> Iterator[Done]:
     """Train one at a time, each in a separate process: a crash stops only that training."""
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
     for job in jobs:
         executor = get_reusable_executor(max_workers=1, reuse=False)  # pyright: ignore[reportArgumentType]
         try:
@@ -135,4 +138,6 @@ def _a_few_at_once(
 
 def _count(n_jobs: int) -> int:
     """The number of workers that `n_jobs` means on this machine."""
+    from joblib import effective_n_jobs
+
     return int(str(effective_n_jobs(n_jobs)))

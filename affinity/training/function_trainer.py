@@ -11,9 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib.externals.loky.backend.reduction import dumps
-from joblib.externals.loky.process_executor import ProcessPoolExecutor
-
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.storage import to_jsonable
@@ -101,6 +98,9 @@ class FunctionTrainer:
         return run_jobs(jobs, submit, limit, _explain)
 
     def _run_in_processes(self, jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+        from joblib.externals.loky.backend.reduction import dumps
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
         try:
             dumps(self.train)
         except Exception as error:

@@ -1,0 +1,54 @@
+"""A wrong call is answered before torch is imported, and heavy libraries wait for their use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from codes import raises
+
+from affinity.cli.early_checks import check_run, check_source
+
+WRONG = [
+    ["audit", "nothing.csv", "--targets", "a,b"],
+    ["transfer", "digit"],
+    ["report", "no-run"],
+    ["compare", "no-run", "another"],
+    ["audit", "digits", "--replicates", "0"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_call_is_answered_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom affinity.cli import main\n"
+        f"try:\n    main({arguments!r})\n"
+        "except SystemExit as stopped:\n    print(stopped.code, 'torch' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert answer.stdout.split() == ["2", "False"]
+
+
+def test_retrain_does_not_import_libraries_that_it_may_not_need() -> None:
+    script = (
+        "import sys, affinity\naffinity.retrain\n"
+        "print([name for name in ('scipy.stats', 'sklearn', 'networkx', 'matplotlib', 'joblib')"
+        " if name in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_sources_and_runs_that_there_are(tmp_path: Path) -> None:
+    check_source("digits")
+    check_source("-")
+    check_source(str(tmp_path))
+    check_run(tmp_path)
+    with raises("unknown-source"):
+        check_source("digit")
+    with raises("no-run"):
+        check_run(tmp_path / "none")
