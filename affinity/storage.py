@@ -39,6 +39,8 @@ KINDS: dict[str, tuple[str, int]] = {
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
     "ranking run": ("affinity.ranking:RankingRun", 1),
+    "offline comparison": ("affinity.ranking:OfflineComparison", 1),
+    "weight front": ("affinity.ranking:WeightFront", 1),
     "ranking checkpoint": ("affinity.ranking:RankingCheckpoint", 1),
 }
 """Kind of file -> the type that it holds, and the version of its format (raise it when fields

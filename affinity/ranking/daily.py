@@ -57,7 +57,7 @@ class DayResult:
         rows: Number of impressions.
         users: Number of users.
         new_users: Number of users that no earlier day had.
-        step: Number of training steps before the day.
+        step: Number of training steps before the day; batches without labels are none.
         seconds: Time to evaluate and train on it.
         metrics: Of each objective with labels; empty on the first day, before any training.
         gates: The tasks of the rows of `utilization`; empty unless sharing is a mixture of experts.
@@ -299,9 +299,9 @@ class _State:
         for first in range(0, len(known), size):
             batch = known.take(slice(first, first + size))
             losses = model.losses(batch)
-            self.step += 1
             if not losses:
                 continue
+            self.step += 1
             if self.recorder is not None:
                 self.recorder.observe(losses)
             total = torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
