@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, int]] = {
     "diagnosis": ("affinity.audit:Diagnosis", 1),
     "grouping": ("affinity.grouping:Grouping", 1),
     "linearization": ("affinity.estimates:Linearization", 1),
+    "objectives": ("affinity.audit:ObjectiveComparison", 1),
     "plan": ("affinity.recommendation:Plan", 1),
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 2),

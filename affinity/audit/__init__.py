@@ -5,6 +5,7 @@ from .alert import SEVERITIES, Alert
 from .audit import PROPOSED, Audit
 from .audit_plan import audit_from_results, audit_jobs, audit_plan
 from .causes import CAUSES
+from .compare_objectives import ObjectiveComparison, ObjectivesSummary, compare_objectives
 from .context import AuditContext
 from .diagnose import diagnose, diagnose_plan
 from .diagnosis import Diagnosis, DiagnosisSummary
@@ -38,6 +39,8 @@ __all__ = [
     "Gates",
     "HoldoutSummary",
     "Limitation",
+    "ObjectiveComparison",
+    "ObjectivesSummary",
     "Race",
     "RaceResult",
     "RepeatedHoldout",
@@ -46,6 +49,7 @@ __all__ = [
     "audit_from_results",
     "audit_jobs",
     "audit_plan",
+    "compare_objectives",
     "diagnose",
     "diagnose_plan",
     "measure_sharing",

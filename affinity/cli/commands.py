@@ -3,6 +3,7 @@
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from .console import open_console, print_file, print_next
 from .early_checks import check_run, check_source
 from .options import (
     AuditOptions,
+    CompareObjectivesOptions,
     CompareOptions,
     DiagnoseOptions,
     EstimateOptions,
@@ -219,6 +221,37 @@ def report(options: ReportOptions) -> None:
             return
         formats = [name for name in ("png", "pdf", "svg") if getattr(options, name)]
         print_file(console, "Report", report_stage(run, formats))
+
+
+def compare_objectives(options: CompareObjectivesOptions) -> None:
+    """Compare the ways to combine the losses of several tasks, in one table.
+
+    Trains one network for all tasks (or --plan) with each objective on the same replicates: its
+    gains over separate networks with intervals, its gain over the sum of the losses, and the time
+    of a training step. Writes objectives.json; `affinity report` shows the table.
+
+    For example:
+
+      affinity compare-objectives digits --objectives sum,uncertainty,gradnorm
+      affinity compare-objectives runs/digits --plan runs/digits/plan.yaml
+    """
+    from .run import resume_run, start_run
+    from .stages.objectives import check_settings, is_run, objectives_stage
+    from .summary import show_objectives
+
+    with open_console(options.quiet, options.json) as console:
+        if is_run(options.source):
+            check_settings(options)
+            opened = resume_run(Path(options.source), console)
+        else:
+            opened = start_run(select(RunSettings, options), options.out, console)
+        with opened as run:
+            comparison = objectives_stage(run, options.plan, options.replicates, options.objectives)
+            show_objectives(console, comparison)
+            if options.json:
+                sys.stdout.write(comparison.to_json())
+            if run.directory.finished("retrain") is not None:
+                print_next(console, "report", run.directory.path)
 
 
 def compare(options: CompareOptions) -> None:

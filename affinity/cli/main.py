@@ -46,7 +46,7 @@ def make_app() -> App:
     for name, command in study_commands.COMMANDS.items():
         study.command(command, name=name, help=_reflow(command), sort_key=len(list(study)))
     panels = {
-        "From a table": ("audit", "transfer", "fewshot"),
+        "From a table": ("audit", "transfer", "fewshot", "compare_objectives"),
         "Stages": ("record", "estimate", "group", "retrain", "diagnose", "report"),
         "Finished runs": ("compare", "predict"),
         "Information": ("problems", "schema"),

@@ -603,6 +603,30 @@ class AuditOptions(
     )
 
 
+@options(AUDIT)
+class CompareObjectivesOptions(FileOptions, JsonOptions, QuietOptions, RunSettings):
+    """Of `affinity compare-objectives`."""
+
+    source: str = argument(
+        "Folder of a run, or a table, 'digits' or 'planted' as for `affinity audit`."
+    )
+    plan: str | None = option(
+        "Train this plan: a YAML file, 'separate' or 'all-in-one'.",
+        default=None,
+        shown="all-in-one",
+    )
+    replicates: int | None = option(
+        "Number of replicates (new data split and seed each).", default=None, shown="5", least=1
+    )
+    objectives: tuple[str, ...] = option(
+        "Objectives to compare: sum, weighted (by 1 / loss scale), uncertainty, dwa, gradnorm, "
+        "minimax, pcgrad, mgda, upgrad.",
+        default=(),
+        shown="all",
+        parse=_listed,
+    )
+
+
 @options()
 class RecordOptions(FileOptions, QuietOptions, RecordSettings):
     """Of `affinity record`."""

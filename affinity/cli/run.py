@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from affinity.audit import Audit, Diagnosis, RaceResult, RepeatedHoldout
+from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, RepeatedHoldout
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
@@ -29,6 +29,7 @@ from .run_directory import (
     DIAGNOSIS,
     HOLDOUT,
     MEASUREMENTS,
+    OBJECTIVES,
     PLAN,
     RACE,
     TRACE,
@@ -106,6 +107,13 @@ class Run:
         plan = self.directory.require("diagnose").inputs.get("plan")
         is_current = plan in (None, self.directory.hash_of(PLAN))
         return load_as(Diagnosis, self.directory.file(DIAGNOSIS)) if is_current else None
+
+    @cached_property
+    def objectives(self) -> ObjectiveComparison | None:
+        """The comparison of objectives; None if there is none."""
+        if not self.directory.is_done("objectives"):
+            return None
+        return load_as(ObjectiveComparison, self.directory.file(OBJECTIVES))
 
     @cached_property
     def holdout(self) -> RepeatedHoldout | None:

@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.audit import Audit, Diagnosis, EvaluatedPlan, RaceResult, RepeatedHoldout, metric_name
+from affinity.audit import (
+    Audit,
+    Diagnosis,
+    EvaluatedPlan,
+    ObjectiveComparison,
+    RaceResult,
+    RepeatedHoldout,
+    metric_name,
+)
 from affinity.audit.task_description import METRIC_NAMES, SCORE
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
@@ -299,6 +307,39 @@ def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     console.print(f"[bold]{escape(diagnosis_headline(diagnosis))}[/bold]")
     for number, line in enumerate(advice_lines(diagnosis), start=1):
         console.print(f"  {number}. {escape(line)}")
+
+
+def show_objectives(console: Console, comparison: ObjectiveComparison) -> None:
+    """Print one row per objective, then the advice."""
+    table = _table("objective", "gain>", "gain over sum>", "cost>", "verdict")
+    summary = comparison.summary()
+    for row in summary.objectives:
+        overall, over_sum = row.overall, row.over_sum
+        table.add_row(
+            row.name,
+            _interval(overall.gain, overall.low, overall.high, overall.unit),
+            UNKNOWN
+            if row.name == "sum"
+            else _interval(over_sum.mean, over_sum.low, over_sum.high, overall.unit),
+            UNKNOWN if row.times_sum is None else f"{row.times_sum:.1f}",
+            _coloured(overall.verdict) + (f" (diverged in {row.diverged})" if row.diverged else ""),
+        )
+    for name, reason in summary.skipped.items():
+        table.add_row(name, f"[dim]not trained: {escape(reason)}[/dim]")
+    console.print(table)
+    usual = next(row.milliseconds_per_step for row in summary.objectives if row.name == "sum")
+    console.print(
+        "Gain: reduction in test loss, relative to separate networks"
+        + (", with its 95 % interval" if summary.n_replicates > 1 else "")
+        + f". Cost: time of a training step, relative to that of the sum ({usual:.2g} ms).",
+        style="dim",
+    )
+    advice = (
+        "No objective gains more than the sum of the losses, the simplest one."
+        if summary.advice == "sum"
+        else f"Train with {summary.advice}: on selection rows it gains more than the sum."
+    )
+    console.print(f"[bold]{advice}[/bold]")
 
 
 def show_holdout(console: Console, holdout: RepeatedHoldout) -> None:

@@ -5,7 +5,16 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from affinity.audit import SCORE, Alert, Audit, AuditSummary, Candidate, Diagnosis, RepeatedHoldout
+from affinity.audit import (
+    SCORE,
+    Alert,
+    Audit,
+    AuditSummary,
+    Candidate,
+    Diagnosis,
+    ObjectiveComparison,
+    RepeatedHoldout,
+)
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
@@ -70,6 +79,7 @@ class AuditPage:
         trace: Trace | None = None,
         diagnosis: Diagnosis | None = None,
         holdout: RepeatedHoldout | None = None,
+        objectives: ObjectiveComparison | None = None,
     ) -> "AuditPage":
         """All parts of the page. Solving for other groupings takes most of the time."""
         grouping = audit.plan.grouping
@@ -97,6 +107,7 @@ class AuditPage:
                 frontier=tuple(choices),
                 diagnosis=None if diagnosis is None else diagnosis.summary(),
                 holdout=None if holdout is None else holdout.summary(),
+                objectives=None if objectives is None else objectives.summary(),
                 stability=None if stability is None else summarize_stability(stability),
             ),
             headline=audit_headline(audit),
@@ -187,6 +198,7 @@ class AuditPage:
             ("gains", "Gains", True),
             ("test-splits", "Test splits", self.result.holdout),
             ("causes", "Causes", self.diagnosis),
+            ("objectives", "Objectives", self.result.objectives),
             ("gates", "Gates", self.gates),
             ("provenance", "Provenance", True),
         )
@@ -201,6 +213,7 @@ def write_report(
     trace: Trace | None = None,
     diagnosis: Diagnosis | None = None,
     holdout: RepeatedHoldout | None = None,
+    objectives: ObjectiveComparison | None = None,
 ) -> Path:
     """Write the page of an audit, a study or a recorded run to `path`, and return it.
 
@@ -213,6 +226,7 @@ def write_report(
         trace: The recorded run, to show changes over time and between layers.
         diagnosis: Why sharing does harm, for the same problem.
         holdout: The same procedure on other test splits.
+        objectives: The same tasks with each way to combine their losses.
 
     Raises:
         InputError: If the file cannot be written.
@@ -221,7 +235,7 @@ def write_report(
         return write_atomically(path, study_page_of(result))
     if isinstance(result, Trace):
         return write_atomically(path, trace_page_of(result))
-    page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout)
+    page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout, objectives)
     return write_atomically(path, page.to_html())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from affinity.audit import AuditSummary, DiagnosisSummary, HoldoutSummary
+from affinity.audit import AuditSummary, DiagnosisSummary, HoldoutSummary, ObjectivesSummary
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Stability
 from affinity.storage import json_schema
@@ -76,6 +76,7 @@ class PageResult(AuditSummary):
         frontier: The best grouping for each budget, by estimated affinity.
         diagnosis: Why sharing does harm.
         holdout: The same procedure on other test splits.
+        objectives: The gains with each way to combine the losses.
         stability: How stable the grouping is.
     """
 
@@ -83,6 +84,7 @@ class PageResult(AuditSummary):
     frontier: tuple[BudgetChoice, ...] = ()
     diagnosis: DiagnosisSummary | None = None
     holdout: HoldoutSummary | None = None
+    objectives: ObjectivesSummary | None = None
     stability: StabilitySummary | None = None
 
 

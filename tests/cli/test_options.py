@@ -40,7 +40,7 @@ def options_of(name):
         for hint in get_type_hints(
             COMMANDS[name.removeprefix("study ")]
             if name.startswith("study ")
-            else getattr(commands, name)
+            else getattr(commands, name.replace("-", "_"))
         ).values()
         if isinstance(hint, type) and issubclass(hint, OutputOptions)
     )

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affinity.cli.run import Run
-from affinity.cli.run_directory import DIAGNOSIS, FIGURES, HOLDOUT, MEASUREMENTS, PAGE, TRACE
+from affinity.cli.run_directory import (
+    DIAGNOSIS,
+    FIGURES,
+    HOLDOUT,
+    MEASUREMENTS,
+    OBJECTIVES,
+    PAGE,
+    TRACE,
+)
 from affinity.report import write_figures, write_report
 
 
@@ -18,6 +26,7 @@ def report_stage(run: Run, formats: Sequence[str] = ()) -> Path:
         "trace": directory.hash_of(TRACE) if has_trace else None,
         "diagnosis": directory.hash_of(DIAGNOSIS),
         "test_splits": directory.hash_of(HOLDOUT),
+        "objectives": directory.hash_of(OBJECTIVES),
         "formats": list(formats),
     }
     if directory.is_done("report", inputs):
@@ -26,7 +35,14 @@ def report_stage(run: Run, formats: Sequence[str] = ()) -> Path:
     trace, diagnosis = run.trace if has_trace else None, run.diagnosis
     outputs = [PAGE]
     with directory.stage("report", inputs, outputs):
-        write_report(run.audit, page, trace=trace, diagnosis=diagnosis, holdout=run.holdout)
+        write_report(
+            run.audit,
+            page,
+            trace=trace,
+            diagnosis=diagnosis,
+            holdout=run.holdout,
+            objectives=run.objectives,
+        )
         if formats:
             figures = write_figures(
                 run.audit, directory.file(FIGURES), formats, trace=trace, diagnosis=diagnosis

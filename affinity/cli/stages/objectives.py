@@ -1,0 +1,111 @@
+"""Objectives stage: one plan trained with each way to combine the losses of its tasks."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from affinity.audit import AuditContext, ObjectiveComparison, compare_objectives
+from affinity.audit.causes import by_loss_scale
+from affinity.cli.options import CompareObjectivesOptions, RunSettings
+from affinity.cli.run import Run
+from affinity.cli.run_directory import OBJECTIVES, OBJECTIVES_JSON, RECORD, TRAININGS
+from affinity.errors import InputError
+from affinity.statistics import NegativeTransferTest
+from affinity.storage import save
+from affinity.training import OBJECTIVES as ALL
+from affinity.training import Objective, Weighted, make_objective
+from affinity.words import count
+
+from .retrain import describe_networks, find_plan
+
+REPLICATES = 5
+
+
+def is_run(source: str) -> bool:
+    """Whether this is the folder of a run."""
+    return (Path(source) / RECORD).is_file()
+
+
+def check_settings(options: CompareObjectivesOptions) -> None:
+    """Refuse settings of a run, where its folder is given: they are those of the folder.
+
+    Raises:
+        InputError: Naming the settings.
+    """
+    usual = CompareObjectivesOptions(options.source)
+    given = [
+        field.name
+        for field in fields(RunSettings)
+        if field.name not in ("source", "plan", "replicates")
+        and getattr(options, field.name) != getattr(usual, field.name)
+    ]
+    if given or options.out is not None:
+        raise InputError(
+            f"Expected no settings of the run, since those of the folder {options.source!r} are "
+            f"used, but got {given or ['out']}. Leave them out, or name the table instead.",
+            "settings-of-run",
+        )
+
+
+def objectives_stage(
+    run: Run,
+    choice: str | None = None,
+    replicates: int | None = None,
+    names: Sequence[str] = (),
+) -> ObjectiveComparison:
+    """Compare objectives; the comparison is in `run.objectives`, too.
+
+    Args:
+        run: A run.
+        choice: The plan: a file, "separate" or "all-in-one", which is used if None.
+        replicates: How many; `REPLICATES` if None.
+        names: The objectives; all if empty.
+
+    Raises:
+        InputError: If an objective is unknown.
+    """
+    directory, settings = run.directory, run.settings
+    plan, replicates = find_plan(run, choice or "all-in-one"), replicates or REPLICATES
+    objectives = _objectives(run, names)
+    inputs: dict[str, object] = {
+        "networks": describe_networks(plan),
+        "objectives": {name: repr(objective) for name, objective in objectives.items()},
+        "replicates": replicates,
+        "tolerance": settings.tolerance,
+    }
+    if directory.is_done("objectives", inputs) and run.objectives is not None:
+        run.print_skipped("objectives", OBJECTIVES_JSON)
+        return run.objectives
+    run.console.print(
+        f"Training with {count(len(objectives), 'objective')}, {count(replicates, 'replicate')} ..."
+    )
+    outputs = [OBJECTIVES, OBJECTIVES_JSON]
+    with directory.stage("objectives", inputs, outputs):
+        comparison = compare_objectives(
+            run.problem,
+            plan,
+            objectives,
+            replicates,
+            seed=settings.seed + 1,
+            test=NegativeTransferTest(tolerance=settings.tolerance),
+            store=directory.file(TRAININGS),
+            context=AuditContext(seed=settings.seed, versions=directory.record.versions),
+        )
+        save(comparison, directory.file(OBJECTIVES))
+        comparison.to_json(directory.file(OBJECTIVES_JSON))
+    run.objectives = comparison
+    run.print_finished("objectives", count(len(comparison.scores), "objective"), outputs)
+    return comparison
+
+
+def _objectives(run: Run, names: Sequence[str]) -> dict[str, Objective]:
+    """The objectives by name; the run's own has its settings."""
+    weighted = Weighted(tuple(by_loss_scale(run.problem).items()))
+    known = {**ALL, "weighted": weighted}
+    name = run.settings.objective
+    known[name] = make_objective(name, run.settings.objective_settings)
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(
+            f"Expected objectives among {list(known)}, but got {unknown}.", "unknown-objective"
+        )
+    return {name: known[name] for name in names or known}
