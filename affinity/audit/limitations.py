@@ -89,10 +89,8 @@ def _different_scales(problem: Problem) -> Limitation | None:
     if objective.fixed_weights(problem.names) is None and not isinstance(objective, Minimax):
         return None  # the objective balances the losses itself
     scales = {
-        task.name: weight * constant_loss(task, labels, labels)
-        for task, weight, labels in zip(
-            problem.tasks, weights, problem.development.targets.T, strict=True
-        )
+        task.name: weight * constant_loss(task, problem.development, problem.development, column)
+        for column, (task, weight) in enumerate(zip(problem.tasks, weights, strict=True))
     }
     largest, smallest = max(scales, key=scales.__getitem__), min(scales, key=scales.__getitem__)
     ratio = scales[largest] / scales[smallest]

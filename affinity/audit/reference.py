@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,12 +14,26 @@ from torch import Tensor
 from affinity.problems import Problem
 from affinity.problems.problem import output_of
 from affinity.statistics import Gains
-from affinity.tasks import BinaryCrossEntropy, CrossEntropy, Examples, SquaredError, Task
+from affinity.tasks import (
+    BinaryCrossEntropy,
+    CensoredDeviance,
+    CrossEntropy,
+    Examples,
+    OrdinalCrossEntropy,
+    PoissonDeviance,
+    SquaredError,
+    SquaredLogError,
+    Task,
+    VectorError,
+    loss_on_labelled,
+)
 from affinity.training.judge import block_losses, block_metrics, losses_of, metric_of
 
 BOOSTING = "gradient boosting"
 MOST_REPLICATES = 3
 MOST_ITERATIONS = 100
+_Predict = Callable[[np.ndarray], Iterable[np.ndarray]]
+"""Inputs of rows to outputs with one tree, two trees, ..."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,67 +141,110 @@ def _score(
     if prediction is None:
         return math.nan, math.nan, []
     target = test.targets[:, 0]
-    metric = metric_of(task, prediction, target, scale)
+    metric = metric_of(task, prediction, target, scale, test.weights)
     if task.is_judged_by_metric:
-        return metric, metric, block_metrics(task, prediction, target, test.groups, scale)
+        blocks = block_metrics(task, prediction, target, test.groups, scale, test.weights)
+        return metric, metric, blocks
     loss = losses_of([task], {task.name: prediction}, test)[task.name]
-    return loss, metric, block_losses(task, prediction, target, test.groups)
+    return loss, metric, block_losses(task, prediction, target, test.groups, test.weights)
 
 
 def _boost(
     task: Task, training: Examples, validation: Examples, test: Examples, seed: int
 ) -> Float[Tensor, "row output"] | None:
-    """Outputs on test rows as a network's: logits, or standardized numbers."""
+    """Outputs on test rows as a network's, of the number of trees that is best on validation."""
+    training, validation = _labelled(training), _labelled(validation)
+    if not len(validation):
+        return None
+    predict = _fit(task, training, seed)
+    if predict is None:
+        return None
+
+    def stages(rows: Examples) -> Iterator[Tensor]:
+        for values in predict(rows.inputs.double().cpu().numpy()):
+            yield torch.from_numpy(values.reshape(len(values), -1)).to(test.targets)
+
+    truth = validation.targets[:, 0], validation.weights
+    losses = [float(loss_on_labelled(task.loss, outputs, *truth)) for outputs in stages(validation)]
+    return next(islice(stages(test), int(np.argmin(losses)), None))
+
+
+def _fit(task: Task, training: Examples, seed: int) -> _Predict | None:
+    """Boost a task; outputs are logits, numbers or logarithms, as a network's.
+
+    None if its loss is another one, or its labels do not vary.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    if not isinstance(task.loss, BinaryCrossEntropy | CrossEntropy | SquaredError):
+    loss, target = task.loss, training.targets[:, 0]
+    labels = target.double().cpu().numpy()
+    inputs = training.inputs.double().cpu().numpy()
+    weights = None if training.weights is None else training.weights.double().cpu().numpy()
+    if len(np.unique(labels)) < 2:
         return None
-    training, validation = _labelled(training), _labelled(validation)
-    labels = training.targets[:, 0].cpu().numpy()
-    if len(np.unique(labels)) < 2 or not len(validation):
-        return None
-    inputs, others, tested = (
-        part.inputs.double().cpu().numpy() for part in (training, validation, test)
-    )
-    if isinstance(task.loss, SquaredError):
+
+    def regress(
+        numbers: np.ndarray, name: str = "squared_error", weights: np.ndarray | None = weights
+    ) -> "HistGradientBoostingRegressor":
         model = HistGradientBoostingRegressor(
+            loss=name,  # pyright: ignore[reportArgumentType]
             max_iter=MOST_ITERATIONS,
             early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=seed % 2**31,
-        ).fit(inputs, labels)
-        staged = [model.staged_predict(rows) for rows in (others, tested)]
-    else:
-        weights = task.loss.weights
-        row_weights = None if weights is None else np.array(weights)[labels.astype(int)]
-        model = HistGradientBoostingClassifier(
-            max_iter=MOST_ITERATIONS,
-            early_stopping=False,  # pyright: ignore[reportArgumentType]
-            random_state=seed % 2**31,
-        ).fit(inputs, labels, row_weights)
-        classes = model.classes_.astype(int)
-        staged = [
-            (_logits(task, probabilities, classes) for probabilities in stages)
-            for stages in (model.staged_predict_proba(rows) for rows in (others, tested))
-        ]
+        )
+        return model.fit(inputs, numbers, weights)
 
-    def outputs(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.reshape(len(values), -1)).to(test.targets)
-
-    losses = [float(task.loss(outputs(values), validation.targets[:, 0])) for values in staged[0]]
-    best = int(np.argmin(losses))
-    return next(outputs(values) for stage, values in enumerate(staged[1]) if stage == best)
+    if isinstance(loss, SquaredError):
+        return regress(labels).staged_predict
+    if isinstance(loss, SquaredLogError):
+        return regress(np.log(labels)).staged_predict
+    if isinstance(loss, VectorError):
+        models = [regress(numbers) for numbers in loss.of(target).double().cpu().numpy().T]
+        return lambda rows: map(
+            np.column_stack, zip(*(model.staged_predict(rows) for model in models), strict=True)
+        )
+    if isinstance(loss, PoissonDeviance | CensoredDeviance):
+        if isinstance(loss, PoissonDeviance):
+            model = regress(labels, "poisson")
+        elif (labels > 0).any():  # events per time, as counts that are observed for that time
+            times = np.abs(labels)
+            rates = (labels > 0) / times
+            model = regress(rates, "poisson", times if weights is None else weights * times)
+        else:
+            return None
+        return lambda rows: (np.log(np.maximum(each, 1e-12)) for each in model.staged_predict(rows))
+    if not isinstance(loss, BinaryCrossEntropy | CrossEntropy | OrdinalCrossEntropy):
+        return None
+    if not isinstance(loss, OrdinalCrossEntropy) and loss.weights is not None:
+        of_class = np.array(loss.weights)[labels.astype(int)]
+        weights = of_class if weights is None else weights * of_class
+    classifier = HistGradientBoostingClassifier(
+        max_iter=MOST_ITERATIONS,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        random_state=seed % 2**31,
+    ).fit(inputs, labels, weights)
+    classes = classifier.classes_.astype(int)
+    return lambda rows: (
+        _logits(task, probabilities, classes)
+        for probabilities in classifier.staged_predict_proba(rows)
+    )
 
 
 def _logits(task: Task, probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Log-probabilities of all classes; a class without training rows gets a small one."""
-    n_classes = 2 if output_of(task) == "binary" else task.n_outputs
-    logs = np.full((len(probabilities), n_classes), math.log(1e-6))
-    logs[:, classes] = np.log(np.clip(probabilities, 1e-6, 1))
-    return logs[:, 1] - logs[:, 0] if output_of(task) == "binary" else logs
+    """Outputs of a network with these probabilities; an absent class gets a small one."""
+    output = output_of(task)
+    n_classes = {"binary": 2, "ordinal": task.n_outputs + 1}.get(output, task.n_outputs)
+    full = np.full((len(probabilities), n_classes), 1e-6)
+    full[:, classes] = np.clip(probabilities, 1e-6, 1)
+    if output == "classes":
+        return np.log(full)
+    above = full[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # of each threshold
+    below = full.cumsum(axis=1)[:, :-1]
+    return np.log(above) - np.log(below)
 
 
 def _column(rows: Examples, column: int) -> Examples:
-    return Examples(rows.inputs, rows.targets[:, column : column + 1], rows.groups)
+    return replace(rows, targets=rows.targets[:, column : column + 1])
 
 
 def _labelled(rows: Examples) -> Examples:

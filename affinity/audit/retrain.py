@@ -205,15 +205,14 @@ def _metric_score(task: Task) -> Score:
 
 def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:
     """The tasks, with the test losses of constant predictions."""
-    columns = zip(problem.development.targets.T, problem.test.targets.T, strict=True)
     return tuple(
         TaskDescription.from_task(
             task,
             None
-            if task.judge_by == "metric" or bool(test.isnan().all())
-            else constant_loss(task, development, test),
+            if task.judge_by == "metric" or bool(problem.test.targets[:, column].isnan().all())
+            else constant_loss(task, problem.development, problem.test, column),
         )
-        for task, (development, test) in zip(problem.tasks, columns, strict=True)
+        for column, task in enumerate(problem.tasks)
     )
 
 

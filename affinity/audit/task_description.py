@@ -8,7 +8,12 @@ from affinity.tasks import NamedMetric, Task
 SCORE = "score"
 """Name of the loss and metric if an external trainer returned only a score."""
 
-METRIC_NAMES = {"RocAuc": "ROC AUC", "Accuracy": "accuracy", "RSquared": "R²"}
+METRIC_NAMES = {
+    "RocAuc": "ROC AUC",
+    "Accuracy": "accuracy",
+    "RSquared": "R²",
+    "VectorRSquared": "R²",
+}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The options of every command: one field is the flag, the YAML key, the default and the help."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from cyclopts import Group, Parameter, Token
 
-ColumnType = Literal["regression", "binary", "classes", "count", "ordinal", "set", "log"]
 Method = Literal["race", "surrogate", "affinity"]
 """How a grouping is found, best first."""
 
@@ -151,14 +151,19 @@ def _pairs(_: type, tokens: Sequence[Token]) -> dict[str, str]:
     return pairs
 
 
-def _kinds(of: type, tokens: Sequence[Token]) -> dict[str, str]:
-    """NAME=KIND, with a kind that there is."""
-    kinds = _pairs(of, tokens)
-    if unknown := set(kinds.values()) - {*get_args(ColumnType)}:
-        raise ValueError(
-            f"Expected NAME=KIND with one of {', '.join(get_args(ColumnType))}, but got "
-            f"{sorted(unknown)}."
-        )
+KINDS = ("regression", "binary", "classes", "count", "ordinal", "set", "censored", "vector", "log")
+
+
+def _kinds(_: type, tokens: Sequence[Token]) -> dict[str, str]:
+    """NAME=KIND or NAME=KIND:COLUMNS, with a kind that there is; names may hold equals signs."""
+    kinds: dict[str, str] = {}
+    for token in tokens:
+        match = re.fullmatch(rf"(.+)=(({'|'.join(KINDS)})(:.*)?)", token.value, re.DOTALL)
+        if match is None:
+            raise ValueError(
+                f"Expected NAME=KIND with one of {', '.join(KINDS)}, but got {token.value!r}."
+            )
+        kinds[match[1]] = match[2]
     return kinds
 
 
@@ -298,10 +303,12 @@ class TargetOptions(ReadingSettings):
         flag=("--targets", "--target"),
         parse=_columns,
     )
-    kinds: Mapping[str, ColumnType] = option(
+    kinds: Mapping[str, str] = option(
         "Override a target's inferred type: regression, binary, classes, count, ordinal (numbers "
-        "in order), set (labels such as a;b in one cell: one task per label).",
-        default_factory=dict[str, ColumnType],
+        "in order) or ordinal:LOW,...,HIGH, set (labels such as a;b in one cell: one task per "
+        "label), censored:EVENT (times, and the column that says whether the event happened), "
+        "vector:COLUMN,COLUMN (one task of several columns, under a new name).",
+        default_factory=dict[str, str],
         flag="--kind",
         metavar="NAME=KIND",
         parse=_kinds,
@@ -336,6 +343,9 @@ class DataOptions(ColumnOptions, TargetOptions):
     group_column: str | None = option(
         "Keep rows with the same value together in every split (a patient, a user).",
         default=None,
+    )
+    sample_weight: str | None = option(
+        "Weigh rows by this column in training and in all scores.", default=None
     )
     metrics: Mapping[str, str] = option(
         "Metric of a task by scikit-learn's name, such as average_precision, log_loss, "

@@ -75,6 +75,7 @@ def _read(settings: RecordSettings) -> Problem:
         time_column=settings.time_column,
         split_column=settings.split_column,
         groups=settings.group_column,
+        sample_weight=settings.sample_weight,
         known=settings.known_share or 1.0,
         test_share=settings.test_share,
         validation_share=settings.validation_share,

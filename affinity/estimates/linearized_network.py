@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, jacrev, vmap
 
 from affinity.errors import InputError
-from affinity.tasks import Task
+from affinity.tasks import Task, loss_on_labelled
 
 from .loss_predictor import LossPredictor
 from .row_gradients import Projection, RowGradients
@@ -128,7 +128,7 @@ class LinearizedNetwork(LossPredictor):
         """Losses of single tasks and of all together, relative to the trained network."""
         total = 0.0
         before = {
-            task.name: task.loss(rows.outputs, rows.targets).item()
+            task.name: loss_on_labelled(task.loss, rows.outputs, rows.targets, rows.weights).item()
             for task, rows in zip(self.specs, self.evaluation, strict=True)
         }
         for group in (*([name] for name in self.tasks), self.tasks):
@@ -150,12 +150,14 @@ class LinearizedNetwork(LossPredictor):
             name = self.specs[position].name
             rows = self.evaluation[position]
             outputs = predictions[name][rows.places].double()
-            losses[name] = self.specs[position].loss(outputs, rows.targets).item()
+            loss = loss_on_labelled(self.specs[position].loss, outputs, rows.targets, rows.weights)
+            losses[name] = loss.item()
         return losses
 
 
 def _loss(task: Task, rows: RowGradients, weights: Tensor) -> Float[Tensor, ""]:
-    return task.loss(rows.outputs + rows.features @ weights, rows.targets)
+    outputs = rows.outputs + rows.features @ weights
+    return loss_on_labelled(task.loss, outputs, rows.targets, rows.weights)
 
 
 def _curvature(
@@ -167,6 +169,8 @@ def _curvature(
         return task.loss(outputs[None], target[None])
 
     outputs = rows.outputs + rows.features @ weights
-    by_outputs = vmap(jacrev(jacrev(of_row)))(outputs, rows.targets) / len(outputs)
+    share = torch.ones(len(outputs)) if rows.weights is None else rows.weights
+    by_outputs = vmap(jacrev(jacrev(of_row)))(outputs, rows.targets)
+    by_outputs = by_outputs * (share / share.sum())[:, None, None].to(outputs)
     bent = torch.einsum("rop,rpd->rod", by_outputs, rows.features)
     return torch.einsum("rod,roe->de", rows.features, bent)

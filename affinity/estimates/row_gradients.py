@@ -81,12 +81,14 @@ class RowGradients:
         features: The projected gradient of each output.
         targets: The labels.
         places: The index of each labelled row among all rows.
+        weights: The weight of each row; None: all the same.
     """
 
     outputs: Float[Tensor, "row output"]
     features: Float[Tensor, "row output dimension"]
     targets: Float[Tensor, " row"]
     places: Int[Tensor, " row"]
+    weights: Float[Tensor, " row"] | None = None
 
 
 def row_gradients(
@@ -135,6 +137,7 @@ def row_gradients(
                 all_features[labelled, place],
                 target[labelled].double(),
                 labelled.nonzero().squeeze(1),
+                None if examples.weights is None else examples.weights[labelled].double(),
             )
         )
     return by_task

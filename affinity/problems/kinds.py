@@ -1,6 +1,5 @@
 """The kind of a target: inferred from its values, or chosen."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -13,6 +12,7 @@ from affinity.errors import InputError
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
+    CensoredDeviance,
     CrossEntropy,
     NamedMetric,
     OrdinalCrossEntropy,
@@ -22,18 +22,23 @@ from affinity.tasks import (
     SquaredError,
     SquaredLogError,
     Task,
+    VectorError,
+    VectorRSquared,
 )
 
 from .formats import TRUE
 
-Kind = Literal["binary", "classes", "regression", "count", "log", "ordinal", "set"]
-"""log: a regression of the logarithm; ordinal: classes in the order of their numbers; set: labels
-in one cell, one binary task per label."""
+Kind = Literal[
+    "binary", "classes", "regression", "count", "log", "ordinal", "set", "censored", "vector"
+]
+"""log: a regression of the logarithm; ordinal: classes in an order; set: labels in one cell, one
+binary task per label; censored: times until an event that had not happened in all rows; vector:
+several numbers."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_CLASSES = 10
 """Numbers with more distinct values than this are a regression."""
 NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal")
-"""Kinds whose labels are numbers."""
+"""Kinds whose labels are numbers; levels given by name may be text."""
 MOST_LEVELS = 30
 FEW_CLASSES = 10
 """More classes than this must have two rows each on average."""
@@ -59,7 +64,7 @@ def find_kind(values: pd.Series) -> Kind:
     return "classes" if whole and distinct <= MOST_CLASSES else "regression"
 
 
-def check_target(name: str, values: pd.Series, kind: Kind) -> None:
+def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str] = ()) -> None:
     """Check that a target can be learned.
 
     Raises:
@@ -93,14 +98,21 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
             f"{sorted(map(str, labels.unique()))[:5]}.",
             "target-does-not-fit-kind",
         )
-    if kind in NUMBERS and not pd.api.types.is_numeric_dtype(labels):
+    if levels:
+        levels_of(name, labels, levels)
+    elif kind in NUMBERS and not pd.api.types.is_numeric_dtype(labels):
         example = next(
             value
             for value, number in zip(labels, pd.to_numeric(labels, errors="coerce"), strict=True)
             if np.isnan(number)
         )
         raise InputError(
-            f"Expected numbers in the {kind} target {name!r}, but found {example!r}.",
+            f"Expected numbers in the {kind} target {name!r}, but found {example!r}."
+            + (
+                f" Give the levels in order: --kind {name}=ordinal:low,high."
+                if kind == "ordinal"
+                else ""
+            ),
             "target-does-not-fit-kind",
         )
     if kind in ("count", "log"):
@@ -135,10 +147,42 @@ def check_target(name: str, values: pd.Series, kind: Kind) -> None:
         )
 
 
-def classes_of(values: pd.Series, kind: Kind) -> list[object] | None:
+def levels_of(name: str, values: pd.Series, levels: Sequence[str]) -> list[object]:
+    """The levels of an ordinal target in the order given, as its labels spell them.
+
+    Raises:
+        InputError: If there are fewer than two levels, one is given twice, or a label is none.
+
+    Example:
+        >>> levels_of("mood", pd.Series(["bad", "Good", None]), ["bad", "fair", "good"])
+        ['bad', 'fair', 'Good']
+    """
+    labels = {str(_plain(label)).strip().casefold(): label for label in values.dropna().unique()}
+    keys = [level.strip().casefold() for level in levels]
+    if len(set(keys)) < max(2, len(keys)):
+        raise InputError(
+            f"Expected at least two different levels of the ordinal target {name!r}, but got "
+            f"{list(levels)}.",
+            "target-does-not-fit-kind",
+        )
+    if unknown := sorted(set(labels) - set(keys)):
+        label = labels[unknown[0]]
+        raise InputError(
+            f"Expected the levels {list(levels)} in the ordinal target {name!r}, but row "
+            f"{values.index[values == label][0]} holds {label!r}.",
+            "target-does-not-fit-kind",
+        )
+    return [_plain(labels.get(key, level)) for key, level in zip(keys, levels, strict=True)]
+
+
+def classes_of(
+    name: str, values: pd.Series, kind: Kind, levels: Sequence[str] = ()
+) -> list[object] | None:
     """The classes of a target in the order of their numbers 0, 1, ...; None for numbers."""
-    if kind in ("regression", "count", "log"):
+    if kind in ("regression", "count", "log", "censored", "vector"):
         return None
+    if levels:
+        return levels_of(name, values, levels)
     return sorted(map(_plain, values.dropna().unique().tolist()), key=_order)
 
 
@@ -150,8 +194,18 @@ def encode_target(values: pd.Series, classes: list[object] | None) -> np.ndarray
     return values.map(numbers).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def task_of(name: str, kind: Kind, classes: list[object] | None) -> Task:
-    """A task with the loss and the metric of its kind."""
+def task_of(
+    name: str,
+    kind: Kind,
+    classes: list[object] | None,
+    vectors: Float[Tensor, "row component"] | None = None,
+) -> Task:
+    """A task with the loss and the metric of its kind; `vectors` are the labels of a vector."""
+    if vectors is not None:
+        loss = VectorError(vectors)
+        return Task(name, loss, VectorRSquared(loss), n_outputs=vectors.shape[1])
+    if kind == "censored":
+        return Task(name, CensoredDeviance(), NamedMetric("concordance_index", "censored"))
     if kind == "binary":
         return Task(name, BinaryCrossEntropy(), RocAuc())
     if kind == "classes":
@@ -169,13 +223,16 @@ def task_of(name: str, kind: Kind, classes: list[object] | None) -> Task:
 def unit_of(kind: Kind, labels: Float[Tensor, " row"]) -> tuple[float, float]:
     """What labels are standardized by, (label - first) / second, from the training rows' labels.
 
-    Regressions by mean and deviation; counts by their mean, logarithms by the geometric mean.
+    Regressions by mean and deviation; counts by their mean, logarithms by the geometric mean,
+    censored times by the total time per event.
     """
     known = labels[~labels.isnan()]
-    if len(known) == 0 or kind not in ("regression", "count", "log"):
+    if len(known) == 0 or kind not in ("regression", "count", "log", "censored"):
         return 0.0, 1.0
     if kind == "regression":
         return float(known.mean()), float(known.std(correction=0)) or 1.0
+    if kind == "censored":
+        return 0.0, float(known.abs().sum() / (known > 0).sum().clamp(min=1))
     return 0.0, float(known.mean() if kind == "count" else known.log().mean().exp()) or 1.0
 
 
@@ -193,68 +250,6 @@ def is_heavy_tailed(labels: pd.Series) -> bool:
         return False
     skewness, of_logarithm = (float(stats.skew(each)) for each in (numbers, np.log(numbers)))
     return skewness > 2 and abs(of_logarithm) < skewness / 3
-
-
-def expand_sets(
-    table: pd.DataFrame, names: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, list[str]], dict[str, list[str]]]:
-    """Replace each column of label sets by one column of 0 and 1 per label, ``"column: label"``.
-
-    Labels are separated by ``;``, ``|`` or commas, or cells are lists. An empty text or list is a
-    set without labels; a missing cell is a missing label of every task.
-
-    Returns:
-        The table, the new columns of each column, and its labels that too few rows have.
-
-    Raises:
-        InputError: If a column has fewer than one label that often enough comes or does not come.
-
-    Example:
-        >>> table = pd.DataFrame({"tags": ["a;b", "b", "", "a"] * 10})
-        >>> expand_sets(table, ["tags"])[1]
-        {'tags': ['tags: a', 'tags: b']}
-    """
-    made: dict[str, list[str]] = {}
-    rare: dict[str, list[str]] = {}
-    for name in names:
-        cells = table[name]
-        text = cells[cells.map(lambda cell: isinstance(cell, str))].astype(str)
-        marks = {mark: text.str.contains(mark, regex=False).sum() for mark in ";|,"}
-        mark = max(marks, key=lambda each: marks[each])
-        sets = [_labels(cell, mark) for cell in cells]
-        counts = Counter(label for labels in sets for label in labels or ())
-        known = sum(labels is not None for labels in sets)
-        least = max(2, min(10, known // 20))
-        frequent = sorted(label for label, n in counts.items() if least <= n <= known - least)
-        if not frequent:
-            raise InputError(
-                f"Expected sets of labels, such as 'a;b', in the target {name!r}, but none of its "
-                f"{len(counts)} labels is in {least} rows and missing in as many.",
-                "no-labels",
-            )
-        columns = {
-            f"{name}: {label}": [
-                np.nan if labels is None else float(label in labels) for labels in sets
-            ]
-            for label in frequent
-        }
-        if twice := sorted(set(columns) & set(table.columns)):
-            raise InputError(
-                f"Expected no column named {twice[0]!r}: the labels of {name!r} get that name.",
-                "duplicate-column",
-            )
-        table = table.drop(columns=name).assign(**columns)
-        made[name] = list(columns)
-        rare[name] = sorted(set(counts) - set(frequent))
-    return table, made, rare
-
-
-def _labels(cell: object, mark: str) -> set[str] | None:
-    if isinstance(cell, list | tuple | set | np.ndarray):
-        return {str(label).strip() for label in cell}
-    if not isinstance(cell, str):
-        return None if cell is None or cell != cell else {str(cell)}  # NaN differs from itself
-    return {label.strip() for label in cell.split(mark)} - {""}
 
 
 def _plain(label: object) -> object:

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from affinity.tasks import BinaryCrossEntropy, CrossEntropy, Examples, Task
+from affinity.tasks import (
+    BinaryCrossEntropy,
+    CensoredDeviance,
+    CrossEntropy,
+    Examples,
+    OrdinalCrossEntropy,
+    Task,
+)
 
 from .note import DataNote
 
@@ -28,8 +35,8 @@ class LabelCounts:
         labelled: Labelled rows by split: training, validation, selection (of the first replicate;
             the others are similar) and test.
         minority: Of these, the rows outside the most frequent class (for a binary task, the rows
-            of the rarer class); with groups of rows, the number of groups that have such a row.
-            None for a regression.
+            of the rarer class), or of a censored time the rows with an event; with groups of
+            rows, the number of groups that have such a row. None for numbers.
     """
 
     task: str
@@ -58,28 +65,29 @@ def count_labels(tasks: Sequence[Task], splits: Mapping[str, Examples]) -> tuple
         LabelCounts(
             task.name,
             {name: int((~rows.targets[:, column].isnan()).sum()) for name, rows in splits.items()},
-            _minority(column, splits)
-            if isinstance(task.loss, BinaryCrossEntropy | CrossEntropy)
-            else None,
+            _minority(task, column, splits),
         )
         for column, task in enumerate(tasks)
     )
 
 
-def _minority(column: int, splits: Mapping[str, Examples]) -> dict[str, int]:
+def _minority(task: Task, column: int, splits: Mapping[str, Examples]) -> dict[str, int] | None:
+    if isinstance(task.loss, CensoredDeviance):
+        return {name: _n_units(rows, rows.targets[:, column] > 0) for name, rows in splits.items()}
+    if not isinstance(task.loss, BinaryCrossEntropy | CrossEntropy | OrdinalCrossEntropy):
+        return None
     everything = torch.cat([rows.targets[:, column] for rows in splits.values()])
     most_frequent = everything[~everything.isnan()].mode().values
     return {
-        name: _n_units(rows.targets[:, column], most_frequent, rows.groups)
+        name: _n_units(rows, ~labels.isnan() & (labels != most_frequent))
         for name, rows in splits.items()
+        for labels in [rows.targets[:, column]]
     }
 
 
-def _n_units(
-    labels: Float[Tensor, " row"], most_frequent: Tensor, groups: Int[Tensor, " row"] | None
-) -> int:
-    is_other = ~labels.isnan() & (labels != most_frequent)
-    return int(is_other.sum()) if groups is None else len(groups[is_other].unique())
+def _n_units(rows: Examples, is_counted: Bool[Tensor, " row"]) -> int:
+    """Rows, or groups of rows."""
+    return int(is_counted.sum()) if rows.groups is None else len(rows.groups[is_counted].unique())
 
 
 def notes_on_counts(counts: Sequence[LabelCounts]) -> Iterator[DataNote]:
@@ -98,7 +106,11 @@ def notes_on_counts(counts: Sequence[LabelCounts]) -> Iterator[DataNote]:
         return
     for each in few:
         part = each.labelled if each.minority is None else each.minority
-        what = "labelled rows" if each.minority is None else "rows of its rarer classes"
+        what = (
+            "labelled rows"
+            if each.minority is None
+            else "rows of its rarer classes (or with an event)"
+        )
         shown = ", ".join(f"{part[name]} {name}" for name in SPLITS if name in part)
         yield DataNote(
             "too-few-to-judge",

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,18 @@ class Label:
     Args:
         classes: In the order of their numbers; None for numbers.
         mean: Of the training rows; a regression predicts standardized values.
-        deviation: Of the training rows; counts and logarithms are divided by it only.
+        deviation: Of the training rows; counts, logarithms and times are divided by it only.
         kind: Kind of the target.
+        components: Mean and deviation of each column of a vector.
     """
 
     classes: list[Any] | None
     mean: float
     deviation: float
     kind: Kind
+    components: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ class Preprocessing:
         frame: dict[str, object] = {}
         for name, label in self.labels.items():
             outputs = predictions[name].double()
+            for number, (column, (mean, deviation)) in enumerate(label.components.items()):
+                frame[f"{name}: {column}"] = (outputs[:, number] * deviation + mean).numpy()
+            if label.kind == "vector":
+                continue
+            if label.kind == "censored":  # the expected time until the event
+                frame[name] = ((-outputs[:, 0]).clamp(max=30).exp() * label.deviation).numpy()
+                continue
             if label.kind in ("count", "log"):
                 frame[name] = (outputs[:, 0].clamp(max=30).exp() * label.deviation).numpy()
                 continue

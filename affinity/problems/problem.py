@@ -18,16 +18,23 @@ from affinity.sharing import (
     match_parameters,
 )
 from affinity.tasks import (
+    Accuracy,
     BinaryCrossEntropy,
+    CensoredDeviance,
     CrossEntropy,
     Examples,
     NamedMetric,
     OrdinalCrossEntropy,
     PoissonDeviance,
     Replicate,
+    RocAuc,
+    RSquared,
     SquaredLogError,
     Task,
+    VectorError,
+    VectorRSquared,
     check_names,
+    takes_stacks,
 )
 from affinity.tasks.losses import balanced
 from affinity.tasks.named_metric import Output
@@ -50,6 +57,9 @@ class Standardizing(Protocol):
         """The unit of each standardized target, from statistics of these training rows."""
         ...
 
+
+WEIGHTED = (Accuracy, NamedMetric, RocAuc, RSquared, VectorRSquared)
+"""Metrics that take weights of rows."""
 
 Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]
 """Makes a trunk, and makes the head of a task on it."""
@@ -146,6 +156,17 @@ class Problem:
                 )
                 if not has_label
             ]
+            unweighted = [
+                task.name
+                for task in self.tasks
+                if not takes_stacks(task.loss) or not isinstance(task.metric, WEIGHTED)
+            ]
+            if examples.weights is not None and unweighted:
+                raise InputError(
+                    f"Expected losses and metrics of affinity.tasks for rows with weights, but "
+                    f"those of {unweighted} take no weights.",
+                    "loss-without-weights",
+                )
             if unlabelled:
                 raise InputError(
                     f"Expected labels for every task among the {len(examples)} {part} rows, but "
@@ -227,8 +248,9 @@ class Problem:
         tasks: list[Task] = []
         for column, task in enumerate(self.tasks):
             if class_weight == "balanced":
-                labels = self.development.targets[:, column]
-                task = replace(task, loss=balanced(task.loss, labels))
+                rows = self.development
+                loss = balanced(task.loss, rows.targets[:, column], rows.weights)
+                task = replace(task, loss=loss)
             if task.name in metrics:
                 metric = NamedMetric.of(metrics[task.name], output_of(task), task.name)
                 task = replace(task, metric=metric, higher_is_better=metric.higher_is_better)
@@ -316,6 +338,10 @@ def output_of(task: Task) -> Output:
         return "positive"
     if isinstance(task.loss, OrdinalCrossEntropy):
         return "ordinal"
+    if isinstance(task.loss, CensoredDeviance):
+        return "censored"
+    if isinstance(task.loss, VectorError):
+        return "vector"
     return "classes" if isinstance(task.loss, CrossEntropy) else "regression"
 
 

@@ -129,7 +129,7 @@ def _losses(network: Sharing, tasks: Sequence[Task], batch: Examples) -> dict[st
     """The losses of the tasks that the batch has labels for."""
     predictions = network(batch.inputs)
     return {
-        task.name: loss_on_labelled(task.loss, predictions[task.name], target)
+        task.name: loss_on_labelled(task.loss, predictions[task.name], target, batch.weights)
         for task, target in zip(tasks, batch.targets.T, strict=True)
         if not bool(target.isnan().all())
     }

@@ -1,7 +1,7 @@
 """Tables as problems: wide (one column per target) or long (each row belongs to one task)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,10 @@ from .cleaning import CleanTable, clean_table
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
 from .kinds import (
-    KINDS,
     Kind,
     check_target,
     classes_of,
     encode_target,
-    expand_sets,
     find_kind,
     is_heavy_tailed,
     task_of,
@@ -36,7 +34,9 @@ from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .reading import ReadingOptions, check_column, fingerprint, read_source, shorten
 from .resampling import RandomRows, TimeBlocks
+from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
+from .target_columns import TargetKind, VectorLabels, encode_event, expand_sets, join_columns
 from .test_rows import (
     first_rows,
     group_numbers,
@@ -56,12 +56,13 @@ def load_table(
     *,
     task_column: str | int | None = None,
     target: str | int | None = None,
-    kinds: Mapping[Any, Kind] | None = None,
+    kinds: Mapping[Any, str | Sequence[str]] | None = None,
     exclude: Sequence[str | int] = (),
     reading: ReadingOptions | None = None,
     time_column: str | int | None = None,
     split_column: str | int | None = None,
     groups: str | int | Sequence[object] | np.ndarray | pd.Series | None = None,
+    sample_weight: str | int | Sequence[float] | np.ndarray | pd.Series | None = None,
     known: float = 1.0,
     test_share: float = 0.25,
     validation_share: float = 0.2,
@@ -79,8 +80,8 @@ def load_table(
             names are numbers may be given as numbers.
         task_column: Long table: the column that says to which task a row belongs.
         target: Long table: the column to predict.
-        kinds: Kind of a target where it should not be found from the values; in a long table the
-            key is the target column.
+        kinds: Kind of a target where it should not be found from the values (`TargetKind.of`); in
+            a long table the key is the target column. A vector is a target with a new name.
         exclude: Columns to leave out; they are not looked at.
         reading: Separator, decimal mark, encoding, missing marks and date formats, where they
             should not be found from the table.
@@ -89,6 +90,8 @@ def load_table(
         groups: A column, or one value per row, that says which rows belong together (a patient, a
             user, a device): rows of one group are never in two of the splits. Where time or a
             split column decides on test rows, development rows of their groups are left out.
+        sample_weight: A column, or one value per row: how much the row counts in training and in
+            all scores. A row of weight 0 does not count.
         known: Share of the rows up to which time has come; later ones are left out.
         test_share: Share of the rows set aside for the audit, where no column says which.
         validation_share: Share of the other rows that decide when to stop.
@@ -117,7 +120,10 @@ def load_table(
     table = raw.frame.reset_index(drop=True)
     group_column = str(groups) if isinstance(groups, str | int) else None
     if groups is not None and group_column is None:
-        group_column, table = _with_groups(table, groups)
+        group_column, table = _with_column(table, "group", groups)
+    weight_column = str(sample_weight) if isinstance(sample_weight, str | int) else None
+    if sample_weight is not None and weight_column is None:
+        weight_column, table = _with_column(table, "weight", sample_weight)
     if not 0 < known <= 1:
         raise InputError(
             f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
@@ -131,36 +137,54 @@ def load_table(
         raise InputError(
             f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
         )
-    names = (task_column, time_column, split_column, group_column)
+    names = (task_column, time_column, split_column, group_column, weight_column)
     special = [name for name in names if name is not None]
     chosen = [*([target] if target is not None else ()), *map(str, targets or ())]
-    chosen_kinds: dict[str, Kind] = {str(name): kind for name, kind in (kinds or {}).items()}
-    for name in (*chosen, *left_out, *special):
+    chosen_kinds = {
+        str(name): TargetKind.of(kind, str(name)) for name, kind in (kinds or {}).items()
+    }
+    _check_kinds_are_of(chosen, chosen_kinds)
+    parts_of = {name: kind.columns(name) for name, kind in chosen_kinds.items()}
+    columns_of_targets = [part for name in chosen for part in parts_of.get(name, [name])]
+    for name in (*columns_of_targets, *left_out, *special):
         check_column(name, table)
-    if group_column in chosen:
+    check_names(columns_of_targets)
+    if vectors := [n for n, kind in chosen_kinds.items() if kind.kind == "vector" and n in table]:
         raise InputError(
-            f"Expected a group column that is no target, but {group_column!r} is both.",
-            "group-is-target",
+            f"Expected a new name for a target of several columns, but there is a column "
+            f"{vectors[0]!r}.",
+            "duplicate-column",
         )
-    if used := set(left_out) & {*chosen, *special}:
+    if both := set(special) & set(columns_of_targets):
+        raise InputError(
+            f"Expected columns of tasks, times, splits, groups and weights that are no targets, "
+            f"but {sorted(both)} are both.",
+            "group-is-target" if group_column in both else "special-is-target",
+        )
+    if used := set(left_out) & {*columns_of_targets, *special}:
         raise InputError(
             f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
             "excluded-and-used",
         )
-    sets = [name for name, kind in chosen_kinds.items() if kind == "set"]
-    _check_kinds_are_of(chosen, chosen_kinds)
-    if sets and task_column is not None:
+    sets = [name for name, kind in chosen_kinds.items() if kind.kind == "set"]
+    several = [n for n, k in chosen_kinds.items() if k.kind in ("set", "vector", "censored")]
+    if several and task_column is not None:
         raise InputError(
-            f"Expected one label per row in a long table, but {sets} hold sets of labels.",
+            f"Expected one label per row in a long table, but {several} are of the kind "
+            f"{chosen_kinds[several[0]].kind!r}.",
             "unknown-kind",
         )
     table, made, rare = expand_sets(table, sets)
     chosen = [column for name in chosen for column in made.get(name, [name])]
-    chosen_kinds = {name: kind for name, kind in chosen_kinds.items() if kind != "set"}
+    chosen_kinds = {name: kind for name, kind in chosen_kinds.items() if kind.kind != "set"}
+    events = [
+        name for kind in chosen_kinds.values() if kind.kind == "censored" for name in kind.names
+    ]
+    labels_of_sets = [column for columns in made.values() for column in columns]
     cleaned = clean_table(
         table.drop(columns=left_out),
-        chosen,
-        special,
+        [*labels_of_sets, *(n for n in columns_of_targets if n not in {*sets, *events})],
+        [*special, *events],
         missing=reading.missing,
         date_formats=reading.date_formats,
         decimal=raw.decimal,
@@ -168,12 +192,15 @@ def load_table(
     table = cleaned.frame.assign(
         **{
             name: days_since_1970(cleaned.frame[name])
-            for name in chosen
-            if cleaned.formats[name].read_as == "date"
+            for name in cleaned.frame
+            if name in {*chosen, *columns_of_targets} - {*events}
+            and cleaned.formats[str(name)].read_as == "date"
         }
     )
     if known < 1 and time_column is not None:
         table = first_rows(table, time_column, known)
+    clean_parts = table
+    table, labels_of_vectors = join_columns(table, chosen_kinds)
     if task_column is not None:
         if target is None or targets:
             raise InputError(
@@ -191,10 +218,18 @@ def load_table(
             )
         labels, found = _wide_targets(table, check_names(chosen), chosen_kinds)
 
-    features = table[[name for name in table.columns if name not in {*chosen, *special}]]
-    classes = {name: classes_of(labels[name], kind) for name, kind in found.items()}
+    no_features = {*chosen, *special, *columns_of_targets}
+    features = table[[name for name in table.columns if name not in no_features]]
+    levels = {name: kind.names for name, kind in chosen_kinds.items() if kind.kind == "ordinal"}
+    classes = {
+        name: classes_of(name, labels[name], kind, levels.get(target or name, ()))
+        for name, kind in found.items()
+    }
     values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
     tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
+    weights = None if weight_column is None else row_weights(table[weight_column])
+    if weights is not None:
+        tensor[weights == 0] = torch.nan
 
     group = None if group_column is None else group_numbers(table[group_column])
     is_test = set_aside(table, tensor, time_column, split_column, test_share, seed, group)
@@ -206,6 +241,10 @@ def load_table(
 
     columns = find_columns(features.iloc[development.numpy()], cleaned.formats)
     clean = columns.read(features)
+    vectors = {
+        name: VectorLabels.of(labels, chosen_kinds[name].names, development)
+        for name, labels in labels_of_vectors.items()
+    }
     encoder = TableEncoder(
         features=clean,
         targets=tensor,
@@ -216,18 +255,37 @@ def load_table(
         columns=columns,
         classes=classes,
         groups=group,
+        weights=weights,
+        components={name: labels.units for name, labels in vectors.items()},
     )
     rows, test_rows = encoder(torch.arange(len(development)))
     judged, judged_kinds = values, found
     if task_column is not None and target is not None:  # the one column that all tasks share
         judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
         judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
+    for name, kind in chosen_kinds.items():
+        if kind.kind in ("censored", "vector"):  # leaks of its parts are looked for
+            judged = judged.drop(columns=name)
+            judged_kinds = {n: k for n, k in judged_kinds.items() if n != name}
+            for part in kind.columns(name):
+                label = clean_parts[part]
+                judged_kinds[part] = "binary" if part in events else "regression"
+                judged[part] = encode_event(label) if part in events else label.astype(float)
+    uses = {name: f"target: {next(iter(found.values()))}" for name in chosen}
+    for name, kind in found.items():
+        for part in parts_of.get(name, [name]):
+            uses[part] = f"target: {kind}" if part == name else f"{kind} of target {name!r}"
+    roles = ("task", "time", "split", "group", "weight")
+    uses |= {n: f"{role} of the row" for n, role in zip(names, roles, strict=True) if n is not None}
     seen = development.numpy()
     parts = TableParts(rows.inputs.shape[1], depth)
     trunk, head = parts(width)
     problem = Problem(
         name=raw.name,
-        tasks=tuple(task_of(name, kind, classes[name]) for name, kind in found.items()),
+        tasks=tuple(
+            task_of(name, kind, classes[name], vectors[name].scaled if name in vectors else None)
+            for name, kind in found.items()
+        ),
         development=rows,
         test=test_rows,
         trunk=trunk,
@@ -244,6 +302,7 @@ def load_table(
             *cleaned.notes,
             *_kind_notes(labels, found, rare),
             *_group_notes(group_column, group, development, test),
+            *notes_on_weights(weight_column, weights),
             *notes_on_table(
                 features,
                 judged,
@@ -265,7 +324,7 @@ def load_table(
             rows=len(table),
             layout="long" if task_column is not None else "wide",
             features=rows.inputs.shape[1],
-            columns=_column_uses(cleaned, columns, found, special, left_out),
+            columns=_column_uses(cleaned, columns, uses, left_out),
             kinds=found,
         ),
     )
@@ -289,13 +348,17 @@ class TableEncoder:
     columns: FeatureColumns
     classes: Mapping[str, list[object] | None]
     groups: Int[Tensor, " row"] | None = None
+    weights: Float[Tensor, " row"] | None = None
+    components: Mapping[str, Mapping[str, tuple[float, float]]] = field(
+        default_factory=dict[str, Mapping[str, tuple[float, float]]]
+    )
 
     def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         """Development and test rows, from rows numbered within the development rows."""
         transformer, mean, deviation = self._fit(training)
         inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
         targets = (self.targets - mean) / deviation
-        everything = Examples(inputs, targets, self.groups)
+        everything = Examples(inputs, targets, self.groups, self.weights)
         return everything.take(self.development), everything.take(self.test)
 
     def target_scales(self, training: Int[Tensor, " training"]) -> Float[Tensor, " task"]:
@@ -306,8 +369,14 @@ class TableEncoder:
         """The statistics of these training rows, which can be saved and applied to other tables."""
         transformer, mean, deviation = self._fit(training)
         labels = {
-            name: Label(classes, float(mean[at]), float(deviation[at]), self.kinds[at])
-            for at, (name, classes) in enumerate(self.classes.items())
+            name: Label(
+                classes,
+                float(mean[column]),
+                float(deviation[column]),
+                self.kinds[column],
+                self.components.get(name, {}),
+            )
+            for column, (name, classes) in enumerate(self.classes.items())
         }
         return Preprocessing.of(self.columns, transformer, labels)
 
@@ -330,22 +399,26 @@ class TableEncoder:
 def _column_uses(
     cleaned: CleanTable,
     columns: FeatureColumns,
-    kinds: Mapping[str, str],
-    special: Sequence[str],
+    other_uses: Mapping[str, str],
     exclude: Sequence[str],
 ) -> tuple[ColumnUse, ...]:
-    """What was done with each column, in the order of the table."""
+    """What was done with each column, in the order of the table.
+
+    Args:
+        cleaned: How columns were read.
+        columns: How features are encoded.
+        other_uses: Uses of the columns that are no features.
+        exclude: Columns that the user left out.
+    """
     uses: list[ColumnUse] = []
     for name, column in cleaned.frame.items():
         read_as = cleaned.formats[str(name)].read_as
-        if name in special:
-            encoded = "says something about rows"
+        if name in other_uses:
+            encoded = other_uses[str(name)]
         elif name in columns.formats:
             encoded = columns.encoding(str(name))
-        elif name in columns.dropped:
-            encoded = "left out"
         else:
-            encoded = f"target: {kinds.get(str(name), next(iter(kinds.values())))}"
+            encoded = "left out"
         reason = columns.dropped.get(str(name))
         remarks = [remark.text for remark in cleaned.remarks.get(str(name), ())]
         notes = " ".join(filter(None, [reason, *remarks]))
@@ -354,18 +427,15 @@ def _column_uses(
     return (*uses, *(ColumnUse(n, "nothing", "left out", 0, why) for n, why in left_out.items()))
 
 
-def _with_groups(
-    table: pd.DataFrame, groups: int | Sequence[object] | np.ndarray | pd.Series
-) -> tuple[str, pd.DataFrame]:
-    """The table with one more column, the groups, and the name of that column."""
-    values = np.asarray(groups)
+def _with_column(table: pd.DataFrame, name: str, values: Any) -> tuple[str, pd.DataFrame]:
+    """The table with one more column, and the name of that column."""
+    values = np.asarray(values)
     if values.shape != (len(table),):
         raise InputError(
-            f"Expected groups as the name of a column or as one value for each of the "
+            f"Expected {name}s as the name of a column or as one value for each of the "
             f"{len(table)} rows, but got values of shape {values.shape}.",
-            "groups-do-not-fit",
+            f"{name}s-do-not-fit",
         )
-    name = "group"
     while name in table.columns:
         name = f"({name})"
     return name, table.assign(**{name: values})
@@ -413,18 +483,12 @@ def _settings_for(n_rows: int) -> TrainingSettings:
     return TrainingSettings(batch_size=min(512, max(32, 2 ** round(np.log2(n_rows / 50)))))
 
 
-def _check_kinds_are_of(targets: Sequence[str], kinds: Mapping[str, Kind]) -> None:
-    for name, kind in kinds.items():
+def _check_kinds_are_of(targets: Sequence[str], kinds: Mapping[str, TargetKind]) -> None:
+    for name in kinds:
         if name not in targets:
             raise InputError(
                 f"Expected a kind for one of the targets {list(targets)}, but got {name!r}.",
                 "unknown-target",
-            )
-        if kind not in KINDS:
-            raise InputError(
-                f"Expected one of the kinds {list(KINDS)} for the target {name!r}, but got "
-                f"{kind!r}.",
-                "unknown-kind",
             )
 
 
@@ -450,17 +514,20 @@ def _kind_notes(
 
 
 def _wide_targets(
-    table: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, Kind]
+    table: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, TargetKind]
 ) -> tuple[pd.DataFrame, dict[str, Kind]]:
     found: dict[str, Kind] = {}
     for name in targets:
-        found[name] = kinds.get(name) or find_kind(table[name])
-        check_target(name, table[name], found[name])
+        chosen = kinds.get(name) or TargetKind(find_kind(table[name]))
+        found[name] = chosen.kind
+        check_target(
+            name, table[name], chosen.kind, chosen.names if chosen.kind == "ordinal" else ()
+        )
     return table[list(targets)], found
 
 
 def _long_targets(
-    table: pd.DataFrame, task_column: str, target: str, kinds: Mapping[str, Kind]
+    table: pd.DataFrame, task_column: str, target: str, kinds: Mapping[str, TargetKind]
 ) -> tuple[pd.DataFrame, dict[str, Kind]]:
     if table[task_column].isna().any():
         row = int(np.flatnonzero(table[task_column].isna())[0])
@@ -468,12 +535,13 @@ def _long_targets(
             f"Expected a task in every row of {task_column!r}, but row {row} has none.",
             "missing-task",
         )
-    kind = kinds.get(target) or find_kind(table[target])
+    chosen = kinds.get(target) or TargetKind(find_kind(table[target]))
+    kind = chosen.kind
     names = table[task_column].astype(str)
     labels: dict[str, pd.Series] = {}
     for name in names.unique():
         labels[name] = table[target].where(names == name)
         if kind != "classes":
-            check_target(f"{target} of {name}", labels[name], kind)
+            check_target(f"{target} of {name}", labels[name], kind, chosen.names)
     check_names(labels)
     return pd.DataFrame(labels), dict.fromkeys(labels, kind)

@@ -3,6 +3,7 @@
 from .examples import Examples, Replicate
 from .losses import (
     BinaryCrossEntropy,
+    CensoredDeviance,
     CrossEntropy,
     OrdinalCrossEntropy,
     PoissonDeviance,
@@ -12,16 +13,18 @@ from .losses import (
     loss_on_labelled,
     takes_stacks,
 )
-from .metrics import Accuracy, RocAuc, RSquared
+from .metrics import Accuracy, RocAuc, RSquared, concordance_index
 from .named_metric import METRICS, NamedMetric
 from .names import check_names
 from .score import Direction, Score
 from .task import Task
+from .vectors import VectorError, VectorRSquared
 
 __all__ = [
     "METRICS",
     "Accuracy",
     "BinaryCrossEntropy",
+    "CensoredDeviance",
     "CrossEntropy",
     "Direction",
     "Examples",
@@ -35,7 +38,10 @@ __all__ = [
     "SquaredError",
     "SquaredLogError",
     "Task",
+    "VectorError",
+    "VectorRSquared",
     "check_names",
+    "concordance_index",
     "ignores_missing",
     "loss_on_labelled",
     "takes_stacks",

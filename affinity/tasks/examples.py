@@ -21,6 +21,7 @@ class Examples:
         groups: The group of each row, as a number; rows of one group (a patient, a user) are
             never split between training, validation, selection and test rows. None: every row is a
             group of its own.
+        weights: How much each row counts in losses and metrics; None: all the same.
 
     Example:
         >>> import torch
@@ -34,14 +35,16 @@ class Examples:
     inputs: Float[Tensor, "row *feature"]
     targets: Float[Tensor, "row task"]
     groups: Int[Tensor, " row"] | None = None
+    weights: Float[Tensor, " row"] | None = None
 
     def __post_init__(self) -> None:
-        if self.groups is not None and len(self.groups) != len(self.inputs):
-            raise InputError(
-                f"Expected a group for each of the {len(self.inputs)} rows, but got "
-                f"{len(self.groups)}.",
-                "rows-differ",
-            )
+        for what, values in (("group", self.groups), ("weight", self.weights)):
+            if values is not None and len(values) != len(self.inputs):
+                raise InputError(
+                    f"Expected a {what} for each of the {len(self.inputs)} rows, but got "
+                    f"{len(values)}.",
+                    "rows-differ",
+                )
         if len(self.inputs) != len(self.targets):
             raise InputError(
                 f"Expected as many inputs as targets, but got {len(self.inputs)} rows of inputs "
@@ -59,8 +62,12 @@ class Examples:
 
     def take(self, rows: Int[Tensor, " chosen"]) -> "Examples":
         """The chosen rows, in the order given."""
-        groups = None if self.groups is None else self.groups[rows]
-        return Examples(self.inputs[rows], self.targets[rows], groups)
+        return Examples(
+            self.inputs[rows],
+            self.targets[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.weights is None else self.weights[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Losses that ignore missing labels: a mean over the labelled rows, 0 if there are none.
 
-Axes before the batch index a stack of networks, with one loss per network.
+Axes before the batch index a stack of networks, with one loss per network. With a weight per row
+it is the weighted mean.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
+
+from .vectors import VectorError
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,17 @@ class BinaryCrossEntropy:
     weights: tuple[float, ...] | None = None
 
     def __call__(
-        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+        self,
+        prediction: Float[Tensor, "*stack batch 1"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = functional.binary_cross_entropy_with_logits(
             prediction.squeeze(-1), target.where(labelled, 0), reduction="none"
         )
-        return _mean_over(labelled, each, _weight_of(target, self.weights))
+        return _mean_over(labelled, each, _by_class(weight, target, self.weights))
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,16 @@ class CrossEntropy:
         self,
         prediction: Float[Tensor, "*stack batch classes"],
         target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = functional.cross_entropy(
             prediction.flatten(0, -2), target.where(labelled, 0).long().flatten(), reduction="none"
         )
-        return _mean_over(labelled, each.view(target.shape), _weight_of(target, self.weights))
+        return _mean_over(
+            labelled, each.view(target.shape), _by_class(weight, target, self.weights)
+        )
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,15 @@ class SquaredError:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+        self,
+        prediction: Float[Tensor, "*stack batch 1"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = (prediction.squeeze(-1) - target.where(labelled, 0)).square()
-        return _mean_over(labelled, each)
+        return _mean_over(labelled, each, weight)
 
 
 @dataclass(frozen=True)
@@ -104,14 +116,17 @@ class PoissonDeviance:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+        self,
+        prediction: Float[Tensor, "*stack batch 1"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         counts = target.where(labelled, 0)
         logarithm = prediction.squeeze(-1).clamp(max=30)
         each = 2 * (counts.xlogy(counts) - counts * logarithm - counts + logarithm.exp())
-        return _mean_over(labelled, each)
+        return _mean_over(labelled, each, weight)
 
 
 @dataclass(frozen=True)
@@ -125,12 +140,54 @@ class SquaredLogError:
     """
 
     def __call__(
-        self, prediction: Float[Tensor, "*stack batch 1"], target: Float[Tensor, "*stack batch"]
+        self,
+        prediction: Float[Tensor, "*stack batch 1"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         each = (prediction.squeeze(-1) - target.where(labelled, 1).log()).square()
-        return _mean_over(labelled, each)
+        return _mean_over(labelled, each, weight)
+
+
+@dataclass(frozen=True)
+class CensoredDeviance:
+    r"""Deviance of a time until an event, with a rate that does not change with time.
+
+    The target is the time of the event, or minus the time until which it had not happened
+    (censored). The prediction f is the logarithm of the rate of events; with the time t and
+    :math:`\mu = t e^f` events expected by then, the loss is
+
+    .. math::
+        2 (\mu - 1 - \log \mu) \quad \text{(event)} \qquad \text{or} \qquad
+        2 \mu \quad \text{(censored)}
+
+    Twice the negative log-likelihood of exponential times, minus what no prediction can change.
+    0 is the best. Dividing all times by a number does not change it.
+
+    References:
+        Aitkin and Clayton (1980), `The Fitting of Exponential, Weibull and Extreme Value
+        Distributions to Complex Censored Survival Data using GLIM
+        <https://doi.org/10.2307/2986301>`_.
+
+    Example:
+        >>> import torch
+        >>> CensoredDeviance()(torch.zeros(2, 1), torch.tensor([1.0, -3.0])).item()  # 0 and 6
+        3.0
+    """
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "*stack batch 1"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows."""
+        labelled = ~target.isnan()
+        logarithm = target.where(labelled, 1).abs().log() + prediction.squeeze(-1).clamp(max=30)
+        each = 2 * (logarithm.exp() - (1 + logarithm).where(target > 0, 0))
+        return _mean_over(labelled, each, weight)
 
 
 @dataclass(frozen=True)
@@ -154,13 +211,14 @@ class OrdinalCrossEntropy:
         self,
         prediction: Float[Tensor, "*stack batch threshold"],
         target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
     ) -> Float[Tensor, "*stack"]:
         """Mean loss over the labelled rows."""
         labelled = ~target.isnan()
         levels = torch.arange(prediction.shape[-1], device=prediction.device)
         is_above = (target.where(labelled, 0)[..., None] > levels).to(prediction.dtype)
         each = functional.binary_cross_entropy_with_logits(prediction, is_above, reduction="none")
-        return _mean_over(labelled, each.sum(dim=-1))
+        return _mean_over(labelled, each.sum(dim=-1), weight)
 
 
 def takes_stacks(loss: object) -> bool:
@@ -174,19 +232,31 @@ def takes_stacks(loss: object) -> bool:
 
 
 def loss_on_labelled(
-    loss: Callable[[Tensor, Tensor], Tensor],
-    prediction: Float[Tensor, "batch output"],
-    target: Float[Tensor, " batch"],
-) -> Float[Tensor, ""]:
+    loss: Callable[..., Tensor],
+    prediction: Float[Tensor, "*stack batch output"],
+    target: Float[Tensor, "*stack batch"],
+    weight: Float[Tensor, "*stack batch"] | None = None,
+) -> Float[Tensor, "*stack"]:
     """The loss on the rows with a label, 0 if there are none: a user's loss never meets NaN.
+
+    Args:
+        loss: The loss of a task.
+        prediction: A network's outputs.
+        target: The labels.
+        weight: The weight of each row, which only the losses of this package take.
 
     Example:
         >>> mean_error = lambda prediction, target: (prediction[:, 0] - target).abs().mean()
         >>> loss_on_labelled(mean_error, torch.zeros(2, 1), torch.tensor([3.0, torch.nan])).item()
         3.0
+        >>> rows = torch.zeros(2, 1), torch.tensor([1.0, 2.0])
+        >>> loss_on_labelled(SquaredError(), *rows, weight=torch.tensor([3.0, 1.0])).item()
+        1.75
     """
+    if takes_stacks(loss):
+        return loss(prediction, target, weight)
     missing = target.isnan()
-    if takes_stacks(loss) or not bool(missing.any()):
+    if not bool(missing.any()):
         return loss(prediction, target)
     if bool(missing.all()):
         return 0.0 * prediction.sum()
@@ -212,11 +282,13 @@ def ignores_missing(loss: Callable[[Tensor, Tensor], Tensor], n_outputs: int) ->
     return torch.equal(with_missing, without)
 
 
-def balanced(loss: object, targets: Float[Tensor, " row"]) -> object:
+def balanced(
+    loss: object, targets: Float[Tensor, " row"], weights: Float[Tensor, " row"] | None = None
+) -> object:
     """A cross-entropy in which every class has the same total weight; other losses unchanged.
 
     The weight of class c of C, with :math:`n_c` of n labels, is :math:`n / (C n_c)`, as that of
-    scikit-learn's ``class_weight="balanced"``.
+    scikit-learn's ``class_weight="balanced"``; with weights of rows, n are sums of these.
 
     Example:
         >>> import torch
@@ -225,21 +297,34 @@ def balanced(loss: object, targets: Float[Tensor, " row"]) -> object:
     """
     if not isinstance(loss, BinaryCrossEntropy | CrossEntropy):
         return loss
-    counts = targets[~targets.isnan()].long().bincount(minlength=2).clamp(min=1)
-    weights = counts.sum() / (len(counts) * counts)
-    return replace(loss, weights=tuple(weights.tolist()))
+    labelled = ~targets.isnan()
+    of_rows = None if weights is None else weights[labelled]
+    counts = targets[labelled].long().bincount(of_rows, minlength=2)
+    counts = counts.where(counts > 0, 1)
+    return replace(loss, weights=tuple((counts.sum() / (len(counts) * counts)).tolist()))
 
 
-def _weight_of(
-    target: Float[Tensor, "*stack batch"], weights: tuple[float, ...] | None
-) -> Float[Tensor, "*stack batch"] | None:
-    return None if weights is None else target.new_tensor(weights)[target.nan_to_num().long()]
+def weight_in_mean(
+    loss: object, target: Float[Tensor, "*stack batch"], weight: Tensor | None
+) -> Tensor | None:
+    """The weight of each row in the mean that the loss is: its own, times that of its class."""
+    return _by_class(weight, target, getattr(loss, "weights", None))
+
+
+def _by_class(
+    weight: Tensor | None, target: Float[Tensor, "*stack batch"], weights: tuple[float, ...] | None
+) -> Tensor | None:
+    """The weight of each row, times that of its class."""
+    if weights is None:
+        return weight
+    of_class = target.new_tensor(weights)[target.nan_to_num().long()]
+    return of_class if weight is None else weight * of_class
 
 
 def _mean_over(
     labelled: Bool[Tensor, "*stack batch"],
     each: Float[Tensor, "*stack batch"],
-    weight: Float[Tensor, "*stack batch"] | None = None,
+    weight: Tensor | None,
 ) -> Float[Tensor, "*stack"]:
     if weight is None:
         return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
@@ -253,5 +338,7 @@ _STACKABLE = (
     SquaredError,
     PoissonDeviance,
     SquaredLogError,
+    CensoredDeviance,
     OrdinalCrossEntropy,
+    VectorError,
 )

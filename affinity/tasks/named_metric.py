@@ -12,10 +12,12 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-Output = Literal["binary", "classes", "regression", "positive", "ordinal"]
+from .metrics import concordance_index
+
+Output = Literal["binary", "classes", "regression", "positive", "ordinal", "censored", "vector"]
 """What a network predicts: a logit, a logit per class, a number, the logarithm of a number above 0,
-or a logit per threshold between levels."""
-_Function = Callable[[np.ndarray, np.ndarray], float]
+a logit per threshold between levels, the logarithm of the rate of events, or several numbers."""
+_Function = Callable[..., float]
 
 
 def _sklearn(name: str) -> Callable[..., float]:
@@ -47,22 +49,32 @@ def _chosen(function: Callable[..., float], **options: object) -> dict[Output, _
     averaged = {"average": "macro"} if "average" in options else {}
     binary = {name: value for name, value in options.items() if name != "average"}
     return {
-        "binary": lambda truth, p: function(truth, p > 0.5, **binary),
-        "classes": lambda truth, p: function(truth, p.argmax(axis=1), **{**binary, **averaged}),
+        "binary": lambda truth, p, **weight: function(truth, p > 0.5, **binary, **weight),
+        "classes": lambda truth, p, **weight: function(
+            truth, p.argmax(axis=1), **{**binary, **averaged}, **weight
+        ),
     }
 
 
-def _log_loss(truth: np.ndarray, p: np.ndarray) -> float:
+def _log_loss(truth: np.ndarray, p: np.ndarray, **options: object) -> float:
     n_classes = 2 if p.ndim == 1 else p.shape[1]
-    return float(_sklearn("log_loss")(truth, p, labels=np.arange(n_classes)))
+    return float(_sklearn("log_loss")(truth, p, labels=np.arange(n_classes), **options))
 
 
-def _roc_auc_of_classes(truth: np.ndarray, p: np.ndarray) -> float:
+def _roc_auc_of_classes(
+    truth: np.ndarray, p: np.ndarray, sample_weight: np.ndarray | None = None
+) -> float:
     """The mean over the classes of each against the others."""
-    present = np.unique(truth).astype(int)
-    return float(
-        np.mean([_sklearn("roc_auc_score")(truth == each, p[:, each]) for each in present])
-    )
+    areas = [
+        _sklearn("roc_auc_score")(truth == each, p[:, each], sample_weight=sample_weight)
+        for each in np.unique(truth).astype(int)
+    ]
+    return float(np.mean(areas))
+
+
+def _max_error(truth: np.ndarray, predicted: np.ndarray, **_: object) -> float:
+    """The largest error, whatever the weights of rows are."""
+    return float(_sklearn("max_error")(truth, predicted))
 
 
 def _number(function: Callable[..., float], power: int, **options: object) -> _Entry:
@@ -86,14 +98,15 @@ METRICS: dict[str, _Entry] = {
     "quadratic_kappa": _Entry(
         {"ordinal": partial(_sklearn("cohen_kappa_score"), weights="quadratic")}
     ),
+    "concordance_index": _Entry({"censored": concordance_index}),
     "mean_absolute_error": _number(_sklearn("mean_absolute_error"), 1),
     "mean_squared_error": _number(_sklearn("mean_squared_error"), 2),
     "root_mean_squared_error": _number(_sklearn("root_mean_squared_error"), 1),
     "median_absolute_error": _number(_sklearn("median_absolute_error"), 1),
-    "max_error": _number(_sklearn("max_error"), 1),
+    "max_error": _number(_max_error, 1),
     "mean_pinball_loss": _number(_sklearn("mean_pinball_loss"), 1),
 }
-"""Metrics by scikit-learn's names."""
+"""Metrics by scikit-learn's names; the concordance index is this package's."""
 
 NEED_VARIATION = {
     *("roc_auc", "average_precision", "r2", "matthews_corrcoef", "d2_poisson", "quadratic_kappa")
@@ -176,9 +189,12 @@ class NamedMetric:
         return METRICS[self.name.partition(":")[0]]
 
     def __call__(
-        self, prediction: Float[Tensor, "row output"], target: Float[Tensor, " row"]
+        self,
+        prediction: Float[Tensor, "row output"],
+        target: Float[Tensor, " row"],
+        weight: Float[Tensor, " row"] | None = None,
     ) -> float:
-        """The metric over the labelled rows."""
+        """The metric over the labelled rows, weighted where rows have weights."""
         labelled = ~target.isnan()
         truth, outputs = target[labelled].double(), prediction[labelled].double()
         if len(truth) == 0 or bool(outputs.isnan().any()):
@@ -197,4 +213,5 @@ class NamedMetric:
         function = self._entry.functions[self.output]
         if quantile := self.name.partition(":")[2]:
             function = partial(_sklearn("mean_pinball_loss"), alpha=float(quantile))
-        return float(function(truth.cpu().numpy(), predicted.cpu().numpy()))
+        options = {} if weight is None else {"sample_weight": weight[labelled].cpu().numpy()}
+        return float(function(truth.cpu().numpy(), predicted.cpu().numpy(), **options))

@@ -9,6 +9,7 @@ from torch.func import vmap
 
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, ignores_missing, loss_on_labelled, takes_stacks
+from affinity.tasks.losses import weight_in_mean
 
 from .objectives import Objective
 from .reference import constant_loss
@@ -38,7 +39,9 @@ def losses_of(
     """The loss of each task, NaN without labels; column k of the targets is the k-th task's."""
     with torch.no_grad():
         return {
-            task.name: float(loss_on_labelled(task.loss, predictions[task.name], targets))
+            task.name: float(
+                loss_on_labelled(task.loss, predictions[task.name], targets, examples.weights)
+            )
             if not bool(targets.isnan().all())
             else math.nan
             for task, targets in zip(tasks, examples.targets.T, strict=True)
@@ -46,7 +49,11 @@ def losses_of(
 
 
 def block_losses(
-    task: Task, prediction: Tensor, target: Tensor, groups: Tensor | None = None
+    task: Task,
+    prediction: Tensor,
+    target: Tensor,
+    groups: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> list[float]:
     r"""The loss on each of at most `MOST_BLOCKS` blocks of a task's labelled rows.
 
@@ -55,6 +62,7 @@ def block_losses(
     a block has whole groups, since rows of one group say little more than one row. Blocks of
     groups differ in size, so the entry of block b with :math:`n_b` of N rows is the linearized
     mean :math:`L + B \frac{n_b}{N} (L_b - L)`; the mean of the entries is the loss L on all rows.
+    With weights of rows or classes, n and N are sums of weights.
 
     Example:
         >>> from affinity.tasks import RSquared, SquaredError
@@ -77,18 +85,23 @@ def block_losses(
     rows = labelled[(starts + place).clamp(max=len(labelled) - 1)]
     is_own = place < sizes.unsqueeze(1)  # block row
     prediction, target = prediction[rows], target[rows].where(is_own, math.nan)
+    weight = None if weights is None else weights[rows].to(target)
     with torch.no_grad():
-        losses = _loss_per_block(task, prediction, target)
-    if groups is None:
+        losses = _loss_per_block(task, prediction, target, weight)
+    in_mean = weight_in_mean(task.loss, target, weight)
+    if groups is None and in_mean is None:
         return losses.tolist()
-    share = sizes.double() / sizes.sum()
+    sums = sizes if in_mean is None else in_mean.where(is_own, 0).sum(dim=1)
+    share = sums.double() / sums.sum()
     mean = (share * losses.double()).sum()
     return (mean + len(sizes) * share * (losses.double() - mean)).tolist()
 
 
-def _loss_per_block(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
+def _loss_per_block(
+    task: Task, prediction: Tensor, target: Tensor, weight: Tensor | None
+) -> Tensor:
     if takes_stacks(task.loss):
-        return task.loss(prediction, target)
+        return loss_on_labelled(task.loss, prediction, target, weight)
     if ignores_missing(task.loss, task.n_outputs):
         try:
             return vmap(task.loss)(prediction, target)
@@ -128,23 +141,36 @@ def metrics_of(
             predictions[task.name],
             targets,
             1.0 if target_scales is None else float(target_scales[column]),
+            examples.weights,
         )
         for column, (task, targets) in enumerate(zip(tasks, examples.targets.T, strict=True))
     }
 
 
-def metric_of(task: Task, prediction: Tensor, target: Tensor, scale: float = 1.0) -> float:
+def metric_of(
+    task: Task,
+    prediction: Tensor,
+    target: Tensor,
+    scale: float = 1.0,
+    weights: Tensor | None = None,
+) -> float:
     """The task's metric in the units of its target, of which `scale` is one standardized unit."""
     labelled = ~target.isnan()
     if not bool(labelled.any()):
         return math.nan
     power = getattr(task.metric, "power", 0)
-    value = task.metric(prediction[labelled], target[labelled])
+    weight = [] if weights is None else [weights[labelled]]
+    value = task.metric(prediction[labelled], target[labelled], *weight)
     return value * (scale**power if power else 1.0)
 
 
 def block_metrics(
-    task: Task, prediction: Tensor, target: Tensor, groups: Tensor | None, scale: float
+    task: Task,
+    prediction: Tensor,
+    target: Tensor,
+    groups: Tensor | None,
+    scale: float,
+    weights: Tensor | None = None,
 ) -> list[float]:
     r"""The metric's jackknife values on up to `METRIC_BLOCKS` blocks of labelled rows.
 
@@ -155,7 +181,7 @@ def block_metrics(
         Tukey (1958), Bias and confidence in not-quite large samples.
     """
     labelled = (~target.isnan()).nonzero().squeeze(1)
-    whole = metric_of(task, prediction, target, scale)
+    whole = metric_of(task, prediction, target, scale, weights)
     if not len(labelled) or math.isnan(whole):
         return []
     if groups is None:
@@ -168,7 +194,8 @@ def block_metrics(
     count = int(block.max()) + 1
     for each in range(count):
         rows = labelled[(block != each).to(labelled.device)]
-        others = metric_of(task, prediction[rows], target[rows], scale)
+        weight = None if weights is None else weights[rows]
+        others = metric_of(task, prediction[rows], target[rows], scale, weight)
         values.append(count * whole - (count - 1) * others)
     return values if all(map(math.isfinite, values)) else []
 
@@ -176,7 +203,7 @@ def block_metrics(
 def scales_of(tasks: Sequence[Task], training: Examples, validation: Examples) -> dict[str, float]:
     """The validation loss of each task's best constant prediction; see `constant_loss`."""
     return {
-        task.name: constant_loss(task, training.targets[:, column], validation.targets[:, column])
+        task.name: constant_loss(task, training, validation, column)
         for column, task in enumerate(tasks)
     }
 

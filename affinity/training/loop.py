@@ -140,7 +140,7 @@ def train(
         state=run.best_state,
         predictions=predictions,
         test_blocks={
-            task.name: block_losses(task, predictions[task.name], target, test.groups)
+            task.name: block_losses(task, predictions[task.name], target, test.groups, test.weights)
             for task, target in zip(network_tasks, test.targets.T, strict=True)
         },
         evaluation_metric=_evaluation_metric(
@@ -155,6 +155,7 @@ def train(
                 test.targets[:, column],
                 test.groups,
                 1.0 if target_scales is None else float(target_scales[column]),
+                test.weights,
             )
             for column, task in enumerate(network_tasks)
             if task.is_judged_by_metric
@@ -335,7 +336,7 @@ def _of(rows: Examples, columns: Sequence[int]) -> Examples:
 def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> LossByTask:
     predictions = network(examples.inputs)
     return {
-        task.name: loss_on_labelled(task.loss, predictions[task.name], targets)
+        task.name: loss_on_labelled(task.loss, predictions[task.name], targets, examples.weights)
         for task, targets in zip(tasks, examples.targets.T, strict=True)
     }
 

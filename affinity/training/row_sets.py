@@ -47,6 +47,10 @@ class RowSets:
         self._columns = columns
         groups = [table.groups for table in tables.values() if table.groups is not None]
         self._groups = torch.cat(groups) if len(groups) == len(tables) else None
+        weights = [table.weights for table in tables.values() if table.weights is not None]
+        self._weights = (
+            torch.cat([*weights, weights[0].new_ones(1)]) if len(weights) == len(tables) else None
+        )
         rank_starts = [0, *accumulate(len(part) for part in parts)]
         sets: dict[tuple[int, frozenset[int]], int] = {}
         set_of: dict[tuple[int, frozenset[int]], int] = {}
@@ -85,6 +89,12 @@ class RowSets:
             return None
         return self._groups[self.rows[self._set_of[member]][: self.count(member)]]
 
+    def weights_of(self, member: int) -> Float[Tensor, " row"] | None:
+        """The weight of each row that a member uses; None if rows have no weights."""
+        if self._weights is None:
+            return None
+        return self._weights[self.rows[self._set_of[member]][: self.count(member)]]
+
     def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
         """The rows of every set, in the order of its replicate's ranks, a batch at a time."""
         last = torch.full((1,), torch.iinfo(torch.long).max)
@@ -93,14 +103,23 @@ class RowSets:
 
     def take(
         self, rows: Int[Tensor, "set batch"], here: Int[Tensor, " member"]
-    ) -> tuple[Float[Tensor, "member_or_one batch *feature"], Float[Tensor, "member slot batch"]]:
-        """Inputs and targets of these rows; inputs only once if all members use the same rows."""
+    ) -> tuple[
+        Float[Tensor, "member_or_one batch *feature"],
+        Float[Tensor, "member slot batch"],
+        Float[Tensor, "member slot batch"] | None,
+    ]:
+        """Inputs, targets and weights; inputs only once if all members use the same rows."""
         columns = self._columns[here]
         if len(rows) == 1:
-            return self.inputs[rows], self._targets[:, rows[0]][columns]
+            targets = self._targets[:, rows[0]][columns]
+            weights = None if self._weights is None else self._weights[rows[0]].expand_as(targets)
+            return self.inputs[rows], targets, weights
         chosen = rows[self._set_of[here]]  # member batch
         inputs = self.inputs.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
-        return inputs, self._targets[columns[:, :, None], chosen[:, None, :]]
+        targets = self._targets[columns[:, :, None], chosen[:, None, :]]
+        if self._weights is None:
+            return inputs, targets, None
+        return inputs, targets, self._weights[chosen][:, None].expand_as(targets)
 
 
 def _padded(rows: list[Tensor], value: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Rows and columns that a network is trained on, and their order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Int
@@ -34,7 +35,7 @@ def labelled(
             f"{len(examples)} rows is. Leave these tasks out, or draw more rows.",
             "no-labels",
         )
-    return rows, Examples(inputs=examples.inputs[rows], targets=targets[rows])
+    return rows, replace(examples, targets=targets, groups=None).take(rows)
 
 
 def ranks(count: int, seed: int, epoch: int) -> Int[Tensor, " row"]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -119,6 +119,4 @@ class TaskBatches:
                 sampled.append(torch.full((len(taken),), task))
             batch = examples.take(torch.cat(chosen))
             is_sampled = torch.cat(sampled)[:, None] == torch.arange(len(rows))
-            yield Examples(
-                inputs=batch.inputs, targets=batch.targets.masked_fill(~is_sampled, math.nan)
-            )
+            yield replace(batch, targets=batch.targets.masked_fill(~is_sampled, math.nan))

@@ -113,8 +113,8 @@ class Stack:
         """One forward and backward pass, to find out whether `vmap` can follow the code."""
         training = self._rows([r.training for r in self._replicates], is_ordered=True)
         tensors = stacked(self._networks, self._layout)
-        inputs, targets = training.take(training.rows, torch.arange(len(self._networks)))
-        losses = self._network.losses(self._network.predictions(tensors, inputs), targets)
+        inputs, *labels = training.take(training.rows, torch.arange(len(self._networks)))
+        losses = self._network.losses(self._network.predictions(tensors, inputs), *labels)
         losses.sum().backward()
         self._network.before_step(tensors)
         self._network.after_step(tensors, self._settings.learning_rate)
@@ -137,8 +137,8 @@ class Stack:
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
-            inputs, targets = training.take(rows, here)
-            loss = self._network.losses(self._network.predictions(tensors, inputs), targets)
+            inputs, *labels = training.take(rows, here)
+            loss = self._network.losses(self._network.predictions(tensors, inputs), *labels)
             optimizer.zero_grad()
             ((weights * loss).sum() + rates.penalty(tensors, here)).backward()
             self._network.before_step(tensors)
@@ -149,19 +149,25 @@ class Stack:
 
     def _judge(
         self, tensors: StackedTensors, rows: RowSets, here: Int[Tensor, " member"]
-    ) -> tuple[list[Tensor], Float[Tensor, "member slot row"]]:
-        """Predictions ``[member slot row output]`` of each kind of head, and targets."""
+    ) -> tuple[
+        list[Tensor], Float[Tensor, "member slot row"], Float[Tensor, "member slot row"] | None
+    ]:
+        """Predictions ``[member slot row output]`` of each kind of head, targets and weights."""
         self._network.set_mode(training=False)
         width = max(1, _AT_ONCE // (len(here) * rows.inputs[0].numel()))
         predictions: list[list[Tensor]] = []
         targets: list[Tensor] = []
+        weights: list[Tensor] = []
         with torch.no_grad():
             for some in rows.rows.split(width, dim=1):
-                inputs, own = rows.take(some, here)
+                inputs, own, weight = rows.take(some, here)
                 predictions.append(self._network.predictions(tensors, inputs))
                 targets.append(own)
-            return [torch.cat(kind, dim=2) for kind in zip(*predictions, strict=True)], torch.cat(
-                targets, dim=2
+                weights += [] if weight is None else [weight]
+            return (
+                [torch.cat(kind, dim=2) for kind in zip(*predictions, strict=True)],
+                torch.cat(targets, dim=2),
+                torch.cat(weights, dim=2) if weights else None,
             )
 
     def _losses(
@@ -174,8 +180,8 @@ class Stack:
             own = tensors
             if len(positions) < len(here):
                 own = {name: tensor[positions] for name, tensor in tensors.items()}
-            predictions, targets = self._judge(own, rows, here[positions])
-            loss = self._network.losses(predictions, targets)
+            predictions, targets, weights = self._judge(own, rows, here[positions])
+            loss = self._network.losses(predictions, targets, weights)
             losses.append(loss.double().where(~targets.isnan().all(dim=2), math.nan))
         return torch.cat(losses)
 
@@ -205,8 +211,8 @@ class Stack:
         if len(parts) == len(self._replicates) and all(map(len, parts)):
             evaluation_loss = self._losses(stopping.kept, self._rows(parts), everyone)
         test = self._rows([r.test for r in self._replicates], every_row=keep)
-        predictions, targets = self._judge(stopping.kept, test, everyone)
-        test_loss = self._network.losses(predictions, targets).double()
+        predictions, targets, weights = self._judge(stopping.kept, test, everyone)
+        test_loss = self._network.losses(predictions, targets, weights).double()
         test_loss[targets.isnan().all(dim=2)] = math.nan
         for number in diverged:
             for losses in (training_loss, validation_loss, evaluation_loss, test_loss):
@@ -229,6 +235,7 @@ class Stack:
                     own[name],
                     targets[number, slot, :n_rows],
                     self._target_scale(number, slot),
+                    test.weights_of(number),
                 )
                 for name, slot in slots.items()
             }
@@ -261,6 +268,7 @@ class Stack:
                             own[name],
                             targets[number, slot, :n_rows],
                             test.groups_of(number),
+                            test.weights_of(number),
                         )
                         for name, slot in slots.items()
                         if number not in diverged
@@ -276,6 +284,7 @@ class Stack:
                             targets[number, slot, :n_rows],
                             test.groups_of(number),
                             self._target_scale(number, slot),
+                            test.weights_of(number),
                         )
                         for name, slot in slots.items()
                         if number not in diverged and task_of[name].is_judged_by_metric
@@ -297,7 +306,7 @@ class Stack:
         if not task_of or len(parts) < len(self._replicates) or not all(map(len, parts)):
             return found
         rows = self._rows(parts)
-        predictions, targets = self._judge(tensors, rows, torch.arange(len(self._networks)))
+        predictions, targets, _ = self._judge(tensors, rows, torch.arange(len(self._networks)))
         for number, metrics in enumerate(found):
             n_rows = rows.count(number)
             for name, slot in self._layout.slots_of(number).items():
@@ -307,6 +316,7 @@ class Stack:
                         self._of_slot(predictions, number, slot)[:n_rows],
                         targets[number, slot, :n_rows],
                         self._target_scale(number, slot),
+                        rows.weights_of(number),
                     )
         return found
 

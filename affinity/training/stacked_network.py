@@ -7,7 +7,7 @@ from torch.func import functional_call, vmap
 
 from affinity.sharing import HardSharing, Sharing
 from affinity.sharing.sharing import gradients_of
-from affinity.tasks import takes_stacks
+from affinity.tasks import loss_on_labelled, takes_stacks
 
 from .batched_linear import is_batchable, run_batched
 from .head_layout import HeadKind, HeadLayout
@@ -50,13 +50,15 @@ class StackedNetwork:
         self,
         predictions: list[Float[Tensor, "member _ batch _"]],
         targets: Float[Tensor, "member slot batch"],
+        weights: Float[Tensor, "member slot batch"] | None = None,
     ) -> Float[Tensor, "member slot"]:
         """One loss per slot; 0 if all its targets are NaN."""
         losses: list[Tensor] = []
         for kind, prediction in zip(self._layout.kinds, predictions, strict=True):
             labels = targets[:, kind.slots]
             if takes_stacks(kind.loss):
-                losses.append(kind.loss(prediction, labels))
+                weight = None if weights is None else weights[:, kind.slots]
+                losses.append(loss_on_labelled(kind.loss, prediction, labels, weight))
             else:
                 is_empty = labels.isnan().all(dim=2)
                 some = labels[~is_empty][:1].nan_to_num()  # labels that the loss accepts

@@ -66,6 +66,9 @@ class Store:
                 digest.update(_digest_inputs(part) + _bytes(part.targets[:, columns]))
         if replicate.test.groups is not None:
             digest.update(_bytes(replicate.test.groups))
+        for part in (replicate.training, replicate.test):
+            if part.weights is not None:
+                digest.update(b"weights" + _bytes(part.weights))
         return digest.hexdigest()[:32]
 
     def get(self, key: str) -> TrainedNetwork | None:

@@ -13,7 +13,7 @@ from affinity.errors import InputError
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
 from affinity.statistics import Gains, interval
-from affinity.tasks import Examples
+from affinity.tasks import Examples, loss_on_labelled
 from affinity.training import TrainedNetwork, TrainingSettings
 from affinity.training.judge import block_losses, predict
 from affinity.words import count
@@ -330,8 +330,8 @@ def _measure(problem: Problem, job: TuningJob, result: TrainedNetwork, rows: Exa
     change = distortion(before.trunk, after.trunk, rows.inputs)
     prediction = predict(after, rows)[job.target]
     with torch.no_grad():
-        loss = float(task.loss(prediction, targets))
-    blocks = block_losses(task, prediction, targets)
+        loss = float(loss_on_labelled(task.loss, prediction, targets, rows.weights))
+    blocks = block_losses(task, prediction, targets, weights=rows.weights)
     return _Measured(change.drift, change.similarity, loss, blocks)
 
 

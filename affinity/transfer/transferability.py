@@ -14,7 +14,7 @@ from torch.nn import functional
 from affinity.errors import InputError
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
-from affinity.tasks import BinaryCrossEntropy, CrossEntropy
+from affinity.tasks import BinaryCrossEntropy, CensoredDeviance, CrossEntropy, VectorError
 
 from .sources import Sources, TrunkState
 from .transfer import Transfer
@@ -343,6 +343,8 @@ def _source_features(
     column = problem.names.index(target)
     rows = sources.replicates[replicate].training
     is_labelled = rows.labelled[:, column]
+    if isinstance(problem.tasks[column].loss, CensoredDeviance | VectorError):
+        is_labelled = torch.zeros_like(is_labelled)  # the scores are of classes and numbers
     inputs = rows.inputs[is_labelled]
     probabilities = None
     if source in sources.states and (n_classes := _n_classes(problem, source)) is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from affinity.problems import Problem
 from affinity.sharing import HardSharing
-from affinity.tasks import Replicate
+from affinity.tasks import Replicate, loss_on_labelled
 from affinity.training import (
     Initialization,
     Member,
@@ -200,7 +200,12 @@ def _scales(
     generator = torch.Generator().manual_seed(replicate.seed)
     order = rows[torch.randperm(len(rows), generator=generator)]
     losses = (
-        task.loss(network(training.inputs[batch])[task.name], training.targets[batch, column])
+        loss_on_labelled(
+            task.loss,
+            network(training.inputs[batch])[task.name],
+            training.targets[batch, column],
+            None if training.weights is None else training.weights[batch],
+        )
         for batch in islice(order.split(settings.batch_size), _BATCHES)
     )
     norms = relative_gradient_norms(network, losses, blocks_of(network))

@@ -68,11 +68,14 @@ def test_every_metric_is_best_for_perfect_predictions_and_ignores_missing_labels
             "regression": labels,
             "classes": 50 * np.eye(3)[np.nan_to_num(labels).astype(int)],
             "positive": np.log(np.maximum(np.nan_to_num(labels), 1e-12)),
+            "censored": -np.nan_to_num(labels),
             "ordinal": 50 * np.sign(np.nan_to_num(labels)[:, None] - [0.5, 1.5]),
         }
         if output == "binary":
             labels = np.minimum(labels, 1)
             perfect["binary"] = 50 * (2 * np.nan_to_num(labels) - 1)
+        if output == "censored":
+            labels = labels + 1  # times are above 0
         outputs = np.nan_to_num(perfect[output])
         best = 1.0 if METRICS[name].higher_is_better else 0.0
         assert value_of(name, output, outputs, labels) == pytest.approx(best, abs=1e-9)

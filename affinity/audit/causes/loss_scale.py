@@ -15,8 +15,8 @@ def by_loss_scale(problem: Problem) -> dict[str, float]:
     """
     rows = problem.development
     scales = {
-        task.name: constant_loss(task, target, target)
-        for task, target in zip(problem.tasks, rows.targets.T, strict=True)
+        task.name: constant_loss(task, rows, rows, column)
+        for column, task in enumerate(problem.tasks)
     }
     mean = sum(1 / scale for scale in scales.values()) / len(scales)
     return {name: 1 / scale / mean for name, scale in scales.items()}
