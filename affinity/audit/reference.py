@@ -185,7 +185,7 @@ def _fit(task: Task, training: Examples, seed: int) -> _Predict | None:
 
     def regress(
         numbers: np.ndarray, name: str = "squared_error", weights: np.ndarray | None = weights
-    ) -> "HistGradientBoostingRegressor":
+    ) -> HistGradientBoostingRegressor:
         model = HistGradientBoostingRegressor(
             loss=name,  # pyright: ignore[reportArgumentType]
             max_iter=MOST_ITERATIONS,
