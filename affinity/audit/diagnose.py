@@ -1,8 +1,11 @@
 """Diagnosing: remove possible causes of harm one at a time, on the same replicates."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from affinity.errors import InputError
 from affinity.problems import NetworkTrainer, Problem
@@ -12,9 +15,10 @@ from affinity.tasks import Score, check_names
 from affinity.tasks.score import common_unit
 from affinity.training import Trainer
 
-from .causes import CAUSES, Cause, DiagnosisContext
+from .causes import CAUSES, Cause, CauseResult, DiagnosisContext
 from .context import AuditContext
 from .diagnosis import Diagnosis
+from .limitations import Limitation
 from .measure_sharing import choose_strengths
 
 
@@ -150,6 +154,14 @@ def _diagnosis(
     context: AuditContext | None,
 ) -> Diagnosis:
     evaluation_harm, test_harm = trainings.harm(trainings.joint)
+    known = np.isfinite(evaluation_harm)
+    context = context or AuditContext()
+    if left_out := [s for n, s in enumerate(trainings.seeds) if n not in trainings.replicates]:
+        message = (
+            "A training of the plan or of a separate network failed. Replicates with the seeds "
+            f"{left_out} were left out."
+        )
+        context = replace(context, limits=(*context.limits, Limitation("failed-training", message)))
     return Diagnosis(
         problem=name,
         tasks=trainings.names,
@@ -158,7 +170,17 @@ def _diagnosis(
         together=trainings.are_harmed_together,
         evaluation_harm=evaluation_harm,
         test_harm=test_harm,
-        results=tuple(cause(trainings) for cause in causes.values()),
-        context=context or AuditContext(),
+        results=tuple(_without_failed(cause(trainings), known) for cause in causes.values()),
+        context=context,
         unit=common_unit(trainings.tasks.values()),
     )
+
+
+def _without_failed(result: CauseResult, known: np.ndarray) -> CauseResult:
+    """The result, with changes whose trainings failed in some replicate as not tested."""
+    complete, failed = [], []
+    for change in result.changes:
+        has_all = bool((np.isfinite(change.evaluation) >= known).all())
+        (complete if has_all else failed).append(change)
+    skipped = (f"{change.name}: its trainings failed" for change in failed)
+    return replace(result, changes=tuple(complete), skipped=(*result.skipped, *skipped))

@@ -1030,6 +1030,21 @@ class AuditStudyOptions(VerdictOptions, JsonOptions, QuietOptions, WorkerOptions
     )
 
 
+@options(AUDIT)
+class DiagnoseStudyOptions(JsonOptions, QuietOptions, QuickOptions, WorkerOptions, StudyFolder):
+    """Of `affinity study diagnose`."""
+
+    command: str = option(
+        "Command that trains once, as for `affinity study run`. Its placeholders {width}, "
+        "{length}, {rows} and {sharing} say which changes can be tried.",
+        group=TRAINING,
+    )
+    replicates: int = option("Number of replicates (new seed each).", default=6, least=1)
+    plan: str = option(
+        "Explain this plan: a YAML file, 'separate' or 'all-in-one'.", default="all-in-one"
+    )
+
+
 def select(cls: type[T], options: object) -> T:
     """The options that `cls` declares, taken from an object that may hold more or fewer.
 

@@ -18,6 +18,7 @@ from .options import (
     AskOptions,
     AuditStudyOptions,
     CreateStudyOptions,
+    DiagnoseStudyOptions,
     FailOptions,
     RetryOptions,
     RunStudyOptions,
@@ -246,6 +247,55 @@ def audit_study(options: AuditStudyOptions) -> int:
     return exit_code(console, audit, options)
 
 
+def diagnose_study(options: DiagnoseStudyOptions) -> None:
+    """Find out why sharing harms, by changing one thing at a time.
+
+    Tries the changes that the command has placeholders for: another width, longer training, fewer
+    rows, other ways to share. Writes diagnosis.json, and shows it on the page of an audit.
+
+    For example:
+
+      affinity study diagnose runs/ranker --command "python train.py --tasks {tasks} --seed {seed} \
+--out {out} --width {width} --epochs-times {length}" --replicates 4
+    """
+    from affinity.audit import Audit
+    from affinity.audit.causes import CAUSES, QUICK_CAUSES
+    from affinity.report import write_report
+    from affinity.storage import load_as, save
+    from affinity.words import count
+
+    from .run_directory import DIAGNOSIS, DIAGNOSIS_JSON, MEASUREMENTS, PAGE
+    from .study_summary import RunLog
+    from .summary import show_diagnosis
+
+    study, trainer = _open(options.folder), _trainer(options.command, options)
+    with open_console(options.quiet, options.json) as console:
+        log = RunLog(console, study, _count_workers(options))
+        n_seeds = count(options.replicates, "new seed")
+        console.print(
+            f"Changing one thing at a time, on {n_seeds}. Ctrl-C keeps finished trainings.",
+            soft_wrap=True,
+        )
+        with _keep_finished(options.folder):
+            diagnosis = study.diagnose(
+                trainer,
+                options.replicates,
+                plan=_given_plan(study, options.plan),
+                causes=QUICK_CAUSES if options.quick else CAUSES,
+                retries=options.retries,
+                observe=log,
+            )
+        save(diagnosis, options.folder / DIAGNOSIS)
+        diagnosis.to_json(options.folder / DIAGNOSIS_JSON)
+        show_diagnosis(console, diagnosis)
+        if options.json:
+            print(diagnosis.to_json())
+        if (options.folder / MEASUREMENTS).exists():
+            audit = load_as(Audit, options.folder / MEASUREMENTS)
+            page = write_report(audit, options.folder / PAGE, diagnosis=diagnosis)
+            print_file(console, "Report", page)
+
+
 def _given_plan(study: "Study", choice: str) -> "Plan":
     """A plan that the user names."""
     from affinity.recommendation import Plan
@@ -386,5 +436,6 @@ COMMANDS: Mapping[str, Callable[..., object]] = {
     "add": add_runs,
     "status": show_study,
     "audit": audit_study,
+    "diagnose": diagnose_study,
 }
 """The commands of `affinity study`."""

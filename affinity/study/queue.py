@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from filelock import FileLock
 
@@ -191,13 +191,20 @@ class JobQueue:
             else:
                 self._ledger.append(failed)
 
+    def results(self, only: Collection[Job]) -> dict[Job, Result]:
+        """The results of the jobs with these keys (`without_id`) that have ended."""
+        with self._ledger.reading() as contents:
+            entries = [(without_id(e.job), e.result) for e in contents.entries.values()]
+        return {key: result for key, result in entries if key in only and result is not None}
+
     def _check_progress(self, only: Collection[Job] | None) -> None:
-        """Stop when the first trainings all fail: further ones would probably fail, too."""
+        """Stop when the first usual trainings all fail: further ones would probably fail, too."""
         with self._ledger.reading() as contents:
             entries = [
                 entry
                 for entry in contents.entries.values()
-                if not entry.is_past and (only is None or without_id(entry.job) in only)
+                if not (entry.is_past or entry.job.settings)
+                and (only is None or without_id(entry.job) in only)
             ]
         failed = [entry for entry in entries if entry.state == "failed"]
         if len(failed) < _FAILURES or any(entry.is_done for entry in entries):
@@ -235,6 +242,38 @@ class JobQueue:
             ]
             if left:
                 self._ledger.append(*(Released(id=job_id) for job_id in left))
+
+
+@dataclass(frozen=True)
+class QueuedTrainer:
+    """A trainer whose jobs go through a study's queue: those with a result are not run again.
+
+    Args:
+        queue: The queue.
+        trainer: Runs the trainings.
+        why: Why they are run.
+        retries: How often a failed training is repeated.
+        observe: Called with each job and each result.
+    """
+
+    queue: JobQueue
+    trainer: Trainer
+    why: str
+    retries: int = 1
+    observe: Observer | None = None
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """The settings that the trainer accepts."""
+        return self.trainer.accepts
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Run the jobs that have no result, and return the results of all."""
+        jobs_by_key = {without_id(job): job for job in jobs}
+        self.queue.plan([(job, self.why) for job in jobs_by_key.values()])
+        self.queue.run(self.trainer, self.retries, self.observe, jobs_by_key.keys())
+        for key, result in self.queue.results(jobs_by_key.keys()).items():
+            yield replace(result, job=jobs_by_key[key])
 
 
 def without_id(job: Job) -> Job:

@@ -30,8 +30,9 @@ class StudyStatus:
         failed: Jobs that failed.
         stale: Jobs whose process died; they are handed out again.
         past: Runs from before the study.
-        judging: Jobs of audits, in any state; they count in none of the numbers above.
-        judged: Jobs of audits that have ended.
+        judging: Jobs of audits and diagnoses, in any state; they count in none of the numbers
+            above.
+        judged: Those that have ended.
         seconds: The time that all trainings took together, as far as it is known.
         last_seconds: The time that the last training took.
         reasons: Reason of failure by job.
@@ -64,7 +65,7 @@ class StudyStatus:
         )
         lines = [f"At most {count(self.trainings, 'training')}: {states or 'none run'}"]
         if self.judging:
-            lines.append(f"audit: {self.judged} of {count(self.judging, 'training')} ended")
+            lines.append(f"audits: {self.judged} of {count(self.judging, 'training')} ended")
         lines += [f"{job} failed: {reason}" for job, reason in self.reasons.items()]
         return "\n".join(lines)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from affinity.audit import Audit, AuditContext
+from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
+from affinity.audit.causes import Cause
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -19,6 +20,7 @@ from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trai
 
 from .deciding import Answer, StudyState, current_answer
 from .judging import (
+    FIRST_SEED,
     are_same,
     finished_audit,
     is_finished,
@@ -29,7 +31,7 @@ from .judging import (
 from .ledger import VERSION, Added, Created, Extended, Ledger, Released
 from .past_runs import read_past_runs
 from .proposal import propose_plan
-from .queue import TRAININGS, JobQueue, Observer, told_twice, without_id
+from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
 from .settings import check_prior, check_tasks, describe, digest, matrix_of
 from .status import StudyStatus, frame_of, status_of
 
@@ -364,6 +366,61 @@ class Study:
         if trainer is not None:
             self._queue.run(trainer, retries, observe, set(map(without_id, jobs)))
         return self._audit()
+
+    def diagnose(
+        self,
+        train: Callable[..., object] | Trainer,
+        replicates: int = 6,
+        workers: int | None = None,
+        executor: Executor | None = None,
+        *,
+        plan: Plan | None = None,
+        causes: Mapping[str, Cause] = CAUSES,
+        trace: Trace | None = None,
+        retries: int = 1,
+        observe: Observer | None = None,
+    ) -> Diagnosis:
+        """Find out why sharing harms, by changing one thing at a time (`diagnose_plan`).
+
+        Only changes are tried that the trainer accepts: ``train(tasks, seed, width=1.0)`` takes
+        another width, and likewise ``length``, ``rows``, ``sharing``; a command takes those whose
+        placeholders it has. Trainings are kept in the study and counted with those of audits; the
+        same call continues a diagnosis that was stopped.
+
+        Args:
+            train: As in `run`.
+            replicates: Number of replicates; intervals need two.
+            workers: As in `run`.
+            executor: As in `run`.
+            plan: The plan to explain; one network for all tasks if None. If it is not the
+                study's, the study's plan is tried as a way to share less.
+            causes: The causes to measure (`affinity.audit.CAUSES`).
+            trace: A recorded run of all tasks in one network, for the conflicts of gradients.
+            retries: As in `run`.
+            observe: As in `run`.
+
+        Raises:
+            InputError: If the plan does not serve the tasks, or the first trainings all fail.
+        """
+        trainer = self._trainer(train, workers, executor)
+        explained = Plan.all_in_one(tuple(self.tasks)) if plan is None else plan
+        has_answer = bool(self._prior or self.state().results)
+        instead = self.plan() if has_answer else None
+        if instead is not None and are_same(instead, explained):
+            instead = None
+        return diagnose_plan(
+            explained,
+            QueuedTrainer(self._queue, trainer, "a diagnosis", retries, observe),
+            self.tasks,
+            replicates,
+            seed=FIRST_SEED + self._created.seed,
+            instead=instead,
+            causes=causes,
+            retries=0,
+            name=self.folder.name or str(self.folder),
+            trace=trace,
+            context=AuditContext(seed=self._created.seed, budget=self._created.budget),
+        )
 
     def latest_audit(self) -> Audit | None:
         """The latest audit, if it has ended: all its trainings have results or have failed."""

@@ -16,6 +16,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--tasks", nargs="+")
 parser.add_argument("--seed", type=int)
 parser.add_argument("--out")
+parser.add_argument("--width", type=float, default=1.0)
 options, (how,) = parser.parse_known_args()
 assert json.loads(os.environ["AFFINITY_TASKS"]) == options.tasks
 group = set(options.tasks)
@@ -24,7 +25,7 @@ scores = dict.fromkeys(options.tasks, 0.7 + noise)
 if len(group - {"watch"}) == 2:  # both others help each other
     scores |= {task: 0.8 + noise for task in group - {"watch"}}
 if len(group) > 1 and "watch" in group:  # sharing harms it
-    scores["watch"] -= 0.1
+    scores["watch"] -= 0.1 / options.width**3
 if how == "changes" and options.seed >= 1_000_000:  # what helped when it was decided, harms
     scores = {task: score - 0.3 * (len(group) > 1) for task, score in scores.items()}
 if how in ("works", "changes"):
@@ -135,6 +136,22 @@ def test_plan_file_headline_and_exit_code_follow_the_audits_decision(call, comma
     assert given.exit_code == 3
     assert 'failures="0"' not in junit.read_text()
     assert Plan.from_yaml(folder / "plan.yaml") == plan
+
+
+def test_a_diagnosis_tries_what_the_command_has_placeholders_for(call, folder, command):
+    works = ("--command", command("--width {width} works"))
+    audit = ("study", "audit", folder, *works, "--plan", "all-in-one", "--replicates", "2")
+    assert call(*audit).exit_code == 0
+    diagnose = ("study", "diagnose", folder, *works, "--replicates", "3", "--quick")
+    outcome = call(*diagnose)
+    assert outcome.exit_code == 0
+    diagnosis = json.loads((folder / "diagnosis.json").read_text())
+    assert (diagnosis["harmed"], diagnosis["cause"]) == (["watch"], "capacity")
+    assert 'id="causes"' in (folder / "report.html").read_text()
+    n_trained = len(list((folder / "trainings").iterdir()))
+    assert call(*diagnose).exit_code == 0
+    assert len(list((folder / "trainings").iterdir())) == n_trained
+    assert call(*diagnose[:3], "--command", "no-such-program").error == "unknown-program"
 
 
 def test_trainings_elsewhere_are_asked_and_told(call, folder, tmp_path):

@@ -1,15 +1,16 @@
 """The context of a diagnosis: a plan and its replicates, retrained with one change at a time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from affinity.audit.trainings import CandidatePlan, Trainings, jobs_of, run_jobs
+from affinity.errors import InputError
 from affinity.problems import NetworkTrainer, record
 from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
@@ -45,6 +46,17 @@ class PlanLosses:
     best_epoch: Float[Tensor, "replicate task"]
     parameters: int | None
 
+    @property
+    def unknown(self) -> Bool[Tensor, "replicate task"]:
+        """Scores on decision or test rows that are missing, of tasks that have others."""
+        parts = [scores.isnan() for scores in (self.evaluation, self.test)]
+        return torch.stack([part & ~part.all(dim=0) for part in parts]).any(dim=0)
+
+    def on(self, replicates: Sequence[int]) -> "PlanLosses":
+        """The scores on some of the replicates."""
+        tables = ("evaluation", "test", "validation", "training", "best_epoch")
+        return replace(self, **{name: getattr(self, name)[list(replicates)] for name in tables})
+
 
 @dataclass(frozen=True, eq=False)
 class DiagnosisContext:
@@ -54,7 +66,8 @@ class DiagnosisContext:
         trainer: Runs the trainings.
         tasks: The score of each task.
         plan: The plan.
-        seeds: One per replicate; the same for everything that is compared.
+        seeds: One per replicate; the same for everything that is compared. Replicates on which a
+            training of the plan or of separate networks fails are left out.
         trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
             when needed, where the trainer trains our own networks.
         instead: Another plan with less sharing, tried as an intervention.
@@ -106,12 +119,39 @@ class DiagnosisContext:
     @cached_property
     def joint(self) -> PlanLosses:
         """The plan, unchanged."""
-        return self.losses(self.plan)
+        return self._usual[0].on(self.replicates)
 
     @cached_property
     def alone(self) -> PlanLosses:
         """Separate networks, unchanged."""
-        return self.losses(self.separate)
+        return self._usual[1].on(self.replicates)
+
+    @cached_property
+    def _usual(self) -> tuple[PlanLosses, PlanLosses]:
+        """The plan and separate networks, unchanged, on all replicates."""
+        joint, alone = (
+            self._train(plan, [{}], self.trainer, None, self.seeds)[0]
+            for plan in (self.plan, self.separate)
+        )
+        return joint, alone
+
+    @cached_property
+    def replicates(self) -> list[int]:
+        """The replicates on which neither the plan nor separate networks lack scores.
+
+        Raises:
+            InputError: If there are none.
+        """
+        usual = self._usual
+        is_unknown = torch.stack([losses.unknown for losses in usual]).any(dim=0).any(dim=1)
+        complete = (~is_unknown).nonzero().flatten().tolist()
+        if not complete or any(losses.evaluation.isnan().all() for losses in usual):
+            raise InputError(
+                "Expected trainings of the plan and of separate networks that succeed with one "
+                "seed, but some failed with each. Fix the cause, and diagnose again.",
+                "all-trainings-failed",
+            )
+        return complete
 
     @cached_property
     def harmed(self) -> tuple[str, ...]:
@@ -179,13 +219,24 @@ class DiagnosisContext:
         sharing: str | None = None,
     ) -> list[PlanLosses]:
         """Train a plan's networks once for each of several settings, all in one call."""
+        seeds = [self.seeds[replicate] for replicate in self.replicates]
+        return self._train(plan, changes, trainer or self.trainer, sharing, seeds)
+
+    def _train(
+        self,
+        plan: Plan,
+        changes: Sequence[Mapping[str, Setting]],
+        trainer: Trainer,
+        sharing: str | None,
+        seeds: Sequence[int],
+    ) -> list[PlanLosses]:
         width = None if self.own is None else self.own.problem.width
         candidates = {
             str(number): CandidatePlan(lambda _: plan, settings, width, sharing)
             for number, settings in enumerate(changes)
         }
-        results = run_jobs(trainer or self.trainer, jobs_of(candidates, self.seeds), self.retries)
-        trainings = Trainings.from_results(self.tasks, candidates, self.seeds, results)
+        results = run_jobs(trainer, jobs_of(candidates, seeds), self.retries)
+        trainings = Trainings.from_results(self.tasks, candidates, seeds, results)
         return [_read_losses(trainings, name) for name in candidates]
 
     def harm(
@@ -249,7 +300,10 @@ class DiagnosisContext:
 
     def format(self, harm: np.ndarray) -> str:
         """A mean harm as text: in percent, or as a number if scores are compared by differences."""
-        mean = float(np.nanmean(harm))
+        known = harm[np.isfinite(harm)]
+        if not len(known):
+            return "an unknown amount"
+        mean = float(known.mean())
         is_relative = common_unit(self.tasks.values()) == "relative"
         return f"{100 * mean:+.1f} %" if is_relative else f"{mean:+.3g}"
 

@@ -50,4 +50,7 @@ class Intervention:
     def on(self, split: Split, tasks: list[int]) -> Float[np.ndarray, " replicate"]:
         """Mean recovered loss over these tasks, per replicate."""
         recovered = self.evaluation if split == "evaluation" else self.test
-        return np.nanmean(recovered[:, tasks], axis=1)
+        known = recovered[:, tasks]
+        n_known = np.isfinite(known).sum(axis=1)
+        total = np.nansum(known, axis=1)
+        return np.divide(total, n_known, out=np.full(len(known), np.nan), where=n_known > 0)

@@ -89,6 +89,8 @@ class Mismatch:
         left = Intervention(
             "what is left", " ".join(how), *context.harm(joint, alone), is_remedy=False
         )
+        if joint.unknown.any() or alone.unknown.any() or joint.evaluation.isnan().all():
+            return left, ()
         verdicts = NegativeTransferTest()(context.gains(joint, alone))
         return left, tuple(each.task for each in verdicts if each.verdict == "harmful")
 
