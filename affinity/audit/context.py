@@ -8,7 +8,7 @@ from affinity.problems import DataNote, DataSource, LabelCounts
 from affinity.recording import RecordingCost
 
 from .limitations import Limitation
-from .race_result import Candidate
+from .race_result import Candidate, DetectableGain, RaceFinding
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class AuditContext:
         seconds: Duration of each stage before the audit, in seconds.
         recording: Overhead of recording the run.
         race: The candidates of the race that chose the plan, the plan first.
+        race_finding: What that race found.
+        detectable: The smallest gains that its trainings, and more of them, can tell from noise.
         rows: Number of development rows and of test rows.
         labels: How many labels of each task each split holds.
         overlap: How many rows tasks share.
@@ -49,6 +51,8 @@ class AuditContext:
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     recording: RecordingCost | None = None
     race: tuple[Candidate, ...] = ()
+    race_finding: RaceFinding | None = None
+    detectable: tuple[DetectableGain, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     labels: tuple[LabelCounts, ...] = ()
     overlap: LabelOverlap | None = None

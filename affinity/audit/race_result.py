@@ -157,11 +157,16 @@ class RaceResult:
 
     @property
     def indistinguishable(self) -> tuple[str, ...]:
-        """The names of "separate" and "all-in-one" if they may be as good as the plan."""
+        """The names of "separate" and "all-in-one" if they may be as good as the plan.
+
+        Without the one that is the plan.
+        """
         return tuple(
             candidate.name
             for candidate in self.candidates
-            if candidate.name in ("separate", "all-in-one") and candidate.as_good > 0.05
+            if candidate.name in ("separate", "all-in-one")
+            and candidate.as_good > 0.05
+            and candidate.grouping != self.winner.grouping
         )
 
     def to_plan(self, name: str = "plan", provenance: PlanProvenance | None = None) -> Plan:

@@ -26,6 +26,7 @@ from affinity.recommendation import Plan
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
 from affinity.report.headline import audit_headline, averaged_tasks
+from affinity.report.race_words import race_rows, race_sentences
 from affinity.statistics import Verdict
 from affinity.words import count
 
@@ -76,13 +77,14 @@ def show_problem(console: Console, problem: Problem) -> None:
 
 
 def show_race(console: Console, race: RaceResult) -> None:
-    """Print one row per candidate: its expected gain, and the probability that it is best."""
+    """Print one row per grouping: its expected gain, and the probability that it is best."""
     is_relative = race.unit == "relative"
     tolerance = f"{100 * race.tolerance:g} %" if is_relative else f"{race.tolerance:g}"
     table = _table("candidate", "networks>", "expected gain>", "95 % interval>", "may be best>")
-    for candidate in race.candidates:
+    for row in race_rows(race.candidates):
+        candidate = row.candidate
         table.add_row(
-            candidate.name,
+            row.names,
             str(len(candidate.grouping.networks)),
             percent(candidate.gain, unit=race.unit),
             " to ".join(percent(end, unit=race.unit) for end in (candidate.low, candidate.high)),
@@ -98,23 +100,8 @@ def show_race(console: Console, race: RaceResult) -> None:
             f"{percent(unlimited.gain, unit=race.unit)} instead of "
             f"{percent(within.gain, unit=race.unit)} within the budget.",
         )
-    if race.finding == "no difference":
-        print_note(
-            console,
-            "no grouping is better than the plan by more than "
-            f"{tolerance}, with a probability of {race.winner.probability:.0%}.",
-        )
-    if race.finding == "not enough trainings" and race.detectable:
-        print_note(
-            console,
-            "a better grouping may exist, but these trainings are too few to see it. The smallest "
-            "gains over the plan that can be told from noise (with 80 % power, for one grouping): "
-            + ", ".join(
-                f"{percent(each.gain, unit=race.unit)} with {each.trainings:,} trainings"
-                for each in race.detectable
-            )
-            + ".",
-        )
+    for sentence in race_sentences(race.finding, race.detectable, race.unit):
+        print_note(console, sentence)
     if race.indistinguishable:
         others = {"separate": "separate networks"}
         names = " and ".join(others.get(name, name) for name in race.indistinguishable)

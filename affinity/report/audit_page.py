@@ -10,7 +10,6 @@ from affinity.audit import (
     Alert,
     Audit,
     AuditSummary,
-    Candidate,
     Diagnosis,
     ObjectiveComparison,
     RepeatedHoldout,
@@ -34,21 +33,13 @@ from .network_rows import NetworkRow, network_rows
 from .page_result import PageResult, summarize_matrices, summarize_stability
 from .pictures import all_matrices, grouping_for
 from .provenance import audit_provenance
+from .race_words import RaceRow, race_rows, race_sentences
 from .rendering import PageFigure, render
 from .study_page import study_page_of
 from .trace_page import trace_page_of
 
 MOST_OPEN = 40
 """With more tasks, the table and the picture of gains are folded."""
-
-
-@dataclass(frozen=True)
-class RaceRow:
-    """A grouping in the race, with the names of all candidates that are this grouping."""
-
-    names: str
-    networks: str
-    candidate: Candidate
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +55,7 @@ class AuditPage:
     alerts: list[Alert]
     figures: dict[str, PageFigure]
     race: list[RaceRow]
+    race_notes: list[str]
     choices: list[BudgetChoice]
     stability: Stability | None
     diagnosis: Diagnosis | None
@@ -117,6 +109,9 @@ class AuditPage:
             alerts=alerts,
             figures=audit_figures(audit, estimates, trace, stability, diagnosis),
             race=race_rows(audit.context.race),
+            race_notes=race_sentences(
+                audit.context.race_finding, audit.context.detectable, audit.gains.overall_unit
+            ),
             choices=choices,
             stability=stability,
             diagnosis=diagnosis,
@@ -237,15 +232,3 @@ def write_report(
         return write_atomically(path, trace_page_of(result))
     page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout, objectives)
     return write_atomically(path, page.to_html())
-
-
-def race_rows(candidates: Sequence[Candidate]) -> list[RaceRow]:
-    """One row per grouping, in the order of the candidates."""
-    same_networks: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        networks = " | ".join(map(", ".join, served_tasks(candidate.grouping)))
-        same_networks.setdefault(networks, []).append(candidate)
-    return [
-        RaceRow(", ".join(candidate.name for candidate in same), networks, same[0])
-        for networks, same in same_networks.items()
-    ]

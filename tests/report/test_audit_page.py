@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from markupsafe import escape
 
 from affinity import sharing
 from affinity.audit import Audit, RepeatedHoldout
+from affinity.audit.race_result import DetectableGain
 from affinity.recording import RecordingCost
 from affinity.report import AuditPage, audit_headline, find_alerts, write_report
-from affinity.report.audit_page import race_rows
+from affinity.report.race_words import race_rows
 
 
 class Elements(HTMLParser):
@@ -154,6 +156,21 @@ def test_a_grouping_with_two_names_is_one_row_of_the_race() -> None:
     rows = race_rows(a_race(names(6)))
     assert [row.names for row in rows] == ["plan, all-in-one", "separate"]
     assert rows[1].networks.count("|") == 5
+
+
+def test_the_page_and_the_json_say_what_a_race_could_find() -> None:
+    audit = an_audit(6, race=a_race(names(6)))
+    detectable = (DetectableGain(48, 0.031), DetectableGain(24, 0.045), DetectableGain(48, 0.031))
+    context = replace(audit.context, race_finding="not enough trainings", detectable=detectable)
+    page = AuditPage.from_audit(replace(audit, context=context))
+    notes = " ".join(page.race_notes)
+    assert notes.index("24 trainings") < notes.index("48 trainings")
+    assert notes.count("48 trainings") == 1
+    assert notes in page.to_html()
+    shown = json.loads(page.audit.to_json())["context"]
+    assert shown["race_finding"] == "not enough trainings"
+    assert shown["detectable"][0] == {"trainings": 48, "gain": 0.031}
+    assert AuditPage.from_audit(audit).race_notes == []
 
 
 def test_many_tasks_have_a_choice_of_budgets_too() -> None:

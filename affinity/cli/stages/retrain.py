@@ -160,7 +160,8 @@ def _context(run: Run, plan: Plan) -> AuditContext:
     record = run.directory.record
     recorded = record.stages.get("record")
     race = run.race if run.directory.file(PLAN).exists() else None
-    is_winner = race is not None and plan == Plan.from_yaml(run.directory.file(PLAN))
+    if race is not None and plan != Plan.from_yaml(run.directory.file(PLAN)):
+        race = None
     return AuditContext(
         command=record.command,
         versions=record.versions,
@@ -173,5 +174,7 @@ def _context(run: Run, plan: Plan) -> AuditContext:
             if stage in record.stages
         },
         recording=recorded.cost if recorded else None,
-        race=race.candidates if race is not None and is_winner else (),
+        race=() if race is None else race.candidates,
+        race_finding=None if race is None else race.finding,
+        detectable=() if race is None else race.detectable,
     )
