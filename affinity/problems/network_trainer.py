@@ -212,7 +212,7 @@ class NetworkTrainer:
         for job in jobs:
             if job.purpose == "judge" and job.tasks not in costs:
                 sample = self.problem.development.inputs[:2]
-                costs[job.tasks] = cost_of(self.make_network(job), sample)
+                costs[job.tasks] = cost_of(self.make_network(job).cpu(), sample)
             member = Member(job.tasks, places[self._replicate_key(job)])
             yield self._result_of(job, trained[member], costs.get(job.tasks))
 

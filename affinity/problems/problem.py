@@ -1,7 +1,7 @@
 """A multi-task problem: tasks, rows, and the network they may share."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -38,7 +38,7 @@ from affinity.tasks import (
 )
 from affinity.tasks.losses import balanced
 from affinity.tasks.named_metric import Output
-from affinity.training import TrainingSettings
+from affinity.training import TrainingSettings, place
 
 from .column_use import ColumnUse
 from .label_counts import SPLITS, LabelCounts, count_labels
@@ -110,6 +110,8 @@ class Problem:
         parts: Trunk and heads of any width, so that networks can be compared at equal size.
         notes: Remarks on the data for the report.
         source: Where the data came from.
+        device: Where networks are trained (`TrainingSettings.device`); that of `settings` if None.
+            The problem's rows are kept on the CPU.
 
     Raises:
         InputError: If tasks, targets and rows do not fit each other.
@@ -134,8 +136,15 @@ class Problem:
     parts: Callable[[int], Parts] | None = None
     notes: tuple[DataNote, ...] = ()
     source: DataSource = field(default_factory=DataSource)
+    device: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, device: str | None) -> None:
+        if device is not None:
+            object.__setattr__(self, "settings", replace(self.settings, device=device))
+        for part in ("development", "test"):
+            examples: Examples = getattr(self, part)
+            if examples.inputs.device.type != "cpu" or examples.targets.device.type != "cpu":
+                object.__setattr__(self, part, place(examples, torch.device("cpu")))
         check_names(self.names)
         if len(self.tasks) < 2:
             raise InputError(
@@ -181,7 +190,7 @@ class Problem:
 
     def network(self, tasks: Iterable[Task] | None = None) -> HardSharing:
         """A fresh network with one trunk under the head of each of these tasks, or of all."""
-        return HardSharing(self.tasks if tasks is None else tasks, self.trunk, self.head)
+        return HardSharing(self.tasks if tasks is None else tasks, self.trunk, self.head).cpu()
 
     def draw(self, seed: int) -> Draw:
         """Which development rows a replicate uses, and what for."""

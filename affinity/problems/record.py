@@ -11,7 +11,7 @@ from affinity.errors import InputError
 from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, loss_on_labelled
-from affinity.training import initial, train
+from affinity.training import initial, place, train
 
 from .problem import Problem
 
@@ -97,7 +97,8 @@ def record(
     def held_out_losses() -> Callable[[], dict[str, Tensor]]:
         count = min(problem.settings.batch_size, len(replicate.validation))
         rows = torch.randperm(len(replicate.validation), generator=generator)[:count]
-        batch = replicate.validation.take(rows)
+        device = next(network.parameters()).device
+        batch = place(replicate.validation.take(rows), device)
         return lambda: _losses(network, problem.tasks, batch)
 
     def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:

@@ -116,5 +116,7 @@ def ranks_with_tasks(
     ranks: Ranks, tasks: Sequence[str], present: Collection[str], like: Tensor
 ) -> list[float]:
     """The number of ranks on which each task is present."""
-    flags = torch.tensor([float(task in present) for task in tasks], device=like.device)
-    return ranks.total(flags).tolist()
+    flags = [float(task in present) for task in tasks]
+    if ranks.count == 1:
+        return flags
+    return ranks.total(torch.tensor(flags, device=like.device)).tolist()

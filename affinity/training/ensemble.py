@@ -11,6 +11,7 @@ from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task, ignores_missing
 
+from .device import find_device, seeded
 from .head_layout import head_kinds
 from .initialization import Initialization
 from .loop import train_one
@@ -24,6 +25,7 @@ from .store import FinishedTrainings, Store
 from .trained_network import TrainedNetwork
 
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
+_GPU_MEMORY = 2 * 2**30  # the same on a GPU, where kernels for few networks leave most of it idle
 _MOST = 512  # networks trained at once
 _FEW_TASKS = 16  # below this, padding heads costs less than splitting the stack
 
@@ -184,7 +186,8 @@ def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
 
 def _fitting(network: Sharing, replicate: Replicate, settings: TrainingSettings) -> int:
     each = _bytes_per_step(network, replicate.training.inputs[: settings.batch_size])
-    return max(1, min(_MOST, _CACHE // each))
+    on_cpu = find_device(settings.device).type == "cpu"
+    return max(1, min(_MOST, (_CACHE if on_cpu else _GPU_MEMORY) // each))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -226,8 +229,9 @@ def _unbatched_reason(
     )
     tiny = Replicate(seed=0, training=some, validation=some, test=some)
     try:
-        with torch.random.fork_rng():
-            Stack([network] * 2, tasks, [0, 1], [tiny, tiny], TrainingSettings()).try_step()
+        with seeded():
+            on_cpu = TrainingSettings(device="cpu")
+            Stack([network] * 2, tasks, [0, 1], [tiny, tiny], on_cpu).try_step()
     except (RuntimeError, ValueError, TypeError) as error:
         return f"vmap does not support it: {str(error).splitlines()[0]}"
     return None
@@ -242,7 +246,7 @@ def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -
         return tensor
 
     with (
-        torch.random.fork_rng(),
+        seeded(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
         outputs = network(inputs)

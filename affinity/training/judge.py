@@ -24,13 +24,20 @@ _ROWS_AT_ONCE = 4096
 
 
 def predict(network: Sharing, examples: Examples) -> dict[str, Tensor]:
-    """One prediction per row for each task of `network`, in evaluation mode."""
+    """One prediction per row for each task of `network`, in evaluation mode.
+
+    The network may be on another device than the rows; predictions are where the rows are.
+    """
     was_training = network.training
     network.eval()
+    inputs = examples.inputs
+    place = next((parameter.device for parameter in network.parameters()), inputs.device)
     with torch.no_grad():
-        parts = [network(inputs) for inputs in examples.inputs.split(_ROWS_AT_ONCE)]
+        parts = [network(chunk.to(place)) for chunk in inputs.split(_ROWS_AT_ONCE)]
     network.train(was_training)
-    return {name: torch.cat([part[name] for part in parts]) for name in network.names}
+    return {
+        name: torch.cat([part[name] for part in parts]).to(inputs.device) for name in network.names
+    }
 
 
 def losses_of(

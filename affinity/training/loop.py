@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task, loss_on_labelled
 
 from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_optimizer
+from .device import find_device, moved, place, place_state, seeded
 from .initialization import Initialization
 from .judge import (
     block_losses,
@@ -73,20 +73,48 @@ def train(
             labelled for its tasks, the objective names an unknown task, or the checkpoint is of
             another training.
     """
+    device = find_device(settings.device)
+    with moved(network, device):
+        return _train(
+            network,
+            tasks,
+            replicate,
+            settings,
+            device,
+            watch,
+            prepare,
+            checkpoint,
+            start or Initialization(),
+        )
+
+
+def _train(
+    network: Sharing,
+    tasks: Sequence[Task],
+    replicate: Replicate,
+    settings: TrainingSettings,
+    device: torch.device,
+    watch: Watch | None,
+    prepare: Callable[[torch.optim.Optimizer], object] | None,
+    checkpoint: Path | None,
+    start: Initialization,
+) -> TrainedNetwork:
+    """`train` with the network on the device; test and selection rows stay on the CPU."""
     began = time.perf_counter()
-    start = start or Initialization()
+    start = replace(start, toward={name: value.to(device) for name, value in start.toward.items()})
     settings.objective.check_tasks([task.name for task in tasks])
     columns = columns_of(network.names, tasks)
     network_tasks = [tasks[column] for column in columns]
-    check_fit(network, tasks, replicate.training.inputs[:2])
+    check_fit(network, tasks, replicate.training.inputs[:2].to(device))
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(network_tasks, training, validation)
+    training, validation = place(training, device), place(validation, device)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint, start)
     if prepare is not None:
         prepare(run.optimizer)
-    with _seeded(replicate.seed), track("training", settings.epochs) as progress:
+    with seeded(replicate.seed), track("training", settings.epochs) as progress:
         run.resume()
         progress.advance(run.epoch)
         while run.epoch < settings.epochs and run.epoch - run.best_epoch < settings.patience:
@@ -137,7 +165,7 @@ def train(
         epochs=run.epoch,
         seconds=time.perf_counter() - began,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        state=run.best_state,
+        state=place_state(run.best_state),
         predictions=predictions,
         test_blocks={
             task.name: block_losses(task, predictions[task.name], target, test.groups, test.weights)
@@ -358,11 +386,3 @@ def _check_finite(losses: LossByTask, step: int) -> None:
 
 def _copy_of(network: Sharing) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-@contextmanager
-def _seeded(seed: int) -> Generator[None]:
-    """Seed the random numbers inside the block, and restore their state afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

@@ -9,6 +9,7 @@ from affinity.errors import InputError
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
+from .device import seeded
 from .initialization import Initialization
 from .rows import columns_of
 
@@ -30,10 +31,10 @@ class Member:
 
 
 def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
-    """The network that starts from `seed`: the same shared start for any set of tasks."""
-    with torch.random.fork_rng():
+    """The network that starts from `seed`, on the CPU: the same shared start for any tasks."""
+    with seeded():
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes milliseconds
-        return build(tuple(tasks))
+        return build(tuple(tasks)).cpu()
 
 
 def start_all(

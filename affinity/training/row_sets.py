@@ -23,6 +23,7 @@ class RowSets:
         parts: The rows of each replicate.
         columns: The targets' column of each slot.
         on: The replicate of each member.
+        device: Where inputs and targets are.
         every_row: Whether members use rows without a label for them too.
         is_ordered: Whether each replicate goes through its rows in an order of its own.
     """
@@ -32,6 +33,7 @@ class RowSets:
         parts: Sequence[Examples],
         columns: Int[Tensor, "member slot"],
         on: Sequence[int],
+        device: torch.device,
         every_row: bool = False,
         is_ordered: bool = False,
     ) -> None:
@@ -40,16 +42,24 @@ class RowSets:
         ends = list(accumulate(sizes))
         start_of = {key: end - size for key, end, size in zip(tables, ends, sizes, strict=True)}
         empty = parts[0].inputs.new_zeros(1, *parts[0].inputs.shape[1:])
-        self.inputs = torch.cat([*(table.inputs for table in tables.values()), empty])
-        self._targets: Float[Tensor, "column row"] = nn.functional.pad(  # the last of both are NaN
-            torch.cat([table.targets for table in tables.values()]), (0, 1, 0, 1), value=math.nan
-        ).T.contiguous()
-        self._columns = columns
+        self.inputs = torch.cat([*(table.inputs for table in tables.values()), empty]).to(device)
+        self._targets: Float[Tensor, "column row"] = (
+            nn.functional.pad(  # the last of both are NaN
+                torch.cat([table.targets for table in tables.values()]),
+                (0, 1, 0, 1),
+                value=math.nan,
+            )
+            .T.contiguous()
+            .to(device)
+        )
+        self._columns = columns.to(device)
         groups = [table.groups for table in tables.values() if table.groups is not None]
         self._groups = torch.cat(groups) if len(groups) == len(tables) else None
         weights = [table.weights for table in tables.values() if table.weights is not None]
         self._weights = (
-            torch.cat([*weights, weights[0].new_ones(1)]) if len(weights) == len(tables) else None
+            torch.cat([*weights, weights[0].new_ones(1)]).to(device)
+            if len(weights) == len(tables)
+            else None
         )
         rank_starts = [0, *accumulate(len(part) for part in parts)]
         sets: dict[tuple[int, frozenset[int]], int] = {}
@@ -74,32 +84,33 @@ class RowSets:
                     places.append(rank_starts[replicate] + chosen)
                 set_of[wanted] = sets[key]
             own_set.append(set_of[wanted])
-        self._set_of = torch.tensor(own_set)
+        self._own_set = own_set
+        self._set_of = torch.tensor(own_set, device=device)
         self._counts = [len(some) for some in rows]
-        self.rows: Int[Tensor, "set row"] = _padded(rows, len(self.inputs) - 1)
+        self.rows: Int[Tensor, "set row"] = _padded(rows, len(self.inputs) - 1).to(device)
         self._places: Int[Tensor, "set row"] = _padded(places, rank_starts[-1])
 
     def count(self, member: int) -> int:
         """Number of rows that a member uses."""
-        return self._counts[int(self._set_of[member])]
+        return self._counts[self._own_set[member]]
 
     def groups_of(self, member: int) -> Int[Tensor, " row"] | None:
         """The group of each row that a member uses; None if rows have no groups."""
         if self._groups is None:
             return None
-        return self._groups[self.rows[self._set_of[member]][: self.count(member)]]
+        return self._groups[self.rows[self._own_set[member]][: self.count(member)].cpu()]
 
     def weights_of(self, member: int) -> Float[Tensor, " row"] | None:
         """The weight of each row that a member uses; None if rows have no weights."""
         if self._weights is None:
             return None
-        return self._weights[self.rows[self._set_of[member]][: self.count(member)]]
+        return self._weights[self.rows[self._own_set[member]][: self.count(member)]].cpu()
 
     def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
         """The rows of every set, in the order of its replicate's ranks, a batch at a time."""
         last = torch.full((1,), torch.iinfo(torch.long).max)
         order = torch.cat([*rank, last])[self._places].argsort(dim=1)
-        return self.rows.gather(1, order).split(size, dim=1)
+        return self.rows.gather(1, order.to(self.rows.device)).split(size, dim=1)
 
     def take(
         self, rows: Int[Tensor, "set batch"], here: Int[Tensor, " member"]
@@ -109,6 +120,7 @@ class RowSets:
         Float[Tensor, "member slot batch"] | None,
     ]:
         """Inputs, targets and weights; inputs only once if all members use the same rows."""
+        here = here.to(self.inputs.device)
         columns = self._columns[here]
         if len(rows) == 1:
             targets = self._targets[:, rows[0]][columns]

@@ -99,7 +99,7 @@ class TaskBatches:
     ) -> Iterator[Examples]:
         """Sample batches; each task goes through its rows in the epoch's order, again and again."""
         generator = torch.Generator().manual_seed(seed)
-        labelled = examples.labelled[order]
+        labelled = examples.labelled.cpu()[order]
         rows = [order[labelled[:, task]] for task in range(labelled.shape[1])]
         counts = torch.tensor([float(len(task_rows)) for task_rows in rows])
         logits = counts.log() / self.temperature  # 0 / 0 if a task has no row
@@ -119,4 +119,5 @@ class TaskBatches:
                 sampled.append(torch.full((len(taken),), task))
             batch = examples.take(torch.cat(chosen))
             is_sampled = torch.cat(sampled)[:, None] == torch.arange(len(rows))
-            yield replace(batch, targets=batch.targets.masked_fill(~is_sampled, math.nan))
+            is_other = ~is_sampled.to(batch.targets.device)
+            yield replace(batch, targets=batch.targets.masked_fill(is_other, math.nan))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from affinity.errors import InputError
 
+from .device import AUTO, check_device
 from .objectives import Objective, Sum
 from .sampling import JointBatches, Sampling
 
@@ -23,9 +24,13 @@ class TrainingSettings:
             full value in the first epoch towards 0 after the last.
         objective: How the tasks' losses become one step.
         sampling: Which rows, of which tasks, make a batch.
+        device: Where networks are trained: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, a
+            CUDA GPU if there is one and otherwise the CPU. Rows and results stay on the CPU. It is
+            not part of a training's identity: devices differ by rounding only, but for dropout
+            masks.
 
     Raises:
-        InputError: If a setting is out of range.
+        InputError: If a setting is out of range, or this machine has no such device.
     """
 
     epochs: int = 100
@@ -36,8 +41,10 @@ class TrainingSettings:
     schedule: str = "constant"
     objective: Objective = field(default_factory=Sum)
     sampling: Sampling = field(default_factory=JointBatches)
+    device: str = field(default=AUTO, repr=False)
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(

@@ -11,6 +11,7 @@ from torch import Tensor
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Replicate, Task
 
+from .device import find_device, seeded
 from .early_stopping import EarlyStopping
 from .head_layout import HeadLayout
 from .initialization import Initialization
@@ -56,15 +57,15 @@ class Stack:
         self._on = on
         self._replicates = replicates
         self._settings = settings
+        self._device = find_device(settings.device)
         self._layout = HeadLayout(networks, tasks)
         self._network = StackedNetwork(networks[0], self._layout)
         self._starts = starts or [Initialization()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
         assert fixed is not None  # checked by `train_members`
         dtype = next(networks[0].parameters()).dtype
-        self._weights = torch.tensor([*fixed, 0.0], dtype=dtype)[
-            self._layout.columns
-        ]  # member slot
+        weights = torch.tensor([*fixed, 0.0], dtype=dtype)[self._layout.columns]
+        self._weights = weights.to(self._device)  # member slot
 
     def train(self, keep: bool) -> list[TrainedNetwork]:
         """Train all members and return one result per member, in order.
@@ -81,12 +82,11 @@ class Stack:
         diverged: dict[int, str] = {}
         here = torch.arange(n_members)  # the members in the stack
         going = torch.ones(n_members, dtype=torch.bool)  # those of them that are not done
-        tensors = stacked(self._networks, self._layout)
+        tensors = stacked(self._networks, self._layout, self._device)
         stopping = EarlyStopping(tensors, (n_members, self._layout.columns.shape[1]))
         optimizer = optimizer_of(tensors, settings)
         rates = ParameterRates(self._networks, self._layout, self._starts, tensors)
-        with torch.random.fork_rng():
-            torch.manual_seed(self._replicates[self._on[0]].seed)
+        with seeded(self._replicates[self._on[0]].seed):
             for epoch in range(1, settings.epochs + 1):
                 start = time.perf_counter()
                 losses = self._epoch(epoch, tensors, optimizer, rates, training, here)
@@ -96,7 +96,7 @@ class Stack:
                         diverged[number] = self._divergence(number, losses[:, position], epoch)
                     going[position] = False
                 reached = self._losses(tensors, validation, here)
-                weights = self._weights[here].double()
+                weights = self._weights.cpu()[here].double()
                 score = settings.objective.score(reached, scales[here], weights)
                 stopping.see(epoch, here, going, score, reached, tensors)
                 seconds[here[going]] += (time.perf_counter() - start) / int(going.sum().clamp(1))
@@ -112,7 +112,7 @@ class Stack:
     def try_step(self) -> None:
         """One forward and backward pass, to find out whether `vmap` can follow the code."""
         training = self._rows([r.training for r in self._replicates], is_ordered=True)
-        tensors = stacked(self._networks, self._layout)
+        tensors = stacked(self._networks, self._layout, self._device)
         inputs, *labels = training.take(training.rows, torch.arange(len(self._networks)))
         losses = self._network.losses(self._network.predictions(tensors, inputs), *labels)
         losses.sum().backward()
@@ -133,6 +133,7 @@ class Stack:
         learning_rate = self._settings.learning_rate_at(epoch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
+        here = here.to(self._device)
         weights = self._weights[here]
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
@@ -145,7 +146,7 @@ class Stack:
             rates.step(optimizer, tensors, here)
             self._network.after_step(tensors, learning_rate)
             losses.append(loss.detach())
-        return torch.stack(losses)
+        return torch.stack(losses).cpu()
 
     def _judge(
         self, tensors: StackedTensors, rows: RowSets, here: Int[Tensor, " member"]
@@ -182,7 +183,8 @@ class Stack:
                 own = {name: tensor[positions] for name, tensor in tensors.items()}
             predictions, targets, weights = self._judge(own, rows, here[positions])
             loss = self._network.losses(predictions, targets, weights)
-            losses.append(loss.double().where(~targets.isnan().all(dim=2), math.nan))
+            is_labelled = ~targets.isnan().all(dim=2).cpu()
+            losses.append(loss.cpu().double().where(is_labelled, math.nan))
         return torch.cat(losses)
 
     def _scales(self) -> Float[Tensor, "member slot"]:
@@ -212,7 +214,8 @@ class Stack:
             evaluation_loss = self._losses(stopping.kept, self._rows(parts), everyone)
         test = self._rows([r.test for r in self._replicates], every_row=keep)
         predictions, targets, weights = self._judge(stopping.kept, test, everyone)
-        test_loss = self._network.losses(predictions, targets, weights).double()
+        test_loss = self._network.losses(predictions, targets, weights).cpu().double()
+        predictions, targets = [kind.cpu() for kind in predictions], targets.cpu()
         test_loss[targets.isnan().all(dim=2)] = math.nan
         for number in diverged:
             for losses in (training_loss, validation_loss, evaluation_loss, test_loss):
@@ -296,18 +299,20 @@ class Stack:
     def _rows(
         self, parts: Sequence[Examples], every_row: bool = False, is_ordered: bool = False
     ) -> RowSets:
-        return RowSets(parts, self._layout.columns, self._on, every_row, is_ordered)
+        columns, on = self._layout.columns, self._on
+        return RowSets(parts, columns, on, self._device, every_row, is_ordered)
 
     def _evaluation_metrics(self, tensors: StackedTensors) -> list[dict[str, float]]:
         """The metrics on selection rows of the tasks that are judged by them."""
-        found: list[dict[str, float]] = [{} for _ in self._networks]
+        by_network: list[dict[str, float]] = [{} for _ in self._networks]
         parts = [r.evaluation for r in self._replicates if r.evaluation is not None]
         task_of = {task.name: task for task in self._tasks if task.is_judged_by_metric}
         if not task_of or len(parts) < len(self._replicates) or not all(map(len, parts)):
-            return found
+            return by_network
         rows = self._rows(parts)
         predictions, targets, _ = self._judge(tensors, rows, torch.arange(len(self._networks)))
-        for number, metrics in enumerate(found):
+        predictions, targets = [kind.cpu() for kind in predictions], targets.cpu()
+        for number, metrics in enumerate(by_network):
             n_rows = rows.count(number)
             for name, slot in self._layout.slots_of(number).items():
                 if name in task_of:
@@ -318,7 +323,7 @@ class Stack:
                         self._target_scale(number, slot),
                         rows.weights_of(number),
                     )
-        return found
+        return by_network
 
     def _target_scale(self, number: int, slot: int) -> float:
         scales = self._replicates[self._on[number]].target_scales

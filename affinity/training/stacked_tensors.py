@@ -15,13 +15,15 @@ StackedTensors = dict[str, Tensor]
 """``body.NAME [member ...]``, and ``KIND.NAME [member slot ...]`` for the heads of each kind."""
 
 
-def stacked(networks: Sequence[Sharing], layout: HeadLayout) -> StackedTensors:
-    """The tensors of all networks; a template's fill empty slots."""
+def stacked(
+    networks: Sequence[Sharing], layout: HeadLayout, device: torch.device
+) -> StackedTensors:
+    """The tensors of all networks on this device; a template's fill empty slots."""
     tensors: StackedTensors = {}
     with torch.no_grad():
         bodies = [body_tensors(network) for network in networks]
         for name, example in bodies[0].items():
-            tensor = torch.stack([body[name] for body in bodies])
+            tensor = torch.stack([body[name] for body in bodies]).to(device)
             tensors[f"body.{name}"] = tensor.requires_grad_(example.requires_grad)
         for number, kind in enumerate(layout.kinds):
             heads = [
@@ -30,7 +32,7 @@ def stacked(networks: Sequence[Sharing], layout: HeadLayout) -> StackedTensors:
                 for place in places[kind.slots]
             ]
             for name, example in _all_tensors(kind.head).items():
-                tensor = torch.stack([head[name] for head in heads])
+                tensor = torch.stack([head[name] for head in heads]).to(device)
                 tensor = tensor.unflatten(0, (len(networks), -1))
                 tensors[f"{number}.{name}"] = tensor.requires_grad_(example.requires_grad)
     return tensors
@@ -39,16 +41,16 @@ def stacked(networks: Sequence[Sharing], layout: HeadLayout) -> StackedTensors:
 def unstacked(
     tensors: StackedTensors, network: Sharing, layout: HeadLayout, member: int
 ) -> StackedTensors:
-    """The state dict of one member, in the order of its `network`'s."""
+    """The state dict of one member on the CPU, in the order of its `network`'s."""
     state: StackedTensors = {}
     for name in body_tensors(network):
-        state[name] = tensors[f"body.{name}"][member].detach().clone()
+        state[name] = tensors[f"body.{name}"][member].detach().to("cpu", copy=True)
     for number, kind in enumerate(layout.kinds):
         for slot, place in enumerate(layout.places[member][kind.slots]):
             if place is not None:
                 for name in _all_tensors(kind.head):
                     value = tensors[f"{number}.{name}"][member, slot]
-                    state[f"heads.{place}.{name}"] = value.detach().clone()
+                    state[f"heads.{place}.{name}"] = value.detach().to("cpu", copy=True)
     return {name: state[name] for name in network.state_dict()}
 
 

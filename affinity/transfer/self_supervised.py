@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
+from affinity.training.device import find_device, place_state, seeded
 
 _SWAPPED = 0.3  # fraction of the entries that are replaced by those of another row
 
@@ -40,17 +41,17 @@ def pretrain_on_inputs(
         >>> sorted(state)
         ['bias', 'weight']
     """
-    trunk = copy.deepcopy(trunk)
+    device = find_device(settings.device)
+    trunk = copy.deepcopy(trunk).to(device)
     generator = torch.Generator().manual_seed(replicate.seed)
-    rows, validation = replicate.training.inputs, replicate.validation.inputs
+    rows, validation = replicate.training.inputs.to(device), replicate.validation.inputs.to(device)
     mean, deviation = rows.mean(dim=0), rows.std(dim=0, unbiased=False)
     deviation = deviation.where(deviation > 0, 1.0)
 
     def standardize(inputs: Tensor) -> Tensor:
         return ((inputs - mean) / deviation).flatten(1)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(replicate.seed)
+    with seeded(replicate.seed):
         decoder = nn.Linear(trunk(rows[:2]).flatten(1).shape[1], standardize(rows[:1]).shape[1])
         model = nn.ModuleList([trunk, decoder.to(rows)])
         optimizer = torch.optim.AdamW(
@@ -82,10 +83,10 @@ def pretrain_on_inputs(
                 lowest, best_epoch, best = loss, epoch, copy.deepcopy(trunk.state_dict())
             if epoch - best_epoch >= settings.patience:
                 break
-    return best
+    return place_state(best)
 
 
 def _swap_entries(inputs: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:
     other = pool[torch.randint(len(pool), inputs.shape[:1], generator=generator)]
     is_swapped = torch.rand(inputs.shape, generator=generator) < _SWAPPED
-    return torch.where(is_swapped, other, inputs)
+    return torch.where(is_swapped.to(inputs.device), other, inputs)

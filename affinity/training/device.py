@@ -1,0 +1,90 @@
+"""Device: where networks are trained. Rows and results stay on the CPU, between trainings."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from affinity.errors import InputError
+from affinity.tasks import Examples
+
+AUTO = "auto"
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that does not exist here.
+
+    Raises:
+        InputError: If the name is not that of a device, or this machine does not have it.
+    """
+    if name == AUTO:
+        return
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise InputError(
+            f"Expected a device such as 'auto', 'cpu', 'cuda' or 'cuda:1', but got {name!r}.",
+            "unknown-device",
+        ) from None
+    if device.type != "cpu" and not _is_here(device):
+        raise InputError(
+            f"Expected a device of this machine, but it has no {name!r}. 'auto' takes a GPU where "
+            "there is one, and otherwise the CPU.",
+            "no-device",
+        )
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name; for ``auto`` a CUDA GPU if there is one, otherwise the CPU.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def place(examples: Examples, device: torch.device) -> Examples:
+    """The rows on a device; their groups stay where they are."""
+    return replace(
+        examples,
+        inputs=examples.inputs.to(device),
+        targets=examples.targets.to(device),
+        weights=None if examples.weights is None else examples.weights.to(device),
+    )
+
+
+def place_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict on the CPU."""
+    return {name: value.cpu() for name, value in state.items()}
+
+
+@contextmanager
+def moved(network: nn.Module, device: torch.device) -> Generator[None]:
+    """Have the network on this device inside the block, and afterwards where it was."""
+    before = next((parameter.device for parameter in network.parameters()), device)
+    network.to(device)
+    try:
+        yield
+    finally:
+        network.to(before)
+
+
+@contextmanager
+def seeded(seed: int | None = None) -> Generator[None]:
+    """Seed the random numbers of every device in the block, and restore their state afterwards."""
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def _is_here(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    return device.type == "mps" and torch.backends.mps.is_available()
