@@ -390,6 +390,11 @@ class NetworkOptions(TrunkOptions):
     batch_size: int | None = option("Batch size.", default=None)
     learning_rate: float | None = option("Learning rate of Adam.", default=None)
     patience: int | None = option("Epochs without improvement before training stops.", default=None)
+    device: str | None = option(
+        "Where networks are trained: auto, cpu, cuda, cuda:1 or mps.",
+        default=None,
+        shown="auto: a CUDA GPU if there is one",
+    )
 
 
 @options(NETWORK)

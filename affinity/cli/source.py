@@ -21,7 +21,7 @@ def read_problem(settings: RecordSettings) -> Problem:
         InputError: If there is no such source, or the settings do not fit it.
     """
     problem = _read(settings)
-    names = ("epochs", "batch_size", "learning_rate", "patience")
+    names = ("epochs", "batch_size", "learning_rate", "patience", "device")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
     objective = make_objective(settings.objective, settings.objective_settings)
     objective.check_tasks(problem.names)

@@ -27,8 +27,13 @@ SETTINGS = TrainingSettings(epochs=2, batch_size=32, patience=2)
 
 @pytest.fixture
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    for module in ("loop", "stack", "ensemble"):
-        monkeypatch.setattr(f"affinity.training.{module}.find_device", lambda _: GPU)
+    for module in (
+        "training.loop",
+        "training.stack",
+        "training.ensemble",
+        "transfer.self_supervised",
+    ):
+        monkeypatch.setattr(f"affinity.{module}.find_device", lambda _: GPU)
     adamw = torch.optim.AdamW  # the stand-in knows no fused kernels
     monkeypatch.setattr(
         torch.optim, "AdamW", lambda *a, **k: adamw(*a, **{**k, "fused": False, "foreach": False})
