@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .console import open_console, print_file, print_next
-from .early_checks import check_run, check_source
+from .early_checks import check_backend, check_run, check_source
 from .options import (
     AuditOptions,
     CompareObjectivesOptions,
@@ -56,6 +56,7 @@ def audit(options: AuditOptions) -> int:
       affinity audit table.csv --targets income,married,college --test-splits 5
     """
     check_source(options.source)
+    check_backend(options.backend)
     from .repeated_holdout import check_test_splits, repeat_audit
     from .run import start_run
     from .stages.audit import run_stages
@@ -153,6 +154,7 @@ def retrain(options: RetrainOptions) -> int:
 
     Writes audit.json. The plan is the run's plan.yaml, edited or not, or another: --plan mine.yaml.
     """
+    check_backend(options.backend)
     from .run import resume_run
     from .stages.retrain import find_plan, retrain_stage
 

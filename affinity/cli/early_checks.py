@@ -3,9 +3,11 @@
 import difflib
 import shlex
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 
 from affinity.errors import InputError
+from affinity.extras import needs
 
 BUILT_IN = ("digits", "planted")
 """Problems that need no file."""
@@ -25,6 +27,18 @@ def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
         f"file {source!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
         "unknown-source",
     )
+
+
+def check_backend(backend: str | None) -> None:
+    """Check that the library of a backend is installed.
+
+    Raises:
+        InputError: If not.
+    """
+    library = {"ray": "ray", "dask": "distributed"}.get(backend or "")
+    if library is not None and find_spec(library) is None:
+        with needs(str(backend)):
+            raise ImportError(name=library)
 
 
 def check_run(path: Path) -> None:

@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, RepeatedHoldout
+from affinity.audit.candidates import LISTED
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
+from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.storage import load_as
 
@@ -36,7 +38,7 @@ from .run_directory import (
     RunDirectory,
     RunRecord,
 )
-from .source import read_problem
+from .source import known_tasks, read_problem
 from .summary import show_problem
 
 
@@ -127,12 +129,7 @@ class Run:
         """The budget of the settings; by affinity alone a third of the tasks and at least two."""
         n_tasks = len(self.problem.tasks)
         budget = self.settings.budget or max(2, -(-n_tasks // 3))
-        if budget > n_tasks:
-            raise InputError(
-                f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got "
-                f"{budget}.",
-                "budget-too-large",
-            )
+        check_budget(budget, n_tasks)
         return budget
 
     def replicates(self) -> int:
@@ -165,6 +162,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
         InputError: If settings, data or folder cannot be used.
     """
     _check(settings)
+    _check_before_reading(settings)
     use_one_thread()
     settings = replace(
         settings, source=_absolute(settings.source), plan=settings.plan and _absolute(settings.plan)
@@ -177,6 +175,9 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     run = Run(directory, settings, console)
     run.problem = problem
     run.budget()
+    check_method(settings, len(problem.tasks))
+    if settings.plan not in (None, "separate", "all-in-one"):
+        Plan.from_yaml(Path(settings.plan), tasks=problem.names)
     with directory.open(record), _report_interruption(directory), warnings_as_notes(console):
         show_problem(console, problem)
         yield run
@@ -232,6 +233,49 @@ def _check(settings: RunSettings) -> None:
         raise InputError(
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {settings.estimator!r}.",
             "unknown-estimator",
+        )
+
+
+def _check_before_reading(settings: RunSettings) -> None:
+    """Check the budget and the plan against the targets, before a large table is read."""
+    tasks = known_tasks(settings)
+    check_method(settings, len(tasks or ()))
+    if settings.budget is not None and tasks is not None:
+        check_budget(settings.budget, len(tasks))
+    if settings.plan not in (None, "separate", "all-in-one"):
+        Plan.from_yaml(Path(settings.plan), tasks=tasks)
+
+
+def check_method(settings: RunSettings, n_tasks: int) -> None:
+    """Check that the method can group this many tasks, and into groups that overlap.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    if settings.method == "race" and settings.overlap:
+        raise InputError(
+            "Expected disjoint groups with --method race: it does not train tasks that a network "
+            "does not serve. Leave out --overlap, or choose --method affinity.",
+            "overlap-in-race",
+        )
+    if settings.method == "surrogate" and n_tasks > LISTED:
+        raise InputError(
+            f"Expected {LISTED} tasks or fewer with --method surrogate, which predicts the gain of "
+            f"every group, but got {n_tasks}. Choose --method race or affinity.",
+            "too-many-tasks",
+        )
+
+
+def check_budget(budget: int, n_tasks: int) -> None:
+    """Check that a budget is not larger than the number of tasks.
+
+    Raises:
+        InputError: If it is.
+    """
+    if budget > n_tasks:
+        raise InputError(
+            f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got {budget}.",
+            "budget-too-large",
         )
 
 

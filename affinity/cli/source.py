@@ -5,6 +5,8 @@ from pathlib import Path
 
 from affinity.errors import InputError
 from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
+from affinity.problems.problem import check_tasks_are_known
+from affinity.tasks import NamedMetric
 from affinity.training import make_objective, make_sampling
 
 from .early_checks import check_source
@@ -20,10 +22,15 @@ def read_problem(settings: RecordSettings) -> Problem:
     Raises:
         InputError: If there is no such source, or the settings do not fit it.
     """
+    objective = make_objective(settings.objective, settings.objective_settings)
+    if (tasks := known_tasks(settings)) is not None:
+        objective.check_tasks(tasks)
+        check_tasks_are_known(tasks, {*settings.metrics, *settings.task_weights})
+    for task, metric in settings.metrics.items():
+        NamedMetric.check_name(metric, task)
     problem = _read(settings)
     names = ("epochs", "batch_size", "learning_rate", "patience", "device")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
-    objective = make_objective(settings.objective, settings.objective_settings)
     objective.check_tasks(problem.names)
     sampling = make_sampling(settings.task_sampling, settings.sampling_temperature)
     problem = problem.with_settings(
@@ -35,6 +42,13 @@ def read_problem(settings: RecordSettings) -> Problem:
         weights=settings.task_weights,
         class_weight=settings.class_weight,
     )
+
+
+def known_tasks(settings: RecordSettings) -> tuple[str, ...] | None:
+    """The names of the tasks; None if only the table tells them."""
+    if settings.task_column is not None or "set" in settings.kinds.values():
+        return None
+    return settings.targets or None
 
 
 def _read(settings: RecordSettings) -> Problem:

@@ -75,7 +75,7 @@ def few_shot_table(
     name, table = raw.name, raw.frame
     special = [target, *([task_column] if task_column is not None else [])]
     for column in (*special, *exclude):
-        check_column(column, table)
+        check_column(column, table.columns)
     cleaned = clean_table(table.drop(columns=list(exclude)), [target], special[1:])
     table = cleaned.frame.dropna(subset=special).reset_index(drop=True)
     features = table.drop(columns=special)

@@ -1,8 +1,9 @@
 """A multi-task problem: tasks, rows, and the network they may share."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from importlib import import_module
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +41,7 @@ from affinity.tasks.losses import balanced
 from affinity.tasks.named_metric import Output
 from affinity.training import TrainingSettings, place
 
+from .arrays import join_arrays, vector_kinds
 from .column_use import ColumnUse
 from .label_counts import SPLITS, LabelCounts, count_labels
 from .note import DataNote
@@ -183,6 +185,36 @@ class Problem:
                     "no-labels",
                 )
 
+    @classmethod
+    def from_arrays(cls, X: Any, Y: Any, **options: Any) -> "Problem":  # noqa: N803
+        """Inputs and targets as a problem, read and split as a table is (`load_table`).
+
+        Args:
+            X: Inputs ``[row column]``: an array, a tensor, or a frame of pandas, polars, Arrow or
+                Hugging Face datasets. Numbers, dates and categories; values may be missing.
+            Y: Targets ``[row task]``, equally; NaN or None is a missing label. Columns name the
+                tasks, else they are called ``target 0``, ``target 1``, ... Or a mapping of names
+                to targets, ``[row]``, or ``[row component]`` for a vector. Or the names of columns
+                of X.
+            **options: Those of `load_table`, such as ``groups=``, ``sample_weight=``, ``kinds=``.
+
+        Raises:
+            InputError: If X and Y are no tables, differ in their rows, or as in `load_table`.
+
+        Example:
+            >>> inputs, targets = torch.rand(40, 3), torch.rand(40, 2)
+            >>> Problem.from_arrays(inputs, targets).names
+            ('target 0', 'target 1')
+        """
+        load_table = import_module("affinity.problems.table").load_table  # it imports this file
+        frame, columns = join_arrays(X, Y)
+        names = list(columns)
+        chosen = {  # kinds may be given by position, too
+            names[name] if isinstance(name, int) and name not in columns else str(name): kind
+            for name, kind in (options.pop("kinds", None) or {}).items()
+        }
+        return load_table(frame, names, kinds={**vector_kinds(columns), **chosen}, **options)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The tasks' names, in order."""
@@ -249,11 +281,7 @@ class Problem:
             ('average_precision', 'maximize')
         """
         metrics, weights = metrics or {}, weights or {}
-        if unknown := sorted({*metrics, *weights} - set(self.names)):
-            raise InputError(
-                f"Expected metrics and weights of the tasks {list(self.names)}, but got {unknown}.",
-                "unknown-task",
-            )
+        check_tasks_are_known(self.names, {*metrics, *weights})
         tasks: list[Task] = []
         for column, task in enumerate(self.tasks):
             if class_weight == "balanced":
@@ -337,6 +365,19 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | Sharin
     budget = sum(parameter.numel() for parameter in make("hard", problem).parameters())
     width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)
     return problem.of_width(width)
+
+
+def check_tasks_are_known(tasks: Sequence[str], names: Collection[str]) -> None:
+    """Check that names, such as those that metrics are given for, are names of tasks.
+
+    Raises:
+        InputError: If one is not.
+    """
+    if unknown := sorted(set(names) - set(tasks)):
+        raise InputError(
+            f"Expected metrics and weights of the tasks {list(tasks)}, but got {unknown}.",
+            "unknown-task",
+        )
 
 
 def output_of(task: Task) -> Output:

@@ -12,7 +12,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,14 @@ def to_pandas(source: Any) -> pd.DataFrame:
             return _from_arrow(pa.table(source))
         if hasattr(source, "to_pandas"):
             return pd.DataFrame(source.to_pandas())
+        if hasattr(source, "detach"):  # a tensor
+            source = source.detach().cpu()
+            is_exact = source.dtype.itemsize > 2 or not source.dtype.is_floating_point
+            source = (source if is_exact else source.float()).numpy()
+        if hasattr(source, "toarray"):  # a sparse matrix
+            source = source.toarray()
+        if isinstance(source, np.ma.MaskedArray):
+            source = np.where(np.ma.getmaskarray(source), np.nan, source.data)
         if isinstance(source, np.ndarray | Mapping | Sequence):
             return pd.DataFrame(source)
     except (ValueError, TypeError, pa.ArrowException) as error:
@@ -231,20 +239,40 @@ def fingerprint(table: pd.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_column(name: str, table: pd.DataFrame) -> None:
-    """Raise an error for a column that the table does not have; name the most similar one."""
-    if name in table.columns:
+def column_names(source: Any, options: ReadingOptions) -> list[str] | None:
+    """The names of a file's columns, from its first bytes; None where that is not possible."""
+    if not isinstance(source, str | Path) or not Path(source).is_file():
+        return None
+    path = Path(source)
+    opened = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
+    kind = path.with_suffix("").suffix if opened is not open else path.suffix
+    try:
+        if kind.lower() in {".parquet", ".pq"} and opened is open:
+            return list(map(str, parquet.read_schema(path).names))
+        if kind.lower() not in TEXT - {""}:
+            return None
+        with opened(path, "rb") as file:
+            head = file.read(1 << 20)
+        lines = head[: head.rfind(b"\n") + 1] if len(head) == 1 << 20 else head
+        return list(_checked(_read_text(lines, options, []), repr(str(path))).columns)
+    except (InputError, EOFError, *UNREADABLE):
+        return None  # reported when all of it is read
+
+
+def check_column(name: str, columns: Collection[str]) -> None:
+    """Raise an error for a column that a table does not have; name the most similar one."""
+    if name in columns:
         return
-    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(table.columns)}."
-    if len(table.columns) == 1:
-        hint = f"the only column is {table.columns[0]!r}. If it is several, say --separator."
+    near = difflib.get_close_matches(name, list(columns), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(list(columns))}."
+    if len(columns) == 1:
+        hint = f"the only column is {next(iter(columns))!r}. If it is several, say --separator."
     raise InputError(
         f"Expected a column named {name!r}, but there is none; {hint}", "missing-column"
     )
 
 
-def shorten(names: Sequence[str] | pd.Index) -> str:
+def shorten(names: Sequence[str]) -> str:
     """The first dozen names, and how many more there are.
 
     Example:

@@ -16,6 +16,7 @@ from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 
 from .cleaning import CleanTable, clean_table
+from .column_roles import ColumnRoles
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
 from .kinds import (
@@ -32,7 +33,7 @@ from .label_counts import notes_on_counts
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
-from .reading import ReadingOptions, check_column, fingerprint, read_source, shorten
+from .reading import ReadingOptions, column_names, fingerprint, read_source, shorten
 from .resampling import RandomRows, TimeBlocks
 from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
@@ -110,20 +111,6 @@ def load_table(
         >>> len(problem.development), len(problem.test)
         (30, 10)
     """
-    reading = reading or ReadingOptions()
-    raw = read_source(source, reading)
-    task_column, target, time_column, split_column = (
-        None if name is None else str(name)
-        for name in (task_column, target, time_column, split_column)
-    )
-    left_out = list(map(str, exclude))
-    table = raw.frame.reset_index(drop=True)
-    group_column = str(groups) if isinstance(groups, str | int) else None
-    if groups is not None and group_column is None:
-        group_column, table = _with_column(table, "group", groups)
-    weight_column = str(sample_weight) if isinstance(sample_weight, str | int) else None
-    if sample_weight is not None and weight_column is None:
-        weight_column, table = _with_column(table, "weight", sample_weight)
     if not 0 < known <= 1:
         raise InputError(
             f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
@@ -137,54 +124,47 @@ def load_table(
         raise InputError(
             f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
         )
-    names = (task_column, time_column, split_column, group_column, weight_column)
-    special = [name for name in names if name is not None]
-    chosen = [*([target] if target is not None else ()), *map(str, targets or ())]
-    chosen_kinds = {
-        str(name): TargetKind.of(kind, str(name)) for name, kind in (kinds or {}).items()
-    }
-    _check_kinds_are_of(chosen, chosen_kinds)
-    parts_of = {name: kind.columns(name) for name, kind in chosen_kinds.items()}
-    columns_of_targets = [part for name in chosen for part in parts_of.get(name, [name])]
-    for name in (*columns_of_targets, *left_out, *special):
-        check_column(name, table)
-    check_names(columns_of_targets)
-    if vectors := [n for n, kind in chosen_kinds.items() if kind.kind == "vector" and n in table]:
+    if task_column is not None and (target is None or targets):
         raise InputError(
-            f"Expected a new name for a target of several columns, but there is a column "
-            f"{vectors[0]!r}.",
-            "duplicate-column",
+            "Expected one target column and a task column for a long table "
+            f"(--task-column {task_column} --target y), but got "
+            f"{[*([] if target is None else [target]), *(targets or ())] or 'none'}.",
+            "long-table-targets",
         )
-    if both := set(special) & set(columns_of_targets):
-        raise InputError(
-            f"Expected columns of tasks, times, splits, groups and weights that are no targets, "
-            f"but {sorted(both)} are both.",
-            "group-is-target" if group_column in both else "special-is-target",
-        )
-    if used := set(left_out) & {*columns_of_targets, *special}:
-        raise InputError(
-            f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
-            "excluded-and-used",
-        )
-    sets = [name for name, kind in chosen_kinds.items() if kind.kind == "set"]
-    several = [n for n, k in chosen_kinds.items() if k.kind in ("set", "vector", "censored")]
-    if several and task_column is not None:
-        raise InputError(
-            f"Expected one label per row in a long table, but {several} are of the kind "
-            f"{chosen_kinds[several[0]].kind!r}.",
-            "unknown-kind",
-        )
+    reading = reading or ReadingOptions()
+    group_column, weight_column, task_column, target, time_column, split_column = (
+        str(name) if isinstance(name, str | int) else None
+        for name in (groups, sample_weight, task_column, target, time_column, split_column)
+    )
+    roles = ColumnRoles(
+        targets=(*([] if target is None else [target]), *map(str, targets or ())),
+        kinds={str(name): TargetKind.of(kind, str(name)) for name, kind in (kinds or {}).items()},
+        task=task_column,
+        time=time_column,
+        split=split_column,
+        group=group_column,
+        weight=weight_column,
+        exclude=tuple(map(str, exclude)),
+    )
+    if (names := column_names(source, reading)) is not None:
+        roles.check(names)  # before a large table is read
+    raw = read_source(source, reading)
+    table = raw.frame.reset_index(drop=True)
+    if groups is not None and group_column is None:
+        group_column, table = _with_column(table, "group", groups)
+    if sample_weight is not None and weight_column is None:
+        weight_column, table = _with_column(table, "weight", sample_weight)
+    roles = replace(roles, group=group_column, weight=weight_column)
+    roles.check(table.columns)
+    sets = roles.of_kind("set")
     table, made, rare = expand_sets(table, sets)
-    chosen = [column for name in chosen for column in made.get(name, [name])]
-    chosen_kinds = {name: kind for name, kind in chosen_kinds.items() if kind.kind != "set"}
-    events = [
-        name for kind in chosen_kinds.values() if kind.kind == "censored" for name in kind.names
-    ]
+    chosen = [column for name in roles.targets for column in made.get(name, [name])]
+    chosen_kinds = {name: kind for name, kind in roles.kinds.items() if kind.kind != "set"}
     labels_of_sets = [column for columns in made.values() for column in columns]
     cleaned = clean_table(
-        table.drop(columns=left_out),
-        [*labels_of_sets, *(n for n in columns_of_targets if n not in {*sets, *events})],
-        [*special, *events],
+        table.drop(columns=list(roles.exclude)),
+        [*labels_of_sets, *(n for n in roles.labels if n not in {*sets, *roles.events})],
+        [*roles.of_rows, *roles.events],
         missing=reading.missing,
         date_formats=reading.date_formats,
         decimal=raw.decimal,
@@ -193,7 +173,7 @@ def load_table(
         **{
             name: days_since_1970(cleaned.frame[name])
             for name in cleaned.frame
-            if name in {*chosen, *columns_of_targets} - {*events}
+            if name in {*chosen, *roles.labels} - {*roles.events}
             and cleaned.formats[str(name)].read_as == "date"
         }
     )
@@ -202,23 +182,12 @@ def load_table(
     clean_parts = table
     table, labels_of_vectors = join_columns(table, chosen_kinds)
     if task_column is not None:
-        if target is None or targets:
-            raise InputError(
-                "Expected one target column and a task column for a long table "
-                f"(--task-column {task_column} --target y), but got {chosen or 'none'}.",
-                "long-table-targets",
-            )
+        assert target is not None
         labels, found = _long_targets(table, task_column, target, chosen_kinds)
     else:
-        if len(chosen) < 2:
-            raise InputError(
-                f"Expected at least two targets to compare, but got {len(chosen)}: {chosen}. "
-                f"The columns are {shorten(table.columns)}.",
-                "too-few-tasks",
-            )
         labels, found = _wide_targets(table, check_names(chosen), chosen_kinds)
 
-    no_features = {*chosen, *special, *columns_of_targets}
+    no_features = {*chosen, *roles.of_rows, *roles.labels}
     features = table[[name for name in table.columns if name not in no_features]]
     levels = {name: kind.names for name, kind in chosen_kinds.items() if kind.kind == "ordinal"}
     classes = {
@@ -263,20 +232,18 @@ def load_table(
     if task_column is not None and target is not None:  # the one column that all tasks share
         judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
         judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
-    for name, kind in chosen_kinds.items():
-        if kind.kind in ("censored", "vector"):  # leaks of its parts are looked for
-            judged = judged.drop(columns=name)
-            judged_kinds = {n: k for n, k in judged_kinds.items() if n != name}
-            for part in kind.columns(name):
-                label = clean_parts[part]
-                judged_kinds[part] = "binary" if part in events else "regression"
-                judged[part] = encode_event(label) if part in events else label.astype(float)
+    for name in roles.of_kind("censored", "vector"):  # leaks of its parts are looked for
+        judged = judged.drop(columns=name)
+        judged_kinds = {n: k for n, k in judged_kinds.items() if n != name}
+        for part in roles.parts[name]:
+            is_event, label = part in roles.events, clean_parts[part]
+            judged_kinds[part] = "binary" if is_event else "regression"
+            judged[part] = encode_event(label) if is_event else label.astype(float)
     uses = {name: f"target: {next(iter(found.values()))}" for name in chosen}
     for name, kind in found.items():
-        for part in parts_of.get(name, [name]):
+        for part in roles.parts.get(name, [name]):
             uses[part] = f"target: {kind}" if part == name else f"{kind} of target {name!r}"
-    roles = ("task", "time", "split", "group", "weight")
-    uses |= {n: f"{role} of the row" for n, role in zip(names, roles, strict=True) if n is not None}
+    uses |= roles.of_rows
     seen = development.numpy()
     parts = TableParts(rows.inputs.shape[1], depth)
     trunk, head = parts(width)
@@ -324,7 +291,7 @@ def load_table(
             rows=len(table),
             layout="long" if task_column is not None else "wide",
             features=rows.inputs.shape[1],
-            columns=_column_uses(cleaned, columns, uses, left_out),
+            columns=_column_uses(cleaned, columns, uses, roles.exclude),
             kinds=found,
         ),
     )
@@ -481,15 +448,6 @@ def _group_notes(
 def _settings_for(n_rows: int) -> TrainingSettings:
     """Choose the batch size so that an epoch has between about ten and a hundred steps."""
     return TrainingSettings(batch_size=min(512, max(32, 2 ** round(np.log2(n_rows / 50)))))
-
-
-def _check_kinds_are_of(targets: Sequence[str], kinds: Mapping[str, TargetKind]) -> None:
-    for name in kinds:
-        if name not in targets:
-            raise InputError(
-                f"Expected a kind for one of the targets {list(targets)}, but got {name!r}.",
-                "unknown-target",
-            )
 
 
 def _kind_notes(

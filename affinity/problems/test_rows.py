@@ -93,7 +93,7 @@ def group_numbers(values: pd.Series) -> Int[Tensor, " row"]:
 
 def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFrame:
     """The first rows by time, up to this share, in the order of the table."""
-    check_column(time_column, table)
+    check_column(time_column, table.columns)
     order = in_order_of_time(table, time_column)
     return table.iloc[np.sort(order[: round(len(table) * share)])].reset_index(drop=True)
 

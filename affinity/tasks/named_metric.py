@@ -152,13 +152,28 @@ class NamedMetric:
         Raises:
             InputError: If there is no such metric, or it does not fit the task.
         """
-        base, colon, quantile = name.strip().lower().removeprefix("neg_").partition(":")
-        base = ALIASES.get(base, base)
+        base, colon, quantile = cls._parts(name)
         fitting = [each for each, entry in METRICS.items() if output in entry.functions]
         if base not in fitting:
             raise InputError(
                 f"Expected a metric for the {output} task {task!r} among {fitting}, but got "
                 f"{name!r}.",
+                "unknown-metric",
+            )
+        cls.check_name(name, task)
+        return cls(base + colon + quantile, output)
+
+    @staticmethod
+    def check_name(name: str, task: str) -> None:
+        """Check that there is a metric with this name, for any type of task.
+
+        Raises:
+            InputError: If not, or a quantile is not between 0 and 1.
+        """
+        base, colon, quantile = NamedMetric._parts(name)
+        if base not in METRICS:
+            raise InputError(
+                f"Expected a metric for task {task!r} among {list(METRICS)}, but got {name!r}.",
                 "unknown-metric",
             )
         if colon:
@@ -172,7 +187,11 @@ class NamedMetric:
                     f"{task!r}, but got {name!r}.",
                     "unknown-metric",
                 )
-        return cls(base + colon + quantile, output)
+
+    @staticmethod
+    def _parts(name: str) -> tuple[str, str, str]:
+        base, colon, quantile = name.strip().lower().removeprefix("neg_").partition(":")
+        return ALIASES.get(base, base), colon, quantile
 
     @property
     def higher_is_better(self) -> bool:

@@ -21,7 +21,9 @@ CHECKED = {**QUICK, "replicates": 1}
 
 @parametrize_with_checks(
     [TaskGroupedRegressor(**CHECKED), TaskGroupedClassifier(**CHECKED)],
-    expected_failed_checks=lambda _: {},
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": "repeated rows are split otherwise"
+    },
 )
 @pytest.mark.filterwarnings("ignore")  # the checks provoke warnings of their own
 def test_scikit_learns_own_checks(estimator, check):
@@ -101,6 +103,46 @@ def test_missing_labels_names_and_groups_are_taken_as_the_command_takes_them(row
         TaskGroupedRegressor(**QUICK).fit(frame, labels, groups=[1, 2])
     with raises("no-labels"):
         TaskGroupedRegressor(**QUICK).fit(frame, labels.assign(area=np.nan))
+
+
+def test_weights_metrics_and_the_reference_are_those_of_the_command(rows):
+    inputs, targets = rows
+    weights = np.random.default_rng(1).choice([0.0, 1.0, 9.0], len(inputs))
+    # Heavy rows are of another law than light ones.
+    targets = targets * np.where(weights == 9, 1.0, -1.0)[:, None]
+    model = TaskGroupedRegressor(
+        **QUICK,
+        metrics={0: "mae", "target 1": "r2"},
+        judge_by="metric",
+        task_weights={2: 3.0},
+        reference=True,
+        random_state=0,
+    ).fit(inputs, targets, sample_weight=weights)
+    tasks = model.audit_.tasks
+    assert [task.judge_by for task in tasks] == ["metric"] * 3
+    assert tasks[0].metric == "mean absolute error"
+    assert model.audit_.reference is not None
+    heavy = weights == 9
+    errors = np.abs(model.predict(inputs) - targets)[:, 1]
+    assert errors[heavy].mean() < 0.5 * errors[~heavy].mean()
+    for wrong in ([1.0], np.full(len(inputs), -1.0), np.full(len(inputs), np.nan)):
+        with raises("weights-do-not-fit" if len(wrong) == 1 else "invalid-weight"):
+            TaskGroupedRegressor(**QUICK).fit(inputs, targets, sample_weight=wrong)
+    with raises("unknown-task"):
+        TaskGroupedRegressor(**QUICK, metrics={"nothing": "r2"}).fit(inputs, targets)
+
+
+def test_frames_of_categories_and_gaps_are_encoded_as_tables_are(rows):
+    inputs, targets = rows
+    frame = pd.DataFrame(inputs, columns=list("abcde"))
+    frame["a"] = np.where(frame["a"] > 0, "high", "low")
+    frame.loc[::5, "b"] = np.nan
+    targets = targets.copy()
+    targets[:, 0] = 10 * (inputs[:, 0] > 0)
+    model = TaskGroupedRegressor(**QUICK, random_state=0).fit(frame, targets)
+    predicted = pickle.loads(pickle.dumps(model)).predict(frame)
+    assert np.corrcoef(predicted[:, 0], targets[:, 0])[0, 1] > 0.95
+    assert np.isfinite(model.predict(frame[:3].assign(a="new"))).all()
 
 
 def test_a_missing_class_is_no_class(rows):

@@ -9,7 +9,8 @@ from sklearn import metrics
 
 from affinity import AffinityMatrix, load_table
 from affinity.audit import Race, retrain
-from affinity.cli.stages.group import weigh_targets
+from affinity.cli.stages.group import weigh_gains, weigh_targets
+from affinity.estimates import CandidateGroup, GroupScores
 from affinity.grouping import solve
 from affinity.recommendation import Plan
 from affinity.tasks import (
@@ -137,6 +138,13 @@ def test_weights_count_in_a_grouping_by_affinity(problem):
         for each in (problem, problem.judged(weights={"price": 9.0}))
     ]
     assert n_networks == [2, 1]  # sharing helps the heavy task
+    groups = [{"price": 0.0}, {"sold": 0.0}, {"price": 0.1, "sold": -0.2}]
+    predicted = GroupScores(("price", "sold"), tuple(map(CandidateGroup, groups)))
+    n_networks = [
+        len(solve(weigh_gains(predicted, each), budget=2).networks)
+        for each in (problem, problem.judged(weights={"price": 9.0}))
+    ]
+    assert n_networks == [2, 1]
 
 
 def test_jackknife_values_have_the_variance_of_a_mean():

@@ -14,11 +14,11 @@ from affinity.audit.blocks import MOST_BLOCKS
 from affinity.audit.candidates import LISTED
 from affinity.audit.race import most_trainings
 from affinity.cli.options import Method
-from affinity.cli.run import Run
+from affinity.cli.run import Run, check_method
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
 from affinity.cli.summary import count_networks, show_race
 from affinity.errors import InputError
-from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientSurrogate
+from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientSurrogate, GroupScores
 from affinity.files import write_atomically
 from affinity.grouping import all_groups, frontier, prefer_simple, solve
 from affinity.problems import Problem
@@ -152,12 +152,7 @@ def _by_affinity(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
 def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
     """The plan that wins a race, and a summary."""
     settings = run.settings
-    if settings.overlap:
-        raise InputError(
-            "Expected disjoint groups with --method race: it does not train tasks that a network "
-            "does not serve. Leave out --overlap, or choose --method affinity.",
-            "overlap-in-race",
-        )
+    check_method(settings, len(run.problem.tasks))
     run.console.print("Racing candidate groupings in rounds of trainings ...")
     matrices = [matrix]
     if settings.estimator != _OTHER_ESTIMATOR:
@@ -181,12 +176,7 @@ def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
 def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
     """The plan of the best grouping by predicted gains, and a summary."""
     settings, tasks = run.settings, run.problem.names
-    if len(tasks) > LISTED:
-        raise InputError(
-            f"Expected {LISTED} tasks or fewer with --method surrogate, which predicts the gain of "
-            f"every group, but got {len(tasks)}. Choose --method race or affinity.",
-            "too-many-tasks",
-        )
+    check_method(settings, len(tasks))
     run.console.print("Predicting the gains of all groups with one linearized network ...")
     surrogate = GradientSurrogate()
     groups = [
@@ -195,8 +185,9 @@ def _by_surrogate(run: Run, _: AffinityMatrix) -> tuple[Plan, str]:
     ]
     predicted = surrogate(run.problem, settings.seed).predict(groups)
     budget = len(tasks) if settings.budget is None else run.budget()
-    best = solve(predicted, budget, overlap=settings.overlap)
-    chosen = prefer_simple(predicted, best, budget, settings.tolerance)
+    weighted = weigh_gains(predicted, run.problem)
+    best = solve(weighted, budget, overlap=settings.overlap)
+    chosen = prefer_simple(weighted, best, budget, settings.tolerance)
     provenance = _provenance(run, settings.budget)
     plan = plan_from_predictions(predicted, chosen, repr(surrogate), provenance)
     reason = (
@@ -228,11 +219,28 @@ def _fill_gaps(run: Run) -> AffinityMatrix:
 
 def weigh_targets(matrix: AffinityMatrix, problem: Problem) -> AffinityMatrix:
     """The affinities with each target's column multiplied by its weight over the mean weight."""
-    weight_of = {task.name: task.weight for task in problem.tasks}
-    weights = torch.tensor([weight_of[name] for name in matrix.tasks]).to(matrix.values)
-    if bool((weights == 1).all()):
+    weights = _relative_weights(problem)
+    if set(weights.values()) == {1.0}:
         return matrix
-    return replace(matrix, values=matrix.values * weights / weights.mean())
+    of_targets = torch.tensor([weights[name] for name in matrix.tasks]).to(matrix.values)
+    return replace(matrix, values=matrix.values * of_targets)
+
+
+def weigh_gains(predicted: GroupScores, problem: Problem) -> GroupScores:
+    """The gains of each task multiplied by its weight over the mean weight."""
+    weights = _relative_weights(problem)
+    return replace(
+        predicted,
+        candidates=tuple(
+            replace(each, scores={task: weights[task] * gain for task, gain in each.scores.items()})
+            for each in predicted.candidates
+        ),
+    )
+
+
+def _relative_weights(problem: Problem) -> dict[str, float]:
+    mean = sum(task.weight for task in problem.tasks) / len(problem.tasks)
+    return {task.name: task.weight / mean for task in problem.tasks}
 
 
 def _frontier_csv(run: Run, matrix: AffinityMatrix, budget: int | None) -> str:

@@ -30,6 +30,10 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         learning_rate: Step size of Adam.
         patience: Epochs without progress before stopping.
         every: Steps between affinity measurements.
+        metrics: Metric of a target by name or number, such as ``{"price": "mae"}``.
+        judge_by: Whether losses or metrics decide and judge: ``"loss"`` or ``"metric"``.
+        task_weights: Weight of a target, by name or number, in the overall verdict and advice.
+        reference: Whether to compare with gradient boosting, for up to a minute.
         random_state: Random seed.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Rows of arrays as a problem, scaled by statistics of its training rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxtyping import Float, Int
@@ -30,6 +30,7 @@ class Rows:
         inputs: Finite numbers.
         targets: Numbers, or numbers of classes; NaN where a label is missing.
         groups: The group of each row; rows of one group stay together in every split.
+        weights: How much each row counts; None: all the same.
         is_number: Whether targets are numbers.
         seed: Decides which rows are test rows.
     """
@@ -37,13 +38,14 @@ class Rows:
     inputs: Float[Tensor, "row feature"]
     targets: Float[Tensor, "row task"]
     groups: Int[Tensor, " row"] | None
+    weights: Float[Tensor, " row"] | None
     is_number: bool
     seed: int
 
     @cached_property
     def examples(self) -> Examples:
         """All rows."""
-        return Examples(self.inputs, self.targets, self.groups)
+        return Examples(self.inputs, self.targets, self.groups, self.weights)
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
@@ -80,6 +82,7 @@ class Rows:
             ((self.inputs - statistics.input_mean) / statistics.input_scale).float(),
             ((self.targets - statistics.target_mean) / statistics.target_scale).float(),
             self.groups,
+            self.weights,
         )
         development, test = self.parts
         return scaled.take(development), scaled.take(test)
@@ -106,7 +109,9 @@ class Rows:
     ) -> Problem:
         """The problem to record and audit; its trunks have this width and depth."""
         development, test = self.parts
-        everything = Examples(self.inputs.float(), self.targets.float(), self.groups)
+        everything = replace(
+            self.examples, inputs=self.inputs.float(), targets=self.targets.float()
+        )
         parts = TableParts(self.inputs.shape[1], depth)
         trunk, head = parts(width)
         return Problem(

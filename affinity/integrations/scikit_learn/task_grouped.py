@@ -1,8 +1,9 @@
 """The common part of both estimators: audit the targets and keep the advised networks."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,10 @@ from affinity.errors import InputError
 from affinity.estimates import InterTaskAffinity
 from affinity.grouping import solve
 from affinity.problems import Problem, record
+from affinity.problems.features import find_columns
 from affinity.problems.problem import linear_heads
+from affinity.problems.reading import to_pandas
+from affinity.problems.row_weights import row_weights
 from affinity.problems.test_rows import group_numbers
 from affinity.recommendation import recommend
 from affinity.sharing import HardSharing, Perceptron
@@ -29,6 +33,7 @@ from .fitted import Fitted
 from .rows import Rows
 
 FEWEST_ROWS = 10
+T = TypeVar("T")
 Arrangement = Literal["advice", "plan", "separate", "all-in-one"]
 
 
@@ -50,6 +55,10 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         learning_rate: float = 2e-3,
         patience: int = 10,
         every: int = 5,
+        metrics: Mapping[Any, str] | None = None,
+        judge_by: Literal["loss", "metric"] = "loss",
+        task_weights: Mapping[Any, float] | None = None,
+        reference: bool = False,
         random_state: Any = None,
     ) -> None:
         self.arrangement = arrangement
@@ -62,21 +71,33 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.patience = patience
         self.every = every
+        self.metrics = metrics
+        self.judge_by = judge_by
+        self.task_weights = task_weights
+        self.reference = reference
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> "TaskGrouped":  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        groups: Any = None,
+        sample_weight: Any = None,
+    ) -> "TaskGrouped":
         """Audit which targets should share, and keep the networks of the arrangement to use.
 
         Args:
-            X: ``[row feature]``, finite numbers.
+            X: ``[row feature]``, finite numbers. A frame may also hold categories, dates and
+                missing values, which are encoded as those of a table.
             y: ``[row target]``, or ``[row]`` for a single target, which is not audited. NaN or
                 None is a missing label. The columns of a frame name the tasks of the audit.
             groups: ``[row]``, the group of each row (a patient, a user): rows of one group stay
                 together in every split.
+            sample_weight: ``[row]``, how much each row counts in training and in scores.
 
         Raises:
-            InputError: If a setting is out of range, there are too few rows or groups, or a
-                target has no labels.
+            InputError: If a setting is out of range, there are too few rows or groups, a target
+                has no labels, or a weight is negative or missing.
         """
         choices = ("advice", "plan", "separate", "all-in-one")
         if self.arrangement not in choices:
@@ -84,15 +105,27 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
                 f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}.",
                 "unknown-arrangement",
             )
-        inputs, targets = self._validated(X, y)
+        inputs, targets = self._validated(self._encoded(X, is_fit=True), y)
         self.is_single_ = targets.ndim == 1
         self.target_names_ = _names_of(y, 1 if self.is_single_ else targets.shape[1])
         tasks, numbers = self._tasks(targets.reshape(len(inputs), -1))
+        weights = None
+        if sample_weight is not None:
+            values = np.asarray(sample_weight)
+            if values.shape != (len(inputs),):
+                raise InputError(
+                    f"Expected a weight for each of the {len(inputs)} rows, but got weights of "
+                    f"shape {values.shape}.",
+                    "weights-do-not-fit",
+                )
+            weights = row_weights(pd.Series(values, name="sample_weight"))
+            numbers[weights.numpy() == 0] = np.nan
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = Rows(
             inputs=torch.from_numpy(np.array(inputs, dtype=np.float64)),
             targets=torch.from_numpy(numbers),
             groups=None if groups is None else _group_numbers(groups, len(inputs)),
+            weights=weights,
             is_number=tasks[0].n_outputs == 1,
             seed=seed,
         )
@@ -107,7 +140,11 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             seeds = Problem.replicate_seeds(self.replicates, seed)
         else:
             name = type(self).__name__
-            problem = rows.problem(name, tasks, self.width, self.depth, settings)
+            problem = rows.problem(name, tasks, self.width, self.depth, settings).judged(
+                metrics=self._by_name(self.metrics),
+                by=self.judge_by,
+                weights=self._by_name(self.task_weights),
+            )
             self.audit_, trained = self._audit(problem, seed)
             seeds = Problem.replicate_seeds(self.replicates, seed + 1)
         statistics = [rows.statistics(rows.draw(each).training) for each in seeds]
@@ -155,6 +192,27 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             )
         return inputs, targets
 
+    def _encoded(self, X: Any, is_fit: bool = False) -> Any:  # noqa: N803
+        """Numbers; the columns of a frame that holds anything else are encoded as a table's."""
+        if is_fit:
+            self.encoder_ = None
+            if hasattr(X, "columns") and not _holds_numbers(frame := to_pandas(X)):
+                columns = find_columns(frame.rename(columns=str))
+                rows = columns.read(frame.rename(columns=str))
+                self.encoder_ = columns, columns.transformer(rows).fit(rows)
+        if self.encoder_ is None:
+            return X
+        columns, transformer = self.encoder_
+        return transformer.transform(columns.read(to_pandas(X).rename(columns=str)))
+
+    def _by_name(self, values: Mapping[Any, T] | None) -> dict[str, T]:
+        """Values by the names of targets, where they are given by number."""
+        names = self.target_names_
+        return {
+            names[key] if isinstance(key, int) and key < len(names) else str(key): value
+            for key, value in (values or {}).items()
+        }
+
     @abstractmethod
     def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
         """The tasks, and their targets ``[row task]`` as floats."""
@@ -174,6 +232,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             baselines=(),  # of other widths, or random: nothing to predict with
             matrix=matrix,
             keep=True,
+            reference_seconds=60.0 if self.reference else 0.0,
         )
         name = audit.advice if self.arrangement == "advice" else self.arrangement
         networks = audit.candidates[name].plan.grouping.networks
@@ -213,12 +272,18 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     def _outputs(self, X: Any) -> dict[str, Float[Tensor, "row output"]]:  # noqa: N803
         """The output of each task's head, averaged over replicates, in the targets' own units."""
         check_is_fitted(self)
-        rows = torch.from_numpy(np.array(validate_data(self, X, reset=False), dtype=np.float64))
+        inputs = validate_data(self, self._encoded(X), reset=False)
+        rows = torch.from_numpy(np.array(inputs, dtype=np.float64))
         sums: dict[str, Tensor] = {}
         for fitted in self.networks_:
             for name, value in fitted(rows).items():
                 sums[name] = sums[name] + value if name in sums else value
         return {name: value / self.replicates for name, value in sums.items()}
+
+
+def _holds_numbers(frame: pd.DataFrame) -> bool:
+    is_number = all(map(pd.api.types.is_numeric_dtype, frame.dtypes))
+    return is_number and not frame.isna().any(axis=None)
 
 
 def _names_of(y: Any, n_targets: int) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""Arrays as a table: inputs and targets of any library, joined by the order of their rows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from affinity.errors import InputError
+
+from .reading import to_pandas
+
+
+def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  # noqa: N803
+    """One table of inputs and targets, and the columns of each target.
+
+    Columns without a name are called ``input 0``, ``target 0`` and so on; repeated names get a
+    number, and an input with the name of a target the word input.
+
+    Args:
+        X: Inputs ``[row]`` or ``[row column]``: an array, a tensor, or a frame of any library.
+        Y: Targets, equally; or a mapping of names to targets, each ``[row]``, or
+            ``[row component]`` for a vector; or the names of columns of X.
+
+    Raises:
+        InputError: If one of them is no table, they differ in the number of rows, or two pandas
+            objects have the same labels of rows in another order.
+
+    Example:
+        >>> frame, columns = join_arrays(np.zeros((2, 1)), {"a": [1, 2], "b": np.ones((2, 2))})
+        >>> list(frame), columns
+        (['input 0', 'a', 'b 0', 'b 1'], {'a': ['a'], 'b': ['b 0', 'b 1']})
+    """
+    inputs = _frame(X, "input")
+    if isinstance(Y, str) or (isinstance(Y, Sequence) and all(isinstance(y, str) for y in Y)):
+        return inputs, {name: [name] for name in ([Y] if isinstance(Y, str) else Y)}
+    parts = {str(name): part for name, part in Y.items()} if _is_mapping(Y) else {"target": Y}
+    frames = {name: _frame(part, name) for name, part in parts.items()}
+    if _is_mapping(Y):
+        frames = {
+            name: part.set_axis([name], axis=1) if part.shape[1] == 1 else part
+            for name, part in frames.items()
+        }
+    for name, part in frames.items():
+        _check_rows(inputs, part, name)
+    targets = pd.concat([part.reset_index(drop=True) for part in frames.values()], axis=1)
+    targets.columns = _unique(list(targets.columns))
+    names = iter(targets.columns)
+    columns = {name: [next(names) for _ in part.columns] for name, part in frames.items()}
+    if not _is_mapping(Y):
+        columns = {name: [name] for name in targets.columns}
+    taken = set(targets.columns)
+    renamed = [f"{name} (input)" if name in taken else name for name in inputs.columns]
+    inputs = inputs.reset_index(drop=True).set_axis(_unique(renamed), axis=1)
+    return pd.concat([inputs, targets], axis=1), columns
+
+
+def _is_mapping(values: Any) -> bool:
+    return isinstance(values, Mapping)
+
+
+def _frame(values: Any, name: str) -> pd.DataFrame:
+    """Values as a frame whose columns have names."""
+    if isinstance(values, pd.Series):
+        return values.to_frame(name if values.name is None else str(values.name))
+    frame = to_pandas(values)
+    if isinstance(frame.columns, pd.RangeIndex) and not isinstance(values, pd.DataFrame):
+        return frame.set_axis([f"{name} {number}" for number in range(frame.shape[1])], axis=1)
+    names = [
+        " ".join(map(str, column)) if isinstance(column, tuple) else str(column)
+        for column in frame.columns
+    ]
+    return frame.set_axis(_unique(names), axis=1)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names of which a repeated one gets its number."""
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique if len(set(unique)) == len(unique) else _unique(unique)
+
+
+def _check_rows(inputs: pd.DataFrame, targets: pd.DataFrame, name: str) -> None:
+    if len(inputs) != len(targets):
+        raise InputError(
+            f"Expected as many rows of {name!r} as of inputs, but got {len(targets)} and "
+            f"{len(inputs)}.",
+            "rows-differ",
+        )
+    one, other = inputs.index, targets.index
+    if not one.equals(other) and one.is_unique and len(one.union(other)) == len(one):
+        raise InputError(
+            f"Expected inputs and {name!r} in the same order, but their index has the same labels "
+            f"in another order. Sort one of them: Y = Y.loc[X.index].",
+            "rows-in-another-order",
+        )
+
+
+def vector_kinds(columns: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    """The kinds of the targets that have several columns.
+
+    Example:
+        >>> vector_kinds({"a": ["a"], "b": ["b 0", "b 1"]})
+        {'b': ('vector', 'b 0', 'b 1')}
+    """
+    return {name: ("vector", *parts) for name, parts in columns.items() if len(parts) > 1}
