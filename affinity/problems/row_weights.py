@@ -35,7 +35,8 @@ def row_weights(values: pd.Series) -> Float[Tensor, " row"]:
         )
     if not (numbers > 0).any():
         raise InputError(
-            f"Expected weights above 0 in {values.name!r}, but all are 0.", "invalid-weight"
+            f"Expected weights above 0 in {values.name!r}, but all weights are zero.",
+            "invalid-weight",
         )
     return torch.from_numpy(numbers / numbers[numbers > 0].mean()).float()
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 import torch
@@ -22,7 +21,6 @@ Y = np.column_stack([X[:, 0] + RANDOM.normal(size=80), X[:, 1] + RANDOM.normal(s
         lambda values: values.tolist(),
         torch.tensor,
         pd.DataFrame,
-        lambda values: pl.DataFrame(values, schema=[str(i) for i in range(values.shape[1])]),
         lambda values: pa.table({str(i): values[:, i] for i in range(values.shape[1])}),
         lambda values: np.ma.MaskedArray(values, mask=np.zeros_like(values, dtype=bool)),
     ],

@@ -66,11 +66,13 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
             )
         )
 
-    def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
+    def _tasks(
+        self, targets: np.ndarray, is_used: np.ndarray
+    ) -> tuple[tuple[Task, ...], np.ndarray]:
         classes_of: list[np.ndarray] = []
         numbers = np.full(targets.shape, np.nan)
         for column, name in enumerate(self.target_names_):
-            is_known = ~pd.isna(targets[:, column])
+            is_known = is_used & ~pd.isna(targets[:, column])
             known = targets[is_known, column]
             if known.dtype == object and all(isinstance(label, str) for label in known):
                 known = known.astype(str)

@@ -56,6 +56,8 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         columns = [outputs[name][:, 0].numpy() for name in self.target_names_]
         return columns[0] if self.is_single_ else np.column_stack(columns)
 
-    def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
+    def _tasks(
+        self, targets: np.ndarray, is_used: np.ndarray
+    ) -> tuple[tuple[Task, ...], np.ndarray]:
         tasks = tuple(Task(name, SquaredError(), RSquared()) for name in self.target_names_)
-        return tasks, targets.astype(np.float64)
+        return tasks, np.where(is_used[:, None], targets.astype(np.float64), np.nan)

@@ -108,18 +108,9 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         inputs, targets = self._validated(self._encoded(X, is_fit=True), y)
         self.is_single_ = targets.ndim == 1
         self.target_names_ = _names_of(y, 1 if self.is_single_ else targets.shape[1])
-        tasks, numbers = self._tasks(targets.reshape(len(inputs), -1))
-        weights = None
-        if sample_weight is not None:
-            values = np.asarray(sample_weight)
-            if values.shape != (len(inputs),):
-                raise InputError(
-                    f"Expected a weight for each of the {len(inputs)} rows, but got weights of "
-                    f"shape {values.shape}.",
-                    "weights-do-not-fit",
-                )
-            weights = row_weights(pd.Series(values, name="sample_weight"))
-            numbers[weights.numpy() == 0] = np.nan
+        weights = None if sample_weight is None else _weights_of(sample_weight, len(inputs))
+        is_used = np.ones(len(inputs), bool) if weights is None else weights.numpy() > 0
+        tasks, numbers = self._tasks(targets.reshape(len(inputs), -1), is_used)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = Rows(
             inputs=torch.from_numpy(np.array(inputs, dtype=np.float64)),
@@ -214,8 +205,10 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         }
 
     @abstractmethod
-    def _tasks(self, targets: np.ndarray) -> tuple[tuple[Task, ...], np.ndarray]:
-        """The tasks, and their targets ``[row task]`` as floats."""
+    def _tasks(
+        self, targets: np.ndarray, is_used: np.ndarray
+    ) -> tuple[tuple[Task, ...], np.ndarray]:
+        """The tasks, and their targets ``[row task]`` as floats; NaN in rows that are not used."""
 
     def _audit(
         self, problem: Problem, seed: int
@@ -294,6 +287,17 @@ def _names_of(y: Any, n_targets: int) -> tuple[str, ...]:
     named = [str(name) for name in names] if names is not None else []
     is_usable = len(named) == n_targets == len(set(named)) and all(named)
     return tuple(named) if is_usable else tuple(f"target {number}" for number in range(n_targets))
+
+
+def _weights_of(sample_weight: Any, n_rows: int) -> Tensor:
+    values = np.asarray(sample_weight)
+    if values.shape != (n_rows,):
+        raise InputError(
+            f"Expected a weight for each of the {n_rows} rows, but got weights of shape "
+            f"{values.shape}.",
+            "weights-do-not-fit",
+        )
+    return row_weights(pd.Series(values, name="sample_weight"))
 
 
 def _group_numbers(groups: Any, n_rows: int) -> torch.Tensor:
