@@ -27,16 +27,18 @@ def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  #
             objects have the same labels of rows in another order.
 
     Example:
-        >>> frame, columns = join_arrays(np.zeros((2, 1)), {"a": [1, 2], "b": np.ones((2, 2))})
+        >>> frame, columns = join_arrays([[0.5], [1.5]], {"a": [1, 2], "b": [[3, 4], [5, 6]]})
         >>> list(frame), columns
         (['input 0', 'a', 'b 0', 'b 1'], {'a': ['a'], 'b': ['b 0', 'b 1']})
     """
     inputs = _frame(X, "input")
     if isinstance(Y, str) or (isinstance(Y, Sequence) and all(isinstance(y, str) for y in Y)):
         return inputs, {name: [name] for name in ([Y] if isinstance(Y, str) else Y)}
-    parts = {str(name): part for name, part in Y.items()} if _is_mapping(Y) else {"target": Y}
+    parts = (
+        {str(name): part for name, part in Y.items()} if isinstance(Y, Mapping) else {"target": Y}
+    )
     frames = {name: _frame(part, name) for name, part in parts.items()}
-    if _is_mapping(Y):
+    if isinstance(Y, Mapping):
         frames = {
             name: part.set_axis([name], axis=1) if part.shape[1] == 1 else part
             for name, part in frames.items()
@@ -47,16 +49,12 @@ def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  #
     targets.columns = _unique(list(targets.columns))
     names = iter(targets.columns)
     columns = {name: [next(names) for _ in part.columns] for name, part in frames.items()}
-    if not _is_mapping(Y):
+    if not isinstance(Y, Mapping):
         columns = {name: [name] for name in targets.columns}
     taken = set(targets.columns)
     renamed = [f"{name} (input)" if name in taken else name for name in inputs.columns]
     inputs = inputs.reset_index(drop=True).set_axis(_unique(renamed), axis=1)
     return pd.concat([inputs, targets], axis=1), columns
-
-
-def _is_mapping(values: Any) -> bool:
-    return isinstance(values, Mapping)
 
 
 def _frame(values: Any, name: str) -> pd.DataFrame:

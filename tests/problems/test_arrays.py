@@ -39,7 +39,7 @@ def test_names_are_kept_and_made_unique():
     problem = Problem.from_arrays(frame, pd.DataFrame(Y, columns=["a", 7]), kinds={1: "regression"})
     assert problem.names == ("a", "7")
     names = {column.name for column in problem.source.columns}
-    assert names == {"a (input)", "a (input) (2)", "7 (input)", "a", "7"}
+    assert names == {"a (input)", "a (2)", "7 (input)", "a", "7"}
 
 
 def test_mappings_name_tasks_and_make_vectors():
