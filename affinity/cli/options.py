@@ -500,6 +500,7 @@ class GroupSettings(ToleranceSettings):
         "auto",
         "soft",
         "mmoe",
+        "ple",
         "cross-stitch",
         "separate",
         "conditioning",

@@ -16,6 +16,7 @@ from .metrics import auc, gauc, ndcg
 from .model import PositionTower, RankingModel, RankingSettings
 from .objective import RankingObjective
 from .offline import OfflineComparison, compare_rankers
+from .temporal import TemporalTrainer
 
 __all__ = [
     "CascadeClicks",
@@ -33,6 +34,7 @@ __all__ = [
     "RankingObjective",
     "RankingRun",
     "RankingSettings",
+    "TemporalTrainer",
     "WeightFront",
     "affinity_by_day",
     "auc",

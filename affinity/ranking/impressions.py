@@ -182,7 +182,8 @@ def read_impressions(
                         value=float(count),
                     )
                 )
-    notes += _revealing(log, objectives, labels, [*identifiers, *numbers])
+    features = [name for name in (*identifiers, *numbers) if name != user]
+    notes += _revealing(log, objectives, labels, features)
     places = np.zeros(len(log), dtype=np.int64)
     if position is not None:
         places = _positions(log, position)

@@ -10,6 +10,7 @@ from .gate_health import GateHealth, gate_health
 from .hard import HardSharing
 from .mmoe import MMoE
 from .perceptron import Perceptron
+from .progressive_extraction import ProgressiveExtraction
 from .registry import SHARINGS, MakeSharing, SharingMethod, SharingSettings
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk
@@ -27,6 +28,7 @@ __all__ = [
     "MMoE",
     "MakeSharing",
     "Perceptron",
+    "ProgressiveExtraction",
     "Separate",
     "Sharing",
     "SharingMethod",

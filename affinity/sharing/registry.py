@@ -17,6 +17,7 @@ from .cross_stitch import CrossStitch
 from .hard import HardSharing
 from .mmoe import MMoE
 from .perceptron import Perceptron
+from .progressive_extraction import ProgressiveExtraction
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk, stages_of
 from .soft import SoftSharing
@@ -139,6 +140,14 @@ SHARINGS: dict[str, SharingMethod] = {
         _mmoe,
         {"n_experts": 4, "gate_dropout": 0.1, "shared_layers": 0},
         is_default=True,
+    ),
+    "ple": SharingMethod(
+        "progressive extraction",
+        "Shared experts and experts of each task, with gates at each stage of the trunk.",
+        lambda tasks, trunk, head, sample, settings: ProgressiveExtraction(
+            tasks, trunk, head, sample, **settings
+        ),
+        {"n_shared": 2, "n_own": 1},
     ),
     "cross-stitch": SharingMethod(
         "cross-stitch",

@@ -103,6 +103,7 @@ def test_sharing_decides_which_parameters_two_tasks_have_in_common() -> None:
     assert shared["separate"] == set()
     assert shared["soft"] == set()  # only through the pull
     assert shared["mmoe"] == {n for n, _ in make("mmoe").named_parameters() if "experts" in n}
+    assert {n.split(".")[0] for n in shared["ple"]} == {"shared", "own", "shared_gates"}
     assert shared["attention"] == {
         n for n, _ in make("attention").named_parameters() if "trunk" in n
     }
@@ -376,6 +377,7 @@ def test_the_task_is_concatenated_to_the_inputs() -> None:
 SETTINGS = {
     "soft": {"strength": 0.5},
     "mmoe": {"n_experts": 2, "gate_dropout": 0.0, "shared_layers": 1},
+    "ple": {"n_shared": 1, "n_own": 2},
     "cross-stitch": {"own": 0.5},
     "conditioning": {"conditioning": "input"},
     "branched": {"after": 2},
@@ -399,6 +401,7 @@ def test_settings_are_named_and_checked(name: str) -> None:
         ("mmoe", {"n_experts": 0}, "too-few-experts"),
         ("mmoe", {"gate_dropout": 1.0}, "invalid-dropout"),
         ("mmoe", {"shared_layers": 99}, "invalid-shared-layers"),
+        ("ple", {"n_own": 0}, "too-few-experts"),
         ("cross-stitch", {"own": 2.0}, "invalid-weight"),
         ("conditioning", {"conditioning": "magic"}, "unknown-conditioning"),
         ("branched", {"after": 99}, "invalid-branching"),
