@@ -17,6 +17,7 @@ from affinity.audit import (
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
+from affinity.ranking import RankingRun
 from affinity.recording import Trace
 from affinity.study import Study
 from affinity.tasks.score import GainUnit
@@ -34,6 +35,7 @@ from .page_result import PageResult, summarize_matrices, summarize_stability
 from .pictures import all_matrices, grouping_for
 from .provenance import audit_provenance
 from .race_words import RaceRow, race_rows, race_sentences
+from .ranking_page import ranking_page_of
 from .rendering import PageFigure, render
 from .study_page import study_page_of
 from .trace_page import trace_page_of
@@ -201,7 +203,7 @@ class AuditPage:
 
 
 def write_report(
-    result: Audit | Study | Trace,
+    result: Audit | Study | Trace | RankingRun,
     path: str | Path,
     *,
     matrices: Sequence[AffinityMatrix] = (),
@@ -210,12 +212,12 @@ def write_report(
     holdout: RepeatedHoldout | None = None,
     objectives: ObjectiveComparison | None = None,
 ) -> Path:
-    """Write the page of an audit, a study or a recorded run to `path`, and return it.
+    """Write the page of an audit, a study, or a recorded or ranking run to `path`; return the path.
 
     The page of a study that is not finished reloads itself. The other arguments are for audits.
 
     Args:
-        result: The audit, study or trace to show.
+        result: The audit, study, trace or ranking run to show.
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, to show changes over time and between layers.
@@ -228,6 +230,8 @@ def write_report(
     """
     if isinstance(result, Study):
         return write_atomically(path, study_page_of(result))
+    if isinstance(result, RankingRun):
+        return write_atomically(path, ranking_page_of(result))
     if isinstance(result, Trace):
         return write_atomically(path, trace_page_of(result))
     page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout, objectives)

@@ -43,7 +43,9 @@ def cost_of(network: nn.Module, sample: Sized) -> Cost:
     was_training = network.training
     network.eval()
     with torch.no_grad(), counter:
-        network(sample.to(next(network.parameters(), sample).device))
+        if isinstance(sample, Tensor):
+            sample = sample.to(next(network.parameters(), sample).device)
+        network(sample)
     network.train(was_training)
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
