@@ -74,7 +74,12 @@ class FeatureColumns:
         frequent = len(self.categories[name])
         if not (buckets := self.buckets.get(name)):
             return f"one-hot, {frequent} categories"
-        return f"one-hot, {frequent} categories; the rarer ones hashed into {buckets} inputs"
+        if buckets == 1 and self.categories[name] == (MISSING,):
+            return "whether there is a value"
+        rest = "one input for all rarer ones"
+        if buckets > 1:
+            rest = f"the rarer ones hashed into {buckets} inputs"
+        return f"one-hot, {frequent} {'category' if frequent == 1 else 'categories'}; {rest}"
 
     def _categories(self, name: str, text: pd.Series) -> pd.Series:
         text = text.where(text.notna(), MISSING)
@@ -127,8 +132,8 @@ def find_columns(
 
     A category gets an input of its own if at least 1 % of the rows (and at least ten) have it, up
     to `most_categories` of them. The others share inputs by their hash, if at least half of their
-    rows have a category that comes again; else (identifiers, free text) the column is left out,
-    unless it has frequent categories.
+    rows have a category that comes again; else (identifiers, free text) they share one input, and a
+    column without frequent categories is left out.
 
     Args:
         development: The development rows.
@@ -169,7 +174,7 @@ def find_columns(
                 continue
             categories[name] = tuple(map(str, frequent))
             if len(rest):
-                buckets[name] = min(MOST_BUCKETS, len(rest))
+                buckets[name] = min(MOST_BUCKETS, len(rest)) if repeated else 1
     if not (numbers or dates or categories):
         raise InputError(
             f"Expected at least one feature in addition to the targets, but none is left; left "

@@ -157,7 +157,9 @@ def levels_of(name: str, values: pd.Series, levels: Sequence[str]) -> list[objec
         >>> levels_of("mood", pd.Series(["bad", "Good", None]), ["bad", "fair", "good"])
         ['bad', 'fair', 'Good']
     """
-    labels = {str(_plain(label)).strip().casefold(): label for label in values.dropna().unique()}
+    labels = {
+        str(plain_label(label)).strip().casefold(): label for label in values.dropna().unique()
+    }
     keys = [level.strip().casefold() for level in levels]
     if len(set(keys)) < max(2, len(keys)):
         raise InputError(
@@ -169,10 +171,10 @@ def levels_of(name: str, values: pd.Series, levels: Sequence[str]) -> list[objec
         label = labels[unknown[0]]
         raise InputError(
             f"Expected the levels {list(levels)} in the ordinal target {name!r}, but row "
-            f"{values.index[values == label][0]} holds {label!r}.",
+            f"{values.index[values == label][0]} holds {plain_label(label)!r}.",
             "target-does-not-fit-kind",
         )
-    return [_plain(labels.get(key, level)) for key, level in zip(keys, levels, strict=True)]
+    return [plain_label(labels.get(key, level)) for key, level in zip(keys, levels, strict=True)]
 
 
 def classes_of(
@@ -183,7 +185,7 @@ def classes_of(
         return None
     if levels:
         return levels_of(name, values, levels)
-    return sorted(map(_plain, values.dropna().unique().tolist()), key=_order)
+    return sorted(map(plain_label, values.dropna().unique().tolist()), key=_order)
 
 
 def encode_target(values: pd.Series, classes: list[object] | None) -> np.ndarray:
@@ -252,8 +254,9 @@ def is_heavy_tailed(labels: pd.Series) -> bool:
     return skewness > 2 and abs(of_logarithm) < skewness / 3
 
 
-def _plain(label: object) -> object:
+def plain_label(label: object) -> object:
     """A label as it is shown: whole numbers without a decimal point."""
+    label = label.item() if isinstance(label, np.generic) else label
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 

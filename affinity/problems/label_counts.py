@@ -1,6 +1,6 @@
 """Label counts: how many labels of a task each split holds, and whether they are enough."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,8 +90,15 @@ def _n_units(rows: Examples, is_counted: Bool[Tensor, " row"]) -> int:
     return int(is_counted.sum()) if rows.groups is None else len(rows.groups[is_counted].unique())
 
 
-def notes_on_counts(counts: Sequence[LabelCounts]) -> Iterator[DataNote]:
-    """A note on each task with too few labels; one on all of them together if they are many."""
+def notes_on_counts(
+    counts: Sequence[LabelCounts], censored: Collection[str] = ()
+) -> Iterator[DataNote]:
+    """A note on each task with too few labels; one on all of them together if they are many.
+
+    Args:
+        counts: The labels of each task.
+        censored: The tasks whose labels are times until an event.
+    """
     few = [each for each in counts if each.is_too_few]
     if len(few) > MOST_NAMED:
         names = ", ".join(repr(each.task) for each in few[:MOST_NAMED])
@@ -106,11 +113,8 @@ def notes_on_counts(counts: Sequence[LabelCounts]) -> Iterator[DataNote]:
         return
     for each in few:
         part = each.labelled if each.minority is None else each.minority
-        what = (
-            "labelled rows"
-            if each.minority is None
-            else "rows of its rarer classes (or with an event)"
-        )
+        rarer = "rows with an event" if each.task in censored else "rows of its rarer classes"
+        what = "labelled rows" if each.minority is None else rarer
         shown = ", ".join(f"{part[name]} {name}" for name in SPLITS if name in part)
         yield DataNote(
             "too-few-to-judge",

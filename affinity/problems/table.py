@@ -242,7 +242,8 @@ def load_table(
     uses = {name: f"target: {next(iter(found.values()))}" for name in chosen}
     for name, kind in found.items():
         for part in roles.parts.get(name, [name]):
-            uses[part] = f"target: {kind}" if part == name else f"{kind} of target {name!r}"
+            role = "event" if part in roles.events else "part"
+            uses[part] = f"target: {kind}" if part == name else f"{role} of target {name!r}"
     uses |= roles.of_rows
     seen = development.numpy()
     parts = TableParts(rows.inputs.shape[1], depth)
@@ -295,7 +296,10 @@ def load_table(
             kinds=found,
         ),
     )
-    return replace(problem, notes=(*notes_on_counts(problem.label_counts()), *problem.notes))
+    return replace(
+        problem,
+        notes=(*notes_on_counts(problem.label_counts(), roles.of_kind("censored")), *problem.notes),
+    )
 
 
 @dataclass(frozen=True, eq=False)

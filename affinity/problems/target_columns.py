@@ -13,7 +13,7 @@ from torch import Tensor
 from affinity.errors import InputError
 
 from .formats import FALSE, TRUE
-from .kinds import KINDS, Kind, check_target
+from .kinds import KINDS, Kind, check_target, plain_label
 
 MOST_VECTORS = 2**24
 """Rows whose numbers are exact as 32-bit floats."""
@@ -125,8 +125,8 @@ def _signed_times(table: pd.DataFrame, name: str, event: str) -> pd.Series:
     if is_unknown.any():
         row = cells.index[is_unknown][0]
         raise InputError(
-            f"Expected 1 or 0 (yes or no) in the event column {event!r} of target {name!r}, but "
-            f"row {row} holds {cells[row]!r}.",
+            f"Expected 1 or yes (the event happened), or 0 or no, in the event column {event!r} of "
+            f"target {name!r}, but row {row} holds {plain_label(cells[row])!r}. Recode the column.",
             "invalid-event",
         )
     times = table[name].astype(float) * (2 * has_happened - 1)

@@ -94,6 +94,15 @@ def test_rare_categories_are_hashed_and_never_pooled_into_one(table):
     assert set(unseen) <= set(columns.levels("code"))
 
 
+def test_free_text_says_only_whether_it_is_there(table):
+    table["comment"] = [f"comment {number}" if number % 3 else None for number in range(200)]
+    columns = find_columns(table[["comment"]])
+    assert columns.encoding("comment") == "whether there is a value"
+    assert len(columns.levels("comment")) == 2
+    table["other"] = ["often"] * 150 + [f"once {number}" for number in range(50)]
+    assert len(find_columns(table[["other"]]).levels("other")) == 2
+
+
 def test_a_missing_label_is_missing_for_that_task_only(table):
     table.loc[::2, "height"] = np.nan
     problem = load_table(table, TARGETS)
