@@ -1,5 +1,6 @@
 """Record a problem: one multi-task training, observed by a recorder."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,9 @@ def record(
             ]
         )
     replicate = problem.replicate(seed)
+    n_rows = int(replicate.training.labelled.any(dim=1).sum())
+    n_steps = problem.settings.epochs * math.ceil(n_rows / problem.settings.batch_size)
+    _check_measurements(math.ceil(n_steps / every), every)
     network = initial(problem.network, problem.tasks, seed)
     recorder: Recorder | None = None
 
@@ -117,13 +121,17 @@ def record(
     trace = recorder.trace()
     if on_cost is not None:
         on_cost(recorder.cost)
-    if len(trace) < 2:
+    _check_measurements(len(trace), every)
+    return trace
+
+
+def _check_measurements(count: int, every: int) -> None:
+    if count < 2:
         raise InputError(
-            f"Expected at least two measurements to estimate from, but the run made {len(trace)}: "
-            f"it is too short for every={every}. Measure more often, or train for more epochs.",
+            f"Expected at least two measurements to estimate from, but the run makes {count}: it "
+            f"is too short for every={every}. Measure more often, or train for more epochs.",
             "too-few-measurements",
         )
-    return trace
 
 
 def _losses(network: Sharing, tasks: Sequence[Task], batch: Examples) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from affinity.cli.run_directory import (
     TRAININGS,
     RunDirectory,
 )
+from affinity.cli.source import known_tasks
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
@@ -33,7 +34,7 @@ REFERENCE_SECONDS = 60.0
 
 def find_plan(run: Run, choice: str | None = None) -> Plan:
     """The run's plan.yaml, or another plan: a file, "separate" or "all-in-one"."""
-    names = run.problem.names
+    names = known_tasks(run.settings) or run.problem.names  # before a large table is read
     if choice == "separate":
         return Plan.separate(names)
     if choice == "all-in-one":
