@@ -655,11 +655,17 @@ class StageOptions:
     run: Path = argument("Folder of a run.")
 
 
-@options()
-class EstimateOptions(JsonOptions, QuietOptions, EstimateSettings, StageOptions):
-    """Of `affinity estimate`."""
+@options(ARGUMENTS)
+class TraceOptions:
+    """Of commands that take a run or a trace."""
 
     run: Path = argument("Folder of a run, or a trace: the file that Trace.save wrote.")
+
+
+@options()
+class EstimateOptions(JsonOptions, QuietOptions, EstimateSettings, TraceOptions):
+    """Of `affinity estimate`."""
+
     method: str | None = option(
         "The estimator; the same as --estimator.", default=None, group=RECORDING
     )
@@ -689,30 +695,41 @@ class RetrainOptions(
 
 
 @options(DIAGNOSIS)
-class DiagnoseOptions(JsonOptions, QuietOptions, QuickOptions, StageOptions):
-    """Of `affinity diagnose`."""
+class ExplainedPlan:
+    """Of commands that diagnose."""
 
     plan: str = option(
         "Explain this plan: a YAML file, 'separate' or 'all-in-one'.", default="all-in-one"
     )
+
+
+@options(DIAGNOSIS)
+class DiagnoseOptions(JsonOptions, QuietOptions, QuickOptions, ExplainedPlan, StageOptions):
+    """Of `affinity diagnose`."""
+
     replicates: int = option(
         "Number of replicates (new data split and seed each).", default=6, least=1
     )
 
 
 @options(ARGUMENTS)
-class ReportArguments(StageOptions):
+class ReportArguments(TraceOptions):
     """What to report."""
 
-    run: Path = argument("Folder of a run, or a trace: the file that Trace.save wrote.")
     run_b: Path | None = argument("Another run: write comparison.html instead.", default=None)
 
 
 @options(OUTPUT)
-class ReportOptions(QuietOptions, ReportArguments):
-    """Of `affinity report`."""
+class PngOptions:
+    """Of commands that draw figures."""
 
     png: bool = option("Export the figures as PNG.", default=False)
+
+
+@options(OUTPUT)
+class ReportOptions(QuietOptions, PngOptions, ReportArguments):
+    """Of `affinity report`."""
+
     pdf: bool = option("Export the figures as PDF.", default=False)
     svg: bool = option("Export the figures as SVG.", default=False)
     out: Path | None = option(
@@ -801,6 +818,7 @@ class TransferOptions(
     FileOptions,
     JsonOptions,
     QuietOptions,
+    PngOptions,
     TransferSettings,
     SeedOptions,
     NetworkOptions,
@@ -813,7 +831,6 @@ class TransferOptions(
         default=False,
         group=TRANSFER,
     )
-    png: bool = option("Export the figures as PNG.", default=False)
 
 
 @options(EPISODES)
@@ -1037,7 +1054,9 @@ class AuditStudyOptions(VerdictOptions, JsonOptions, QuietOptions, WorkerOptions
 
 
 @options(AUDIT)
-class DiagnoseStudyOptions(JsonOptions, QuietOptions, QuickOptions, WorkerOptions, StudyFolder):
+class DiagnoseStudyOptions(
+    JsonOptions, QuietOptions, QuickOptions, WorkerOptions, ExplainedPlan, StudyFolder
+):
     """Of `affinity study diagnose`."""
 
     command: str = option(
@@ -1046,9 +1065,6 @@ class DiagnoseStudyOptions(JsonOptions, QuietOptions, QuickOptions, WorkerOption
         group=TRAINING,
     )
     replicates: int = option("Number of replicates (new seed each).", default=6, least=1)
-    plan: str = option(
-        "Explain this plan: a YAML file, 'separate' or 'all-in-one'.", default="all-in-one"
-    )
 
 
 def select(cls: type[T], options: object) -> T:
