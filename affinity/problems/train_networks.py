@@ -43,9 +43,6 @@ class TrainingResults:
         trained: The trained networks with parameters and predictions, if they were kept.
         test_blocks: For each network the test loss of its tasks on blocks of their test rows
             (`affinity.training.judge.block_losses`), ``[replicate block]``.
-        training_loss: ``[network replicate task]``; of the training rows, without dropout.
-        best_epoch: ``[network replicate]``; the epoch whose parameters were kept.
-        best_epoch_of_task: ``[network replicate task]``; of a task's lowest validation loss.
     """
 
     networks: tuple[frozenset[str], ...]
@@ -59,9 +56,6 @@ class TrainingResults:
     diverged: tuple[str, ...] = ()
     trained: tuple[tuple[TrainedNetwork, ...], ...] = ()
     test_blocks: tuple[dict[str, Tensor], ...] = ()
-    training_loss: Float[Tensor, "network replicate task"] | None = None
-    best_epoch: Float[Tensor, "network replicate"] | None = None
-    best_epoch_of_task: Float[Tensor, "network replicate task"] | None = None
 
     @classmethod
     def from_losses(
@@ -93,7 +87,6 @@ def train_networks(
     store: str | Path | None = None,
     backend: str | None = None,
     keep: bool = False,
-    replicate_subsets: Sequence[Sequence[int]] | None = None,
     starts: Mapping[frozenset[str], Initialization] | None = None,
 ) -> TrainingResults:
     """Train every network on every replicate, and evaluate it.
@@ -113,7 +106,6 @@ def train_networks(
         store: A folder of finished trainings, which are not repeated.
         backend: Where to train networks one by one: ``loky``, ``ray``, ``dask``; chosen if None.
         keep: Whether to keep parameters and predictions; the store is not used then.
-        replicate_subsets: The replicates that each network is trained on; all of them if None.
         starts: The initialization of networks that do not start from new parameters.
 
     Raises:
@@ -129,41 +121,29 @@ def train_networks(
         >>> measured.test_loss.shape  # network replicate task
         torch.Size([1, 2, 8])
     """
-    subsets = replicate_subsets or [range(len(replicates))] * len(networks)
-    numbers: dict[frozenset[str], set[int]] = {}
-    for network, subset in zip(networks, subsets, strict=True):
-        numbers.setdefault(network, set()).update(subset)
     members = [
-        Member(network, replicate)
-        for network, subset in numbers.items()
-        for replicate in sorted(subset)
+        Member(network, number)
+        for network in dict.fromkeys(networks)
+        for number in range(len(replicates))
     ]
     results = train_each(
         problem, members, replicates, settings, sharing, store, backend, keep, starts
     )
-    by_network: dict[frozenset[str], list[tuple[int, TrainedNetwork]]] = {
-        network: [] for network in numbers
-    }
+    by_network: dict[frozenset[str], list[TrainedNetwork]] = {}
     for member, result in zip(members, results, strict=True):
-        by_network[member.tasks].append((member.replicate, result))
+        by_network.setdefault(member.tasks, []).append(result)
 
     def table(name: str) -> Tensor:
-        values = torch.full(
-            (len(by_network), len(replicates), len(problem.tasks)), torch.nan
-        ).double()
-        for row, trained in enumerate(by_network.values()):
-            for replicate, result in trained:
-                scores: dict[str, float] = getattr(result, name)
-                for task, score in scores.items():
-                    values[row, replicate, problem.names.index(task)] = score
-        return values
+        values = [
+            [
+                [getattr(result, name).get(task, math.nan) for task in problem.names]
+                for result in trained
+            ]
+            for trained in by_network.values()
+        ]
+        shape = len(by_network), len(replicates), len(problem.tasks)
+        return torch.tensor(values, dtype=torch.double).reshape(shape)
 
-    seconds = torch.full((len(by_network), len(replicates)), torch.nan)
-    best_epoch = torch.full_like(seconds, torch.nan)
-    for row, trained in enumerate(by_network.values()):
-        for replicate, result in trained:
-            seconds[row, replicate] = result.seconds
-            best_epoch[row, replicate] = result.best_epoch
     return TrainingResults(
         networks=tuple(by_network),
         tasks=problem.names,
@@ -171,16 +151,11 @@ def train_networks(
         validation_loss=table("validation_loss"),
         evaluation_loss=table("evaluation_loss"),
         test_metric=table("test_metric"),
-        parameters=tuple(trained[0][1].n_parameters for trained in by_network.values()),
-        seconds=seconds,
+        parameters=tuple(trained[0].n_parameters for trained in by_network.values()),
+        seconds=torch.tensor([[each.seconds for each in row] for row in by_network.values()]),
         diverged=tuple(result.diverged for result in results if result.diverged),
-        trained=tuple(tuple(r for _, r in trained) for trained in by_network.values())
-        if keep
-        else (),
-        test_blocks=tuple(_blocks(trained, len(replicates)) for trained in by_network.values()),
-        training_loss=table("training_loss"),
-        best_epoch=best_epoch,
-        best_epoch_of_task=table("best_epoch_of_task"),
+        trained=tuple(map(tuple, by_network.values())) if keep else (),
+        test_blocks=tuple(map(_blocks, by_network.values())),
     )
 
 
@@ -231,12 +206,13 @@ def train_each(
     )
 
 
-def _blocks(trained: Sequence[tuple[int, TrainedNetwork]], n_replicates: int) -> dict[str, Tensor]:
+def _blocks(trained: Sequence[TrainedNetwork]) -> dict[str, Tensor]:
+    """The test losses on blocks of each task, ``[replicate block]``."""
     blocks: dict[str, Tensor] = {}
-    for replicate, result in trained:
+    for replicate, result in enumerate(trained):
         for name, losses in result.test_blocks.items():
             if name not in blocks:
-                blocks[name] = torch.full((n_replicates, len(losses)), torch.nan)
+                blocks[name] = torch.full((len(trained), len(losses)), torch.nan)
             blocks[name][replicate] = torch.tensor(losses)
     return blocks
 

@@ -139,7 +139,7 @@ def test_heavy_rows_decide_in_every_way_to_train(table):
         problem.settings,
         at_once=1,
     )
-    for name in ("test_loss", "evaluation_loss", "test_metric", "training_loss"):
+    for name in ("test_loss", "evaluation_loss", "validation_loss", "test_metric"):
         scores = dict(zip(problem.names, getattr(stacked, name)[0, 1].tolist(), strict=True))
         assert getattr(single, name) == pytest.approx(scores, rel=1e-3)
     unweighted = load_table(table, ["late", "price"], exclude=["weight"], width=8)
