@@ -138,10 +138,10 @@ def clean_table(
             continue
         role: Role = "target" if name in targets else "other" if name in others else "feature"
         marked = without_marks(column, marks[name])
-        found, notes = find_format(marked, role, (date_formats or {}).get(name), decimal)
+        column_format, notes = find_format(marked, role, (date_formats or {}).get(name), decimal)
         if any(remark.code == "ambiguous-number" for remark in notes):
             undecided.append(name)
-        formats[name] = replace(found, missing=marks[name])
+        formats[name] = replace(column_format, missing=marks[name])
         remarks[name] = notes
         frame[name] = formats[name](column)
     has_commas = any(each.decimal == "," for name, each in formats.items() if name not in undecided)
@@ -154,8 +154,8 @@ def clean_table(
         formats |= again.formats
         remarks |= again.remarks
     for name, column in frame.items():
-        if found := (_sentinel_remarks(name, column) if name not in others else ()):
-            remarks[name] = (*remarks[name], *found)
+        if sentinels := (_sentinel_remarks(name, column) if name not in others else ()):
+            remarks[name] = (*remarks[name], *sentinels)
     return CleanTable(
         pd.DataFrame(frame, index=table.index),
         formats,
@@ -191,8 +191,8 @@ def find_format(
     if text.empty:
         return ColumnFormat("number" if column.isna().all() else "text"), tuple(remarks)
     for find in (_number_format, _date_format, _duration_format):
-        if (found := find(text, role, decimal)) is not None:
-            return found[0], (*remarks, *found[1])
+        if (format_and_remarks := find(text, role, decimal)) is not None:
+            return format_and_remarks[0], (*remarks, *format_and_remarks[1])
     spellings, more = _spellings(text, column)
     return ColumnFormat("text", spellings=spellings), (*remarks, *more)
 

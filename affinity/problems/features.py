@@ -149,10 +149,10 @@ def find_columns(
     buckets: dict[str, int] = {}
     dropped: dict[str, str] = {}
     if formats is None:
-        found = {
+        formats_and_remarks = {
             name: find_format(plain(column), "feature") for name, column in _columns(development)
         }
-        formats = {name: shape for name, (shape, _) in found.items()}
+        formats = {name: shape for name, (shape, _) in formats_and_remarks.items()}
     for name, raw in _columns(development):
         column = formats[name](raw)
         if column.isna().all():

@@ -58,9 +58,9 @@ def find_leaks(
     notes: list[DataNote] = []
     for name in map(str, features.columns):
         column = RawColumn(features[name])
-        found = sorted(labels.revealed_by(column, LIKELY), key=lambda each: -each[1])
-        for task, value, reason in found[:MOST_NOTES]:
-            others = len(found) - MOST_NOTES if task == found[0][0] else 0
+        revealed = sorted(labels.revealed_by(column, LIKELY), key=lambda each: -each[1])
+        for task, value, reason in revealed[:MOST_NOTES]:
+            others = len(revealed) - MOST_NOTES if task == revealed[0][0] else 0
             notes.append(_leak(name, task, value, reason, column.n_values, max(0, others)))
     return sorted(notes, key=lambda note: -(note.value or 0))
 
@@ -284,14 +284,14 @@ class Labels:
         known = self.is_known & is_number[:, None]
         for place in np.flatnonzero(self.is_ordered & (known.sum(axis=0) >= FEWEST_ROWS)):
             rows = known[:, place]
-            labels, own = self.values[rows, place], ranks[rows]
-            if np.ptp(labels) == 0 or np.ptp(own) == 0:
+            labels, column_ranks = self.values[rows, place], ranks[rows]
+            if np.ptp(labels) == 0 or np.ptp(column_ranks) == 0:
                 continue
             if self.is_binary[place]:
                 is_positive = labels == labels.max()
-                result[place] = _auc(own, is_positive)
-            elif abs(np.corrcoef(own, self._label_ranks[rows, place])[0, 1]) > 0.8:
-                ranked = stats.rankdata(own), stats.rankdata(labels)
+                result[place] = _auc(column_ranks, is_positive)
+            elif abs(np.corrcoef(column_ranks, self._label_ranks[rows, place])[0, 1]) > 0.8:
+                ranked = stats.rankdata(column_ranks), stats.rankdata(labels)
                 result[place] = abs(np.corrcoef(*ranked)[0, 1])
         return result
 

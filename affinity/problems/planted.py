@@ -80,8 +80,8 @@ def planted(
     for letter in LETTERS[:n_clusters]:
         common = _directions(n_features, generator)
         for number in range(1, tasks_per_cluster + 1):
-            own = _directions(n_features, generator)
-            along = strength**0.5 * common + (1 - strength) ** 0.5 * own
+            own_directions = _directions(n_features, generator)
+            along = strength**0.5 * common + (1 - strength) ** 0.5 * own_directions
             sign = torch.randint(0, 2, (DIRECTIONS,), generator=generator) * 2 - 1
             readout = sign * (0.6 + 0.4 * torch.rand(DIRECTIONS, generator=generator))
             signal = (inputs @ (along / along.norm(dim=0))).abs() @ readout

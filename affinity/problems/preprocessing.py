@@ -70,8 +70,8 @@ class Preprocessing:
         if columns.numbers or columns.dates:
             steps = fitted.named_transformers_["numbers"].named_steps
             scaler = steps["standardscaler"]
-            found = (steps["simpleimputer"].statistics_, scaler.mean_, scaler.scale_)
-            numbers = tuple(tuple(map(float, values)) for values in found)
+            statistics = (steps["simpleimputer"].statistics_, scaler.mean_, scaler.scale_)
+            numbers = tuple(tuple(map(float, values)) for values in statistics)
         gaps = next(names for part, _, names in fitted.transformers_ if part == "gaps")
         return cls(columns, *numbers, gaps=tuple(gaps), labels=labels)
 

@@ -183,18 +183,18 @@ def load_table(
     table, labels_of_vectors = join_columns(table, chosen_kinds)
     if task_column is not None:
         assert target is not None
-        labels, found = _long_targets(table, task_column, target, chosen_kinds)
+        labels, task_kinds = _long_targets(table, task_column, target, chosen_kinds)
     else:
-        labels, found = _wide_targets(table, check_names(chosen), chosen_kinds)
+        labels, task_kinds = _wide_targets(table, check_names(chosen), chosen_kinds)
 
     no_features = {*chosen, *roles.of_rows, *roles.labels}
     features = table[[name for name in table.columns if name not in no_features]]
     levels = {name: kind.names for name, kind in chosen_kinds.items() if kind.kind == "ordinal"}
     classes = {
         name: classes_of(name, labels[name], kind, levels.get(target or name, ()))
-        for name, kind in found.items()
+        for name, kind in task_kinds.items()
     }
-    values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in found})
+    values = pd.DataFrame({name: encode_target(labels[name], classes[name]) for name in task_kinds})
     tensor = torch.tensor(values.to_numpy(), dtype=torch.float32)
     weights = None if weight_column is None else row_weights(table[weight_column])
     if weights is not None:
@@ -220,7 +220,7 @@ def load_table(
         development=development,
         test=test,
         transformer=columns.transformer(clean.iloc[development.numpy()]),
-        kinds=tuple(found.values()),
+        kinds=tuple(task_kinds.values()),
         columns=columns,
         classes=classes,
         groups=group,
@@ -228,10 +228,10 @@ def load_table(
         components={name: labels.units for name, labels in vectors.items()},
     )
     rows, test_rows = encoder(torch.arange(len(development)))
-    judged, judged_kinds = values, found
+    judged, judged_kinds = values, task_kinds
     if task_column is not None and target is not None:  # the one column that all tasks share
         judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
-        judged_kinds: dict[str, Kind] = {target: next(iter(found.values()))}
+        judged_kinds: dict[str, Kind] = {target: next(iter(task_kinds.values()))}
     for name in roles.of_kind("censored", "vector"):  # leaks of its parts are looked for
         judged = judged.drop(columns=name)
         judged_kinds = {n: k for n, k in judged_kinds.items() if n != name}
@@ -239,8 +239,8 @@ def load_table(
             is_event, label = part in roles.events, clean_parts[part]
             judged_kinds[part] = "binary" if is_event else "regression"
             judged[part] = encode_event(label) if is_event else label.astype(float)
-    uses = {name: f"target: {next(iter(found.values()))}" for name in chosen}
-    for name, kind in found.items():
+    uses = {name: f"target: {next(iter(task_kinds.values()))}" for name in chosen}
+    for name, kind in task_kinds.items():
         for part in roles.parts.get(name, [name]):
             role = "event" if part in roles.events else "part"
             uses[part] = f"target: {kind}" if part == name else f"{role} of target {name!r}"
@@ -252,7 +252,7 @@ def load_table(
         name=raw.name,
         tasks=tuple(
             task_of(name, kind, classes[name], vectors[name].scaled if name in vectors else None)
-            for name, kind in found.items()
+            for name, kind in task_kinds.items()
         ),
         development=rows,
         test=test_rows,
@@ -268,7 +268,7 @@ def load_table(
         notes=(
             *raw.notes,
             *cleaned.notes,
-            *_kind_notes(labels, found, rare),
+            *_kind_notes(labels, task_kinds, rare),
             *_group_notes(group_column, group, development, test),
             *notes_on_weights(weight_column, weights),
             *notes_on_table(
@@ -293,7 +293,7 @@ def load_table(
             layout="long" if task_column is not None else "wide",
             features=rows.inputs.shape[1],
             columns=_column_uses(cleaned, columns, uses, roles.exclude),
-            kinds=found,
+            kinds=task_kinds,
         ),
     )
     return replace(
@@ -478,14 +478,14 @@ def _kind_notes(
 def _wide_targets(
     table: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, TargetKind]
 ) -> tuple[pd.DataFrame, dict[str, Kind]]:
-    found: dict[str, Kind] = {}
+    task_kinds: dict[str, Kind] = {}
     for name in targets:
         chosen = kinds.get(name) or TargetKind(find_kind(table[name]))
-        found[name] = chosen.kind
+        task_kinds[name] = chosen.kind
         check_target(
             name, table[name], chosen.kind, chosen.names if chosen.kind == "ordinal" else ()
         )
-    return table[list(targets)], found
+    return table[list(targets)], task_kinds
 
 
 def _long_targets(
