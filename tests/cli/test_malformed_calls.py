@@ -24,11 +24,15 @@ CELLS = {
     "nothing": st.none(),
     "list": st.lists(st.integers(), max_size=2),
 }
+KINDS = ("t=censored:a", "a=vector:t,u", "t=ordinal:yes,no", "t=ordinal", "a=set", "t=count")
 NAMES = st.one_of(st.sampled_from(["a", "b", "t", "u", "day", ""]), st.text(max_size=5))
-WORDS = st.one_of(NAMES, st.sampled_from(["a=b", "-1", "t=-1", "day=%d/%m/%Y", "nan", "0.5", "2"]))
+WORDS = st.one_of(
+    NAMES, st.sampled_from(["a=b", "-1", "t=-1", "day=%d/%m/%Y", "nan", "0.5", "2", *KINDS])
+)
 DATA_FLAGS = (
     *("--targets", "--target", "--kind", "--exclude", "--missing", "--date-format", "--separator"),
     *("--decimal", "--encoding", "--time-column", "--split-column", "--group-column", "--metric"),
+    "--sample-weight",
 )
 OTHER_FLAGS = (
     *("--task-column", "--test-share", "--validation-share", "--width", "--depth", "--epochs"),

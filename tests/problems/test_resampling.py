@@ -57,7 +57,7 @@ def test_groups_stay_together_in_every_split_of_every_replicate(split):
     codes = {note.code for note in problem.notes}
     assert ("divided-groups" in codes) == (split != "random")
     use = next(use for use in problem.source.columns if use.name == "patient")
-    assert use.encoded_as == "says something about rows"
+    assert use.encoded_as == "group of the row"
 
 
 def test_random_groups_are_stratified_and_of_the_asked_size():

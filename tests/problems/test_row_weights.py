@@ -177,7 +177,7 @@ def test_the_linearized_network_weighs_rows(table):
         ([0.0] * 300, "invalid-weight"),
         ([1.0] * 299, "weights-do-not-fit"),
         ("nothing", "missing-column"),
-        ("late", "special-is-target"),
+        ("late", "row-column-is-target"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused(table, weights, code):
