@@ -19,6 +19,7 @@ from .low_data_lines import LowDataLines
 from .over_time import OverTime
 from .page_result import PageResult, schema
 from .pictures import write_figures
+from .probability_plot import ProbabilityPlot
 from .recovery_plot import RecoveryPlot
 from .study_page import LivePage, study_page_of
 from .task_graph import TaskGraph
@@ -41,6 +42,7 @@ __all__ = [
     "LowDataLines",
     "OverTime",
     "PageResult",
+    "ProbabilityPlot",
     "RecoveryPlot",
     "TaskGraph",
     "TransferHeatmap",

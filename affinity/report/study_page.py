@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from markupsafe import Markup
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
-from affinity.study import Study, StudySummary, summarize_study
+from affinity.study import PastAnswer, Study, StudySummary, summarize_study
 from affinity.words import count, duration
 
 from .candidate_plot import CandidatePlot
 from .heatmap import Heatmap
 from .key_numbers import KeyNumber
 from .page_result import MatrixSummary, summarize_matrices
+from .probability_plot import SHOWN, ProbabilityPlot
 from .rendering import PageFigure, render
 from .study_words import study_headline, study_sentences
 from .svg import inline_svg
@@ -33,9 +35,10 @@ MOST_GROUPS = 40
 
 @dataclass(frozen=True)
 class StudyResult(StudySummary):
-    """The JSON inside a study's page: its summary and its priors."""
+    """The JSON inside a study's page: its summary, history and priors."""
 
     affinity: tuple[MatrixSummary, ...] = ()
+    history: tuple[PastAnswer, ...] = ()
 
 
 def study_page_of(study: Study) -> str:
@@ -43,9 +46,12 @@ def study_page_of(study: Study) -> str:
     summary, state = summarize_study(study), study.state()
     plan, prior = summary.plan, state.prior
     grouping = study.answer().plan.grouping if plan is not None else None
+    history = study.history()
+    measured = [answer for answer in history if answer.probability("plan") is not None]
     result = StudyResult(
         **vars(summary),
         affinity=summarize_matrices(prior, grouping or state.all_in_one),
+        history=history,
     )
     figures = [_heatmap(matrix, number, len(state.names)) for number, matrix in enumerate(prior)]
     has_gains = plan is not None and plan.gain is not None
@@ -70,6 +76,7 @@ def study_page_of(study: Study) -> str:
         numbers=_numbers(summary),
         contents=[(anchor, name) for anchor, name, is_shown in sections if is_shown],
         candidates=_candidates(summary) if has_gains else None,
+        probabilities=_probabilities(measured) if has_gains and len(measured) > 1 else None,
         figures=figures,
         most_jobs=MOST_JOBS,
         most_groups=MOST_GROUPS,
@@ -180,6 +187,24 @@ def _candidates(summary: StudySummary) -> PageFigure:
         f"Dot plot of the expected gain of {count(len(summary.candidates), 'grouping')}, with "
         "intervals. The same numbers are in the table below.",
         Markup(inline_svg(picture, "candidates")),
+    )
+
+
+def _probabilities(history: Sequence[PastAnswer]) -> PageFigure:
+    picture = ProbabilityPlot(history)
+    last = history[-1]
+    ends = ", ".join(
+        f"{label} {probability:.0%}"
+        for name, label in SHOWN.items()
+        if (probability := last.probability(name)) is not None
+    )
+    return PageFigure(
+        "probabilities",
+        "Probabilities over time",
+        f"Lines of the candidates' probabilities over the trainings. At the end: {ends}.",
+        Markup(inline_svg(picture, "probabilities")),
+        "The probability of each candidate after earlier trainings. Dots: another grouping became "
+        "the best so far. Grey line: 95 %, from which a study may stop.",
     )
 
 

@@ -1,6 +1,7 @@
 """A study: finds task groupings from trainings that you run; kept in a folder."""
 
 from .deciding import Answer, NextJob, StudyState, current_answer, next_jobs
+from .history import PastAnswer, StudyCandidate
 from .ledger import Ledger
 from .status import StudyStatus
 from .study import Study
@@ -11,7 +12,9 @@ __all__ = [
     "AuditDecision",
     "Ledger",
     "NextJob",
+    "PastAnswer",
     "Study",
+    "StudyCandidate",
     "StudyState",
     "StudyStatus",
     "StudySummary",

@@ -164,6 +164,7 @@ class Contents:
         audit: The latest audit.
         looks: Numbers of replicates at which the latest audit had ended before it was extended.
         entries: The jobs by their id, in the order in which they were planned.
+        ended: The ids of jobs that have ended, in the order in which they did.
     """
 
     created: Created | None = None
@@ -171,6 +172,7 @@ class Contents:
     audit: AuditPlanned | None = None
     looks: tuple[int, ...] = ()
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    ended: dict[str, None] = field(default_factory=dict[str, None])
 
     def entry(self, job_id: str) -> Entry:
         """The entry of a job.
@@ -214,6 +216,7 @@ class Contents:
                 self.entries[event.job.id] = Entry(
                     event.job, "a past run", "done", result, history=[event], is_past=True
                 )
+                self.ended[event.job.id] = None
             case Started():
                 entry = self.entries[event.id]
                 entry.state, entry.runner = "running", event.runner
@@ -222,6 +225,7 @@ class Contents:
                 entry = self.entries[event.id]
                 entry.state, entry.runner = "waiting", None
                 entry.history.append(event)
+                self.ended.pop(event.id, None)
             case Told():
                 entry = self.entries[event.id]
                 entry.state = "done"
@@ -234,11 +238,13 @@ class Contents:
                     event.seconds,
                 )
                 entry.history.append(event)
+                self.ended[event.id] = None
             case Failed():
                 entry = self.entries[event.id]
                 entry.state = "failed"
                 entry.result = Result.failed(entry.job, event.reason, event.code, event.seconds)
                 entry.history.append(event)
+                self.ended[event.id] = None
 
 
 class Ledger:

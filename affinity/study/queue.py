@@ -55,14 +55,22 @@ class JobQueue:
         self._tasks = tasks
         self._prior = tuple(prior)
 
-    def state(self) -> StudyState:
-        """The results that decide, the jobs without a result, and the settings."""
-        with self._ledger.reading() as contents:
-            return self._state(contents)
+    def state(self, ended: int | None = None) -> StudyState:
+        """The results that decide, the jobs without a result, and the settings.
 
-    def _state(self, contents: Contents) -> StudyState:
+        Args:
+            ended: Only the first so many results and failures; all if None.
+        """
+        with self._ledger.reading() as contents:
+            return self._state(contents, ended)
+
+    def _state(self, contents: Contents, ended: int | None = None) -> StudyState:
         assert contents.created is not None
         deciding = [e for e in contents.entries.values() if e.job.purpose == "decide"]
+        if ended is not None:
+            judging = {e.job.id for e in contents.entries.values() if e.job.purpose == "judge"}
+            first = [job_id for job_id in contents.ended if job_id not in judging][:ended]
+            deciding = [entry for entry in deciding if entry.job.id in set(first)]
         return StudyState(
             tasks=self._tasks,
             budget=contents.created.budget,

@@ -1,6 +1,7 @@
 """A study: which tasks should share a network, found with trainings that you run."""
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 
 from .deciding import Answer, StudyState, current_answer
+from .history import PastAnswer, append_history, list_candidates, points_to_show, read_history
 from .judging import (
     FIRST_SEED,
     are_same,
@@ -484,10 +486,40 @@ class Study:
             InputError: If there is neither a result nor a prior.
         """
         state = self.state()
-        known = len(state.results) + len(state.failed)
-        if self._answer is None or self._answer[0] != known:
-            self._answer = (known, current_answer(state))
+        n_ended = len(state.results) + len(state.failed)
+        if self._answer is None or self._answer[0] != n_ended:
+            self._answer = (n_ended, current_answer(state))
         return self._answer[1]
+
+    def history(self, seconds: float = 1.0) -> tuple[PastAnswer, ...]:
+        """The candidates and their probabilities after earlier trainings, the earliest first.
+
+        Each is computed once and kept in the folder, from the results that there were by then.
+
+        Args:
+            seconds: No more is computed after this time; the next call goes on.
+        """
+        began, answers = time.monotonic(), read_history(self.folder)
+        state = self.state()
+        points = points_to_show(len(state.results) + len(state.failed))
+        new: list[PastAnswer] = []
+        for ended in points:
+            if ended in answers:
+                continue
+            if time.monotonic() - began > seconds:
+                break
+            try:
+                is_latest = ended == points[0]
+                answer = self.answer() if is_latest else current_answer(self._queue.state(ended))
+            except InputError as error:
+                if error.code != "no-results":
+                    raise
+                break
+            new.append(PastAnswer(ended, list_candidates(answer)))
+        if new:
+            append_history(self.folder, new)
+        answers |= {answer.ended: answer for answer in new}
+        return tuple(answers[ended] for ended in reversed(points) if ended in answers)
 
     def plan(self) -> Plan:
         """The best grouping so far as a plan, with measured gains as reasons.

@@ -1,43 +1,20 @@
 """The summary of a study: the numbers that the terminal, the JSON and the page show."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from affinity.audit import Audit, Candidate
+from affinity.audit import Audit
 from affinity.audit.audit import PROPOSED
 from affinity.errors import InputError
-from affinity.grouping import Grouping
 from affinity.statistics.negative_transfer import VerdictName
 from affinity.tasks import Direction
 from affinity.tasks.score import GainUnit, common_unit
 
 from .deciding import Answer, StudyState, measured_gains
+from .history import StudyCandidate, known, list_candidates, networks_of
 from .ledger import State
 from .status import StudyStatus
 from .study import Study
-
-
-@dataclass(frozen=True)
-class StudyCandidate:
-    """A grouping with its expected gain and its probability of being best.
-
-    Args:
-        names: All names of the candidates that are this grouping: "plan", "within the budget",
-            "separate", "all-in-one".
-        networks: The tasks of each network.
-        gain: Expected mean gain over the tasks, compared with separate networks; None if unknown.
-        low: Lower end of its 95 % interval; None for separate networks, whose gain is 0.
-        high: Upper end.
-        probability: That no other candidate is better by more than the tolerance.
-    """
-
-    names: tuple[str, ...]
-    networks: tuple[tuple[str, ...], ...]
-    gain: float | None
-    low: float | None
-    high: float | None
-    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -162,7 +139,7 @@ def summarize_study(study: Study) -> StudySummary:
         audit=None if decided is None else _audit(decided),
         candidates=() if answer is None else _candidates(answer, decided),
         unknown=() if answer is None else answer.unknown,
-        untried=None if answer is None else _known(answer.untried),
+        untried=None if answer is None else known(answer.untried),
         groups=_groups(state),
         next=_next(study),
     )
@@ -172,60 +149,26 @@ def _audit(audit: Audit) -> AuditDecision:
     return AuditDecision(
         replicates=audit.gains.n_replicates,
         is_replaced=PROPOSED in audit.candidates,
-        gain=_known(audit.overall.gain),
-        low=_known(audit.overall.low),
-        high=_known(audit.overall.high),
+        gain=known(audit.overall.gain),
+        low=known(audit.overall.low),
+        high=known(audit.overall.high),
         verdict=audit.overall.verdict,
     )
 
 
 def _candidates(answer: Answer, decided: Audit | None) -> tuple[StudyCandidate, ...]:
-    """One per grouping, in the order of the answer; first the one that an audit decided for."""
-    same: dict[tuple[tuple[str, ...], ...], list[Candidate]] = {}
-    for candidate in answer.candidates:
-        same.setdefault(_networks(candidate.grouping), []).append(candidate)
-    names = {
-        networks: [candidate.name for candidate in candidates]
-        for networks, candidates in same.items()
-    }
-    plan = _networks(answer.plan.grouping)
-    if decided is not None and _networks(decided.plan.grouping) != plan:
-        names[plan][0] = PROPOSED
-        plan = _networks(decided.plan.grouping)
-        names[plan] = ["plan", *names.get(plan, ())]
-    return tuple(
-        _candidate(names[networks], networks, same.get(networks, ()))
-        for networks in sorted(names, key=lambda networks: networks != plan)
+    """One per grouping; first the one that an audit decided for."""
+    candidates = list_candidates(answer)
+    plan = None if decided is None else networks_of(decided.plan.grouping)
+    if plan is None or plan == candidates[0].networks:
+        return candidates
+    proposed = replace(candidates[0], names=(PROPOSED, *candidates[0].names[1:]))
+    others = [candidate for candidate in candidates[1:] if candidate.networks != plan]
+    chosen = next(
+        (candidate for candidate in candidates if candidate.networks == plan),
+        StudyCandidate((), plan, None, None, None, None),
     )
-
-
-def _candidate(
-    names: Sequence[str],
-    networks: tuple[tuple[str, ...], ...],
-    candidates: Sequence[Candidate],
-) -> StudyCandidate:
-    """A grouping with the estimates of the first of these candidates, if there are any."""
-    if not candidates:
-        return StudyCandidate(tuple(names), networks, None, None, None, None)
-    first, is_separate = candidates[0], all(len(network) == 1 for network in networks)
-    return StudyCandidate(
-        names=tuple(names),
-        networks=networks,
-        gain=_known(first.gain),
-        low=None if is_separate else _known(first.low),
-        high=None if is_separate else _known(first.high),
-        probability=_known(first.probability),
-    )
-
-
-def _networks(grouping: Grouping) -> tuple[tuple[str, ...], ...]:
-    """The tasks of each network, the largest first."""
-    networks = (tuple(sorted(network.served)) for network in grouping.networks)
-    return tuple(sorted(networks, key=lambda network: (-len(network), network)))
-
-
-def _known(value: float) -> float | None:
-    return None if isnan(value) else value
+    return replace(chosen, names=("plan", *chosen.names)), proposed, *others
 
 
 def _groups(state: StudyState) -> tuple[GroupSummary, ...]:
