@@ -19,6 +19,7 @@ from .linearize import Linearization, linearize
 from .linearized_network import LinearizedNetwork
 from .matrix import AffinityMatrix
 from .measured_gains import PairwiseGains, measured_gains
+from .mixture import MixtureFit, MixtureRegression, MixtureRuns
 from .momentum_affinity import MomentumAffinity
 from .over_runs import Window, combine, runs_of
 from .overlap import LabelOverlap, label_overlap
@@ -70,6 +71,9 @@ __all__ = [
     "LinearSurrogate",
     "Linearization",
     "LinearizedNetwork",
+    "MixtureFit",
+    "MixtureRegression",
+    "MixtureRuns",
     "MomentumAffinity",
     "PairwiseGains",
     "PreconditionedGramian",

@@ -140,8 +140,9 @@ class Measure:
 
     def _project(self, outputs: Tensor, vector: Tensor | None) -> Float[Tensor, " dimension"]:
         parameters = list(self.parameters.values())
-        gradient = torch.autograd.grad(
-            outputs, parameters, vector, retain_graph=True, allow_unused=True
+        gradient = cast(
+            "tuple[Tensor | None, ...]",
+            torch.autograd.grad(outputs, parameters, vector, retain_graph=True, allow_unused=True),
         )
         parts = [
             torch.zeros_like(parameter) if part is None else part
@@ -280,7 +281,9 @@ def digest_of(row: Any) -> str:
         if isinstance(value, Tensor):
             if isinstance(mask, Tensor) and value.shape == mask.shape:
                 value = value[mask.bool()]
-            state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            state.update(
+                value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
         elif isinstance(value, Mapping | list | tuple):
             state.update(digest_of(value).encode())
         else:

@@ -45,6 +45,8 @@ class Linearization(LossPredictor):
         parameters: Names of the parameters whose gradients were taken.
         n_parameters: Their number.
         shared_rows: For each target, the number of its held-out rows that a data set trains on.
+        same_epochs: Whether a group without shares reads each of its data sets as often as a single
+            data set would be read, so that larger groups take more steps.
 
     References:
         Li et al. (2025), `Efficient Ensemble for Fine-tuning Language Models on Multiple Datasets
@@ -58,6 +60,7 @@ class Linearization(LossPredictor):
     parameters: tuple[str, ...]
     n_parameters: int
     shared_rows: Mapping[str, int]
+    same_epochs: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -93,8 +96,8 @@ class Linearization(LossPredictor):
         """Predicted loss of each target after fine-tuning on the group.
 
         Args:
-            group: Data sets, each with the same share of the steps; or the share of each. Shares
-                that add up to 2 stand for twice as many steps.
+            group: Data sets, each with the same share of the steps (1 with `same_epochs`); or the
+                share of each. Shares that add up to 2 stand for twice as many steps.
             targets: Targets to predict; all if None.
 
         Raises:
@@ -169,11 +172,11 @@ class Linearization(LossPredictor):
         )
 
     def _shares(self, group: Group) -> dict[str, float]:
-        shares = (
-            {name: float(share) for name, share in group.items()}
-            if isinstance(group, Mapping)
-            else {name: 1 / len(set(group)) for name in dict.fromkeys(group)}
-        )
+        if isinstance(group, Mapping):
+            shares = {name: float(share) for name, share in group.items()}
+        else:
+            n_steps = len(set(group)) if self.same_epochs else 1
+            shares = {name: n_steps / len(set(group)) for name in dict.fromkeys(group)}
         if unknown := sorted(set(shares) - set(self.sources)):
             raise InputError(
                 f"Expected groups of the data sets {list(self.sources)}, but got {unknown}.",
@@ -207,6 +210,7 @@ def linearize(
     per_row: bool = True,
     optimizer: torch.optim.Optimizer | None = None,
     ridge: float | None = None,
+    same_epochs: bool = False,
     evaluate: EvaluateBatch = evaluate_batch,
     seed: int = 0,
 ) -> Linearization:
@@ -238,6 +242,8 @@ def linearize(
         optimizer: Adam or AdamW, with its state after some steps: gradients are scaled by
             :math:`v^{-1/4}`, so that inner products are those with Adam's own step.
         ridge: lambda; chosen by the losses on held-out rows if None.
+        same_epochs: Whether larger groups are trained for more steps, so that each data set is
+            read equally often; otherwise all groups are trained for the same number of steps.
         evaluate: Function of model and batch to outputs and labels; by default for batches of
             Transformers (mappings with labels) and pairs of inputs and labels.
         seed: Random seed of projection and probes.
@@ -310,6 +316,7 @@ def linearize(
         parameters=tuple(chosen),
         n_parameters=measure.projection.n_parameters,
         shared_rows=shared_rows,
+        same_epochs=same_epochs,
     )
     if ridge is not None:
         return linearization.with_ridge(ridge)
@@ -333,7 +340,8 @@ def _check_settings(dimensions: int | None, rows: int | None, probes: int) -> No
 def _loss_by_name(loss: str | Mapping[str, str], names: Sequence[str]) -> dict[str, OutputLoss]:
     by_name = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(names, loss)
     unknown = sorted(set(by_name.values()) - set(OUTPUT_LOSSES))
-    if unknown or (missing := [name for name in names if name not in by_name]):
+    missing = [name for name in names if name not in by_name]
+    if unknown or missing:
         what = f"got {unknown}" if unknown else f"those of {missing} are missing"
         raise InputError(
             f"Expected losses among {list(OUTPUT_LOSSES)} for every data set, but {what}.",

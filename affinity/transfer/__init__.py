@@ -20,6 +20,7 @@ from .joint_or_sequential import (
 )
 from .low_data import CurvePoint, LowDataCurve, low_data_curves, take_rows
 from .measure_transfer import measure_transfer
+from .merge_adapters import merge_adapters
 from .recipes import (
     L2SP,
     RECIPES,
@@ -106,6 +107,7 @@ __all__ = [
     "low_data_curves",
     "measure_distortion",
     "measure_transfer",
+    "merge_adapters",
     "plan_for",
     "pretrain_on_inputs",
     "rank_correlation",
