@@ -246,17 +246,50 @@ def test_a_projection_keeps_inner_products():
     assert sum(products) / 40 == pytest.approx(exact, rel=0.1)
 
 
-def test_a_hundred_groups_are_predicted_in_a_tenth_of_a_second():
-    generator = torch.Generator().manual_seed(0)
-    batches = {
-        f"d{k}": [(torch.randn(64, 400, generator=generator), torch.zeros(64))] for k in range(6)
+def test_a_model_of_transformers_with_padding():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=11,
+            n_embd=8,
+            n_layer=1,
+            n_head=2,
+            n_positions=6,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    tokens = torch.randint(11, (5, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(tokens)
+    mask[:2, 4:] = 0
+    batch = {
+        "input_ids": tokens,
+        "attention_mask": mask,
+        "labels": tokens.masked_fill(mask == 0, -100),
     }
-    model = nn.Linear(400, 1)
-    rest = {name: [(x + 1, y)] for name, ((x, y),) in batches.items()}
-    predictor = affinity.linearize(model, batches, rest, "squared error", ridge=1.0)
-    assert predictor.training.gradients.shape == (6, 200)
-    losses = predictor.losses(list(batches))
-    assert set(losses) == set(batches)
+    rest = {name: value[3:] for name, value in batch.items()}
+    first = {name: value[:3] for name, value in batch.items()}
+    for per_row in (True, False):
+        predictor = affinity.linearize(
+            model,
+            {"a": [first]},
+            {"a": [rest]},
+            "next token",
+            parameters="*c_attn*",
+            per_row=per_row,
+        )
+        with torch.no_grad():
+            expected = model.eval()(**first).loss.item()
+        assert predictor.training.losses[0].item() == pytest.approx(expected, rel=1e-5)
+        assert predictor.training.n_labels.tolist() == [3 + 3 + 5]
+        assert all("c_attn" in name for name in predictor.parameters)
+
+
+def test_larger_groups_take_more_steps_with_the_same_epochs():
+    equal, more = linearized(ridge=1.0), linearized(ridge=1.0, same_epochs=True)
+    assert more.losses(["one"]) == equal.losses(["one"])
+    assert more.losses(["one", "two"]) == equal.losses({"one": 1.0, "two": 1.0})
 
 
 def test_bad_data_are_refused_by_name():

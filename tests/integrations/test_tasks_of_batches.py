@@ -8,7 +8,7 @@ from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity import Recorder
-from affinity.recording import select_rows
+from affinity.recording import rows_by_task, select_rows
 
 TASKS = ["code", "prose", "speech"]
 
@@ -230,3 +230,14 @@ def test_a_run_without_pairs_says_so_at_its_end() -> None:
     recorder.observe(loss_by_row(model, torch.randn(2, 4), ["code"] * 2).mean(), task="code")
     with warns("no-pairs"):
         warn_of_missing_pairs(recorder)
+
+
+def test_a_row_that_packs_several_tasks_is_refused() -> None:
+    for labels in (torch.tensor([[0, 0, 1], [1, 1, 1]]), [["code", "prose"], ["code", "code"]]):
+        with raises("packed-rows"):
+            rows_by_task(labels, TASKS)
+    rows = rows_by_task(torch.tensor([[0, 0], [2, 2]]), TASKS)  # a label per position
+    assert {task: mask.tolist() for task, mask in rows.items()} == {
+        "code": [True, False],
+        "speech": [False, True],
+    }

@@ -16,6 +16,8 @@ from codes import raises
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import affinity
+from affinity.estimates import Linearization
 from affinity.recording import Recorder, Trace
 
 WORLD = 2
@@ -167,6 +169,24 @@ def at_another_step(rank: int, folder: Path) -> None:  # noqa: ARG001
         recorder.observe(model(torch.randn(8, 4)))
 
 
+def linearized(rank: int, folder: Path) -> None:
+    """Each rank has its part of the rows, one has none of the data set b."""
+    generator = torch.Generator().manual_seed(5)
+    inputs, labels = torch.randn(8, 4, generator=generator), torch.randn(8, generator=generator)
+    rest = [(inputs + 1, labels)]
+
+    def measure(model: nn.Module, rows: slice, *, has_b: bool) -> Linearization:
+        part = [(inputs[rows], labels[rows])]
+        batches = {"a": part, "b": [(inputs * 2, labels)] if has_b else []}
+        held_out = {"a": rest if has_b else []}
+        return affinity.linearize(model, batches, held_out, "squared error", dimensions=3, ridge=1)
+
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)))
+    statistics = measure(model, slice(4 * rank, 4 * rank + 4), has_b=rank == 1)
+    affinity.save(statistics, folder / f"linearized {rank}")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes leave behind that run every body, one after another."""
@@ -230,7 +250,32 @@ def test_ranks_at_different_steps_are_an_error(folder: Path) -> None:
     check(folder, at_another_step)
 
 
-BODIES = (the_same_run, averaged, micro_batches, present_on_one_rank, away, at_another_step)
+def test_statistics_of_data_sets_are_those_of_all_rows(folder: Path) -> None:
+    check(folder, linearized)
+    one, two = (affinity.load(folder / f"linearized {rank}") for rank in range(WORLD))
+    generator = torch.Generator().manual_seed(5)
+    inputs, labels = torch.randn(8, 4, generator=generator), torch.randn(8, generator=generator)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
+    whole = affinity.linearize(
+        model,
+        {"a": [(inputs, labels)], "b": [(inputs * 2, labels)]},
+        {"a": [(inputs + 1, labels)]},
+        "squared error",
+        dimensions=3,
+        ridge=1,
+    )
+    for other in (one, two):
+        assert other.training.n_rows.tolist() == [8, 8]
+        torch.testing.assert_close(other.training.gradients, whole.training.gradients)
+        torch.testing.assert_close(other.training.curvatures, whole.training.curvatures)
+        assert other.losses(["a", "b"]) == pytest.approx(whole.losses(["a", "b"]))
+
+
+BODIES = (
+    *(the_same_run, averaged, micro_batches, present_on_one_rank, linearized, away),
+    at_another_step,
+)
 
 
 def check(folder: Path, body: Callable[[int, Path], None]) -> None:
