@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -185,7 +185,9 @@ def compare_weights(
     return WeightFront(metric, tuple(choices), cost)
 
 
-def is_efficient(values: Float[np.ndarray, "choice objective"]) -> np.ndarray:
+def is_efficient(
+    values: Float[np.ndarray, "choice objective"],
+) -> Bool[np.ndarray, " choice"]:
     """Whether no other choice is at least as good everywhere and better somewhere.
 
     Higher is better. Values that are missing for all choices do not count.
@@ -197,7 +199,7 @@ def is_efficient(values: Float[np.ndarray, "choice objective"]) -> np.ndarray:
     values = np.nan_to_num(values, nan=-np.inf)
     at_least = (values[:, None] >= values[None]).all(axis=2)  # better worse
     better = (values[:, None] > values[None]).any(axis=2)
-    return ~(at_least & better).any(axis=0)
+    return np.asarray(~(at_least & better).any(axis=0))
 
 
 def weight_grid(

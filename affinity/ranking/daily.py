@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -201,10 +202,13 @@ class DailyTrainer:
                     "no-new-days",
                 )
             last = [number for number in numbers if impressions.day_names[number] in done]
-            if last and todo[0] < last[-1]:
+            first = impressions.day_names[todo[0]]
+            if state.results and (
+                todo[0] < max(last, default=0) or _is_earlier(first, state.results[-1].day)
+            ):
                 raise InputError(
                     f"Expected only days after {state.results[-1].day!r}, the last of the "
-                    f"checkpoint, but {impressions.day_names[todo[0]]!r} is before it.",
+                    f"checkpoint, but {first!r} is before it.",
                     "day-before-checkpoint",
                 )
             for number in todo:
@@ -243,6 +247,7 @@ class DailyTrainer:
                 tasks=[objective.name for objective in impressions.objectives],
                 every=self.every or 1,
                 overhead=self.overhead if self.every is None else None,
+                layers=3,  # each embedding, the hidden layer and each expert
                 optimizer=optimizer,
             )
         run = _digest(impressions, settings, recorder is not None)
@@ -433,6 +438,12 @@ def _gates_of(
     with torch.no_grad():
         health = gate_health(model.sharing, model.represent(day))
     return health.tasks, health.utilization, health.polarized
+
+
+def _is_earlier(day: str, other: str) -> bool:
+    """Whether a day is before another, where both are written as dates."""
+    are_dates = all(re.fullmatch(r"\d{4}-?\d\d-?\d\d", name) for name in (day, other))
+    return are_dates and day < other
 
 
 def _digest(impressions: Impressions, settings: RankingSettings, is_recorded: bool) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError, warn
+from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
 from affinity.problems.note import DataNote
 
 from .objective import RankingObjective, check_objectives
 
 BUCKETS = 2**13
+TimeUnit = Literal["D", "s", "ms", "us", "ns"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class Impressions:
         day_names: The days, in order.
         positions: From 1 on; 0 where missing.
         devices: A hashed number per type of device; 0 where missing.
+        buckets: Number of hash values per identifier.
         notes: What a reader of the results should know.
     """
 
@@ -51,6 +55,7 @@ class Impressions:
     day_names: tuple[str, ...]
     positions: Int[Tensor, " row"]
     devices: Int[Tensor, " row"]
+    buckets: int = BUCKETS
     notes: tuple[DataNote, ...] = ()
 
     def __len__(self) -> int:
@@ -103,7 +108,7 @@ def read_impressions(
     identifiers: Sequence[str],
     numbers: Sequence[str] = (),
     day: str | None = None,
-    time_unit: str | None = None,
+    time_unit: TimeUnit | None = None,
     position: str | None = None,
     device: str | None = None,
     known_at: Mapping[str, str] | None = None,
@@ -206,6 +211,7 @@ def read_impressions(
         torch.from_numpy(
             np.zeros(len(log), dtype=np.int64) if device is None else hashed(log[device], 64)
         ),
+        buckets,
         tuple(notes),
     )
 
@@ -242,7 +248,7 @@ def _check_columns(log: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def _times(
-    log: pd.DataFrame, column: str, unit: str | None, *, may_be_missing: bool = False
+    log: pd.DataFrame, column: str, unit: TimeUnit | None, *, may_be_missing: bool = False
 ) -> pd.Series:
     values = log[column].reset_index(drop=True)
     if pd.api.types.is_numeric_dtype(values) and unit is None:
@@ -337,7 +343,7 @@ def _check_known(
     objectives: Sequence[RankingObjective],
     known_at: Mapping[str, str],
     times: pd.Series,
-    unit: str | None,
+    unit: TimeUnit | None,
     features: Sequence[str],
 ) -> None:
     after = {objective.name: objective.after for objective in objectives}
@@ -374,7 +380,10 @@ def _revealing(
 ) -> list[DataNote]:
     """Features that nearly give a label away, with one warning."""
     targets = pd.DataFrame(labels, columns=[objective.name for objective in objectives])
-    kinds = {o.name: "binary" if o.is_binary else "regression" for o in objectives}
+    kinds: dict[str, Kind] = {
+        objective.name: "binary" if objective.is_binary else "regression"
+        for objective in objectives
+    }
     raw = log[list(dict.fromkeys(features))].reset_index(drop=True)
     leaks = [
         replace(

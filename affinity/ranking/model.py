@@ -189,6 +189,12 @@ class RankingModel(nn.Module):
         self, impressions: Impressions, positions: Int[Tensor, " row"] | None = None
     ) -> Float[Tensor, "row hidden"]:
         """The output of the shared hidden layer, which gates and experts see."""
+        if impressions.buckets != self.settings.buckets:
+            raise InputError(
+                f"Expected impressions read with buckets={self.settings.buckets}, as the model's, "
+                f"but they have {impressions.buckets}.",
+                "buckets-differ",
+            )
         codes = impressions.identifiers
         parts = [embedding(codes[:, n]) for n, embedding in enumerate(self.embeddings)]
         if len(self.mean):

@@ -18,9 +18,11 @@ from affinity.ranking import (
 from affinity.sharing import Cost
 from affinity.words import count
 
+from .figures import page_figures
 from .headline import Headline
 from .key_numbers import KeyNumber
 from .labels import short_labels
+from .layer_conflict import LayerConflict
 from .numbers import number, percent
 from .picture import AxesPicture, style_ticks
 from .rendering import PageFigure, render
@@ -217,4 +219,6 @@ def _figures(
             "day of each period. Below 0 the two objectives conflict."
         )
         figures["affinity"] = figure("affinity", "Affinity by day", rows, "affinity", caption)
+    if run.trace is not None and run.trace.layers is not None:
+        figures |= page_figures({"layers": LayerConflict(run.trace)}, (), "")
     return figures

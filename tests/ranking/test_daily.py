@@ -113,6 +113,10 @@ def test_checkpoints_of_other_runs_and_days_are_refused(tmp_path):
         DailyTrainer(SMALL, path).train(impressions(), slice(1, 3))
     with raises("day-before-checkpoint"):
         DailyTrainer(SMALL, path).train(impressions())
+    with raises("day-before-checkpoint"):  # a log of the first day alone
+        DailyTrainer(SMALL, path).train(impressions(log(n_days=1)))
+    with raises("buckets-differ"):
+        DailyTrainer(SMALL).train(impressions(buckets=64))
 
 
 def test_a_run_is_saved_and_loaded(tmp_path):

@@ -39,7 +39,7 @@ def test_the_page_holds_the_run(run, tmp_path):
     assert result["cost"]["parameters"] == run.cost.parameters
     assert {row["source"] for row in result["pairs"]} == {"click", "watch"}
     figures = re.findall(r'<figure id="figure-(\w+)"', page)
-    assert figures == ["auc", "drift", "affinity", "gates"]
+    assert figures == ["auc", "drift", "affinity", "layers", "gates"]
 
 
 def test_a_run_without_recorder_or_gates_has_a_page(run, tmp_path):
