@@ -159,7 +159,7 @@ def _contradicted(audit: "Audit") -> Iterator[Alert]:
     """Test rows that clearly contradict the rows on which the decision was made."""
     overall = audit.overall_of(audit.advice)
     if overall.high < 0:
-        selection = float(audit.candidates[audit.advice].evaluation.overall().mean())
+        selection = audit.selection_gain(audit.advice)
         yield Alert(
             "test-contradicts-selection",
             "serious",
@@ -207,10 +207,7 @@ def _budget(audit: "Audit") -> Iterator[Alert]:
     better = audit.beyond_budget
     if better is None:
         return
-    gains = {
-        name: float(audit.candidates[name].evaluation.overall().mean())
-        for name in (better, audit.advice)
-    }
+    gains = {name: audit.selection_gain(name) for name in (better, audit.advice)}
     unit = audit.gains.overall_unit
     n_networks = len(audit.candidates[better].plan.grouping.networks)
     yield Alert(

@@ -123,13 +123,17 @@ class Audit:
         return self._overall[candidate]
 
     def averaged(self, gains: Gains) -> Gains:
-        """The gains that enter means over tasks on test rows: of tasks with enough test labels.
+        """The gains that enter means over tasks, and decisions: of tasks with enough test labels.
 
         If none of the tasks has enough, the gains of all of them.
         """
         left_out = set(self.left_out_of_means)
         kept = [task for task in gains.tasks if task not in left_out]
         return gains.of(kept) if left_out and kept else gains
+
+    def selection_gain(self, candidate: str) -> float:
+        """The mean gain of a candidate on selection rows, over the same tasks as on test rows."""
+        return float(self.averaged(self.candidates[candidate].evaluation).overall().mean())
 
     def _judge(self, gains: Gains, test: NegativeTransferTest) -> dict[str, Verdict]:
         """By task; tasks with too few labels have no verdict."""
@@ -205,8 +209,8 @@ class Audit:
         """
         width_unknown = () if self.context.width is not None else SAME_SIZE.values()
         gains = {
-            name: float(candidate.evaluation.overall().mean())
-            for name, candidate in self.candidates.items()
+            name: self.selection_gain(name)
+            for name in self.candidates
             if name != RANDOM and name not in width_unknown
         }
         return {name: gain for name, gain in gains.items() if np.isfinite(gain)}
@@ -225,7 +229,7 @@ class Audit:
         if advice == "plan":
             return self
         chosen = self.candidates[advice]
-        selection = chosen.evaluation.estimate_overall()
+        selection = self.averaged(chosen.evaluation).estimate_overall()
         ends = [round(float(end[0]), 4) for end in selection.interval()]
         provenance = replace(
             self.plan.provenance,
@@ -290,7 +294,7 @@ class Audit:
 
     @property
     def left_out_of_means(self) -> tuple[str, ...]:
-        """Tasks that means over tasks on test rows leave out: those with too few test labels."""
+        """Tasks that means over tasks and decisions leave out: those with too few test labels."""
         few = self.too_few_labels
         return few if len(few) < len(self.tasks) else ()
 
@@ -365,7 +369,7 @@ class Audit:
                     seconds=finite(candidate.seconds),
                     verdict=self.overall_of(name).verdict,
                     gain=summarize_gain(self.averaged(candidate.test)),
-                    evaluation_gain=summarize_gain(candidate.evaluation),
+                    evaluation_gain=summarize_gain(self.averaged(candidate.evaluation)),
                 )
                 for name, candidate in self.candidates.items()
             },

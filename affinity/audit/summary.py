@@ -239,7 +239,7 @@ class AuditSummary:
         advice: The candidate to use, by name; chosen on rows that are not test rows.
         overall: Verdict on the mean gain over the tasks: the plan against separate networks.
         left_out_of_means: Tasks with too few test labels: they are not part of any mean gain over
-            tasks on test rows.
+            tasks, and do not decide what is advised.
         alerts: Reasons to be careful with the result, the most serious first.
         tasks: One entry per task.
         networks: The networks of the plan; each task is served by exactly one.

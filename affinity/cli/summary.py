@@ -191,10 +191,11 @@ def show_audit(console: Console, audit: Audit) -> None:
         if alert.severity == "serious" or alert.code in {*limits, "race-contradicted"}:
             print_note(console, f"{alert.title}. {alert.text}", alert.severity == "serious")
     overall = audit.overall
-    over = averaged_tasks(audit) if audit.left_out_of_means else "all tasks"
+    over = "All tasks together"
+    if audit.left_out_of_means:
+        over = f"Mean over {averaged_tasks(audit)}"
     console.print(
-        f"{over.capitalize()} together: {_coloured(overall.verdict)}, {_gain(overall)}"
-        f"{_needed(overall, n_replicates)}"
+        f"{over}: {_coloured(overall.verdict)}, {_gain(overall)}{_needed(overall, n_replicates)}"
     )
     for name, names in audit.distinct.items():
         if name != "separate":

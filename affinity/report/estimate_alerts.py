@@ -99,7 +99,7 @@ def _weak_guide(audit: Audit) -> Iterator[Alert]:
     is_informed = audit.plan.provenance.is_predicted or audit.context.race
     if audit.matrix is None or is_informed or all_in_one is None:
         return
-    gain = float(all_in_one.evaluation.overall().mean())
+    gain = audit.selection_gain("all-in-one")
     if gain >= -MUCH_HARM:
         yield Alert(
             "weak-guide",

@@ -92,7 +92,7 @@ def _find(audit: Audit) -> tuple[Finding, Verdict | None]:
             for name, candidate in audit.candidates.items()
             if name != "random"
             and _shares(candidate.plan)
-            and math.isfinite(mean := float(candidate.evaluation.overall().mean()))
+            and math.isfinite(mean := audit.selection_gain(name))
         }
         if not means:
             return "not-shared", None

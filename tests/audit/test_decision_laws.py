@@ -169,8 +169,34 @@ def test_means_leave_out_tasks_with_too_few_labels() -> None:
             shown = summary.candidates[name].gain.mean
             assert shown is not None
             assert math.isclose(shown, mean, abs_tol=1e-9)
+            selection = np.mean([candidate.evaluation.by_task()[task] for task in kept])
+            assert math.isclose(audit.selection_gain(name), selection, abs_tol=1e-9)
         assert f"the {len(kept)} of {len(audit.tasks)} tasks" in averaged_tasks(audit)
     assert n_seen > 1
+
+
+def test_a_task_with_too_few_labels_does_not_decide() -> None:
+    names = ("common", "rare")
+    plans = {
+        "plan": Plan.separate(names),
+        "separate": Plan.separate(names),
+        "all-in-one": Plan.all_in_one(names),
+    }
+    baseline = torch.ones(5, 2, dtype=torch.double)
+    together = torch.tensor([1.05, 0.5]).double().expand(5, 2)  # the rare task seems to gain half
+    candidates: dict[str, EvaluatedPlan] = {}
+    for name, plan in plans.items():
+        gains = Gains(names, together if name == "all-in-one" else baseline, baseline)
+        size = 1000 * len(plan.grouping.networks)
+        candidates[name] = EvaluatedPlan(plan, gains, gains, gains, size, 1.0)
+    labels = tuple(
+        LabelCounts(name, {"test": 400}, {"test": number})
+        for name, number in zip(names, (50, 3), strict=True)
+    )
+    tasks = tuple(TaskDescription(name, "loss", "metric") for name in names)
+    audit = Audit("fraud", tasks, plans["plan"], candidates, context=AuditContext(labels=labels))
+    assert audit.advice == "plan"
+    assert replace(audit, context=AuditContext()).advice == "all-in-one"
 
 
 def test_a_race_that_the_audit_contradicts_is_told_with_both_figures() -> None:
