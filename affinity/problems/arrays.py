@@ -97,6 +97,17 @@ def _check_rows(inputs: pd.DataFrame, targets: pd.DataFrame, name: str) -> None:
         )
 
 
+def name_of_target(name: object, targets: Sequence[str]) -> str:
+    """The name of a target that may be given by its position, if no target has the number as name.
+
+    Example:
+        >>> name_of_target(1, ["price", "area"]), name_of_target(1, ["0", "1"])
+        ('area', '1')
+    """
+    is_position = isinstance(name, int) and str(name) not in targets and 0 <= name < len(targets)
+    return targets[name] if is_position and isinstance(name, int) else str(name)
+
+
 def vector_kinds(columns: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     """The kinds of the targets that have several columns.
 

@@ -41,7 +41,7 @@ from affinity.tasks.losses import balanced
 from affinity.tasks.named_metric import Output
 from affinity.training import TrainingSettings, place
 
-from .arrays import join_arrays, vector_kinds
+from .arrays import join_arrays, name_of_target, vector_kinds
 from .column_use import ColumnUse
 from .label_counts import SPLITS, LabelCounts, count_labels
 from .note import DataNote
@@ -209,8 +209,8 @@ class Problem:
         load_table = import_module("affinity.problems.table").load_table  # it imports this file
         frame, columns = join_arrays(X, Y)
         names = list(columns)
-        chosen = {  # kinds may be given by position, too
-            names[name] if isinstance(name, int) and name not in columns else str(name): kind
+        chosen = {
+            name_of_target(name, names): kind
             for name, kind in (options.pop("kinds", None) or {}).items()
         }
         return load_table(frame, names, kinds={**vector_kinds(columns), **chosen}, **options)

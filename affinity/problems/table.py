@@ -172,9 +172,8 @@ def load_table(
     table = cleaned.frame.assign(
         **{
             name: days_since_1970(cleaned.frame[name])
-            for name in cleaned.frame
-            if name in {*chosen, *roles.labels} - {*roles.events}
-            and cleaned.formats[str(name)].read_as == "date"
+            for name in {*chosen, *roles.labels} - {*roles.events} & set(cleaned.formats)
+            if cleaned.formats[name].read_as == "date"
         }
     )
     if known < 1 and time_column is not None:
@@ -355,7 +354,7 @@ class TableEncoder:
         from sklearn.base import clone
 
         rows = self.development[training]
-        transformer = clone(self.transformer)
+        transformer: Any = clone(self.transformer)
         transformer.fit(self.features.iloc[rows.numpy()])
         return transformer, *self._target_statistics(training)
 

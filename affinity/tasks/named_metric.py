@@ -48,12 +48,14 @@ def _chosen(function: Callable[..., float], **options: object) -> dict[Output, _
     """A metric of the likeliest class."""
     averaged = {"average": "macro"} if "average" in options else {}
     binary = {name: value for name, value in options.items() if name != "average"}
-    return {
-        "binary": lambda truth, p, **weight: function(truth, p > 0.5, **binary, **weight),
-        "classes": lambda truth, p, **weight: function(
-            truth, p.argmax(axis=1), **{**binary, **averaged}, **weight
-        ),
-    }
+
+    def of_binary(truth: np.ndarray, p: np.ndarray, **weight: object) -> float:
+        return function(truth, p > 0.5, **binary, **weight)
+
+    def of_classes(truth: np.ndarray, p: np.ndarray, **weight: object) -> float:
+        return function(truth, p.argmax(axis=1), **{**binary, **averaged}, **weight)
+
+    return {"binary": of_binary, "classes": of_classes}
 
 
 def _log_loss(truth: np.ndarray, p: np.ndarray, **options: object) -> float:

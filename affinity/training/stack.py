@@ -113,8 +113,9 @@ class Stack:
         """One forward and backward pass, to find out whether `vmap` can follow the code."""
         training = self._rows([r.training for r in self._replicates], is_ordered=True)
         tensors = stacked(self._networks, self._layout, self._device)
-        inputs, *labels = training.take(training.rows, torch.arange(len(self._networks)))
-        losses = self._network.losses(self._network.predictions(tensors, inputs), *labels)
+        inputs, targets, weights = training.take(training.rows, torch.arange(len(self._networks)))
+        predictions = self._network.predictions(tensors, inputs)
+        losses = self._network.losses(predictions, targets, weights)
         losses.sum().backward()
         self._network.before_step(tensors)
         self._network.after_step(tensors, self._settings.learning_rate)
@@ -138,8 +139,9 @@ class Stack:
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
         for rows in training.batches(rank, self._settings.batch_size):  # set batch
-            inputs, *labels = training.take(rows, here)
-            loss = self._network.losses(self._network.predictions(tensors, inputs), *labels)
+            inputs, targets, row_weights = training.take(rows, here)
+            predictions = self._network.predictions(tensors, inputs)
+            loss = self._network.losses(predictions, targets, row_weights)
             optimizer.zero_grad()
             ((weights * loss).sum() + rates.penalty(tensors, here)).backward()
             self._network.before_step(tensors)

@@ -19,6 +19,7 @@ from affinity.errors import InputError
 from affinity.estimates import InterTaskAffinity
 from affinity.grouping import solve
 from affinity.problems import Problem, record
+from affinity.problems.arrays import name_of_target
 from affinity.problems.features import find_columns
 from affinity.problems.problem import linear_heads
 from affinity.problems.reading import to_pandas
@@ -41,6 +42,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     """An estimator of several targets whose tasks subclasses name."""
 
     n_features_in_: int
+    judge_by: Literal["loss", "metric"]
 
     def __init__(
         self,
@@ -199,10 +201,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     def _by_name(self, values: Mapping[Any, T] | None) -> dict[str, T]:
         """Values by the names of targets, where they are given by number."""
         names = self.target_names_
-        return {
-            names[key] if isinstance(key, int) and key < len(names) else str(key): value
-            for key, value in (values or {}).items()
-        }
+        return {name_of_target(key, names): value for key, value in (values or {}).items()}
 
     @abstractmethod
     def _tasks(
