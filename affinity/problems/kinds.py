@@ -37,7 +37,7 @@ several numbers."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_CLASSES = 10
 """Numbers with more distinct values than this are a regression."""
-NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal")
+NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal", "censored")
 """Kinds whose labels are numbers; levels given by name may be text."""
 MOST_LEVELS = 30
 FEW_CLASSES = 10
@@ -115,14 +115,17 @@ def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str]
             ),
             "target-does-not-fit-kind",
         )
-    if kind in ("count", "log"):
+    if kind in ("count", "log", "censored"):
         numbers = labels.astype(float)
         bad = numbers[numbers < 0] if kind == "count" else numbers[numbers <= 0]
         if len(bad):
             least = "counts of at least 0" if kind == "count" else "numbers above 0"
+            remedy = f"Use --kind {name}=regression"
+            if kind == "censored":
+                remedy = "Leave such rows out, or give them a small time, such as half a day"
             raise InputError(
                 f"Expected {least} in the target {name!r}, but row {bad.index[0]} holds "
-                f"{bad.iloc[0]:g}. Use --kind {name}=regression.",
+                f"{bad.iloc[0]:g}. {remedy}.",
                 "target-does-not-fit-kind",
             )
     if kind == "ordinal" and distinct > MOST_LEVELS:

@@ -481,9 +481,8 @@ def _wide_targets(
     for name in targets:
         chosen = kinds.get(name) or TargetKind(find_kind(table[name]))
         task_kinds[name] = chosen.kind
-        check_target(
-            name, table[name], chosen.kind, chosen.names if chosen.kind == "ordinal" else ()
-        )
+        if chosen.kind not in ("censored", "vector"):  # `join_columns` has checked them
+            check_target(name, table[name], chosen.kind, chosen.names)
     return table[list(targets)], task_kinds
 
 

@@ -119,7 +119,7 @@ def join_columns(
 
 def _signed_times(table: pd.DataFrame, name: str, event: str) -> pd.Series:
     """Times of events, and minus the times until which no event had happened."""
-    check_target(name, table[name], "log")  # numbers above 0
+    check_target(name, table[name], "censored")
     cells, has_happened = table[event], encode_event(table[event])
     is_unknown = cells.notna() & has_happened.isna()
     if is_unknown.any():

@@ -169,6 +169,16 @@ def test_kinds_that_lack_something_are_refused(table, kind, code):
         load_table(table, ["months", "visits"], kinds={"months": kind})
 
 
+def test_a_time_of_0_is_refused(table):
+    with raises("target-does-not-fit-kind"):
+        kinds = {"months": "censored:left"}
+        load_table(
+            table.assign(months=table["months"].clip(lower=1) - 1),
+            ["months", "visits"],
+            kinds=kinds,
+        )
+
+
 def test_kinds_can_be_sequences_for_names_with_commas(table):
     assert TargetKind.of(("vector", "a,b", "c"), "x").names == ("a,b", "c")
     frame = table.rename(columns={"left": "left, or not"})
