@@ -374,6 +374,12 @@ class Ledger:
                 data = file.read()
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise InputError(
+                f"Expected a folder of a study at {str(self.folder)!r}, but it could not be read: "
+                f"{error.strerror}.",
+                "unreadable-study",
+            ) from error
         end = data.rfind(b"\n") + 1
         for line in data[:end].splitlines():
             self._lines += 1

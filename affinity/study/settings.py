@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 
@@ -15,18 +16,56 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
     """The score of each task.
 
     Raises:
-        InputError: If a name or direction is invalid, or there are fewer than two tasks.
+        InputError: If they are no dictionary, a name or direction is invalid, or there are fewer
+            than two tasks.
     """
+    if not isinstance(tasks, Mapping):
+        raise InputError(
+            "Expected the score of each task, as in tasks={'click': 'maximize'}, but got "
+            f"{tasks!r}.",
+            "not-scores",
+        )
     names = check_names(tasks)
     if len(names) < 2:
         raise InputError(f"Expected at least 2 tasks, but got {list(names)}.", "too-few-tasks")
     return {name: Score.of(tasks[name]) for name in names}
 
 
-def matrix_of(prior: AffinityMatrix | Trace) -> AffinityMatrix:
-    """The matrix itself, or the affinities of a recorded run."""
+def check_at_least(name: str, value: int, least: int, code: str) -> None:
+    """Raise an error if a setting is no whole number, or too small.
+
+    Raises:
+        InputError: With this code if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(
+            f"Expected a whole number as {name}, but got {value!r}.", "not-a-whole-number"
+        )
+    if value < least:
+        raise InputError(f"Expected {name} of at least {least}, but got {value}.", code)
+
+
+def read_priors(
+    prior: AffinityMatrix | Trace | Sequence[AffinityMatrix | Trace],
+) -> tuple[AffinityMatrix, ...]:
+    """The matrices, and the affinities of recorded runs.
+
+    Raises:
+        InputError: If one is neither a matrix nor a trace.
+    """
+    priors = (prior,) if isinstance(prior, AffinityMatrix | Trace) else tuple(prior)
+    return tuple(map(_matrix_of, priors))
+
+
+def _matrix_of(prior: AffinityMatrix | Trace) -> AffinityMatrix:
     if isinstance(prior, AffinityMatrix):
         return prior
+    if not isinstance(prior, Trace):
+        raise InputError(
+            "Expected affinity matrices or traces as prior, but got "
+            f"{type(prior).__name__}. AffinityMatrix(tasks, values) makes a matrix of values.",
+            "not-a-prior",
+        )
     if prior.lookahead_losses is not None or prior.held_out_lookahead_losses is not None:
         return InterTaskAffinity()(prior)
     return GradientCosine()(prior)

@@ -34,7 +34,7 @@ from .ledger import VERSION, Added, Created, Extended, Ledger, Released
 from .past_runs import read_past_runs
 from .proposal import propose_plan
 from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
-from .settings import check_prior, check_tasks, describe, digest, matrix_of
+from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
 from .status import StudyStatus, frame_of, status_of
 
 
@@ -81,25 +81,23 @@ class Study:
         tasks: Mapping[str, Score | str] | None = None,
         budget: int | None = None,
         trainings: int | None = None,
-        prior: Sequence[AffinityMatrix | Trace] = (),
+        prior: AffinityMatrix | Trace | Sequence[AffinityMatrix | Trace] = (),
         tolerance: float | None = None,
         seed: int | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._ledger = Ledger(folder)
         scores = None if tasks is None else check_tasks(tasks)
-        matrices = tuple(map(matrix_of, prior))
-        if budget is not None and budget < 1:
+        matrices = read_priors(prior)
+        if budget is not None:
+            check_at_least("budget", budget, 1, "budget-too-small")
+        if trainings is not None:
+            check_at_least("trainings", trainings, 2, "too-few-trainings")
+        if seed is not None:
+            check_at_least("seed", seed, 0, "negative-seed")
+        if tolerance is not None and not (isinstance(tolerance, float | int) and tolerance >= 0):
             raise InputError(
-                f"Expected a budget of at least 1 network, but got {budget}.", "budget-too-small"
-            )
-        if trainings is not None and trainings < 2:
-            raise InputError(
-                f"Expected at least 2 trainings, but got {trainings}.", "too-few-trainings"
-            )
-        if tolerance is not None and not tolerance >= 0:
-            raise InputError(
-                f"Expected a tolerance of at least 0, but got {tolerance}.", "invalid-tolerance"
+                f"Expected a tolerance of at least 0, but got {tolerance!r}.", "invalid-tolerance"
             )
         if not self._ledger.exists():
             if scores is None or budget is None or trainings is None:
@@ -116,10 +114,10 @@ class Study:
                     version=VERSION,
                     study=secrets.token_hex(2),
                     tasks=scores,
-                    budget=budget,
-                    trainings=trainings,
-                    tolerance=0.01 if tolerance is None else tolerance,
-                    seed=seed or 0,
+                    budget=int(budget),
+                    trainings=int(trainings),
+                    tolerance=0.01 if tolerance is None else float(tolerance),
+                    seed=int(seed or 0),
                     prior=list(map(digest, matrices)),
                 )
             )
@@ -191,6 +189,7 @@ class Study:
         Raises:
             InputError: If it is not more than before.
         """
+        check_at_least("trainings", trainings, 2, "too-few-trainings")
         with self._ledger.writing() as contents:
             if trainings <= contents.trainings:
                 raise InputError(
@@ -208,8 +207,7 @@ class Study:
         Raises:
             InputError: If `n` is below 1.
         """
-        if n < 1:
-            raise InputError(f"Expected n to be at least 1, but got {n}.", "no-jobs")
+        check_at_least("n", n, 1, "no-jobs")
         return self._queue.hand_out(n, None)
 
     def tell(self, job_id: str, scores: object, seconds: float | int | None = None) -> None:
@@ -353,9 +351,12 @@ class Study:
                 result and there is no function to run them, or all trainings of the plan or of
                 separate networks failed.
         """
-        if replicates < 1:
+        check_at_least("replicates", replicates, 1, "no-replicates")
+        if plan is not None and not isinstance(plan, Plan):
             raise InputError(
-                f"Expected at least one replicate, but got {replicates}.", "no-replicates"
+                f"Expected an affinity.Plan, but got {plan!r}. Plan.all_in_one(tasks) and "
+                "Plan.separate(tasks) make plans; Plan.from_yaml reads one.",
+                "not-a-plan",
             )
         trainer = None if train is None else self._trainer(train, workers, executor)
         accepts = frozenset[str]() if trainer is None else trainer.accepts

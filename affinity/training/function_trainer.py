@@ -58,6 +58,12 @@ class FunctionTrainer:
 
     def __post_init__(self) -> None:
         check_settings(self.settings or ())
+        if not callable(self.train):
+            raise InputError(
+                f"Expected a function train(tasks, seed), but got {self.train!r}. For a script, "
+                "use CommandTrainer.",
+                "not-a-function",
+            )
         if self.workers is not None and self.workers < 1:
             raise InputError(f"Expected at least 1 worker, but got {self.workers}.", "no-workers")
 

@@ -19,7 +19,7 @@ import torch
 from codes import raises
 
 from affinity import AffinityMatrix, Score, Scores, Study
-from affinity.study.ledger import LEDGER, Failed
+from affinity.study.ledger import Failed
 from affinity.training import CommandTrainer, Job, Result
 
 TASKS = ("a", "b", "c", "d")
@@ -185,7 +185,51 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         Study(
             tmp_path, tasks, budget=1, trainings=2, prior=[AffinityMatrix(("a", "c"), torch.eye(2))]
         )
-    assert not (tmp_path / LEDGER).exists()
+    (tmp_path / "file").touch()
+    with raises("unreadable-study"):
+        Study(tmp_path / "file", tasks, budget=1, trainings=2)
+    one_prior = AffinityMatrix(("a", "b"), torch.eye(2))
+    Study(tmp_path / "new", tasks, budget=1, trainings=2, prior=one_prior)
+
+
+WRONG_TYPES = """
+import sys, torch
+from pathlib import Path
+from affinity import Study
+from affinity.errors import InputError
+
+def code_of(call):
+    try:
+        call()
+    except InputError as error:
+        return error.code
+
+settings = {"tasks": {"a": "maximize", "b": "maximize"}, "budget": 1, "trainings": 4}
+for name, value in (
+    *(("budget", 2.5), ("trainings", "24"), ("seed", True), ("seed", -1), ("tolerance", "small")),
+    *(("tasks", ["a", "b"]), ("prior", [torch.eye(2)])),
+):
+    print(code_of(lambda: Study("study", **(settings | {name: value}))))
+assert not Path("study").exists()
+study = Study("study", **settings)
+print(code_of(lambda: study.ask("4")), code_of(lambda: study.run("train.py")))
+print(code_of(lambda: study.audit(plan="separate")), code_of(lambda: study.extend(9.5)))
+"""
+
+
+def test_arguments_of_other_types_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    codes = subprocess.run(  # here, jaxtyping would check the types first
+        [sys.executable, "-c", WRONG_TYPES],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert codes == [
+        *("not-a-whole-number", "not-a-whole-number", "not-a-whole-number", "negative-seed"),
+        *("invalid-tolerance", "not-scores", "not-a-prior"),
+        *("not-a-whole-number", "not-a-function", "not-a-plan", "not-a-whole-number"),
+    ]
 
 
 def test_asking_and_telling_elsewhere(tmp_path: Path) -> None:
