@@ -27,6 +27,7 @@ from .preconditioned_gramian import PreconditionedGramian
 from .reliability import Reliability, seed_to_seed, split_half
 from .representation_similarity import RepresentationSimilarity, separate_representations
 from .signal_cosine import SignalCosine
+from .task_relationships import TaskRelationships
 
 Estimator = Callable[[Trace], AffinityMatrix]
 
@@ -81,6 +82,7 @@ __all__ = [
     "Reliability",
     "RepresentationSimilarity",
     "SignalCosine",
+    "TaskRelationships",
     "Window",
     "combine",
     "label_overlap",

@@ -9,9 +9,11 @@ from .cross_stitch import CrossStitch
 from .gate_health import GateHealth, gate_health
 from .hard import HardSharing
 from .mmoe import MMoE
+from .perceiver import Perceiver
 from .perceptron import Perceptron
 from .progressive_extraction import ProgressiveExtraction
 from .registry import SHARINGS, MakeSharing, SharingMethod, SharingSettings
+from .relationship import RelationshipNetwork, flip_flop
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk
 from .soft import SoftSharing
@@ -27,8 +29,10 @@ __all__ = [
     "Head",
     "MMoE",
     "MakeSharing",
+    "Perceiver",
     "Perceptron",
     "ProgressiveExtraction",
+    "RelationshipNetwork",
     "Separate",
     "Sharing",
     "SharingMethod",
@@ -38,6 +42,7 @@ __all__ = [
     "Trunk",
     "check_fit",
     "cost_of",
+    "flip_flop",
     "gate_health",
     "match_parameters",
 ]

@@ -16,8 +16,10 @@ from .conditioning import TaskConditioning
 from .cross_stitch import CrossStitch
 from .hard import HardSharing
 from .mmoe import MMoE
+from .perceiver import Perceiver
 from .perceptron import Perceptron
 from .progressive_extraction import ProgressiveExtraction
+from .relationship import RelationshipNetwork
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk, stages_of
 from .soft import SoftSharing
@@ -181,6 +183,20 @@ SHARINGS: dict[str, SharingMethod] = {
         "task attention",
         "One trunk, from whose stages each task selects features with its own masks.",
         lambda tasks, trunk, head, sample, _: Attention(tasks, trunk, head, sample),
+    ),
+    "relationship": SharingMethod(
+        "relationship network",
+        "One trunk; the heads have a prior that learns how the tasks covary.",
+        lambda tasks, trunk, head, _, settings: RelationshipNetwork(tasks, trunk, head, **settings),
+        {"strength": 0.1, "every": 10},
+    ),
+    "perceiver": SharingMethod(
+        "Perceiver IO",
+        "Latent vectors that attend to the inputs, and a query per task; there is no trunk.",
+        lambda tasks, trunk, head, sample, settings: Perceiver(
+            tasks, head, sample, width=_width(trunk, sample), **settings
+        ),
+        {"n_latents": 8, "depth": 1, "queries": "task"},
     ),
 }
 """Every way to share; the only list of them."""

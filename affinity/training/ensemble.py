@@ -218,6 +218,8 @@ def _unbatched_reason(
             f"{settings.objective} or {settings.sampling} needs each network's own losses, "
             "gradients or batches"
         )
+    if type(network).after_step is not Sharing.after_step:
+        return "it changes its parameters after each step in its own way"
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:  # pyright: ignore[reportPrivateUsage]
             return "BatchNorm's running statistics cannot be stacked"

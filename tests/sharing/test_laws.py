@@ -381,6 +381,8 @@ SETTINGS = {
     "cross-stitch": {"own": 0.5},
     "conditioning": {"conditioning": "input"},
     "branched": {"after": 2},
+    "relationship": {"strength": 0.5, "every": 2},
+    "perceiver": {"n_latents": 2, "depth": 0, "queries": "shared"},
 }
 
 
@@ -405,6 +407,8 @@ def test_settings_are_named_and_checked(name: str) -> None:
         ("cross-stitch", {"own": 2.0}, "invalid-weight"),
         ("conditioning", {"conditioning": "magic"}, "unknown-conditioning"),
         ("branched", {"after": 99}, "invalid-branching"),
+        ("relationship", {"strength": -1.0}, "invalid-strength"),
+        ("perceiver", {"queries": "magic"}, "unknown-queries"),
     ],
 )
 def test_values_of_settings_are_checked(name: str, settings: dict[str, float], code: str) -> None:
