@@ -16,7 +16,7 @@ from torch import Tensor
 from affinity import storage
 from affinity.errors import DivergenceError, InputError
 from affinity.problems.note import DataNote
-from affinity.recording import Recorder, Trace
+from affinity.recording import Recorder, RecordingCost, Trace
 from affinity.sharing import Cost, MMoE, cost_of, gate_health
 from affinity.training.checkpoint import optimizer_tensors, restore_optimizer
 
@@ -89,6 +89,7 @@ class RankingRun:
         settings: Of the model and its training.
         days: One entry per day, in order.
         trace: What the recorder measured; None if it was off.
+        recording: What the recorder cost so far; None if it was off.
         cost: Of serving: parameters, and multiply-adds per impression for all objectives.
         notes: On the log.
     """
@@ -97,6 +98,7 @@ class RankingRun:
     settings: RankingSettings
     days: tuple[DayResult, ...]
     trace: Trace | None
+    recording: RecordingCost | None
     cost: Cost
     notes: tuple[DataNote, ...]
 
@@ -224,6 +226,7 @@ class DailyTrainer:
             self.settings,
             tuple(state.results),
             trace,
+            None if state.recorder is None else state.recorder.cost,
             cost_of(state.model, sample),
             impressions.notes,
         )

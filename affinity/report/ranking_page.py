@@ -146,8 +146,8 @@ def _numbers(run: RankingRun) -> list[KeyNumber]:
         KeyNumber("Parameters", f"{run.cost.parameters:,}", "of the model that serves"),
         KeyNumber("Multiply-adds", f"{run.cost.multiply_adds:,}", "per impression, all objectives"),
     ]
-    if run.trace is not None and run.trace.recording is not None:
-        cost = run.trace.recording.cost
+    if run.recording is not None:
+        cost = run.recording
         note = f"{cost.measurements} measurements in {number(cost.plain_seconds)} s of the run"
         numbers.append(KeyNumber("Cost of recording", percent(cost.overhead, signed=False), note))
     return numbers

@@ -37,8 +37,8 @@ def read_log(path: str) -> pd.DataFrame:
     log["length"] = pd.cut(log["duration_ms"], [-1, 5e3, 7e3, 9e3, 12e3, 2e4, 4e4, 8e4, 1e9])
     time = pd.to_datetime(log["time_ms"], unit="ms", utc=True).dt.tz_convert("Asia/Shanghai")
     log["hour"] = time.dt.hour
-    # The log's own date is that of the nearest full hour, so that its last half hour is tomorrow's.
-    log["day"] = (time + pd.Timedelta(minutes=30)).dt.strftime("%Y-%m-%d")
+    # The log begins with a quarter of an hour of the day before, and its own dates are rounded.
+    log["day"] = time.dt.strftime("%Y-%m-%d").where(time >= "2022-04-08 00:00+08:00", "2022-04-08")
     return log
 
 
@@ -65,22 +65,25 @@ def main() -> None:
     torch.set_num_threads(1)
     impressions = impressions_of(read_log(arguments.log))
     checkpoint = arguments.out / "checkpoint.safetensors"
-    trainer = DailyTrainer(RankingSettings(), checkpoint)
+    last = impressions.day(len(impressions.day_names) - 1)
     for day in range(len(impressions.day_names)):  # what a scheduler does once a day
+        if day == len(impressions.day_names) - 1:
+            predictions = trainer.model.predict(last)  # before training on it
         trainer = DailyTrainer(RankingSettings(), checkpoint)
         run = trainer.train(impressions, slice(0, day + 1))
         result = run.days[-1]
         print(result.day, {name: round(m.auc, 3) for name, m in result.metrics.items()}, flush=True)
     print("mean AUC of tomorrow:", {k: round(v, 4) for k, v in run.mean("auc").items()})
+    if run.recording is not None:
+        print(f"{run.recording.measurements} measurements, {run.recording.overhead:.1%} overhead")
     for alert in find_ranking_alerts(run):
         print(f"{alert.severity}: {alert.title}. {alert.text}")
     affinity.save(run, arguments.out / "run.safetensors")
     affinity.write_report(run, arguments.out / "report.html")
 
-    # Weights of the score, compared on the days that the model has met last: choose, do not judge.
-    last = impressions.day(len(impressions.day_names) - 1)
+    # Weights of the score, compared on the last day: another one is needed to judge a choice.
     choices = weight_grid(["is_click", "seconds_watched", "is_like_not_hate"], steps=4)
-    front = compare_weights(trainer.model.predict(last), last, choices, "ndcg", run.cost)
+    front = compare_weights(predictions, last, choices, "ndcg", run.cost)
     print(front.frame().query("efficient").round(3).to_string(index=False))
 
 

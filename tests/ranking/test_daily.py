@@ -127,6 +127,7 @@ def test_a_run_is_saved_and_loaded(tmp_path):
     assert repr(loaded.days[2].metrics) == repr(run.days[2].metrics)  # NaN equals NaN
     assert torch.equal(loaded.days[2].utilization, run.days[2].utilization)
     assert loaded.mean("auc") == run.mean("auc")
+    assert loaded.recording == run.recording
 
 
 @pytest.mark.parametrize("sharing", ["hard", "soft", "separate", "cross-stitch"])
@@ -135,3 +136,23 @@ def test_every_way_to_share_is_trained_daily(sharing):
     run = DailyTrainer(settings, overhead=0.2).train(impressions())
     assert run.mean("auc")["click"] > 0.6
     assert run.cost.parameters > run.cost.multiply_adds > 0
+
+
+def test_a_product_predicts_the_joint_probability_over_all_impressions():
+    """Planted: one user likes two of three videos that it clicks, the other one in ten."""
+    objectives = [RankingObjective("click"), RankingObjective("like", after="click", product=True)]
+    random = np.random.default_rng(0)
+    frame = log(n_days=4, rows=1000)
+    frame["user"], frame["video"] = frame["user"] % 2, frame["video"] % 3
+    clicked = random.random(len(frame)) < np.where(frame["video"] == 0, 0.8, 0.2)
+    liked = random.random(len(frame)) < np.where(frame["user"], 2 / 3, 0.1)
+    frame["click"], frame["like"] = clicked.astype(float), (clicked & liked).astype(float)
+    trainer = DailyTrainer(SMALL, overhead=None)
+    data = impressions(frame, objectives)
+    trainer.train(data)
+    prediction = trainer.model.predict(data)["like"]
+    for user, of_user in ((0, 0.1), (1, 2 / 3)):
+        for video, of_video in ((0, 0.8), (1, 0.2)):
+            rows = (frame["user"] == user) & ((frame["video"] == 0) == (video == 0))
+            mean = prediction[torch.tensor(rows.to_numpy())].mean().item()
+            assert mean == pytest.approx(of_user * of_video, abs=0.07)
