@@ -181,24 +181,33 @@ def evaluate_batch(model: nn.Module, batch: Any) -> tuple[Any, Tensor]:
     Raises:
         InputError: If the batch is neither, or its sequences are longer than the model takes.
     """
+    device = next(model.parameters()).device
     if isinstance(batch, Mapping) and "labels" in batch:
         entries = cast("Mapping[str, Any]", batch)
-        inputs = {name: value for name, value in entries.items() if name != "labels"}
+        inputs = {name: _on(value, device) for name, value in entries.items() if name != "labels"}
         _check_length(model, inputs.get("input_ids"))
-        output = model(**inputs)
-        if isinstance(output, Mapping):
-            output = cast("Mapping[str, Any]", output).get("logits", output)
-        else:
-            output = getattr(output, "logits", output)
-        return output, cast("Tensor", entries["labels"])
+        return _logits_of(model(**inputs)), cast("Tensor", entries["labels"])
     if isinstance(batch, list | tuple) and len(cast("list[Any]", batch)) == 2:
-        return model(batch[0]), cast("Tensor", batch[1])
+        return _logits_of(model(_on(batch[0], device))), cast("Tensor", batch[1])
     raise InputError(
         "Expected batches that are mappings with labels, or pairs of inputs and labels, but got "
         f"{type(batch).__name__}: pass evaluate=, a function of model and batch that returns "
         "outputs and labels.",
         "unknown-batch",
     )
+
+
+def _logits_of(output: Any) -> Any:
+    """The logits of an output of Transformers; other outputs as they are."""
+    if isinstance(output, Mapping):
+        return cast("Mapping[str, Any]", output).get("logits", output)
+    if isinstance(output, tuple):
+        return cast("tuple[Any, ...]", output)[0]
+    return getattr(output, "logits", output)
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def count_rows(batch: Any) -> int:

@@ -10,7 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from affinity.errors import InputError, warn
-from affinity.recording.shared_parameters import Shared, selected_parameters, unwrapped
+from affinity.recording.shared_parameters import (
+    Shared,
+    module_to_watch,
+    selected_parameters,
+    unwrapped,
+)
 from affinity.tasks import check_names
 
 from .data_statistics import DataStatistics, EvaluateBatch, Measure, evaluate_batch
@@ -287,7 +292,7 @@ def linearize(
             "no-parameters",
         )
     measure = Measure(
-        model=unwrapped(model),
+        model=unwrapped(module_to_watch(model, parameters)),
         parameters=chosen,
         factors=None if optimizer is None else _adam_factors(optimizer, chosen),
         projection=SparseProjection(chosen, dimensions, seed),

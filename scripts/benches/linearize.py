@@ -64,7 +64,7 @@ def decoder(size: str, what: str) -> nn.Module:
     torch.manual_seed(0)
     width, layers = SIZES[size]
     is_lora = what == "LoRA"
-    parts = [Layer(width, LowRank if is_lora else lambda layer: layer()) for _ in range(layers)]
+    parts = [Layer(width, LowRank if is_lora else lambda layer: layer) for _ in range(layers)]
     model = nn.Sequential(nn.Embedding(N_TOKENS, width), *parts, nn.Linear(width, N_TOKENS))
     if is_lora:
         for name, parameter in model.named_parameters():
@@ -152,7 +152,9 @@ def points(only: str | None):
     if only in (None, "predict"):
         yield from (("predict", [count]) for count in COUNTS)
     if only in (None, "record"):
-        yield from (("record", [s, w, 6]) for s in SIZES for w in ("all", "LoRA"))
+        yield from (
+            ("record", [s, w, 2 if s == "100M" else 6]) for s in SIZES for w in ("all", "LoRA")
+        )
     if only in (None, "rows"):
         yield from (("rows", ["1M", "LoRA", count]) for count in ROWS)
 

@@ -2,7 +2,8 @@
 
     scripts/finetuning truth    # every group, three starts, three replicates; stops after --minutes
     scripts/finetuning predict  # the predictions of each replicate
-    scripts/finetuning report   # reports/finetuning/README.md
+    scripts/finetuning mixtures # published mixtures: what is left beside a target's own share
+    scripts/finetuning report   # the tables of reports/finetuning/README.md
 
 Each command continues where it stopped. In a replicate, rows and seeds are new; the pretrained
 decoder is the same. Every data set of a group is read equally often, so larger groups train longer.
@@ -24,7 +25,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import affinity
-from affinity.estimates import Linearization
+from affinity.estimates import Linearization, MixtureRegression, MixtureRuns
 from affinity.transfer import merge_adapters
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +161,7 @@ def predictors(start: str, replicate: int) -> Iterator[tuple[str, float, Lineari
                 network,
                 _in_parts(batches, 16) if by_batch else batches,
                 _in_parts(judged, 16) if by_batch else judged,
-                rows=128,
+                rows=96,
                 **settings,
             ),
         )
@@ -369,14 +370,41 @@ def report() -> None:
     print(joint.groupby(["start", "replicate"]).agg({"group": "count", "seconds": "sum"}))
 
 
+def mixtures(folder: Path) -> None:
+    """Learn from runs at 1 million parameters; rank the runs at three scales."""
+
+    def read(part: str, scale: str) -> MixtureRuns:
+        files = f"{part}_mixture_{scale}.csv.gz", f"{part}_pile_loss_{scale}.csv.gz"
+        return MixtureRuns.read(*(folder / file for file in files))
+
+    small, rows = read("train", "1m"), []
+    for count in (68, 512):
+        runs = MixtureRuns(small.sources, small.targets, small.shares[:count], small.losses[:count])
+        learned = MixtureRegression(runs)
+        for scale in ("1m", "60m", "1B"):
+            fits = learned.check(read("test", scale))
+            means = {
+                name: float(np.nanmean([getattr(fit, name) for fit in fits]))
+                for name in ("own_share", "full", "rest")
+            }
+            rows.append({"learned_from": count, "scale": scale, "targets": len(fits), **means})
+    table = pd.DataFrame(rows)
+    REPORT.mkdir(parents=True, exist_ok=True)
+    table.to_csv(REPORT / "regmix.csv", index=False, float_format="%.3f")
+    print(table.to_string())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=("truth", "predict", "report"))
+    parser.add_argument("step", choices=("truth", "predict", "mixtures", "report"))
     parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--folder", default="../shared/data/published/regmix2024", type=Path)
     arguments = parser.parse_args()
     end = time.time() + 60 * arguments.minutes
     if arguments.step == "report":
         report()
+    elif arguments.step == "mixtures":
+        mixtures(arguments.folder)
     else:
         {"truth": measure, "predict": predict}[arguments.step](end)
 

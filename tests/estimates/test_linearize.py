@@ -370,3 +370,28 @@ def test_groups_that_do_not_exist_are_refused():
         predictor.best_sources("one", leave_out=NAMES)
     with raises("invalid-setting"):
         predictor.with_ridge(0.0)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.inner, self.wrap = linear_model(), wrap
+
+    def forward(self, inputs):
+        return self.wrap(self.inner(inputs))
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y, "rest"), lambda y: {"logits": y}])
+def test_outputs_may_be_a_tuple_or_a_mapping(wrap):
+    data = {name: [batch] for name, batch in linear_data().items()}
+    rest = {"one": [linear_data(40, seed=1)["one"]]}
+    wrapped = affinity.linearize(Wrapped(wrap), data, rest, "squared error", ridge=1.0)
+    assert wrapped.losses(NAMES)["one"] == pytest.approx(linearized(ridge=1.0).losses(NAMES)["one"])
+
+
+def test_parameters_of_which_a_process_holds_a_part_are_refused():
+    model = linear_model()
+    model.weight.ds_id = 0  # as DeepSpeed marks them
+    data = {name: [batch] for name, batch in linear_data().items()}
+    with raises("sharded-parameters"):
+        affinity.linearize(model, data, data, "squared error")
