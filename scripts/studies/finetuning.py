@@ -45,9 +45,15 @@ from synthetic_language import (  # noqa: E402
 REPORT = ROOT / "reports/finetuning"
 CACHE = ROOT / "run/finetuning"
 NAMES = list(DATA_SETS)[:6]
-STARTS = {"pretrained, LoRA": 3e-3, "pretrained, all": 1e-3, "scratch, all": 2e-3}
-"""What is trained from where, and the learning rate."""
-N_ROWS, N_HELD_OUT, STEPS, REPLICATES = 128, 256, 60, 3
+STARTS = {
+    "pretrained, LoRA": (60, 3e-3),
+    "pretrained, all": (60, 1e-3),
+    "scratch, all": (60, 2e-3),
+    "joint, all": (20, 3e-4),
+}
+"""What is trained from where: steps per data set, and the learning rate. `joint` starts from one
+of all six data sets (learned from other rows), so that fine-tuning stays near it."""
+N_ROWS, N_HELD_OUT, REPLICATES = 128, 256, 2
 GROUPS = [g for size in range(1, 7) for g in itertools.combinations(NAMES, size)]
 
 
@@ -62,7 +68,19 @@ def model_of(start: str, replicate: int) -> nn.Module:
     model = Decoder()
     model.load_state_dict(torch.load(file))
     torch.manual_seed(1000 + replicate)
+    if start == "joint, all":
+        return joint_of(model)
     return add_lora(model) if start == "pretrained, LoRA" else model
+
+
+def joint_of(model: nn.Module) -> nn.Module:
+    file = CACHE / "joint.pt"
+    if not file.exists():
+        rows = [row for name in NAMES for row in rows_of(name, N_ROWS, "joint")]
+        fine_tune(model, rows, 60 * len(NAMES), 1e-3, seed=0)
+        torch.save(model.state_dict(), file)
+    model.load_state_dict(torch.load(file))
+    return model
 
 
 def training_rows(replicate: int) -> dict[str, list[Row]]:
@@ -76,7 +94,8 @@ def held_out(replicate: int, part: str) -> dict[str, dict[str, torch.Tensor]]:
 def tuned(start: str, replicate: int, group: Collection[str]) -> nn.Module:
     model, rows = model_of(start, replicate), training_rows(replicate)
     together = [row for name in group for row in rows[name]]
-    fine_tune(model, together, STEPS * len(group), STARTS[start], seed=replicate)
+    steps, rate = STARTS[start]
+    fine_tune(model, together, steps * len(group), rate, seed=replicate)
     return model
 
 
@@ -98,9 +117,9 @@ class Table:
         )
 
 
-def measure(end: float) -> None:
+def measure(end: float, starts: list[str]) -> None:
     table = Table("truth.csv")
-    for replicate, start in itertools.product(range(REPLICATES), STARTS):
+    for replicate, start in itertools.product(range(REPLICATES), starts):
         test = held_out(replicate, "test")
         for group in GROUPS:
             key = {"start": start, "replicate": replicate, "way": "joint", "group": "+".join(group)}
@@ -119,7 +138,7 @@ def measure_merged(table: Table, start: str, replicate: int, end: float) -> None
     """Merge the models of single data sets."""
     ways = {"averaged": None, "added": 1.0}
     key = {"start": start, "replicate": replicate}
-    if start == "scratch, all" or table.has(**key, way="added", group="+".join(NAMES)):
+    if start not in list(STARTS)[:2] or table.has(**key, way="added", group="+".join(NAMES)):
         return
     model, test = model_of(start, replicate), held_out(replicate, "test")
     base = copy.deepcopy(model.state_dict())
@@ -141,7 +160,7 @@ def predictors(start: str, replicate: int) -> Iterator[tuple[str, float, Lineari
     model = model_of(start, replicate)
     warm = copy.deepcopy(model)
     parameters = [p for p in warm.parameters() if p.requires_grad]
-    adam = torch.optim.Adam(parameters, STARTS[start])
+    adam = torch.optim.Adam(parameters, STARTS[start][1])
     every = batch_of([row for of_data in rows.values() for row in of_data])
     for _ in range(20):
         at = torch.randint(len(every["labels"]), (32,))
@@ -150,9 +169,9 @@ def predictors(start: str, replicate: int) -> Iterator[tuple[str, float, Lineari
         adam.step()
     for label, network, settings in (
         ("linearized, d = 200", model, {"dimensions": 200}),
-        ("linearized, d = 800", model, {"dimensions": 800}),
-        ("linearized, d = 800, Adam", warm, {"dimensions": 800, "optimizer": adam}),
-        ("linearized, d = 800, by batch", model, {"dimensions": 800, "per_row": False}),
+        ("linearized, d = 400", model, {"dimensions": 400}),
+        ("linearized, d = 400, Adam", warm, {"dimensions": 400, "optimizer": adam}),
+        ("linearized, d = 400, by batch", model, {"dimensions": 400, "per_row": False}),
     ):
         by_batch = label.endswith("by batch")
         yield (
@@ -185,9 +204,9 @@ def _timed(model: nn.Module, batches: dict, judged: dict, **settings: object):
     return time.process_time() - began, made
 
 
-def predict(end: float) -> None:
+def predict(end: float, starts: list[str]) -> None:
     table = Table("predictions.csv")
-    for replicate, start in itertools.product(range(REPLICATES), STARTS):
+    for start, replicate in itertools.product(starts, range(REPLICATES)):
         key = {"start": start, "replicate": replicate}
         if table.has(**key, predictor="gradient cosine"):
             continue
@@ -196,8 +215,8 @@ def predict(end: float) -> None:
         made: dict[str, tuple[float, Linearization]] = {}
         for label, seconds, linearization in predictors(start, replicate):
             made[label] = seconds, linearization
-        plain = made["linearized, d = 800"]
-        made["first order, d = 800"] = plain[0], plain[1].with_ridge(plain[1].ridge * 1e5)
+        plain = made["linearized, d = 400"]
+        made["first order, d = 400"] = plain[0], plain[1].with_ridge(plain[1].ridge * 1e5)
         for label, (seconds, linearization) in made.items():
             for group in GROUPS:
                 table.add(
@@ -398,6 +417,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=("truth", "predict", "mixtures", "report"))
     parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--start", choices=STARTS, help="only this start")
     parser.add_argument("--folder", default="../shared/data/published/regmix2024", type=Path)
     arguments = parser.parse_args()
     end = time.time() + 60 * arguments.minutes
@@ -406,7 +426,9 @@ def main() -> None:
     elif arguments.step == "mixtures":
         mixtures(arguments.folder)
     else:
-        {"truth": measure, "predict": predict}[arguments.step](end)
+        {"truth": measure, "predict": predict}[arguments.step](
+            end, [arguments.start] if arguments.start else list(STARTS)
+        )
 
 
 if __name__ == "__main__":
