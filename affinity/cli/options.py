@@ -447,7 +447,11 @@ class SeedOptions:
 class RecordSettings(SeedOptions, ObjectiveOptions, NetworkOptions, DataOptions):
     """What decides the recorded run; a folder holds one such run."""
 
-    measure_every: int = option("Measure affinity every N training steps.", default=10, least=1)
+    measure_every: int | None = option(
+        "Measure affinity every N training steps; by default 10, above 100 tasks more rarely.",
+        default=None,
+        least=1,
+    )
     runs: int = option(
         "Number of runs to record, each with its own seed; several show how reproducible "
         "affinities are.",

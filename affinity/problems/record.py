@@ -10,6 +10,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
+from affinity.recording.settings import DIRECTIONS
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, loss_on_labelled
 from affinity.training import initial, place, train
@@ -19,11 +20,32 @@ from .problem import Problem
 MANY_TASKS = 16
 """From more tasks than this, one measurement visits this many sources in turn."""
 
+MOST_EXACT = 100
+"""From more tasks than this, products of gradients are sketched, since exact ones take a backward
+pass per task, and one measurement visits a sixteenth of the sources."""
+
+
+def steps_between_measurements(problem: Problem) -> int:
+    """The usual number of steps from one measurement to the next: 10 for up to 100 tasks.
+
+    Above, a tenth of the number of tasks, since a measurement costs more and takes more memory; but
+    at least four measurements fit into the shortest run that early stopping allows.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> steps_between_measurements(load_digits())
+        10
+    """
+    settings = problem.settings
+    n_rows = len(problem.draw(0).training)
+    shortest = min(settings.epochs, settings.patience) * -(-n_rows // settings.batch_size)
+    return max(10, min(len(problem.tasks) // 10, shortest // 4))
+
 
 def record(
     problem: Problem,
     *,
-    every: int = 10,
+    every: int | None = None,
     seed: int = 0,
     runs: int = 1,
     held_out: bool = False,
@@ -38,7 +60,7 @@ def record(
 
     Args:
         problem: Tasks, rows, trunk and heads.
-        every: Steps between measurements.
+        every: Steps between measurements; `steps_between_measurements` if None.
         seed: Seed of the split, of the initial parameters and of the order of rows.
         runs: How many runs to record, each with its own split and initialization, in one trace.
             Estimators average them and estimate the error between runs, which the steps of a
@@ -75,6 +97,9 @@ def record(
                 for each in (seed + 1_000_003 * number for number in range(runs))
             ]
         )
+    n_tasks = len(problem.tasks)
+    is_sketched = n_tasks > MOST_EXACT and not layers
+    every = steps_between_measurements(problem) if every is None else every
     replicate = problem.replicate(seed)
     n_rows = int(replicate.training.labelled.any(dim=1).sum())
     n_steps = problem.settings.epochs * math.ceil(n_rows / problem.settings.batch_size)
@@ -92,7 +117,8 @@ def record(
             lookahead_every=1,
             step=step,
             optimizer=optimizer,
-            sources=min(len(problem.tasks), MANY_TASKS),
+            sources=min(n_tasks, max(MANY_TASKS, -(-n_tasks // 16))),
+            sketch="auto" if not is_sketched else DIRECTIONS,
             layers=2 if layers else None,
         )
 

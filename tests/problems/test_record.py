@@ -8,6 +8,7 @@ from codes import raises
 
 from affinity import InterTaskAffinity, TrainingSettings, load_table, record
 from affinity.estimates import SignalCosine
+from affinity.problems.record import MANY_TASKS, steps_between_measurements
 from affinity.training import initial, train
 
 
@@ -83,3 +84,17 @@ def test_several_runs_are_one_trace_and_the_first_is_the_run_alone(clusters):
     assert not torch.equal(trace.losses[trace.runs == 1][: len(first)], first.losses)
     with raises("out-of-range"):
         record(clusters, runs=0)
+
+
+def test_many_tasks_are_measured_more_rarely_and_more_sources_at_once():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(1200, 122)))
+    table.columns = ["x", "y", *(f"task {number}" for number in range(120))]
+    settings = TrainingSettings(epochs=2, batch_size=16, patience=2)
+    problem = load_table(table, list(table.columns[2:]), width=4, settings=settings)
+    assert steps_between_measurements(problem) == 12
+    trace = record(problem)
+    assert set(trace.steps.diff().tolist()) == {12}
+    assert trace.gramians[0].isfinite().all()  # sketched: of all pairs in each measurement
+    assert trace.lookahead_losses is not None
+    sources = trace.lookahead_losses[0].isfinite().any(dim=1)
+    assert sources.sum() == MANY_TASKS

@@ -24,6 +24,7 @@ from affinity.cli.source import known_tasks
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
+from affinity.problems.record import steps_between_measurements
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
@@ -167,7 +168,7 @@ def _context(run: Run, plan: Plan) -> AuditContext:
         command=record.command,
         versions=record.versions,
         seed=run.settings.seed,
-        every=run.settings.measure_every,
+        every=run.settings.measure_every or steps_between_measurements(run.problem),
         budget=run.settings.budget,
         seconds={
             stage: record.stages[stage].seconds
