@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from affinity.fewshot import FewShotSummary
+from affinity.fewshot.results import BASELINE
 from affinity.words import count, listed
 
 from .headline import Headline
 from .key_numbers import KeyNumber
 from .numbers import fixed, tone
-
-BASELINE = "from scratch"
 
 
 def fewshot_headline(summary: FewShotSummary) -> Headline:
