@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 
 from affinity.errors import InputError
-from affinity.grouping import Network
 from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
+from affinity.recommendation.measured_sharing import standard_error
 from affinity.statistics import Gains, NegativeTransferTest, Verdict
 from affinity.training import OBJECTIVES, Job, Objective, Sum, Weighted
 from affinity.training.rows import columns_of
@@ -31,7 +31,7 @@ from .summary import (
     summarize_verdict,
     write_json,
 )
-from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
+from .trainings import CandidatePlan, Trainings, check_plans, jobs_of, run_jobs
 
 SIMPLEST = "sum"
 _TIMED_STEPS, _FIRST_STEPS = 15, 3
@@ -165,11 +165,8 @@ class ObjectiveComparison:
         }
         known = {name: values for name, values in gains.items() if np.isfinite(values).all()}
         best = max(known, key=lambda name: float(known[name].mean()), default=SIMPLEST)
-        if best == SIMPLEST or self.n_replicates < 2:
-            return SIMPLEST
-        error = float(known[best].std(ddof=1)) / math.sqrt(self.n_replicates)
-        is_better = float(known[best].mean()) > max(error, self.test.tolerance)
-        return best if is_better else SIMPLEST
+        needed = max(standard_error(known[best]), self.test.tolerance) if known else math.inf
+        return best if known and float(known[best].mean()) > needed else SIMPLEST
 
     def frame(self) -> pd.DataFrame:
         """One row per objective: mean gain over separate networks and over the sum, and cost."""
@@ -274,7 +271,14 @@ def compare_objectives(
         ['sum', 'weighted']
     """
     plan = plan or Plan.all_in_one(problem.names)
-    _check(plan, problem, replicates)
+    check_plans(problem.names, replicates, plan)
+    if all(network.is_alone for network in plan.grouping.networks):
+        raise InputError(
+            "Expected a plan in which tasks share a network, but each has a network of its own: "
+            "there are no losses to combine. Compare with one network for all tasks "
+            "(--plan all-in-one).",
+            "nothing-shared",
+        )
     if objectives is None:
         weights = tuple(by_loss_scale(problem).items())
         objectives = {**OBJECTIVES, "weighted": Weighted(weights)}
@@ -320,25 +324,6 @@ def compare_objectives(
         test=test or NegativeTransferTest(),
         context=replace(context or AuditContext(), seeds=tuple(seeds)),
     )
-
-
-def _check(plan: Plan, problem: Problem, replicates: int) -> None:
-    if plan.grouping.tasks != frozenset(problem.names):
-        raise InputError(
-            f"Expected a plan for the tasks {problem.names}, but it serves "
-            f"{tuple(sorted(plan.grouping.tasks))}.",
-            "different-tasks",
-        )
-    networks: Sequence[Network] = plan.grouping.networks
-    if all(network.is_alone for network in networks):
-        raise InputError(
-            "Expected a plan in which tasks share a network, but each has a network of its own: "
-            "there are no losses to combine. Compare with one network for all tasks "
-            "(--plan all-in-one).",
-            "nothing-shared",
-        )
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
 
 
 def _seconds_per_step(trainer: NetworkTrainer, job: Job) -> float:

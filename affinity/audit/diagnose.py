@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 
-from affinity.errors import InputError
 from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.recording import Trace
@@ -20,6 +19,7 @@ from .context import AuditContext
 from .diagnosis import Diagnosis
 from .limitations import Limitation
 from .measure_sharing import choose_strengths
+from .trainings import check_plans
 
 
 def diagnose(
@@ -73,7 +73,7 @@ def diagnose(
         ['2 times the width', '4 times the width']
     """
     explained = Plan.all_in_one(problem.names) if isinstance(plan, str) else plan
-    _check(problem.names, replicates, explained, instead)
+    check_plans(problem.names, replicates, explained, instead)
     trainer = NetworkTrainer(problem, store)
     seeds = problem.replicate_seeds(replicates, seed)
     explained = choose_strengths(explained, problem, seeds)
@@ -129,22 +129,10 @@ def diagnose_plan(
         ('capacity', '4 times the width')
     """
     scores = {task: Score.of(score) for task, score in tasks.items()}
-    _check(check_names(tuple(scores)), replicates, plan, instead)
+    check_plans(check_names(tuple(scores)), replicates, plan, instead)
     seeds = range(seed, seed + replicates)
     trainings = DiagnosisContext(trainer, scores, plan, seeds, trace, instead, retries)
     return _diagnosis(name, trainings, causes, context)
-
-
-def _check(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) -> None:
-    for plan in plans:
-        if plan is not None and plan.grouping.tasks != frozenset(tasks):
-            raise InputError(
-                f"Expected a plan for the tasks {tasks}, but it serves "
-                f"{tuple(sorted(plan.grouping.tasks))}.",
-                "different-tasks",
-            )
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
 
 
 def _diagnosis(

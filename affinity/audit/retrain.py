@@ -24,7 +24,7 @@ from .limitations import find_limitations
 from .measure_sharing import choose_strengths
 from .reference import train_reference
 from .task_description import TaskDescription
-from .trainings import Trainings, jobs_of, run_jobs
+from .trainings import Trainings, check_plans, jobs_of, run_jobs
 
 
 def retrain(
@@ -85,14 +85,7 @@ def retrain(
             separate network. If other trainings diverge, their gains are undefined and the audit's
             limitations list them.
     """
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
-    if plan.grouping.tasks != frozenset(problem.names):
-        raise InputError(
-            f"Expected a plan for the tasks {problem.names}, but it serves "
-            f"{tuple(sorted(plan.grouping.tasks))}.",
-            "different-tasks",
-        )
+    check_plans(problem.names, replicates, plan)
     if until is None and minutes is not None:
         raise InputError(
             "Expected until='decided' where minutes are given to get there.",

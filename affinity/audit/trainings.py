@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affinity.errors import InputError
 from affinity.grouping import Network
 from affinity.recommendation import Plan
 from affinity.sharing import Cost
@@ -25,6 +26,23 @@ PlanOfSeed = Callable[[int], Plan]
 """Maps the seed of a replicate to the plan that is trained on it."""
 
 _Key = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]
+
+
+def check_plans(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) -> None:
+    """Raise an error if a plan does not serve exactly these tasks, or replicates are missing.
+
+    Raises:
+        InputError: If a plan is of other tasks, or `replicates` is below 1.
+    """
+    for plan in plans:
+        if plan is not None and plan.grouping.tasks != frozenset(tasks):
+            raise InputError(
+                f"Expected a plan for the tasks {tasks}, but it serves "
+                f"{tuple(sorted(plan.grouping.tasks))}.",
+                "different-tasks",
+            )
+    if replicates < 1:
+        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     """
     n_replicates = len(measured[0].gains)
     mean = {way.sharing: float(np.mean(way.gains)) for way in measured}
-    error = {way.sharing: _standard_error(way.gains) for way in measured}
+    error = {way.sharing: standard_error(way.gains) for way in measured}
     allowed = [way.sharing for way in measured if way.veto is None or way.sharing == "hard"]
     best = max(allowed, key=mean.__getitem__)
     tried = ", ".join(
@@ -76,7 +76,8 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     )
 
 
-def _standard_error(gains: Float[np.ndarray, " replicate"]) -> float:
+def standard_error(gains: Float[np.ndarray, " replicate"]) -> float:
+    """Of the mean over replicates; infinite for a single one."""
     if len(gains) < 2:
         return math.inf
     return float(np.std(gains, ddof=1) / np.sqrt(len(gains)))

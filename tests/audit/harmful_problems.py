@@ -63,6 +63,16 @@ def hurried(n_rows: int = 600) -> Problem:
     return problem_of(inputs, targets, width=32, settings=replace(SETTINGS, epochs=12))
 
 
+def out_of_pace(n_rows: int = 600) -> Problem:
+    """A noisy line with few labels, soon learned by heart, and a product that takes many epochs."""
+    inputs = noise(n_rows, 10, seed=0)
+    quick = 0.7 * inputs[:, 0] + noise(n_rows, seed=1)
+    quick[torch.arange(n_rows) % 10 >= 3] = torch.nan
+    slow = inputs[:, 1] * inputs[:, 2] + 0.1 * noise(n_rows, seed=2)
+    settings = replace(SETTINGS, epochs=80, learning_rate=0.003, patience=15)
+    return problem_of(inputs, torch.stack([quick, slow], 1), width=48, settings=settings)
+
+
 def few_rows(n_rows: int = 300) -> Problem:
     """Eight noisy views of one function of many inputs, on few rows."""
     inputs = noise(n_rows, 20, seed=0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from codes import raises
-from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud
+from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud, out_of_pace
 
 from affinity import Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
@@ -136,6 +136,35 @@ def test_training_too_short_is_told_from_too_small_a_trunk() -> None:
     found = diagnose(hurried(400), replicates=5, causes=QUICK)
     assert found.cause == "optimization", found.to_json()
     assert found.remedies[0].change.name == "3 times the epochs"
+
+
+@pytest.mark.slow
+def test_tasks_that_learn_at_different_pace_keep_their_own_best_epochs() -> None:
+    found = diagnose(out_of_pace(), replicates=8, causes=QUICK)
+    assert found.cause == "optimization", found.to_json()
+    assert found.remedies[0].change.name == "each task's own best epoch"
+    assert found.harmed == ("t1",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "n_rows", "usual", "width", "cause"),
+    [
+        (narrow, 600, 12, 3, "capacity"),
+        (one_loud, 400, 12, 24, "optimization"),
+        (contradicting, 600, 4, 8, "mismatch"),
+    ],
+)
+def test_the_cause_is_found_where_the_plan_has_its_own_width(
+    problem, n_rows: int, usual: int, width: int, cause: str
+) -> None:
+    sized = problem(n_rows).of_width(usual)
+    plan = replace(Plan.all_in_one(sized.names), width=width)
+    found = diagnose(sized, plan, replicates=6, causes=QUICK)
+    assert found.cause == cause, found.to_json()
+    changes = {change.name: change for change in found.changes}
+    assert f"({2 * width})" in changes["2 times the width"].advice
+    assert changes["2 times the width"].parameters > 1.4
 
 
 @pytest.mark.slow

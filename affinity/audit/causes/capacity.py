@@ -29,7 +29,7 @@ class Capacity:
                 "the function or the command a setting 'width'"
             )
             return CauseResult("capacity", skipped=(reason,))
-        usual = None if context.own is None else context.own.problem.width
+        usual = None if context.own is None else context.plan.width or context.own.problem.width
         harms = [f"{context.format_harm(context.joint)} at width {_width(usual, 1)}"]
         changes, evidence = [], []
         for factor in self.factors:
