@@ -201,6 +201,20 @@ def _numbers_by_name(of: type, tokens: Sequence[Token]) -> dict[str, float]:
         raise ValueError(f"Expected NAME=NUMBER: {error}") from None
 
 
+def _values_by_name(of: type, tokens: Sequence[Token]) -> dict[str, float | int | str]:
+    """NAME=VALUE, where the value is a whole number, a number or a text."""
+
+    def value_of(text: str) -> float | int | str:
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        return text
+
+    return {name: value_of(value) for name, value in _pairs(of, tokens).items()}
+
+
 def _seconds(_: type, tokens: Sequence[Token]) -> float:
     """A duration: 90, 90s, 30m, 6h or 2d; without a unit it is in seconds."""
     text = tokens[-1].value.strip().lower()
@@ -515,6 +529,14 @@ class GroupSettings(ToleranceSettings):
         "best. `affinity problems` describes them.",
         default="hard",
     )
+    sharing_settings: Mapping[str, float | int | str] = option(
+        "A setting of --sharing, such as conditioning=input, n_experts=8 or strength=0.3; "
+        "repeatable. `affinity problems` lists them.",
+        default_factory=dict[str, float | int | str],
+        flag="--sharing-setting",
+        metavar="NAME=VALUE",
+        parse=_values_by_name,
+    )
     method: Method | None = option(
         "How to group: 'race' trains candidate groups, 'surrogate' predicts the gains of all "
         "groups with one linearized network (up to 9 tasks), 'affinity' trains nothing.",
@@ -780,6 +802,13 @@ class TransferSettings:
         "main ones also with other learning rates, epochs and weight decay, and chooses one per "
         "pair by cross-validation.",
         default="full fine-tuning",
+    )
+    architectures: tuple[str, ...] = option(
+        "Also try trunks of these widths and depths, for sources and targets: 32x1,128x2,"
+        "residual:64x3. Each pair gets the best, by cross-validation.",
+        default=(),
+        metavar="[KIND:]WIDTHxDEPTH",
+        parse=_listed,
     )
     tuning_plan: str | None = option("Tune by this edited plan: a YAML file.", default=None)
     sources: tuple[str, ...] = option(

@@ -416,10 +416,11 @@ class TableTrunk:
     n_features: int
     width: int
     depth: int
+    residual: bool = False
 
     def __call__(self) -> Perceptron:
         """A fresh trunk."""
-        return Perceptron(self.n_features, width=self.width, depth=self.depth)
+        return Perceptron(self.n_features, self.width, self.depth, self.residual)
 
 
 @dataclass(frozen=True)
@@ -428,7 +429,9 @@ class TableParts:
 
     n_features: int
     depth: int
+    residual: bool = False
 
     def __call__(self, width: int) -> Parts:
         """A perceptron of this width, and linear heads on it."""
-        return TableTrunk(self.n_features, width, self.depth), linear_heads(width)
+        trunk = TableTrunk(self.n_features, width, self.depth, self.residual)
+        return trunk, linear_heads(width)

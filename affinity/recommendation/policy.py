@@ -8,6 +8,7 @@ import torch
 
 from affinity.estimates import AffinityMatrix, GroupScores
 from affinity.grouping import Grouping, Network
+from affinity.sharing import SharingSettings
 
 from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import PREDICTED, Plan, PlanProvenance
@@ -131,8 +132,13 @@ def share_as_measured(
     )
 
 
-def share_as_given(plan: Plan, sharing: str) -> Plan:
+def share_as_given(plan: Plan, sharing: str, settings: SharingSettings | None = None) -> Plan:
     """The same networks, but those of several tasks all share in this way.
+
+    Args:
+        plan: Any plan.
+        sharing: A name in `SHARINGS`.
+        settings: Its settings; the usual ones if None.
 
     Example:
         >>> share_as_given(Plan.all_in_one(("depth", "edges")), "mmoe").sharing
@@ -148,7 +154,7 @@ def share_as_given(plan: Plan, sharing: str) -> Plan:
             else f"{reason.removesuffix(_ASSUMED).rstrip()} The way to share was given."
             for each, reason in zip(networks, plan.reasons, strict=True)
         ),
-        settings=(),
+        settings=tuple({} if each.is_alone else dict(settings or {}) for each in networks),
         provenance=replace(plan.provenance, sharing_evidence="given"),
     )
 

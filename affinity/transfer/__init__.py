@@ -1,7 +1,8 @@
 """Transfer: the gain of a target from a source that is trained first, and how to fine-tune."""
 
+from .architectures import Architecture, with_architectures
 from .blocks import blocks_of, relative_gradient_norms
-from .choose_recipe import ChosenRecipe, choose_recipe, tuning_candidates
+from .choose_recipe import ChosenRecipe, TuningCandidate, choose_recipe, tuning_candidates
 from .covariate_shift import ShiftedSplit, hold_out_shifted
 from .feature_distortion import (
     FINE_TUNING,
@@ -63,6 +64,7 @@ __all__ = [
     "OWN_INPUTS",
     "RECIPES",
     "SCORES",
+    "Architecture",
     "ChosenRecipe",
     "Circumstances",
     "CurvePoint",
@@ -96,6 +98,7 @@ __all__ = [
     "TransferLosses",
     "TransferReport",
     "TransferSummary",
+    "TuningCandidate",
     "TuningJob",
     "TuningPlan",
     "blocks_of",
@@ -119,4 +122,5 @@ __all__ = [
     "transferability_scores",
     "tune",
     "tuning_candidates",
+    "with_architectures",
 ]

@@ -26,6 +26,7 @@ from .recipes import (
     SurgicalFineTuning,
 )
 from .transfer import Transfer, TransferLosses
+from .tuning_plan import TuningPlan
 
 CHOSEN = "chosen for each pair"
 CHOSEN_FOR_ALL = "chosen for all pairs"
@@ -35,7 +36,7 @@ CHOSEN_FOR_ALL = "chosen for all pairs"
 class TuningCandidate:
     """A recipe with training settings, one of those to choose from."""
 
-    recipe: Recipe
+    recipe: Recipe | TuningPlan
     settings: TrainingSettings
 
 
@@ -214,12 +215,13 @@ class ChosenRecipe:
 def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
     """Choose a recipe for each pair by evaluation losses, and measure the gain of choosing.
 
-    Each replicate uses the recipe with the lowest mean evaluation loss on the other replicates; its
+    Recipes may differ in their training settings and in the architecture of the trunk, too. Each
+    replicate uses the recipe with the lowest mean evaluation loss on the other replicates; its
     test loss had no part in that choice, so that the gain is not biased by the choice.
     One recipe for all pairs is chosen in the same way, by the mean of the losses relative to those
-    from scratch. Where recipes were measured with different training settings, those of training
-    from scratch are chosen for each target in the same way, too, so that gains are over a baseline
-    that was given the same choice.
+    from scratch. Where recipes were measured with different training settings or architectures,
+    those of training from scratch are chosen for each target in the same way, too, so that gains
+    are over a baseline that was given the same choice.
 
     Args:
         measured: Transfer by recipe, on the same sources, targets and replicates.

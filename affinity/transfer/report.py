@@ -85,6 +85,9 @@ class TransferReport:
     def summary(self) -> TransferSummary:
         """The numbers and sentences."""
         transfer, choice, distortion = self.transfer, self.choice, self.distortion
+        over = FINE_TUNING
+        if choice is not None and over not in choice.measured:
+            over = next(iter(choice.measured))
         return TransferSummary(
             problem=transfer.problem,
             recipe=transfer.recipe,
@@ -103,12 +106,10 @@ class TransferReport:
             curves=tuple(point for curve in self.curves for point in curve.points()),
             curve_lines=tuple(self._describe(curve) for curve in self.curves),
             joint=self.joint.gains() if self.joint is not None else (),
-            recipes=choice.pair_recipes(FINE_TUNING) if choice is not None else (),
+            recipes=choice.pair_recipes(over) if choice is not None else (),
             choice=None
             if choice is None
-            else ChoiceSummary(
-                FINE_TUNING, choice.summary(FINE_TUNING), choice.recipe_gains(FINE_TUNING)
-            ),
+            else ChoiceSummary(over, choice.summary(over), choice.recipe_gains(over)),
             distortion=None
             if distortion is None
             else DistortionSummary(

@@ -116,6 +116,23 @@ def test_the_way_to_share_can_be_measured(call, run):
     assert Plan.from_yaml(run / "plan.yaml").provenance.sharing_evidence != measured
 
 
+def test_settings_of_a_way_to_share_enter_the_plan(call, run):
+    group = ("group", run, "--budget", "1", "--sharing", "conditioning")
+    assert call(*group, "--sharing-setting", "conditioning=input").exit_code == 0
+    plan = Plan.from_yaml(run / "plan.yaml")
+    assert plan.settings == ({"conditioning": "input"},)
+    retrain = ("retrain", run, "--replicates", "2", "--baselines", "minimal", "--no-reference")
+    assert call(*retrain).exit_code == 0
+    experts = ("--sharing", "mmoe", "--sharing-setting", "n_experts=3")
+    assert call("group", run, "--budget", "1", *experts).exit_code == 0
+    assert Plan.from_yaml(run / "plan.yaml").settings == ({"n_experts": 3},)
+    for wrong in ("depth=3", "conditioning=loud"):
+        assert call(*group, "--sharing-setting", wrong).exit_code == 2
+    for sharing in ("hard", "auto"):
+        refused = call("group", run, "--sharing", sharing, "--sharing-setting", "strength=1")
+        assert (refused.exit_code, refused.error) == (2, "unknown-setting")
+
+
 def test_the_frontier_has_the_best_grouping_for_every_budget(run):
     rows = pd.read_csv(run / "frontier.csv")
     assert rows["budget"].tolist() == [1, 2, 3]

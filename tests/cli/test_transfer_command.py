@@ -86,6 +86,22 @@ def test_the_best_recipe_is_chosen_for_each_pair(run, tmp_path):
     assert [(each["source"], each["target"]) for each in result["recipes"]] == [("sum", "thirds")]
 
 
+def test_the_best_architecture_is_chosen_for_each_pair(run, tmp_path):
+    code, said = run(
+        *("--architectures", "4x1,residual:8x2", "--from", "sum", "--to", "thirds"),
+        *("--rows", "20"),
+    )
+    assert code == 0, said
+    result = json.loads((tmp_path / "run/transfer.json").read_text())
+    ways = [row["recipe"] for row in result["choice"]["overall"]][2:]
+    usual = "full fine-tuning"
+    assert ways == [usual, f"{usual}, trunk 4x1", f"{usual}, trunk residual:8x2"]
+    assert result["choice"]["over"] == usual
+    assert result["recipes"][0]["recipe"] in ways
+    code, said = run("--architectures", "4x1,residual:8x2", "--from", "sum", "--to", "thirds")
+    assert code == 0, said
+
+
 def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
     problem = load_table(csv, targets=["sum", "sign, of y", "thirds"], width=8)
     torch.manual_seed(0)
@@ -113,6 +129,9 @@ def test_groups_and_files_of_weights_are_sources(run, csv, tmp_path):
         (["--group", "two"], "--group"),
         (["--weights", "=x"], "--weights"),
         (["--recipe", "best", "--replicates", "1"], "--replicates"),
+        (["--architectures", "8x2", "--replicates", "1"], "--replicates"),
+        (["--architectures", "wide"], "'wide'"),
+        (["--architectures", "tree:8x2"], "'tree'"),
         (["--rows", "few"], "--rows"),
         (["--rows", "1"], "--rows"),
         (["--from", "own inputs", "--rows", "20"], "--from"),

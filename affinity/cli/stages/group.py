@@ -30,6 +30,7 @@ from affinity.recommendation import (
     share_as_given,
     share_as_measured,
 )
+from affinity.sharing import SHARINGS
 from affinity.storage import save
 from affinity.words import count
 
@@ -50,12 +51,14 @@ def group_stage(run: Run) -> Plan:
         InputError: If an edited plan would be overwritten, or the settings do not fit.
     """
     directory, settings = run.directory, run.settings
+    _check_sharing(run)
     file, method = directory.file(PLAN), _method(run)
     inputs: dict[str, object] = {
         "affinity": directory.hash_of(AFFINITY),
         "budget": run.budget() if method == "affinity" else settings.budget,
         "overlap": settings.overlap,
         "sharing": settings.sharing,
+        "sharing_settings": dict(settings.sharing_settings),
         "method": method,
         "race_minutes": settings.race_minutes if method == "race" else None,
         "tolerance": None if method == "affinity" else settings.tolerance,
@@ -85,10 +88,23 @@ def group_stage(run: Run) -> Plan:
             measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
             plan = share_as_measured(plan, measured)
         elif settings.sharing != "hard":
-            plan = share_as_given(plan, settings.sharing)
+            plan = share_as_given(plan, settings.sharing, settings.sharing_settings)
         plan.to_yaml(file)
     run.print_finished("group", summary, outputs)
     return plan
+
+
+def _check_sharing(run: Run) -> None:
+    """Raise an error if the way to share does not have the settings that were given."""
+    sharing, given = run.settings.sharing, run.settings.sharing_settings
+    if given and sharing == "auto":
+        raise InputError(
+            f"Expected a way to share with the settings {dict(given)}, but got --sharing auto, "
+            "which tries several ways with their usual settings.",
+            "unknown-setting",
+        )
+    if given:
+        SHARINGS[sharing].with_settings(given)
 
 
 def race_trainings(run: Run) -> int:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from affinity.cli.options import TransferOptions, TransferSettings, select
@@ -21,16 +22,18 @@ from affinity.problems import Problem
 from affinity.report.transfer_page import write_transfer
 from affinity.report.transfer_words import transfer_headline
 from affinity.storage import load_as, save, to_jsonable
+from affinity.training import TrainingSettings
 from affinity.transfer import (
     OWN_INPUTS,
     RECIPES,
     SCORES,
-    ChosenRecipe,
     LowDataCurve,
+    Recipe,
     Sources,
     Transfer,
     TransferReport,
     TransferSummary,
+    TuningCandidate,
     TuningPlan,
     choose_recipe,
     compare_joint,
@@ -42,6 +45,7 @@ from affinity.transfer import (
     representation_similarity,
     transferability_scores,
     tuning_candidates,
+    with_architectures,
 )
 from affinity.words import count
 
@@ -66,10 +70,10 @@ def transfer_stage(run: Run, options: TransferOptions) -> TransferSummary:
             "only-control",
         )
     n_replicates = options.replicates
-    if plan is None and n_replicates < 2:
+    if (plan is None or options.architectures) and n_replicates < 2:
         raise InputError(
-            "Expected at least two replicates to choose a recipe by cross-validation, but got one: "
-            "raise --replicates.",
+            "Expected at least two replicates to choose a recipe or an architecture by "
+            "cross-validation, but got one: raise --replicates.",
             "too-few-replicates",
         )
     inputs = {
@@ -85,12 +89,17 @@ def transfer_stage(run: Run, options: TransferOptions) -> TransferSummary:
     outputs = [TRANSFER, TRANSFER_RESULTS, TRANSFER_TABLE, TRANSFER_PAGE]
     with directory.stage("transfer", inputs, outputs):
         run.console.print(f"Training sources on {count(n_replicates, 'replicate')} ...")
-        sources = learn_sources(
-            problem, splits, options.sources or None, _groups(options), options.weights, targets
-        )
-        sizes = count(len(sources.names), "source"), count(len(targets), "target")
+        problems = with_architectures(problem, options.architectures)
+        sources = {
+            name: learn_sources(
+                sized, splits, options.sources or None, _groups(options), options.weights, targets
+            )
+            for name, sized in problems.items()
+        }
+        sizes = count(len(sources[""].names), "source"), count(len(targets), "target")
         run.console.print(f"Fine-tuning from {sizes[0]} on {sizes[1]} ...")
-        report = _measure(run, sources, plan, options, targets, directory.file(TRAININGS))
+        ways = _ways(problems, sources, options)
+        report = _measure(run, ways, options, targets, directory.file(TRAININGS))
         summary = _summarize(report)
         save(report, directory.file(TRANSFER_RESULTS))
         text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False, allow_nan=False)
@@ -127,21 +136,58 @@ def _plan(problem: Problem, options: TransferOptions) -> TuningPlan:
     return plan_for(problem, RECIPES[options.recipe])
 
 
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A way to transfer: the sources' networks, and how targets are tuned."""
+
+    problem: Problem
+    sources: Sources
+    recipe: Recipe | TuningPlan
+    settings: TrainingSettings
+
+
+def _ways(
+    problems: Mapping[str, Problem], sources: Mapping[str, Sources], options: TransferOptions
+) -> dict[str, _Way]:
+    """The recipe, or all of them, with each architecture; the problem's own first."""
+    ways: dict[str, _Way] = {}
+    for architecture, problem in problems.items():
+        suffix = f", trunk {architecture}" if architecture else ""
+        if options.recipe == BEST:
+            candidates = tuning_candidates(problem.settings)
+        else:
+            plan = _plan(problem, options)
+            candidates = {plan.recipe: TuningCandidate(plan, problem.settings)}
+        ways |= {
+            f"{name}{suffix}": _Way(problem, sources[architecture], each.recipe, each.settings)
+            for name, each in candidates.items()
+        }
+    return ways
+
+
 def _measure(
     run: Run,
-    sources: Sources,
-    plan: TuningPlan | None,
+    ways: Mapping[str, _Way],
     options: TransferOptions,
     targets: list[str],
     store: Path,
 ) -> TransferReport:
-    problem = run.problem
-    choice = _choose_recipes(run, sources, targets, store) if plan is None else None
-    transfer = (
-        measure_transfer(problem, plan, sources, targets=targets, store=store)
-        if choice is None
-        else choice.transfer
-    )
+    measured: dict[str, Transfer] = {}
+    for name, way in ways.items():
+        if len(ways) > 1:
+            run.console.print(f"Fine-tuning with {name} ...")
+        measured[name] = measure_transfer(
+            way.problem,
+            way.recipe,
+            way.sources,
+            targets=targets,
+            settings=way.settings,
+            store=store,
+        )
+    choice = choose_recipe(measured) if len(ways) > 1 else None
+    usual = next(iter(ways.values()))
+    problem, sources = usual.problem, usual.sources
+    transfer = next(iter(measured.values())) if choice is None else choice.transfer
     scores = {
         name: transferability_scores(problem, sources, score, targets)
         for name, score in SCORES.items()
@@ -150,18 +196,15 @@ def _measure(
     leading = transfer.leading_sources()
     curves: list[LowDataCurve] = []
     for target, source in leading.items() if options.rows else ():
+        way = usual if choice is None else ways[choice.recipes[source, target]]
         names = [name for name in sources.names if name in (source, OWN_INPUTS)]
-        recipe, settings = plan, problem.settings
-        if choice is not None:
-            candidate = tuning_candidates(settings)[choice.recipes[source, target]]
-            recipe, settings = candidate.recipe, candidate.settings
         curves += low_data_curves(
-            problem,
-            replace(sources, names=tuple(names)),
-            recipe,
+            way.problem,
+            replace(way.sources, names=tuple(names)),
+            way.recipe,
             [target],
             options.rows,
-            settings=settings,
+            settings=way.settings,
             store=store,
         )
     pairs = [(source, target) for target, source in leading.items()]
@@ -173,21 +216,6 @@ def _measure(
         choice=choice,
         distortion=measure_distortion(problem, sources, pairs) if options.distortion else None,
     )
-
-
-def _choose_recipes(run: Run, sources: Sources, targets: list[str], store: Path) -> ChosenRecipe:
-    measured: dict[str, Transfer] = {}
-    for name, candidate in tuning_candidates(run.problem.settings).items():
-        run.console.print(f"Fine-tuning with {name} ...")
-        measured[name] = measure_transfer(
-            run.problem,
-            candidate.recipe,
-            sources,
-            targets=targets,
-            settings=candidate.settings,
-            store=store,
-        )
-    return choose_recipe(measured)
 
 
 def _groups(options: TransferOptions) -> dict[str, tuple[str, ...]]:

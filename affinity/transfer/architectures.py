@@ -1,0 +1,107 @@
+"""Architectures: the width, depth and kind of the trunk that is transferred."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from affinity.errors import InputError
+from affinity.problems import Problem
+from affinity.problems.problem import TableParts
+
+KINDS = ("perceptron", "residual")
+"""Kinds of trunks: plain layers, or layers that are added to their inputs."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a trunk.
+
+    Args:
+        width: Outputs of each layer.
+        depth: Number of layers.
+        kind: One of `KINDS`.
+
+    Raises:
+        InputError: If a number is below 1, or the kind is unknown.
+
+    Example:
+        >>> Architecture.parse("residual:64x3")
+        Architecture(width=64, depth=3, kind='residual')
+        >>> str(Architecture(64, 2)), str(Architecture(64, 3, "residual"))
+        ('64x2', 'residual:64x3')
+    """
+
+    width: int
+    depth: int
+    kind: str = "perceptron"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.depth < 1 or self.kind not in KINDS:
+            raise InputError(
+                f"Expected a width and a depth of at least 1 and a kind among {list(KINDS)}, but "
+                f"got {self.width}, {self.depth} and {self.kind!r}.",
+                "invalid-architecture",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Architecture":
+        """Read WIDTHxDEPTH or KIND:WIDTHxDEPTH.
+
+        Raises:
+            InputError: If the text is not of this form.
+        """
+        parts = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)", text.strip())
+        if parts is None:
+            raise InputError(
+                "Expected an architecture as WIDTHxDEPTH or KIND:WIDTHxDEPTH, such as 64x2 or "
+                f"residual:64x3, but got {text!r}.",
+                "invalid-architecture",
+            )
+        kind, width, depth = parts.groups()
+        return cls(int(width), int(depth), kind or "perceptron")
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Architecture | None":
+        """The architecture of a problem's trunk; None if it is of another kind."""
+        if not isinstance(problem.parts, TableParts) or problem.width is None:
+            return None
+        return cls(
+            problem.width, problem.parts.depth, KINDS[1] if problem.parts.residual else KINDS[0]
+        )
+
+    def apply(self, problem: Problem) -> Problem:
+        """The same problem with such trunks.
+
+        Raises:
+            InputError: If the problem's trunk is not one of `KINDS`.
+        """
+        if not isinstance(problem.parts, TableParts):
+            raise InputError(
+                f"Expected a problem with the trunk of a table, but {problem.name!r} has its own. "
+                "Measure transfer for each of your architectures, and pass the results to "
+                "choose_recipe.",
+                "fixed-architecture",
+            )
+        residual = self.kind == "residual"
+        parts = replace(problem.parts, depth=self.depth, residual=residual)
+        return replace(problem, parts=parts).of_width(self.width)
+
+    def __str__(self) -> str:
+        prefix = "" if self.kind == "perceptron" else f"{self.kind}:"
+        return f"{prefix}{self.width}x{self.depth}"
+
+
+def with_architectures(problem: Problem, architectures: Iterable[str]) -> dict[str, Problem]:
+    """The problem with its own trunk (named "") and with each other architecture, by name.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> problem = load_digits(width=32, depth=2)
+        >>> list(with_architectures(problem, ["32x2", "16x1"]))
+        ['', '16x1']
+    """
+    problems = {"": problem}
+    for architecture in map(Architecture.parse, architectures):
+        if architecture != Architecture.of(problem):
+            problems[str(architecture)] = architecture.apply(problem)
+    return problems
