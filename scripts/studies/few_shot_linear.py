@@ -65,14 +65,14 @@ from knowing θ that each gains over learning from scratch. Noise alone is {nois
 
 A learned initialization gains what knowing θ gains, no more: no method can expect less error than
 the Bayesian who knows θ. ("From scratch" may take 10 to 1,000 steps, chosen on other tasks; the
-Bayesian who does not know θ is the best on average over all θ, which need not be so for the one θ of
-this study.) The pretrained network is as good as MAML here, as the best line
-for all tasks is θ itself; on [sine waves](../sines), whose mean is no wave, it is not.
+Bayesian who does not know θ is the best on average over all θ, which need not be so for the one θ
+of this study.) The pretrained network is as good as MAML here, as the best line for all tasks is θ
+itself; on [sine waves](../sines), whose mean is no wave, it is not.
 
 ![Squared error by the number of known rows](shots.png)
 
-Bars are 95 % intervals; the grey line is the noise. At K = 20 learning from scratch, trained until it
-no longer improves, is better than ten steps from a learned initialization.
+Bars are 95 % intervals; the grey line is the noise. At K = 20 learning from scratch is
+better than ten steps from a learned initialization.
 """
 
 

@@ -53,7 +53,8 @@ class Capacity:
                 f"{context.format_harm(joint)} from separate networks of the usual width"
                 + (f", with {size:.2f} times their parameters." if size is not None else ".")
             )
-        first = f"Harm by sharing in trunks of equal width: {', '.join(harms)}."
+        others = "separate networks whose width is changed by the same factor"
+        first = f"Harm by sharing, compared with {others}: {', '.join(harms)}."
         return CauseResult("capacity", (first, *evidence), tuple(changes))
 
 
