@@ -9,16 +9,16 @@ from .losses import (
     PoissonDeviance,
     SquaredError,
     SquaredLogError,
+    VectorError,
     ignores_missing,
     loss_on_labelled,
     takes_stacks,
 )
-from .metrics import Accuracy, RocAuc, RSquared, concordance_index
+from .metrics import Accuracy, RocAuc, RSquared, VectorRSquared, concordance_index
 from .named_metric import METRICS, NamedMetric
 from .names import check_names
 from .score import Direction, Score
 from .task import Task
-from .vectors import VectorError, VectorRSquared
 
 __all__ = [
     "METRICS",

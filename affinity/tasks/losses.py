@@ -4,15 +4,15 @@ Axes before the batch index a stack of networks, with one loss per network. With
 it is the weighted mean.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
-
-from .vectors import VectorError
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,48 @@ class OrdinalCrossEntropy:
         is_above = (target.where(labelled, 0)[..., None] > levels).to(prediction.dtype)
         each = functional.binary_cross_entropy_with_logits(prediction, is_above, reduction="none")
         return _mean_over(labelled, each.sum(dim=-1), weight)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorError:
+    """Squared error of a vector, averaged over its components.
+
+    Args:
+        labels: One row per row of the data; a target is the number of its row here, NaN where the
+            label is missing. So one column of targets holds labels of any size.
+
+    Example:
+        >>> import torch
+        >>> loss = VectorError(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
+        >>> loss(torch.zeros(2, 2), torch.tensor([0.0, torch.nan])).item()
+        2.0
+    """
+
+    labels: Float[Tensor, "row component"]
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "*stack batch component"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows."""
+        each = (prediction - self.of(target).to(prediction)).square().mean(dim=-1)
+        return _mean_over(~target.isnan(), each, weight)
+
+    def of(self, target: Float[Tensor, "*stack batch"]) -> Float[Tensor, "*stack batch component"]:
+        """The labels that the targets stand for; 0 where they are missing."""
+        labels = self.labels.to(target.device)[target.nan_to_num().long()]
+        return labels.where(~target.isnan().unsqueeze(-1), 0)  # NaN would spoil gradients
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the labels, for the keys of stored trainings."""
+        values = self.labels.cpu().contiguous().numpy()
+        return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"VectorError({self.labels.shape[1]} components, digest {self.digest})"
 
 
 def takes_stacks(loss: object) -> bool:

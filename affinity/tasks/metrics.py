@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .losses import VectorError
+
 
 @dataclass(frozen=True)
 class RocAuc:
@@ -96,6 +98,33 @@ class RSquared:
         return float(
             1 - _mean(error.square(), weight, labelled) / _mean(spread.square(), weight, labelled)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRSquared:
+    """Fraction of variance explained, averaged over the components of `VectorError`'s labels.
+
+    Example:
+        >>> metric = VectorRSquared(VectorError(torch.tensor([[0.0, 2.0], [1.0, 1.0]])))
+        >>> metric(torch.tensor([[0.0, 1.5], [1.0, 1.5]]), torch.tensor([0.0, 1.0]))  # 1 and 0
+        0.5
+    """
+
+    loss: VectorError
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "row component"],
+        target: Float[Tensor, " row"],
+        weight: Float[Tensor, " row"] | None = None,
+    ) -> float:
+        """The mean coefficient of determination, NaN where it is undefined for a component."""
+        labels = self.loss.of(target).double().where(~target.isnan()[:, None], math.nan)
+        values = [
+            RSquared()(prediction[:, [number]], labels[:, number], weight)
+            for number in range(labels.shape[1])
+        ]
+        return sum(values) / len(values)
 
 
 def _mean(values: Tensor, weight: Tensor | None, labelled: Tensor) -> Tensor:
