@@ -1,6 +1,10 @@
 """Errors and warnings, each with a stable code that tests and scripts can rely on."""
 
+import sys
 import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class InputError(ValueError):
@@ -44,8 +48,8 @@ class AffinityWarning(UserWarning):
         self.code = code
 
 
-def warn(message: str, code: str, stacklevel: int = 2) -> None:
-    """Issue an `AffinityWarning` from the caller's line.
+def warn(message: str, code: str) -> None:
+    """Issue an `AffinityWarning` at the line outside of this package that led here.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as caught:
@@ -54,4 +58,7 @@ def warn(message: str, code: str, stacklevel: int = 2) -> None:
         >>> caught[0].message.code
         'no-pairs'
     """
-    warnings.warn(AffinityWarning(message, code), stacklevel=stacklevel + 1)
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(AffinityWarning(message, code), stacklevel=level)

@@ -397,7 +397,7 @@ def _revealing(
         for leak in find_leaks(raw, targets, kinds)
     ]
     if leaks:
-        warn(" ".join(leak.message for leak in leaks), "feature-reveals-label", stacklevel=4)
+        warn(" ".join(leak.message for leak in leaks), "feature-reveals-label")
     return leaks
 
 

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError
 
 from .gradients import Gradient, task_gradient
 from .preserve_state import accelerators, advance_generators
+from .ranks import Ranks
 from .recorder_state import RecorderState
 
 TaskLosses = Mapping[str, Tensor | None] | Mapping[str, Callable[[], Tensor]]
@@ -34,7 +35,7 @@ class Batch:
         closure: Evaluates them again.
         restore: Restores random states and buffers; returns whether random numbers were drawn.
         model: The network, as the user passed it.
-        warned: Tasks and causes that were warned of already; the batch adds to them.
+        state: The recorder's, of which warnings are issued once.
         first: The losses of the closure's first evaluation, where there was one.
     """
 
@@ -45,12 +46,12 @@ class Batch:
         closure: Closure | None,
         restore: Callable[[], bool],
         model: nn.Module,
-        warned: set[tuple[str, str]],
+        state: RecorderState,
         first: Float[Tensor, " task"] | None = None,
     ) -> None:
         self._tasks = tasks
         self._first = first
-        self._warned = warned
+        self.state = state
         self._given = losses.keys()
         self._losses = self._present(losses)
         self._closure = closure
@@ -62,14 +63,10 @@ class Batch:
         """Whether the losses can be evaluated again."""
         self.has_drawn = False
         """Whether an evaluation drew random numbers."""
+        self.ranks_with: list[float] = []
+        """The number of ranks on which each task has a loss."""
         self.missing: set[str] = set()
         """Tasks whose loss is not finite, or exactly 0 with a gradient of 0: without labels."""
-
-    def warn_once(self, task: str, message: str, code: str) -> None:
-        """Warn of a task, once per code."""
-        if (task, code) not in self._warned:
-            self._warned.add((task, code))
-            warn(message, code, stacklevel=6)
 
     @classmethod
     def from_closure(
@@ -78,15 +75,15 @@ class Batch:
         closure: Closure,
         restore: Callable[[], bool],
         model: nn.Module,
-        warned: set[tuple[str, str]],
+        state: RecorderState,
     ) -> "Batch":
         """The batch that a closure evaluates."""
         restore()
-        with _evaluation(model), torch.enable_grad():
+        with torch.enable_grad():
             losses = closure()
         restore()
-        check_losses(losses, tasks, needs_graph=needs_graph(model))
-        return cls(tasks, losses, closure, restore, model, warned)
+        check_losses(losses, tasks, model)
+        return cls(tasks, losses, closure, restore, model, state)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,7 +95,7 @@ class Batch:
         loss = self._losses[task]
         if isinstance(loss, Tensor):
             return loss
-        with _evaluation(self._model), torch.enable_grad():
+        with torch.enable_grad():
             loss = loss()
         self._restore_after_evaluation()
         check_loss(task, loss)
@@ -118,6 +115,30 @@ class Batch:
             self.missing.add(task)
             return None
         return gradient
+
+    def count_ranks(self, ranks: Ranks) -> None:
+        """Ask the ranks for the number of those on which each task is present."""
+        names = set(self.names)
+        device = next(self._model.parameters(), torch.zeros(())).device
+        self.ranks_with = ranks.totals([float(task in names) for task in self._tasks], device)
+
+    def finite_values(self, step: int, ranks: Ranks) -> Float[Tensor, " task"]:
+        """The losses as given; a loss that is not finite is missing, with a warning."""
+        losses = self.values()
+        for task, is_finite in zip(self._tasks, losses.isfinite().tolist(), strict=True):
+            if is_finite or task not in self._losses or task in self.missing:
+                continue
+            self.missing.add(task)
+            self.state.warn_once(
+                f"The loss of the task {task!r} is NaN or infinite at step {step}; the task is "
+                "recorded as missing at such steps. That is expected where a batch holds no labels "
+                "of the task. Otherwise, check for a learning rate that is too high, and for "
+                "labels and inputs that are not finite.",
+                "loss-not-finite",
+                task,
+            )
+        self.count_ranks(ranks)
+        return losses
 
     def values(self) -> Float[Tensor, " task"]:
         """The losses as given; evaluated, where each task has a batch of its own."""
@@ -141,7 +162,7 @@ class Batch:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
         return self._evaluate()[[self._tasks.index(task) for task in self.names]]
 
-    def baseline_losses(self, state: RecorderState, *, is_first: bool) -> Float[Tensor, " task"]:
+    def baseline_losses(self, *, is_first: bool) -> Float[Tensor, " task"]:
         """Losses before a lookahead's step, with the dropout masks of the lookahead.
 
         At the first measurement, the closure's losses are compared with those given to `observe`,
@@ -153,13 +174,13 @@ class Batch:
         """
         if self._first is not None:
             self._check_repeated(self._first, self.evaluate())
-        if state.is_closure_exact or self.is_apart:
+        if self.state.is_closure_exact or self.is_apart:
             return self.values()
         baseline = self.evaluate()
         if not is_first or (self.has_drawn and not _are_equal(baseline, self._redraw())):
             return baseline
         given = self.values()
-        state.is_closure_exact = _are_equal(baseline, given)
+        self.state.is_closure_exact = _are_equal(baseline, given)
         for task, first, second in zip(self._tasks, given.tolist(), baseline.tolist(), strict=True):
             if abs(first - second) > 0.02 * max(abs(first), abs(second)) + 1e-6:
                 if not _are_equal(baseline, self._evaluate_twice()):
@@ -195,7 +216,7 @@ class Batch:
     def _evaluate_twice(self) -> Float[Tensor, " task"]:
         """The losses of a second evaluation that starts from the buffers that the first left."""
         assert self._closure is not None  # losses that are functions are not compared
-        with torch.no_grad(), _evaluation(self._model):
+        with torch.no_grad():
             self._closure()
         return self.evaluate()
 
@@ -203,16 +224,15 @@ class Batch:
         return self._vector(self._evaluate_by_task())
 
     def _evaluate_by_task(self) -> dict[str, Tensor]:
+        if self._closure is not None:
+            evaluated = self._closure()
+            self._restore_after_evaluation()
+            return self._check_evaluated(evaluated)
         losses: dict[str, Tensor] = {}
-        with _evaluation(self._model):
-            if self._closure is not None:
-                evaluated = self._closure()
-                self._restore_after_evaluation()
-                return self._check_evaluated(evaluated)
-            for task, loss in self._losses.items():
-                assert not isinstance(loss, Tensor)
-                losses[task] = loss()
-                self._restore_after_evaluation()
+        for task, loss in self._losses.items():
+            assert not isinstance(loss, Tensor)
+            losses[task] = loss()
+            self._restore_after_evaluation()
         return losses
 
     def _restore_after_evaluation(self) -> None:
@@ -225,11 +245,11 @@ class Batch:
         for task, loss in losses.items():
             if loss is None or (isinstance(loss, Tensor) and not loss.requires_grad):
                 cause = "None" if loss is None else f"the constant {loss.item():g} without a graph"
-                self.warn_once(
-                    task,
+                self.state.warn_once(
                     f"The loss of the task {task!r} is {cause}: the task is recorded as missing in "
                     "such batches.",
                     "absent-task",
+                    task,
                 )
             else:
                 present[task] = loss.reshape(()) if isinstance(loss, Tensor) else loss
@@ -270,15 +290,12 @@ def is_without_labels(loss: float, gradient: Gradient) -> bool:
     )
 
 
-def needs_graph(model: nn.Module) -> bool:
-    """Whether every loss has a graph: not where frozen parameters may be all that it depends on."""
-    return not torch.is_grad_enabled() or all(p.requires_grad for p in model.parameters())
+def check_losses(losses: object, tasks: tuple[str, ...] | None, model: nn.Module) -> None:
+    """Raise an error unless these are losses of known tasks: scalars with a graph, or functions.
 
-
-def check_losses(
-    losses: object, tasks: tuple[str, ...] | None, *, needs_graph: bool = True
-) -> None:
-    """Raise an error unless these are losses of known tasks: scalars with a graph, or functions."""
+    Losses need no graph where frozen parameters may be all that they depend on.
+    """
+    needs_graph = not torch.is_grad_enabled() or all(p.requires_grad for p in model.parameters())
     by_task = _by_task(losses)
     if not by_task:
         raise InputError("Expected the losses of at least one task, but got none.", "no-losses")
@@ -339,22 +356,26 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def _evaluation(model: nn.Module) -> Generator[None]:
-    """Evaluate a model without effects on later passes.
+def without_effects(model: nn.Module) -> Generator[None]:
+    """Evaluate losses and gradients of a model without effects on later passes.
 
     No low-precision copies of parameters are cached, since the parameters' values change, and the
     state of DistributedDataParallel stays as it is.
     """
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
-    is_parallel = isinstance(model, nn.parallel.DistributedDataParallel)
-    does_synchronize = is_parallel and model.require_forward_param_sync
+    parallel = getattr(model, "_orig_mod", model)  # below `torch.compile`
+    settings: dict[str, bool] = {}
+    if isinstance(parallel, nn.parallel.DistributedDataParallel):
+        settings = {"require_forward_param_sync": False, "require_backward_grad_sync": False}
+        if parallel.static_graph:  # leave what the first backward pass prepares to the run's own
+            settings["_static_graph_delay_allreduce_enqueued"] = True
+    before = {name: getattr(parallel, name) for name in settings}
     try:
-        if is_parallel:
-            model.require_forward_param_sync = False
-        with model.no_sync() if is_parallel else contextlib.nullcontext():
-            yield
+        for name, value in settings.items():
+            setattr(parallel, name, value)
+        yield
     finally:
         torch.set_autocast_cache_enabled(is_cached)
-        if is_parallel:
-            model.require_forward_param_sync = does_synchronize
+        for name, value in before.items():
+            setattr(parallel, name, value)

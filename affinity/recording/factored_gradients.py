@@ -1,7 +1,7 @@
 """Factored gradients: inner products of linear layers' gradients without forming the gradients."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,10 @@ class LinearLayer:
         spread = (inputs @ inputs.T) @ stacked  # task row output
         return spread.flatten(1) @ stacked.flatten(1).T
 
+    def gradient(self, delta: Float[Tensor, "row output"]) -> Float[Tensor, "output input"]:
+        """The weight's gradient."""
+        return delta.T @ self.inputs
+
     def products_with(
         self, deltas: Gradient, matrix: Float[Tensor, "output input"]
     ) -> Float[Tensor, " task"]:
@@ -88,21 +92,45 @@ class FactoredGradients:
                     products[number] += self.linear[place].inner_products(deltas)
         return products
 
-    def products_with(self, other: Sequence[Tensor]) -> Float[Tensor, " task"]:
+    def products_with(self, other: Gradient) -> Float[Tensor, " task"]:
         """Inner products of each gradient with one more, which is not factored."""
         whole = [place for place in range(len(other)) if place not in self.linear]
-        one = Gradients({"one": list[Tensor | None](other)})
-        products = inner_products(self.gradients, one, [whole])[0, :, 0]
+        products = inner_products(self.gradients, Gradients({"one": other}), [whole])[0, :, 0]
         for place, layer in self.linear.items():
-            products += layer.products_with(self._parts(place), other[place])
+            if (matrix := other[place]) is not None:
+                products += layer.products_with(self._parts(place), matrix)
         return products
 
     def _parts(self, place: int) -> Gradient:
         return [gradient[place] for gradient in self.gradients.by_task.values()]
 
 
+class WholeGradients(Mapping[str, Gradient]):
+    """The gradients of factored ones by task, each formed when it is asked for."""
+
+    def __init__(self, factored: FactoredGradients) -> None:
+        self._factored = factored
+
+    def __getitem__(self, task: str) -> Gradient:
+        gradient = list(self._factored.gradients.by_task[task])
+        for place, layer in self._factored.linear.items():
+            delta = gradient[place]
+            gradient[place] = None if delta is None else layer.gradient(delta)
+        return gradient
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factored.gradients.by_task)
+
+    def __len__(self) -> int:
+        return len(self._factored.gradients.by_task)
+
+
 def linear_layers(
-    losses: Sequence[Float[Tensor, ""]], shared: Sequence[Tensor], n_tasks: int
+    losses: Sequence[Float[Tensor, ""]],
+    shared: Sequence[Tensor],
+    n_tasks: int,
+    *,
+    needs_gradients: bool = False,
 ) -> dict[int, LinearLayer]:
     """The linear layers whose factors are cheaper than gradients, by the place of their weight.
 
@@ -110,6 +138,7 @@ def linear_layers(
         losses: Losses with their graph.
         shared: The shared parameters; weights that are used twice are left out.
         n_tasks: Number of tasks whose inner products are needed.
+        needs_gradients: Whether the gradients are needed, too, one at a time.
     """
     places = {id(parameter): place for place, parameter in enumerate(shared)}
     uses: Counter[Node] = Counter()
@@ -119,9 +148,9 @@ def linear_layers(
         if node.name() == "AddmmBackward0" and id(_weight(node)) in places:
             linear[places[id(_weight(node))]] = node
     return {
-        place: LinearLayer(GradientEdge(node, 0), node._saved_mat1)
+        place: LinearLayer(GradientEdge(node, 0), node._saved_mat1.detach())
         for place, node in linear.items()
-        if _is_only_use(node, uses) and _is_cheaper(node, n_tasks)
+        if _is_only_use(node, uses) and _is_cheaper(node, n_tasks, needs_gradients)
     }
 
 
@@ -144,7 +173,7 @@ def _is_only_use(node: Node, uses: Counter[Node]) -> bool:
     )
 
 
-def _is_cheaper(node: Any, n_tasks: int) -> bool:
+def _is_cheaper(node: Any, n_tasks: int, needs_gradients: bool) -> bool:
     """Compare the number of multiplications with factors and with full gradients."""
     if node._saved_alpha != 1 or node._raw_saved_mat1.unpack_hook is not None:
         return False  # the inputs of a checkpoint would have to be computed again
@@ -156,4 +185,5 @@ def _is_cheaper(node: Any, n_tasks: int) -> bool:
     except RuntimeError:  # a backward pass has freed it; `task_gradient` raises the error
         return False
     by_factors = rows * rows * (inputs + n_tasks * outputs) + n_tasks**2 * rows * outputs
-    return by_factors < n_tasks * (rows + n_tasks) * inputs * outputs
+    saved_rows = 0 if needs_gradients else rows  # of the products that form gradients
+    return by_factors < n_tasks * (saved_rows + n_tasks) * inputs * outputs

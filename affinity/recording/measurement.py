@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from affinity.errors import InputError
 
 from .batch import Batch
+from .factored_gradients import WholeGradients
 from .gradients import Gradient, Gradients, inner_products
 from .lookahead import (
     GradientStep,
@@ -19,7 +20,7 @@ from .lookahead import (
     step_size,
     write_values,
 )
-from .momentum import carried_momentum
+from .momentum import Momentum, carried_momentum
 from .observation_buffer import ObservationBuffer
 from .precision import MARGIN, below_precision
 from .recorder_state import RecorderState
@@ -62,7 +63,7 @@ class Measurement:
         self._rate = step_size(
             settings.learning_rate, optimizer, part.tensors if at_parameters else []
         )
-        self._momentum: list[Tensor] | None = None
+        self._momentum: Momentum | None = None
         if settings.gramians and at_parameters and optimizer is not None:
             self._momentum = carried_momentum(optimizer, part.tensors)
         self._buffer = ObservationBuffer(part.tasks, part.layers, part.device)
@@ -85,9 +86,9 @@ class Measurement:
         """
         part, buffer = self._part, self._buffer
         buffer.step, buffer.learning_rate = step, self._rate
-        losses = part.losses(step, batch)
+        losses = batch.finite_values(step, part.ranks)
         if self._looks_ahead:
-            losses = batch.baseline_losses(self._state, is_first=is_first)
+            losses = batch.baseline_losses(is_first=is_first)
         if held_out is not None:
             self._measure_held_out_losses(held_out)
         directions = self._settings.directions(len(part.tasks))
@@ -190,7 +191,7 @@ class Measurement:
         return torch.tensor([self._part.tasks.index(task) for task in tasks])
 
     def _measure_held_out_losses(self, batch: Batch) -> None:
-        losses = self._part.losses(self._buffer.step, batch)
+        losses = batch.finite_values(self._buffer.step, self._part.ranks)
         if self._looks_ahead and batch.can_evaluate:
             losses = batch.evaluate()
         self._buffer.held_out_losses = self._part.ranks.mean_losses(losses)
@@ -210,17 +211,16 @@ class Measurement:
             sources = part.gradients(batch, block)
             if not sources.by_task:
                 continue
-            rows = self._places(sources.by_task)[:, None]
-            buffer.layer_gramians[:, rows, rows.T] = self._products(sources, sources)
-            self._measure_momentum(sources)
+            rows = self._places(sources.by_task)
+            self._measure_sources(sources)
             done.update(block)
             for task in [task for task in batch.names if task not in done]:
                 target = part.gradients(batch, [task])
                 if target.by_task:
                     self._measure_momentum(target)
                     products, column = self._products(sources, target), part.tasks.index(task)
-                    buffer.layer_gramians[:, rows[:, 0], column] = products[:, :, 0]
-                    buffer.layer_gramians[:, column, rows[:, 0]] = products[:, :, 0]
+                    buffer.layer_gramians[:, rows, column] = products[:, :, 0]
+                    buffer.layer_gramians[:, column, rows] = products[:, :, 0]
             if held_out is not None:
                 self._measure_held_out_products(sources, held_out)
             if self._looks_ahead:
@@ -256,25 +256,48 @@ class Measurement:
         return 4 * sum(tensor.numel() for tensor in self._part.tensors)
 
     def _measure_factors(self, batch: Batch, held_out: Batch | None) -> bool:
-        """Measure with factored gradients, if nothing but inner products is needed."""
+        """Measure with factored gradients, if there is one batch and they are cheaper."""
         settings, state = self._settings, self._state
-        needs_gradients = self._looks_ahead or held_out is not None or settings.held_out is not None
-        if needs_gradients or settings.sources is not None or not state.has_factors:
+        if held_out is not None or settings.held_out is not None or settings.sources is not None:
             return False
-        factored = self._part.factored_gradients(batch, settings.memory)
-        state.has_factors = factored is not None
+        if not self._looks_ahead and not state.has_factors:
+            return False
+        factored = self._part.factored_gradients(
+            batch, settings.memory, needs_gradients=self._looks_ahead
+        )
+        if not self._looks_ahead:
+            state.has_factors = factored is not None
         if factored is not None and factored.gradients.by_task:
             rows = self._places(factored.gradients.by_task)
             products = factored.inner_products(list(self._buffer.layers.values()))
             self._buffer.layer_gramians[:, rows[:, None], rows] = products
             if self._momentum is not None:
-                self._buffer.momentum_products[rows] = factored.products_with(self._momentum)
+                products = factored.products_with(self._momentum.buffers)
+                self._buffer.momentum_products[rows] = self._momentum.factor * products
+            if self._looks_ahead:
+                self._look_ahead(batch, None, WholeGradients(factored))
         return factored is not None
+
+    def _measure_sources(self, sources: Gradients) -> None:
+        """Measure the Gramian of these tasks, and their products with the momentum."""
+        rows, momentum = self._places(sources.by_task)[:, None], self._momentum
+        is_sparse = any(
+            part is not None and part.is_sparse for g in sources.by_task.values() for part in g
+        )
+        if momentum is None or is_sparse:
+            self._buffer.layer_gramians[:, rows, rows.T] = self._products(sources, sources)
+            self._measure_momentum(sources)
+            return
+        together = Gradients({**sources.by_task, "": momentum.buffers})  # each is read once
+        products = self._products(together, together)
+        self._buffer.layer_gramians[:, rows, rows.T] = products[:, :-1, :-1]
+        along = momentum.factor * products[:, :-1, -1].sum(0)
+        self._buffer.momentum_products[rows[:, 0]] = along
 
     def _measure_momentum(self, gradients: Gradients) -> None:
         if self._momentum is not None:
-            momentum = Gradients({"momentum": list[Tensor | None](self._momentum)})
-            products = self._products(gradients, momentum).sum(0)[:, 0]
+            momentum = Gradients({"momentum": self._momentum.buffers})
+            products = self._momentum.factor * self._products(gradients, momentum).sum(0)[:, 0]
             self._buffer.momentum_products[self._places(gradients.by_task)] = products
 
     def _measure_held_out_products(self, sources: Gradients, held_out: Batch) -> None:
@@ -304,9 +327,6 @@ class Measurement:
         """Measure lookaheads along given gradients, or along those of the given tasks."""
         part, lookahead = self._part, self._buffer.lookahead_losses
         batches = {i: b for i, b in enumerate((batch, held_out)) if b is not None}
-        ranks_with: list[float] = []
-        if batch is not None and not isinstance(sources, Mapping):
-            ranks_with = part.ranks_with(batch).tolist()
         with restore_parameters(part.tensors) as before:
             if self._settings.step == "optimizer":
                 assert self._optimizer is not None
@@ -319,7 +339,7 @@ class Measurement:
                 else:  # backward passes need the values with which the graph was built
                     assert batch is not None
                     write_values(part.tensors, before)
-                    gradient = part.gradient(batch, task, ranks_with)
+                    gradient = part.gradient(batch, task)
                     if gradient is not None and self._settings.held_out is not None:
                         self._sources[task] = gradient
                 if gradient is None:
@@ -328,6 +348,7 @@ class Measurement:
                 losses = lookahead_losses(evaluations, part.tensors, gradient, step)
                 for which, row in zip(batches, losses, strict=True):
                     lookahead[which, part.tasks.index(task)] = row
+                del gradient  # before the next one is formed
 
     def _blocks(self, tasks: Sequence[str]) -> Iterator[Sequence[str]]:
         size = len(tasks)

@@ -1,14 +1,37 @@
 """Momentum: the earlier gradients in the optimizer's next step, as an additional gradient."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .gradients import Gradient
 
-def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> list[Tensor] | None:
+
+@dataclass(frozen=True, eq=False)
+class Momentum:
+    """The weighted sum of earlier gradients in an optimizer's next step.
+
+    Args:
+        buffers: The optimizer's own tensors, not copies; None where there is nothing yet.
+        factor: By which all of them are to be multiplied.
+    """
+
+    buffers: Gradient
+    factor: float
+
+    def dense(self, shared: Sequence[Tensor]) -> list[Tensor]:
+        """One new tensor per shared parameter."""
+        return [
+            torch.zeros_like(parameter) if buffer is None else self.factor * buffer
+            for parameter, buffer in zip(shared, self.buffers, strict=True)
+        ]
+
+
+def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> Momentum | None:
     r"""The weighted sum of earlier gradients in the optimizer's next step.
 
     .. math:: m^t = \sum_{k \ge 1} \beta^k g^{t-k}
@@ -19,15 +42,15 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
     Zero before the first step, and without momentum.
 
     Returns:
-        One entry per shared parameter; None without an optimizer, or where it keeps no such sum
-        (RMSprop, Adagrad) or does not train all of them.
+        None without an optimizer, or where it keeps no such sum (RMSprop, Adagrad) or does not
+        train all of the shared parameters.
 
     Example:
         >>> trunk = torch.tensor([0.0], requires_grad=True)
         >>> optimizer = torch.optim.SGD([trunk], lr=1.0, momentum=0.5)
         >>> trunk.grad = torch.tensor([4.0])
         >>> optimizer.step()
-        >>> carried_momentum(optimizer, [trunk])
+        >>> carried_momentum(optimizer, [trunk]).dense([trunk])
         [tensor([2.])]
     """
     if optimizer is None:
@@ -35,7 +58,8 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
     group_of = {
         id(parameter): group for group in optimizer.param_groups for parameter in group["params"]
     }
-    carried: list[Tensor] = []
+    buffers: Gradient = []
+    factors: list[float] = []
     for parameter in shared:
         group = group_of.get(id(parameter))
         buffer = None if group is None else _buffer(group)
@@ -46,8 +70,12 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> l
         if entry and name not in entry:
             return None  # a wrapper that keeps other things (SAM)
         value = entry.get(name)
-        carried.append(torch.zeros_like(parameter) if value is None else factor * value.detach())
-    return carried
+        buffers.append(None if value is None or not factor else value.detach())
+        factors.append(factor)
+    if len(set(factors)) > 1:  # groups with different settings
+        scaled = zip(buffers, factors, strict=True)
+        return Momentum([None if value is None else f * value for value, f in scaled], 1.0)
+    return Momentum(buffers, factors[0] if factors else 0.0)
 
 
 def _buffer(group: Mapping[str, object]) -> tuple[str, float] | None:

@@ -1,19 +1,43 @@
-"""Preserve random states, buffers and what modules keep while a run is observed."""
+"""Preserve state: what forward passes change, and how it is put back while a run is observed.
+
+Random states, buffers, and what modules and closures keep: modules keep auxiliary losses,
+representations, counters, caches and generators as plain attributes; closures in variables.
+"""
 
 import ctypes
 import random
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from .kept_state import KeptState
+from affinity.errors import InputError
 
 MERSENNE_BYTES = 625 * 4
 """Size of NumPy's generator in memory: 624 words and a position."""
+
+OTHER_LIBRARIES = {
+    "accelerate", "affinity", "deepspeed", "lightning", "lightning_fabric", "logging",
+    "pytorch_lightning", "threading", "torch",
+}  # fmt: skip
+"""Libraries whose objects are not searched; modules and generators are, of any library."""
+
+MOST_LEVELS = 4
+"""Attributes of attributes are searched up to this depth."""
+
+INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+MOST_CONTENTS, MOST_NUMBERS, MOST_OBJECTS = 10_000, 1_000_000, 100_000
+"""Longer lists are restored without what they contain; larger tensors must not change in place."""
+
+IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
+"""Values without contents of their own: it is enough to put the reference back."""
 
 
 @contextmanager
@@ -99,6 +123,231 @@ def preserve_state(
             yield restore
         finally:
             restore()
+
+
+class KeptState:
+    """Copies of plain attributes and variables, and of the contents of what they hold.
+
+    Tensors that were computed from parameters are not copied: the reference is put back, and a
+    change in place is an error.
+
+    Args:
+        save: Is called with every module that is met.
+
+    Example:
+        >>> module = nn.Module()
+        >>> module.calls, module.history = 1, [0.5]
+        >>> kept = KeptState(lambda module: None)
+        >>> kept.add_modules([module])
+        >>> module.calls += 1
+        >>> module.history.append(0.25)
+        >>> kept.restore()
+        >>> module.calls, module.history
+        (1, [0.5])
+    """
+
+    def __init__(self, save: Callable[[nn.Module], None]) -> None:
+        self._save = save
+        self._known: set[int] = set()
+        self._undo: list[Callable[[], None]] = []
+        self._objects: list[object] = []  # so that no other object gets the id of a known one
+        self.tensors: list[tuple[Tensor, Tensor]] = []
+        """Plain tensors, with copies."""
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for undo in self._undo:
+            undo()
+
+    def add_modules(self, modules: Iterable[nn.Module]) -> None:
+        """Add the plain attributes of modules and of their classes, but not of submodules."""
+        for module in modules:
+            if self._is_new(module):
+                self._add_module(module)
+
+    def _add_module(self, module: nn.Module) -> None:
+        for part in type(module).__mro__:
+            if _library(part) not in OTHER_LIBRARIES and self._is_new(part):
+                values = {
+                    name: value
+                    for name, value in vars(part).items()
+                    if not name.startswith("__") and not _is_code(value)
+                }
+                self._undo.append(lambda part=part, values=values: _restore_class(part, values))
+                self._add_all(values.values(), MOST_LEVELS)
+                for value in list(vars(part).values()):
+                    self.add_function(value, 1)  # globals that its methods name
+        self._add_names(cast("dict[str, object]", module.__dict__), INTERNAL, MOST_LEVELS)
+
+    def add_function(self, function: object, levels: int = MOST_LEVELS) -> None:
+        """Add the variables of a function: those around it, and globals that it names."""
+        if isinstance(function, MethodType):
+            self._add(function.__self__, levels)
+            function = function.__func__
+        if isinstance(function, partial):
+            self._add_all([function.func, *function.args, *function.keywords.values()], levels)
+        if not isinstance(function, FunctionType) or not self._is_new(function):
+            return
+        cells = [cell for cell in function.__closure__ or () if not _is_empty(cell)]
+        contents = [cell.cell_contents for cell in cells]
+        self._undo.append(lambda: _restore_cells(cells, contents))
+        names = [name for name in function.__code__.co_names if name in function.__globals__]
+        values = {name: function.__globals__[name] for name in names}
+        self._undo.append(lambda: function.__globals__.update(values))
+        self._add_all([*contents, *values.values(), *vars(function).values()], levels - 1)
+
+    def _is_new(self, value: object) -> bool:
+        if id(value) in self._known:
+            return False
+        self._known.add(id(value))
+        self._objects.append(value)
+        return True
+
+    def _add_all(self, values: Iterable[object], levels: int) -> None:
+        for value in list(values):
+            self._add(value, levels)
+
+    def _add_names(self, names: dict[str, object], left_out: frozenset[str], levels: int) -> None:
+        before = {name: value for name, value in names.items() if name not in left_out}
+        self._undo.append(lambda: _restore_names(names, before, left_out))
+        self._add_all(before.values(), levels)
+
+    def _add(self, value: object, levels: int) -> None:
+        if isinstance(value, IMMUTABLE) or levels < 0 or len(self._known) > MOST_OBJECTS:
+            return
+        if isinstance(value, nn.Module):
+            self._save(value)
+        elif isinstance(value, FunctionType | MethodType | partial):
+            if _library(value) not in OTHER_LIBRARIES:
+                self.add_function(value, levels - 1)
+        elif not self._is_new(value) or isinstance(value, ModuleType | torch.optim.Optimizer):
+            return
+        elif isinstance(value, Tensor):
+            self._add_tensor(value)
+        elif isinstance(value, torch.Generator):
+            state = value.get_state()
+            self._undo.append(partial(value.set_state, state))
+        elif isinstance(value, random.Random):
+            position = value.getstate()
+            self._undo.append(lambda: value.setstate(position))
+        elif isinstance(value, np.random.Generator):
+            bits = value.bit_generator
+            numpy_state = bits.state
+            self._undo.append(lambda: setattr(bits, "state", numpy_state))
+        elif isinstance(value, np.ndarray) and value.size <= MOST_NUMBERS:
+            array = value.copy()
+            self._undo.append(lambda: np.copyto(value, array))
+        elif isinstance(value, dict):
+            self._add_mapping(cast("dict[object, object]", value), levels)
+        elif isinstance(value, list | deque):
+            self._add_sequence(cast("list[object]", value), levels)
+        elif isinstance(value, set):
+            self._add_set(cast("set[object]", value))
+        elif isinstance(value, tuple | frozenset):
+            self._add_all(cast("tuple[object, ...]", value), levels)
+        elif _library(value) not in OTHER_LIBRARIES and isinstance(
+            names := getattr(value, "__dict__", None), dict
+        ):
+            self._add_names(cast("dict[str, object]", names), frozenset(), levels - 1)
+
+    def _add_tensor(self, value: Tensor) -> None:
+        if isinstance(value, nn.Parameter):
+            return
+        is_small = value.numel() <= MOST_NUMBERS
+        if is_small and not value.requires_grad and value.layout is torch.strided:
+            self.tensors.append((value, value.clone()))
+            return
+        version = value._version
+
+        def check() -> None:
+            if value._version != version:
+                raise InputError(
+                    f"Expected that a tensor of shape {tuple(value.shape)}, which a module or the "
+                    "closure keeps, is replaced by the next forward pass, but it is changed in "
+                    "place, so that the recorder cannot put it back. Assign a new tensor, or "
+                    "record without a closure.",
+                    "kept-tensor",
+                )
+
+        self._undo.append(check)
+
+    def _add_mapping(self, value: dict[object, object], levels: int) -> None:
+        items = list(value.items())
+
+        def undo() -> None:
+            if len(value) != len(items) or any(
+                key is not other or content is not before
+                for (key, content), (other, before) in zip(value.items(), items, strict=True)
+            ):
+                value.clear()
+                value.update(items)
+
+        self._undo.append(undo)
+        self._add_all((content for _, content in items), levels)
+
+    def _add_sequence(self, value: Any, levels: int) -> None:
+        contents = list(value)
+
+        def undo() -> None:
+            if len(value) != len(contents) or any(
+                now is not before for now, before in zip(value, contents, strict=True)
+            ):
+                value.clear()
+                value.extend(contents)
+
+        self._undo.append(undo)
+        if len(contents) <= MOST_CONTENTS:
+            self._add_all(contents, levels)
+
+    def _add_set(self, value: set[object]) -> None:
+        contents = set(value)
+
+        def undo() -> None:
+            if value != contents:
+                value.clear()
+                value.update(contents)
+
+        self._undo.append(undo)
+
+
+def _restore_names(
+    names: dict[str, object], before: Mapping[str, object], left_out: frozenset[str]
+) -> None:
+    for name in [n for n in names if n not in before and n not in left_out]:
+        del names[name]
+    for name, value in before.items():
+        if names.get(name, names) is not value:
+            names[name] = value
+
+
+def _restore_class(part: type, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if vars(part).get(name) is not value:
+            setattr(part, name, value)
+
+
+def _restore_cells(cells: list[CellType], contents: list[object]) -> None:
+    for cell, value in zip(cells, contents, strict=True):
+        cell.cell_contents = value
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return True
+    return False
+
+
+def _is_code(value: object) -> bool:
+    """Whether a class attribute is a method, a property or an internal object, not a value."""
+    return callable(value) or hasattr(type(value), "__get__")
+
+
+def _library(value: object) -> str:
+    module = getattr(value, "__module__", None)
+    module = module if isinstance(module, str) else type(value).__module__
+    return module.partition(".")[0]
 
 
 class RandomStates:

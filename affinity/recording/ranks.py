@@ -1,7 +1,7 @@
 """Ranks: the processes of a distributed run, which measure together and record the same trace."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
@@ -78,6 +78,12 @@ class Ranks:
         dist.all_reduce(values)
         return values
 
+    def totals(self, numbers: Sequence[float], device: torch.device) -> list[float]:
+        """The sum of each number over ranks."""
+        if self.count == 1:
+            return list(numbers)
+        return self.total(torch.tensor(numbers, device=device)).tolist()
+
     def largest(self, seconds: float, device: torch.device) -> float:
         """The largest value of any rank, so that all take the same decision."""
         if self.count == 1:
@@ -110,13 +116,3 @@ class Ranks:
         flat /= present_on
         pieces = flat.split([tensor.numel() for tensor in shared])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, shared, strict=True)]
-
-
-def ranks_with_tasks(
-    ranks: Ranks, tasks: Sequence[str], present: Collection[str], like: Tensor
-) -> list[float]:
-    """The number of ranks on which each task is present."""
-    flags = [float(task in present) for task in tasks]
-    if ranks.count == 1:
-        return flags
-    return ranks.total(torch.tensor(flags, device=like.device)).tolist()

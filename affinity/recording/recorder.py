@@ -1,7 +1,6 @@
 """Recorder: measures per-task gradients before `backward()` without changing the run."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,14 +9,14 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError
 from affinity.tasks import check_names
 
-from .batch import Batch, Closure, TaskLosses, check_losses, needs_graph
+from .batch import Batch, Closure, TaskLosses, check_losses, without_effects
 from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
 from .preserve_state import preserve_state
-from .ranks import Ranks, ranks_with_tasks
+from .ranks import Ranks
 from .recorder_state import RecorderState
 from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
@@ -25,8 +24,14 @@ from .shared_parameters import Shared, module_to_watch, unwrapped
 from .shared_part import SharedPart
 from .shared_search import SharedSearch
 from .summary import RecordingSummary, numbers_by_module
-from .task_round import PATIENCE, TaskRound
 from .trace import Trace, concatenate_traces
+
+EXPLAIN_MISSING_PAIRS = {
+    "lookahead-below-precision",
+    "no-representation",
+    "unreached-shared-part",
+}
+"""Codes of warnings after which nobody has to be told why no pair was measured."""
 
 
 class Recorder:
@@ -151,10 +156,6 @@ class Recorder:
         self._search = SharedSearch(self._model, shared, self._settings)
         self._part: SharedPart | None = None
         self._pending: PendingHoldout | None = None
-        self._round: TaskRound | None = None
-        self._pairs: Counter[tuple[str, str]] = Counter()  # how often each was measured
-        self._absent: set[str] = set()  # named tasks that the last rounds did not meet
-        self._warned_tasks: set[tuple[str, str]] = set()
         self._is_checked = False
         self._moving: list[nn.Parameter] = []  # parameters that forward passes change
         self._is_observing = False
@@ -163,7 +164,7 @@ class Recorder:
         """Whether the next observation may be measured, for runs that compute losses only then."""
         state = self._state
         is_scheduled = self._schedule.is_due(state.step, state.timing)
-        return is_scheduled or state.begun > 0 or self._round is not None
+        return is_scheduled or state.begun > 0 or state.round is not None
 
     @property
     def is_observing(self) -> bool:
@@ -213,12 +214,12 @@ class Recorder:
         state.step += 1
         if not is_due:
             return
-        check_losses(losses, state.tasks, needs_graph=needs_graph(self._model))
+        check_losses(losses, state.tasks, self._model)
         state.tasks = state.tasks or check_names(losses)
         device = next(self._model.parameters(), torch.zeros(())).device
         started = _now(device)
         self._ranks.synchronize(step)
-        is_new = not state.begun and self._round is None
+        is_new = not state.begun and state.round is None
         if self._schedule.overhead is not None and is_new:
             plain = self._ranks.largest(state.timing.cost().plain_seconds, device)
             if not self._schedule.fits(step, state.timing, plain):
@@ -226,18 +227,17 @@ class Recorder:
         self._is_observing = True
         try:
             functions = [closure, held_out, *(loss for loss in losses.values() if callable(loss))]
-            first = self._check_closure(state.tasks, losses, closure, functions)
-            with self._preserve(functions, self._moving) as restore:
-                batch = Batch(
-                    state.tasks, losses, closure, restore, self._model, self._warned_tasks, first
-                )
-                other = self._held_out_batch(state.tasks, held_out, restore)
-                self._measure(step, state.tasks, batch, other)
+            with without_effects(self._model):
+                first = self._check_closure(state.tasks, losses, closure, functions)
+                with self._preserve(functions, self._moving) as restore:
+                    batch = Batch(state.tasks, losses, closure, restore, self._model, state, first)
+                    other = self._held_out_batch(state.tasks, held_out, restore)
+                    self._measure(step, state.tasks, batch, other)
         finally:
             self._is_observing = False
-        self._finish_round()
+        state.finish_round()
         seconds = self._ranks.largest(_now(device) - started, device)
-        state.timing.add(seconds, is_finished=not state.begun and self._round is None)
+        state.timing.add(seconds, is_finished=not state.begun and state.round is None)
 
     def _by_task(
         self,
@@ -270,22 +270,21 @@ class Recorder:
                 "what the tasks share is trained.",
                 "nothing-recorded",
             )
-        trace = replace(self._joined(), recording=self._summary())
+        trace = self._joined()
         pairs = ~torch.eye(len(trace.tasks), dtype=torch.bool)
         measured = trace.gramians if trace.gramians is not None else trace.lookahead_losses
-        is_explained = len(trace.tasks) == 1 or any(
-            code == "unreached-shared-part" for _, code in self._warned_tasks
-        )
-        is_explained = is_explained or bool(self._state.warned)
+        codes = {code for _, code in self._state.warned}
+        self._state.warned.discard(("", "no-pairs"))  # say it at every call while it holds
+        is_explained = len(trace.tasks) == 1 or not codes.isdisjoint(EXPLAIN_MISSING_PAIRS)
         if measured is not None and measured[:, pairs].isnan().all() and not is_explained:
-            warn(
+            self._state.warn_once(
                 f"No pair of the tasks {trace.tasks} was measured, since no two of them were met "
                 "within one measurement. Name all tasks in Recorder(tasks=[...]) and call observe "
                 "at every step (not at the representation): then batches of one task each are "
                 "measured against those of the steps before.",
                 "no-pairs",
             )
-        return trace
+        return replace(trace, recording=self._summary())
 
     def _joined(self) -> Trace:
         """The measurements in one part."""
@@ -301,16 +300,26 @@ class Recorder:
         """What is recorded and how, which part is shared, and what recording cost."""
         if self._part is None:
             return "Nothing was observed yet."
-        settings, cost = self._settings, self.cost
+        settings, cost, summary = self._settings, self.cost, self._summary()
+        assert summary is not None
         tasks, parameters = self._part.tasks, self._part.parameters
-        modules = dict.fromkeys(name.rpartition(".")[0] or name for name in parameters)
-        numbers = sum(parameter.numel() for parameter in parameters.values())
         how = "reached by at least two losses" if self._shared is None else "as named"
+        shared = (
+            f"Shared, {how}: {sum(summary.shared.values()):,} numbers in {len(parameters)} "
+            f"parameters of {_list_modules(summary.shared)}."
+            if parameters
+            else "Shared: the representation from which the losses are computed."
+        )
+        private = (
+            f"Private: {sum(summary.private.values()):,} trained numbers of "
+            f"{_list_modules(summary.private)}.\n"
+            if summary.private
+            else ""
+        )
         every = settings.lookahead_every if settings.gramians else 1
         return (
             f"{len(tasks)} tasks: {', '.join(tasks)}.\n"
-            f"Shared, {how}: {numbers:,} numbers in {len(parameters)} parameters of "
-            f"{', '.join(modules)}.\n"
+            f"{shared}\n{private}"
             f"Gradients at the level of the {settings.level}; Gramians "
             f"{self._describe_gramians(len(tasks))}.\n"
             f"Lookahead at every {'' if every == 1 else f'{every}. '}measurement with a closure, "
@@ -318,6 +327,7 @@ class Recorder:
             f"{settings.step} step.\n"
             f"{cost.measurements} measurements took {cost.seconds:.2f} s, "
             f"{100 * cost.overhead:.1f} % of the run's own {cost.plain_seconds:.2f} s."
+            + "".join(f"\n{note}" for note in summary.notes)
         )
 
     def state_dict(self) -> dict[str, Tensor | str]:
@@ -342,6 +352,10 @@ class Recorder:
             )
         self._state = replace(loaded, tasks=loaded.tasks or tasks)
         self._search.state = loaded.search
+        if loaded.round is not None:
+            device = next(self._model.parameters(), torch.zeros(())).device
+            for gradient in loaded.round.kept.values():
+                gradient[:] = [None if part is None else part.to(device) for part in gradient]
 
     def _measure(
         self, step: int, tasks: tuple[str, ...], batch: Batch, other: Batch | None
@@ -358,23 +372,27 @@ class Recorder:
                 "recorder.observe(losses, closure=...).",
                 "missing-closure",
             )
-        present = self._present(tasks, batch)
-        self._round = self._round or self._begin_round(tasks, present)
+        batch.count_ranks(self._ranks)
+        present = [task for task, count in zip(tasks, batch.ranks_with, strict=True) if count]
+        can_wait = settings.level != "representation" and settings.held_out is None
+        if state.round is None and can_wait and present:
+            state.begin_round(present)
         part = self._search.find(tasks, batch, self._ranks)
-        if part is not self._part and self._round is not None:
-            self._round.kept.clear()  # gradients at other parameters
         if part is not None and self._part is None:
             part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
         self._part = part or self._part
         if part is None or not present:
             return
-        is_scheduled = self._schedule.is_due(step, state.timing)
-        if self._round is not None and not is_scheduled and not self._round.gains(present):
+        if state.round is not None and state.round.parameters != tuple(part.parameters):
+            state.round.kept.clear()  # gradients at other parameters
+            state.round.parameters = tuple(part.parameters)
+        is_useful = state.round is None or state.round.gains(present)
+        if not is_useful and not self._schedule.is_due(step, state.timing):
             return
         measurement = Measurement(
             part, settings, state, self.optimizer, looks_ahead=self._looks_ahead(batch)
         )
-        measurement.measure(step, batch, other, self._round, is_first=not state.measurements)
+        measurement.measure(step, batch, other, state.round, is_first=not state.measurements)
         if settings.held_out is None:
             state.measurements.append(measurement.trace())
         else:
@@ -409,7 +427,7 @@ class Recorder:
         parameters = list(unwrapped(self._model).parameters())
         versions = [_versions(parameter) for parameter in parameters]
         with self._preserve(functions, parameters) as restore:
-            batch = Batch(tasks, losses, closure, restore, self._model, self._warned_tasks)
+            batch = Batch(tasks, losses, closure, restore, self._model, self._state)
             if not batch.names:
                 return None
             evaluated = batch.evaluate()
@@ -429,38 +447,6 @@ class Recorder:
         number = len(self._state.timing.costs)  # of measurements; those of a round count once
         return batch.can_evaluate and self._settings.looks_ahead(number)
 
-    def _present(self, tasks: tuple[str, ...], batch: Batch) -> tuple[str, ...]:
-        """The tasks that are present on at least one rank."""
-        like = next(self._model.parameters(), torch.zeros(()))
-        ranks_with = ranks_with_tasks(self._ranks, tasks, batch.names, like)
-        return tuple(task for task, count in zip(tasks, ranks_with, strict=True) if count)
-
-    def _begin_round(self, tasks: tuple[str, ...], present: Sequence[str]) -> TaskRound | None:
-        """A round, if the batch holds one task, or lacks pairs that are rarely measured."""
-        settings = self._settings
-        if settings.level == "representation" or settings.held_out is not None or not present:
-            return None
-        self._absent.difference_update(present)
-        expected = [task for task in tasks if task not in self._absent]
-        together = {(i, j) for i in present for j in present}
-        self._pairs.update(together)
-        wanted = {(i, j) for i in expected for j in expected if i != j} - together
-        if len(present) > 1:
-            usual = max(self._pairs.values())
-            wanted = {pair for pair in wanted if 2 * self._pairs[pair] <= usual}
-        return TaskRound(wanted, PATIENCE * len(expected)) if wanted else None
-
-    def _finish_round(self) -> None:
-        """Count an observation of the round, and end it when it is complete."""
-        if self._round is None:
-            return
-        self._round.left -= 1
-        if self._round.is_finished:
-            kept = self._round.kept.keys()
-            self._pairs.update(self._round.measured)
-            self._absent |= {task for pair in self._round.wanted for task in pair} - kept
-            self._round = None
-
     def _held_out_batch(
         self, tasks: tuple[str, ...], closure: Closure | None, restore: Callable[[], bool]
     ) -> Batch | None:
@@ -472,7 +458,7 @@ class Recorder:
                 'Recorder(held_out=...): omit it, or level="representation", or the other.',
                 "conflicting-settings",
             )
-        return Batch.from_closure(tasks, closure, restore, self._model, self._warned_tasks)
+        return Batch.from_closure(tasks, closure, restore, self._model, self._state)
 
     def _summary(self) -> RecordingSummary | None:
         """None in a resumed run that has not observed yet."""
@@ -490,7 +476,27 @@ class Recorder:
             numbers_by_module(private if self._is_whole else ()),
             self._settings.level,
             self.cost,
+            self._notes(),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        """What the warnings of the run mean for its trace."""
+        tasks_with: dict[str, list[str]] = {}
+        for task, code in sorted(self._state.warned):
+            tasks_with.setdefault(code, []).append(task)
+        missing = {*tasks_with.get("absent-task", []), *tasks_with.get("loss-not-finite", [])}
+        notes: list[str] = []
+        if missing:
+            notes.append(f"Missing in some batches: {', '.join(sorted(missing))}.")
+        if unreached := tasks_with.get("unreached-shared-part"):
+            notes.append(f"Do not depend on the shared part: {', '.join(unreached)}.")
+        if "lookahead-below-precision" in tasks_with:
+            can_predict = self._settings.gramians and self._settings.step == "gradient"
+            what = "are first-order predictions" if can_predict else "are missing"
+            notes.append(f"Lookahead losses that were lost in rounding {what}.")
+        if "no-pairs" in tasks_with:
+            notes.append("No pair of tasks was measured.")
+        return tuple(notes)
 
     def _describe_gramians(self, n_tasks: int) -> str:
         settings, directions = self._settings, self._settings.directions(n_tasks)
@@ -501,6 +507,12 @@ class Recorder:
         if directions:
             return f"sketched with {directions} random directions by {self._state.sketch_method}"
         return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
+
+
+def _list_modules(numbers: Mapping[str, int], most: int = 12) -> str:
+    names = list(numbers)
+    more = f" and {len(names) - most} more modules" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _versions(parameter: nn.Parameter) -> tuple[int, int, int]:

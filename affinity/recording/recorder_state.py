@@ -1,7 +1,7 @@
 """Recorder state: all that changes from one observation to the next and survives a resume."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -11,9 +11,10 @@ from affinity.errors import InputError, warn
 from affinity.storage import flatten, unflatten
 
 from .schedule import Timing
+from .task_round import PATIENCE, TaskRound
 from .trace import Trace
 
-VERSION = 3
+VERSION = 4
 
 SketchMethod = Literal["double backward", "forward mode", "none"]
 
@@ -53,8 +54,11 @@ class RecorderState:
         is_closure_exact: Whether the closure returns, bit for bit, the losses given to `observe`,
             so that they need not be evaluated again.
         has_factors: Whether factored gradients were cheaper when last checked.
-        warned: Codes of warnings that are issued once per run.
+        warned: Tasks (or an empty string) and codes of warnings that were issued.
         search: What the search for shared parameters knows.
+        round: The measurement over consecutive observations that is not complete.
+        pairs: How often each source was measured with each target.
+        absent: Tasks that the last rounds did not meet.
     """
 
     random_state: Tensor
@@ -67,14 +71,46 @@ class RecorderState:
     begun: int = 0
     is_closure_exact: bool = False
     has_factors: bool = True
-    warned: list[str] = field(default_factory=list[str])
+    warned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     search: SearchState = field(default_factory=SearchState)
+    round: TaskRound | None = None
+    pairs: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    absent: set[str] = field(default_factory=set[str])
 
-    def warn_once(self, message: str, code: str) -> None:
-        """Warn, once per run."""
-        if code not in self.warned:
-            self.warned.append(code)
-            warn(message, code, stacklevel=6)
+    def warn_once(self, message: str, code: str, task: str = "") -> None:
+        """Warn, once per run, task and code."""
+        if (task, code) not in self.warned:
+            self.warned.add((task, code))
+            warn(message, code)
+
+    def begin_round(self, present: Sequence[str]) -> None:
+        """Begin a round, if the batch holds one task, or lacks pairs that are rarely measured."""
+        assert self.tasks is not None
+        self.absent.difference_update(present)
+        expected = [task for task in self.tasks if task not in self.absent]
+        self._count((source, target) for source in present for target in present)
+        wanted = {(i, j) for i in expected for j in expected if i != j}
+        wanted -= {(i, j) for i in present for j in present}
+        if len(present) > 1:
+            usual = max(count for counts in self.pairs.values() for count in counts.values())
+            wanted = {(i, j) for i, j in wanted if 2 * self.pairs.get(i, {}).get(j, 0) <= usual}
+        self.round = TaskRound(wanted, PATIENCE * len(expected)) if wanted else None
+
+    def finish_round(self) -> None:
+        """Count an observation of the round, and end it when it is complete."""
+        if self.round is None:
+            return
+        self.round.left -= 1
+        if self.round.is_finished:
+            self._count(self.round.measured)
+            missed = {task for pair in self.round.wanted for task in pair}
+            self.absent |= missed - self.round.kept.keys()
+            self.round = None
+
+    def _count(self, pairs: Iterable[tuple[str, str]]) -> None:
+        for source, target in pairs:
+            counts = self.pairs.setdefault(source, {})
+            counts[target] = counts.get(target, 0) + 1
 
     def next_sources(self, tasks: tuple[str, ...], count: int) -> tuple[str, ...]:
         """The next `count` sources in turn.
@@ -94,6 +130,7 @@ class RecorderState:
     def pack(self) -> dict[str, Tensor | str]:
         """Tensors and a JSON text, as ``torch.load(weights_only=True)`` and safetensors accept."""
         about, tensors = flatten(self)
+        tensors = {name: value.to_dense() for name, value in tensors.items()}  # safetensors
         return {**tensors, "recorder": json.dumps({"version": VERSION, "state": about})}
 
     @classmethod

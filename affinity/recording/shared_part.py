@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
@@ -15,7 +14,7 @@ from .factored_gradients import FactoredGradients, linear_layers
 from .frozen_trunk import frozen_trunk_gradients
 from .gradients import Gradient, Gradients
 from .graph import overlapping_gradients, shared_graph
-from .ranks import Ranks, ranks_with_tasks
+from .ranks import Ranks
 from .settings import Settings
 from .shared_parameters import Layers, unwrapped
 
@@ -64,66 +63,35 @@ class SharedPart:
         ]
         return torch.stack(errors).norm().item()
 
-    def ranks_with(self, batch: Batch) -> Float[Tensor, " task"]:
-        """The number of ranks on which each task has a loss."""
-        like = next(self.model.parameters(), torch.zeros(()))
-        return torch.tensor(ranks_with_tasks(self.ranks, self.tasks, batch.names, like)).to(
-            self.device
-        )
-
-    def losses(self, step: int, batch: Batch) -> Float[Tensor, " task"]:
-        """This rank's losses; a loss that is not finite is missing, with a warning."""
-        losses = batch.values()
-        bad = [
-            task
-            for task, is_finite in zip(self.tasks, losses.isfinite().tolist(), strict=True)
-            if not is_finite and task in batch.names
-        ]
-        batch.missing.update(bad)
-        for task in bad:
-            batch.warn_once(
-                task,
-                f"The loss of the task {task!r} is NaN or infinite at step {step}; the task is "
-                "recorded as missing at such steps. That is expected where a batch holds no labels "
-                "of the task. Otherwise, check for a learning rate that is too high, and for "
-                "labels and inputs that are not finite.",
-                "loss-not-finite",
-            )
-        return losses
-
     def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         """Gradients of those of `tasks` that are present and reach the shared part."""
         if self.settings.level == "representation":
             return self._representation_gradients(batch, tasks)
-        ranks_with = self.ranks_with(batch).tolist()
-        gradients = {task: self.gradient(batch, task, ranks_with) for task in tasks}
+        gradients = {task: self.gradient(batch, task) for task in tasks}
         return Gradients({t: gradient for t, gradient in gradients.items() if gradient is not None})
 
-    def gradient(self, batch: Batch, task: str, ranks_with: Sequence[float]) -> Gradient | None:
-        """The gradient of one task at the shared parameters, averaged over ranks.
-
-        Args:
-            batch: The batch.
-            task: One of the tasks.
-            ranks_with: The number of ranks on which each task is present.
-        """
-        count = int(ranks_with[self.tasks.index(task)])
+    def gradient(self, batch: Batch, task: str) -> Gradient | None:
+        """The gradient of one task at the shared parameters, averaged over ranks."""
+        count = int(batch.ranks_with[self.tasks.index(task)])
         if not count:
             return None
         gradient = self._local_gradient(batch, task, self.tensors)
         return self.ranks.mean_gradient(gradient, self.tensors, count)
 
-    def factored_gradients(self, batch: Batch, memory: int) -> FactoredGradients | None:
+    def factored_gradients(
+        self, batch: Batch, memory: int, *, needs_gradients: bool
+    ) -> FactoredGradients | None:
         """Gradients of all tasks in factors, where that is cheaper and there is one process.
 
         Args:
             batch: The batch.
             memory: Bytes that the factors of all tasks may take.
+            needs_gradients: Whether the gradients are needed, too, one at a time.
         """
         if self.settings.level == "representation" or self.ranks.count > 1 or batch.is_apart:
             return None
         losses = [batch.loss(task) for task in batch.names]
-        linear = linear_layers(losses, self.tensors, len(losses))
+        linear = linear_layers(losses, self.tensors, len(losses), needs_gradients=needs_gradients)
         if not linear:
             return None
         inputs: list[Tensor | GradientEdge] = []
@@ -192,7 +160,7 @@ class SharedPart:
             )
             if all(parameter.requires_grad for parameter in self.model.parameters()):
                 raise InputError(message, "no-representation")
-            batch.warn_once("", message, "no-representation")  # the trunk may be trained later
+            batch.state.warn_once(message, "no-representation")  # the trunk may be trained later
             return Gradients({})
         gradients = dict(zip(losses, by_loss, strict=True))
         for task, gradient in gradients.items():
@@ -200,7 +168,7 @@ class SharedPart:
                 _warn_unreached(batch, task)
             elif is_without_labels(losses[task].item(), gradient):
                 batch.missing.add(task)
-        ranks_with = dict(zip(self.tasks, self.ranks_with(batch).tolist(), strict=True))
+        ranks_with = dict(zip(self.tasks, batch.ranks_with, strict=True))
         absent: Gradient = [None] * len(by_loss[0])
         by_task = {task: gradients.get(task, absent) for task in tasks if ranks_with[task]}
         if self.ranks.count == 1:
@@ -213,12 +181,12 @@ class SharedPart:
 
 
 def _warn_unreached(batch: Batch, task: str) -> None:
-    batch.warn_once(
-        task,
+    batch.state.warn_once(
         f"The loss of the task {task!r} depends on none of the shared parameters and is "
         "recorded as missing. Is it computed from a detached representation, or is "
         "shared=... another part of the network?",
         "unreached-shared-part",
+        task,
     )
 
 

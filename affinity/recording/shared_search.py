@@ -15,7 +15,7 @@ from .graph import (
     shared_graph,
 )
 from .precision import rounding_error
-from .ranks import Ranks, ranks_with_tasks
+from .ranks import Ranks
 from .recorder_state import SearchState
 from .settings import Settings
 from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
@@ -112,8 +112,7 @@ class SharedSearch:
 
     def _search(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> None:
         state = self.state
-        ranks_with = ranks_with_tasks(ranks, tasks, batch.names, next(self._model.parameters()))
-        present = [task for task, count in zip(tasks, ranks_with, strict=True) if count]
+        present = [task for task, count in zip(tasks, batch.ranks_with, strict=True) if count]
         number, state.searches = state.searches, state.searches + 1
         is_new = not state.searched.issuperset(present)
         is_early = number < EARLY or not number & (number - 1) or not state.shared
@@ -122,7 +121,7 @@ class SharedSearch:
         state.searched.update(present)
         names = [n for n, p in self._named.items() if p.requires_grad and n not in state.shared]
         parameters: list[Tensor] = [self._named[name] for name in names]
-        for number, (task, count) in enumerate(zip(tasks, ranks_with, strict=True), 1):
+        for number, (task, count) in enumerate(zip(tasks, batch.ranks_with, strict=True), 1):
             if not count or not parameters:
                 continue
             gradient = batch.gradient(task, parameters)
@@ -175,5 +174,4 @@ class SharedSearch:
                 'Recorder(model, shared="name of the trunk", level="representation") and a closure '
                 "to observe.",
                 "frozen-shared-part",
-                stacklevel=5,
             )

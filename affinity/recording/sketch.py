@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from affinity.errors import InputError
 
 from .batch import Batch
+from .momentum import Momentum
 from .recorder_state import RecorderState
 from .shared_parameters import unwrapped
 from .shared_part import SharedPart
@@ -49,14 +50,15 @@ def sketch_gradients(
     state: RecorderState,
     batch: Batch,
     n_directions: int,
-    momentum: Sequence[Tensor] | None,
+    momentum: Momentum | None,
 ) -> Sketch | None:
     """A sketch of the batch's gradients; None where its graph allows none."""
     before = state.random_state
+    further = [] if momentum is None else [momentum.dense(part.tensors)]
     while state.sketch_method != "none":
         try:
             products, state.random_state = _products(
-                part, state, before, batch, n_directions, [] if momentum is None else [momentum]
+                part, state, before, batch, n_directions, further
             )
             along = None if momentum is None else products[:, n_directions]
             return Sketch(products[:, :n_directions], before, along)
@@ -87,7 +89,7 @@ def _products(
     """Products with random and further directions, and the generator's state afterwards."""
     generator = torch.Generator()
     generator.set_state(random_state)
-    shared, ranks_with = part.tensors, part.ranks_with(batch)
+    shared, ranks_with = part.tensors, torch.tensor(batch.ranks_with, device=part.device)
     random = (random_signs(shared, generator) for _ in range(n_directions))
     directions = chain(random, more)
     products = torch.zeros(len(part.tasks), n_directions + len(more), device=shared[0].device)

@@ -40,6 +40,8 @@ class TaskRound:
     """The latest gradient of each task that was present."""
     measured: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Pairs that were wanted and are measured."""
+    parameters: tuple[str, ...] = ()
+    """Names of the parameters of the kept gradients."""
 
     @property
     def is_finished(self) -> bool:

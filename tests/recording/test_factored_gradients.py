@@ -173,3 +173,14 @@ def test_a_freed_graph_is_refused() -> None:
     sum(losses.values(), torch.tensor(0.0)).backward()
     with raises("freed-graph"):
         Recorder(model, "trunk").observe(losses)
+
+
+def test_a_lookahead_forms_gradients_from_factors() -> None:
+    inputs, traces, model = torch.randn(ROWS, WIDTH), [], Wide()
+    for memory in (10**6, 10**3):  # with factors, and without
+        recorder = Recorder(model, "trunk", memory=memory, lookahead_every=1, learning_rate=0.1)
+        recorder.observe(model(inputs), lambda: model(inputs))
+        traces.append(recorder.trace())
+    for name in ("gramians", "lookahead_losses"):
+        one, other = (getattr(trace, name) for trace in traces)
+        assert torch.allclose(one, other, rtol=1e-5), name

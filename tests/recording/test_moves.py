@@ -13,8 +13,11 @@ import affinity.recording
 from affinity.recording import Recorder
 
 FOLDER = Path(affinity.recording.__file__).parent
-MOST_MOVES = 85
+MOST_MOVES = 50
 """Largest number of calls from one file of the package to another in one measurement."""
+
+MOST_AT_FIRST = 65
+"""The same of the first measurement, which searches for what is shared and checks the closure."""
 
 
 def moves_of_observations(count: int) -> list[int]:
@@ -53,7 +56,8 @@ def test_a_measurement_makes_few_moves_between_files() -> None:
     )
     moves = [int(number) for number in counted.stdout.split()]
     assert len(moves) == 4
-    assert all(10 < number <= MOST_MOVES for number in moves), moves
+    assert moves[0] <= MOST_AT_FIRST, moves
+    assert all(10 < number <= MOST_MOVES for number in moves[1:]), moves
 
 
 if __name__ == "__main__":

@@ -43,9 +43,11 @@ class Network(nn.Module):
         }
 
 
-def train(rank: int, **settings: Any) -> tuple[list[Tensor], Recorder | None]:
+def train(
+    rank: int, static_graph: bool = False, **settings: Any
+) -> tuple[list[Tensor], Recorder | None]:
     torch.manual_seed(0)
-    model = DistributedDataParallel(Network())
+    model = DistributedDataParallel(Network(), static_graph=static_graph)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     recorder = Recorder(model, "trunk", optimizer=optimizer, **settings) if settings else None
     torch.manual_seed(rank + 1)
@@ -66,8 +68,9 @@ def the_same_run(rank: int, folder: Path) -> None:
         "sketch": {"every": 2, "sketch": 2},
         "representation": {"every": 2, "level": "representation"},
         "overhead": {"overhead": 0.5},
+        "static": {"every": 1, "lookahead_every": 1, "static_graph": True},
     }.items():
-        plain, _ = train(rank)
+        plain, _ = train(rank, static_graph=name == "static")
         recorded, recorder = train(rank, **settings)
         assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True)), name
         assert recorder is not None
@@ -330,6 +333,9 @@ class Alone:
 
     def total(self, values: Tensor) -> Tensor:
         return values
+
+    def totals(self, numbers: list[float], device: torch.device) -> list[float]:  # noqa: ARG002
+        return numbers
 
     def largest(self, seconds: float, device: torch.device) -> float:  # noqa: ARG002
         return seconds

@@ -119,6 +119,39 @@ def test_a_resumed_search_knows_what_a_rare_task_shared() -> None:
     assert_equal(recorded(3), unbroken)
 
 
+def test_a_resumed_run_continues_its_round_of_alternating_tasks() -> None:
+    def recorded(resume_at: int | None) -> Trace:
+        torch.manual_seed(0)
+        model = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("trunk", *"abc")})
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def start() -> Recorder:
+            return Recorder(model, "trunk", tasks=list("abcd"), every=9, lookahead_every=1)
+
+        recorder = start()
+        for step in range(22):
+            if step == resume_at:
+                state = recorder.state_dict()
+                recorder = start()
+                recorder.load_state_dict(state)
+            inputs, task = torch.randn(8, 4), "abc"[step % 3]
+
+            def loss(inputs: Tensor = inputs, task: str = task) -> Tensor:
+                return model[task](model["trunk"](inputs)).square().mean()
+
+            recorder.observe(now := loss(), loss, task=task)
+            now.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return recorder.trace()
+
+    unbroken = recorded(None)
+    assert unbroken.gramians is not None
+    assert unbroken.gramians[:, :3, :3].isfinite().any(dim=0).all()
+    for step in range(1, 22):
+        assert_equal(recorded(step), unbroken)
+
+
 def test_a_state_of_other_tasks_is_refused() -> None:
     model = nn.Linear(2, 2)
     one, other = Recorder(model, tasks=["a", "b"]), Recorder(model, tasks=["a", "c"])
