@@ -363,7 +363,17 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | Sharin
             return method(network_tasks, sized.trunk, sized.head, sample)
 
     budget = sum(parameter.numel() for parameter in make("hard", problem).parameters())
-    width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)
+    try:
+        width = match_parameters(lambda width: make(sharing, problem.of_width(width)), budget)
+    except InputError as error:
+        if error.code != "budget-too-small":
+            raise
+        label = SHARINGS[sharing].label if isinstance(sharing, str) else sharing.label
+        raise InputError(
+            f"{error} The networks are too narrow for {label} at the size of hard sharing: choose "
+            "a larger width (--width), or hard sharing.",
+            error.code,
+        ) from error
     return problem.of_width(width)
 
 
