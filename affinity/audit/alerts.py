@@ -10,6 +10,7 @@ from .alert import SEVERITIES, Alert, format_gain, quote_names
 if TYPE_CHECKING:
     from .audit import Audit
 
+TOO_FEW_LABELS = "Too few test labels to judge every task"
 FEWEST_REPLICATES = 3
 FEWEST_ROWS = 200
 NEAR_ZERO = 0.01
@@ -82,13 +83,14 @@ def _nearly_solved(audit: "Audit") -> Iterator[Alert]:
 
 def _data(audit: "Audit") -> Iterator[Alert]:
     for note in audit.context.notes:
-        yield Alert(note.code, note.severity, "About the data", note.message)
+        title = TOO_FEW_LABELS if note.code == "too-few-to-judge" else "About the data"
+        yield Alert(note.code, note.severity, title, note.message)
     noted = {note.code for note in audit.context.notes}
     if audit.too_few_labels and "too-few-to-judge" not in noted:
         yield Alert(
             "too-few-to-judge",
             "serious",
-            "Too few test labels",
+            TOO_FEW_LABELS,
             f"{quote_names(list(audit.too_few_labels))}: there are too few test rows of each class "
             "for a verdict.",
         )
@@ -186,14 +188,16 @@ def _race(audit: "Audit") -> Iterator[Alert]:
     if not (is_replaced or is_outside):
         return
     in_audit = format_gain(measured.gain, measured.low, measured.high, measured.unit)
-    what = (
-        f"The race expected a mean gain of {expected} of its winner; in the audit, with new "
-        f"trainings, it is {in_audit}"
-    )
+    what = "The race preferred separate networks, whose gain is 0 by definition"
+    if winner.low < winner.high:
+        what = (
+            f"The race expected a mean gain of {expected} of its winner; in the audit, with new "
+            f"trainings, it is {in_audit}"
+        )
     if is_replaced:
         advised = audit.overall_of(audit.advice)
         other = format_gain(advised.gain, advised.low, advised.high, advised.unit)
-        what += f", and {other} of the candidate that is advised instead"
+        what += f"; the candidate that is advised instead has a mean gain of {other} in the audit"
     yield Alert(
         "race-contradicted",
         "warning",

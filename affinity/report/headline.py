@@ -67,8 +67,7 @@ def audit_headline(audit: Audit) -> Headline:
         _gain(audit, audit.advice),
         _gain(audit, "plan") if audit.advice != "plan" else "",
         _verdicts(audit),
-        _cost(audit),
-        _undecided(audit),
+        *((_cost(audit), _undecided(audit)) if finding != "nothing-learned" else ()),
     )
     is_sure = finding in ("gain", "equal", "harm")
     return Headline(title, tuple(filter(None, sentences)), is_sure, finding)

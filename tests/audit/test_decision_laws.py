@@ -117,6 +117,7 @@ def test_a_headline_says_only_what_its_interval_shows(seed: int) -> None:
             names = {task.name for task in audit.tasks}
             if set(audit.not_learned) == names:
                 assert headline.finding == "nothing-learned"
+                assert not any("replicates are needed" in each for each in headline.sentences)
                 assert audit.alerts[0].code == "nothing-learned"
             elif set(audit.too_few_labels) == names:
                 assert headline.finding == "too-few-to-judge"
