@@ -307,6 +307,8 @@ def gains_of(results: pd.DataFrame, way: str, baseline: str) -> Gains:
 
 def ways_text(out: Path) -> str:
     results = pd.read_csv(out / "ways.csv")
+    n_ways = results.groupby("seed")["way"].transform("nunique")
+    results = results[n_ways == n_ways.max()]  # of complete replicates
     names = [objective.name for objective in OBJECTIVES]
     table = results.groupby("way", sort=False)[["parameters", "multiply_adds", *names]].mean()
     order = [name for name in table.index if name != SEPARATE] + [SEPARATE]
@@ -374,9 +376,9 @@ other data, other metrics):
 
 def grouped_text(out: Path) -> str:
     rows = pd.read_csv(out / "grouped.csv").round(4)
-    plan = (out / "plan.yaml").read_text()
-    networks = [line for line in plan.splitlines() if "tasks:" in line or line.startswith("  - ")]
-    return GROUPED.format(table=markdown(rows), plan="\n".join(f"    {n}" for n in networks))
+    plan = affinity.Plan.from_yaml(out / "plan.yaml")
+    groups = [" + ".join(sorted(network.served)) for network in plan.grouping.networks]
+    return GROUPED.format(table=markdown(rows), plan="; ".join(groups))
 
 
 GROUPED = """## Which objectives should share
@@ -389,9 +391,9 @@ separate models on the common scale.
 
 {table}
 
-Its plan ([plan.yaml](plan.yaml)):
-
-{plan}
+Networks of its plan ([plan.yaml](plan.yaml)): {plan}. Twelve trainings hardly reach beyond single
+objectives and one network for all: the plan itself says how likely an untried group is to be
+better.
 """
 
 
