@@ -486,7 +486,7 @@ GATES = """## Gates in distributed runs
 
 MMoE with eight experts, thirteen days in order, with 1 and with 2 gloo processes (gradients
 averaged at every step, twice the batch). A gate is polarized if all experts but one get less than
-a tenth of its weight on the last day. **Only {seeds} seeds**: intervals are wide, and nothing is
+a tenth of its weight on the last day. **Only {seeds} seed(s)**: intervals are wide, and nothing is
 claimed on dropout. Zhao et al. (2019) saw 20 % of their distributed runs polarize, and none with
 dropout. More seeds on digits, in one process:
 [gate_polarization](../sharing/gate_polarization/README.md).
@@ -502,6 +502,19 @@ The KuaiRand log (41,828 impressions with like or hate, 14 days, 664 users): fiv
 trained with `affinity.ranking`. Sizes and the learning rate of the model were chosen on this log,
 so differences between models are what to read, not levels. `scripts/examples/ranking.py` is the
 daily job.
+
+- Every way to share at equal multiply-adds is worse than one network per objective (the mean over
+  objectives; 0.02 to 0.03 of AUC), which has 4.7 times the parameters. Most of it is
+  `is_profile_enter`, the rarest label. Embeddings five times as wide (the same parameters) and a
+  smaller weight of the time do not close the gap. A study with MMoE in every network advises
+  separate networks, too.
+- MMoE is above the shared bottom of equal cost in the mean of every objective, but within the noise
+  of these replicates. The paper's gains have this direction.
+- The position tower recovers the planted examination to 0.1 at every position. It does not improve
+  the order of random lists: leaving the position out is at least as good, and better where clicks
+  follow a cascade.
+- Between 1,400 random lists of 590 users, two such close rankers cannot be told apart: the
+  intervals hold the true gain in all comparisons, and reach 10 % to both sides.
 """
 
 
