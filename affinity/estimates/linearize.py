@@ -84,7 +84,7 @@ class Linearization(LossPredictor):
 
     @property
     def method(self) -> str:
-        """Of `matrix`."""
+        """The name of the method, for the matrix."""
         return "linearized fine-tuning"
 
     def with_ridge(self, ridge: float) -> "Linearization":
