@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from affinity.audit import Candidate
+from affinity.audit.repeated_holdout import Networks
 from affinity.grouping import Grouping
 
 from .deciding import Answer
@@ -17,8 +18,6 @@ HISTORY = "history.jsonl"
 """The file inside a study's folder with what was computed before."""
 
 _MOST_POINTS = 24
-
-Networks = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)

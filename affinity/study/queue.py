@@ -59,7 +59,7 @@ class JobQueue:
         """The results that decide, the jobs without a result, and the settings.
 
         Args:
-            ended: Only the first so many results and failures; all if None.
+            ended: Number of results and failures to use, the first ones; all if None.
         """
         with self._ledger.reading() as contents:
             return self._state(contents, ended)
