@@ -153,7 +153,8 @@ def _harmful(audit: "Audit") -> Iterator[Alert]:
         "serious",
         f"The plan hurts {count(len(harmed), 'task')}",
         f"{quote_names([verdict.task for verdict in harmed])}. {lowest}. Give such tasks their own "
-        "networks in plan.yaml and run the audit again. “affinity diagnose RUN” looks for causes.",
+        "networks in plan.yaml and run the audit again. “affinity diagnose RUN” (for a study "
+        "“affinity study diagnose RUN”) looks for causes.",
     )
 
 

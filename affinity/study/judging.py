@@ -128,12 +128,14 @@ def finished_audit(
 def _repeated_looks(looks: tuple[int, ...], n_replicates: int) -> Limitation:
     """The limitation of an audit that was extended after its results could be seen."""
     numbers = " and ".join(map(str, looks))
+    risk = round(100 * (1 - NegativeTransferTest.level))
+    most = min(100, (len(looks) + 1) * risk)  # each look adds its own risk
     return Limitation(
         "repeated-look",
         f"The audit ended with {numbers} replicates and was then extended to {n_replicates}. Its "
-        "intervals and verdicts do not allow for this: if replicates are added until a verdict "
-        "changes, false verdicts are more frequent than stated. To be sure, audit the plan in a "
-        "new study with the number of replicates set in advance.",
+        f"intervals and verdicts do not allow for this: over all {len(looks) + 1} looks, the risk "
+        f"of a false alarm is up to {most} % instead of {risk} %. To keep {risk} %, audit the plan "
+        "in a new study with the number of replicates set in advance.",
     )
 
 

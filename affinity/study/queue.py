@@ -220,8 +220,8 @@ class JobQueue:
         reason = failed[-1].result
         raise InputError(
             f"Expected trainings that succeed, but the first {len(failed)} all failed; the last "
-            f"one because of: {reason.error if reason else ''} Fix the cause, call "
-            "retry(job_id) for them, and run again.",
+            f"one because of: {reason.error if reason else ''} Fix the cause, hand them out again "
+            "(affinity study retry FOLDER JOB, or study.retry(job_id)), and run again.",
             "all-trainings-failed",
         )
 

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
+from affinity.training.scheduling import JobExecutor
 
 from .deciding import Answer, StudyState, current_answer
 from .history import PastAnswer, append_history, list_candidates, points_to_show, read_history
@@ -289,7 +289,7 @@ class Study:
         self,
         train: Callable[..., object] | Trainer,
         workers: int | None = None,
-        executor: Executor | None = None,
+        executor: JobExecutor | None = None,
         retries: int = 1,
         observe: Observer | None = None,
     ) -> StudyStatus:
@@ -319,7 +319,7 @@ class Study:
         train: Callable[..., object] | Trainer | None = None,
         replicates: int = 5,
         workers: int | None = None,
-        executor: Executor | None = None,
+        executor: JobExecutor | None = None,
         baselines: Sequence[str] | None = None,
         *,
         plan: Plan | None = None,
@@ -375,7 +375,7 @@ class Study:
         train: Callable[..., object] | Trainer,
         replicates: int = 6,
         workers: int | None = None,
-        executor: Executor | None = None,
+        executor: JobExecutor | None = None,
         *,
         plan: Plan | None = None,
         causes: Mapping[str, Cause] = CAUSES,
@@ -462,7 +462,10 @@ class Study:
             )
 
     def _trainer(
-        self, train: Callable[..., object] | Trainer, workers: int | None, executor: Executor | None
+        self,
+        train: Callable[..., object] | Trainer,
+        workers: int | None,
+        executor: JobExecutor | None,
     ) -> Trainer:
         folder = (self.folder / TRAININGS).absolute()
         if not isinstance(train, Trainer):

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from affinity.storage import to_jsonable
 
 from .children import prepare_worker
 from .protocol import SETTINGS, Job, Result, check_accepted, check_settings
-from .scheduling import Pending, run_jobs
+from .scheduling import JobExecutor, Pending, run_jobs
 
 SCORES = "scores.json"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -52,7 +52,7 @@ class FunctionTrainer:
 
     train: Callable[..., object]
     workers: int | None = None
-    executor: Executor | None = None
+    executor: JobExecutor | None = None
     settings: Collection[str] | None = None
     folder: Path | None = None
 
@@ -88,7 +88,7 @@ class FunctionTrainer:
             return (_run_here(self.train, job, self.folder) for job in accepted)
         return self._run_in_processes(accepted, workers)
 
-    def _run_on(self, executor: Executor, jobs: Iterable[Job]) -> Iterator[Result]:
+    def _run_on(self, executor: JobExecutor, jobs: Iterable[Job]) -> Iterator[Result]:
         limit = self.workers or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
 
         def submit(job: Job) -> Pending:

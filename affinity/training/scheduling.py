@@ -23,6 +23,15 @@ class Pending(Protocol):
         ...
 
 
+@runtime_checkable
+class JobExecutor(Protocol):
+    """The part of `concurrent.futures.Executor` that is needed; submitit has it, too."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: object) -> Pending:
+        """Run a function somewhere."""
+        ...
+
+
 def run_jobs(
     jobs: Iterable[Job],
     submit: Callable[[Job], Pending],

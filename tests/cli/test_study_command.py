@@ -1,9 +1,13 @@
 """`affinity study`: any command, decided and audited in a folder."""
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -260,3 +264,44 @@ def test_units_and_weights_of_tasks_are_kept(call, tmp_path):
     assert made.exit_code == 0
     tasks = Study(tmp_path).tasks
     assert (tasks["auc"].unit, tasks["loss"].weight) == (0.001, 2.0)
+
+
+SLOW = """
+import json, os, sys, time
+gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+open(os.path.join(os.path.dirname(__file__), f"{gpu}-{os.getpid()}"), "w").close()
+time.sleep(60 * (len(sys.argv) > 3))
+json.dump(dict.fromkeys(sys.argv[2:], 0.5), open(sys.argv[1], "w"))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_commands_and_keeps_finished_trainings(folder, tmp_path):
+    marks = tmp_path / "commands"
+    marks.mkdir()
+    (marks / "train.py").write_text(SLOW)
+    command = f"{sys.executable} {marks / 'train.py'} {{out}} {{tasks}}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "affinity", "study", "run", folder),
+            *("--command", command, "--gpus", "0,1"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A shell that runs tests in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    end = time.monotonic() + 90
+    while len(list(marks.glob("*-*"))) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    started = [mark.name.split("-") for mark in marks.glob("*-*")]
+    # The first training, of all tasks, keeps its GPU; the others take turns on the second.
+    assert sorted(Counter(gpu for gpu, _ in started).values()) == [1, 3]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    status = Study(folder).status()
+    assert status.done >= 1
+    assert (status.failed, status.running, status.stale) == (0, 0, 0)
+    for _, number in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(number), 0)

@@ -71,6 +71,7 @@ def test_the_same_call_trains_nothing_again(tmp_path: Path) -> None:
     assert not again.context.limits
     (limit,) = more.context.limits
     assert limit.code == "repeated-look"
+    assert "up to 10 % instead of 5 %" in limit.message
     assert [limit.code for limit in study.audit(train, replicates=4).context.limits] == [limit.code]
 
 

@@ -22,6 +22,7 @@ from codes import raises
 from affinity import Scores
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.judge import MOST_BLOCKS
+from affinity.training.scheduling import JobExecutor
 
 AB = frozenset({"a", "b"})
 JOB = Job("7", AB, seed=0)
@@ -145,9 +146,30 @@ def test_a_function_that_cannot_be_pickled_is_refused() -> None:
         list(trainer(jobs(2)))
 
 
-@pytest.fixture(params=["threads", "processes", "dask"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    if request.param == "dask":
+class RayExecutor(Executor):
+    """Ray's tasks as an executor, as in docs/study.md."""
+
+    def submit(self, fn, /, *args, **settings):  # type: ignore[override]
+        import ray
+
+        return ray.remote(fn).remote(*args, **settings).future()
+
+
+@pytest.fixture(
+    params=["threads", "processes", "dask", pytest.param("ray", marks=pytest.mark.slow), "submitit"]
+)
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobExecutor]:
+    if request.param == "ray":
+        ray = pytest.importorskip("ray")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield RayExecutor()
+        ray.shutdown()
+    elif request.param == "submitit":
+        submitit = pytest.importorskip("submitit")
+        local = submitit.AutoExecutor(folder=tmp_path, cluster="local")
+        local.update_parameters(timeout_min=5)
+        yield local
+    elif request.param == "dask":
         distributed = pytest.importorskip("distributed")
         with distributed.Client(n_workers=1, threads_per_worker=2, processes=False) as client:
             yield client.get_executor()
@@ -159,8 +181,8 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
             yield pool
 
 
-def test_any_executor_trains_every_job(executor: Executor) -> None:
-    check(list(FunctionTrainer(train, executor=executor)(jobs(12))))
+def test_any_executor_trains_every_job(executor: JobExecutor) -> None:
+    check(list(FunctionTrainer(train, workers=2, executor=executor)(jobs(4))))
 
 
 def test_a_broken_executor_is_reported() -> None:
