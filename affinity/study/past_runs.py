@@ -15,7 +15,8 @@ def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
     """The runs in a table with the columns run, task and score, and seed if it is known.
 
     Raises:
-        InputError: If a column is missing, a task is unknown, or a score is no number.
+        InputError: If a column is missing, a task is unknown, a score is no number, or a seed is
+            no whole number.
     """
     expected = ["run", "task", "score"]
     if missing := [name for name in expected if name not in runs.columns]:
@@ -38,7 +39,7 @@ def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
         group = frozenset(names)
         seeds: set[int] = set()
         if "seed" in runs.columns:
-            seeds = {int(seed) for seed in rows["seed"].dropna()}
+            seeds = {_seed_of(seed, run) for seed in rows["seed"].dropna()}
         if len(seeds) > 1:
             raise InputError(
                 f"Expected one seed in run {run!r}, but got {sorted(seeds)}.", "several-seeds"
@@ -62,3 +63,14 @@ def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
             assert validation is not None
             events.append(Added(job=job, validation=dict(validation)))
     return events
+
+
+def _seed_of(value: object, run: object) -> int:
+    number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
+    if not float(number).is_integer():
+        raise InputError(
+            f"Expected a whole number as seed of run {run!r}, but got {value!r}. Leave the seed "
+            "out where it is not known.",
+            "not-a-whole-number",
+        )
+    return int(number)

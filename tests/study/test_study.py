@@ -558,3 +558,12 @@ def test_an_observer_sees_each_job_and_each_recorded_result(tmp_path: Path) -> N
         (job_id, number) for number, job_id in enumerate(jobs, start=1)
     ]
     assert len(study.state().results) == 5
+
+
+@pytest.mark.parametrize("seed", [1.5, "first"])
+def test_past_runs_need_whole_numbers_as_seeds(tmp_path: Path, seed: object) -> None:
+    runs = pd.DataFrame({"run": ["x"], "task": ["a"], "score": [0.5], "seed": [seed]})
+    study = new_study(tmp_path)
+    with raises("not-a-whole-number"):
+        study.add(runs)
+    assert study.add(runs.assign(seed="7")) == 1

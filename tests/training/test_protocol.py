@@ -182,7 +182,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobExec
 
 
 def test_any_executor_trains_every_job(executor: JobExecutor) -> None:
-    check(list(FunctionTrainer(train, workers=2, executor=executor)(jobs(4))))
+    check(list(FunctionTrainer(train, workers=2, executor=executor)(jobs(12))))
 
 
 def test_a_broken_executor_is_reported() -> None:
