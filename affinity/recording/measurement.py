@@ -260,7 +260,7 @@ class Measurement:
         settings, state = self._settings, self._state
         if held_out is not None or settings.held_out is not None or settings.sources is not None:
             return False
-        if not self._looks_ahead and not state.has_factors:
+        if not state.has_factors:
             return False
         factored = self._part.factored_gradients(
             batch, settings.memory, needs_gradients=self._looks_ahead

@@ -266,7 +266,7 @@ def test_statistics_of_data_sets_are_those_of_all_rows(folder: Path) -> None:
         {"a": [(inputs + 1, labels)]},
         "squared error",
         dimensions=3,
-        ridge=1,
+        ridge=1.0,
     )
     for other in (one, two):
         assert other.training.n_rows.tolist() == [8, 8]
