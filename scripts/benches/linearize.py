@@ -82,7 +82,7 @@ def record(size: str, what: str, rows: int) -> dict[str, object]:
     model, tokens = decoder(size, what), batch(rows, 0)
     chosen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     plain: list[float] = []
-    for row in range(4):
+    for row in range(min(4, rows)):
         began = time.process_time()
         logits = model(tokens[0][row : row + 1])[0, :-1]
         loss = functional.cross_entropy(logits, tokens[1][row, 1:])

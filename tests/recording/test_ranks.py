@@ -182,7 +182,9 @@ def linearized(rank: int, folder: Path) -> None:
         part = [(inputs[rows], labels[rows])]
         batches = {"a": part, "b": [(inputs * 2, labels)] if has_b else []}
         held_out = {"a": rest if has_b else []}
-        return affinity.linearize(model, batches, held_out, "squared error", dimensions=3, ridge=1)
+        return affinity.linearize(
+            model, batches, held_out, "squared error", dimensions=3, ridge=1.0
+        )
 
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)))
