@@ -26,7 +26,7 @@ OUT = Path("reports/bench/linearize")
 SIZES = {"1M": (128, 4), "10M": (320, 8), "100M": (768, 14)}
 """Width and layers of a decoder with about so many parameters."""
 N_TOKENS, LENGTH = 1000, 64
-COUNTS, ROWS = (6, 24, 96, 256), (50, 400)
+COUNTS, ROWS = (6, 24, 96, 256), (50, 200)
 
 
 class LowRank(nn.Module):
