@@ -182,7 +182,6 @@ def _conclude(
             f"reward of production of {old:.3g}. Expected at least {FEWEST_USERS}, "
             f"{FEWEST_MATCHES} and more than 0.",
             "too-few-to-judge",
-            stacklevel=3,
         )
     else:
         factor = n_users / (n_users - 1)
@@ -269,5 +268,4 @@ def _check_random(scores: Tensor, positions: Tensor, place: Tensor, size: Tensor
             f"= {z:.1f}). Inverse propensities of 1 / length are wrong then; take the randomly "
             "ordered slice alone, or give propensities.",
             "order-not-random",
-            stacklevel=3,
         )

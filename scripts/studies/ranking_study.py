@@ -486,8 +486,8 @@ GATES = """## Gates in distributed runs
 
 MMoE with eight experts, thirteen days in order, with 1 and with 2 gloo processes (gradients
 averaged at every step, twice the batch). A gate is polarized if all experts but one get less than
-a tenth of its weight on the last day. **Only {seeds} seeds** (runs are counted in the table): intervals are
-wide, and nothing is claimed on dropout. Zhao et al. (2019) saw 20 % of their distributed runs polarize, and none with
+a tenth of its weight on the last day. **Only {seeds} seeds**: intervals are wide, and nothing is
+claimed on dropout. Zhao et al. (2019) saw 20 % of their distributed runs polarize, and none with
 dropout. More seeds on digits, in one process:
 [gate_polarization](../sharing/gate_polarization/README.md).
 
