@@ -58,7 +58,7 @@ def warn(message: str, code: str) -> None:
         >>> caught[0].message.code
         'no-pairs'
     """
-    level, frame = 2, sys._getframe(1)
+    level, frame = 2, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(AffinityWarning(message, code), stacklevel=level)

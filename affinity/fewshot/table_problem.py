@@ -148,7 +148,7 @@ def _of_tasks(
     parts = {"test": test, "validation": others[:share], "training": others[share:]}
     is_training = task_of_row.isin(parts["training"]).to_numpy()
     inputs = _encoded(features, is_training)
-    classes = classes_of(target, kind)
+    classes = classes_of(str(target.name), target, kind)
     values = encode_target(target, classes)
     if kind == "regression":
         values = (values - values[is_training].mean()) / (values[is_training].std() or 1.0)

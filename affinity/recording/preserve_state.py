@@ -226,7 +226,7 @@ class KeptState:
             self._add_tensor(value)
         elif isinstance(value, torch.Generator):
             state = value.get_state()
-            self._undo.append(partial(value.set_state, state))
+            self._undo.append(lambda: value.set_state(state))  # pyright: ignore[reportArgumentType]
         elif isinstance(value, random.Random):
             position = value.getstate()
             self._undo.append(lambda: value.setstate(position))

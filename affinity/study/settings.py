@@ -19,7 +19,7 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
         InputError: If they are no dictionary, a name or direction is invalid, or there are fewer
             than two tasks.
     """
-    if not isinstance(tasks, Mapping):
+    if not isinstance(tasks, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
             "Expected the score of each task, as in tasks={'click': 'maximize'}, but got "
             f"{tasks!r}.",
@@ -60,7 +60,7 @@ def read_priors(
 def _matrix_of(prior: AffinityMatrix | Trace) -> AffinityMatrix:
     if isinstance(prior, AffinityMatrix):
         return prior
-    if not isinstance(prior, Trace):
+    if not isinstance(prior, Trace):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
             "Expected affinity matrices or traces as prior, but got "
             f"{type(prior).__name__}. AffinityMatrix(tasks, values) makes a matrix of values.",

@@ -95,7 +95,8 @@ class Study:
             check_at_least("trainings", trainings, 2, "too-few-trainings")
         if seed is not None:
             check_at_least("seed", seed, 0, "negative-seed")
-        if tolerance is not None and not (isinstance(tolerance, float | int) and tolerance >= 0):
+        is_number = isinstance(tolerance, float | int)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if tolerance is not None and not (is_number and tolerance >= 0):
             raise InputError(
                 f"Expected a tolerance of at least 0, but got {tolerance!r}.", "invalid-tolerance"
             )
@@ -352,7 +353,7 @@ class Study:
                 separate networks failed.
         """
         check_at_least("replicates", replicates, 1, "no-replicates")
-        if plan is not None and not isinstance(plan, Plan):
+        if plan is not None and not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(
                 f"Expected an affinity.Plan, but got {plan!r}. Plan.all_in_one(tasks) and "
                 "Plan.separate(tasks) make plans; Plan.from_yaml reads one.",
