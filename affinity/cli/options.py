@@ -382,6 +382,12 @@ class DataOptions(ColumnOptions, TargetOptions):
     class_weight: Literal["balanced"] | None = option(
         "Give the rows of each class the same total weight in the loss.", default=None
     )
+    rows: int | None = option(
+        "Largest number of rows to use, drawn at random.",
+        default=None,
+        shown="12 million cells of the table",
+        least=20,
+    )
     test_share: float = option("Share of rows in the test split.", default=0.25)
     validation_share: float = option(
         "Share of the other rows used for early stopping.", default=0.2
@@ -558,7 +564,7 @@ class RetrainSettings(ToleranceSettings):
     replicates: int | None = option(
         "Number of replicates (new data split and seed each).",
         default=None,
-        shown="10; 5 from 21 tasks on",
+        shown="10, 5 from 21 tasks on, or fewer to keep the time limit",
         least=1,
     )
     minutes: float | None = option(
@@ -570,9 +576,10 @@ class RetrainSettings(ToleranceSettings):
         shown="40, with --minutes",
         least=1,
     )
-    baselines: Literal["all", "minimal"] = option(
+    baselines: Literal["all", "minimal"] | None = option(
         "'minimal' leaves out the random grouping and the baselines at equal parameters.",
-        default="all",
+        default=None,
+        shown="all, if they fit the time limit",
     )
     reference: bool = option(
         "Compare with gradient boosting per task, for up to a minute; --no-reference leaves it "
@@ -594,6 +601,13 @@ class RunSettings(RetrainSettings, GroupSettings, EstimateSettings, RecordSettin
         "Audit this plan: a YAML file, 'separate' or 'all-in-one'.",
         default=None,
         shown="the plan that is found",
+    )
+    time_limit: float | None = option(
+        "Time of the whole audit in minutes, without --diagnose. To keep it, fewer rows, epochs, "
+        "trainings, replicates or baselines are used; what was chosen is said.",
+        default=None,
+        shown="10; more if --minutes or --race-minutes ask for more",
+        above=0,
     )
 
 

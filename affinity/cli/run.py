@@ -3,9 +3,10 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +18,22 @@ from rich.markup import escape
 
 from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, RepeatedHoldout
 from affinity.audit.candidates import LISTED
+from affinity.audit.time_plan import (
+    Baselines,
+    TimePlan,
+    Wishes,
+    Workload,
+    measure_slowness,
+    plan_time,
+    plan_trainings,
+)
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.storage import load_as
+from affinity.words import count
 
 from .console import Stopped, warnings_as_notes
 from .options import RunSettings, inherited_settings
@@ -38,8 +49,19 @@ from .run_directory import (
     RunDirectory,
     RunRecord,
 )
-from .source import known_tasks, read_problem
-from .summary import show_problem
+from .source import BUILT_IN, known_tasks, read_problem
+from .summary import print_time_plan, show_problem
+
+REFERENCE_SECONDS = 60.0
+"""Most seconds that the reference may take."""
+
+USUAL_MINUTES = 10.0
+"""Time limit of an audit whose options do not ask for a longer one."""
+
+FEWEST_REPLICATES = 3
+"""Replicates that are trained even if the time limit is over."""
+
+_CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
 
 @dataclass(eq=False)
@@ -49,6 +71,7 @@ class Run:
     directory: RunDirectory
     settings: RunSettings
     console: Console
+    started: float = field(default_factory=time.monotonic)
 
     @cached_property
     def problem(self) -> Problem:
@@ -58,6 +81,8 @@ class Run:
             InputError: If the data are missing or have changed.
         """
         problem = read_problem(self.settings)
+        if self.time_plan is not None:
+            problem = self.time_plan.applied_to(problem)
         expected = self.directory.record.fingerprint
         if fingerprint_of(problem) != expected:
             raise InputError(
@@ -132,9 +157,97 @@ class Run:
         check_budget(budget, n_tasks)
         return budget
 
+    @property
+    def time_plan(self) -> TimePlan | None:
+        """What is trained to keep the time limit; None without one."""
+        return self.directory.record.time_plan
+
     def replicates(self) -> int:
-        """The replicates of the settings, or ten, or five if there are many tasks."""
-        return self.settings.replicates or (10 if len(self.problem.tasks) <= 20 else 5)
+        """The replicates of the settings, or of the time plan, or ten, or five of many tasks."""
+        plan = self.time_plan
+        planned = plan.replicates if plan is not None and plan.is_cut else None
+        return self.settings.replicates or planned or (10 if len(self.problem.tasks) <= 20 else 5)
+
+    def baselines(self) -> Baselines:
+        """The baselines of the settings, or of the time plan, or all."""
+        planned = "all" if self.time_plan is None else self.time_plan.baselines
+        return self.settings.baselines or planned
+
+    def wishes(self, minutes: float) -> Wishes:
+        """What the settings ask for, if time allows."""
+        settings, names = self.settings, ("replicates", "baselines", "epochs", "batch_size")
+        races = settings.plan is None and settings.method in (None, "race")
+        return Wishes(
+            minutes=minutes,
+            replicates=settings.replicates or (10 if len(self.problem.tasks) <= 20 else 5),
+            baselines=settings.baselines or "all",
+            race_seconds=60 * settings.race_minutes if races and not settings.overlap else 0.0,
+            reference=min(REFERENCE_SECONDS, 6 * minutes) if settings.reference else 0.0,
+            is_chosen=frozenset(n for n in names if getattr(settings, n) is not None),
+            can_thin=self.settings.source not in BUILT_IN,
+        )
+
+    def plan_time(self) -> None:
+        """Choose what is trained, print it with the expected time, and keep it in run.json.
+
+        Rows, epochs and batches of a run that is recorded stay as they are.
+        """
+        minutes = time_limit_of(self.settings)
+        wishes, before = self.wishes(minutes), self.time_plan
+        if before is not None and before.minutes == minutes:
+            return  # continued
+        work = Workload.of(self.problem, self.settings.measure_every)
+        if before is not None or self.directory.finished("record") is not None:
+            plan = before or TimePlan(minutes, wishes.replicates, wishes.baselines)
+            plan = replace(plan, minutes=minutes, is_cut=plan.used_share < 1)
+            plan = plan_trainings(plan, work, wishes, work.expected_steps)
+        else:
+            plan = plan_time(work, wishes)
+            if plan.is_cut or plan.total > _CERTAIN * 60 * minutes:
+                slowness = measure_slowness(self.problem)
+                plan = plan_time(work, wishes, slowness)
+            self.problem = plan.applied_to(self.problem)
+        self.directory.keep_time_plan(plan)
+        print_time_plan(self.console, plan)
+
+    def keep_time_limit(self) -> None:
+        """Plan fewer replicates if the stages so far took much longer than expected."""
+        plan = self.time_plan
+        if plan is None or self.settings.replicates is not None:
+            return
+        audit = plan.seconds["training the plan and its baselines"]
+        left = 60 * plan.minutes - (time.monotonic() - self.started) - plan.seconds["reference"]
+        if audit <= max(1.3 * left, 20.0):
+            return
+        fitting = max(FEWEST_REPLICATES, int(plan.replicates * max(left, 0.0) / audit))
+        if fitting < plan.replicates:
+            late = replace(plan, late_replicates=fitting, replicates=fitting, is_cut=True)
+            share = fitting / plan.replicates
+            seconds = {**plan.seconds, "training the plan and its baselines": share * audit}
+            self.directory.keep_time_plan(replace(late, seconds=seconds))
+            self.console.print(
+                f"[yellow]Note:[/yellow] The audit is late (busy or slow machine): "
+                f"{count(fitting, 'replicate')} instead of {plan.replicates}."
+            )
+
+    def correct_time_plan(self, n_networks: int | None = None) -> None:
+        """Plan again with the steps of the recorded run, and the networks of the plan."""
+        before = self.time_plan
+        if before is None:
+            return
+        work = Workload.of(self.problem, self.settings.measure_every)
+        steps = int(self.trace.steps.max()) + 1
+        wishes = self.wishes(before.minutes)
+        plan = plan_trainings(
+            replace(before, is_cut=before.used_share < 1 or before.epochs is not None),
+            work,
+            wishes,
+            steps,
+            n_networks,
+        )
+        self.directory.keep_time_plan(plan)
+        if plan.choices != before.choices or abs(plan.total - before.total) > 0.2 * before.total:
+            print_time_plan(self.console, plan, corrected=True)
 
     def print_skipped(self, stage: str, name: str) -> None:
         """Report a stage that is up to date."""
@@ -199,6 +312,13 @@ def resume_run(path: Path, console: Console, options: object = None) -> Generato
     use_one_thread()
     with directory.reopen(), _report_interruption(directory), warnings_as_notes(console):
         yield Run(directory, settings, console)
+
+
+def time_limit_of(settings: RunSettings) -> float:
+    """The time limit in minutes: as given, or the usual one and what other options add to it."""
+    usual = 3.0  # minutes of a race
+    longer = (settings.minutes or 0.0) + max(0.0, settings.race_minutes - usual)
+    return settings.time_limit or USUAL_MINUTES + longer
 
 
 def use_one_thread() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
+from affinity.audit.time_plan import TimePlan
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recording import RecordingCost
@@ -75,6 +76,7 @@ class RunRecord:
         command: The command that made the run.
         versions: Of Python and the libraries that results depend on.
         stages: What is finished.
+        time_plan: What the audit trains to keep its time limit; None if there was none.
         schema_version: Of this format.
     """
 
@@ -84,6 +86,7 @@ class RunRecord:
     command: str
     versions: Mapping[str, str]
     stages: Mapping[str, StageRecord] = field(default_factory=dict[str, StageRecord])
+    time_plan: TimePlan | None = None
     schema_version: int = VERSION
 
 
@@ -145,7 +148,7 @@ class RunDirectory:
                     "another-run",
                 )
             elif existing.settings != record.settings:
-                self._write(replace(record, stages=existing.stages))
+                self._write(replace(record, stages=existing.stages, time_plan=existing.time_plan))
             else:
                 self.record = existing
             yield
@@ -229,6 +232,11 @@ class RunDirectory:
             **more,  # pyright: ignore[reportArgumentType]
         )
         self._write(replace(self.record, stages={**self.record.stages, name: finished}))
+
+    def keep_time_plan(self, plan: TimePlan) -> None:
+        """Write the time plan to run.json, so that the run continues with it."""
+        if plan != self.record.time_plan:
+            self._write(replace(self.record, time_plan=plan))
 
     @contextmanager
     def _lock(self, create: bool = False) -> Generator[None]:

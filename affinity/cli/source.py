@@ -12,6 +12,9 @@ from affinity.training import make_objective, make_sampling
 from .early_checks import check_source
 from .options import RecordSettings
 
+MOST_CELLS = 12_000_000
+"""Cells of a table that are used by default; an audit of them takes less than 3 GB of memory."""
+
 BUILT_IN = {"digits": load_digits, "planted": planted}
 """Problems that need no file."""
 
@@ -93,6 +96,8 @@ def _read(settings: RecordSettings) -> Problem:
         known=settings.known_share or 1.0,
         test_share=settings.test_share,
         validation_share=settings.validation_share,
+        rows=settings.rows,
+        cells=MOST_CELLS if settings.rows is None else None,
         seed=settings.seed,
         **size,
     )

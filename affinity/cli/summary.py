@@ -18,6 +18,7 @@ from affinity.audit import (
     metric_name,
 )
 from affinity.audit.task_description import METRIC_NAMES, SCORE
+from affinity.audit.time_plan import TimePlan
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.problems.note import Severity
@@ -35,6 +36,25 @@ LARGEST_PERCENTAGE = 10_000
 """From here on numbers are printed as powers of ten."""
 UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
+
+
+def print_time_plan(console: Console, plan: TimePlan, corrected: bool = False) -> None:
+    """Print the expected time of each stage, and what is less than without a time limit."""
+    stages = "; ".join(f"{name} {_clock(seconds)}" for name, seconds in plan.seconds.items())
+    first = "Corrected estimate" if corrected else f"Time limit {plan.minutes:g} min. Estimate"
+    console.print(f"{first}: {_clock(plan.total)} ({stages}).", soft_wrap=True, highlight=False)
+    if plan.choices:
+        console.print(f"To keep the limit: {plan.choices}.", soft_wrap=True, highlight=False)
+    if plan.total > 60 * plan.minutes:
+        console.print(
+            "[yellow]Note:[/yellow] The limit is too short for the fewest trainings that give an "
+            "answer; the audit takes longer.",
+            soft_wrap=True,
+        )
+
+
+def _clock(seconds: float) -> str:
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
 def show_problem(console: Console, problem: Problem) -> None:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 MANY_TASKS = 100
 
+_LARGE = 2**26  # bytes of the inputs of all rows
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkResult(Result):
@@ -111,6 +113,8 @@ class NetworkTrainer:
     def __call__(self, jobs: Iterable[Job]) -> Iterator[NetworkResult]:
         """Train all jobs, those that differ only in tasks, seed and stopping at once.
 
+        Of large tables, one seed at a time: only its replicate is in memory.
+
         Raises:
             InputError: If a job has an unknown task or a setting that is not accepted.
         """
@@ -125,10 +129,15 @@ class NetworkTrainer:
                 )
             settings = {name: value for name, value in job.settings.items() if name != "stop"}
             sized_for = () if job.sharing == "hard" or job.sharing in self.ways else job.names
-            key = (job.purpose, job.sharing, sorted(settings.items()), sized_for)
+            seed = job.seed if self._is_large else None
+            key = (job.purpose, job.sharing, sorted(settings.items()), sized_for, seed)
             batches.setdefault(repr(key), []).append(job)
         for batch in batches.values():
             yield from self._train(batch)
+
+    @property
+    def _is_large(self) -> bool:
+        return self.problem.development.inputs.nbytes > _LARGE
 
     def make_network(self, job: Job) -> Sharing:
         """The untrained network of a job."""

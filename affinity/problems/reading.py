@@ -12,7 +12,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Int
 from pyarrow import csv as arrow_csv
 from pyarrow import dataset, feather, parquet
 from pyarrow import json as arrow_json
@@ -129,7 +130,56 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return read_source(path).frame
 
 
-def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
+@dataclass(frozen=True)
+class DrawnRows:
+    """Rows of a table, drawn at random; whole groups if there is a group column.
+
+    Args:
+        most: Largest number of rows; with groups, the last one drawn may exceed it.
+        cells: Largest number of cells (rows times columns), if `most` is None.
+        seed: Random seed.
+        group_column: Rows with the same value are all drawn, or none of them.
+    """
+
+    most: int | None = None
+    cells: int | None = None
+    seed: int = 0
+    group_column: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise InputError(
+                f"Expected at least one row to use, but got rows={self.most}.", "out-of-range"
+            )
+
+    def __call__(
+        self, n_rows: int, names: Sequence[str], values_of: Callable[[str], pd.Series]
+    ) -> Int[np.ndarray, " drawn"] | None:
+        """The numbers of the drawn rows, in order; None if all rows are used.
+
+        Args:
+            n_rows: Rows of the table.
+            names: Its columns.
+            values_of: Reads one of them.
+        """
+        most = self.most
+        if most is None:
+            most = n_rows if self.cells is None else max(1, self.cells // max(1, len(names)))
+        if n_rows <= most:
+            return None
+        random = np.random.default_rng(self.seed)
+        if self.group_column not in names:
+            return np.sort(random.choice(n_rows, most, replace=False))
+        numbers = pd.factorize(values_of(self.group_column), use_na_sentinel=False)[0]
+        sizes = np.bincount(numbers)
+        order = random.permutation(len(sizes))
+        taken = order[: 1 + int(np.searchsorted(sizes[order].cumsum(), most))]
+        return np.flatnonzero(np.isin(numbers, taken))
+
+
+def read_source(
+    source: Any, options: ReadingOptions | None = None, draw: DrawnRows | None = None
+) -> RawTable:
     """Read a table from a file, a folder, standard input or an object of another library.
 
     Args:
@@ -138,6 +188,8 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
             for text on standard input; or a frame of pandas, polars, Arrow or Hugging Face
             datasets, or a mapping of columns.
         options: Separator, decimal mark and encoding, where they should not be found.
+        draw: The rows to keep; all if None. Parquet is read part by part, so that only the drawn
+            rows take memory.
 
     Raises:
         InputError: If the source is missing, unreadable, truncated or empty, or if two columns
@@ -146,7 +198,8 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
     options = options or ReadingOptions()
     if not isinstance(source, str | Path):
         frame = _checked(to_pandas(source), "the table")
-        return RawTable(frame, "table", decimal=options.decimal)
+        frame, notes = _draw_from_frame(frame, draw)
+        return RawTable(frame, "table", notes, decimal=options.decimal)
     path = Path(source)
     is_stdin = str(source) == "-"
     if not is_stdin and not path.exists():
@@ -156,7 +209,9 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
     notes: list[DataNote] = []
     try:
         if path.is_dir():
-            frame = _read_folder(path)
+            frame = _read_parquet(_open_folder(path), draw, notes)
+        elif draw is not None and path.suffix.lower() in {".parquet", ".pq"}:
+            frame = _read_parquet(dataset.dataset(str(path), format="parquet"), draw, notes)
         else:
             data = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
             frame = _read_bytes(data, "" if is_stdin else path.name.lower(), options, notes)
@@ -174,7 +229,8 @@ def read_source(source: Any, options: ReadingOptions | None = None) -> RawTable:
     name = "table" if is_stdin else path.name.split(".")[0] or path.name
     has_commas = any(note.code == "decimal" for note in notes)
     decimal = options.decimal or ("," if has_commas else None)
-    return RawTable(_checked(frame, repr(where)), name, tuple(notes), decimal)
+    frame, drawn = _draw_from_frame(_checked(frame, repr(where)), draw)
+    return RawTable(frame, name, (*notes, *drawn), decimal)
 
 
 def to_pandas(source: Any) -> pd.DataFrame:
@@ -315,7 +371,54 @@ def _read_bytes(
     return _read_text(data, options, notes)
 
 
-def _read_folder(path: Path) -> pd.DataFrame:
+def _read_parquet(table: Any, draw: DrawnRows | None, notes: list[DataNote]) -> pd.DataFrame:
+    """All rows of a data set, or those that are drawn, read batch by batch."""
+    names = list(table.schema.names)
+    n_rows = table.count_rows()
+
+    def values_of(name: str) -> pd.Series:
+        return table.to_table(columns=[name]).column(0).to_pandas()
+
+    drawn = None if draw is None else draw(n_rows, names, values_of)
+    if drawn is None:
+        return _from_arrow(table.to_table())
+    notes.append(_note_on_drawn(len(drawn), n_rows))
+    batches = table.to_batches(batch_size=1 << 16, batch_readahead=1, fragment_readahead=1)
+    return _from_arrow(pa.Table.from_batches(_take(batches, drawn), table.schema))
+
+
+def _take(batches: Iterable[Any], drawn: Int[np.ndarray, " drawn"]) -> Iterator[Any]:
+    """The drawn rows of each batch; row numbers go on from batch to batch."""
+    start = 0
+    for batch in batches:
+        first, last = np.searchsorted(drawn, [start, start + batch.num_rows])
+        if last > first:
+            yield batch.take(pa.array(drawn[first:last] - start))
+        start += batch.num_rows
+
+
+def _draw_from_frame(
+    frame: pd.DataFrame, draw: DrawnRows | None
+) -> tuple[pd.DataFrame, tuple[DataNote, ...]]:
+    """The drawn rows of a table that is in memory; their numbers start from 0 again."""
+    if draw is None:
+        return frame, ()
+    drawn = draw(len(frame), list(frame.columns), frame.__getitem__)
+    if drawn is None:
+        return frame, ()
+    note = _note_on_drawn(len(drawn), len(frame))
+    return frame.iloc[drawn].reset_index(drop=True), (note,)
+
+
+def _note_on_drawn(n_drawn: int, n_rows: int) -> DataNote:
+    text = (
+        f"{n_drawn:,} of {n_rows:,} rows were drawn at random; the others are not used. More rows "
+        "(--rows, rows=) need more memory."
+    )
+    return DataNote("rows-drawn", text, value=n_drawn / n_rows)
+
+
+def _open_folder(path: Path) -> Any:
     """Parquet files, also of a partitioned data set (``year=2024/...``)."""
     files = [str(file) for file in sorted(path.rglob("*.parquet")) if file.name[0] not in "._"]
     if not files:
@@ -335,7 +438,7 @@ def _read_folder(path: Path) -> pd.DataFrame:
     shape = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(path)}
     partitions = dataset.dataset(files, **shape).schema
     schema = pa.unify_schemas([partitions, *schemas], promote_options="permissive")
-    return _from_arrow(dataset.dataset(files, schema=schema, **shape).to_table())
+    return dataset.dataset(files, schema=schema, **shape)
 
 
 def _from_arrow(table: Any) -> pd.DataFrame:

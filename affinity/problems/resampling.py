@@ -25,6 +25,17 @@ class Draw:
     validation: Int[Tensor, " validation"]
     evaluation: Int[Tensor, " evaluation"]
 
+    def thinned(self, share: float, generator: torch.Generator) -> "Draw":
+        """A share of the rows of each part, at least one of those that there are."""
+        if share == 1:
+            return self
+
+        def some(rows: Int[Tensor, " row"]) -> Int[Tensor, " some"]:
+            taken = _comb(rows, share, generator)[1]
+            return taken if len(taken) else rows[:1]
+
+        return Draw(some(self.training), some(self.validation), some(self.evaluation))
+
 
 Resampling = Callable[[Examples, int], Draw]
 """Development rows and a seed to a draw."""
@@ -42,6 +53,7 @@ class RandomRows:
     Args:
         validation_share: Share of the development rows that decide when to stop.
         evaluation_share: Share of the development rows that decide between networks.
+        used_share: Share of the rows of each part that are used, to save time.
 
     Example:
         >>> rows = Examples(torch.zeros(10, 1), torch.tensor([[0.0]] * 8 + [[1.0]] * 2))
@@ -52,13 +64,17 @@ class RandomRows:
 
     validation_share: float = 0.2
     evaluation_share: float = 0.2
+    used_share: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_shares(self.validation_share, self.evaluation_share)
+        _check_shares(self.validation_share, self.evaluation_share, self.used_share)
 
     def __call__(self, development: Examples, seed: int) -> Draw:
         """Draw with this seed."""
         generator = torch.Generator().manual_seed(seed)
+        return self._draw(development, generator).thinned(self.used_share, generator)
+
+    def _draw(self, development: Examples, generator: torch.Generator) -> Draw:
         if development.groups is not None:
             return self._draw_groups(development, development.groups, generator)
         order = torch.randperm(len(development), generator=generator)
@@ -109,6 +125,7 @@ class TimeBlocks:
         validation_share: Share of the blocks that decide when to stop.
         evaluation_share: Share of the blocks that decide between networks.
         blocks: Number of blocks that the development rows are split into.
+        used_share: Share of the rows of each part that are used, to save time.
 
     Example:
         >>> rows = Examples(torch.zeros(40, 1), torch.zeros(40, 1))
@@ -120,9 +137,10 @@ class TimeBlocks:
     validation_share: float = 0.2
     evaluation_share: float = 0.2
     blocks: int = 20
+    used_share: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_shares(self.validation_share, self.evaluation_share)
+        _check_shares(self.validation_share, self.evaluation_share, self.used_share)
         if self.blocks < 3:
             raise InputError(
                 f"Expected at least three blocks of time, but got {self.blocks}.", "out-of-range"
@@ -149,7 +167,7 @@ class TimeBlocks:
             training=rows[~(is_validation | is_evaluation)[rows]],
             validation=is_validation.nonzero().squeeze(1),
             evaluation=is_evaluation.nonzero().squeeze(1),
-        )
+        ).thinned(self.used_share, generator)
 
 
 def _comb(
@@ -199,7 +217,11 @@ def _blocks_of_groups(groups: Int[Tensor, " row"], blocks: int) -> Int[Tensor, "
     return block.unique(return_inverse=True)[1][number]
 
 
-def _check_shares(validation: float, evaluation: float) -> None:
+def _check_shares(validation: float, evaluation: float, used: float) -> None:
+    if not 0 < used <= 1:
+        raise InputError(
+            f"Expected a used share above 0 and at most 1, but got {used}.", "invalid-share"
+        )
     if not 0 < validation < 1:
         raise InputError(
             f"Expected a validation share between 0 and 1, but got {validation}.", "invalid-share"

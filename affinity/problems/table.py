@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,14 @@ from .label_counts import notes_on_counts
 from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
-from .reading import ReadingOptions, column_names, fingerprint, read_source, shorten
+from .reading import (
+    DrawnRows,
+    ReadingOptions,
+    column_names,
+    fingerprint,
+    read_source,
+    shorten,
+)
 from .resampling import RandomRows, TimeBlocks
 from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
@@ -46,6 +54,11 @@ from .test_rows import (
     times_of,
     without_divided_groups,
 )
+
+MANY_ROWS = 100_000
+"""Development rows from which on all replicates are encoded with the same statistics."""
+
+_ROWS_AT_ONCE = 16_384  # rows that are encoded at once
 
 FEWEST_GROUPS = 20
 """Groups of test rows from which on an interval over groups can be relied on."""
@@ -70,6 +83,8 @@ def load_table(
     width: int = 64,
     depth: int = 2,
     settings: TrainingSettings | None = None,
+    rows: int | None = None,
+    cells: int | None = None,
     seed: int = 0,
 ) -> Problem:
     """Read a table and make it a problem.
@@ -99,7 +114,10 @@ def load_table(
         width: Width of the trunk.
         depth: Layers of the trunk.
         settings: How a network is trained.
-        seed: Decides which rows are test rows.
+        rows: Largest number of rows to use, drawn at random (whole groups); all of them if None.
+            Parquet is read part by part, so that the other rows take no memory.
+        cells: The same limit as a number of cells: rows times columns.
+        seed: Decides which rows are drawn, and which are test rows.
 
     Raises:
         InputError: If a column is missing (the nearest name is given), a target cannot be
@@ -148,7 +166,17 @@ def load_table(
     )
     if (names := column_names(source, reading)) is not None:
         roles.check(names)  # before a large table is read
-    raw = read_source(source, reading)
+    is_limited = rows is not None or cells is not None
+    if is_limited and any(
+        part is not None and not isinstance(part, str | int) for part in (groups, sample_weight)
+    ):
+        raise InputError(
+            "Expected groups and weights as columns where the number of rows is limited, but got "
+            "one value per row. Add them to the table, and name the columns.",
+            "values-of-drawn-rows",
+        )
+    draw = DrawnRows(rows, cells, seed, group_column) if is_limited else None
+    raw = read_source(source, reading, draw)
     table = raw.frame.reset_index(drop=True)
     if groups is not None and group_column is None:
         group_column, table = _with_column(table, "group", groups)
@@ -226,7 +254,7 @@ def load_table(
         weights=weights,
         components={name: labels.units for name, labels in vectors.items()},
     )
-    rows, test_rows = encoder(torch.arange(len(development)))
+    examples, test_examples = encoder(torch.arange(len(development)))
     judged, judged_kinds = values, task_kinds
     if task_column is not None and target is not None:  # the one column that all tasks share
         judged = values.bfill(axis=1).iloc[:, :1].set_axis([target], axis=1)
@@ -245,7 +273,7 @@ def load_table(
             uses[part] = f"target: {kind}" if part == name else f"{role} of target {name!r}"
     uses |= roles.of_rows
     seen = development.numpy()
-    parts = TableParts(rows.inputs.shape[1], depth)
+    parts = TableParts(examples.inputs.shape[1], depth)
     trunk, head = parts(width)
     problem = Problem(
         name=raw.name,
@@ -253,8 +281,8 @@ def load_table(
             task_of(name, kind, classes[name], vectors[name].scaled if name in vectors else None)
             for name, kind in task_kinds.items()
         ),
-        development=rows,
-        test=test_rows,
+        development=examples,
+        test=test_examples,
         trunk=trunk,
         head=head,
         encoder=encoder,
@@ -290,7 +318,7 @@ def load_table(
             fingerprint=fingerprint(table),
             rows=len(table),
             layout="long" if task_column is not None else "wide",
-            features=rows.inputs.shape[1],
+            features=examples.inputs.shape[1],
             columns=_column_uses(cleaned, columns, uses, roles.exclude),
             kinds=task_kinds,
         ),
@@ -306,7 +334,9 @@ class TableEncoder:
     """Encodes all rows of a table with statistics of the training rows of a replicate.
 
     Features are imputed and scaled by the training rows' medians, means and deviations;
-    regression targets are standardized by the training rows' means and deviations.
+    regression targets are standardized by the training rows' means and deviations. From
+    `MANY_ROWS` development rows on, where these hardly differ between replicates, the statistics
+    are those of all development rows: the table is encoded once, and all replicates share it.
     """
 
     features: pd.DataFrame
@@ -325,11 +355,31 @@ class TableEncoder:
 
     def __call__(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         """Development and test rows, from rows numbered within the development rows."""
+        return self._of_all_rows if self._is_shared else self._encode(training)
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether all replicates use the statistics of all development rows."""
+        return len(self.development) >= MANY_ROWS
+
+    @cached_property
+    def _of_all_rows(self) -> tuple[Examples, Examples]:
+        return self._encode(torch.arange(len(self.development)))
+
+    def _encode(self, training: Int[Tensor, " training"]) -> tuple[Examples, Examples]:
         transformer, mean, deviation = self._fit(training)
-        inputs = torch.tensor(np.asarray(transformer.transform(self.features)), dtype=torch.float32)
-        targets = (self.targets - mean) / deviation
-        everything = Examples(inputs, targets, self.groups, self.weights)
-        return everything.take(self.development), everything.take(self.test)
+
+        def encode(rows: Int[Tensor, " row"]) -> Examples:
+            inputs: list[Tensor] = []
+            for some in rows.split(_ROWS_AT_ONCE):
+                values = transformer.transform(self.features.iloc[some.numpy()])
+                inputs.append(torch.tensor(np.asarray(values), dtype=torch.float32))
+            groups = None if self.groups is None else self.groups[rows]
+            weights = None if self.weights is None else self.weights[rows]
+            targets = (self.targets[rows] - mean) / deviation
+            return Examples(torch.cat(inputs), targets, groups, weights)
+
+        return encode(self.development), encode(self.test)
 
     def target_scales(self, training: Int[Tensor, " training"]) -> Float[Tensor, " task"]:
         """What each target of numbers is divided by, from these training rows; 1 for classes."""
@@ -353,13 +403,14 @@ class TableEncoder:
     def _fit(self, training: Int[Tensor, " training"]) -> tuple[Any, Tensor, Tensor]:
         from sklearn.base import clone
 
-        rows = self.development[training]
+        rows = self.development if self._is_shared else self.development[training]
         transformer: Any = clone(self.transformer)
         transformer.fit(self.features.iloc[rows.numpy()])
         return transformer, *self._target_statistics(training)
 
     def _target_statistics(self, training: Int[Tensor, " training"]) -> tuple[Tensor, Tensor]:
-        known = self.targets[self.development[training]]
+        rows = self.development if self._is_shared else self.development[training]
+        known = self.targets[rows]
         units = [unit_of(kind, known[:, task]) for task, kind in enumerate(self.kinds)]
         return known.new_tensor([first for first, _ in units]), known.new_tensor(
             [second for _, second in units]

@@ -9,7 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +57,8 @@ class Store:
         described = [torch.__version__, network, network_tasks, settings, replicate.seed]
         digest.update(repr(described).encode())
         for name, value in (*network.named_parameters(), *network.named_buffers()):
-            digest.update(name.encode() + _bytes(value))
+            digest.update(name.encode())
+            digest.update(_bytes(value))
         for part in (
             replicate.training,
             replicate.validation,
@@ -63,7 +66,8 @@ class Store:
             replicate.test,
         ):
             if part is not None:
-                digest.update(_digest_inputs(part) + _bytes(part.targets[:, columns]))
+                digest.update(_digest_inputs(part))
+                digest.update(_bytes(part.targets[:, columns]))
         if replicate.test.groups is not None:
             digest.update(_bytes(replicate.test.groups))
         for part in (replicate.training, replicate.test):
@@ -138,19 +142,15 @@ class FinishedTrainings:
             self._store.put(self.keys[number], result)
 
 
-_digests: dict[int, tuple[Examples, bytes]] = {}
+_digests: WeakKeyDictionary[Examples, bytes] = WeakKeyDictionary()
 
 
 def _digest_inputs(examples: Examples) -> bytes:
     """Digest of the inputs; remembered, because many trainings share their rows."""
-    known = _digests.get(id(examples))
-    if known is None or known[0] is not examples:
-        if len(_digests) > 256:
-            _digests.clear()
-        known = examples, hashlib.sha256(_bytes(examples.inputs)).digest()
-        _digests[id(examples)] = known
-    return known[1]
+    if examples not in _digests:
+        _digests[examples] = hashlib.sha256(_bytes(examples.inputs)).digest()
+    return _digests[examples]
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8))

@@ -22,9 +22,13 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     """
     if options.save_models:
         TrainedPlan.encoder_of(run.problem)
+    run.plan_time()
     record_stage(run)
+    run.correct_time_plan()
     estimate_stage(run)
     plan = group_stage(run) if run.settings.plan is None else find_plan(run, run.settings.plan)
+    run.correct_time_plan(len(plan.grouping.networks))
+    run.keep_time_limit()
     retrain_stage(run, plan, options, is_given=run.settings.plan is not None)
     if options.diagnose:
         diagnose_stage(run, quick=options.quick)

@@ -13,6 +13,7 @@ from affinity.audit import ENDED, Race, measure_sharing
 from affinity.audit.blocks import MOST_BLOCKS
 from affinity.audit.candidates import LISTED
 from affinity.audit.race import most_trainings
+from affinity.audit.time_plan import SPEED, STEP_WORK
 from affinity.cli.options import Method
 from affinity.cli.run import Run, check_method
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
@@ -36,8 +37,6 @@ from affinity.words import count
 
 from .retrain import is_edited
 
-_SPEED = 2e10  # operations per second of a usual processor core
-_STEP = 2e6  # operations that a training step takes besides its arithmetic
 _OTHER_ESTIMATOR = "gradient cosine"  # costs nothing once a trace is recorded
 _MOST_TASKS_FOR_EVERY_BUDGET = 12  # up to here every budget is solved exactly within a moment
 _LARGEST_BUDGET = 8
@@ -63,6 +62,8 @@ def group_stage(run: Run) -> Plan:
         "race_minutes": settings.race_minutes if method == "race" else None,
         "tolerance": None if method == "affinity" else settings.tolerance,
     }
+    if method == "race" and run.time_plan is not None and run.time_plan.race_trainings is not None:
+        inputs["race_trainings"] = run.time_plan.race_trainings
     finished = directory.finished("group")
     if finished is not None and finished.inputs == inputs and file.exists():
         if is_edited(directory):
@@ -108,7 +109,7 @@ def _check_sharing(run: Run) -> None:
 
 
 def race_trainings(run: Run) -> int:
-    """How many trainings fit into `race_minutes` on a usual core, by counted work.
+    """How many trainings fit into `race_minutes` on a usual core, and into the time plan.
 
     A training takes as many steps as the recorded run, and 6 operations per parameter and row of a
     step. The time that trainings take on this machine has no effect: the same data and options give
@@ -117,9 +118,11 @@ def race_trainings(run: Run) -> int:
     problem, settings = run.problem, run.settings
     network = problem.network(problem.tasks)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    per_step = _STEP + 6 * n_parameters * problem.settings.batch_size
+    per_step = STEP_WORK + 6 * n_parameters * problem.settings.batch_size
     n_steps = int(run.trace.steps.max()) + 1
-    return int(60 * settings.race_minutes * _SPEED / (n_steps * per_step))
+    fitting = int(60 * settings.race_minutes * SPEED / (n_steps * per_step))
+    planned = None if run.time_plan is None else run.time_plan.race_trainings
+    return fitting if planned is None else min(fitting, planned)
 
 
 def fits_race(run: Run) -> bool:

@@ -8,8 +8,9 @@ from rich.markup import escape
 
 from affinity.audit import AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
+from affinity.audit.time_plan import cost_of_fewer_rows
 from affinity.cli.options import TrainerOptions
-from affinity.cli.run import Run
+from affinity.cli.run import REFERENCE_SECONDS, Run
 from affinity.cli.run_directory import (
     AFFINITY,
     AUDIT,
@@ -24,13 +25,12 @@ from affinity.cli.source import known_tasks
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
+from affinity.problems import DataNote, Problem
 from affinity.problems.record import steps_between_measurements
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
 from affinity.words import count
-
-REFERENCE_SECONDS = 60.0
 
 
 def find_plan(run: Run, choice: str | None = None) -> Plan:
@@ -93,7 +93,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
         "networks": describe_networks(plan),
         "affinity": directory.hash_of(AFFINITY) if has_matrix else None,
         "replicates": run.replicates(),
-        "baselines": settings.baselines,
+        "baselines": run.baselines(),
         "minutes": settings.minutes,
         "max_replicates": settings.max_replicates,
         "tolerance": settings.tolerance,
@@ -121,10 +121,10 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
     with directory.stage("retrain", inputs, outputs):
         audit = retrain(
             plan,
-            run.problem,
+            _with_notes(run),
             run.replicates(),
             seed=settings.seed + 1,
-            baselines=BASELINES if settings.baselines == "all" else (),
+            baselines=BASELINES if run.baselines() == "all" else (),
             **growth,  # pyright: ignore[reportArgumentType]
             test=NegativeTransferTest(tolerance=settings.tolerance),
             matrix=run.matrix if has_matrix else None,
@@ -132,7 +132,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             keep=options.save_models,
             store=directory.file(TRAININGS),
             backend=options.backend,
-            reference_seconds=REFERENCE_SECONDS if settings.reference else 0.0,
+            reference_seconds=_reference_seconds(run),
         )
         proposed = audit
         if decides:
@@ -155,6 +155,34 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             f"holds it ({count_networks(audit.plan)}).",
             soft_wrap=True,
         )
+
+
+def _reference_seconds(run: Run) -> float:
+    if not run.settings.reference:
+        return 0.0
+    plan = run.time_plan
+    return REFERENCE_SECONDS if plan is None else plan.seconds["reference"]
+
+
+def _with_notes(run: Run) -> Problem:
+    """The problem with notes on what was left out to keep the time limit, and what that costs."""
+    plan, problem = run.time_plan, run.problem
+    if plan is None or not plan.is_cut:
+        return problem
+    text = f"To keep the time limit of {plan.minutes:g} minutes, the audit used {plan.choices}."
+    notes = [DataNote("time-limit", text)]
+    if plan.used_share < 1:
+        costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
+        if costs:
+            lost = ", ".join(f"{loss:+.1%} with {share:.0%}" for share, loss in costs.items())
+            text = (
+                f"Learning curve of one network for all tasks, on selection rows: its losses are "
+                f"{lost} of the training rows that were used ({plan.used_share:.0%} of the rows "
+                "that there are). With all rows, losses are lower, and gains from sharing are "
+                "usually smaller."
+            )
+            notes.append(DataNote("cost-of-fewer-rows", text, value=costs[max(costs)]))
+    return replace(problem, notes=(*problem.notes, *notes))
 
 
 def _context(run: Run, plan: Plan) -> AuditContext:

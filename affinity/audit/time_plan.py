@@ -1,0 +1,386 @@
+"""Time plan: how much an audit trains so that it ends within a time limit.
+
+Times are counted, not measured: a step of a network takes `STEP_WORK` operations besides its
+arithmetic, and a usual processor core does `SPEED` operations per second. The same data and options
+give the same plan, however busy the machine is; only how slow the machine is as a whole is measured
+once, in processor time, and rounded to a power of two.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from affinity.problems import NetworkTrainer, Problem
+from affinity.tasks import Examples, Replicate
+from affinity.training import Job, works_at_once
+from affinity.training.stack import Stack
+from affinity.words import count, listed
+
+SPEED = 2e10
+"""Operations per second of a usual processor core."""
+STEP_WORK = 2e6
+"""Operations that a training step of a network takes besides its arithmetic."""
+
+FEWEST_TRAINING_ROWS = 20_000
+"""Fewer training rows than this are never used to save time: gains depend on their number."""
+
+_ONE_BY_ONE = 2e7  # operations of a step, besides its arithmetic, of a network trained by itself
+_EXPECTED_EPOCHS = 25  # of a usual training, until its validation loss stops falling
+_SECONDS_PER_CELL = 1.5e-6  # to read, clean, check and encode a table
+_FIXED_SECONDS = 15.0  # start, estimates, report
+_FRONTIER_SECONDS = 20.0  # groupings of every budget, where tasks are many
+_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.01)
+_MOST_SLOWNESS = 16.0
+_MARGIN = 0.9  # of the limit that is planned for
+
+Baselines = Literal["all", "minimal"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What determines the time that trainings of a problem take.
+
+    Args:
+        n_tasks: Number of tasks.
+        n_cells: Cells of the table: rows times columns.
+        n_training: Training rows of a replicate.
+        batch_size: Rows per step.
+        epochs: Maximum number of epochs.
+        trunk: Parameters of a trunk.
+        head: Parameters of a head, on average.
+        every: Steps between two measurements of the recorded run.
+        one_by_one: Whether networks cannot be trained many at once.
+    """
+
+    n_tasks: int
+    n_cells: int
+    n_training: int
+    batch_size: int
+    epochs: int
+    trunk: int
+    head: float
+    every: int = 10
+    one_by_one: bool = False
+
+    @classmethod
+    def of(cls, problem: Problem, every: int = 10) -> "Workload":
+        """The workload of a problem."""
+        with torch.random.fork_rng():
+            trunk = sum(parameter.numel() for parameter in problem.trunk().parameters())
+            some = problem.tasks[:50]
+            heads = [sum(p.numel() for p in problem.head(task).parameters()) for task in some]
+        n_rows = problem.source.rows or len(problem.development) + len(problem.test)
+        n_columns = len(problem.source.columns) or len(problem.tasks)
+        settings = problem.settings
+        return cls(
+            n_tasks=len(problem.tasks),
+            n_cells=n_rows * n_columns,
+            n_training=len(problem.draw(0).training),
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            trunk=trunk,
+            head=sum(heads) / len(heads),
+            every=every,
+            one_by_one=not works_at_once(problem.tasks, settings),
+        )
+
+    @property
+    def expected_steps(self) -> int:
+        """Steps of a usual training."""
+        epochs = min(self.epochs, _EXPECTED_EPOCHS)
+        return epochs * math.ceil(self.n_training / self.batch_size)
+
+    def seconds(self, n_networks: float, n_heads: float, steps: int) -> float:
+        """Counted time of networks that have so many heads in all."""
+        parameters = n_networks * self.trunk + n_heads * self.head
+        besides = _ONE_BY_ONE if self.one_by_one else STEP_WORK
+        return steps * (n_networks * besides + 6 * parameters * self.batch_size) / SPEED
+
+    def record(self, steps: int) -> float:
+        """Time of the recorded run with its measurements."""
+        n_sources = min(self.n_tasks, 16)
+        plain = _ONE_BY_ONE + 6 * (self.trunk + self.n_tasks * self.head) * self.batch_size
+        return steps * plain / SPEED * (1 + 2 * (n_sources + 1) / self.every)
+
+    def race(self, n_trainings: float, steps: int) -> float:
+        """Time of a race's trainings, each of half of the tasks on average."""
+        return self.seconds(n_trainings, n_trainings * self.n_tasks / 2, steps)
+
+    @property
+    def fewest_race_trainings(self) -> int:
+        """Trainings of two rounds."""
+        return 4 * min(self.n_tasks, 40) + 2
+
+    def audit(
+        self, replicates: int, baselines: Baselines, steps: int, n_networks: int | None = None
+    ) -> float:
+        """Time of the plan, separate networks, all-in-one and other baselines."""
+        planned = n_networks or math.ceil(self.n_tasks / 2)
+        networks = self.n_tasks + 1 + planned
+        candidates = 3
+        if baselines == "all":  # random, and both at equal parameters: as large as the plan
+            networks += planned + self.n_tasks + 1
+            candidates += 3
+        return replicates * self.seconds(networks, candidates * self.n_tasks, steps)
+
+    def besides(self) -> float:
+        """Time of reading, estimates and report."""
+        frontier = _FRONTIER_SECONDS if self.n_tasks > 12 else 0.0
+        return _FIXED_SECONDS + frontier + _SECONDS_PER_CELL * self.n_cells
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """What an audit trains, and how long it is expected to take.
+
+    Args:
+        minutes: The time limit.
+        slowness: Seconds that this machine takes for a counted second.
+        used_share: Share of the rows of a replicate that are used.
+        epochs: Maximum number of epochs; as set if None.
+        batch_size: Rows per step; as set if None.
+        race_trainings: Maximum number of trainings of the race; by its own limit if None.
+        late_replicates: Number of replicates that were left when earlier stages had taken longer
+            than expected; None if they had not.
+        replicates: Number of replicates.
+        baselines: Which baselines are trained.
+        seconds: Expected time of each stage.
+        is_cut: Whether anything is less than it would be without a limit.
+    """
+
+    minutes: float
+    replicates: int
+    baselines: Baselines
+    slowness: float = 1.0
+    used_share: float = 1.0
+    epochs: int | None = None
+    batch_size: int | None = None
+    race_trainings: int | None = None
+    late_replicates: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    is_cut: bool = False
+
+    @property
+    def total(self) -> float:
+        """Expected time of the whole audit, in seconds."""
+        return sum(self.seconds.values())
+
+    @property
+    def choices(self) -> str:
+        """What is less than without a limit, in words; empty if nothing is."""
+        parts: list[str] = []
+        if self.used_share < 1:
+            parts.append(f"{self.used_share:.0%} of the rows per replicate")
+        if self.epochs is not None:
+            parts.append(f"at most {self.epochs} epochs")
+        if self.batch_size is not None:
+            parts.append(f"batches of {self.batch_size} rows")
+        if self.race_trainings is not None:
+            parts.append(f"at most {count(self.race_trainings, 'training')} to find a plan")
+        parts.append(count(self.replicates, "replicate"))
+        if self.baselines == "minimal":
+            parts.append("no baselines but separate networks and all-in-one")
+        return listed(parts) if self.is_cut else ""
+
+    def applied_to(self, problem: Problem) -> Problem:
+        """The problem with the rows, epochs and batches of this plan."""
+        settings = problem.settings
+        epochs = min(self.epochs or settings.epochs, settings.epochs)
+        settings = replace(
+            settings,
+            epochs=epochs,
+            patience=min(settings.patience, max(1, epochs // 2))
+            if self.epochs
+            else settings.patience,
+            batch_size=self.batch_size or settings.batch_size,
+        )
+        resampling = problem.resampling
+        if self.used_share < 1:
+            resampling = replace(resampling, used_share=self.used_share)  # pyright: ignore
+        return replace(problem, settings=settings, resampling=resampling)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What an audit would train without a time limit.
+
+    Args:
+        minutes: The time limit.
+        replicates: Number of replicates.
+        baselines: Which baselines are trained.
+        race_trainings: Maximum number of trainings of the race, by the steps of a training.
+        reference: Most seconds of the reference.
+        is_chosen: Which of replicates, baselines, epochs and batch size the user gave: they are
+            never changed.
+        can_thin: Whether replicates can use fewer rows.
+    """
+
+    minutes: float
+    replicates: int
+    baselines: Baselines
+    race_seconds: float
+    reference: float
+    is_chosen: frozenset[str] = frozenset()
+    can_thin: bool = True
+
+
+def plan_time(work: Workload, wishes: Wishes, slowness: float = 1.0) -> TimePlan:
+    """Choose rows, epochs and batch size before anything is trained.
+
+    Rows are reduced first, down to `FEWEST_TRAINING_ROWS`; then epochs, then batches are enlarged.
+    """
+    plan = TimePlan(wishes.minutes, wishes.replicates, wishes.baselines, slowness)
+    limit = _MARGIN * 60 * wishes.minutes
+    smaller = work
+    if _least(work, wishes, slowness) > limit and wishes.can_thin:
+        shares = [s for s in _SHARES if s == 1 or s * work.n_training >= FEWEST_TRAINING_ROWS]
+        for share in shares:
+            smaller = replace(work, n_training=max(1, round(share * work.n_training)))
+            plan = replace(plan, used_share=share)
+            if _least(smaller, wishes, slowness) <= limit:
+                break
+    for epochs, factor in ((15, 1), (15, 4), (8, 4)):
+        if _least(smaller, wishes, slowness) <= limit:
+            break
+        if "epochs" not in wishes.is_chosen and epochs < work.epochs:
+            smaller, plan = replace(smaller, epochs=epochs), replace(plan, epochs=epochs)
+        if "batch_size" not in wishes.is_chosen and factor > 1 and plan.used_share == 1:
+            size = min(512, factor * work.batch_size)
+            if size < smaller.n_training / 10:
+                smaller, plan = replace(smaller, batch_size=size), replace(plan, batch_size=size)
+    plan = replace(plan, is_cut=smaller != work)
+    return plan_trainings(plan, smaller, wishes, smaller.expected_steps)
+
+
+def plan_trainings(
+    plan: TimePlan, work: Workload, wishes: Wishes, steps: int, n_networks: int | None = None
+) -> TimePlan:
+    """Choose trainings of the race, baselines and replicates, from the steps of a training.
+
+    Args:
+        plan: The plan so far.
+        work: The workload with the plan's rows, epochs and batches.
+        wishes: What would be trained without a limit.
+        steps: Steps of a training; those of the recorded run, once it is known.
+        n_networks: Networks of the plan, once it is known.
+    """
+    slowness = plan.slowness
+    before = work.besides() + slowness * work.record(steps)
+    room = _MARGIN * 60 * wishes.minutes - before - wishes.reference
+    of_one = slowness * work.race(1, steps)
+    race = min(slowness * wishes.race_seconds, of_one * work.n_tasks * 20)
+    least_race = min(race, of_one * work.fewest_race_trainings)
+    choices = [(wishes.baselines, wishes.replicates)]
+    if "baselines" not in wishes.is_chosen and wishes.baselines == "all":
+        choices.append(("minimal", wishes.replicates))
+    if "replicates" not in wishes.is_chosen:
+        choices += [(choices[-1][0], n) for n in (7, 5, 4, 3) if n < wishes.replicates]
+    race_room = max(least_race, min(race, 0.35 * room))
+    for baselines, replicates in choices:
+        audit = slowness * work.audit(replicates, baselines, steps, n_networks)
+        if audit <= room - race_room or (baselines, replicates) == choices[-1]:
+            break
+    is_full = (baselines, replicates) == choices[0] and race + audit <= room
+    race = race if is_full else max(least_race, min(race, room - audit))
+    race_trainings = None if is_full else max(work.fewest_race_trainings, int(race / of_one))
+    if plan.late_replicates is not None and plan.late_replicates < replicates:
+        audit *= plan.late_replicates / replicates
+        replicates, is_full = plan.late_replicates, False
+    if n_networks is not None:  # the race is over
+        race_trainings = plan.race_trainings
+        race = plan.seconds.get("grouping", race)
+    return replace(
+        plan,
+        baselines=baselines,
+        replicates=replicates,
+        race_trainings=race_trainings,
+        is_cut=plan.is_cut or not is_full,
+        seconds={
+            "reading, estimates and report": work.besides(),
+            "recording": slowness * work.record(steps),
+            "grouping": race,
+            "training the plan and its baselines": audit,
+            "reference": wishes.reference,
+        },
+    )
+
+
+def _least(work: Workload, wishes: Wishes, slowness: float) -> float:
+    """The time with the fewest trainings that give an answer."""
+    steps = work.expected_steps
+    few = 5 if work.n_tasks <= 20 else 3
+    replicates = wishes.replicates if "replicates" in wishes.is_chosen else few
+    baselines = wishes.baselines if "baselines" in wishes.is_chosen else "minimal"
+    race = min(wishes.race_seconds, work.race(work.fewest_race_trainings, steps))
+    counted = (
+        work.record(steps) + race + work.audit(min(replicates, wishes.replicates), baselines, steps)
+    )
+    return work.besides() + slowness * counted + wishes.reference
+
+
+def measure_slowness(problem: Problem) -> float:
+    """Processor time of a few training steps on this machine over the counted time.
+
+    A power of two, at least 1: that the machine is faster than usual is not relied on.
+    """
+    if not works_at_once(problem.tasks, problem.settings):
+        return 1.0
+    work, size = Workload.of(problem), problem.settings.batch_size
+    n_rows = min(8 * size, len(problem.development))
+    rows = problem.development.take(torch.arange(n_rows))
+    one = problem.development.take(torch.arange(min(2, n_rows)))
+    labels = Examples(rows.inputs, rows.targets.nan_to_num())
+    few = Examples(one.inputs, one.targets.nan_to_num())
+    tiny = Replicate(seed=0, training=labels, validation=few, test=few)
+    n_networks = 16 if work.n_tasks <= 16 else 4
+    settings = replace(problem.settings, epochs=1, patience=1)
+    with torch.random.fork_rng():
+        network = problem.network()
+    spent: list[float] = []
+    for _ in range(2):  # the first also prepares what later ones reuse
+        start = time.process_time()
+        stack = Stack([network] * n_networks, problem.tasks, [0] * n_networks, [tiny], settings)
+        stack.train(keep=False)
+        spent.append(time.process_time() - start)
+    steps = math.ceil(n_rows / size)
+    counted = work.seconds(n_networks, n_networks * work.n_tasks, steps)
+    ratio = min(spent) / max(counted, 1e-9)
+    return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
+
+
+def cost_of_fewer_rows(
+    problem: Problem, seed: int, store: str | Path | None = None
+) -> dict[float, float]:
+    """How much worse one network for all tasks is with fewer training rows: a learning curve.
+
+    Args:
+        problem: The problem, with the rows that trainings use.
+        seed: Random seed of the replicate.
+        store: A folder for finished trainings.
+
+    Returns:
+        For a quarter and half of the training rows, the mean loss of score on selection rows
+        against all of the training rows (`Score.gain`, above 0: worse).
+    """
+    trainer, tasks = NetworkTrainer(problem, store), frozenset(problem.names)
+    (replicate,) = problem.replicate_seeds(1, seed)
+    shares = (0.25, 0.5, 1.0)
+    jobs = [Job(f"rows-{share}", tasks, replicate, settings={"rows": share}) for share in shares]
+    scores = {
+        float(str(result.job.settings["rows"])): result.validation or {} for result in trainer(jobs)
+    }
+    costs: dict[float, float] = {}
+    for share in shares[:-1]:
+        losses = [
+            -task.score.gain(scores[share][task.name], scores[1.0][task.name])
+            for task in problem.tasks
+            if task.name in scores[share] and task.name in scores[1.0]
+        ]
+        if losses:
+            costs[share] = sum(losses) / len(losses)
+    return costs

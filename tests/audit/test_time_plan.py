@@ -1,0 +1,107 @@
+"""A time plan changes nothing that fits, and else cuts rows, trainings and replicates."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from affinity.audit.time_plan import (
+    FEWEST_TRAINING_ROWS,
+    TimePlan,
+    Wishes,
+    Workload,
+    cost_of_fewer_rows,
+    measure_slowness,
+    plan_time,
+    plan_trainings,
+)
+from affinity.problems import load_digits, planted
+from affinity.training import TrainingSettings
+
+SMALL = Workload(
+    n_tasks=6, n_cells=40_000, n_training=600, batch_size=64, epochs=100, trunk=5_000, head=65
+)
+LARGE = replace(SMALL, n_cells=12_000_000, n_training=135_000, batch_size=512, trunk=20_000)
+MANY = replace(SMALL, n_tasks=1_000, n_training=3_000)
+USUAL = Wishes(minutes=10, replicates=10, baselines="all", race_seconds=180, reference=60)
+
+
+def test_a_limit_that_does_not_bind_changes_nothing() -> None:
+    plan = plan_time(SMALL, USUAL)
+    assert not plan.is_cut
+    assert plan.choices == ""
+    assert plan.race_trainings is None
+    assert (plan.replicates, plan.baselines, plan.used_share) == (10, "all", 1.0)
+    problem = load_digits()
+    assert plan.applied_to(problem).settings == problem.settings
+    assert plan.applied_to(problem).resampling == problem.resampling
+
+
+@pytest.mark.parametrize("minutes", [5.0, 10.0, 15.0, 60.0])
+def test_a_large_table_keeps_its_limit(minutes: float) -> None:
+    plan = plan_time(LARGE, replace(USUAL, minutes=minutes))
+    assert plan.is_cut == bool(plan.choices)
+    assert plan.total <= 60 * minutes
+    assert plan.used_share * LARGE.n_training >= FEWEST_TRAINING_ROWS
+    assert plan.replicates >= 3
+
+
+def test_more_time_is_used_for_more() -> None:
+    short, long = (plan_time(LARGE, replace(USUAL, minutes=m)) for m in (5.0, 120.0))
+    assert short.used_share < long.used_share
+    assert short.replicates <= long.replicates
+
+
+def test_a_slow_machine_is_given_less_to_do() -> None:
+    usual, slow = plan_time(LARGE, USUAL), plan_time(LARGE, USUAL, slowness=4.0)
+    assert slow.used_share < usual.used_share
+    assert usual.total <= 60 * USUAL.minutes
+    assert slow.total <= 60 * USUAL.minutes
+
+
+def test_many_tasks_keep_their_rows() -> None:
+    plan = plan_time(MANY, replace(USUAL, minutes=25, replicates=5))
+    assert plan.used_share == 1.0
+    assert plan.is_cut
+    assert plan.baselines == "minimal"
+
+
+def test_what_the_user_chose_is_not_changed() -> None:
+    chosen = frozenset({"replicates", "baselines", "epochs", "batch_size"})
+    plan = plan_time(LARGE, replace(USUAL, minutes=1.0, is_chosen=chosen))
+    assert (plan.replicates, plan.baselines) == (10, "all")
+    assert plan.epochs is None
+    assert plan.batch_size is None
+    assert plan.total > 60  # it cannot be kept, and the estimate says so
+
+
+def test_the_steps_of_the_recorded_run_correct_the_plan() -> None:
+    plan = plan_time(LARGE, replace(USUAL, minutes=60))
+    longer = plan_trainings(plan, LARGE, replace(USUAL, minutes=60), 10 * LARGE.expected_steps)
+    assert longer.seconds["recording"] > 5 * plan.seconds["recording"]
+    assert longer.replicates <= plan.replicates
+    kept = plan_trainings(replace(plan, late_replicates=3), LARGE, USUAL, LARGE.expected_steps)
+    assert kept.replicates == 3
+
+
+def test_replicates_use_the_share_of_rows_that_is_planned() -> None:
+    problem = planted()
+    cut = TimePlan(10, 5, "all", used_share=0.5, epochs=4, batch_size=16).applied_to(problem)
+    assert (cut.settings.epochs, cut.settings.patience, cut.settings.batch_size) == (4, 2, 16)
+    for part in ("training", "validation", "evaluation"):
+        all_rows, some = getattr(problem.draw(3), part), getattr(cut.draw(3), part)
+        assert abs(len(some) - 0.5 * len(all_rows)) <= 1
+        assert bool(torch.isin(some, all_rows).all())
+
+
+def test_slowness_is_a_power_of_two_and_costs_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    slowness = measure_slowness(load_digits())
+    assert torch.equal(before, torch.get_rng_state())
+    assert slowness in {2.0**power for power in range(5)}
+
+
+def test_fewer_rows_cost_something() -> None:
+    problem = load_digits().with_settings(TrainingSettings(epochs=4))
+    costs = cost_of_fewer_rows(problem, seed=9)
+    assert costs[0.25] > costs[0.5] > 0
