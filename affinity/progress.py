@@ -1,4 +1,4 @@
-"""Progress of long work: one bar with the time left, shown only to a person who waits."""
+"""Progress of long work: a bar with the time left on a terminal, lines in a log."""
 
 import sys
 import time
@@ -16,8 +16,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from affinity.words import clock
+
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 _PATIENCE = 2.0  # seconds before a bar appears
+_BETWEEN_LINES = 30.0  # seconds before a log gets a line, and between two lines
 
 
 @contextmanager
@@ -31,14 +34,18 @@ def quiet() -> Generator[None]:
 
 
 class Track:
-    """How far the work is; `advance` moves the bar, which shows itself after two seconds."""
+    """How far the work is; `advance` moves the bar, which shows itself after two seconds.
+
+    Where standard error is no terminal, a line is written every 30 seconds instead.
+    """
 
     def __init__(self, description: str, total: int, *, is_shown: bool) -> None:
         self._description = description
         self._total = total
         self._done = 0
         self._is_shown = is_shown
-        self._start = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._start = self._last_line = time.monotonic()
         self._progress: Progress | None = None
         self._bar: int | None = None
 
@@ -46,6 +53,9 @@ class Track:
         """Report `count` more finished steps."""
         self._done += count
         if not self._is_shown:
+            return
+        if not self._is_terminal:
+            self._write_line()
             return
         if self._progress is None:
             if time.monotonic() - self._start < _PATIENCE:
@@ -64,6 +74,15 @@ class Track:
         assert self._bar is not None
         self._progress.update(self._bar, completed=self._done)  # pyright: ignore[reportArgumentType]
 
+    def _write_line(self) -> None:
+        now = time.monotonic()
+        if now - self._last_line < _BETWEEN_LINES:
+            return
+        self._last_line, spent = now, now - self._start
+        left = spent * (self._total - self._done) / max(1, self._done)
+        line = f"{self._description}: {self._done} of {self._total}, {clock(spent)} so far"
+        print(f"{line}, about {clock(left)} left", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Remove the bar."""
         if self._progress is not None:
@@ -74,15 +93,14 @@ class Track:
 def track(description: str, total: int) -> Generator[Track]:
     """A bar on a terminal's standard error for work that takes more than two seconds.
 
-    Where standard error is no terminal, or inside `quiet`, nothing is shown. A bar inside
-    another one is not shown either.
+    In a log, a line every 30 seconds. Inside `quiet`, or inside another `track`, nothing is shown.
 
     Example:
         >>> with track("training", total=3) as progress:
         ...     for _ in range(3):
         ...         progress.advance()
     """
-    progress = Track(description, total, is_shown=sys.stderr.isatty() and not _is_quiet.get())
+    progress = Track(description, total, is_shown=not _is_quiet.get())
     try:
         with quiet():
             yield progress

@@ -36,3 +36,13 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
+
+
+def clock(seconds: float) -> str:
+    """A time in minutes and seconds.
+
+    Example:
+        >>> clock(95.2)
+        '1:35'
+    """
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

@@ -29,7 +29,7 @@ from affinity.report.gain_words import describe_gains
 from affinity.report.headline import audit_headline, averaged_tasks
 from affinity.report.race_words import race_rows, race_sentences
 from affinity.statistics import Verdict
-from affinity.words import count
+from affinity.words import clock, count
 
 MOST_ROWS = 30
 LARGEST_PERCENTAGE = 10_000
@@ -40,9 +40,9 @@ COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecide
 
 def print_time_plan(console: Console, plan: TimePlan, corrected: bool = False) -> None:
     """Print the expected time of each stage, and what is less than without a time limit."""
-    stages = "; ".join(f"{name} {_clock(seconds)}" for name, seconds in plan.seconds.items())
+    stages = "; ".join(f"{name} {clock(seconds)}" for name, seconds in plan.seconds.items())
     first = "Corrected estimate" if corrected else f"Time limit {plan.minutes:g} min. Estimate"
-    console.print(f"{first}: {_clock(plan.total)} ({stages}).", soft_wrap=True, highlight=False)
+    console.print(f"{first}: {clock(plan.total)} ({stages}).", soft_wrap=True, highlight=False)
     if plan.choices:
         console.print(f"To keep the limit: {plan.choices}.", soft_wrap=True, highlight=False)
     if plan.total > 60 * plan.minutes:
@@ -51,10 +51,6 @@ def print_time_plan(console: Console, plan: TimePlan, corrected: bool = False) -
             "answer; the audit takes longer.",
             soft_wrap=True,
         )
-
-
-def _clock(seconds: float) -> str:
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
 def show_problem(console: Console, problem: Problem) -> None:
