@@ -16,8 +16,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from affinity.words import clock
-
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 _PATIENCE = 2.0  # seconds before a bar appears
 _BETWEEN_LINES = 30.0  # seconds before a log gets a line, and between two lines
@@ -80,8 +78,8 @@ class Track:
             return
         self._last_line, spent = now, now - self._start
         left = spent * (self._total - self._done) / max(1, self._done)
-        line = f"{self._description}: {self._done} of {self._total}, {clock(spent)} so far"
-        print(f"{line}, about {clock(left)} left", file=sys.stderr, flush=True)
+        line = f"{self._description}: {self._done} of {self._total}, {_clock(spent)} so far"
+        print(f"{line}, about {_clock(left)} left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -106,3 +104,7 @@ def track(description: str, total: int) -> Generator[Track]:
             yield progress
     finally:
         progress.close()
+
+
+def _clock(seconds: float) -> str:
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

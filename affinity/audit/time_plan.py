@@ -96,7 +96,7 @@ class Workload:
         return epochs * math.ceil(self.n_training / self.batch_size)
 
     def seconds(self, n_networks: float, n_heads: float, steps: int) -> float:
-        """Counted time of networks that have so many heads in all."""
+        """Counted time of `n_networks` networks with `n_heads` heads in all."""
         parameters = n_networks * self.trunk + n_heads * self.head
         besides = _ONE_BY_ONE if self.one_by_one else STEP_WORK
         return steps * (n_networks * besides + 6 * parameters * self.batch_size) / SPEED

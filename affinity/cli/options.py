@@ -603,8 +603,8 @@ class RunSettings(RetrainSettings, GroupSettings, EstimateSettings, RecordSettin
         shown="the plan that is found",
     )
     time_limit: float | None = option(
-        "Time of the whole audit in minutes, without --diagnose. To keep it, fewer rows, epochs, "
-        "trainings, replicates or baselines are used; what was chosen is said.",
+        "Time of the whole audit in minutes, without --diagnose. To keep it, the audit uses fewer "
+        "rows, epochs, trainings, replicates or baselines, and prints what it left out.",
         default=None,
         shown="10; more if --minutes or --race-minutes ask for more",
         above=0,

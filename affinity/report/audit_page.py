@@ -1,7 +1,7 @@
 """The page of an audit: one self-contained HTML file for a browser, an e-mail or a printer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from affinity.audit import (
     ObjectiveComparison,
     RepeatedHoldout,
 )
+from affinity.audit.summary import TaskSummary
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Stability
@@ -39,6 +40,15 @@ from .ranking_page import ranking_page_of
 from .rendering import PageFigure, render
 from .study_page import study_page_of
 from .trace_page import trace_page_of
+
+MOST_CARDS = 12
+"""Networks of the plan that are shown at once; the others are folded."""
+
+MOST_IN_TABLE = 200
+"""Tasks in the table of gains; those with the largest effects if there are more."""
+
+MOST_PAIRED = 150
+"""With more tasks, the page has no picture of all gains and no numbers of pairs of tasks."""
 
 MOST_OPEN = 40
 """With more tasks, the table and the picture of gains are folded."""
@@ -86,6 +96,14 @@ class AuditPage:
                 measure_stability(matrix, grouping),
                 solve_budgets(matrix, grouping),
             )
+        has_pairs = len(audit.tasks) <= MOST_PAIRED
+        figures = audit_figures(audit, estimates, trace, stability, diagnosis)
+        if not has_pairs:
+            figures = {
+                name: replace(figure, matrix=None)
+                for name, figure in figures.items()
+                if name != "gains"
+            }
         alerts, summary = find_alerts(audit, trace, holdout), audit.summary()
         shares_rows = any(limit.code == "shared-rows" for limit in audit.context.limits)
         return cls(
@@ -97,7 +115,7 @@ class AuditPage:
                     if field.name != "alerts"
                 },
                 alerts=tuple(alerts),
-                affinity=summarize_matrices(estimates, grouping),
+                affinity=summarize_matrices(estimates, grouping) if has_pairs else (),
                 frontier=tuple(choices),
                 diagnosis=None if diagnosis is None else diagnosis.summary(),
                 holdout=None if holdout is None else holdout.summary(),
@@ -109,7 +127,7 @@ class AuditPage:
             numbers=list(audit_numbers(audit, holdout)),
             networks=network_rows(audit),
             alerts=alerts,
-            figures=audit_figures(audit, estimates, trace, stability, diagnosis),
+            figures=figures,
             race=race_rows(audit.context.race),
             race_notes=race_sentences(
                 audit.context.race_finding, audit.context.detectable, audit.gains.overall_unit
@@ -160,6 +178,23 @@ class AuditPage:
     def is_long(self) -> bool:
         """Whether tables and pictures of all tasks are folded."""
         return len(self.audit.tasks) > MOST_OPEN
+
+    @property
+    def most_cards(self) -> int:
+        """Networks that are shown at once."""
+        return MOST_CARDS
+
+    @property
+    def task_rows(self) -> list[TaskSummary]:
+        """The rows of the table of gains."""
+        rows = list(self.result.tasks)
+        if len(rows) <= MOST_IN_TABLE:
+            return rows
+
+        def effect(row: TaskSummary) -> tuple[bool, float]:
+            return row.verdict != "harmful", -abs(row.gain) if row.gain == row.gain else 0.0
+
+        return sorted(rows, key=effect)[:MOST_IN_TABLE]
 
     @property
     def heatmaps(self) -> list[PageFigure]:

@@ -1,11 +1,12 @@
 """Fan-out: trainings that cannot be batched, in parallel processes or on a cluster."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.progress import track
 from affinity.sharing import check_fit
 from affinity.tasks import Replicate, Task
@@ -16,6 +17,9 @@ from .members import Build, Member, start_all
 from .settings import TrainingSettings
 from .store import FinishedTrainings, Store
 from .trained_network import TrainedNetwork
+
+_PROCESS_BYTES = 400 * 2**20
+"""Memory of a process that has imported torch, before it has any rows."""
 
 
 def fan_out(
@@ -43,7 +47,8 @@ def fan_out(
         members: The trainings to run.
         replicates: The rows and seeds that members refer to.
         settings: How to train.
-        n_jobs: Number of parallel trainings; -1 means one per core.
+        n_jobs: Number of parallel trainings; -1 means one per core. Local processes are at most
+            as many as fit in the free memory (`fitting_processes`), which is warned of.
         backend: ``loky``, ``ray`` or ``dask``.
         store: Store of finished trainings, which are not repeated.
         starts: The initialization of each member; new parameters if None.
@@ -61,6 +66,8 @@ def fan_out(
     begin = starts or [Initialization()] * len(members)
     for network, member in zip(networks, members, strict=True):
         check_fit(network, tasks, replicates[member.replicate].training.inputs[:2])
+    if backend == "loky":
+        n_jobs = _within_memory(n_jobs, networks, replicates)
     with tempfile.TemporaryDirectory() as folder:
         kept = store or Store(Path(folder))
         finished = FinishedTrainings(kept, networks, tasks, members, replicates, settings, begin)
@@ -99,3 +106,58 @@ def _deaths(died: Sequence[Member], finished: FinishedTrainings) -> str:
         f"The other {len(finished.results)} trainings are finished, and stored if a store was "
         "given. Lower batch_size or the size of the network."
     )
+
+
+def fitting_processes(
+    networks: Sequence[Sharing], replicates: Sequence[Replicate], free: int
+) -> int:
+    """How many processes fit in `free` bytes of memory, at least one.
+
+    A process takes about 400 MB, twice the largest replicate (as received, and the rows with
+    labels), and four times the largest network (parameters, gradients and two moments).
+
+    Example:
+        >>> import torch
+        >>> from affinity.tasks import Examples
+        >>> rows = Examples(torch.zeros(2**20, 128), torch.zeros(2**20, 1))  # 0.5 GB
+        >>> replicate = Replicate(seed=0, training=rows, validation=rows.take(torch.arange(8)),
+        ...     test=rows.take(torch.arange(8)))
+        >>> fitting_processes([], [replicate], free=8 * 2**30)
+        5
+    """
+
+    def size_of(replicate: Replicate) -> int:
+        parts = (replicate.training, replicate.validation, replicate.test, replicate.evaluation)
+        return sum(part.inputs.nbytes + part.targets.nbytes for part in parts if part is not None)
+
+    rows = max(map(size_of, replicates), default=0)
+    parameters = max((sum(p.nbytes for p in n.parameters()) for n in networks), default=0)
+    return max(1, free // (_PROCESS_BYTES + 2 * rows + 4 * parameters))
+
+
+def _within_memory(
+    n_jobs: int, networks: Sequence[Sharing], replicates: Sequence[Replicate]
+) -> int:
+    free = _free_memory()
+    if free is None:
+        return n_jobs
+    wanted = n_jobs if n_jobs > 0 else max(1, len(os.sched_getaffinity(0)) + 1 + n_jobs)
+    fitting = fitting_processes(networks, replicates, free)
+    if fitting >= min(wanted, len(networks)):
+        return n_jobs
+    warn(
+        f"Only {fitting} of {wanted} processes fit in the free memory ({free / 2**30:.1f} GB): "
+        f"{fitting} train at a time.",
+        "fewer-processes",
+    )
+    return fitting
+
+
+def _free_memory() -> int | None:
+    """Bytes that processes can take without swapping; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    return 1024 * free

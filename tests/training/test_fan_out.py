@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from codes import raises
+from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity.sharing import HardSharing
@@ -138,3 +138,10 @@ def test_a_training_whose_worker_dies_once_is_tried_again(tmp_path: Path) -> Non
 def test_an_unknown_backend_is_refused() -> None:
     with raises("unknown-backend"):
         fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, backend="slurm")
+
+
+def test_processes_are_as_many_as_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affinity.training.fan_out._free_memory", lambda: 500 * 2**20)
+    with warns("fewer-processes"):
+        results = fan_out(build, TASKS, MEMBERS[:2], replicates(), SETTINGS, n_jobs=2)
+    assert [result.replicate for result in results] == [0, 1]

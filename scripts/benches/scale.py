@@ -1,0 +1,97 @@
+"""Time and memory of an audit by the number of rows: scripts/bench scale [--rows 1000 10000 ...].
+
+Each audit runs in a process of its own on a made-up table of 40 columns and 6 targets of mixed
+kinds, with the default time limit. `scale.csv` has its wall time, processor time and peak memory,
+and the processor time divided by that of one training of all tasks (the recorded run's without its
+measurements), which depends less on the machine.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+OUT = Path(__file__).parents[2] / "reports/bench/scale"
+TARGETS = "number,heavy,binary,rare,colour,gaps"
+LEVELS = (3, 5, 8, 12, 20, 40, 100, 500, 5_000, 50_000)
+
+
+def make_table(n_rows: int, path: Path) -> None:
+    """30 numbers, 10 categories with up to 50,000 levels, and 6 targets that share features."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(n_rows, 30)).astype(np.float32)
+    features = np.tanh(numbers @ random.normal(size=(30, 8)) / 5)
+    columns: dict[str, np.ndarray] = {f"n{k}": numbers[:, k] for k in range(30)}
+    effect = np.zeros(n_rows)
+    for n_levels in LEVELS:
+        weights = 1 / (1 + np.arange(n_levels))
+        level = random.choice(n_levels, n_rows, p=weights / weights.sum())
+        effect += 0.3 * random.normal(size=n_levels)[level]
+        columns[f"c{n_levels}"] = np.char.add("v", level.astype(str))
+    first, second, third = (
+        features @ random.normal(size=8) + share * effect + random.normal(size=n_rows)
+        for share in (1, 1, 0)
+    )
+    columns["number"], columns["heavy"] = first, np.exp(1.5 * second)
+    columns["binary"] = (second > 0).astype(int)
+    columns["rare"] = (third > np.quantile(third, 0.99)).astype(int)
+    cut = np.digitize(first + third, [-1, 0.5, 2])
+    columns["colour"] = np.array(["red", "green", "blue", "black"])[cut]
+    columns["gaps"] = np.where(random.random(n_rows) < 0.6, np.nan, first - third)
+    pd.DataFrame(columns).to_parquet(path)
+
+
+def measure(n_rows: int, minutes: float) -> dict[str, float]:
+    """One audit: times, memory, and what was chosen to keep the limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        table, run = Path(folder) / "table.parquet", Path(folder) / "run"
+        make_table(n_rows, table)
+        call = "from affinity.cli import main; main()"
+        arguments = ["audit", str(table), "--targets", TARGETS, "--time-limit", str(minutes)]
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", call, *arguments, "--out", str(run), "--quiet"]
+        )
+        _, code, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        if code != 0:
+            raise SystemExit(f"The audit of {n_rows} rows ended with {code}.")
+        record = json.loads((run / "run.json").read_text())
+        plan, cost = record["time_plan"], record["stages"]["record"]["cost"]
+        processor = usage.ru_utime + usage.ru_stime
+        return {
+            "rows": n_rows,
+            "wall_seconds": round(wall, 1),
+            "processor_seconds": round(processor, 1),
+            "trainings": round(processor / max(cost["plain_seconds"], 1e-9), 1),
+            "peak_gb": round(usage.ru_maxrss / 2**20, 2),
+            "estimated_seconds": round(sum(plan["seconds"].values()), 1),
+            "used_share": plan["used_share"],
+            "replicates": plan["replicates"],
+            "all_baselines": plan["baselines"] == "all",
+        }
+
+
+def main() -> None:
+    """Measure each number of rows, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    options = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, float]] = []
+    for n_rows in options.rows:
+        rows.append(measure(n_rows, options.minutes))
+        print(rows[-1], flush=True)
+        pd.DataFrame(rows).to_csv(OUT / "scale.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
