@@ -194,6 +194,8 @@ class Run:
         """
         minutes = time_limit_of(self.settings)
         wishes, before = self.wishes(minutes), self.time_plan
+        if before is not None:
+            self.problem = before.applied_to(self.problem)
         if before is not None and before.minutes == minutes:
             return  # continued
         work = Workload.of(self.problem, self.settings.measure_every)

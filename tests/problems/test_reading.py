@@ -14,7 +14,7 @@ from codes import raises
 from pyarrow import feather
 
 from affinity import load_table
-from affinity.problems.reading import read_source
+from affinity.problems.reading import DrawnRows, read_source
 
 TABLE = pd.DataFrame({"a": [1.5, 2.5, None], "b": ["x", "y, z", "ü"]})
 
@@ -176,3 +176,24 @@ def test_time_is_read_in_one_format_for_the_whole_column():
         load_table(
             table.assign(day=table["day"].where(table.index != 7)), ["t", "u"], time_column="day"
         )
+
+
+def test_rows_are_drawn_the_same_from_files_and_frames(tmp_path):
+    frame = pd.DataFrame({"row": range(5000), "group": [n // 10 for n in range(5000)]})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=700)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for source in (tmp_path / "t.parquet", tmp_path / "t.csv", frame):
+        raw = read_source(source, draw=DrawnRows(300, seed=1))
+        assert raw.frame["row"].is_monotonic_increasing
+        assert list(raw.frame["row"]) == sorted(
+            np.random.default_rng(1).choice(5000, 300, replace=False)
+        )
+        assert [note.code for note in raw.notes] == ["rows-drawn"]
+        assert raw.notes[0].value == 300 / 5000
+        groups = read_source(source, draw=DrawnRows(300, group_column="group")).frame["group"]
+        assert set(groups.value_counts()) == {10}
+        assert 290 <= len(groups) <= 310
+        assert len(read_source(source, draw=DrawnRows(cells=400)).frame) == 200
+        assert len(read_source(source, draw=DrawnRows(5000)).frame) == 5000
+    with raises("out-of-range"):
+        DrawnRows(0)
