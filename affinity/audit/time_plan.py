@@ -213,7 +213,7 @@ class Wishes:
         minutes: The time limit.
         replicates: Number of replicates.
         baselines: Which baselines are trained.
-        race_trainings: Maximum number of trainings of the race, by the steps of a training.
+        race_seconds: Longest time of the race, by counted work; 0: no race.
         reference: Most seconds of the reference.
         is_chosen: Which of replicates, baselines, epochs and batch size the user gave: they are
             never changed.
@@ -287,7 +287,9 @@ def plan_trainings(
             break
     is_full = (baselines, replicates) == choices[0] and race + audit <= room
     race = race if is_full else max(least_race, min(race, room - audit))
-    race_trainings = None if is_full else max(work.fewest_race_trainings, int(race / of_one))
+    race_trainings = None
+    if not is_full and race > 0:
+        race_trainings = max(work.fewest_race_trainings, int(race / of_one))
     if plan.late_replicates is not None and plan.late_replicates < replicates:
         audit *= plan.late_replicates / replicates
         replicates, is_full = plan.late_replicates, False
@@ -299,7 +301,7 @@ def plan_trainings(
         baselines=baselines,
         replicates=replicates,
         race_trainings=race_trainings,
-        is_cut=plan.is_cut or not is_full,
+        is_cut=plan.is_cut or not is_full or race_trainings is not None,
         seconds={
             "reading, estimates and report": work.besides(),
             "recording": slowness * work.record(steps),
