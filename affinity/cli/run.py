@@ -30,6 +30,7 @@ from affinity.audit.time_plan import (
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
+from affinity.problems.record import steps_between_measurements
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.storage import load_as
@@ -173,6 +174,10 @@ class Run:
         planned = "all" if self.time_plan is None else self.time_plan.baselines
         return self.settings.baselines or planned
 
+    def _workload(self) -> Workload:
+        every = self.settings.measure_every or steps_between_measurements(self.problem)
+        return Workload.of(self.problem, every)
+
     def wishes(self, minutes: float) -> Wishes:
         """What the settings ask for, if time allows."""
         settings, names = self.settings, ("replicates", "baselines", "epochs", "batch_size")
@@ -198,7 +203,7 @@ class Run:
             self.problem = before.applied_to(self.problem)
         if before is not None and before.minutes == minutes:
             return  # continued
-        work = Workload.of(self.problem, self.settings.measure_every)
+        work = self._workload()
         if before is not None or self.directory.finished("record") is not None:
             plan = before or TimePlan(minutes, wishes.replicates, wishes.baselines)
             plan = replace(plan, minutes=minutes, is_cut=plan.used_share < 1)
@@ -237,7 +242,7 @@ class Run:
         before = self.time_plan
         if before is None:
             return
-        work = Workload.of(self.problem, self.settings.measure_every)
+        work = self._workload()
         steps = int(self.trace.steps.max()) + 1
         wishes = self.wishes(before.minutes)
         plan = plan_trainings(
