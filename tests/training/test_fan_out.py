@@ -1,6 +1,7 @@
 """Fan-out gives what ensembles give, and loses nothing that is finished."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,8 @@ def test_an_unknown_backend_is_refused() -> None:
 
 
 def test_processes_are_as_many_as_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("affinity.training.fan_out._free_memory", lambda: 500 * 2**20)
+    module = sys.modules["affinity.training.fan_out"]  # the package has a function of this name
+    monkeypatch.setattr(module, "_free_memory", lambda: 500 * 2**20)
     with warns("fewer-processes"):
         results = fan_out(build, TASKS, MEMBERS[:2], replicates(), SETTINGS, n_jobs=2)
     assert [result.replicate for result in results] == [0, 1]
