@@ -8,7 +8,7 @@ from pathlib import Path
 
 from affinity.errors import InputError, warn
 from affinity.progress import track
-from affinity.sharing import check_fit
+from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Replicate, Task
 
 from .backends import BACKENDS, Done, WorkItem, one_by_one
