@@ -239,9 +239,12 @@ class Run:
 
     def correct_time_plan(self, n_networks: int | None = None) -> None:
         """Plan again with the steps of the recorded run, and the networks of the plan."""
-        before = self.time_plan
+        before, audited = self.time_plan, self.directory.finished("retrain")
         if before is None:
             return
+        chosen = {"replicates": before.replicates, "baselines": before.baselines}
+        if audited is not None and chosen.items() <= audited.inputs.items():
+            return  # the audit's own plan may have another number of networks
         work = self._workload()
         steps = int(self.trace.steps.max()) + 1
         wishes = self.wishes(before.minutes)
