@@ -206,7 +206,7 @@ class TimePlan:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RequestedWork:
     """What an audit would train without a time limit.
 
     Args:
@@ -229,57 +229,61 @@ class Wishes:
     can_thin: bool = True
 
 
-def plan_time(work: Workload, wishes: Wishes, slowness: float = 1.0) -> TimePlan:
+def plan_time(work: Workload, requested: RequestedWork, slowness: float = 1.0) -> TimePlan:
     """Choose rows, epochs and batch size before anything is trained.
 
     Rows are reduced first, down to `FEWEST_TRAINING_ROWS`; then epochs, then batches are enlarged.
     """
-    plan = TimePlan(wishes.minutes, wishes.replicates, wishes.baselines, slowness)
-    limit = _MARGIN * 60 * wishes.minutes
+    plan = TimePlan(requested.minutes, requested.replicates, requested.baselines, slowness)
+    limit = _MARGIN * 60 * requested.minutes
     smaller = work
-    if _least(work, wishes, slowness) > limit and wishes.can_thin:
+    if _least(work, requested, slowness) > limit and requested.can_thin:
         shares = [s for s in _SHARES if s == 1 or s * work.n_training >= FEWEST_TRAINING_ROWS]
         for share in shares:
             smaller = replace(work, n_training=max(1, round(share * work.n_training)))
             plan = replace(plan, used_share=share)
-            if _least(smaller, wishes, slowness) <= limit:
+            if _least(smaller, requested, slowness) <= limit:
                 break
     for epochs, factor in ((15, 1), (15, 4), (8, 4)):
-        if _least(smaller, wishes, slowness) <= limit:
+        if _least(smaller, requested, slowness) <= limit:
             break
-        if "epochs" not in wishes.is_chosen and epochs < work.epochs:
+        if "epochs" not in requested.is_chosen and epochs < work.epochs:
             smaller, plan = replace(smaller, epochs=epochs), replace(plan, epochs=epochs)
-        if "batch_size" not in wishes.is_chosen and factor > 1 and plan.used_share == 1:
+        if "batch_size" not in requested.is_chosen and factor > 1 and plan.used_share == 1:
             size = min(512, factor * work.batch_size)
             if size < smaller.n_training / 10:
                 smaller, plan = replace(smaller, batch_size=size), replace(plan, batch_size=size)
     plan = replace(plan, is_cut=smaller != work)
-    return plan_trainings(plan, smaller, wishes, smaller.expected_steps)
+    return plan_trainings(plan, smaller, requested, smaller.expected_steps)
 
 
 def plan_trainings(
-    plan: TimePlan, work: Workload, wishes: Wishes, steps: int, n_networks: int | None = None
+    plan: TimePlan,
+    work: Workload,
+    requested: RequestedWork,
+    steps: int,
+    n_networks: int | None = None,
 ) -> TimePlan:
     """Choose trainings of the race, baselines and replicates, from the steps of a training.
 
     Args:
         plan: The plan so far.
         work: The workload with the plan's rows, epochs and batches.
-        wishes: What would be trained without a limit.
+        requested: What would be trained without a limit.
         steps: Steps of a training; those of the recorded run, once it is known.
         n_networks: Networks of the plan, once it is known.
     """
     slowness = plan.slowness
     before = work.besides() + slowness * work.record(steps)
-    room = _MARGIN * 60 * wishes.minutes - before - wishes.reference
+    room = _MARGIN * 60 * requested.minutes - before - requested.reference
     of_one = slowness * work.race(1, steps)
-    race = min(slowness * wishes.race_seconds, of_one * work.n_tasks * 20)
+    race = min(slowness * requested.race_seconds, of_one * work.n_tasks * 20)
     least_race = min(race, of_one * work.fewest_race_trainings)
-    choices = [(wishes.baselines, wishes.replicates)]
-    if "baselines" not in wishes.is_chosen and wishes.baselines == "all":
-        choices.append(("minimal", wishes.replicates))
-    if "replicates" not in wishes.is_chosen:
-        choices += [(choices[-1][0], n) for n in (7, 5, 4, 3) if n < wishes.replicates]
+    choices = [(requested.baselines, requested.replicates)]
+    if "baselines" not in requested.is_chosen and requested.baselines == "all":
+        choices.append(("minimal", requested.replicates))
+    if "replicates" not in requested.is_chosen:
+        choices += [(choices[-1][0], n) for n in (7, 5, 4, 3) if n < requested.replicates]
     race_room = max(least_race, min(race, 0.35 * room))
     for baselines, replicates in choices:
         audit = slowness * work.audit(replicates, baselines, steps, n_networks)
@@ -307,22 +311,24 @@ def plan_trainings(
             "recording": slowness * work.record(steps),
             "grouping": race,
             "training the plan and its baselines": audit,
-            "reference": wishes.reference,
+            "reference": requested.reference,
         },
     )
 
 
-def _least(work: Workload, wishes: Wishes, slowness: float) -> float:
+def _least(work: Workload, requested: RequestedWork, slowness: float) -> float:
     """The time with the fewest trainings that give an answer."""
     steps = work.expected_steps
     few = 5 if work.n_tasks <= 20 else 3
-    replicates = wishes.replicates if "replicates" in wishes.is_chosen else few
-    baselines = wishes.baselines if "baselines" in wishes.is_chosen else "minimal"
-    race = min(wishes.race_seconds, work.race(work.fewest_race_trainings, steps))
+    replicates = requested.replicates if "replicates" in requested.is_chosen else few
+    baselines = requested.baselines if "baselines" in requested.is_chosen else "minimal"
+    race = min(requested.race_seconds, work.race(work.fewest_race_trainings, steps))
     counted = (
-        work.record(steps) + race + work.audit(min(replicates, wishes.replicates), baselines, steps)
+        work.record(steps)
+        + race
+        + work.audit(min(replicates, requested.replicates), baselines, steps)
     )
-    return work.besides() + slowness * counted + wishes.reference
+    return work.besides() + slowness * counted + requested.reference
 
 
 def measure_slowness(problem: Problem) -> float:

@@ -530,6 +530,8 @@ class GroupSettings(ToleranceSettings):
         "conditioning",
         "branched",
         "attention",
+        "relationship",
+        "perceiver",
     ] = option(
         "How the tasks of a network share; 'auto' trains each network in five ways and keeps the "
         "best. `affinity problems` describes them.",

@@ -20,8 +20,8 @@ from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, Re
 from affinity.audit.candidates import LISTED
 from affinity.audit.time_plan import (
     Baselines,
+    RequestedWork,
     TimePlan,
-    Wishes,
     Workload,
     measure_slowness,
     plan_time,
@@ -178,11 +178,11 @@ class Run:
         every = self.settings.measure_every or steps_between_measurements(self.problem)
         return Workload.of(self.problem, every)
 
-    def wishes(self, minutes: float) -> Wishes:
+    def requested(self, minutes: float) -> RequestedWork:
         """What the settings ask for, if time allows."""
         settings, names = self.settings, ("replicates", "baselines", "epochs", "batch_size")
         races = settings.plan is None and settings.method in (None, "race")
-        return Wishes(
+        return RequestedWork(
             minutes=minutes,
             replicates=settings.replicates or (10 if len(self.problem.tasks) <= 20 else 5),
             baselines=settings.baselines or "all",
@@ -198,21 +198,21 @@ class Run:
         Rows, epochs and batches of a run that is recorded stay as they are.
         """
         minutes = time_limit_of(self.settings)
-        wishes, before = self.wishes(minutes), self.time_plan
+        requested, before = self.requested(minutes), self.time_plan
         if before is not None:
             self.problem = before.applied_to(self.problem)
         if before is not None and before.minutes == minutes:
             return  # continued
         work = self._workload()
         if before is not None or self.directory.finished("record") is not None:
-            plan = before or TimePlan(minutes, wishes.replicates, wishes.baselines)
+            plan = before or TimePlan(minutes, requested.replicates, requested.baselines)
             plan = replace(plan, minutes=minutes, is_cut=plan.used_share < 1)
-            plan = plan_trainings(plan, work, wishes, work.expected_steps)
+            plan = plan_trainings(plan, work, requested, work.expected_steps)
         else:
-            plan = plan_time(work, wishes)
+            plan = plan_time(work, requested)
             if plan.is_cut or plan.total > _CERTAIN * 60 * minutes:
                 slowness = measure_slowness(self.problem)
-                plan = plan_time(work, wishes, slowness)
+                plan = plan_time(work, requested, slowness)
             self.problem = plan.applied_to(self.problem)
         self.directory.keep_time_plan(plan)
         print_time_plan(self.console, plan)
@@ -247,11 +247,11 @@ class Run:
             return  # the audit's own plan may have another number of networks
         work = self._workload()
         steps = int(self.trace.steps.max()) + 1
-        wishes = self.wishes(before.minutes)
+        requested = self.requested(before.minutes)
         plan = plan_trainings(
             replace(before, is_cut=before.used_share < 1 or before.epochs is not None),
             work,
-            wishes,
+            requested,
             steps,
             n_networks,
         )

@@ -7,8 +7,8 @@ import torch
 
 from affinity.audit.time_plan import (
     FEWEST_TRAINING_ROWS,
+    RequestedWork,
     TimePlan,
-    Wishes,
     Workload,
     cost_of_fewer_rows,
     measure_slowness,
@@ -23,7 +23,7 @@ SMALL = Workload(
 )
 LARGE = replace(SMALL, n_cells=12_000_000, n_training=135_000, batch_size=512, trunk=20_000)
 MANY = replace(SMALL, n_tasks=1_000, n_training=3_000)
-USUAL = Wishes(minutes=10, replicates=10, baselines="all", race_seconds=180, reference=60)
+USUAL = RequestedWork(minutes=10, replicates=10, baselines="all", race_seconds=180, reference=60)
 
 
 def test_a_limit_that_does_not_bind_changes_nothing() -> None:
