@@ -206,6 +206,8 @@ def report(options: ReportOptions) -> None:
       affinity report runs/digits
       affinity report trace.safetensors
     """
+    if not options.run.is_file():
+        check_run(options.run)
     from .compare import write_comparison_page
     from .run import resume_run
     from .stages.report import report_stage

@@ -382,7 +382,7 @@ class DataOptions(ColumnOptions, TargetOptions):
     class_weight: Literal["balanced"] | None = option(
         "Give the rows of each class the same total weight in the loss.", default=None
     )
-    rows: int | None = option(
+    max_rows: int | None = option(
         "Largest number of rows to use, drawn at random.",
         default=None,
         shown="12 million cells of the table",

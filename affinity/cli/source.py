@@ -96,8 +96,8 @@ def _read(settings: RecordSettings) -> Problem:
         known=settings.known_share or 1.0,
         test_share=settings.test_share,
         validation_share=settings.validation_share,
-        rows=settings.rows,
-        cells=MOST_CELLS if settings.rows is None else None,
+        rows=settings.max_rows,
+        cells=MOST_CELLS if settings.max_rows is None else None,
         seed=settings.seed,
         **size,
     )

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import rankdata, spearmanr
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.isotonic import IsotonicRegression
 
 from affinity.errors import InputError, warn
 from affinity.files import write_atomically
@@ -236,6 +233,9 @@ class MixtureRegression:
         losses = self.runs.losses[:, self.runs.targets.index(target)]
         known, share = np.isfinite(losses), self.runs.own_share(target)
         shares, losses = self.runs.shares[known], losses[known]
+        from sklearn.ensemble import RandomForestRegressor
+        from sklearn.isotonic import IsotonicRegression
+
         forest = RandomForestRegressor(self.trees, min_samples_leaf=2, random_state=self.seed)
         if share is None:
             return forest.fit(shares, losses).predict
@@ -250,6 +250,9 @@ _Predict = Callable[[Float[np.ndarray, "run source"]], Float[np.ndarray, " run"]
 
 def _without(values: Float[np.ndarray, " run"], share: Float[np.ndarray, " run"]) -> np.ndarray:
     """What is left of the values' ranks once a falling function of the share is taken away."""
+    from scipy.stats import rankdata
+    from sklearn.isotonic import IsotonicRegression
+
     ranks = rankdata(values)
     fit = IsotonicRegression(increasing=False).fit(share, ranks)
     return ranks - fit.predict(share)
@@ -258,6 +261,8 @@ def _without(values: Float[np.ndarray, " run"], share: Float[np.ndarray, " run"]
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     if len(one) < 3 or len(set(one.tolist())) == 1 or len(set(other.tolist())) == 1:
         return float("nan")
+    from scipy.stats import spearmanr
+
     return float(spearmanr(one, other).statistic)
 
 

@@ -413,7 +413,7 @@ def _draw_from_frame(
 def _note_on_drawn(n_drawn: int, n_rows: int) -> DataNote:
     text = (
         f"{n_drawn:,} of {n_rows:,} rows were drawn at random; the others are not used. More rows "
-        "(--rows, rows=) need more memory."
+        "(--max-rows, rows=) need more memory."
     )
     return DataNote("rows-drawn", text, value=n_drawn / n_rows)
 

@@ -30,7 +30,7 @@ def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--time-limit", "0"], ["--time-limit", "-3"], ["--time-limit", "soon"], ["--rows", "0"]],
+    [["--time-limit", "0"], ["--time-limit", "-3"], ["--time-limit", "soon"], ["--max-rows", "0"]],
 )
 def test_wrong_limits_are_refused(call, csv, wrong):
     assert call("audit", csv, *TARGETS, *wrong)[0] == 2

@@ -61,7 +61,8 @@ def test_another_plan_than_the_winner_does_not_show_the_race(call, raced):
         ("too-many-tasks", ["--method", "surrogate"]),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(call, run, error, options):
+def test_settings_that_do_not_fit_are_refused(call, run, error, options, monkeypatch):
+    monkeypatch.setattr("affinity.cli.run.LISTED", 0)
     outcome = call("group", run, *options)
     assert (outcome.exit_code, outcome.error) == (2, error)
 

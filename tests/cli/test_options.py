@@ -91,7 +91,7 @@ def test_the_options_of_the_recorded_run_are_those_that_no_later_stage_takes():
     assert later == {
         *("estimator", "budget", "overlap", "sharing", "method", "race_minutes", "tolerance"),
         *("plan", "replicates", "minutes", "max_replicates", "baselines", "reference"),
-        "time_limit",
+        *("time_limit", "sharing_settings"),
     }
 
 

@@ -521,7 +521,7 @@ def test_killed_runs_lose_no_finished_training(tmp_path: Path, workers: int) -> 
 def test_scores_left_by_a_killed_run_are_found(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     with study._ledger.runner("killed"):
-        jobs = study._hand_out(2, "killed")
+        jobs = study._queue.hand_out(2, "killed")
     assert study.status().stale == 2
     path = tmp_path / "trainings" / jobs[0].id / "scores.json"
     path.parent.mkdir(parents=True)
