@@ -161,7 +161,9 @@ class RayExecutor(Executor):
 def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobExecutor]:
     if request.param == "ray":
         ray = pytest.importorskip("ray")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        here = os.pathsep.join(map(str, [Path(__file__).parent, Path(__file__).parents[1]]))
+        environment = {"env_vars": {"PYTHONPATH": here}}  # where workers find this module
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
         yield RayExecutor()
         ray.shutdown()
     elif request.param == "submitit":
