@@ -279,16 +279,21 @@ def plan_trainings(
     of_one = slowness * work.race(1, steps)
     race = min(slowness * requested.race_seconds, of_one * work.n_tasks * 20)
     least_race = min(race, of_one * work.fewest_race_trainings)
-    choices = [(requested.baselines, requested.replicates)]
+    choices: list[tuple[Baselines, int]] = [(requested.baselines, requested.replicates)]
+    minimal: Baselines = "minimal"
     if "baselines" not in requested.is_chosen and requested.baselines == "all":
-        choices.append(("minimal", requested.replicates))
+        choices.append((minimal, requested.replicates))
     if "replicates" not in requested.is_chosen:
-        choices += [(choices[-1][0], n) for n in (7, 5, 4, 3) if n < requested.replicates]
+        cheapest: Baselines = choices[-1][0]
+        choices.extend((cheapest, n) for n in (7, 5, 4, 3) if n < requested.replicates)
     race_room = max(least_race, min(race, 0.35 * room))
-    for baselines, replicates in choices:
-        audit = slowness * work.audit(replicates, baselines, steps, n_networks)
-        if audit <= room - race_room or (baselines, replicates) == choices[-1]:
-            break
+
+    def cost_of(choice: tuple[Baselines, int]) -> float:
+        return slowness * work.audit(choice[1], choice[0], steps, n_networks)
+
+    fitting = (choice for choice in choices if cost_of(choice) <= room - race_room)
+    baselines, replicates = next(fitting, choices[-1])
+    audit = cost_of((baselines, replicates))
     is_full = (baselines, replicates) == choices[0] and race + audit <= room
     race = race if is_full else max(least_race, min(race, room - audit))
     race_trainings = None

@@ -168,7 +168,7 @@ class DrawnRows:
         if n_rows <= most:
             return None
         random = np.random.default_rng(self.seed)
-        if self.group_column not in names:
+        if self.group_column is None or self.group_column not in names:
             return np.sort(random.choice(n_rows, most, replace=False))
         numbers = pd.factorize(values_of(self.group_column), use_na_sentinel=False)[0]
         sizes = np.bincount(numbers)
@@ -198,8 +198,8 @@ def read_source(
     options = options or ReadingOptions()
     if not isinstance(source, str | Path):
         frame = _checked(to_pandas(source), "the table")
-        frame, notes = _draw_from_frame(frame, draw)
-        return RawTable(frame, "table", notes, decimal=options.decimal)
+        frame, draw_notes = _draw_from_frame(frame, draw)
+        return RawTable(frame, "table", draw_notes, decimal=options.decimal)
     path = Path(source)
     is_stdin = str(source) == "-"
     if not is_stdin and not path.exists():

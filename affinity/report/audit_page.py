@@ -1,5 +1,6 @@
 """The page of an audit: one self-contained HTML file for a browser, an e-mail or a printer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -192,7 +193,8 @@ class AuditPage:
             return rows
 
         def effect(row: TaskSummary) -> tuple[bool, float]:
-            return row.verdict != "harmful", -abs(row.gain) if row.gain == row.gain else 0.0
+            gain = 0.0 if row.gain is None or math.isnan(row.gain) else row.gain
+            return row.verdict != "harmful", -abs(gain)
 
         return sorted(rows, key=effect)[:MOST_IN_TABLE]
 

@@ -153,4 +153,5 @@ def _digest_inputs(examples: Examples) -> bytes:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8))
+    values = tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8)
+    return memoryview(values)  # pyright: ignore[reportArgumentType]
