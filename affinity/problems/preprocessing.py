@@ -47,7 +47,7 @@ class Preprocessing:
 
     Args:
         columns: Which columns are read, and how.
-        medians: Stand in for missing numbers; a number a numeric or date column.
+        medians: Replace missing numbers; one per numeric or date column.
         means: Subtracted.
         scales: Divided by.
         gaps: Columns with an input of their own that says whether the value is missing.

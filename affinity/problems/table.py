@@ -108,7 +108,7 @@ def load_table(
             split column decides on test rows, development rows of their groups are left out.
         sample_weight: A column, or one value per row: how much the row counts in training and in
             all scores. A row of weight 0 does not count.
-        known: Share of the rows up to which time has come; later ones are left out.
+        known: Share of the rows, in order of time, that are used; later ones are left out.
         test_share: Share of the rows set aside for the audit, where no column says which.
         validation_share: Share of the other rows that decide when to stop.
         width: Width of the trunk.
