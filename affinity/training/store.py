@@ -68,11 +68,10 @@ class Store:
             if part is not None:
                 digest.update(_digest_inputs(part))
                 digest.update(_bytes(part.targets[:, columns]))
+                if part.weights is not None:
+                    digest.update(b"weights" + _bytes(part.weights))
         if replicate.test.groups is not None:
             digest.update(_bytes(replicate.test.groups))
-        for part in (replicate.training, replicate.test):
-            if part.weights is not None:
-                digest.update(b"weights" + _bytes(part.weights))
         return digest.hexdigest()[:32]
 
     def get(self, key: str) -> TrainedNetwork | None:

@@ -11,7 +11,7 @@ from codes import raises
 from affinity import load_table
 from affinity.audit.reference import train_reference
 from affinity.estimates import GradientSurrogate
-from affinity.problems import Problem, train_networks
+from affinity.problems import Problem, planted, train_networks
 from affinity.tasks import (
     METRICS,
     BinaryCrossEntropy,
@@ -30,7 +30,7 @@ from affinity.tasks import (
     VectorRSquared,
 )
 from affinity.tasks.losses import balanced
-from affinity.training import Member, TrainingSettings, initial, train_members
+from affinity.training import Member, Store, TrainingSettings, initial, train_members
 from affinity.training.judge import block_losses, block_metrics
 from affinity.training.reference import constant_loss
 
@@ -197,3 +197,16 @@ def test_losses_without_weights_are_refused(table):
             problem.trunk,
             problem.head,
         )
+
+
+@pytest.mark.parametrize("part", ["training", "validation", "evaluation", "test"])
+def test_a_store_tells_the_weights_of_every_part_apart(tmp_path, part):
+    problem = planted(n_rows=40)
+    replicate, network = problem.replicate(0), problem.network()
+    rows = getattr(replicate, part)
+    weighted = replace(rows, weights=torch.linspace(0.5, 1.5, len(rows)))
+    keys = {
+        Store(tmp_path).key(network, problem.tasks, each, problem.settings)
+        for each in (replicate, replace(replicate, **{part: weighted}))
+    }
+    assert len(keys) == 2
