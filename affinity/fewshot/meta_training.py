@@ -9,9 +9,10 @@ from torch import Tensor
 
 from affinity.errors import DivergenceError, InputError
 from affinity.progress import track
+from affinity.training.device import use_seed
 
 from .network import Parameters
-from .random_numbers import generator_of, seeded
+from .random_numbers import generator_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def meta_train(
     parameters = {key: value.clone().requires_grad_() for key, value in parameters.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
     generator = generator_of(seed, "meta-training")
-    with seeded(seed), track(name, settings.iterations) as progress:
+    with use_seed(seed), track(name, settings.iterations) as progress:
         for iteration in range(settings.iterations):
             loss = loss_of(parameters, generator)
             if not math.isfinite(value := float(loss.detach())):

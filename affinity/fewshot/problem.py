@@ -8,12 +8,12 @@ from torch import nn
 
 from affinity.errors import InputError
 from affinity.tasks import CrossEntropy, Task
+from affinity.training.device import use_seed
 
 from .episodes import Episodes
 from .family import Family
 from .meta_training import MetaTraining
 from .network import FewShotNetwork
-from .random_numbers import seeded
 
 DEFAULT_BATCH = 32
 
@@ -104,5 +104,5 @@ class FewShotProblem:
 
     def network(self, seed: int, task: Task | None = None) -> FewShotNetwork:
         """A randomly initialized trunk and head; the same for the same seed."""
-        with seeded(seed):
+        with use_seed(seed):
             return FewShotNetwork(self.trunk(), self.head(task or self.task))

@@ -1,8 +1,6 @@
 """Random generators by purpose, so that all methods see the same tasks in the same order."""
 
 import random
-from collections.abc import Generator
-from contextlib import contextmanager
 
 import torch
 
@@ -16,11 +14,3 @@ def generator_of(seed: int, purpose: str) -> torch.Generator:
         True
     """
     return torch.Generator().manual_seed(random.Random(f"{seed} {purpose}").getrandbits(63))
-
-
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Seed torch's global generator (initial parameters, dropout) within the block."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

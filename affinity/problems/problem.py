@@ -39,7 +39,8 @@ from affinity.tasks import (
 )
 from affinity.tasks.losses import balanced
 from affinity.tasks.named_metric import Output
-from affinity.training import TrainingSettings, place
+from affinity.training import TrainingSettings
+from affinity.training.device import move_rows
 
 from .arrays import join_arrays, name_of_target, vector_kinds
 from .column_use import ColumnUse
@@ -146,7 +147,7 @@ class Problem:
         for part in ("development", "test"):
             examples: Examples = getattr(self, part)
             if examples.inputs.device.type != "cpu" or examples.targets.device.type != "cpu":
-                object.__setattr__(self, part, place(examples, torch.device("cpu")))
+                object.__setattr__(self, part, move_rows(examples, torch.device("cpu")))
         check_names(self.names)
         if len(self.tasks) < 2:
             raise InputError(

@@ -13,7 +13,8 @@ from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_t
 from affinity.recording.settings import DIRECTIONS
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, loss_on_labelled
-from affinity.training import initial, place, train
+from affinity.training import initial, train
+from affinity.training.device import move_rows
 
 from .problem import Problem
 
@@ -128,7 +129,7 @@ def record(
         count = min(problem.settings.batch_size, len(replicate.validation))
         rows = torch.randperm(len(replicate.validation), generator=generator)[:count]
         device = next(network.parameters()).device
-        batch = place(replicate.validation.take(rows), device)
+        batch = move_rows(replicate.validation.take(rows), device)
         return lambda: _losses(network, problem.tasks, batch)
 
     def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:

@@ -1,7 +1,6 @@
 """Trained networks: the loop, and many trainings at once."""
 
 from .command_trainer import CommandTrainer
-from .device import place
 from .ensemble import train_members, works_at_once
 from .fan_out import fan_out
 from .function_trainer import FunctionTrainer
@@ -57,7 +56,6 @@ __all__ = [
     "initial",
     "make_objective",
     "make_sampling",
-    "place",
     "train",
     "train_members",
     "works_at_once",

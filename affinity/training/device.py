@@ -48,7 +48,7 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def place(examples: Examples, device: torch.device) -> Examples:
+def move_rows(examples: Examples, device: torch.device) -> Examples:
     """The rows on a device; their groups stay where they are."""
     return replace(
         examples,
@@ -58,13 +58,13 @@ def place(examples: Examples, device: torch.device) -> Examples:
     )
 
 
-def place_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def move_to_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict on the CPU."""
     return {name: value.cpu() for name, value in state.items()}
 
 
 @contextmanager
-def moved(network: nn.Module, device: torch.device) -> Generator[None]:
+def use_device(network: nn.Module, device: torch.device) -> Generator[None]:
     """Have the network on this device inside the block, and afterwards where it was."""
     before = next((parameter.device for parameter in network.parameters()), device)
     network.to(device)
@@ -75,7 +75,7 @@ def moved(network: nn.Module, device: torch.device) -> Generator[None]:
 
 
 @contextmanager
-def seeded(seed: int | None = None) -> Generator[None]:
+def use_seed(seed: int | None = None) -> Generator[None]:
     """Seed the random numbers of every device in the block, and restore their state afterwards."""
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=gpus):

@@ -11,7 +11,7 @@ from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task, ignores_missing
 
-from .device import find_device, seeded
+from .device import find_device, use_seed
 from .head_layout import head_kinds
 from .initialization import Initialization
 from .loop import train_one
@@ -27,6 +27,7 @@ from .trained_network import TrainedNetwork
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
 _GPU_MEMORY = 2 * 2**30  # the same on a GPU, where kernels for few networks leave most of it idle
 _MOST = 512  # networks trained at once
+_STEPS = (Sharing.before_step, Sharing.after_step)  # a stack takes these for all its members
 _FEW_TASKS = 16  # below this, padding heads costs less than splitting the stack
 
 
@@ -218,8 +219,8 @@ def _unbatched_reason(
             f"{settings.objective} or {settings.sampling} needs each network's own losses, "
             "gradients or batches"
         )
-    if type(network).after_step is not Sharing.after_step:
-        return "it changes its parameters after each step in its own way"
+    if (type(network).before_step, type(network).after_step) != _STEPS:
+        return "it changes gradients or parameters at each step in its own way"
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:  # pyright: ignore[reportPrivateUsage]
             return "BatchNorm's running statistics cannot be stacked"
@@ -231,7 +232,7 @@ def _unbatched_reason(
     )
     tiny = Replicate(seed=0, training=some, validation=some, test=some)
     try:
-        with seeded():
+        with use_seed():
             on_cpu = TrainingSettings(device="cpu")
             Stack([network] * 2, tasks, [0, 1], [tiny, tiny], on_cpu).try_step()
     except (RuntimeError, ValueError, TypeError) as error:
@@ -248,7 +249,7 @@ def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -
         return tensor
 
     with (
-        seeded(),
+        use_seed(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
         outputs = network(inputs)

@@ -31,9 +31,9 @@ def predict(network: Sharing, examples: Examples) -> dict[str, Tensor]:
     was_training = network.training
     network.eval()
     inputs = examples.inputs
-    place = next((parameter.device for parameter in network.parameters()), inputs.device)
+    device = next((parameter.device for parameter in network.parameters()), inputs.device)
     with torch.no_grad():
-        parts = [network(chunk.to(place)) for chunk in inputs.split(_ROWS_AT_ONCE)]
+        parts = [network(chunk.to(device)) for chunk in inputs.split(_ROWS_AT_ONCE)]
     network.train(was_training)
     return {
         name: torch.cat([part[name] for part in parts]).to(inputs.device) for name in network.names

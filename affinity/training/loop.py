@@ -16,7 +16,7 @@ from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task, loss_on_labelled
 
 from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_optimizer
-from .device import find_device, moved, place, place_state, seeded
+from .device import find_device, move_rows, move_to_cpu, use_device, use_seed
 from .initialization import Initialization
 from .judge import (
     block_losses,
@@ -74,7 +74,7 @@ def train(
             another training.
     """
     device = find_device(settings.device)
-    with moved(network, device):
+    with use_device(network, device):
         return _train(
             network,
             tasks,
@@ -109,12 +109,12 @@ def _train(
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(network_tasks, training, validation)
-    training, validation = place(training, device), place(validation, device)
+    training, validation = move_rows(training, device), move_rows(validation, device)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint, start)
     if prepare is not None:
         prepare(run.optimizer)
-    with seeded(replicate.seed), track("training", settings.epochs) as progress:
+    with use_seed(replicate.seed), track("training", settings.epochs) as progress:
         run.resume()
         progress.advance(run.epoch)
         while run.epoch < settings.epochs and run.epoch - run.best_epoch < settings.patience:
@@ -165,7 +165,7 @@ def _train(
         epochs=run.epoch,
         seconds=time.perf_counter() - began,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        state=place_state(run.best_state),
+        state=move_to_cpu(run.best_state),
         predictions=predictions,
         test_blocks={
             task.name: block_losses(task, predictions[task.name], target, test.groups, test.weights)

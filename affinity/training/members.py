@@ -9,7 +9,7 @@ from affinity.errors import InputError
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
-from .device import seeded
+from .device import use_seed
 from .initialization import Initialization
 from .rows import columns_of
 
@@ -32,7 +32,7 @@ class Member:
 
 def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
     """The network that starts from `seed`, on the CPU: the same shared start for any tasks."""
-    with seeded():
+    with use_seed():
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes milliseconds
         return build(tuple(tasks)).cpu()
 

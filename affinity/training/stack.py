@@ -11,7 +11,7 @@ from torch import Tensor
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Replicate, Task
 
-from .device import find_device, seeded
+from .device import find_device, use_seed
 from .early_stopping import EarlyStopping
 from .head_layout import HeadLayout
 from .initialization import Initialization
@@ -86,7 +86,7 @@ class Stack:
         stopping = EarlyStopping(tensors, (n_members, self._layout.columns.shape[1]))
         optimizer = optimizer_of(tensors, settings)
         rates = ParameterRates(self._networks, self._layout, self._starts, tensors)
-        with seeded(self._replicates[self._on[0]].seed):
+        with use_seed(self._replicates[self._on[0]].seed):
             for epoch in range(1, settings.epochs + 1):
                 start = time.perf_counter()
                 losses = self._epoch(epoch, tensors, optimizer, rates, training, here)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from affinity.tasks import Replicate
 from affinity.training import TrainingSettings
-from affinity.training.device import find_device, place_state, seeded
+from affinity.training.device import find_device, move_to_cpu, use_seed
 
 _SWAPPED = 0.3  # fraction of the entries that are replaced by those of another row
 
@@ -51,7 +51,7 @@ def pretrain_on_inputs(
     def standardize(inputs: Tensor) -> Tensor:
         return ((inputs - mean) / deviation).flatten(1)
 
-    with seeded(replicate.seed):
+    with use_seed(replicate.seed):
         decoder = nn.Linear(trunk(rows[:2]).flatten(1).shape[1], standardize(rows[:1]).shape[1])
         model = nn.ModuleList([trunk, decoder.to(rows)])
         optimizer = torch.optim.AdamW(
@@ -83,7 +83,7 @@ def pretrain_on_inputs(
                 lowest, best_epoch, best = loss, epoch, copy.deepcopy(trunk.state_dict())
             if epoch - best_epoch >= settings.patience:
                 break
-    return place_state(best)
+    return move_to_cpu(best)
 
 
 def _swap_entries(inputs: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:

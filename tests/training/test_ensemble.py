@@ -248,3 +248,20 @@ def test_bad_members_are_named() -> None:
     on[0].training.targets[:, 1] = math.nan
     with raises("no-labels"):
         train_members(build, TASKS, [Member(frozenset({"sum"}), 0)], on, SETTINGS)
+
+
+class WithOwnSteps(HardSharing):
+    """Hard sharing whose gradients are clipped before each step."""
+
+    def before_step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters(), 0.1)
+
+
+def test_a_network_with_steps_of_its_own_is_trained_alone() -> None:
+    def make(tasks: tuple[Task, ...]) -> Sharing:
+        head = lambda task: nn.Linear(8, task.n_outputs)  # noqa: E731
+        return WithOwnSteps(tasks, lambda: Perceptron(5, 8), head).double()
+
+    pair = [Member(frozenset({"sum", "first"}), number) for number in range(2)]
+    results = train_members(make, TASKS, pair, replicates(), SETTINGS)
+    assert all(result.unbatched_reason is not None for result in results)
