@@ -39,7 +39,8 @@ class Perceiver(Sharing):
             by their heads only; or groups of tasks, each of which has one query.
 
     Raises:
-        InputError: If a size is below 1, or the queries do not fit the tasks.
+        InputError: If `width` or `n_latents` is below 1, `depth` below 0, or the queries do not fit
+            the tasks.
 
     References:
         Jaegle et al. (2021), `Perceiver IO: A General Architecture for Structured Inputs & Outputs
@@ -66,9 +67,15 @@ class Perceiver(Sharing):
         queries: str | Sequence[Collection[str]] = "task",
     ) -> None:
         super().__init__(tasks, head)
-        for name, value in (("width", width), ("n_latents", n_latents), ("depth", depth + 1)):
-            if value < 1:
-                raise InputError(f"Expected a {name} that is larger than {value}.", "out-of-range")
+        for name, value, least in (
+            ("width", width, 1),
+            ("n_latents", n_latents, 1),
+            ("depth", depth, 0),
+        ):
+            if value < least:
+                raise InputError(
+                    f"Expected {name} of at least {least}, but got {value}.", "out-of-range"
+                )
         self._query_of = _query_numbers(queries, self.names)
         is_table = sample.dim() == 2
         n_tokens = sample.shape[1] if is_table else sample[0, 0].numel()
