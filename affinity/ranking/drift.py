@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from affinity.audit import Alert
-from affinity.estimates import AffinityMatrix, GradientCosine
+from affinity.estimates import AffinityMatrix, GradientConflict, GradientCosine
 from affinity.recording import Trace
 
 from .daily import RankingRun
@@ -68,10 +68,7 @@ def affinity_by_day(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=RuntimeWarning)
             affinity = (estimator or GradientCosine())(part)
-        assert part.gramians is not None
-        gramians = part.gramians
-        known = ~gramians.isnan()
-        conflict = (gramians < 0).sum(dim=0) / known.sum(dim=0)
+            conflict = -GradientConflict()(part).values
         names = run.days[first].day, run.days[last].day
         periods.append(Period(*names, affinity, conflict, len(rows)))
     return periods
