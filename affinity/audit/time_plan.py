@@ -72,8 +72,8 @@ class Workload:
         """The workload of a problem."""
         with torch.random.fork_rng():
             trunk = sum(parameter.numel() for parameter in problem.trunk().parameters())
-            some = problem.tasks[:50]
-            heads = [sum(p.numel() for p in problem.head(task).parameters()) for task in some]
+            first = problem.tasks[:50]
+            heads = [sum(p.numel() for p in problem.head(task).parameters()) for task in first]
         n_rows = problem.source.rows or len(problem.development) + len(problem.test)
         n_columns = len(problem.source.columns) or len(problem.tasks)
         settings = problem.settings
@@ -98,8 +98,8 @@ class Workload:
     def seconds(self, n_networks: float, n_heads: float, steps: int) -> float:
         """Counted time of `n_networks` networks with `n_heads` heads in all."""
         parameters = n_networks * self.trunk + n_heads * self.head
-        besides = _ONE_BY_ONE if self.one_by_one else STEP_WORK
-        return steps * (n_networks * besides + 6 * parameters * self.batch_size) / SPEED
+        step_work = _ONE_BY_ONE if self.one_by_one else STEP_WORK
+        return steps * (n_networks * step_work + 6 * parameters * self.batch_size) / SPEED
 
     def record(self, steps: int) -> float:
         """Time of the recorded run with its measurements."""
@@ -128,7 +128,7 @@ class Workload:
             candidates += 3
         return replicates * self.seconds(networks, candidates * self.n_tasks, steps)
 
-    def besides(self) -> float:
+    def other_stages(self) -> float:
         """Time of reading, estimates and report."""
         frontier = _FRONTIER_SECONDS if self.n_tasks > 12 else 0.0
         return _FIXED_SECONDS + frontier + _SECONDS_PER_CELL * self.n_cells
@@ -274,7 +274,7 @@ def plan_trainings(
         n_networks: Networks of the plan, once it is known.
     """
     slowness = plan.slowness
-    before = work.besides() + slowness * work.record(steps)
+    before = work.other_stages() + slowness * work.record(steps)
     room = _MARGIN * 60 * requested.minutes - before - requested.reference
     of_one = slowness * work.race(1, steps)
     race = min(slowness * requested.race_seconds, of_one * work.n_tasks * 20)
@@ -312,7 +312,7 @@ def plan_trainings(
         race_trainings=race_trainings,
         is_cut=plan.is_cut or not is_full or race_trainings is not None,
         seconds={
-            "reading, estimates and report": work.besides(),
+            "reading, estimates and report": work.other_stages(),
             "recording": slowness * work.record(steps),
             "grouping": race,
             "training the plan and its baselines": audit,
@@ -333,7 +333,7 @@ def _least(work: Workload, requested: RequestedWork, slowness: float) -> float:
         + race
         + work.audit(min(replicates, requested.replicates), baselines, steps)
     )
-    return work.besides() + slowness * counted + requested.reference
+    return work.other_stages() + slowness * counted + requested.reference
 
 
 def measure_slowness(problem: Problem) -> float:

@@ -167,7 +167,11 @@ class Run:
         """The replicates of the settings, or of the time plan, or ten, or five of many tasks."""
         plan = self.time_plan
         planned = plan.replicates if plan is not None and plan.is_cut else None
-        return self.settings.replicates or planned or (10 if len(self.problem.tasks) <= 20 else 5)
+        return self.settings.replicates or planned or self._usual_replicates
+
+    @property
+    def _usual_replicates(self) -> int:
+        return 10 if len(self.problem.tasks) <= 20 else 5
 
     def baselines(self) -> Baselines:
         """The baselines of the settings, or of the time plan, or all."""
@@ -184,7 +188,7 @@ class Run:
         races = settings.plan is None and settings.method in (None, "race")
         return RequestedWork(
             minutes=minutes,
-            replicates=settings.replicates or (10 if len(self.problem.tasks) <= 20 else 5),
+            replicates=settings.replicates or self._usual_replicates,
             baselines=settings.baselines or "all",
             race_seconds=60 * settings.race_minutes if races and not settings.overlap else 0.0,
             reference=min(REFERENCE_SECONDS, 6 * minutes) if settings.reference else 0.0,

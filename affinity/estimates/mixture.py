@@ -230,12 +230,12 @@ class MixtureRegression:
         return dict(zip(self.runs.sources, (best / best.sum()).tolist(), strict=True))
 
     def _fit(self, target: str) -> "_Predict":
-        losses = self.runs.losses[:, self.runs.targets.index(target)]
-        known, share = np.isfinite(losses), self.runs.own_share(target)
-        shares, losses = self.runs.shares[known], losses[known]
         from sklearn.ensemble import RandomForestRegressor
         from sklearn.isotonic import IsotonicRegression
 
+        losses = self.runs.losses[:, self.runs.targets.index(target)]
+        known, share = np.isfinite(losses), self.runs.own_share(target)
+        shares, losses = self.runs.shares[known], losses[known]
         forest = RandomForestRegressor(self.trees, min_samples_leaf=2, random_state=self.seed)
         if share is None:
             return forest.fit(shares, losses).predict

@@ -28,7 +28,8 @@ def cost_of(network: nn.Module, sample: Sized) -> Cost:
 
     Args:
         network: Any way of sharing, or another module.
-        sample: Rows of inputs, as the network takes them; the multiply-adds are those of one row.
+        sample: Rows of inputs, as the network takes them, on its device; the multiply-adds are
+            those of one row.
 
     Example:
         >>> from torch import nn
@@ -43,8 +44,6 @@ def cost_of(network: nn.Module, sample: Sized) -> Cost:
     was_training = network.training
     network.eval()
     with torch.no_grad(), counter:
-        if isinstance(sample, Tensor):
-            sample = sample.to(next(network.parameters(), sample).device)
         network(sample)
     network.train(was_training)
     return Cost(

@@ -84,7 +84,6 @@ class RowSets:
                     places.append(rank_starts[replicate] + chosen)
                 set_of[wanted] = sets[key]
             own_set.append(set_of[wanted])
-        self._own_set = own_set
         self._set_of = torch.tensor(own_set, device=device)
         self._counts = [len(some) for some in rows]
         self.rows: Int[Tensor, "set row"] = _padded(rows, len(self.inputs) - 1).to(device)
@@ -92,19 +91,19 @@ class RowSets:
 
     def count(self, member: int) -> int:
         """Number of rows that a member uses."""
-        return self._counts[self._own_set[member]]
+        return self._counts[int(self._set_of[member])]
 
     def groups_of(self, member: int) -> Int[Tensor, " row"] | None:
         """The group of each row that a member uses; None if rows have no groups."""
         if self._groups is None:
             return None
-        return self._groups[self.rows[self._own_set[member]][: self.count(member)].cpu()]
+        return self._groups[self.rows[self._set_of[member]][: self.count(member)].cpu()]
 
     def weights_of(self, member: int) -> Float[Tensor, " row"] | None:
         """The weight of each row that a member uses; None if rows have no weights."""
         if self._weights is None:
             return None
-        return self._weights[self.rows[self._own_set[member]][: self.count(member)]].cpu()
+        return self._weights[self.rows[self._set_of[member]][: self.count(member)]].cpu()
 
     def batches(self, rank: Sequence[Tensor], size: int) -> tuple[Int[Tensor, "set batch"], ...]:
         """The rows of every set, in the order of its replicate's ranks, a batch at a time."""
