@@ -33,6 +33,7 @@ from affinity.problems import Problem
 from affinity.problems.record import steps_between_measurements
 from affinity.recommendation import Plan
 from affinity.recording import Trace
+from affinity.sharing import SHARINGS
 from affinity.storage import load_as
 from affinity.words import count
 
@@ -368,6 +369,15 @@ def _check(settings: RunSettings) -> None:
             f"Expected one of the estimators {list(ESTIMATORS)}, but got {settings.estimator!r}.",
             "unknown-estimator",
         )
+    sharing, given = settings.sharing, settings.sharing_settings
+    if given and sharing == "auto":
+        raise InputError(
+            f"Expected a way to share with the settings {dict(given)}, but got --sharing auto, "
+            "which tries several ways with their usual settings.",
+            "unknown-setting",
+        )
+    if given:
+        SHARINGS[sharing].with_settings(given)
 
 
 def _check_before_reading(settings: RunSettings) -> None:

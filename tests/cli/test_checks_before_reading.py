@@ -37,6 +37,7 @@ def folder(tmp_path_factory):
         ({"task_weights": {"later": 2.0}}, "unknown-task"),
         ({"objective": "weighted", "objective_settings": {"later": 2.0}}, "unknown-task"),
         ({"budget": 3}, "budget-too-large"),
+        ({"sharing_settings": {"strength": 1.0}}, "unknown-setting"),
         ({"method": "race", "overlap": True}, "overlap-in-race"),
         ({"estimator": "guess"}, "unknown-estimator"),
         ({"plan": "plan.yaml"}, "invalid-plan"),

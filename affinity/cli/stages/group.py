@@ -31,7 +31,6 @@ from affinity.recommendation import (
     share_as_given,
     share_as_measured,
 )
-from affinity.sharing import SHARINGS
 from affinity.storage import save
 from affinity.words import count
 
@@ -50,7 +49,6 @@ def group_stage(run: Run) -> Plan:
         InputError: If an edited plan would be overwritten, or the settings do not fit.
     """
     directory, settings = run.directory, run.settings
-    _check_sharing(run)
     file, method = directory.file(PLAN), _method(run)
     inputs: dict[str, object] = {
         "affinity": directory.hash_of(AFFINITY),
@@ -93,19 +91,6 @@ def group_stage(run: Run) -> Plan:
         plan.to_yaml(file)
     run.print_finished("group", summary, outputs)
     return plan
-
-
-def _check_sharing(run: Run) -> None:
-    """Raise an error if the way to share does not have the settings that were given."""
-    sharing, given = run.settings.sharing, run.settings.sharing_settings
-    if given and sharing == "auto":
-        raise InputError(
-            f"Expected a way to share with the settings {dict(given)}, but got --sharing auto, "
-            "which tries several ways with their usual settings.",
-            "unknown-setting",
-        )
-    if given:
-        SHARINGS[sharing].with_settings(given)
 
 
 def race_trainings(run: Run) -> int:
