@@ -7,7 +7,7 @@ from affinity.errors import InputError
 from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
 from affinity.problems.problem import check_tasks_are_known
 from affinity.tasks import NamedMetric
-from affinity.training import make_objective, make_sampling
+from affinity.training import TrainingSettings, make_objective, make_sampling
 
 from .early_checks import check_source
 from .options import RecordSettings
@@ -31,9 +31,10 @@ def read_problem(settings: RecordSettings) -> Problem:
         check_tasks_are_known(tasks, {*settings.metrics, *settings.task_weights})
     for task, metric in settings.metrics.items():
         NamedMetric.check_name(metric, task)
-    problem = _read(settings)
     names = ("epochs", "batch_size", "learning_rate", "patience", "device")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    TrainingSettings(**chosen)  # refuses what is out of range before a large table is read
+    problem = _read(settings)
     objective.check_tasks(problem.names)
     sampling = make_sampling(settings.task_sampling, settings.sampling_temperature)
     problem = problem.with_settings(
