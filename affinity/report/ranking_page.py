@@ -127,7 +127,10 @@ def ranking_page_of(run: RankingRun) -> str:
 
 def _headline(run: RankingRun, alerts: list[Alert]) -> Headline:
     means = run.mean("auc")
-    sentences = [f"“{name}”: AUC {value:.3f} on the days to come." for name, value in means.items()]
+    sentences = [
+        f"“{name}”: AUC {value:.3f} on the following day, on average."
+        for name, value in means.items()
+    ]
     changed = [a for a in alerts if a.code in ("affinity-changed-sign", "gate-polarized")]
     sentences.append(
         f"{count(len(changed), 'change')} of affinities or gates to look at, below."
