@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from affinity.audit.causes import Cause
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
+from affinity.problems.reading import to_pandas
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Score
@@ -224,7 +226,7 @@ class Study:
                 has other scores; the same scores may be recorded again.
         """
         job = self.job(job_id)
-        self._queue.record(Result.of(job, scores, None if seconds is None else float(seconds)))
+        self._queue.record(Result.of(job, scores, seconds))
 
     def job(self, job_id: str) -> Job:
         """The job with this id.
@@ -258,22 +260,23 @@ class Study:
                 )
             self._ledger.append(Released(id=job_id))
 
-    def add(self, runs: pd.DataFrame) -> int:
+    def add(self, runs: Any) -> int:
         """Add runs from before the study; they do not count as its trainings.
 
         Args:
-            runs: One row per run and task with the columns run, task and score, and seed if it
-                is known. The tasks of a run are those that were trained together. A NaN score
-                means that the task was trained and its score is not known.
+            runs: A frame of pandas, polars or Arrow, or a mapping of columns: one row per run and
+                task with the columns run, task and score, and seed if it is known. The tasks of a
+                run are those that were trained together. A NaN score means that the task was
+                trained and its score is not known.
 
         Returns:
             How many runs were added; those that were added before are skipped.
 
         Raises:
-            InputError: If a column is missing, a task is unknown, or a run was added before with
-                other scores.
+            InputError: If it is no table, a column is missing, a task is unknown, or a run was
+                added before with other scores.
         """
-        events = read_past_runs(runs, tuple(self.tasks))
+        events = read_past_runs(to_pandas(runs), tuple(self.tasks))
         with self._ledger.writing() as contents:
             new: list[Added] = []
             for event in events:

@@ -129,7 +129,7 @@ class Result:
         return cls(job, seconds=seconds, error=error, code=code)
 
     @classmethod
-    def of(cls, job: Job, scores: object, seconds: float | None = None) -> "Result":
+    def of(cls, job: Job, scores: object, seconds: float | int | None = None) -> "Result":
         """Check what a training returned.
 
         Args:
@@ -156,13 +156,14 @@ class Result:
             )
         parameters = _optional_number(job, parts, "parameters")
         own_seconds = _optional_number(job, parts, "seconds")
+        told_seconds = _optional_number(job, {"seconds": seconds}, "seconds")
         return cls(
             job=job,
             validation=validation,
             test=test,
             rows=_checked_rows(job, parts.get("rows")),
             parameters=None if parameters is None else int(parameters),
-            seconds=seconds if own_seconds is None else own_seconds,
+            seconds=told_seconds if own_seconds is None else own_seconds,
         )
 
 
@@ -295,7 +296,13 @@ def _checked_rows(job: Job, rows: object) -> dict[str, tuple[float, ...]] | None
 
 def _optional_number(job: Job, parts: Mapping[str, object], name: str) -> float | None:
     value = parts.get(name)
-    return None if value is None else _number(job, value, name)
+    number = None if value is None else _number(job, value, name)
+    if number is not None and number < 0:
+        raise InputError(
+            f"Expected {name} in job {job.id!r} to be at least 0, but got {number:g}.",
+            "out-of-range",
+        )
+    return number
 
 
 def _number(job: Job, value: object, what: str) -> float:

@@ -262,6 +262,9 @@ def test_telling_twice_and_telling_nonsense(tmp_path: Path) -> None:
     scores = dict.fromkeys(TASKS, 0.5)
     with raises("missing-task"):
         study.tell(job.id, {"a": 0.5})
+    for seconds, code in ((-5.0, "out-of-range"), (float("nan"), "score-not-finite")):
+        with raises(code):
+            study.tell(job.id, scores, seconds=seconds)
     study.tell(job.id, scores)
     study.tell(job.id, dict(scores), seconds=3.0)
     with raises("told-twice"):
@@ -274,6 +277,9 @@ def test_telling_twice_and_telling_nonsense(tmp_path: Path) -> None:
         study.ask(0)
     with raises("not-failed"):
         study.retry(job.id)
+    with raises("not-a-table"):
+        study.add(3)
+    assert study.add({"run": ["r", "r"], "task": ["a", "b"], "score": [0.5, 0.4]}) == 1
     assert study.status().done == 1
 
 
