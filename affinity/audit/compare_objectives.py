@@ -16,6 +16,7 @@ from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.recommendation.measured_sharing import standard_error
 from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.tasks import loss_on_labelled
 from affinity.training import OBJECTIVES, Job, Objective, Sum, Weighted
 from affinity.training.rows import columns_of
 
@@ -328,7 +329,7 @@ def compare_objectives(
 
 def _seconds_per_step(trainer: NetworkTrainer, job: Job) -> float:
     """The shortest of several training steps of a job's network, in this process."""
-    problem, network = trainer.problem_of(job), trainer.make_network(job)
+    problem, network = trainer.problem_of(job), trainer.make_network(job).cpu()
     settings = problem.settings
     rows = problem.replicate(job.seed).training
     rows = rows.take(torch.arange(min(settings.batch_size, len(rows))))
@@ -345,7 +346,7 @@ def _seconds_per_step(trainer: NetworkTrainer, job: Job) -> float:
             start = time.perf_counter()
             predictions = network(rows.inputs)
             losses = [
-                task.loss(predictions[task.name], target)
+                loss_on_labelled(task.loss, predictions[task.name], target, rows.weights)
                 for task, target in zip(tasks, targets.T, strict=True)
             ]
             optimizer.zero_grad()

@@ -146,3 +146,25 @@ def test_every_objective_is_trained_and_pcgrad_costs_more_than_the_sum(
     found = compare_objectives(problem, objectives={"mgda": OBJECTIVES["mgda"]}, replicates=1)
     assert list(found.skipped) == ["mgda"]
     assert found.frame()["objective"].tolist() == ["sum"]
+
+
+def refuse_missing(prediction: Tensor, target: Tensor) -> Tensor:
+    """A user's own loss, which expects labels."""
+    if bool(target.isnan().any()):
+        raise RuntimeError("NaN among the labels")
+    return (prediction.squeeze(-1) - target).square().mean()
+
+
+def test_a_users_own_loss_never_meets_missing_labels() -> None:
+    problem = narrow(200).with_settings(TINY)
+    rows = problem.development
+    targets = rows.targets.clone()
+    targets[::3, 0] = torch.nan
+    problem = replace(
+        problem,
+        tasks=tuple(replace(task, loss=refuse_missing) for task in problem.tasks),
+        development=replace(rows, targets=targets),
+    )
+    (scores,) = compare_objectives(problem, objectives={}, replicates=2).scores
+    assert scores.seconds_per_step > 0
+    assert scores.diverged == 0
