@@ -329,7 +329,7 @@ def compare_objectives(
 
 def _seconds_per_step(trainer: NetworkTrainer, job: Job) -> float:
     """The shortest of several training steps of a job's network, in this process."""
-    problem, network = trainer.problem_of(job), trainer.make_network(job).cpu()
+    problem, network = trainer.problem_of(job), trainer.make_network(job)
     settings = problem.settings
     rows = problem.replicate(job.seed).training
     rows = rows.take(torch.arange(min(settings.batch_size, len(rows))))

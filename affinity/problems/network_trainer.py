@@ -140,12 +140,13 @@ class NetworkTrainer:
         return self.problem.development.inputs.nbytes > _LARGE
 
     def make_network(self, job: Job) -> Sharing:
-        """The untrained network of a job."""
+        """The untrained network of a job, on the CPU."""
         problem = self.problem_of(job)
         tasks = tuple(task for task in problem.tasks if task.name in job.tasks)
         make = self._method_of(job)
         with torch.random.fork_rng():
-            return make(tasks, problem.trunk, problem.head, problem.development.inputs[:2])
+            network = make(tasks, problem.trunk, problem.head, problem.development.inputs[:2])
+        return network.cpu()
 
     def problem_of(self, job: Job) -> Problem:
         """The problem with the width, length and weights of a job."""
@@ -221,7 +222,7 @@ class NetworkTrainer:
         for job in jobs:
             if job.purpose == "judge" and job.tasks not in costs:
                 sample = self.problem.development.inputs[:2]
-                costs[job.tasks] = cost_of(self.make_network(job).cpu(), sample)
+                costs[job.tasks] = cost_of(self.make_network(job), sample)
             member = Member(job.tasks, places[self._replicate_key(job)])
             yield self._result_of(job, trained[member], costs.get(job.tasks))
 
