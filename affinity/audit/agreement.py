@@ -27,14 +27,16 @@ class Agreement:
     def from_plans(cls, matrix: AffinityMatrix, plans: Sequence[EvaluatedPlan]) -> "Agreement":
         """Compare affinities with the gains of these plans."""
         pairs: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
+        values = matrix.values.double().numpy()  # source target
+        positions = {task: position for position, task in enumerate(matrix.tasks)}
         for candidate in plans:
             gains = candidate.test.by_task()
             for task in gains:
                 network = candidate.plan.grouping.network_of(task)
-                partners = network.trained - {task}
-                onto = [matrix.between(partner, task) for partner in partners]
-                if onto and np.isfinite(np.mean(onto)) and np.isfinite(gains[task]):
-                    pairs[task, network.trained] = (float(np.mean(onto)), gains[task])
+                partners = [positions[partner] for partner in network.trained - {task}]
+                onto = values[partners, positions[task]]
+                if len(onto) and np.isfinite(onto.mean()) and np.isfinite(gains[task]):
+                    pairs[task, network.trained] = (float(onto.mean()), gains[task])
         estimated = [estimate for estimate, _ in pairs.values()]
         measured = [gain for _, gain in pairs.values()]
         if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:

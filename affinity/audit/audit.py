@@ -323,7 +323,7 @@ class Audit:
             if task.constant_loss is not None and 0 <= loss < NEAR_ZERO * task.constant_loss
         )
 
-    @property
+    @cached_property
     def agreement(self) -> Agreement | None:
         """How well the affinities predicted the gains of the plan and of all-in-one."""
         if self.matrix is None:

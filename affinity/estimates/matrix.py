@@ -1,6 +1,7 @@
 """Affinity matrix: the estimated effect of each source task on each target task, with errors."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -152,9 +153,13 @@ class AffinityMatrix:
             [["", *(colour(row, column) for column in shown)] for row in shown],
         )
 
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {task: position for position, task in enumerate(self.tasks)}
+
     def _index(self, task: str) -> int:
-        if task not in self.tasks:
+        if task not in self._positions:
             raise InputError(
                 f"Expected one of the tasks {self.tasks}, but got {task!r}.", "unknown-task"
             )
-        return self.tasks.index(task)
+        return self._positions[task]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from affinity.tasks.score import GainUnit
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_budgets
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
-from .figures import audit_figures
+from .figures import MOST_PAIRED, audit_figures
 from .gain_words import describe_gains
 from .glossary import GLOSSARY, LIMITS
 from .headline import Headline, audit_headline
@@ -45,11 +45,14 @@ from .trace_page import trace_page_of
 MOST_CARDS = 12
 """Networks of the plan that are shown at once; the others are folded."""
 
+MOST_FOLDED = 100
+"""Networks of the plan on the page; the others are in its JSON alone."""
+
+DIGITS = 6
+"""Significant digits of the JSON, where a page has no numbers of pairs of tasks."""
+
 MOST_IN_TABLE = 200
 """Tasks in the table of gains; those with the largest effects if there are more."""
-
-MOST_PAIRED = 150
-"""With more tasks, the page has no picture of all gains and no numbers of pairs of tasks."""
 
 MOST_OPEN = 40
 """With more tasks, the table and the picture of gains are folded."""
@@ -99,12 +102,6 @@ class AuditPage:
             )
         has_pairs = len(audit.tasks) <= MOST_PAIRED
         figures = audit_figures(audit, estimates, trace, stability, diagnosis)
-        if not has_pairs:
-            figures = {
-                name: replace(figure, matrix=None)
-                for name, figure in figures.items()
-                if name != "gains"
-            }
         alerts, summary = find_alerts(audit, trace, holdout), audit.summary()
         shares_rows = any(limit.code == "shared-rows" for limit in audit.context.limits)
         return cls(
@@ -146,6 +143,7 @@ class AuditPage:
             "audit.html.j2",
             title=f"{self.audit.problem}: task affinity audit",
             result=self.result,
+            digits=DIGITS if len(self.audit.tasks) > MOST_PAIRED else None,
             page=self,
             served_tasks=served_tasks,
             verdict_word=verdict_word,
@@ -184,6 +182,11 @@ class AuditPage:
     def most_cards(self) -> int:
         """Networks that are shown at once."""
         return MOST_CARDS
+
+    @property
+    def most_folded(self) -> int:
+        """Networks that are on the page."""
+        return MOST_FOLDED
 
     @property
     def task_rows(self) -> list[TaskSummary]:

@@ -1,6 +1,7 @@
 """The figures of an audit's page: pictures with titles, descriptions and captions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -15,6 +16,9 @@ from .pictures import audit_pictures, title_of
 from .rendering import PageFigure
 from .svg import inline_svg
 
+MOST_PAIRED = 150
+"""With more tasks, the page has only pictures that stay readable, and no numbers of pairs."""
+AT_ANY_SIZE = ("heatmap", "gates", "causes")
 NUMBERS = " Numbers in brackets are the networks of the plan."
 TEXTS = {
     "gains": (
@@ -65,8 +69,14 @@ def audit_figures(
 ) -> dict[str, PageFigure]:
     """The figures of the page by name."""
     pictures = audit_pictures(audit, matrices, trace, stability, diagnosis)
+    has_pairs = len(audit.tasks) <= MOST_PAIRED
+    if not has_pairs:
+        pictures = {name: p for name, p in pictures.items() if name.startswith(AT_ANY_SIZE)}
     texts = {**TEXTS, "graph": (*TEXTS["graph"][:2], TEXTS["graph"][2] + NUMBERS)}
-    return page_figures(pictures, matrices, count(len(audit.tasks), "task"), audit.gates, texts)
+    figures = page_figures(pictures, matrices, count(len(audit.tasks), "task"), audit.gates, texts)
+    if has_pairs:
+        return figures
+    return {name: replace(figure, matrix=None) for name, figure in figures.items()}
 
 
 def page_figures(

@@ -8,6 +8,9 @@ from torch import Tensor
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
+MOST_ORDERED = 300
+"""With more tasks, clusters are in the order in which they were found."""
+
 
 def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) -> list[int]:
     """Positions of the tasks by average linkage on the mean affinity of both directions.
@@ -33,7 +36,10 @@ def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) ->
     np.fill_diagonal(distance, 0.0)
     if n_tasks < 3:
         return list(range(n_tasks))
-    tree = linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
+    # The best order of the leaves takes time that grows with the square of their number or faster.
+    is_ordered = n_tasks <= MOST_ORDERED
+    pairs = squareform(distance, checks=False)
+    tree = linkage(pairs, method="average", optimal_ordering=is_ordered)
     return leaves_list(tree).tolist()
 
 

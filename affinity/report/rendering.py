@@ -41,8 +41,10 @@ class PageFigure:
     matrix: int | None = None
 
 
-def render(template: str, *, title: str, result: object, **values: object) -> str:
-    """The template as a page, with `result` as JSON inside.
+def render(
+    template: str, *, title: str, result: object, digits: int | None = None, **values: object
+) -> str:
+    """The template as a page, with `result` as JSON inside, to `digits` significant digits.
 
     Names and texts are escaped. Only the page's own style and script run, identified by their
     hashes, and nothing is fetched.
@@ -62,7 +64,7 @@ def render(template: str, *, title: str, result: object, **values: object) -> st
         policy=_policy(css, script),
         percent_range=percent_range,
         gain_range=gain_range,
-        result=Markup(_json_for_html(result)),
+        result=Markup(_json_for_html(result, digits)),
         title=title,
         tone=tone,
         **values,
@@ -73,8 +75,10 @@ def _read(name: str) -> str:
     return resources.files("affinity.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _json_for_html(result: object) -> str:
+def _json_for_html(result: object, digits: int | None = None) -> str:
     plain = to_jsonable(result)
+    if digits is not None:
+        plain = json.loads(json.dumps(plain), parse_float=lambda x: float(f"{float(x):.{digits}g}"))
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
