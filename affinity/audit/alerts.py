@@ -32,6 +32,7 @@ def audit_alerts(audit: "Audit") -> list[Alert]:
         *_contradicted(audit),
         *_race(audit),
         *_budget(audit),
+        *_passed_over(audit),
         *_limits(audit),
         *_undecided(audit),
         *_gates(audit),
@@ -224,6 +225,19 @@ def _budget(audit: "Audit") -> Iterator[Alert]:
         f"{format_gain(gains[audit.advice], unit=unit)}, but the budget is "
         f"{audit.context.budget}.",
     )
+
+
+def _passed_over(audit: "Audit") -> Iterator[Alert]:
+    """Fewer networks that are as good on average, but harm tasks."""
+    if passed_over := audit.passed_over:
+        harmed = "; ".join(f"{name}: {quote_names(list(t))}" for name, t in passed_over.items())
+        yield Alert(
+            "fewer-networks-harm",
+            "note",
+            "Fewer networks are as good on average, but hurt tasks",
+            "Candidates with fewer networks whose mean gain on selection rows is within the "
+            f"tolerance of the best, and the tasks that they hurt there: {harmed}.",
+        )
 
 
 def _limits(audit: "Audit") -> Iterator[Alert]:

@@ -157,24 +157,62 @@ class Audit:
     def _overall(self) -> dict[str, Verdict]:
         return {}
 
+    @cached_property
+    def _harmed(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
     @property
     def advice(self) -> str:
         """The candidate to use, chosen on selection rows; test rows have no influence.
 
         Among the candidates whose mean gain is within the test's tolerance of the best one, it is
-        the one with the fewest networks; ties are broken by the number of parameters, then in
-        favour of the plan. A random grouping is never advised, nor one with more networks than the
-        budget, other than the plan itself.
+        the one that harms the fewest tasks (`harmed_on_selection`), and of those the one with the
+        fewest networks; ties are broken by the number of parameters, then in favour of the plan. A
+        random grouping is never advised, nor one with more networks than the budget, other than
+        the plan itself.
+        """
+
+        def preference(name: str) -> tuple[int, int, int, bool]:
+            n_harmed, parameters = (
+                len(self.harmed_on_selection(name)),
+                self.candidates[name].parameters,
+            )
+            return n_harmed, self._n_networks(name), parameters, name != "plan"
+
+        return min(self.as_good_as_best, key=preference)
+
+    @property
+    def as_good_as_best(self) -> tuple[str, ...]:
+        """The candidates among which advice is chosen.
+
+        Those whose mean gain on selection rows is within the test's tolerance of the best one.
         """
         gains = {name: gain for name, gain in self._selection_gains.items() if self._fits(name)}
         enough = max(gains.values()) - self.test.tolerance
+        return tuple(name for name, gain in gains.items() if gain >= enough)
 
-        def size(name: str) -> tuple[int, int, bool]:
-            candidate = self.candidates[name]
-            n_networks = len(candidate.plan.grouping.networks)
-            return n_networks, candidate.parameters, name != "plan"
+    def harmed_on_selection(self, candidate: str) -> tuple[str, ...]:
+        """The tasks with the verdict "harmful" on selection rows, compared with separate networks.
 
-        return min((name for name, gain in gains.items() if gain >= enough), key=size)
+        None with a single replicate, which gives no verdicts.
+        """
+        if candidate not in self._harmed:
+            gains = self.candidates[candidate].evaluation
+            verdicts = self._judge(gains, replace(self.test, looks=())).values()
+            self._harmed[candidate] = tuple(
+                verdict.task for verdict in verdicts if verdict.verdict == "harmful"
+            )
+        return self._harmed[candidate]
+
+    @property
+    def passed_over(self) -> dict[str, tuple[str, ...]]:
+        """Candidates that are as good on average with fewer networks, and the tasks they harm."""
+        most = self._n_networks(self.advice)
+        fewer = (name for name in self.as_good_as_best if self._n_networks(name) < most)
+        return {name: self.harmed_on_selection(name) for name in fewer}
+
+    def _n_networks(self, candidate: str) -> int:
+        return len(self.candidates[candidate].plan.grouping.networks)
 
     @property
     def reference_overall(self) -> Verdict | None:

@@ -204,7 +204,11 @@ def show_audit(console: Console, audit: Audit) -> None:
     _show_reference(console, audit)
     limits = {limit.code for limit in audit.context.limits}
     for alert in audit.alerts:
-        if alert.severity == "serious" or alert.code in {*limits, "race-contradicted"}:
+        if alert.severity == "serious" or alert.code in {
+            *limits,
+            "race-contradicted",
+            "fewer-networks-harm",
+        }:
             print_note(console, f"{alert.title}. {alert.text}", alert.severity == "serious")
     overall = audit.overall
     over = "All tasks together"

@@ -128,6 +128,9 @@ def _because(audit: Audit, plan: Plan, finding: Finding, verdict: Verdict | None
     if finding == "one-replicate":
         return ": best on selection rows, but one replicate shows no more than that."
     assert verdict is not None
+    if not _shares(plan) and audit.passed_over:
+        harmed = {task for tasks in audit.passed_over.values() for task in tasks}
+        return f": sharing is as good on average, but hurts {count(len(harmed), 'task')}."
     if not _shares(plan):
         return {
             "gain": ": sharing was not better on selection rows, although it is on test rows.",

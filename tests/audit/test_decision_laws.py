@@ -200,6 +200,66 @@ def test_a_task_with_too_few_labels_does_not_decide() -> None:
     assert replace(audit, context=AuditContext()).advice == "all-in-one"
 
 
+def measured(gain_of: dict[str, list[float]], budget: int | None = None) -> Audit:
+    """An audit of "plan" (c apart), "separate" and "all-in-one", with these gains of a, b, c."""
+    names = ("a", "b", "c")
+    grouping = Grouping((Network.of("a", "b"), Network.of("c")))
+    plans = {
+        "plan": Plan(grouping, ("hard", "separate"), ("", "")),
+        "separate": Plan.separate(names),
+        "all-in-one": Plan.all_in_one(names),
+    }
+    noise = torch.tensor([-0.001, 0.0, 0.001, 0.0, -0.001, 0.001]).double()[:, None]
+    baseline = torch.ones(6, 3, dtype=torch.double)
+    candidates: dict[str, EvaluatedPlan] = {}
+    for name, plan in plans.items():
+        losses = 1 - torch.tensor(gain_of.get(name, [0.0] * 3)).double() + noise
+        gains = Gains(names, baseline if name == "separate" else losses, baseline)
+        candidates[name] = EvaluatedPlan(plan, gains, gains, gains, 0, 1.0)
+    tasks = tuple(TaskDescription(name, "loss", "metric") for name in names)
+    return Audit("abc", tasks, plans["plan"], candidates, context=AuditContext(budget=budget))
+
+
+ALL = {"all-in-one": [0.03, 0.03, -0.03]}
+HARMFUL = {"plan": ("b",), "all-in-one": ("c",)}
+
+
+@pytest.mark.parametrize(
+    ("gains", "budget", "advice", "passed_over"),
+    [
+        ({**ALL, "plan": [0.02, 0.02, 0.0]}, None, "plan", {"all-in-one": ("c",)}),
+        ({**ALL, "plan": [0.02, -0.02, 0.0]}, None, "separate", HARMFUL),
+        ({**ALL, "plan": [0.02, -0.02, 0.0]}, 2, "all-in-one", {}),  # both harm one task
+        ({"all-in-one": [0.06, 0.06, -0.03], "plan": [0.02, 0.02, 0.0]}, None, "all-in-one", {}),
+        ({"all-in-one": [0.0] * 3, "plan": [0.02, -0.02, 0.0]}, None, "all-in-one", {}),
+    ],
+)  # fmt: skip
+def test_of_candidates_that_are_as_good_on_average_one_that_harms_no_task_is_advised(
+    gains: dict[str, list[float]],
+    budget: int | None,
+    advice: str,
+    passed_over: dict[str, tuple[str, ...]],
+) -> None:
+    audit = measured(gains, budget)
+    assert (audit.advice, audit.passed_over) == (advice, passed_over)
+    decided = audit.decide()
+    codes = {alert.code for alert in decided.alerts}
+    assert ("fewer-networks-harm" in codes) == bool(passed_over)
+    harmed = audit.harmed_on_selection(advice)
+    assert ("harmful-tasks" in codes) == bool(harmed)
+
+
+def test_no_candidate_that_is_as_good_harms_fewer_tasks_than_the_advised_one() -> None:
+    random, n_seen = np.random.default_rng(8), 0
+    for _ in range(20):
+        gains = {name: (0.03 * random.normal(size=3)).tolist() for name in ("plan", "all-in-one")}
+        audit = measured(gains)
+        harmed = {name: len(audit.harmed_on_selection(name)) for name in audit.as_good_as_best}
+        assert harmed[audit.advice] == min(harmed.values())
+        n_seen += len(set(harmed.values())) > 1
+    assert n_seen > 1
+
+
 def test_a_race_that_the_audit_contradicts_is_told_with_both_figures() -> None:
     codes: set[bool] = set()
     for proposed in simulated(16, 6):
