@@ -1084,8 +1084,22 @@ class StatusOptions(JsonOptions, OutputOptions, StudyFolder):
     """Of `affinity study status`."""
 
 
+@options(TRAINING)
+class ToldOptions:
+    """What trainings whose scores are told can change."""
+
+    settings: tuple[str, ...] = option(
+        "Without --command: settings that your trainings can apply, separated by commas, such as "
+        "width,length,rows; `affinity study ask` shows them with each job.",
+        default=(),
+        parse=_listed,
+    )
+
+
 @options(AUDIT)
-class AuditStudyOptions(VerdictOptions, JsonOptions, QuietOptions, WorkerOptions, StudyFolder):
+class AuditStudyOptions(
+    VerdictOptions, JsonOptions, QuietOptions, WorkerOptions, ToldOptions, StudyFolder
+):
     """Of `affinity study audit`."""
 
     command: str | None = option(
@@ -1104,13 +1118,16 @@ class AuditStudyOptions(VerdictOptions, JsonOptions, QuietOptions, WorkerOptions
 
 @options(AUDIT)
 class DiagnoseStudyOptions(
-    JsonOptions, QuietOptions, QuickOptions, WorkerOptions, ExplainedPlan, StudyFolder
+    JsonOptions, QuietOptions, QuickOptions, WorkerOptions, ToldOptions, ExplainedPlan, StudyFolder
 ):
     """Of `affinity study diagnose`."""
 
-    command: str = option(
+    command: str | None = option(
         "Command that trains once, as for `affinity study run`. Its placeholders {width}, "
-        "{length}, {rows} and {sharing} say which changes can be tried.",
+        "{length}, {rows} and {sharing} say which changes can be tried. Without it the trainings "
+        "wait for `affinity study ask`, and the same call plans those that follow from them, until "
+        "it makes the diagnosis.",
+        default=None,
         group=TRAINING,
     )
     replicates: int = option("Number of replicates (new seed each).", default=6, least=1)

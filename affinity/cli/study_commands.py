@@ -130,7 +130,10 @@ def ask_jobs(options: AskOptions) -> None:
         _print_json([_describe(job) for job in jobs])
         return
     for job in jobs:
-        print(f"{job.id}\tseed {job.seed}\t{shlex.join(job.names)}")
+        sharing = {"sharing": job.sharing} if job.sharing != "hard" else {}
+        settings = {**sharing, **job.settings}
+        end = f"\t{json.dumps(settings)}" if settings else ""
+        print(f"{job.id}\tseed {job.seed}\t{shlex.join(job.names)}{end}")
     if not jobs:
         Console(stderr=True).print("No training is needed now: see affinity study status.")
 
@@ -230,7 +233,12 @@ def audit_study(options: AuditStudyOptions) -> int:
         log.print_audit_start(plan or study.proposal(), options.replicates)
         with _keep_finished(options.folder):
             audit = study.audit(
-                trainer, options.replicates, plan=plan, retries=options.retries, observe=log
+                trainer,
+                options.replicates,
+                plan=plan,
+                retries=options.retries,
+                observe=log,
+                settings=options.settings,
             )
         if plan is None and _write_plan(study):
             file = escape(str(options.folder / PLAN))
@@ -268,7 +276,8 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
     from .study_summary import RunLog
     from .summary import show_diagnosis
 
-    study, trainer = _open(options.folder), _trainer(options.command, options)
+    study = _open(options.folder)
+    trainer = None if options.command is None else _trainer(options.command, options)
     with open_console(options.quiet, options.json) as console:
         log = RunLog(console, study, _count_workers(options))
         n_seeds = count(options.replicates, "new seed")
@@ -284,6 +293,7 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
                 causes=QUICK_CAUSES if options.quick else CAUSES,
                 retries=options.retries,
                 observe=log,
+                settings=options.settings,
             )
         save(diagnosis, options.folder / DIAGNOSIS)
         diagnosis.to_json(options.folder / DIAGNOSIS_JSON)

@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from affinity.audit import Audit, AuditContext, Limitation, audit_from_results, audit_jobs
-from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Score
 from affinity.training import Job, Result
-from affinity.words import count
 
 from .ledger import AuditPlanned, Contents, Entry
-from .queue import without_id
+from .queue import check_ended, without_id
 
 FIRST_SEED = 1_000_000
 """Offset of an audit's seeds from the study's seed; deciding trainings never use such seeds."""
@@ -68,19 +66,15 @@ def next_audit(
 def unfinished_plan(contents: Contents, tasks: Mapping[str, Score]) -> Plan | None:
     """The study's own plan in the latest audit, if some of its jobs have no result yet."""
     audit = contents.audit
-    if audit is None or audit.is_given or not _unfinished(contents, tasks):
+    if audit is None or audit.is_given or is_finished(contents, tasks):
         return None
     return Plan.from_yaml(audit.plan)
 
 
 def is_finished(contents: Contents, tasks: Mapping[str, Score]) -> bool:
     """Whether there is an audit, and all its jobs have ended."""
-    return contents.audit is not None and not _unfinished(contents, tasks)
-
-
-def _unfinished(contents: Contents, tasks: Mapping[str, Score]) -> list[Entry]:
-    """The entries of the latest audit without a result."""
-    return [entry for entry in _entries(contents, tasks) if entry.state not in ("done", "failed")]
+    has_ended = all(entry.has_ended for entry in _entries(contents, tasks))
+    return contents.audit is not None and has_ended
 
 
 def finished_audit(
@@ -98,14 +92,7 @@ def finished_audit(
     """
     audit, entries = contents.audit, _entries(contents, tasks)
     assert audit is not None
-    if left := _unfinished(contents, tasks):
-        waiting = sum(entry.state == "waiting" for entry in left)
-        raise InputError(
-            f"Expected results of all {count(len(entries), 'training')} of the audit, but "
-            f"{waiting} wait and {len(left) - waiting} run. Hand them out with ask() and tell "
-            "their scores, or give a function that runs them; then call audit again.",
-            "audit-unfinished",
-        )
+    check_ended(entries, "audit")
     results = [_result_of(entry) for entry in entries]
     finished = audit_from_results(
         Plan.from_yaml(audit.plan),

@@ -153,6 +153,11 @@ class Entry:
         """Whether there are scores."""
         return self.state == "done"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are scores, or it failed."""
+        return self.state in ("done", "failed")
+
 
 @dataclass
 class Contents:
@@ -195,7 +200,7 @@ class Contents:
         if latest is None or audit.seeds[: len(latest.seeds)] != latest.seeds:
             return ()
         judged = [entry for entry in self.entries.values() if entry.job.seed in latest.seeds]
-        has_ended = bool(judged) and all(entry.state in ("done", "failed") for entry in judged)
+        has_ended = bool(judged) and all(entry.has_ended for entry in judged)
         is_longer = len(audit.seeds) > len(latest.seeds)
         return (*self.looks, len(latest.seeds)) if has_ended and is_longer else self.looks
 

@@ -13,6 +13,7 @@ from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.function_trainer import SCORES
 from affinity.training.protocol import read_scores
+from affinity.words import count
 
 from .deciding import StudyState, next_jobs
 from .ledger import (
@@ -199,11 +200,17 @@ class JobQueue:
             else:
                 self._ledger.append(failed)
 
-    def results(self, only: Collection[Job]) -> dict[Job, Result]:
-        """The results of the jobs with these keys (`without_id`) that have ended."""
+    def results(self, only: Collection[Job], what: str) -> dict[Job, Result]:
+        """The results of the jobs of an audit or a diagnosis with these keys (`without_id`).
+
+        Raises:
+            InputError: If some of them have not ended.
+        """
         with self._ledger.reading() as contents:
-            entries = [(without_id(e.job), e.result) for e in contents.entries.values()]
-        return {key: result for key, result in entries if key in only and result is not None}
+            by_key = {without_id(entry.job): entry for entry in contents.entries.values()}
+            entries = {key: by_key[key] for key in only}
+            check_ended(list(entries.values()), what)
+        return {key: entry.result for key, entry in entries.items() if entry.result is not None}
 
     def _check_progress(self, only: Collection[Job] | None) -> None:
         """Stop when the first usual trainings all fail: further ones would probably fail, too."""
@@ -254,39 +261,58 @@ class JobQueue:
 
 @dataclass(frozen=True)
 class QueuedTrainer:
-    """A trainer whose jobs go through a study's queue: those with a result are not run again.
+    """A trainer of a diagnosis: jobs go through a study's queue, those with a result only once.
 
     Args:
         queue: The queue.
-        trainer: Runs the trainings.
-        why: Why they are run.
+        trainer: Runs the trainings; if None, they wait until their scores are told.
+        accepts: The settings that jobs may have.
         retries: How often a failed training is repeated.
         observe: Called with each job and each result.
     """
 
     queue: JobQueue
-    trainer: Trainer
-    why: str
+    trainer: Trainer | None
+    accepts: frozenset[str]
     retries: int = 1
     observe: Observer | None = None
 
-    @property
-    def accepts(self) -> frozenset[str]:
-        """The settings that the trainer accepts."""
-        return self.trainer.accepts
-
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """Run the jobs that have no result, and return the results of all."""
+        """Run the jobs that have no result, and return the results of all.
+
+        Raises:
+            InputError: If some have no result: they wait, or another process runs them.
+        """
         jobs_by_key = {without_id(job): job for job in jobs}
-        self.queue.plan([(job, self.why) for job in jobs_by_key.values()])
-        self.queue.run(self.trainer, self.retries, self.observe, jobs_by_key.keys())
-        for key, result in self.queue.results(jobs_by_key.keys()).items():
+        self.queue.plan([(job, "a diagnosis") for job in jobs_by_key.values()])
+        if self.trainer is not None:
+            self.queue.run(self.trainer, self.retries, self.observe, jobs_by_key.keys())
+        for key, result in self.queue.results(jobs_by_key.keys(), "diagnosis").items():
             yield replace(result, job=jobs_by_key[key])
 
 
 def without_id(job: Job) -> Job:
     """A key that is equal for two jobs if they are the same training."""
     return replace(job, id="", settings=dict(job.settings))
+
+
+def check_ended(entries: Sequence[Entry], what: str) -> None:
+    """Raise an error if some jobs of an audit or a diagnosis have neither scores nor failed.
+
+    Raises:
+        InputError: With the numbers of jobs that wait and run; its code is "audit-unfinished" or
+            "diagnosis-unfinished".
+    """
+    left = [entry for entry in entries if not entry.has_ended]
+    if left:
+        waiting = sum(entry.state == "waiting" for entry in left)
+        raise InputError(
+            f"Expected results of {count(len(entries), 'training')} of the {what}, but {waiting} "
+            f"wait and {len(left) - waiting} run. Hand them out (study.ask, or affinity study ask) "
+            f"and tell their scores, or give a function or a command that runs them; then call the "
+            f"{what} again.",
+            f"{what}-unfinished",
+        )
 
 
 def told_twice(job_id: str) -> InputError:

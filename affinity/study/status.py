@@ -91,7 +91,7 @@ def status_of(contents: Contents, state_of: Callable[[Entry], State]) -> StudySt
         stale=states["stale"],
         past=sum(entry.is_past for entry in entries),
         judging=len(judging),
-        judged=sum(entry.state in ("done", "failed") for entry in judging),
+        judged=sum(entry.has_ended for entry in judging),
         seconds=sum(seconds, 0.0),
         last_seconds=seconds[-1] if seconds else None,
         reasons={

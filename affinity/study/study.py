@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
+from affinity.training.protocol import check_settings
 from affinity.training.scheduling import JobExecutor
 
 from .deciding import Answer, StudyState, current_answer
@@ -329,6 +331,7 @@ class Study:
         plan: Plan | None = None,
         retries: int = 1,
         observe: Observer | None = None,
+        settings: Collection[str] = (),
     ) -> Audit:
         """Evaluate the plan and its baselines with new trainings, and decide.
 
@@ -349,6 +352,8 @@ class Study:
                 an earlier plan of the study.
             retries: As in `run`.
             observe: As in `run`.
+            settings: Without `train`: the settings among `affinity.training.protocol.SETTINGS` that
+                your trainings can apply. Only jobs with these (`Job.settings`) are planned.
 
         Raises:
             InputError: If there is neither a result nor a prior, the audit has jobs without a
@@ -362,8 +367,7 @@ class Study:
                 "Plan.separate(tasks) make plans; Plan.from_yaml reads one.",
                 "not-a-plan",
             )
-        trainer = None if train is None else self._trainer(train, workers, executor)
-        accepts = frozenset[str]() if trainer is None else trainer.accepts
+        trainer, accepts = self._trainer_of(train, workers, executor, settings)
         with self._ledger.reading() as contents:
             judged = plan or self.proposal()
             is_given = plan is not None
@@ -376,7 +380,7 @@ class Study:
 
     def diagnose(
         self,
-        train: Callable[..., object] | Trainer,
+        train: Callable[..., object] | Trainer | None = None,
         replicates: int = 6,
         workers: int | None = None,
         executor: JobExecutor | None = None,
@@ -386,6 +390,7 @@ class Study:
         trace: Trace | None = None,
         retries: int = 1,
         observe: Observer | None = None,
+        settings: Collection[str] = (),
     ) -> Diagnosis:
         """Find out why sharing harms, by changing one thing at a time (`diagnose_plan`).
 
@@ -395,7 +400,9 @@ class Study:
         same call continues a diagnosis that was stopped.
 
         Args:
-            train: As in `run`.
+            train: As in `run`. Without it, the trainings wait for `ask`, and the same call returns
+                the diagnosis when all have results. It plans them in about three steps, because
+                later ones follow from earlier results.
             replicates: Number of replicates; intervals need two.
             workers: As in `run`.
             executor: As in `run`.
@@ -405,29 +412,40 @@ class Study:
             trace: A recorded run of all tasks in one network, for the conflicts of gradients.
             retries: As in `run`.
             observe: As in `run`.
+            settings: Without `train`: what your trainings can change, such as ``("width",)``, as in
+                `audit`.
 
         Raises:
-            InputError: If the plan does not serve the tasks, or the first trainings all fail.
+            InputError: If the plan does not serve the tasks, the first trainings all fail, or there
+                are trainings without a result and no function to run them.
         """
-        trainer = self._trainer(train, workers, executor)
+        trainer, accepts = self._trainer_of(train, workers, executor, settings)
         explained = Plan.all_in_one(tuple(self.tasks)) if plan is None else plan
         has_answer = bool(self._prior or self.state().results)
         instead = self.plan() if has_answer else None
         if instead is not None and are_same(instead, explained):
             instead = None
-        return diagnose_plan(
+        diagnose = partial(
+            diagnose_plan,
             explained,
-            QueuedTrainer(self._queue, trainer, "a diagnosis", retries, observe),
+            QueuedTrainer(self._queue, trainer, accepts, retries, observe),
             self.tasks,
             replicates,
             seed=FIRST_SEED + self._created.seed,
             instead=instead,
-            causes=causes,
             retries=0,
             name=self.folder.name or str(self.folder),
             trace=trace,
             context=AuditContext(seed=self._created.seed, budget=self._created.budget),
         )
+        if trainer is None:  # each cause plans its trainings, even if those of another one wait
+            for name, cause in causes.items():
+                try:
+                    diagnose(causes={name: cause})
+                except InputError as error:
+                    if error.code != "diagnosis-unfinished":
+                        raise
+        return diagnose(causes=causes)
 
     def latest_audit(self) -> Audit | None:
         """The latest audit, if it has ended: all its trainings have results or have failed."""
@@ -464,6 +482,26 @@ class Study:
                     race=answer.candidates if answer is not None and is_answer else (),
                 ),
             )
+
+    def _trainer_of(
+        self,
+        train: Callable[..., object] | Trainer | None,
+        workers: int | None,
+        executor: JobExecutor | None,
+        settings: Collection[str],
+    ) -> tuple[Trainer | None, frozenset[str]]:
+        """The trainer, if there is one, and the settings that jobs may have."""
+        if train is None:
+            return None, check_settings(settings)
+        if settings:
+            raise InputError(
+                "Expected settings only without a function: its arguments say which it takes. "
+                "FunctionTrainer(train, settings=...) and CommandTrainer(..., settings=...) name "
+                "others.",
+                "trainer-has-settings",
+            )
+        trainer = self._trainer(train, workers, executor)
+        return trainer, trainer.accepts
 
     def _trainer(
         self,

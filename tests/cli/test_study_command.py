@@ -182,6 +182,19 @@ def test_trainings_elsewhere_are_asked_and_told(call, folder, tmp_path):
     assert (folder / "report.html").exists()
 
 
+def test_a_diagnosis_whose_trainings_are_told(call, folder):
+    quick = ("--replicates", "2", "--quick", "--settings", "width")
+    study, shown = Study(folder), []
+    while (outcome := call("study", "diagnose", folder, *quick)).exit_code:
+        assert outcome.error == "diagnosis-unfinished"
+        shown.append(call("study", "ask", folder).text.strip().split("\t"))
+        for job in (study.job(shown[-1][0]), *study.ask(100)):
+            score = 0.7 - 0.1 * (len(job.tasks) - 1) / job.settings.get("width", 1.0)
+            study.tell(job.id, dict.fromkeys(job.tasks, score + 0.001 * (job.seed % 2)))
+    assert json.loads((folder / "diagnosis.json").read_text())["cause"] == "capacity"
+    assert [line[3:] for line in shown] == [[], ['{"width": 2.0}']]
+
+
 def test_what_cannot_be_told_is_refused(call, folder, tmp_path):
     (job,) = json_of(call, "study", "ask", folder)
     scores = tmp_path / "scores.json"

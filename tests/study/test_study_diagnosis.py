@@ -1,11 +1,13 @@
 """Diagnoses of studies: what the trainer offers is changed, and each training is run once."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from codes import raises
 
 from affinity import Plan, Study
+from affinity.errors import InputError
 from affinity.study.judging import FIRST_SEED
 
 TASKS = ("a", "b")
@@ -51,6 +53,51 @@ def test_a_narrow_network_is_found_to_be_the_cause_and_nothing_is_trained_twice(
     assert again.summary() == diagnosis.summary()
     status = study.status()
     assert (status.judging, status.judged, status.done) == (n_asked, n_asked, 0)
+
+
+def test_a_diagnosis_by_ask_and_tell_is_that_of_a_function(tmp_path: Path) -> None:
+    def train(
+        tasks: tuple[str, ...], seed: int, width: float = 1.0, rows: float = 1.0
+    ) -> dict[str, float]:
+        return {task: value - 0.1 * (1 - rows) for task, value in score(tasks, seed, width).items()}
+
+    study, settings = new_study(tmp_path / "told"), ("width", "rows")
+    numbers: list[int] = []
+    with raises("diagnosis-unfinished"):
+        study.diagnose(replicates=3, settings=settings)
+    while jobs := [job for job in study.ask(1000) if job.purpose == "judge"]:
+        numbers.append(len(jobs))
+        for job in jobs[1:]:
+            study.tell(job.id, train(job.names, job.seed, **job.settings))  # pyright: ignore[reportArgumentType]
+        with raises("diagnosis-unfinished"):
+            study.diagnose(replicates=3, settings=settings)
+        study.fail(jobs[0].id, "node lost")
+        study.retry(jobs[0].id)  # it waits again: a failed result is no result of it
+        with raises("diagnosis-unfinished"):
+            study.diagnose(replicates=3, settings=settings)
+        assert [job.id for job in study.ask(1)] == [jobs[0].id]
+        study.tell(jobs[0].id, train(jobs[0].names, jobs[0].seed, **jobs[0].settings))  # pyright: ignore[reportArgumentType]
+        with suppress(InputError):
+            study.diagnose(replicates=3, settings=settings)
+    # All in one and both alone on 3 seeds; then 4 changes of them, and width 4 is one of two.
+    assert numbers == [9, 36]
+    told = study.diagnose(replicates=3, settings=settings)
+    (tmp_path / "run").mkdir()
+    run = new_study(tmp_path / "run" / "told").diagnose(train, replicates=3)
+    assert told.summary() == run.summary()
+    assert told.cause == "capacity"
+
+
+def test_only_known_settings_are_asked_for(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    with raises("unknown-setting"):
+        study.diagnose(settings=("breadth",))
+    with raises("trainer-has-settings"):
+        study.diagnose(lambda tasks, seed: dict.fromkeys(tasks, 0.1 * seed), settings=("width",))
+    with raises("diagnosis-unfinished"):
+        study.diagnose(replicates=2)
+    assert {job.purpose for job in study.ask(6)} == {"judge"}
+    assert not any(job.settings for job in study.ask(20))
 
 
 def test_a_change_that_cannot_be_trained_is_missing(tmp_path: Path) -> None:

@@ -32,10 +32,8 @@ class Capacity:
         usual = None if context.own is None else context.plan.width or context.own.problem.width
         harms = [f"{context.format_harm(context.joint)} at width {_width(usual, 1)}"]
         changes, evidence = [], []
-        for factor in self.factors:
-            settings = {"width": float(factor)}
-            joint = context.losses(context.plan, settings)
-            alone = context.losses(context.separate, settings)
+        wider = context.with_each("width", [float(factor) for factor in self.factors])
+        for factor, (joint, alone) in zip(self.factors, wider, strict=True):
             harms.append(f"{context.format_harm(joint, alone)} at {_width(usual, factor)}")
             advice = f"give the trunk {factor} times the width"
             changes.append(

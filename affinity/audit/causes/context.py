@@ -23,6 +23,9 @@ from affinity.training.protocol import Setting
 
 from .intervention import Intervention
 
+Version = tuple[Plan, Mapping[str, Setting]]
+"""A plan with the settings of its jobs."""
+
 
 @dataclass(frozen=True, eq=False)
 class PlanLosses:
@@ -129,10 +132,8 @@ class DiagnosisContext:
     @cached_property
     def _usual(self) -> tuple[PlanLosses, PlanLosses]:
         """The plan and separate networks, unchanged, on all replicates."""
-        joint, alone = (
-            self._train(plan, [{}], self.trainer, None, self.seeds)[0]
-            for plan in (self.plan, self.separate)
-        )
+        versions = [(self.plan, {}), (self.separate, {})]
+        joint, alone = self._train(versions, self.trainer, None, self.seeds)
         return joint, alone
 
     @cached_property
@@ -209,31 +210,38 @@ class DiagnosisContext:
             trainer: Another trainer.
             sharing: How all networks of several tasks share, instead of as planned.
         """
-        return self.losses_of_each(plan, [settings or {}], trainer, sharing)[0]
+        return self.losses_of_each([(plan, settings or {})], trainer, sharing)[0]
 
     def losses_of_each(
         self,
-        plan: Plan,
-        changes: Sequence[Mapping[str, Setting]],
+        versions: Sequence[Version],
         trainer: Trainer | None = None,
         sharing: str | None = None,
     ) -> list[PlanLosses]:
-        """Train a plan's networks once for each of several settings, all in one call."""
+        """Train several plans, each with the settings of its jobs, all in one call."""
         seeds = [self.seeds[replicate] for replicate in self.replicates]
-        return self._train(plan, changes, trainer or self.trainer, sharing, seeds)
+        return self._train(versions, trainer or self.trainer, sharing, seeds)
+
+    def with_each(
+        self, setting: str, values: Sequence[Setting]
+    ) -> list[tuple[PlanLosses, PlanLosses]]:
+        """The plan and separate networks with each value of a setting, all in one call."""
+        losses = self.losses_of_each(
+            [(plan, {setting: value}) for value in values for plan in (self.plan, self.separate)]
+        )
+        return list(zip(losses[::2], losses[1::2], strict=True))
 
     def _train(
         self,
-        plan: Plan,
-        changes: Sequence[Mapping[str, Setting]],
+        versions: Sequence[Version],
         trainer: Trainer,
         sharing: str | None,
         seeds: Sequence[int],
     ) -> list[PlanLosses]:
         width = None if self.own is None else self.own.problem.width
         candidates = {
-            str(number): CandidatePlan(lambda _: plan, settings, width, sharing)
-            for number, settings in enumerate(changes)
+            str(number): replace(CandidatePlan.fixed(plan, settings, width), sharing=sharing)
+            for number, (plan, settings) in enumerate(versions)
         }
         results = run_jobs(trainer, jobs_of(candidates, seeds), self.retries)
         trainings = Trainings.from_results(self.tasks, candidates, seeds, results)

@@ -27,11 +27,8 @@ class Data:
         """Train on each part."""
         changes, curve, evidence, skipped = [], [], [], []
         if context.offers("rows"):
-            for share in self.shares:
-                settings = {"rows": share}
-                joint = context.losses(context.plan, settings)
-                alone = context.losses(context.separate, settings)
-                curve.append((share, joint, alone))
+            parts = context.with_each("rows", self.shares)
+            curve += [(share, *losses) for share, losses in zip(self.shares, parts, strict=True)]
         else:
             skipped.append("fewer rows: the trainer has no setting 'rows'")
         curve.append((1.0, context.joint, context.alone))

@@ -57,11 +57,16 @@ class Mismatch:
             "share nothing": (context.separate, "train every task separately"),
         }
         tried: list[Grouping] = [context.plan.grouping]
+        less: list[tuple[str, str, Plan]] = []
         for name, (plan, advice) in plans.items():
             if plan is not None and plan.grouping not in tried:
                 tried.append(plan.grouping)
-                losses = context.losses(plan)
-                changes.append(context.intervention(name, advice, losses, decides=False))
+                less.append((name, advice, plan))
+        trained = context.losses_of_each([(plan, {}) for _, _, plan in less])
+        changes += [
+            context.intervention(name, advice, losses, decides=False)
+            for (name, advice, _), losses in zip(less, trained, strict=True)
+        ]
         harm = context.format(left.on("evaluation", context.concerned))
         evidence = (
             f"{left.advice[:1].upper()}{left.advice[1:]}, a harm of {harm} of the separate "
@@ -84,8 +89,9 @@ class Mismatch:
         if context.own is not None:
             weights["weights"] = by_loss_scale(context.own.problem)
             how.append("with losses on one scale")
-        joint = context.losses(context.plan, {**settings, **weights})
-        alone = context.losses(context.separate, settings)
+        joint, alone = context.losses_of_each(
+            [(context.plan, {**settings, **weights}), (context.separate, settings)]
+        )
         left = Intervention(
             "what is left", " ".join(how), *context.harm(joint, alone), is_remedy=False
         )

@@ -9,8 +9,7 @@ EPOCHS_FACTOR = 3
 
 def train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:
     """The loss that longer training recovers (also of separate networks), and the evidence."""
-    settings = {"length": EPOCHS_FACTOR}
-    joint, alone = (context.losses(plan, settings) for plan in (context.plan, context.separate))
+    ((joint, alone),) = context.with_each("length", [EPOCHS_FACTOR])
     name, advice = f"{EPOCHS_FACTOR} times the length", f"train {EPOCHS_FACTOR} times as long"
     if context.own is not None:
         usual = context.own.problem.settings

@@ -130,9 +130,10 @@ def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
         alone = Plan(
             Grouping((network,)), (sharing,), ("",), width=plan.width, settings=(how_exactly,)
         )
-        settings = [{"stop": task} for task in names if task in network.served]
-        for stopped, losses in zip(settings, context.losses_of_each(alone, settings), strict=True):
-            column = names.index(stopped["stop"])
+        served = [task for task in names if task in network.served]
+        stopped = context.losses_of_each([(alone, {"stop": task}) for task in served])
+        for task, losses in zip(served, stopped, strict=True):
+            column = names.index(task)
             evaluation[:, column] = losses.evaluation[:, column]
             test[:, column] = losses.test[:, column]
     parameters = context.joint.parameters and context.joint.parameters * len(names)
