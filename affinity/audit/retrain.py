@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Score, Task
-from affinity.training import Result, TrainedNetwork, TrainingSettings
+from affinity.training import Result, TrainedNetwork
 from affinity.training.reference import constant_loss
 
 from .audit import Audit
@@ -130,7 +130,7 @@ def retrain(
             notes=tuple(problem.notes),
             limits=(*left_out, *find_limitations(problem, evaluated)),
             width=problem.width,
-            settings=_describe(problem.settings),
+            settings=problem.settings.to_dict(),
             rows={"development": len(problem.development), "test": len(problem.test)},
             labels=problem.label_counts(problem.replicate_seeds(1, seed)[0]),
             intervals=None if problem.test.groups is None else "groups of test rows and replicates",
@@ -207,12 +207,3 @@ def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:
         )
         for column, task in enumerate(problem.tasks)
     )
-
-
-def _describe(settings: TrainingSettings) -> dict[str, str | int | float]:
-    """Training settings as names and numbers."""
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    return {
-        name: value if isinstance(value, str | int | float) else repr(value)
-        for name, value in values.items()
-    }

@@ -28,7 +28,7 @@ FewShotMethod = Callable[[FewShotProblem, int], FewShotLearner]
 METHODS: dict[str, FewShotMethod] = {
     BASELINE: FromScratch(),
     "linear model": LinearModel(),
-    "pretrained, head only": Pretrained(moves="head"),
+    "pretrained head only": Pretrained(moves="head"),
     "pretrained": Pretrained(),
     "prototypical network": PrototypicalNetwork(),
     "Reptile": Reptile(),

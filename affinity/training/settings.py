@@ -1,13 +1,14 @@
 """How a network is trained."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 from affinity.errors import InputError
 
 from .device import AUTO, check_device
-from .objectives import Objective, Sum
-from .sampling import JointBatches, Sampling
+from .objectives import OBJECTIVES, Objective, Sum
+from .sampling import SAMPLINGS, JointBatches, Sampling, make_sampling
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,20 @@ class TrainingSettings:
                 "unknown-schedule",
             )
 
+    def to_dict(self) -> dict[str, str | int | float]:
+        """The settings as names and numbers: an objective and a sampling by the name of `--help`.
+
+        Example:
+            >>> TrainingSettings().to_dict()["objective"], TrainingSettings().to_dict()["sampling"]
+            ('sum', 'joint')
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        samplings = {name: make_sampling(name) for name in SAMPLINGS}
+        return values | {
+            "objective": _name_in(OBJECTIVES, self.objective),
+            "sampling": _name_in(samplings, self.sampling),
+        }
+
     def learning_rate_at(self, epoch: int) -> float:
         """The step size in an epoch, counted from 1.
 
@@ -76,3 +91,8 @@ class TrainingSettings:
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+
+
+def _name_in(registry: Mapping[str, object], entry: object) -> str:
+    """The name of an entry in a registry, or how it is written in Python if it has none there."""
+    return next((name for name, known in registry.items() if known == entry), repr(entry))

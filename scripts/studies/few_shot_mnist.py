@@ -39,7 +39,7 @@ N_TASKS = 300
 METHODS = {
     "from scratch": FromScratch(),
     "linear model": LinearModel(),
-    "pretrained, head only": Pretrained(moves="head"),
+    "pretrained head only": Pretrained(moves="head"),
     "pretrained": Pretrained(),
     "prototypical network": PrototypicalNetwork(),
     "Reptile": Reptile(inner_steps=3),

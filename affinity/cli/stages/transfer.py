@@ -233,6 +233,6 @@ def _context(run: Run) -> dict[str, object]:
         **{k: v for k, v in asdict(source).items() if k != "name" and v},
         "command": record.command,
         "seed": run.settings.seed,
-        "settings": asdict(run.problem.settings),
+        "settings": run.problem.settings.to_dict(),
         "versions": record.versions,
     }
