@@ -9,7 +9,7 @@ from .note import DataNote
 from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
-from .reading import ReadingOptions
+from .reading_options import ReadingOptions
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .strength import Strengths, try_strengths

@@ -1,6 +1,5 @@
 """Arrays as a table: inputs and targets of any library, joined by the order of their rows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from affinity.errors import InputError
 
-from .reading import to_pandas
+from .reading import to_pandas, unique_names
 
 
 def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  # noqa: N803
@@ -46,14 +45,14 @@ def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  #
     for name, part in frames.items():
         _check_rows(inputs, part, name)
     targets = pd.concat([part.reset_index(drop=True) for part in frames.values()], axis=1)
-    targets.columns = _unique(list(targets.columns))
+    targets.columns = unique_names(list(targets.columns))
     names = iter(targets.columns)
     columns = {name: [next(names) for _ in part.columns] for name, part in frames.items()}
     if not isinstance(Y, Mapping):
         columns = {name: [name] for name in targets.columns}
     taken = set(targets.columns)
     renamed = [f"{name} (input)" if name in taken else name for name in inputs.columns]
-    inputs = inputs.reset_index(drop=True).set_axis(_unique(renamed), axis=1)
+    inputs = inputs.reset_index(drop=True).set_axis(unique_names(renamed), axis=1)
     return pd.concat([inputs, targets], axis=1), columns
 
 
@@ -68,17 +67,7 @@ def _frame(values: Any, name: str) -> pd.DataFrame:
         " ".join(map(str, column)) if isinstance(column, tuple) else str(column)
         for column in frame.columns
     ]
-    return frame.set_axis(_unique(names), axis=1)
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Names of which a repeated one gets its number."""
-    seen: Counter[str] = Counter()
-    unique: list[str] = []
-    for name in names:
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return unique if len(set(unique)) == len(unique) else _unique(unique)
+    return frame.set_axis(unique_names(names), axis=1)
 
 
 def _check_rows(inputs: pd.DataFrame, targets: pd.DataFrame, name: str) -> None:

@@ -15,6 +15,7 @@ from .formats import (
     ISO_DATE,
     ISO_ZONE,
     LIKELY_MISSING,
+    MOST_EXACT,
     MULTIPLIERS,
     NAMED_MONTHS,
     NUMBER,
@@ -26,6 +27,7 @@ from .formats import (
     fold_spaces,
     is_missing_mark,
     is_text,
+    ordered_levels,
     parse_dates,
     parse_durations,
     parse_numbers,
@@ -38,9 +40,9 @@ from .note import DataNote, Severity
 SAMPLE = 1000
 FEW_CODES = 20
 """Up to this many distinct values, numbers mixed with text are codes, such as 0, 1, 2, 3+."""
-SENTINELS = {
-    float(sign * int(digit * n)) for sign in (1, -1) for digit in "89" for n in range(1, 7)
-}
+FIRST_DAYS = {"1900-01-01", "1970-01-01", "1899-12-30", "1899-12-31", "1753-01-01", "0001-01-01"}
+"""Days from which clocks and calendars count; they often stand for a missing date."""
+TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt", "somme"}
 Role = Literal["feature", "target", "other"]
 
 
@@ -51,6 +53,9 @@ class Remark:
     code: str
     text: str
     severity: Severity = "note"
+
+
+_LONG_CODES = Remark("codes", "whole numbers above 2^53 were read as codes, not as numbers.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +143,11 @@ def clean_table(
             continue
         role: Role = "target" if name in targets else "other" if name in others else "feature"
         marked = without_marks(column, marks[name])
-        column_format, notes = find_format(marked, role, (date_formats or {}).get(name), decimal)
+        if is_text(column) and (levels := ordered_levels(table[name])):
+            column_format, notes = _levels_format(levels, role)
+        else:
+            date_format = (date_formats or {}).get(name)
+            column_format, notes = find_format(marked, role, date_format, decimal)
         if any(remark.code == "ambiguous-number" for remark in notes):
             undecided.append(name)
         formats[name] = replace(column_format, missing=marks[name])
@@ -153,6 +162,7 @@ def clean_table(
         frame |= {name: again.frame[name] for name in undecided}
         formats |= again.formats
         remarks |= again.remarks
+    _refuse_totals(frame)
     for name, column in frame.items():
         if sentinels := (_sentinel_remarks(name, column) if name not in others else ()):
             remarks[name] = (*remarks[name], *sentinels)
@@ -162,6 +172,14 @@ def clean_table(
         {name: entries for name, entries in remarks.items() if entries},
         left_out,
     )
+
+
+def _levels_format(levels: tuple[str, ...], role: Role) -> tuple[ColumnFormat, tuple[Remark, ...]]:
+    """A feature is the number of its level; a target and others keep its name."""
+    shown = " < ".join(levels if len(levels) < 7 else [*levels[:3], "...", *levels[-3:]])
+    read_as = "number" if role == "feature" else "text"
+    remark = Remark("ordered-levels", f"levels in the order of the table: {shown}.")
+    return ColumnFormat(read_as, levels=levels), (remark,)
 
 
 def find_format(
@@ -177,7 +195,9 @@ def find_format(
     if pd.api.types.is_datetime64_any_dtype(column):
         return ColumnFormat("date"), ()
     if not is_text(column):
-        return ColumnFormat("number"), ()
+        if not pd.api.types.is_integer_dtype(column) or not (column.abs() > MOST_EXACT).any():
+            return ColumnFormat("number"), ()
+        return ColumnFormat("text"), (_LONG_CODES,)
     places, cells = pd.factorize(column.dropna())
     distinct = fold_spaces(pd.Series(cells, dtype=object).astype(str))
     is_mark = is_missing_mark(distinct)
@@ -208,12 +228,26 @@ def _number_format(
         return ColumnFormat("text"), [
             Remark("codes", "numbers with leading zeros were read as codes, not as numbers.")
         ]
+    if distinct.str.fullmatch(r"\d{17,}").any():
+        return ColumnFormat("text"), [_LONG_CODES]
     styles = sorted(SEPARATORS, key=lambda marks: (marks[0] != (decimal or "."), marks[1] != ","))
+    has_commas = distinct.str.contains(",", regex=False).any()
+    if decimal is None and not has_commas and distinct.str.fullmatch(r"-?\d+").any():
+        styles.insert(0, (",", "."))  # 1.234 next to 999
     usable = {s: parse_numbers(sample, *s).notna().mean() for s in styles}
     best = max(usable.values())
     parsed = {s: parse_numbers(distinct, *s) for s in styles if usable[s] == best}
     complete = {s: numbers for s, numbers in parsed.items() if numbers.notna().all()}
     if not complete:
+        points, commas = (parse_numbers(distinct, *style) for style in ((".", ","), (",", ".")))
+        if (points.notna() | commas.notna()).all():
+            example = distinct[points.isna()].iloc[0], distinct[commas.isna()].iloc[0]
+            raise InputError(
+                f"Expected one decimal mark in the column {str(text.name)!r}, but found both "
+                f"{example[0]!r} and {example[1]!r}. Mend the column, or leave it out with "
+                "--exclude.",
+                "mixed-decimal-marks",
+            )
         style = max(parsed, key=lambda s: parsed[s].notna().sum())
         return _with_stray_text(text, distinct, parsed[style], role)
     style, numbers = next(iter(complete.items()))
@@ -293,7 +327,8 @@ def _with_stray_text(
     if share <= limit or role == "other":
         remark = Remark(
             "mostly-numbers",
-            f"read as text, because {len(stray)} rows hold no number, such as {first!r}.",
+            f"read as text, because {len(stray)} rows hold no number, such as {first!r}; if that "
+            f"means a missing value, use --missing '{name}={first}'.",
             "warning",
         )
         return (ColumnFormat("text"), [remark]) if share > 0.5 and role != "other" else None
@@ -326,6 +361,20 @@ def _refuse_edges(name: str, cell: str, row: int, text: pd.Series) -> None:
             "line of totals or of comments, remove it.",
             "total-row",
         )
+
+
+def _refuse_totals(frame: Mapping[str, pd.Series]) -> None:
+    """Refuse a last row that is called a total and nothing else is."""
+    for name, column in frame.items():
+        if len(column) > 2 and is_text(column):
+            last = str(column.iloc[-1]).casefold().strip(" :.")
+            if last in TOTALS and (column == column.iloc[-1]).sum() == 1:
+                raise InputError(
+                    f"Expected rows of data, but the last one is called {column.iloc[-1]!r} in the "
+                    f"column {name!r}. Remove the line of totals, or leave the column out with "
+                    "--exclude.",
+                    "total-row",
+                )
 
 
 def _date_format(
@@ -431,6 +480,15 @@ def _duration_format(
         return None
     if parse_durations(distinct).isna().any():
         return None
+    is_short = distinct.str.fullmatch(r"-?\d+:\d{2}")
+    if is_short.any() and not is_short.all():
+        example = distinct[is_short].iloc[0], distinct[~is_short].iloc[0]
+        raise InputError(
+            f"Expected durations in one format in the column {str(text.name)!r}, but found "
+            f"{example[0]!r}, hours and minutes or minutes and seconds, and {example[1]!r}. Mend "
+            f"the column, or leave it out with --exclude.",
+            "mixed-durations",
+        )
     seconds = parse_durations(distinct.head(1)).iloc[0]
     remark = Remark(
         "durations", f"{distinct.iloc[0]!r} was read as a duration of {seconds:g} seconds."
@@ -503,40 +561,53 @@ def is_saved_index(name: str, column: pd.Series) -> bool:
 
 def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
     """Remarks on a repeated extreme value, such as -1 or 9999, that may mean a missing value."""
-    numbers = column.dropna()
-    if pd.api.types.is_datetime64_any_dtype(numbers) and len(numbers):
-        last = numbers.max()
-        advice = f"may mean a missing value; if it does, use --missing '{name}={last:%Y-%m-%d}'."
-        text = f"{last:%Y-%m-%d} ({int((numbers == last).sum())} rows) {advice}"
-        return (Remark("likely-missing", text, "warning"),) if last.year == 9999 else ()
-    if not pd.api.types.is_numeric_dtype(numbers) or pd.api.types.is_bool_dtype(numbers):
+    known = column.dropna()
+    is_date = pd.api.types.is_datetime64_any_dtype(known)
+    if len(known) < 2 or not (is_date or pd.api.types.is_numeric_dtype(known)):
         return ()
     remarks: list[Remark] = []
-    for edge in {float(numbers.min()), float(numbers.max())} if len(numbers) > 19 else ():
-        if edge not in SENTINELS and edge != -1:
-            continue
-        others = numbers[numbers != edge]
-        count = len(numbers) - len(others)
-        if count < 2 or others.nunique() < 2 or not np.isfinite(edge):
-            continue
-        low, high = float(others.min()), float(others.max())
-        gap = max(low - edge, edge - high)
-        is_far = edge != -1 and gap > high - low
-        if is_far or edge < 0 <= low:
-            remarks.append(
-                Remark(
-                    "likely-missing",
-                    f"{edge:g} ({count} rows) may mean a missing value: all other values lie "
-                    f"between {low:g} and {high:g}. If it does, use --missing '{name}={edge:g}'.",
-                    "warning",
-                )
+    for edge in {known.min(), known.max()}:
+        others = known[known != edge]
+        shown = f"{edge:%Y-%m-%d}" if is_date else f"{edge:.10g}"
+        if is_date:
+            is_likely = edge.year == 9999 or (shown in FIRST_DAYS and len(known) - len(others) > 1)
+        else:
+            is_likely = len(known) > max(19, len(others) + 1) and _is_sentinel(float(edge), others)
+        if is_likely:
+            rest = "there is no other value"
+            if len(others):
+                low, high = others.min(), others.max()
+                rest = f"all other values lie between {low:g} and {high:g}"
+                if is_date:
+                    rest = f"the others are from {low:%Y-%m-%d} to {high:%Y-%m-%d}"
+            text = (
+                f"{shown} ({len(known) - len(others)} rows) may mean a missing value: {rest}. If "
+                f"it does, use --missing '{name}={shown}'."
             )
-    infinite = int(np.isinf(numbers.astype(float)).sum())
+            remarks.append(Remark("likely-missing", text, "warning"))
+    infinite = 0 if is_date else int(np.isinf(known.astype(float)).sum())
     if infinite:
         remarks.append(
             Remark("infinite", f"{infinite} infinite values are missing values.", "warning")
         )
     return tuple(remarks)
+
+
+def _is_sentinel(edge: float, others: pd.Series) -> bool:
+    """Whether a repeated extreme value may mean a missing one.
+
+    -1, digits that are all 8 or all 9, or a limit of 16 or 32 bits, apart from the other values;
+    or any number a hundred times farther away from them than they are from each other.
+    """
+    if not np.isfinite(edge) or others.nunique() < 2:
+        return False
+    low, high = float(others.min()), float(others.max())
+    digits = set(f"{abs(edge):g}") - {"."}
+    is_named = digits in ({"8"}, {"9"}) or abs(edge) in (2**15, 2**15 - 1, 2**31, 2**31 - 1)
+    gap = max(low - edge, edge - high)
+    if edge == -1 or (is_named and edge < 0):
+        return edge < 0 <= low or (edge != -1 and gap > high - low)
+    return (is_named and gap > high - low) or gap > 100 * (high - low)
 
 
 def _marks_by_column(table: pd.DataFrame, missing: Collection[str]) -> dict[str, tuple[str, ...]]:

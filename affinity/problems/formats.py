@@ -1,6 +1,7 @@
 """Column formats: how the cells of a column are read as numbers, dates, durations or text."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,8 +20,18 @@ MISSING = {
 """Texts that mean a missing value wherever they stand."""
 LIKELY_MISSING = {"?", "-", "--", "---", ".", "..", "...", "*", "n.a.", "unknown", "missing", "#"}
 """Texts that may mean a missing value; they are named, and `--missing` takes them out."""
-TRUE = {"true", "yes", "y", "t", "1", "on", "ja", "oui", "vrai", "wahr", "si", "sí", "sim"}
-FALSE = {"false", "no", "n", "f", "0", "off", "nein", "non", "faux", "falsch", "não"}
+TRUE = {
+    *("true", "yes", "y", "t", "1", "on", "ja", "wahr", "oui", "vrai", "si", "sí", "sim", "da"),
+    *("да", "так", "tak", "ano", "igen", "evet", "ya", "kyllä", "jah", "ναι", "はい", "是", "예"),  # noqa: RUF001
+}
+FALSE = {
+    *("false", "no", "n", "f", "0", "off", "nein", "falsch", "non", "faux", "não", "nu", "nee"),
+    *("нет", "ні", "nie", "ne", "nem", "hayır", "tidak", "ei", "nej", "όχι", "いいえ", "否"),  # noqa: RUF001
+    "아니요",
+}
+"""Words for yes and no, in several languages; read as such only if all values are among them."""
+MOST_EXACT = 2**53
+"""Larger whole numbers are codes: as floats, neighbouring ones would be equal."""
 MULTIPLIERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "bn": 1e9, "B": 1e9}
 CURRENCY = r"(?:[$€£¥₹₽₩₺฿]|US\$|USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|CNY|SEK|NOK|DKK|PLN|BRL|R\$)"
 NUMBER = (
@@ -62,6 +73,7 @@ class ColumnFormat:
             of `datetime.strptime`; ``"iso"`` for ISO 8601.
         missing: Further values that mean a missing value.
         spellings: Spellings of a text (see `fold`) that are read as one value.
+        levels: Levels of an ordered category, lowest first; as numbers they are 0, 1, 2, ...
     """
 
     read_as: ReadAs
@@ -72,6 +84,7 @@ class ColumnFormat:
     date_order: str = "iso"
     missing: tuple[str, ...] = ()
     spellings: Mapping[str, str] = field(default_factory=dict[str, str])
+    levels: tuple[str, ...] = ()
 
     def __call__(self, column: pd.Series) -> pd.Series:
         """The column as floats, dates (UTC, without a zone) or text.
@@ -86,7 +99,8 @@ class ColumnFormat:
             return column.astype(float)
         places, cells = pd.factorize(column)  # every distinct cell is read once
         text = fold_spaces(pd.Series(cells, dtype=object).astype(str))
-        text = text.where(~is_missing_mark(text), None)
+        if not self.levels:  # a level may be called "none"
+            text = text.where(~is_missing_mark(text), None)
         values = self._read(text.dropna()).reindex(text.index)
         unreadable = text.notna() & values.isna()
         if unreadable.any():
@@ -104,6 +118,8 @@ class ColumnFormat:
         return read
 
     def _read(self, text: pd.Series) -> pd.Series:
+        if self.levels and self.read_as == "number":
+            return text.map({level: float(place) for place, level in enumerate(self.levels)})
         if self.read_as == "text":
             folded = fold(text)
             return text.where(~folded.isin(self.spellings), folded.map(self.spellings))
@@ -121,7 +137,9 @@ def plain(column: pd.Series) -> pd.Series:
         InputError: If the column holds lists, mappings, complex numbers or the like.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
+        categories = column.cat.categories
+        is_number = pd.api.types.is_integer_dtype(categories)  # of which a gap is none
+        column = column.astype(float if is_number else categories.dtype)
     if isinstance(column.dtype, pd.SparseDtype):
         column = column.sparse.to_dense()
     if isinstance(column.dtype, pd.PeriodDtype):
@@ -140,6 +158,25 @@ def plain(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype(object).where(column.notna(), None)
     return _plain_objects(column.astype(object))
+
+
+def ordered_levels(column: pd.Series) -> tuple[str, ...]:
+    """The levels of an ordered category, lowest first; none for other columns.
+
+    Example:
+        >>> ordered_levels(pd.Series(pd.Categorical(["b"], ["low", "b"], ordered=True)))
+        ('low', 'b')
+    """
+    if not isinstance(column.dtype, pd.CategoricalDtype) or not column.cat.ordered:
+        return ()
+    names = [str(plain_label(level)) for level in column.cat.categories]
+    return tuple(fold_spaces(pd.Series(names, dtype=object)))
+
+
+def plain_label(label: object) -> object:
+    """A label as it is shown: whole numbers without a decimal point."""
+    label = label.item() if isinstance(label, np.generic) else label
+    return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _plain_objects(column: pd.Series) -> pd.Series:
@@ -162,7 +199,8 @@ def _plain_objects(column: pd.Series) -> pd.Series:
         _refuse(column, "complex numbers", cells.iloc[0])
     if types == {bytes}:
         return column.map(lambda cell: cell.decode(errors="replace"), na_action="ignore")
-    if str not in types and bytes not in types:
+    is_long = types == {int} and bool((cells.abs() > MOST_EXACT).any())
+    if str not in types and bytes not in types and not is_long:
         try:
             return pd.to_numeric(column.astype(float))
         except (TypeError, ValueError):
@@ -193,13 +231,19 @@ def is_text(column: pd.Series) -> bool:
 
 
 def fold_spaces(text: pd.Series) -> pd.Series:
-    """Text without spaces around it, with one kind of space and of minus within."""
-    return (
-        text.astype(object)
-        .str.replace(r"[\s\u00a0\u2007\u2009\u202f]+", " ", regex=True)
-        .str.strip()
-        .str.replace("\u2212", "-", regex=False)
-    )
+    """Text without spaces or quotes around it, and one way to write spaces, minus and digits."""
+    text = text.astype(object)
+    if not text.map(str.isascii, na_action="ignore").eq(True).all():
+        text = text.map(_fold_unicode, na_action="ignore")
+    text = text.str.replace(r"\s+", " ", regex=True).str.strip()
+    return text.str.replace(r"""^=?(["'])([^"']*)\1$""", r"\2", regex=True)
+
+
+def _fold_unicode(text: str) -> str:
+    """Composed letters, spaces and minus as in ASCII, ASCII digits, and no invisible characters."""
+    text = unicodedata.normalize("NFC", text).replace("\u2212", "-")
+    text = re.sub("[\u200b-\u200d\u2060\ufeff]", "", text)
+    return re.sub(r"[^\x00-\x7f\D]", lambda digit: str(unicodedata.decimal(digit[0])), text)
 
 
 def fold(text: pd.Series) -> pd.Series:
@@ -234,6 +278,8 @@ def parse_numbers(
     numbers = pd.to_numeric(cleaned.where(usable), errors="coerce").astype(float)
     signs = (parts[["sign", "sign2", "minus"]] == "-").sum(axis=1) + parts["open"].notna()
     numbers = numbers.where(signs % 2 == 0, -numbers)
+    is_infinite = text.str.fullmatch(r"[-+]?inf(?:inity)?", case=False).fillna(False).astype(bool)
+    numbers = numbers.mask(is_infinite, np.inf).mask(is_infinite & (text.str[0] == "-"), -np.inf)
     if scaled:
         numbers = numbers * parts["unit"].fillna("").map(MULTIPLIERS)
     return numbers

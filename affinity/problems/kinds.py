@@ -26,7 +26,7 @@ from affinity.tasks import (
     VectorRSquared,
 )
 
-from .formats import TRUE
+from .formats import TRUE, plain_label
 
 Kind = Literal[
     "binary", "classes", "regression", "count", "log", "ordinal", "set", "censored", "vector"
@@ -255,12 +255,6 @@ def is_heavy_tailed(labels: pd.Series) -> bool:
         return False
     skewness, of_logarithm = (float(stats.skew(each)) for each in (numbers, np.log(numbers)))
     return skewness > 2 and abs(of_logarithm) < skewness / 3
-
-
-def plain_label(label: object) -> object:
-    """A label as it is shown: whole numbers without a decimal point."""
-    label = label.item() if isinstance(label, np.generic) else label
-    return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _order(label: object) -> tuple[str, bool, object]:

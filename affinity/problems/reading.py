@@ -13,7 +13,8 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jaxtyping import Int
-from pyarrow import csv as arrow_csv
 from pyarrow import dataset, feather, parquet
 from pyarrow import json as arrow_json
 
@@ -29,23 +29,22 @@ from affinity.errors import InputError
 from affinity.extras import needs
 
 from .note import DataNote
+from .reading_options import ReadingOptions
+from .text_files import read_text
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
-BYTE_ORDER_MARKS = {
-    b"\xef\xbb\xbf": "utf-8-sig",
-    b"\xff\xfe\x00\x00": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
+UNPACK: dict[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": partial(pa.CompressedInputStream, compression="zstd"),
+    ".lz4": partial(pa.CompressedInputStream, compression="lz4"),
+    ".zip": lambda file: _only_member(file),
 }
-UNPACK: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-    ".zst": lambda data: _unpack_by_arrow(data, "zstd"),
-    ".lz4": lambda data: _unpack_by_arrow(data, "lz4"),
-    ".zip": lambda data: _only_member(data),
-}
+"""Opens a packed file as the file that is in it."""
+HEAD = 1 << 20
+"""Bytes of a text in which the names of its columns are looked for."""
 TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ""}
+ARROW = {".feather", ".arrow", ".ipc"}
 EXCEL = {".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"}
 UNREADABLE = (
     pa.ArrowException,
@@ -56,56 +55,6 @@ UNREADABLE = (
     ValueError,
     KeyError,
 )
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How a table is read, where it does not say so itself.
-
-    Args:
-        separator: Between the columns of a text file; found from its first lines if None.
-        decimal: Decimal mark of numbers.
-        encoding: Encoding of a text file; UTF-8, or found from its first bytes, if None.
-        missing: Values that mean a missing value, in all columns, or in one: ``COLUMN=VALUE``.
-        date_formats: Formats of `datetime.strptime` for columns of dates.
-
-    Raises:
-        InputError: If the separator or the decimal mark is not one character, or the encoding is
-            not known.
-    """
-
-    separator: str | None = None
-    decimal: str | None = None
-    encoding: str | None = None
-    missing: tuple[str, ...] = ()
-    date_formats: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def __post_init__(self) -> None:
-        if isinstance(self.missing, str):
-            raise InputError(
-                f"Expected several missing marks, such as missing=[{self.missing!r}], but got a "
-                "text.",
-                "invalid-option",
-            )
-        if self.separator is not None and len(self.separator.replace("\\t", "\t")) != 1:
-            raise InputError(
-                f"Expected one character as separator, such as ';' or '\\t', but got "
-                f"{self.separator!r}.",
-                "invalid-option",
-            )
-        if self.decimal not in (None, ".", ","):
-            raise InputError(
-                f"Expected '.' or ',' as decimal mark, but got {self.decimal!r}.", "invalid-option"
-            )
-        if self.encoding is not None:
-            try:
-                "".encode(self.encoding)
-            except LookupError as error:
-                raise InputError(
-                    f"Expected an encoding that Python knows, such as 'latin-1', but got "
-                    f"{self.encoding!r}.",
-                    "invalid-option",
-                ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,21 +141,20 @@ def read_source(
             rows take memory.
 
     Raises:
-        InputError: If the source is missing, unreadable, truncated or empty, or if two columns
-            have the same name.
+        InputError: If the source is missing, unreadable, truncated or empty.
     """
     options = options or ReadingOptions()
     if not isinstance(source, str | Path):
-        frame = _checked(to_pandas(source), "the table")
-        frame, draw_notes = _draw_from_frame(frame, draw)
-        return RawTable(frame, "table", draw_notes, decimal=options.decimal)
+        notes: list[DataNote] = []
+        frame = _draw_from_frame(_checked(to_pandas(source), "the table", notes), draw, notes)
+        return RawTable(frame, "table", tuple(notes), decimal=options.decimal)
     path = Path(source)
     is_stdin = str(source) == "-"
     if not is_stdin and not path.exists():
         raise InputError(
             f"Expected a table to read at {str(path)!r}, but there is no such file.", "missing-file"
         )
-    notes: list[DataNote] = []
+    notes = []
     try:
         if path.is_dir():
             frame = _read_parquet(_open_folder(path), draw, notes)
@@ -229,8 +177,8 @@ def read_source(
     name = "table" if is_stdin else path.name.split(".")[0] or path.name
     has_commas = any(note.code == "decimal" for note in notes)
     decimal = options.decimal or ("," if has_commas else None)
-    frame, drawn = _draw_from_frame(_checked(frame, repr(where)), draw)
-    return RawTable(frame, name, (*notes, *drawn), decimal)
+    frame = _draw_from_frame(_checked(frame, repr(where), notes), draw, notes)
+    return RawTable(frame, name, tuple(notes), decimal)
 
 
 def to_pandas(source: Any) -> pd.DataFrame:
@@ -256,6 +204,10 @@ def to_pandas(source: Any) -> pd.DataFrame:
             return _from_arrow(source)
         if hasattr(source, "collect") and hasattr(source, "lazy"):  # a lazy frame of polars
             source = source.collect()
+        if class_names := _class_names(source):
+            frame = source.to_pandas()
+            names = {column: dict(enumerate(each)) for column, each in class_names.items()}
+            return frame.assign(**{column: frame[column].map(names[column]) for column in names})
         if hasattr(source, "__arrow_c_stream__"):
             return _from_arrow(pa.table(source))
         if hasattr(source, "to_pandas"):
@@ -281,6 +233,16 @@ def to_pandas(source: Any) -> pd.DataFrame:
     )
 
 
+def _class_names(source: object) -> dict[str, list[str]]:
+    """The names of the classes in columns of a Hugging Face data set that holds their numbers."""
+    features = getattr(source, "features", None)
+    return {
+        name: feature.names
+        for name, feature in (features if isinstance(features, Mapping) else {}).items()
+        if hasattr(feature, "int2str")
+    }
+
+
 def _holds_tables(source: object) -> bool:
     """Whether a source is a mapping of tables, such as a dictionary of data sets."""
     return isinstance(source, Mapping) and any(
@@ -296,23 +258,49 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 
 def column_names(source: Any, options: ReadingOptions) -> list[str] | None:
-    """The names of a file's columns, from its first bytes; None where that is not possible."""
-    if not isinstance(source, str | Path) or not Path(source).is_file():
+    """The names of a file's columns, from its first bytes; None where that is not possible.
+
+    JSON may have other names in later lines, and standard input can be read once only.
+    """
+    if not isinstance(source, str | Path) or not Path(source).exists():
         return None
     path = Path(source)
-    opened = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
-    kind = path.with_suffix("").suffix if opened is not open else path.suffix
     try:
-        if kind.lower() in {".parquet", ".pq"} and opened is open:
-            return list(map(str, parquet.read_schema(path).names))
-        if kind.lower() not in TEXT - {""}:
-            return None
-        with opened(path, "rb") as file:
-            head = file.read(1 << 20)
-        lines = head[: head.rfind(b"\n") + 1] if len(head) == 1 << 20 else head
-        return list(_checked(_read_text(lines, options, []), repr(str(path))).columns)
+        if path.is_dir():
+            names: Sequence[object] = _open_folder(path).schema.names
+        else:
+            with path.open("rb") as file:
+                names = _names_in(file, path.name.lower(), options)
     except (InputError, EOFError, *UNREADABLE):
         return None  # reported when all of it is read
+    return unique_names(list(map(str, names))) or None
+
+
+def _names_in(file: Any, name: str, options: ReadingOptions) -> Sequence[object]:
+    """The names of the columns of an open file; none where they are not at its start."""
+    suffix = Path(name).suffix
+    if suffix in UNPACK:
+        return _names_in(UNPACK[suffix](file), Path(name).stem, options)
+    if suffix in {".parquet", ".pq"}:
+        return parquet.read_schema(file).names
+    if suffix in ARROW:
+        try:
+            return pa.ipc.open_file(file).schema.names
+        except pa.ArrowInvalid:  # a stream, not a file
+            file.seek(0)
+            return pa.ipc.open_stream(file).schema.names
+    if suffix in {".xlsx", ".xlsm"}:
+        with needs("excel"):
+            return list(pd.read_excel(file, nrows=1))
+    if suffix == ".dta":
+        with pd.read_stata(file, chunksize=1) as reader:
+            return list(reader.variable_labels())
+    if suffix not in TEXT - {""}:
+        return []
+    head = file.read(HEAD)
+    return list(
+        read_text(head[: head.rfind(b"\n") + 1] if len(head) == HEAD else head, options, [])
+    )
 
 
 def check_column(name: str, columns: Collection[str]) -> None:
@@ -344,11 +332,11 @@ def _read_bytes(
 ) -> pd.DataFrame:
     suffix = Path(name).suffix
     if suffix in UNPACK:
-        unpacked = UNPACK[suffix](data)
+        unpacked = UNPACK[suffix](io.BytesIO(data)).read()
         return _read_bytes(unpacked, Path(name).stem, options, notes)
     if data[:4] == b"PAR1" or suffix in {".parquet", ".pq"}:
         return _from_arrow(parquet.read_table(pa.BufferReader(data)))
-    if data[:6] in (b"ARROW1", b"FEA1") or suffix in {".feather", ".arrow", ".ipc"}:
+    if data[:6] in (b"ARROW1", b"FEA1") or suffix in ARROW:
         try:
             return _from_arrow(feather.read_table(pa.BufferReader(data)))
         except pa.ArrowInvalid:  # a stream, not a file
@@ -361,14 +349,14 @@ def _read_bytes(
     if suffix == ".json":
         return pd.DataFrame(json.loads(data))
     if suffix == ".dta":
-        return pd.read_stata(io.BytesIO(data))
+        return pd.read_stata(io.BytesIO(data), order_categoricals=False)
     if suffix not in TEXT:
         raise InputError(
             f"Expected CSV, Parquet, Feather, Arrow, JSON, Excel or Stata, but the name {name!r} "
             f"ends in {suffix!r}. Save the table as Parquet or CSV.",
             "unknown-format",
         )
-    return _read_text(data, options, notes)
+    return read_text(data, options, notes)
 
 
 def _read_parquet(table: Any, draw: DrawnRows | None, notes: list[DataNote]) -> pd.DataFrame:
@@ -398,16 +386,14 @@ def _take(batches: Iterable[Any], drawn: Int[np.ndarray, " drawn"]) -> Iterator[
 
 
 def _draw_from_frame(
-    frame: pd.DataFrame, draw: DrawnRows | None
-) -> tuple[pd.DataFrame, tuple[DataNote, ...]]:
+    frame: pd.DataFrame, draw: DrawnRows | None, notes: list[DataNote]
+) -> pd.DataFrame:
     """The drawn rows of a table that is in memory; their numbers start from 0 again."""
-    if draw is None:
-        return frame, ()
-    drawn = draw(len(frame), list(frame.columns), frame.__getitem__)
+    drawn = draw and draw(len(frame), list(frame.columns), frame.__getitem__)
     if drawn is None:
-        return frame, ()
-    note = _note_on_drawn(len(drawn), len(frame))
-    return frame.iloc[drawn].reset_index(drop=True), (note,)
+        return frame
+    notes.append(_note_on_drawn(len(drawn), len(frame)))
+    return frame.iloc[drawn].reset_index(drop=True)
 
 
 def _note_on_drawn(n_drawn: int, n_rows: int) -> DataNote:
@@ -455,170 +441,51 @@ def _first_sheet(data: bytes, notes: list[DataNote]) -> pd.DataFrame:
     return frame
 
 
-def _unpack_by_arrow(data: bytes, compression: str) -> bytes:
-    return pa.CompressedInputStream(pa.BufferReader(data), compression).read()
-
-
-def _only_member(data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = [each for each in archive.namelist() if not each.startswith(("__MACOSX", "."))]
-        members = [each for each in members if not each.endswith("/")]
-        if len(members) != 1:
-            raise InputError(
-                f"Expected one table in the ZIP file, but it has {len(members)} files: "
-                f"{shorten(members)}. Unpack the one to read.",
-                "several-files",
-            )
-        return archive.read(members[0])
-
-
-def _read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd.DataFrame:
-    if not data.strip():
-        raise InputError("Expected a table, but the file is empty.", "empty-table")
-    encoding = options.encoding or _find_encoding(data, notes)
-    data = data.decode(encoding).encode()
-    head = data[:200_000].decode(errors="replace").lstrip("\ufeff")
-    lines = head.splitlines() if len(data) <= 200_000 else head.splitlines()[:-1]
-    if lines and lines[0].startswith(("#", "//", "%")) and len(lines) > 1:
+def _only_member(file: Any) -> Any:
+    archive = zipfile.ZipFile(file)
+    members = [each for each in archive.namelist() if not each.startswith(("__MACOSX", "."))]
+    members = [each for each in members if not each.endswith("/")]
+    if len(members) != 1:
         raise InputError(
-            f"Expected the names of the columns in the first line, but it is a comment: "
-            f"{lines[0][:60]!r}. Remove the lines of comments.",
-            "comment-line",
+            f"Expected one table in the ZIP file, but it has {len(members)} files: "
+            f"{shorten(members)}. Unpack the one to read.",
+            "several-files",
         )
-    separator = (options.separator or "").replace("\\t", "\t") or _find_separator(lines, notes)
-    sample = [row for row in csv.reader(lines[:2000], delimiter=separator) if row]
-    header, *rows = sample or [[]]
-    header = _name_columns(header)
-    decimal = options.decimal or _find_decimal(rows, separator, notes)
-    codes = [
-        name
-        for number, name in enumerate(header)
-        if any(_is_code(row[number]) for row in rows if number < len(row))
-    ]
-    if all(map(_is_decimal, header)):
-        text = f"The first line, {', '.join(header[:6])}, was read as the names of the columns."
-        notes.append(DataNote("numbers-as-names", text, "warning"))
-    frame = _parse(data, header, _header_lines(head, separator), separator, decimal, codes)
-    unnamed = [name for name in header if name.startswith("column ") and name.endswith("(no name)")]
-    return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
+    return archive.open(members[0])
 
 
-def _parse(
-    data: bytes, names: list[str], skip: int, separator: str, decimal: str, codes: list[str]
-) -> pd.DataFrame:
-    def parse(use_threads: bool) -> pd.DataFrame:
-        return arrow_csv.read_csv(
-            pa.BufferReader(data),
-            arrow_csv.ReadOptions(column_names=names, skip_rows=skip, use_threads=use_threads),
-            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            arrow_csv.ConvertOptions(
-                decimal_point=decimal, column_types=dict.fromkeys(codes, pa.string())
-            ),
-        ).to_pandas(date_as_object=False)
-
-    try:
-        return parse(use_threads=True)
-    except pa.ArrowInvalid:
-        return parse(use_threads=False)  # its error names the row
-
-
-def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if data.startswith(mark):
-            return encoding
-    is_wide = data[:1000].count(0) > 200
-    start = data[:1000]
-    n_control = sum(start.count(sign) for sign in set(range(32)) - set(b"\t\n\v\f\r"))
-    if not is_wide and (0 in start or n_control > 0.02 * len(start)):
-        raise ValueError("it is not text")
-    if is_wide:
-        even = data[:1000:2].count(0) > data[1:1000:2].count(0)
-        encoding = "utf-16-be" if even else "utf-16-le"
-    else:
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            encoding = "cp1252"
-        else:
-            return "utf-8"
-    text = (
-        f"The file is not UTF-8 and was read as {encoding}. If letters are wrong, use --encoding."
-    )
-    notes.append(DataNote("encoding", text, "warning"))
-    return encoding
-
-
-def _find_separator(lines: Sequence[str], notes: list[DataNote]) -> str:
-    """The separator that divides the first lines into the same number of columns, the most."""
-    columns: dict[str, int] = {}
-    for separator in SEPARATORS:
-        widths = Counter(len(row) for row in csv.reader(lines[:50], delimiter=separator) if row)
-        width, often = widths.most_common(1)[0] if widths else (1, 1)
-        in_header = len(next(csv.reader(lines[:1], delimiter=separator), []))
-        fits = often >= 0.8 * widths.total() or in_header == width
-        columns[separator] = width if fits and in_header > 1 else 1
-    best = max(columns, key=lambda separator: columns[separator])
-    if columns[best] > 1 and best != ",":
-        text = f"Columns are separated by {SEPARATORS[best]}s. If not, use --separator."
-        notes.append(DataNote("separator", text))
-    return best if columns[best] > 1 else ","
-
-
-def _find_decimal(rows: Sequence[Sequence[str]], separator: str, notes: list[DataNote]) -> str:
-    """The decimal mark: a comma if numbers have one and none has a point."""
-    cells = pd.Series([cell.strip() for row in rows for cell in row], dtype=object)
-    commas = cells.str.fullmatch(r"-?(?:\d+,\d{1,2}|\d+,\d{4,}|0,\d+)").sum()
-    points = cells.str.fullmatch(r"-?(?:\d+\.\d{1,2}|\d+\.\d{4,}|0\.\d+)").sum()
-    if separator == "," or commas <= points:
-        return "."
-    notes.append(DataNote("decimal", "Numbers have a decimal comma. If not, use --decimal '.'."))
-    return ","
-
-
-def _is_decimal(name: str) -> bool:
-    """Whether a name is a number with a decimal point, which is data rather than a name."""
-    return name.replace("-", "", 1).replace(".", "", 1).isdigit() and "." in name
-
-
-def _is_code(cell: str) -> bool:
-    """Whether a cell is a number with leading zeros, which is a code."""
-    return cell.isascii() and cell.isdigit() and len(cell) > 1 and cell[0] == "0"
-
-
-def _header_lines(head: str, separator: str) -> int:
-    """Lines that the header takes: quoted names may have several, and blank lines come first."""
-    reader = csv.reader(io.StringIO(head), delimiter=separator)
-    for row in reader:
-        if row:
-            break
-    return reader.line_num
-
-
-def _name_columns(names: Sequence[str]) -> list[str]:
-    """Names without spaces around them; a column without a name is named by its place."""
-    return [
-        name.strip() or f"column {number} (no name)" for number, name in enumerate(names, start=1)
-    ]
-
-
-def _checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, where: str, notes: list[DataNote]) -> pd.DataFrame:
+    """The table with unique names that are texts."""
     if isinstance(frame.columns, pd.MultiIndex):
         frame = frame.set_axis([" ".join(map(str, names)) for names in frame.columns], axis=1)
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
-    names = [str(name) for name in frame.columns]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"Expected unique column names in {where}, but {twice} come more than once. Rename or "
-            "remove them.",
-            "duplicate-column",
-        )
     if frame.empty:
         raise InputError(
             f"Expected rows in {where}, but it has a header and no rows.", "empty-table"
         )
+    given = list(map(str, frame.columns))
+    names = unique_names(given)
+    for old, new in zip(given, names, strict=True):
+        if old != new:
+            text = f"A later column with the name {old!r} is called {new!r}."
+            notes.append(DataNote("duplicate-column", text, "warning", old))
     return frame.set_axis(names, axis=1)
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names of which a repeated one gets its number.
+
+    Example:
+        >>> unique_names(["age", "note", "note"])
+        ['age', 'note', 'note (2)']
+    """
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique if len(set(unique)) == len(unique) else unique_names(unique)
 
 
 def _explain(path: str, error: Exception) -> str:

@@ -20,7 +20,9 @@ from .cleaning import CleanTable, clean_table
 from .column_roles import ColumnRoles
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
+from .formats import ordered_levels
 from .kinds import (
+    MOST_LEVELS,
     Kind,
     check_target,
     classes_of,
@@ -36,12 +38,12 @@ from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .reading import (
     DrawnRows,
-    ReadingOptions,
     column_names,
     fingerprint,
     read_source,
     shorten,
 )
+from .reading_options import ReadingOptions
 from .resampling import RandomRows, TimeBlocks
 from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
@@ -184,6 +186,9 @@ def load_table(
         weight_column, table = _with_column(table, "weight", sample_weight)
     roles = replace(roles, group=group_column, weight=weight_column)
     roles.check(table.columns)
+    _check_repeated(raw.notes, [*roles.labels, *roles.of_rows])
+    if task_column is None:
+        roles = replace(roles, kinds={**roles.kinds, **_ordered_kinds(table, roles)})
     sets = roles.of_kind("set")
     table, made, rare = expand_sets(table, sets)
     chosen = [column for name in roles.targets for column in made.get(name, [name])]
@@ -216,7 +221,11 @@ def load_table(
 
     no_features = {*chosen, *roles.of_rows, *roles.labels}
     features = table[[name for name in table.columns if name not in no_features]]
-    levels = {name: kind.names for name, kind in chosen_kinds.items() if kind.kind == "ordinal"}
+    levels = {
+        name: kind.names
+        for name, kind in chosen_kinds.items()
+        if kind.kind in ("binary", "ordinal")
+    }
     classes = {
         name: classes_of(name, labels[name], kind, levels.get(target or name, ()))
         for name, kind in task_kinds.items()
@@ -446,6 +455,30 @@ def _column_uses(
         uses.append(ColumnUse(str(name), read_as, encoded, int(column.isna().sum()), notes))
     left_out = {**dict.fromkeys(exclude, "excluded"), **cleaned.left_out}
     return (*uses, *(ColumnUse(n, "nothing", "left out", 0, why) for n, why in left_out.items()))
+
+
+def _check_repeated(notes: Sequence[DataNote], used: Sequence[str]) -> None:
+    """Refuse a column with a use whose name comes more than once."""
+    repeated = {note.column for note in notes if note.code == "duplicate-column"}
+    if ambiguous := [name for name in used if name in repeated]:
+        raise InputError(
+            f"Expected one column named {ambiguous[0]!r}, but there are several. Rename them.",
+            "duplicate-column",
+        )
+
+
+def _ordered_kinds(table: pd.DataFrame, roles: ColumnRoles) -> dict[str, TargetKind]:
+    """The kinds of targets that are ordered categories: binary or ordinal, in their order."""
+    kinds: dict[str, TargetKind] = {}
+    for name in roles.targets:
+        chosen = roles.kinds.get(name)
+        if name in table and chosen in (None, TargetKind("ordinal"), TargetKind("binary")):
+            column = table[name]
+            is_ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered
+            levels = ordered_levels(column.cat.remove_unused_categories()) if is_ordered else ()
+            if 2 <= len(levels) <= MOST_LEVELS:
+                kinds[name] = TargetKind("binary" if len(levels) == 2 else "ordinal", levels)
+    return kinds
 
 
 def _with_column(table: pd.DataFrame, name: str, values: Any) -> tuple[str, pd.DataFrame]:

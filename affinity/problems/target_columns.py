@@ -12,8 +12,8 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-from .formats import FALSE, TRUE
-from .kinds import KINDS, Kind, check_target, plain_label
+from .formats import FALSE, TRUE, plain_label
+from .kinds import KINDS, Kind, check_target
 
 MOST_VECTORS = 2**24
 """Rows whose numbers are exact as 32-bit floats."""
@@ -25,8 +25,8 @@ class TargetKind:
 
     Args:
         kind: Its kind.
-        names: The levels of an ordinal target, lowest first; the columns of a vector; the event
-            column of a censored time, which says whether the event had happened.
+        names: The levels of an ordinal or binary target, lowest first; the columns of a vector; the
+            event column of a censored time, which says whether the event had happened.
     """
 
     kind: Kind

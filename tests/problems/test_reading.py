@@ -5,6 +5,7 @@ import io
 import lzma
 import sys
 import zipfile
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from codes import raises
 from pyarrow import feather
 
 from affinity import load_table
-from affinity.problems.reading import DrawnRows, read_source
+from affinity.problems import ReadingOptions
+from affinity.problems.reading import DrawnRows, column_names, read_source
 
 TABLE = pd.DataFrame({"a": [1.5, 2.5, None], "b": ["x", "y, z", "ü"]})
 
@@ -63,6 +65,17 @@ def test_formats_of_files_give_the_same_table(suffix, tmp_path):
     path = tmp_path / f"t.{suffix}"
     WRITERS[suffix](path)
     pd.testing.assert_frame_equal(read_source(path).frame, TABLE, check_dtype=False)
+
+
+@pytest.mark.parametrize("suffix", sorted(WRITERS.keys() - {"json", "jsonl"}))
+def test_names_of_columns_are_known_before_a_file_is_read(suffix, tmp_path):
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path)
+    assert column_names(path, ReadingOptions()) == ["a", "b"]
+    if suffix == "tsv":
+        packed_path = tmp_path / "t.tsv.zst"
+        packed_path.write_bytes(packed(path.read_bytes() + b"1\tx\n" * 10**6, "zst"))
+        assert column_names(packed_path, ReadingOptions()) == ["a", "b"]
 
 
 def test_a_folder_of_parquet_files_is_one_table(tmp_path):
@@ -124,10 +137,51 @@ def test_what_is_no_table_is_refused():
             read_source(source)
     with raises("not-a-table"):
         read_source({"train": DataSet(), "test": DataSet()})
+
+
+def test_a_repeated_name_gets_a_number_unless_the_column_is_used():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=[1, "1", "a", "b"])
+    assert list(read_source(table).frame) == ["1", "1 (2)", "a", "b"]
+    assert load_table(table, ["a", "b"]).notes[0].code == "duplicate-column"
     with raises("duplicate-column"):
-        read_source(pd.DataFrame([[1, 2]], columns=[1, "1"]))
-    with raises("duplicate-column"):
-        read_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+        load_table(table, ["1", "b"])
+
+
+def test_ordered_categories_are_ordinal_targets_and_numbered_features():
+    random = np.random.default_rng(0)
+    levels = pd.CategoricalDtype(["none", "some", "high"], ordered=True)
+    table = pd.DataFrame(
+        {
+            "size": pd.Series(random.choice(levels.categories, 90), dtype=levels),
+            "mood": pd.Series(random.choice(levels.categories, 90), dtype=levels),
+            "risk": pd.Series(random.choice(["none", "high"], 90), dtype=levels),
+            "stars": pd.Categorical(random.integers(1, 4, 90), [3, 2, 1], ordered=True),
+        }
+    )
+    problem = load_table(table, ["mood", "risk", "stars"])
+    assert problem.source.kinds == {"mood": "ordinal", "risk": "binary", "stars": "ordinal"}
+    assert problem.encoder.classes == {
+        "mood": ["none", "some", "high"],
+        "risk": ["none", "high"],
+        "stars": [3, 2, 1],
+    }
+    expected = table["size"].cat.codes.to_numpy(float)
+    assert problem.encoder.features["size"].tolist() == expected.tolist()
+    chosen = load_table(table, ["mood", "risk", "stars"], kinds={"mood": "classes"})
+    assert chosen.encoder.classes["mood"] == ["high", "none", "some"]
+
+
+def test_class_labels_of_hugging_face_keep_their_names():
+    class Labels:
+        names: ClassVar = ["bad", "good"]
+
+        def int2str(self, code):
+            return self.names[code]
+
+    data = DataSet()
+    data.features = {"c": Labels(), "a": None}
+    data.to_pandas = lambda: TABLE.assign(c=[0, 1, None])
+    assert read_source(data).frame["c"].astype(object).tolist()[:2] == ["bad", "good"]
 
 
 def test_names_of_columns_may_be_numbers():

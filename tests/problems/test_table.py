@@ -237,7 +237,7 @@ def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
         "cut.parquet": (b"PAR1 and then nothing", "unreadable-table"),
         "empty.csv": (b"", "empty-table"),
         "header.csv": (b"age,sick,tall\n", "empty-table"),
-        "twice.csv": (b"age,age,sick,tall\n1,2,0,1\n", "duplicate-column"),
+        "twice.csv": (b"age,sick,sick,tall\n1,2,0,1\n", "duplicate-column"),
         "binary.csv": (gzip.compress(b"age")[:9] + b"\xff\xfe", "unreadable-table"),
     }
     for name, (content, code) in files.items():

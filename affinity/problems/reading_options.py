@@ -1,0 +1,56 @@
+"""Reading options: how a table is read, where it does not say so itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from affinity.errors import InputError
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a table is read, where it does not say so itself.
+
+    Args:
+        separator: Between the columns of a text file; found from its first lines if None.
+        decimal: Decimal mark of numbers.
+        encoding: Encoding of a text file; UTF-8, or found from its first bytes, if None.
+        missing: Values that mean a missing value, in all columns, or in one: ``COLUMN=VALUE``.
+        date_formats: Formats of `datetime.strptime` for columns of dates.
+
+    Raises:
+        InputError: If the separator or the decimal mark is not one character, or the encoding is
+            not known.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: tuple[str, ...] = ()
+    date_formats: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if isinstance(self.missing, str):
+            raise InputError(
+                f"Expected several missing marks, such as missing=[{self.missing!r}], but got a "
+                "text.",
+                "invalid-option",
+            )
+        if self.separator is not None and len(self.separator.replace("\\t", "\t")) != 1:
+            raise InputError(
+                f"Expected one character as separator, such as ';' or '\\t', but got "
+                f"{self.separator!r}.",
+                "invalid-option",
+            )
+        if self.decimal not in (None, ".", ","):
+            raise InputError(
+                f"Expected '.' or ',' as decimal mark, but got {self.decimal!r}.", "invalid-option"
+            )
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError as error:
+                raise InputError(
+                    f"Expected an encoding that Python knows, such as 'latin-1', but got "
+                    f"{self.encoding!r}.",
+                    "invalid-option",
+                ) from error

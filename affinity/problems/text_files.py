@@ -1,0 +1,246 @@
+"""Text files: tables as lines of cells, whose separator, decimal mark and encoding are found."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from affinity.errors import InputError
+
+from .formats import MISSING
+from .note import DataNote
+from .reading_options import ReadingOptions
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+
+
+def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd.DataFrame:
+    """The table in a text with the names of its columns in the first line.
+
+    Raises:
+        InputError: If it is empty, starts with a comment or a title, or a quote is not closed.
+    """
+    if not data.strip():
+        raise InputError("Expected a table, but the file is empty.", "empty-table")
+    data = data.decode(options.encoding or _find_encoding(data, notes)).encode()
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    head = data[:200_000].decode(errors="replace").lstrip("\ufeff")
+    lines = head.splitlines() if len(data) <= 200_000 else head.splitlines()[:-1]
+    if lines and (named := re.fullmatch(r'"?sep=(.)"?', lines[0].strip())):  # as Excel writes it
+        options = replace(options, separator=options.separator or named[1], encoding="utf-8")
+        return read_text(data.partition(b"\n")[2], options, notes)
+    _refuse_comments(lines)
+    separator = (options.separator or "").replace("\\t", "\t") or _find_separator(lines, notes)
+    if separator == " ":  # or several of them
+        in_tabs = b"\n".join(b"\t".join(line.split()) for line in data.splitlines())
+        return read_text(in_tabs, replace(options, separator="\t", encoding="utf-8"), notes)
+    header, *rows = [row for row in csv.reader(lines[:2000], delimiter=separator) if row] or [[]]
+    if {len(row) - len(header) for row in rows} == {1}:
+        if not any(row[-1].strip() for row in rows):
+            header = [*header, ""]  # a separator at the end of each row
+        elif separator == "\t" and len({row[0] for row in rows}) == len(rows):
+            header = ["", *header]  # row names, as R writes them
+    names = _name_columns(header)
+    decimal = options.decimal or _find_decimal(rows, separator, notes)
+    columns = list(zip(*(row for row in rows if len(row) == len(names)), strict=True))
+    as_text = [
+        name for name, cells in zip(names, columns, strict=False) if _is_text(cells, separator)
+    ]
+    if all(map(_is_decimal, names)):
+        text = f"The first line, {', '.join(names[:6])}, was read as the names of the columns."
+        notes.append(DataNote("numbers-as-names", text, "warning"))
+    frame = _parse(data, names, _header_lines(head, separator), separator, decimal, as_text)
+    if data.count(b"\n") > len(frame) + 10:
+        _refuse_unclosed_quote(frame, separator)
+    frame = _without_repeated_header(frame, notes)
+    unnamed = [name for name in names if name.startswith("column ") and name.endswith("(no name)")]
+    return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
+
+
+def _refuse_comments(lines: Sequence[str]) -> None:
+    """Refuse lines before the names of the columns."""
+    if len(lines) > 1 and lines[0].startswith(("#", "//", "%")):
+        raise InputError(
+            f"Expected the names of the columns in the first line, but it is a comment: "
+            f"{lines[0][:60]!r}. Remove the lines of comments.",
+            "comment-line",
+        )
+    has_marks = any(mark in line for line in lines[:1] for mark in SEPARATORS)
+    if has_marks or len(lines) < 4 or len(lines[0].split()) == len(lines[1].split()):
+        return
+    for separator in SEPARATORS:
+        widths = Counter(len(row) for row in csv.reader(lines[1:50], delimiter=separator) if row)
+        width, often = widths.most_common(1)[0] if widths else (1, 1)
+        if width > 1 and often >= 0.8 * widths.total():
+            raise InputError(
+                f"Expected the names of {width} columns in the first line, but it is "
+                f"{lines[0][:60]!r}. If that is a title, remove it.",
+                "title-line",
+            )
+
+
+def _refuse_unclosed_quote(frame: pd.DataFrame, separator: str) -> None:
+    """Refuse a cell that holds lines of the table, because its quote is not closed."""
+    width = frame.shape[1]
+    for place in range(width if width > 1 else 0):
+        column = frame.iloc[:, place]
+        if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+            continue
+        for row, cell in column[column.astype(str).str.count("\n") > 2].items():
+            inner = str(cell).splitlines()[1:-1]
+            widths = [len(cells) for cells in csv.reader(inner, delimiter=separator)]
+            if widths.count(width) >= 0.8 * len(widths):
+                raise InputError(
+                    f"Expected a quote that is closed in the same cell, but the cell of the column "
+                    f"{frame.columns[place]!r} in row {row} holds {len(inner)} lines of the table: "
+                    f"{str(cell)[:40]!r}... Close the quote, or remove it.",
+                    "unclosed-quote",
+                )
+
+
+def _without_repeated_header(frame: pd.DataFrame, notes: list[DataNote]) -> pd.DataFrame:
+    """The table without rows that repeat the names of its columns, as joined files have them."""
+    is_header = np.ones(len(frame), dtype=bool)
+    for place, name in enumerate(frame.columns):
+        is_header &= (frame.iloc[:, place] == name).to_numpy(dtype=bool, na_value=False)
+        if not is_header.any():
+            return frame
+    text = f"{int(is_header.sum())} rows that repeat the names of the columns were left out."
+    notes.append(DataNote("repeated-header", text, "warning"))
+    return frame[~is_header].reset_index(drop=True)
+
+
+def _parse(
+    data: bytes, names: list[str], skip: int, separator: str, decimal: str, as_text: list[str]
+) -> pd.DataFrame:
+    def parse(use_threads: bool) -> pd.DataFrame:
+        return arrow_csv.read_csv(
+            pa.BufferReader(data),
+            arrow_csv.ReadOptions(column_names=names, skip_rows=skip, use_threads=use_threads),
+            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                decimal_point=decimal, column_types=dict.fromkeys(as_text, pa.string())
+            ),
+        ).to_pandas(date_as_object=False)
+
+    try:
+        return parse(use_threads=True)
+    except pa.ArrowInvalid:
+        return parse(use_threads=False)  # its error names the row
+
+
+def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    start = data[:1000]
+    is_wide = start.count(0) > 0.2 * len(start)
+    n_control = sum(start.count(sign) for sign in set(range(32)) - set(b"\t\n\v\f\r"))
+    if not is_wide and (0 in start or n_control > 1 + 0.02 * len(start)):
+        raise ValueError("it is not text")
+    if is_wide:
+        even = start[::2].count(0) > start[1::2].count(0)
+        encoding = "utf-16-be" if even else "utf-16-le"
+    else:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            encoding = "cp1252"
+        else:
+            return "utf-8"
+    text = (
+        f"The file is not UTF-8 and was read as {encoding}. If letters are wrong, use --encoding."
+    )
+    notes.append(DataNote("encoding", text, "warning"))
+    return encoding
+
+
+def _find_separator(lines: Sequence[str], notes: list[DataNote]) -> str:
+    """The separator that divides the first lines into the same number of columns, the most."""
+    columns: dict[str, int] = {}
+    for separator in SEPARATORS:
+        widths = Counter(len(row) for row in csv.reader(lines[:50], delimiter=separator) if row)
+        width, often = widths.most_common(1)[0] if widths else (1, 1)
+        in_header = len(next(csv.reader(lines[:1], delimiter=separator), []))
+        fits = often >= 0.8 * widths.total() or in_header == width
+        columns[separator] = width if fits and in_header > 1 else 1
+    best = max(columns, key=lambda separator: columns[separator])
+    if columns[best] == 1:  # numbers and words in columns, between any number of spaces
+        widths = {len(line.split()) for line in lines[:50] if line.strip()}
+        has_quotes = any('"' in line or "'" in line for line in lines[:50])
+        if len(widths) == 1 and len(lines) > 2 and max(widths) > 1 and not has_quotes:
+            notes.append(
+                DataNote("separator", "Columns are separated by spaces. If not, use --separator.")
+            )
+            return " "
+    if columns[best] > 1 and best != ",":
+        text = f"Columns are separated by {SEPARATORS[best]}s. If not, use --separator."
+        notes.append(DataNote("separator", text))
+    return best if columns[best] > 1 else ","
+
+
+def _find_decimal(rows: Sequence[Sequence[str]], separator: str, notes: list[DataNote]) -> str:
+    """The decimal mark: a comma if numbers have one and none has a point."""
+    cells = pd.Series([cell.strip() for row in rows for cell in row], dtype=object)
+    commas = cells.str.fullmatch(r"-?(?:\d+,\d{1,2}|\d+,\d{4,}|0,\d+)").sum()
+    points = cells.str.fullmatch(r"-?(?:\d+\.\d{1,2}|\d+\.\d{4,}|0\.\d+)").sum()
+    if separator == "," or commas <= points:
+        return "."
+    notes.append(DataNote("decimal", "Numbers have a decimal comma. If not, use --decimal '.'."))
+    return ","
+
+
+def _is_decimal(name: str) -> bool:
+    """Whether a name is a number with a decimal point, which is data rather than a name."""
+    return name.replace("-", "", 1).replace(".", "", 1).isdigit() and "." in name
+
+
+def _is_text(cells: Sequence[str], separator: str) -> bool:
+    """Whether numbers would lose something: leading zeros, many digits, or marks of thousands.
+
+    Points before three digits, as in 1.234, are marks of thousands where other numbers have none,
+    and may be where a comma does not separate the columns.
+    """
+    if any(
+        cell.isascii() and cell.isdigit() and (cell[0] == "0" != cell or len(cell) > 16)
+        for cell in cells
+    ):
+        return True
+    known = {cell.strip() for cell in cells} - MISSING
+    marked = [cell for cell in known if re.fullmatch(r"-?[1-9]\d{0,2}(?:\.\d{3})+", cell)]
+    others = known.difference(marked)
+    return (
+        len(marked) > 0
+        and (separator != "," or len(others) > 0)
+        and all(re.fullmatch(r"-?\d{1,3}", cell) for cell in others)
+    )
+
+
+def _header_lines(head: str, separator: str) -> int:
+    """Lines that the header takes: quoted names may have several, and blank lines come first."""
+    reader = csv.reader(io.StringIO(head, newline=None), delimiter=separator)
+    for row in reader:
+        if row:
+            break
+    return reader.line_num
+
+
+def _name_columns(names: Sequence[str]) -> list[str]:
+    """Names without spaces around them; a column without a name is named by its place."""
+    return [
+        name.strip() or f"column {number} (no name)" for number, name in enumerate(names, start=1)
+    ]
