@@ -8,7 +8,7 @@ from typing import Literal
 
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import AffinityMatrix, LabelOverlap
-from affinity.problems import NetworkTrainer, Problem
+from affinity.problems import NetworkTrainer, Problem, TableTrunk
 from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
@@ -130,7 +130,7 @@ def retrain(
             notes=tuple(problem.notes),
             limits=(*left_out, *find_limitations(problem, evaluated)),
             width=problem.width,
-            settings=problem.settings.to_dict(),
+            settings=_describe_settings(problem),
             rows={"development": len(problem.development), "test": len(problem.test)},
             labels=problem.label_counts(problem.replicate_seeds(1, seed)[0]),
             intervals=None if problem.test.groups is None else "groups of test rows and replicates",
@@ -207,3 +207,11 @@ def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:
         )
         for column, task in enumerate(problem.tasks)
     )
+
+
+def _describe_settings(problem: Problem) -> dict[str, str | int | float]:
+    """Trunk and training settings as names and numbers."""
+    trunk, settings = problem.trunk, problem.settings.to_dict()
+    if isinstance(trunk, TableTrunk):
+        return {"trunk": trunk.kind, "depth": trunk.depth, **settings}
+    return settings

@@ -16,9 +16,10 @@ from typing import Literal
 import torch
 
 from affinity.problems import NetworkTrainer, Problem
+from affinity.sharing import cost_of
 from affinity.tasks import Examples, Replicate
-from affinity.training import Job, works_at_once
-from affinity.training.stack import Stack
+from affinity.training import Job, Member, train_members
+from affinity.training.ensemble import unbatched_reason
 from affinity.words import count, listed
 
 SPEED = 2e10
@@ -51,7 +52,7 @@ class Workload:
         n_training: Training rows of a replicate.
         batch_size: Rows per step.
         epochs: Maximum number of epochs.
-        trunk: Parameters of a trunk.
+        trunk: Multiply-adds of a trunk per row, or its parameters if they are more.
         head: Parameters of a head, on average.
         every: Steps between two measurements of the recorded run.
         one_by_one: Whether networks cannot be trained many at once.
@@ -71,7 +72,7 @@ class Workload:
     def of(cls, problem: Problem, every: int = 10) -> "Workload":
         """The workload of a problem."""
         with torch.random.fork_rng():
-            trunk = sum(parameter.numel() for parameter in problem.trunk().parameters())
+            cost = cost_of(problem.trunk(), problem.development.inputs[:1])
             first = problem.tasks[:50]
             heads = [sum(p.numel() for p in problem.head(task).parameters()) for task in first]
         n_rows = problem.source.rows or len(problem.development) + len(problem.test)
@@ -83,10 +84,10 @@ class Workload:
             n_training=len(problem.draw(0).training),
             batch_size=settings.batch_size,
             epochs=settings.epochs,
-            trunk=trunk,
+            trunk=max(cost.parameters, cost.multiply_adds),
             head=sum(heads) / len(heads),
             every=every,
-            one_by_one=not works_at_once(problem.tasks, settings),
+            one_by_one=_is_one_by_one(problem),
         )
 
     @property
@@ -341,29 +342,40 @@ def measure_slowness(problem: Problem) -> float:
 
     A power of two, at least 1: that the machine is faster than usual is not relied on.
     """
-    if not works_at_once(problem.tasks, problem.settings):
-        return 1.0
     work, size = Workload.of(problem), problem.settings.batch_size
-    n_rows = min(8 * size, len(problem.development))
-    rows = problem.development.take(torch.arange(n_rows))
-    one = problem.development.take(torch.arange(min(2, n_rows)))
-    labels = Examples(rows.inputs, rows.targets.nan_to_num())
-    few = Examples(one.inputs, one.targets.nan_to_num())
-    tiny = Replicate(seed=0, training=labels, validation=few, test=few)
-    n_networks = 16 if work.n_tasks <= 16 else 4
+    tiny = _few_rows(problem, 8 * size)
+    n_networks = 2 if work.one_by_one else 16 if work.n_tasks <= 16 else 4
+    members = [Member(frozenset(problem.names), 0)] * n_networks
     settings = replace(problem.settings, epochs=1, patience=1)
-    with torch.random.fork_rng():
-        network = problem.network()
     spent: list[float] = []
     for _ in range(2):  # the first also prepares what later ones reuse
         start = time.process_time()
-        stack = Stack([network] * n_networks, problem.tasks, [0] * n_networks, [tiny], settings)
-        stack.train(keep=False)
+        train_members(problem.network, problem.tasks, members, [tiny], settings)
         spent.append(time.process_time() - start)
-    steps = math.ceil(n_rows / size)
+    steps = math.ceil(len(tiny.training) / size)
     counted = work.seconds(n_networks, n_networks * work.n_tasks, steps)
     ratio = min(spent) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
+
+
+def _few_rows(problem: Problem, most: int) -> Replicate:
+    """A replicate of the first rows, without missing labels, and of two to judge."""
+
+    def first(count: int) -> Examples:
+        rows = problem.development.take(torch.arange(min(count, len(problem.development))))
+        return Examples(rows.inputs, rows.targets.nan_to_num())
+
+    return Replicate(seed=0, training=first(most), validation=first(2), test=first(2))
+
+
+def _is_one_by_one(problem: Problem) -> bool:
+    """Whether networks of the problem cannot be trained many at once."""
+    with torch.random.fork_rng():
+        network = problem.network()
+    return (
+        unbatched_reason(network, problem.tasks, _few_rows(problem, 2), problem.settings)
+        is not None
+    )
 
 
 def cost_of_fewer_rows(

@@ -406,6 +406,11 @@ class TrunkOptions:
 class NetworkOptions(TrunkOptions):
     """The networks and their training."""
 
+    trunk: str = option(
+        "Kind of trunk: mlp, residual, ft-transformer (an extra), or a module class of your own "
+        "as MODULE:CLASS, which is called with the number of inputs, the width and the depth.",
+        default="mlp",
+    )
     epochs: int | None = option("Maximum number of epochs.", default=None)
     batch_size: int | None = option("Batch size.", default=None)
     learning_rate: float | None = option("Learning rate of Adam.", default=None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from affinity.errors import InputError
 from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
 from affinity.problems.problem import check_tasks_are_known
+from affinity.sharing import find_trunk
 from affinity.tasks import NamedMetric
 from affinity.training import TrainingSettings, make_objective, make_sampling
 
@@ -34,7 +35,10 @@ def read_problem(settings: RecordSettings) -> Problem:
     names = ("epochs", "batch_size", "learning_rate", "patience", "device")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
     TrainingSettings(**chosen)  # refuses what is out of range before a large table is read
+    find_trunk(settings.trunk)
     problem = _read(settings)
+    if settings.trunk != "mlp":
+        problem = problem.with_trunk(settings.trunk)
     objective.check_tasks(problem.names)
     sampling = make_sampling(settings.task_sampling, settings.sampling_temperature)
     problem = problem.with_settings(

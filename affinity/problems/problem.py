@@ -13,9 +13,9 @@ from affinity.errors import InputError
 from affinity.sharing import (
     SHARINGS,
     HardSharing,
-    Perceptron,
     Sharing,
     SharingMethod,
+    find_trunk,
     match_parameters,
 )
 from affinity.tasks import (
@@ -333,6 +333,52 @@ class Problem:
         trunk, head = self.parts(width)
         return replace(self, width=width, trunk=trunk, head=head)
 
+    def with_trunk(self, kind: str | type[nn.Module], depth: int | None = None) -> "Problem":
+        """The same problem with trunks of another kind.
+
+        Args:
+            kind: A name in `affinity.sharing.TRUNKS`, or a class of your own at the top of a module
+                (or its name, ``MODULE:CLASS``), called with the number of inputs, the width and
+                the depth; it maps ``[row feature]`` to ``[row width]``.
+            depth: Number of layers or blocks; as before if None.
+
+        Raises:
+            InputError: If the problem's trunks are not made by size (`TableParts`), or the class
+                cannot be imported by name or does not make such a trunk.
+
+        Example:
+            >>> from affinity.problems import load_digits
+            >>> load_digits().with_trunk("residual").trunk
+            TableTrunk(n_features=64, width=32, depth=2, kind='residual')
+        """
+        if not isinstance(self.parts, TableParts) or self.width is None:
+            raise InputError(
+                f"Expected a problem with the trunk of a table, but {self.name!r} has its own: "
+                "give Problem your trunk= and head=.",
+                "fixed-trunk",
+            )
+        name = kind if isinstance(kind, str) else f"{kind.__module__}:{kind.__qualname__}"
+        depth = depth or self.parts.depth
+        parts = replace(self.parts, kind=name, depth=depth)
+        find_trunk(name)
+        problem = replace(self, parts=parts).of_width(self.width)
+        try:
+            with torch.random.fork_rng(), torch.no_grad():
+                shape = tuple(problem.trunk()(self.development.inputs[:2]).shape)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"Expected {name!r} to make a trunk of {parts.n_features} inputs, width "
+                f"{self.width} and depth {depth}, but it fails: {error}",
+                "trunk-does-not-fit",
+            ) from error
+        if shape != (2, self.width):
+            raise InputError(
+                f"Expected a trunk {name!r} of width {self.width} to return as many numbers per "
+                f"row, but for 2 rows it returned {list(shape)}.",
+                "trunk-does-not-fit",
+            )
+        return problem
+
 
 def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | SharingMethod) -> Problem:
     """The problem at the width at which a way to share has as many parameters as hard sharing.
@@ -422,27 +468,26 @@ def columns_of(targets: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class TableTrunk:
-    """Makes the trunk of a table: a perceptron."""
+    """Makes the trunk of a table, of a kind that `find_trunk` finds."""
 
     n_features: int
     width: int
     depth: int
-    residual: bool = False
+    kind: str = "mlp"
 
-    def __call__(self) -> Perceptron:
+    def __call__(self) -> nn.Module:
         """A fresh trunk."""
-        return Perceptron(self.n_features, self.width, self.depth, self.residual)
+        return find_trunk(self.kind)(self.n_features, self.width, self.depth)
 
 
 @dataclass(frozen=True)
 class TableParts:
-    """Makes the trunk and the heads of a perceptron at any width; can be sent to processes."""
+    """Makes the trunk and the heads of a table at any width; can be sent to processes."""
 
     n_features: int
     depth: int
-    residual: bool = False
+    kind: str = "mlp"
 
     def __call__(self, width: int) -> Parts:
-        """A perceptron of this width, and linear heads on it."""
-        trunk = TableTrunk(self.n_features, width, self.depth, self.residual)
-        return trunk, linear_heads(width)
+        """A trunk of this width, and linear heads on it."""
+        return TableTrunk(self.n_features, width, self.depth, self.kind), linear_heads(width)

@@ -17,18 +17,22 @@ from .relationship import RelationshipNetwork, flip_flop
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk
 from .soft import SoftSharing
+from .trunks import TRUNKS, FeatureTransformer, MakeTrunk, find_trunk
 
 __all__ = [
     "SHARINGS",
+    "TRUNKS",
     "Attention",
     "Branched",
     "Cost",
     "CrossStitch",
+    "FeatureTransformer",
     "GateHealth",
     "HardSharing",
     "Head",
     "MMoE",
     "MakeSharing",
+    "MakeTrunk",
     "Perceiver",
     "Perceptron",
     "ProgressiveExtraction",
@@ -42,6 +46,7 @@ __all__ = [
     "Trunk",
     "check_fit",
     "cost_of",
+    "find_trunk",
     "flip_flop",
     "gate_health",
     "match_parameters",

@@ -43,7 +43,8 @@ def cost_of(network: nn.Module, sample: Sized) -> Cost:
     counter = FlopCounterMode(display=False)
     was_training = network.training
     network.eval()
-    with torch.no_grad(), counter:
+    # With gradients: the counter's hooks fail on parameters that modules get as inputs without.
+    with torch.enable_grad(), counter:
         network(sample)
     network.train(was_training)
     return Cost(

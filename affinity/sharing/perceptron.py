@@ -27,7 +27,7 @@ class Perceptron(nn.Sequential):
         self, n_features: int, width: int = 64, depth: int = 2, residual: bool = False
     ) -> None:
         sizes = [n_features, *[width] * depth]
-        kinds = [nn.Sequential, *[_ResidualLayer if residual else nn.Sequential] * (depth - 1)]
+        kinds = [nn.Sequential, *[ResidualLayer if residual else nn.Sequential] * (depth - 1)]
         super().__init__(
             *(
                 kind(nn.Linear(n_in, n_out), nn.ReLU())
@@ -40,8 +40,9 @@ class Perceptron(nn.Sequential):
         return super().forward(input)
 
 
-class _ResidualLayer(nn.Sequential):
+class ResidualLayer(nn.Sequential):
     """A layer whose output is added to its input."""
 
     def forward(self, input: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:  # noqa: A002
+        """The input plus the layer's output."""
         return input + super().forward(input)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from affinity.sharing import Perceptron
+from affinity.sharing.perceptron import ResidualLayer
 
 from .stacked_tensors import StackedTensors
 
@@ -30,7 +31,7 @@ def is_batchable(module: nn.Module) -> bool:
     """Whether `module` has only these layers; subclasses and modules with hooks do not count."""
     if module._forward_hooks or module._forward_pre_hooks:  # pyright: ignore[reportPrivateUsage]
         return False
-    if type(module) in (nn.Sequential, Perceptron):
+    if type(module) in (nn.Sequential, Perceptron, ResidualLayer):
         return all(is_batchable(part) for part in module.children())
     return type(module) is nn.Linear or type(module) in _ELEMENTWISE
 
@@ -45,7 +46,8 @@ def run_batched(
             return torch.bmm(inputs, weight.mT)
         return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
     if isinstance(module, nn.Sequential):
+        outputs = inputs
         for name, part in module.named_children():
-            inputs = run_batched(part, tensors, f"{prefix}.{name}", inputs)
-        return inputs
+            outputs = run_batched(part, tensors, f"{prefix}.{name}", outputs)
+        return inputs + outputs if isinstance(module, ResidualLayer) else outputs
     return module(inputs)

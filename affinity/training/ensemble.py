@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from .head_layout import head_kinds
 from .initialization import Initialization
 from .loop import train_one
 from .members import Build, Member, start_all
-from .rows import columns_of, labelled
+from .rows import columns_of, labelled, normalizes_batches
 from .sampling import JointBatches
 from .settings import TrainingSettings
 from .stack import Stack
@@ -51,10 +52,10 @@ def train_members(
     marked as `diverged` and removed; the others continue.
 
     Members are stacked if their shapes agree: any sets of tasks with hard sharing, otherwise sets
-    with the same number of tasks. Networks that cannot be stacked (running statistics of BatchNorm,
-    recurrent cells, code that `vmap` does not support) and trainings that cannot (objectives other
-    than a fixed weighted sum, batches of some tasks) are run one at a time, and the result holds
-    the reason. `fan_out` runs them in parallel.
+    with the same number of tasks. Networks that cannot be stacked (recurrent cells, code that
+    `vmap` does not support, BatchNorm where labels are missing) and trainings that cannot
+    (objectives other than a fixed weighted sum, batches of some tasks) are run one at a time, and
+    the result holds the reason. `fan_out` runs them in parallel.
 
     Args:
         build: Makes a new network of some of the tasks.
@@ -88,7 +89,7 @@ def train_members(
             first = networks[numbers[0]]
             replicate = replicates[members[numbers[0]].replicate]
             check_fit(first, tasks, replicate.training.inputs[:2])
-            reason = _unbatched_reason(first, tasks, replicate, settings)
+            reason = unbatched_reason(first, tasks, replicate, settings)
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
             pending = _chunks(numbers, size)
             while pending:
@@ -154,7 +155,8 @@ def _groups(
             labelled(replicates[member.replicate].validation, columns, network.names)
             steps[member] = math.ceil(len(rows) / settings.batch_size)
         shape = steps[member], _shape_of(network, tasks)
-        if not all(ignores_missing(task.loss, task.n_outputs) for task in tasks):
+        takes_padding = all(ignores_missing(task.loss, task.n_outputs) for task in tasks)
+        if normalizes_batches(network) or not takes_padding:
             shape = *shape, _without_padding(network, tasks, replicates[member.replicate]) or number
         groups.setdefault(shape, []).append(number)
     # Networks of similar size next to each other, so that a chunk pads few heads.
@@ -166,8 +168,8 @@ def _without_padding(
 ) -> tuple[int, ...] | None:
     """The numbers of rows that have to agree in a stack without padding.
 
-    None if labels of the network's tasks are missing: some of its losses do not accept that, so
-    it is trained by itself.
+    None if labels of the network's tasks are missing: some of its losses do not accept that, or
+    its networks would normalize rows that only fill up a batch, so it is trained by itself.
     """
     columns = columns_of(network.names, tasks)
     splits = [replicate.training, replicate.validation, replicate.test, replicate.evaluation]
@@ -210,7 +212,7 @@ def _shape_of(network: Sharing, tasks: Sequence[Task]) -> object:
     return type(network), body, heads
 
 
-def _unbatched_reason(
+def unbatched_reason(
     network: Sharing, tasks: Sequence[Task], replicate: Replicate, settings: TrainingSettings
 ) -> str | None:
     """Why `network` cannot be trained in a stack, None if it can."""
@@ -221,11 +223,8 @@ def _unbatched_reason(
         )
     if (type(network).before_step, type(network).after_step) != _STEPS:
         return "it changes gradients or parameters at each step in its own way"
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:  # pyright: ignore[reportPrivateUsage]
-            return "BatchNorm's running statistics cannot be stacked"
-        if isinstance(module, nn.RNNBase):
-            return "recurrent cells cannot be stacked"
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        return "recurrent cells cannot be stacked"
     some = Examples(
         inputs=replicate.training.inputs[:2],
         targets=torch.zeros_like(replicate.training.targets[:2]),
@@ -252,6 +251,6 @@ def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -
         use_seed(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
-        outputs = network(inputs)
+        outputs = deepcopy(network)(inputs)  # a pass in training mode changes running statistics
     parameters = sum(parameter.nbytes for parameter in network.parameters())
     return 4 * parameters + 2 * sum(saved.values()) + sum(o.nbytes for o in outputs.values())

@@ -29,7 +29,7 @@ from .judge import (
     score_of,
 )
 from .objectives import Balance
-from .rows import columns_of, labelled, ranks
+from .rows import columns_of, labelled, normalizes_batches, ranks
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
@@ -112,6 +112,7 @@ def _train(
     training, validation = move_rows(training, device), move_rows(validation, device)
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint, start)
+    normalizes = normalizes_batches(network)
     if prepare is not None:
         prepare(run.optimizer)
     with use_seed(replicate.seed), track("training", settings.epochs) as progress:
@@ -124,6 +125,8 @@ def _train(
             for examples in settings.sampling(
                 training, order, settings.batch_size, replicate.seed * 1_000_003 + run.epoch
             ):
+                if normalizes and epoch_losses and len(examples) == 1 < settings.batch_size:
+                    continue
                 run.step += 1
 
                 def closure(examples: Examples = examples) -> LossByTask:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from affinity.errors import InputError
 from affinity.tasks import Examples, Task
@@ -36,6 +36,16 @@ def labelled(
             "no-labels",
         )
     return rows, replace(examples, targets=targets, groups=None).take(rows)
+
+
+def normalizes_batches(network: nn.Module) -> bool:
+    """Whether a row's prediction in training depends on the other rows of its batch (BatchNorm).
+
+    A last batch of one row is then left out, because it has no variance; the order of the rows
+    changes from epoch to epoch.
+    """
+    kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+    return any(isinstance(module, kind) for module in network.modules())
 
 
 def ranks(count: int, seed: int, epoch: int) -> Int[Tensor, " row"]:

@@ -18,7 +18,7 @@ from .initialization import Initialization
 from .judge import block_losses, block_metrics, describe_divergence, metric_of, scales_of
 from .per_parameter_lr import ParameterRates
 from .row_sets import RowSets
-from .rows import ranks
+from .rows import normalizes_batches, ranks
 from .settings import TrainingSettings
 from .stacked_network import StackedNetwork
 from .stacked_tensors import StackedTensors, optimizer_of, stacked, unstacked, without
@@ -59,6 +59,7 @@ class Stack:
         self._settings = settings
         self._device = find_device(settings.device)
         self._layout = HeadLayout(networks, tasks)
+        self._normalizes = normalizes_batches(networks[0])
         self._network = StackedNetwork(networks[0], self._layout)
         self._starts = starts or [Initialization()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
@@ -138,7 +139,10 @@ class Stack:
         weights = self._weights[here]
         rank = [ranks(len(r.training), r.seed, epoch) for r in self._replicates]
         losses: list[Tensor] = []
-        for rows in training.batches(rank, self._settings.batch_size):  # set batch
+        size = self._settings.batch_size
+        for rows in training.batches(rank, size):  # set batch
+            if self._normalizes and losses and rows.shape[1] == 1 < size:
+                continue
             inputs, targets, row_weights = training.take(rows, here)
             predictions = self._network.predictions(tensors, inputs)
             loss = self._network.losses(predictions, targets, row_weights)

@@ -5,6 +5,7 @@ libraries such as joblib cache whole calls, as pickles.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +57,8 @@ class Store:
         network_tasks = [tasks[column] for column in columns]
         described = [torch.__version__, network, network_tasks, settings, replicate.seed]
         digest.update(repr(described).encode())
+        for module in network.modules():
+            digest.update(_own_code(module).encode())
         for name, value in (*network.named_parameters(), *network.named_buffers()):
             digest.update(name.encode())
             digest.update(_bytes(value))
@@ -149,6 +152,22 @@ def _digest_inputs(examples: Examples) -> bytes:
     if examples not in _digests:
         _digests[examples] = hashlib.sha256(_bytes(examples.inputs)).digest()
     return _digests[examples]
+
+
+def _own_code(module: torch.nn.Module) -> str:
+    """Code and plain settings of a user's module, which may show neither; empty for others."""
+    cls = type(module)
+    if cls.__module__.split(".")[0] in ("torch", "affinity"):
+        return ""
+    settings = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | tuple)
+    }
+    try:
+        return f"{inspect.getsource(cls)}{settings}"
+    except (OSError, TypeError):  # made without a file
+        return f"{cls.__qualname__}{settings}"
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.problems.problem import TableParts
-
-KINDS = ("perceptron", "residual")
-"""Kinds of trunks: plain layers, or layers that are added to their inputs."""
+from affinity.sharing import find_trunk
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Architecture:
     Args:
         width: Outputs of each layer.
         depth: Number of layers.
-        kind: One of `KINDS`.
+        kind: What `affinity.sharing.find_trunk` finds.
 
     Raises:
         InputError: If a number is below 1, or the kind is unknown.
@@ -33,15 +31,16 @@ class Architecture:
 
     width: int
     depth: int
-    kind: str = "perceptron"
+    kind: str = "mlp"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1 or self.kind not in KINDS:
+        if self.width < 1 or self.depth < 1:
             raise InputError(
-                f"Expected a width and a depth of at least 1 and a kind among {list(KINDS)}, but "
-                f"got {self.width}, {self.depth} and {self.kind!r}.",
+                f"Expected a width and a depth of at least 1, but got {self.width} and "
+                f"{self.depth}.",
                 "invalid-architecture",
             )
+        find_trunk(self.kind)
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
@@ -50,7 +49,7 @@ class Architecture:
         Raises:
             InputError: If the text is not of this form.
         """
-        parts = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)", text.strip())
+        parts = re.fullmatch(r"(?:([\w.:-]+):)?(\d+)x(\d+)", text.strip())
         if parts is None:
             raise InputError(
                 "Expected an architecture as WIDTHxDEPTH or KIND:WIDTHxDEPTH, such as 64x2 or "
@@ -58,22 +57,20 @@ class Architecture:
                 "invalid-architecture",
             )
         kind, width, depth = parts.groups()
-        return cls(int(width), int(depth), kind or "perceptron")
+        return cls(int(width), int(depth), kind or "mlp")
 
     @classmethod
     def of(cls, problem: Problem) -> "Architecture | None":
         """The architecture of a problem's trunk; None if it is of another kind."""
         if not isinstance(problem.parts, TableParts) or problem.width is None:
             return None
-        return cls(
-            problem.width, problem.parts.depth, KINDS[1] if problem.parts.residual else KINDS[0]
-        )
+        return cls(problem.width, problem.parts.depth, problem.parts.kind)
 
     def apply(self, problem: Problem) -> Problem:
         """The same problem with such trunks.
 
         Raises:
-            InputError: If the problem's trunk is not one of `KINDS`.
+            InputError: If the problem's trunk is not made by size.
         """
         if not isinstance(problem.parts, TableParts):
             raise InputError(
@@ -82,12 +79,10 @@ class Architecture:
                 "choose_recipe.",
                 "fixed-architecture",
             )
-        residual = self.kind == "residual"
-        parts = replace(problem.parts, depth=self.depth, residual=residual)
-        return replace(problem, parts=parts).of_width(self.width)
+        return problem.of_width(self.width).with_trunk(self.kind, self.depth)
 
     def __str__(self) -> str:
-        prefix = "" if self.kind == "perceptron" else f"{self.kind}:"
+        prefix = "" if self.kind == "mlp" else f"{self.kind}:"
         return f"{prefix}{self.width}x{self.depth}"
 
 

@@ -68,6 +68,7 @@ def hooked() -> nn.Module:
 
 TRUNKS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
     "perceptron": (lambda: Perceptron(6, width=4, depth=2), True),
+    "residual": (lambda: Perceptron(6, width=4, depth=3, residual=True), True),
     "activations": (
         lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.GELU(), nn.Linear(5, 4), nn.Tanh()),
         True,

@@ -23,10 +23,15 @@ PROBLEM = planted(n_rows=400, n_features=6, n_clusters=1, width=8, depth=1).with
 )
 
 
-@pytest.mark.parametrize("text", ["", "64", "64x", "x2", "0x2", "64x0", "tree:64x2", "64x2x2"])
+@pytest.mark.parametrize("text", ["", "64", "64x", "x2", "0x2", "64x0", "64x2x2"])
 def test_what_is_no_architecture_is_refused(text: str) -> None:
     with raises("invalid-architecture"):
         Architecture.parse(text)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with raises("unknown-trunk"):
+        Architecture.parse("tree:64x2")
 
 
 @pytest.mark.parametrize("text", ["64x2", "residual:8x3"])
