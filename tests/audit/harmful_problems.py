@@ -73,6 +73,15 @@ def out_of_pace(n_rows: int = 600) -> Problem:
     return problem_of(inputs, torch.stack([quick, slow], 1), width=48, settings=settings)
 
 
+def noisy_company(n_rows: int = 560) -> Problem:
+    """A function of two inputs, and twelve tasks of pure noise, which few rows teach the trunk."""
+    inputs = noise(n_rows, 12, seed=0)
+    clear = inputs[:, :2].sum(dim=1).tanh() + 0.3 * noise(n_rows, seed=1)
+    targets = torch.cat([clear[:, None], noise(n_rows, 12, seed=2)], dim=1)
+    settings = replace(SETTINGS, learning_rate=0.005, patience=10)
+    return problem_of(inputs, targets, width=32, settings=settings)
+
+
 def few_rows(n_rows: int = 300) -> Problem:
     """Eight noisy views of one function of many inputs, on few rows."""
     inputs = noise(n_rows, 20, seed=0)

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from codes import raises
-from harmful_problems import contradicting, few_rows, hurried, narrow, one_loud, out_of_pace
+from harmful_problems import (
+    contradicting,
+    few_rows,
+    hurried,
+    narrow,
+    noisy_company,
+    one_loud,
+    out_of_pace,
+)
 
 from affinity import Plan, Problem, TrainingSettings, diagnose
 from affinity.audit.causes import CAUSES, QUICK_CAUSES, DiagnosisContext, Optimization
@@ -147,11 +155,28 @@ def test_tasks_that_learn_at_different_pace_keep_their_own_best_epochs() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("usual", [32, 24])  # the plan has a width of its own if it is not 32
+def test_harm_that_more_rows_reduce_is_found(usual: int) -> None:
+    problem = noisy_company().of_width(usual)
+    plan = replace(Plan.all_in_one(problem.names), width=32)
+    found = diagnose(problem, plan, replicates=12, causes=QUICK_CAUSES)
+    assert found.cause == "data", found.to_json()
+    assert found.remedies[0].change.name == "rows from 50% to all"
+
+
+@pytest.mark.slow
+def test_four_times_the_rows_reduce_the_harm_as_planted() -> None:
+    few, many = (diagnose(noisy_company(n), replicates=12, causes={}) for n in (560, 2240))
+    assert many.test_harm.mean() < 0.75 * few.test_harm.mean()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "n_rows", "usual", "width", "cause"),
     [
         (narrow, 600, 12, 3, "capacity"),
         (one_loud, 400, 12, 24, "optimization"),
+        (out_of_pace, 600, 40, 48, "optimization"),
         (contradicting, 600, 4, 8, "mismatch"),
     ],
 )
@@ -160,7 +185,7 @@ def test_the_cause_is_found_where_the_plan_has_its_own_width(
 ) -> None:
     sized = problem(n_rows).of_width(usual)
     plan = replace(Plan.all_in_one(sized.names), width=width)
-    found = diagnose(sized, plan, replicates=6, causes=QUICK)
+    found = diagnose(sized, plan, replicates=8, causes=QUICK)
     assert found.cause == cause, found.to_json()
     changes = {change.name: change for change in found.changes}
     assert f"({2 * width})" in changes["2 times the width"].advice
@@ -168,9 +193,11 @@ def test_the_cause_is_found_where_the_plan_has_its_own_width(
 
 
 @pytest.mark.slow
-def test_where_rows_are_few_sharing_more_is_advised() -> None:
-    problem = replace(few_rows(), resampling=RandomRows())
-    found = diagnose(problem, Plan.separate(problem.names), replicates=5, causes=QUICK)
+@pytest.mark.parametrize("usual", [16, 32])
+def test_where_rows_are_few_sharing_more_is_advised(usual: int) -> None:
+    problem = replace(few_rows(), resampling=RandomRows()).of_width(usual)
+    plan = replace(Plan.separate(problem.names), width=16)
+    found = diagnose(problem, plan, replicates=5, causes=QUICK)
     assert found.cause == "overfitting"
     assert not found.shows_harm
     assert found.remedies[0].change.name == "one network for all tasks"

@@ -1,6 +1,6 @@
 """Overfitting: separate networks learn few rows by heart, and sharing more would help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from affinity.recommendation import Plan
 
@@ -37,7 +37,7 @@ class Overfitting:
         change = context.intervention(
             "one network for all tasks",
             "share more: train all tasks in one network",
-            context.losses(Plan.all_in_one(context.names)),
+            context.losses(replace(Plan.all_in_one(context.names), width=context.plan.width)),
             decides=is_overfit is not False,
         )
         return CauseResult("overfitting", evidence, (change,))
