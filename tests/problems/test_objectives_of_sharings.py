@@ -1,4 +1,4 @@
-"""Every way to share trains with every objective and every task sampling, also with missing labels."""
+"""Every way to share trains with every objective and task sampling, also with missing labels."""
 
 from itertools import product
 
