@@ -29,7 +29,7 @@ def labels_of(batch: Any, task: TaskOfBatch) -> object:
         raise InputError(
             f"Expected an input {task!r} that identifies the task of the batch or of each row, but "
             f"got {columns}. Keep the column in the data collator (in Transformers also: "
-            "TrainingArguments(remove_unused_columns=False)), or pass a function of the batch.",
+            "KeepColumn, and remove_unused_columns=False), or pass a function of the batch.",
             "missing-input",
         ) from None
 

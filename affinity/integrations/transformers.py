@@ -1,6 +1,7 @@
 """Transformers callback: records the tasks' losses while its Trainer trains."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,8 +43,9 @@ class AffinityTrainerCallback(TrainerCallback):
 
         AffinityTrainerCallback(shared="*lora*", task="source", tasks=["code", "prose"])
 
-    `task` is the column that says which (removed before the model is called; set
-    ``remove_unused_columns=False``), or a function of the inputs. The loss of a task is then the
+    `task` is the column that says which (removed before the model is called), or a function of the
+    inputs. Set ``remove_unused_columns=False``, and let the collator keep the column: `KeepColumn`
+    does so for any collator, that of TRL's ``SFTTrainer`` included. The loss of a task is then the
     output's ``loss`` on its rows: the latest rows of every task are kept, and each measurement
     evaluates every task on its own.
 
@@ -189,6 +191,37 @@ class AffinityTrainerCallback(TrainerCallback):
             self.recorder.observe({task: _loss_of(evaluate, task) for task in losses})
         else:
             self.recorder.observe(losses, evaluate)
+
+
+@dataclass(frozen=True)
+class KeepColumn:
+    """A data collator that keeps a column which another one drops.
+
+    With a Trainer: ``trainer.data_collator = KeepColumn(trainer.data_collator, "source")``.
+
+    Args:
+        collator: Makes a batch of rows without the column.
+        column: The column; a batch holds the list of its values.
+
+    Example:
+        >>> rows = [{"x": 1, "source": "code"}, {"x": 2, "source": "prose"}]
+        >>> KeepColumn(lambda rows: {"x": [row["x"] for row in rows]}, "source")(rows)
+        {'x': [1, 2], 'source': ['code', 'prose']}
+    """
+
+    collator: Callable[[list[Inputs]], Mapping[str, Any]]
+    column: str
+
+    def __call__(self, rows: list[Inputs]) -> Inputs:
+        """The batch of some rows."""
+        if any(self.column not in row for row in rows):
+            raise InputError(
+                f"Expected a column {self.column!r} in every row, but got {sorted(rows[0])}. Keep "
+                "it in the data set, and set remove_unused_columns=False.",
+                "missing-column",
+            )
+        others = [{k: v for k, v in row.items() if k != self.column} for row in rows]
+        return {**self.collator(others), self.column: [row[self.column] for row in rows]}
 
 
 def _loss_of(evaluate: Callable[[], Any], task: str) -> Callable[[], Tensor]:

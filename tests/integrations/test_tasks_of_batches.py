@@ -174,11 +174,10 @@ def train(callback: Any, folder: Any, accumulate: int, *, is_mixed: bool, **sett
         task = TASKS[(row if is_mixed else row // 4) % 3]
         rows.append({"input_ids": tokens, "labels": labels, "task": task})
 
+    from affinity.integrations.transformers import KeepColumn
+
     def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
-        stacked = {
-            name: torch.stack([row[name] for row in batch]) for name in ("input_ids", "labels")
-        }
-        return {**stacked, "task": [row["task"] for row in batch]}
+        return {name: torch.stack([row[name] for row in batch]) for name in ("input_ids", "labels")}
 
     class InOrder(transformers.Trainer):
         def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
@@ -191,8 +190,9 @@ def train(callback: Any, folder: Any, accumulate: int, *, is_mixed: bool, **sett
     )  # fmt: skip
     model = transformers.GPT2LMHeadModel(config)
     InOrder(
-        model, arguments, train_dataset=rows, data_collator=collate, callbacks=[callback]
-    ).train()
+        model, arguments, train_dataset=rows, data_collator=KeepColumn(collate, "task"),
+        callbacks=[callback],
+    ).train()  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
