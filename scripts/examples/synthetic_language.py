@@ -181,23 +181,3 @@ def pretrained(steps: int = 1500, seed: int = 0) -> Decoder:
         model(**batch)["loss"].backward()
         optimizer.step()
     return model
-
-
-def fine_tune(
-    model: nn.Module, rows: Sequence[Row], steps: int, rate: float, seed: int, batch: int = 16
-) -> None:
-    """Train on rows that are drawn at random, with Adam and a falling learning rate."""
-    draw = random.Random(seed)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
-    every = batch_of(rows)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-        at = torch.tensor([draw.randrange(len(rows)) for _ in range(batch)])
-        optimizer.zero_grad()
-        model(**{name: value[at] for name, value in every.items()})["loss"].backward()
-        optimizer.step()
-
-
-@torch.no_grad()
-def loss_on(model: nn.Module, batch: dict[str, Tensor]) -> float:
-    return model(**batch)["loss"].item()

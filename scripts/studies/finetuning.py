@@ -1,26 +1,25 @@
 """Which data sets to fine-tune together: every group of six measured, and every predictor judged.
 
-    scripts/finetuning truth    # every group, three starts, three replicates; stops after --minutes
+    scripts/finetuning truth    # every group, every start and replicate; stops after --minutes
     scripts/finetuning predict  # the predictions of each replicate
-    scripts/finetuning mixtures # published mixtures: what is left beside a target's own share
     scripts/finetuning report   # the tables of reports/finetuning/README.md
+    scripts/finetuning mixtures # published mixtures: what is left beside a target's own share
 
-Each command continues where it stopped. In a replicate, rows and seeds are new; the pretrained
-decoder is the same. Every data set of a group is read equally often, so larger groups train longer.
+Each command continues where it stopped. `--case vision` is a convolution on variations of MNIST.
 """
 
 import argparse
 import copy
 import itertools
 import math
-import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from finetuning_cases import CASES, N_HELD_OUT, REPORT, Batch, Case, joined, size_of, taken
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -28,82 +27,14 @@ import affinity
 from affinity.estimates import Linearization, MixtureRegression, MixtureRuns
 from affinity.transfer import merge_adapters
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts/examples"))
-from synthetic_language import (  # noqa: E402
-    DATA_SETS,
-    Decoder,
-    Row,
-    add_lora,
-    batch_of,
-    fine_tune,
-    loss_on,
-    pretrained,
-    rows_of,
-)
-
-REPORT = ROOT / "reports/finetuning"
-CACHE = ROOT / "run/finetuning"
-NAMES = list(DATA_SETS)[:6]
-STARTS = {
-    "pretrained, LoRA": (60, 3e-3),
-    "pretrained, all": (60, 1e-3),
-    "scratch, all": (60, 2e-3),
-    "joint, all": (20, 3e-4),
-}
-"""What is trained from where: steps per data set, and the learning rate. `joint` starts from one
-of all six data sets (learned from other rows), so that fine-tuning stays near it."""
-N_ROWS, N_HELD_OUT, REPLICATES = 128, 256, 2
-GROUPS = [g for size in range(1, 7) for g in itertools.combinations(NAMES, size)]
-
-
-def model_of(start: str, replicate: int) -> nn.Module:
-    torch.manual_seed(1000 + replicate)
-    if start == "scratch, all":
-        return Decoder()
-    file = CACHE / "pretrained.pt"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(pretrained().state_dict(), file)
-    model = Decoder()
-    model.load_state_dict(torch.load(file))
-    torch.manual_seed(1000 + replicate)
-    if start == "joint, all":
-        return joint_of(model)
-    return add_lora(model) if start == "pretrained, LoRA" else model
-
-
-def joint_of(model: nn.Module) -> nn.Module:
-    file = CACHE / "joint.pt"
-    if not file.exists():
-        rows = [row for name in NAMES for row in rows_of(name, N_ROWS, "joint")]
-        fine_tune(model, rows, 60 * len(NAMES), 1e-3, seed=0)
-        torch.save(model.state_dict(), file)
-    model.load_state_dict(torch.load(file))
-    return model
-
-
-def training_rows(replicate: int) -> dict[str, list[Row]]:
-    return {name: rows_of(name, N_ROWS, ("train", replicate)) for name in NAMES}
-
-
-def held_out(replicate: int, part: str) -> dict[str, dict[str, torch.Tensor]]:
-    return {name: batch_of(rows_of(name, N_HELD_OUT, (part, replicate))) for name in NAMES}
-
-
-def tuned(start: str, replicate: int, group: Collection[str]) -> nn.Module:
-    model, rows = model_of(start, replicate), training_rows(replicate)
-    together = [row for name in group for row in rows[name]]
-    steps, rate = STARTS[start]
-    fine_tune(model, together, steps * len(group), rate, seed=replicate)
-    return model
+REPLICATES = 3
 
 
 class Table:
     """A CSV file that grows row by row."""
 
-    def __init__(self, name: str) -> None:
-        self.path = REPORT / name
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.rows = pd.read_csv(self.path).to_dict("records") if self.path.exists() else []
 
     def has(self, **key: object) -> bool:
@@ -117,55 +48,64 @@ class Table:
         )
 
 
-def measure(end: float, starts: list[str]) -> None:
-    table = Table("truth.csv")
+def groups_of(case: Case) -> list[tuple[str, ...]]:
+    sizes = range(1, len(case.names) + 1)
+    return [group for size in sizes for group in itertools.combinations(case.names, size)]
+
+
+@torch.no_grad()
+def losses_on(case: Case, model: nn.Module, test: dict[str, Batch]) -> dict[str, float]:
+    return {name: case.loss_on(model, test[name]).item() for name in case.names}
+
+
+def measure(case: Case, end: float, starts: list[str]) -> None:
+    table = Table(case.report / "truth.csv")
     for replicate, start in itertools.product(range(REPLICATES), starts):
-        test = held_out(replicate, "test")
-        for group in GROUPS:
+        test = case.held_out(replicate, "test")
+        for group in groups_of(case):
             key = {"start": start, "replicate": replicate, "way": "joint", "group": "+".join(group)}
             if table.has(**key):
                 continue
             if time.time() > end:
                 return
             began = time.process_time()
-            model = tuned(start, replicate, group)
+            model = case.tuned(start, replicate, group)
             seconds = round(time.process_time() - began, 2)
-            table.add(**key, seconds=seconds, **{n: loss_on(model, test[n]) for n in NAMES})
-        measure_merged(table, start, replicate, end)
+            table.add(**key, seconds=seconds, **losses_on(case, model, test))
+        measure_merged(case, table, start, replicate, end)
 
 
-def measure_merged(table: Table, start: str, replicate: int, end: float) -> None:
-    """Merge the models of single data sets."""
-    ways = {"averaged": None, "added": 1.0}
+def measure_merged(case: Case, table: Table, start: str, replicate: int, end: float) -> None:
+    """Merge the networks of single data sets."""
     key = {"start": start, "replicate": replicate}
-    if start not in list(STARTS)[:2] or table.has(**key, way="added", group="+".join(NAMES)):
+    if start not in case.merged or table.has(**key, way="added", group="+".join(case.names)):
         return
-    model, test = model_of(start, replicate), held_out(replicate, "test")
+    model, test = case.model_of(start, replicate), case.held_out(replicate, "test")
     base = copy.deepcopy(model.state_dict())
-    states = {name: tuned(start, replicate, [name]).state_dict() for name in NAMES}
-    for group, (way, weight) in itertools.product(GROUPS, ways.items()):
+    states = {name: case.tuned(start, replicate, [name]).state_dict() for name in case.names}
+    ways = (("averaged", None), ("added", 1.0))
+    for group, (way, weight) in itertools.product(groups_of(case), ways):
         if len(group) == 1 or table.has(**key, way=way, group="+".join(group)):
             continue
         if time.time() > end:
             return
         model.load_state_dict(merge_adapters({n: states[n] for n in group}, base, weight))
-        losses = {n: loss_on(model, test[n]) for n in NAMES}
-        table.add(**key, way=way, group="+".join(group), seconds=0, **losses)
+        table.add(**key, way=way, group="+".join(group), seconds=0, **losses_on(case, model, test))
 
 
-def predictors(start: str, replicate: int) -> Iterator[tuple[str, float, Linearization]]:
-    rows, validation = training_rows(replicate), held_out(replicate, "validation")
-    batches = {name: [batch_of(of_data)] for name, of_data in rows.items()}
-    judged = {name: [batch] for name, batch in validation.items()}
-    model = model_of(start, replicate)
+def predictors(
+    case: Case, start: str, replicate: int
+) -> Iterator[tuple[str, float, Linearization]]:
+    rows, validation = case.training(replicate), case.held_out(replicate, "validation")
+    model = case.model_of(start, replicate)
     warm = copy.deepcopy(model)
     parameters = [p for p in warm.parameters() if p.requires_grad]
-    adam = torch.optim.Adam(parameters, STARTS[start][1])
-    every = batch_of([row for of_data in rows.values() for row in of_data])
+    adam = torch.optim.Adam(parameters, case.starts[start][1])
+    every = joined(rows.values())
     for _ in range(20):
-        at = torch.randint(len(every["labels"]), (32,))
+        at = torch.randint(size_of(every), (32,))
         adam.zero_grad()
-        warm(**{name: value[at] for name, value in every.items()})["loss"].backward()
+        case.loss_on(warm, taken(every, at)).backward()
         adam.step()
     for label, network, settings in (
         ("linearized, d = 200", model, {"dimensions": 200}),
@@ -173,91 +113,74 @@ def predictors(start: str, replicate: int) -> Iterator[tuple[str, float, Lineari
         ("linearized, d = 400, Adam", warm, {"dimensions": 400, "optimizer": adam}),
         ("linearized, d = 400, by batch", model, {"dimensions": 400, "per_row": False}),
     ):
-        by_batch = label.endswith("by batch")
-        yield (
-            label,
-            *_timed(
-                network,
-                _in_parts(batches, 16) if by_batch else batches,
-                _in_parts(judged, 16) if by_batch else judged,
-                rows=96,
-                **settings,
-            ),
+        size = 16 if label.endswith("by batch") else N_HELD_OUT
+        batches, judged = (
+            {name: _in_parts(batch, size) for name, batch in part.items()}
+            for part in (rows, validation)
         )
+        began = time.process_time()
+        made = affinity.linearize(
+            network, batches, judged, case.loss, same_epochs=True, seed=1, rows=96, **settings
+        )
+        yield label, time.process_time() - began, made
 
 
-def _in_parts(batches: dict, size: int) -> dict:
-    return {
-        name: [
-            {k: v[at : at + size] for k, v in batch.items()}
-            for at in range(0, len(batch["labels"]), size)
-        ]
-        for name, (batch,) in batches.items()
-    }
+def _in_parts(batch: Batch, size: int) -> list[Batch]:
+    return [taken(batch, slice(at, at + size)) for at in range(0, size_of(batch), size)]
 
 
-def _timed(model: nn.Module, batches: dict, judged: dict, **settings: object):
-    began = time.process_time()
-    made = affinity.linearize(
-        model, batches, judged, "next token", same_epochs=True, seed=1, **settings
-    )
-    return time.process_time() - began, made
-
-
-def predict(end: float, starts: list[str]) -> None:
-    table = Table("predictions.csv")
+def predict(case: Case, end: float, starts: list[str]) -> None:
+    table = Table(case.report / "predictions.csv")
     for start, replicate in itertools.product(starts, range(REPLICATES)):
         key = {"start": start, "replicate": replicate}
         if table.has(**key, predictor="gradient cosine"):
             continue
         if time.time() > end:
             return
-        made: dict[str, tuple[float, Linearization]] = {}
-        for label, seconds, linearization in predictors(start, replicate):
-            made[label] = seconds, linearization
-        plain = made["linearized, d = 400"]
-        made["first order, d = 400"] = plain[0], plain[1].with_ridge(plain[1].ridge * 1e5)
-        for label, (seconds, linearization) in made.items():
-            for group in GROUPS:
+        made = {label: (seconds, fit) for label, seconds, fit in predictors(case, start, replicate)}
+        seconds, plain = made["linearized, d = 400"]
+        made["first order, d = 400"] = seconds, plain.with_ridge(plain.ridge * 1e5)
+        for label, (seconds, fit) in made.items():
+            for group in groups_of(case):
                 table.add(
                     **key,
                     predictor=label,
                     group="+".join(group),
                     seconds=round(seconds, 2),
-                    **linearization.losses(group),
+                    **fit.losses(group),
                 )
-        unit = [nn.functional.normalize(part.gradients, dim=1) for part in statistics(plain[1])]
-        cosine = unit[0] @ unit[1].T
-        for group in GROUPS:
-            rows = [NAMES.index(name) for name in group]
+        training, held_out = (
+            nn.functional.normalize(part.gradients, dim=1)
+            for part in (plain.training, plain.held_out)
+        )
+        cosine = training @ held_out.T
+        for group in groups_of(case):
+            rows = [case.names.index(name) for name in group]
             values = {
                 name: -cosine[[r for r in rows if r != t], t].mean().nan_to_num().item()
-                for t, name in enumerate(NAMES)
+                for t, name in enumerate(case.names)
             }
             table.add(
                 **key,
                 predictor="gradient cosine",
                 group="+".join(group),
-                seconds=round(plain[0], 2),
+                seconds=round(made["linearized, d = 400"][0], 2),
                 **values,
             )
 
 
-def statistics(linearization: Linearization):
-    return linearization.training, linearization.held_out
-
-
-def gains_of(frame: pd.DataFrame) -> pd.DataFrame:
+def gains_of(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
     """The gain of each target in each group; of targets outside of the group, too."""
-    losses = frame.set_index("group")[NAMES].loc[["+".join(group) for group in GROUPS]]
-    alone = np.array([losses.loc[name, name] for name in NAMES])
+    names = list(case.names)
+    losses = frame.set_index("group")[names].loc[["+".join(group) for group in groups_of(case)]]
+    alone = np.array([losses.loc[name, name] for name in names])
     return 1 - losses / alone
 
 
-def members(outside: bool) -> np.ndarray:
+def members(case: Case, outside: bool) -> np.ndarray:
     """Which cells of the table of groups and targets count; a data set alone does not."""
-    inside = np.array([[name in group for name in NAMES] for group in GROUPS])
-    several = np.array([len(group) > 1 for group in GROUPS])
+    inside = np.array([[name in group for name in case.names] for group in groups_of(case)])
+    several = inside.sum(axis=1) > 1
     return ~inside if outside else inside & several[:, None]
 
 
@@ -265,7 +188,7 @@ def agreement(predicted: pd.DataFrame, truth: pd.DataFrame, cells: np.ndarray) -
     """Spearman's correlation over groups, for each target; the mean."""
     values = [
         spearmanr(predicted.to_numpy()[cells[:, t], t], truth.to_numpy()[cells[:, t], t])[0]
-        for t in range(len(NAMES))
+        for t in range(cells.shape[1])
     ]
     return float(np.mean([0.0 if math.isnan(value) else value for value in values]))
 
@@ -286,107 +209,115 @@ def total_gain(partition: list[tuple[str, ...]], gains: pd.DataFrame) -> float:
     return float(np.mean([gains.loc["+".join(part), name] for part in partition for name in part]))
 
 
-def judged_by(truth: pd.DataFrame, predictions: pd.DataFrame, start: str) -> pd.DataFrame:
-    """One row per predictor: agreement with the mean of the other replicates, and decisions."""
-    by_replicate = {
-        int(r): gains_of(frame) for r, frame in truth.groupby("replicate") if len(frame) == 63
+def complete(case: Case, truth: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """The gains of the replicates in which every group was measured."""
+    n_groups = len(groups_of(case))
+    return {
+        int(replicate): gains_of(case, frame)
+        for replicate, frame in truth.groupby("replicate")
+        if len(frame) == n_groups
     }
+
+
+def judged_by(
+    case: Case, truth: pd.DataFrame, predictions: pd.DataFrame, start: str
+) -> pd.DataFrame:
+    """One row per predictor: agreement with the mean of the other replicates, and decisions."""
+    by_replicate, names = complete(case, truth), list(case.names)
     rows: list[dict[str, object]] = []
     for replicate, own in by_replicate.items():
         rest = [gains for other, gains in by_replicate.items() if other != replicate]
         if not rest:
             continue
         mean = sum(rest) / len(rest)
-        candidates = {"this group, trained once": own, "pairs, trained once": pairs_of(own)}
+        candidates = {"this group, trained once": own, "pairs, trained once": pairs_of(case, own)}
         sizes = pd.DataFrame(
-            [[-len(group)] * 6 for group in GROUPS], index=own.index, columns=NAMES
+            [[-len(group)] * len(names) for group in groups_of(case)], own.index, names
         )
         candidates["group size"] = -sizes
         of_run = predictions[predictions.replicate == replicate]
         seconds = dict.fromkeys(candidates, math.nan)
         for label, frame in of_run.groupby("predictor", sort=False):
             is_cosine = label == "gradient cosine"
-            raw = frame.set_index("group")[NAMES].loc[own.index]
-            candidates[label] = -raw if is_cosine else gains_of(frame)
+            raw = frame.set_index("group")[names].loc[own.index]
+            candidates[label] = -raw if is_cosine else gains_of(case, frame)
             seconds[label] = frame.seconds.iloc[0]
         for label, predicted in candidates.items():
             row: dict[str, object] = {"start": start, "predictor": label, "seconds": seconds[label]}
-            row["groups"] = agreement(predicted, mean, members(False))
+            row["groups"] = agreement(predicted, mean, members(case, outside=False))
             if label != "pairs, trained once":
-                row["outside"] = agreement(predicted, mean, members(True))
+                row["outside"] = agreement(predicted, mean, members(case, outside=True))
             for most in (2, 3):
-                best = max(partitions(NAMES, most), key=lambda p, g=predicted: total_gain(p, g))
+                best = max(partitions(names, most), key=lambda p, g=predicted: total_gain(p, g))
                 row[f"gain at {most}"] = 100 * total_gain(best, mean)
             rows.append(row)
         for most in (2, 3):
-            every = [100 * total_gain(p, mean) for p in partitions(NAMES, most)]
+            every = [100 * total_gain(p, mean) for p in partitions(names, most)]
             for label, value in (("best of all", max(every)), ("random", np.mean(every))):
                 rows.append({"start": start, "predictor": label, f"gain at {most}": value})
-        together = 100 * total_gain([tuple(NAMES)], mean)
+        together = 100 * total_gain([case.names], mean)
         alone = {"start": start, "predictor": "all together"}
         rows.append({**alone, "gain at 2": together, "gain at 3": together})
     return pd.DataFrame(rows)
 
 
-def pairs_of(gains: pd.DataFrame) -> pd.DataFrame:
+def pairs_of(case: Case, gains: pd.DataFrame) -> pd.DataFrame:
     """Of every group, the mean gain in its pairs."""
+    names = list(case.names)
     pair = {
-        (a, b): gains.loc["+".join(sorted((a, b), key=NAMES.index)), b]
-        for a in NAMES
-        for b in NAMES
-        if a != b
+        (a, b): gains.loc["+".join(sorted((a, b), key=names.index)), b]
+        for a, b in itertools.permutations(names, 2)
     }
     values = [
         [
             np.mean([pair[other, name] for other in group if other != name] or [0.0])
-            for name in NAMES
+            for name in names
         ]
-        for group in GROUPS
+        for group in groups_of(case)
     ]
-    return pd.DataFrame(values, index=gains.index, columns=NAMES)
+    return pd.DataFrame(values, index=gains.index, columns=names)
 
 
-def report() -> None:
-    truth, predictions = (pd.read_csv(REPORT / f"{n}.csv") for n in ("truth", "predictions"))
-    joint = truth[truth.way == "joint"]
-    tables = [
-        judged_by(joint[joint.start == start], predictions[predictions.start == start], start)
-        for start in STARTS
-    ]
-    judged = pd.concat(tables)
+def report(case: Case) -> None:
+    truth, predictions = (pd.read_csv(case.report / f"{n}.csv") for n in ("truth", "predictions"))
+    joint, names = truth[truth.way == "joint"], list(case.names)
+    judged = pd.concat(
+        judged_by(case, joint[joint.start == start], predictions[predictions.start == start], start)
+        for start in case.starts
+    )
     means = judged.groupby(["start", "predictor"], sort=False).mean().reset_index()
-    means.to_csv(REPORT / "fidelity.csv", index=False, float_format="%.3f")
+    means.to_csv(case.report / "fidelity.csv", index=False, float_format="%.3f")
     pairs: list[pd.DataFrame] = []
-    for start in STARTS:
-        gains = [
-            gains_of(f) for _, f in joint[joint.start == start].groupby("replicate") if len(f) == 63
-        ]
-        table = pd.DataFrame(index=NAMES, columns=NAMES, dtype=float)
-        for a, b in itertools.permutations(NAMES, 2):
-            key = "+".join(sorted((a, b), key=NAMES.index))
+    for start in case.starts:
+        gains = complete(case, joint[joint.start == start]).values()
+        table = pd.DataFrame(index=names, columns=names, dtype=float)
+        for a, b in itertools.permutations(names, 2):
+            key = "+".join(sorted((a, b), key=names.index))
             table.loc[a, b] = 100 * np.mean([g.loc[key, b] for g in gains])
         pairs.append(table.assign(start=start))
-    pd.concat(pairs).rename_axis("source").to_csv(REPORT / "pairs.csv", float_format="%.1f")
-    merged: list[dict[str, object]] = []
-    for start in list(STARTS)[:2]:
+    pd.concat(pairs).rename_axis("source").to_csv(case.report / "pairs.csv", float_format="%.1f")
+    merge = merging(case, truth)
+    merge.to_csv(case.report / "merging.csv", float_format="%.1f")
+    print(means.to_string(), "\n", pd.concat(pairs).round(1).to_string(), "\n", merge.round(1))
+    print(joint.groupby(["start", "replicate"]).agg({"group": "count", "seconds": "sum"}))
+
+
+def merging(case: Case, truth: pd.DataFrame) -> pd.DataFrame:
+    """The mean gain of merged and of jointly trained networks, by number of data sets."""
+    rows: list[dict[str, object]] = []
+    for start in case.merged:
         for _, frame in truth[truth.start == start].groupby("replicate"):
             ways = dict(list(frame.groupby("way")))
             alone = ways["joint"].set_index("group")
             for way, of_way in ways.items():
-                rows = of_way.set_index("group")
-                for group in GROUPS:
-                    if len(group) == 1 or "+".join(group) not in rows.index:
-                        continue
-                    gain = np.mean(
-                        [1 - rows.loc["+".join(group), n] / alone.loc[n, n] for n in group]
-                    )
-                    merged.append(
-                        {"start": start, "way": way, "size": len(group), "gain": 100 * gain}
-                    )
-    merge = pd.DataFrame(merged).groupby(["start", "way", "size"]).gain.mean().unstack("size")
-    merge.to_csv(REPORT / "merging.csv", float_format="%.1f")
-    print(means.to_string(), "\n", pd.concat(pairs).round(1).to_string(), "\n", merge.round(1))
-    print(joint.groupby(["start", "replicate"]).agg({"group": "count", "seconds": "sum"}))
+                losses = of_way.set_index("group")
+                for group in groups_of(case):
+                    key = "+".join(group)
+                    if len(group) > 1 and key in losses.index:
+                        gain = np.mean([1 - losses.loc[key, n] / alone.loc[n, n] for n in group])
+                        row = {"start": start, "way": way, "size": len(group)}
+                        rows.append(row | {"gain": 100 * gain})
+    return pd.DataFrame(rows).groupby(["start", "way", "size"]).gain.mean().unstack("size")
 
 
 def mixtures(folder: Path) -> None:
@@ -416,19 +347,19 @@ def mixtures(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=("truth", "predict", "mixtures", "report"))
+    parser.add_argument("--case", choices=CASES, default="language")
     parser.add_argument("--minutes", type=float, default=9)
-    parser.add_argument("--start", choices=STARTS, help="only this start")
+    parser.add_argument("--start", help="only this start")
     parser.add_argument("--folder", default="../shared/data/published/regmix2024", type=Path)
     arguments = parser.parse_args()
-    end = time.time() + 60 * arguments.minutes
+    case, end = CASES[arguments.case], time.time() + 60 * arguments.minutes
     if arguments.step == "report":
-        report()
+        report(case)
     elif arguments.step == "mixtures":
         mixtures(arguments.folder)
     else:
-        {"truth": measure, "predict": predict}[arguments.step](
-            end, [arguments.start] if arguments.start else list(STARTS)
-        )
+        starts = [arguments.start] if arguments.start else list(case.starts)
+        {"truth": measure, "predict": predict}[arguments.step](case, end, starts)
 
 
 if __name__ == "__main__":
