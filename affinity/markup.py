@@ -1,49 +1,86 @@
-"""Markup: tables for notebooks, as HTML without scripts; every text is escaped."""
+"""Markup: results as tables, as text for `print` and as HTML without scripts for notebooks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 HELPS, HARMS, NOISE = (31, 99, 176), (184, 81, 13), "rgba(128, 128, 128, .22)"
 
 
-def table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    caption: str = "",
-    colours: Iterable[Sequence[str]] | None = None,
-) -> str:
-    """An HTML table; the first column names the rows.
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first column names the rows.
 
     Args:
         header: One text per column.
         rows: One text per column in each row.
         caption: Above the table.
-        colours: One CSS background per cell, or an empty string.
+        colours: One CSS background per cell, or an empty string; for HTML.
 
     Example:
-        >>> "<b>" in table(["task"], [["<b>"]])
+        >>> print(Table(["task", "gain"], [["depth", "+1 %"], ["edges", "-2 %"]], "An audit"))
+        An audit
+        task   gain
+        depth  +1 %
+        edges  -2 %
+        >>> "<b>" in Table(["task"], [["<b>"]]).html()
         False
     """
-    painted = iter(colours) if colours is not None else None
-    parts = ["<table>"]
-    if caption:
-        parts.append(f'<caption style="text-align: left">{escape(caption)}</caption>')
-    parts.append("<thead><tr>")
-    parts += [f'<th style="text-align: left">{escape(text)}</th>' for text in header]
-    parts.append("</tr></thead><tbody>")
-    for row in rows:
-        paint = next(painted) if painted is not None else [""] * len(row)
-        parts.append("<tr>")
-        for place, (text, colour) in enumerate(zip(row, paint, strict=True)):
-            tag = "th" if place == 0 else "td"
-            background = f"; background: {colour}" if colour else ""
-            parts.append(
-                f'<{tag} style="text-align: left{background}"><bdi>{escape(text)}</bdi></{tag}>'
-            )
-        parts.append("</tr>")
-    parts.append("</tbody></table>")
-    return "".join(parts)
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    colours: Sequence[Sequence[str]] | None = None
+
+    def __str__(self) -> str:
+        """The table as text, in aligned columns."""
+        lines = [[" ".join(text.split()) for text in line] for line in (self.header, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            [
+                *([self.caption] if self.caption else []),
+                *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
+            ]
+        )
+
+    def html(self) -> str:
+        """The table as HTML; every text is escaped."""
+        colours = self.colours or [[""] * len(self.header)] * len(self.rows)
+        parts = ["<table>"]
+        if self.caption:
+            parts.append(f'<caption style="text-align: left">{escape(self.caption)}</caption>')
+        parts.append("<thead><tr>")
+        parts += [f'<th style="text-align: left">{escape(text)}</th>' for text in self.header]
+        parts.append("</tr></thead><tbody>")
+        for row, paint in zip(self.rows, colours, strict=True):
+            parts.append("<tr>")
+            for place, (text, colour) in enumerate(zip(row, paint, strict=True)):
+                tag = "th" if place == 0 else "td"
+                background = f"; background: {colour}" if colour else ""
+                parts.append(
+                    f'<{tag} style="text-align: left{background}"><bdi>{escape(text)}</bdi></{tag}>'
+                )
+            parts.append("</tr>")
+        parts.append("</tbody></table>")
+        return "".join(parts)
+
+
+class ShownAsTable(ABC):
+    """A result that `print` and notebooks show as a table."""
+
+    @abstractmethod
+    def as_table(self) -> Table:
+        """The table."""
+
+    def __str__(self) -> str:
+        """For `print`; `repr` has every field."""
+        return str(self.as_table())
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self.as_table().html()
 
 
 def diverging(value: float, limit: float) -> str:

@@ -49,7 +49,7 @@ PROPOSED = "proposed"
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class Audit(markup.ShownAsTable):
     """Measured gains of a plan and its baselines over separate networks.
 
     `affinity.save` writes it to a file, `affinity.load` reads it; `affinity.write_report` writes an
@@ -433,8 +433,8 @@ class Audit:
         """
         return storage.load_as(Audit, path)
 
-    def _repr_html_(self) -> str:
-        """For notebooks: one row per task, with its verdict."""
+    def as_table(self) -> markup.Table:
+        """One row per task, with its verdict."""
         caption = (
             f"{self.problem}: {count(self.gains.n_replicates, 'replicate')}, advice: {self.advice}"
         )
@@ -454,7 +454,7 @@ class Audit:
             sign = {"beneficial": 1.0, "harmful": -1.0}.get(verdict.verdict, 0.0)
             colours.append(["", markup.diverging(sign, 2.0) if sign else "", "", ""])
         header = ["task", "verdict", "gain of the plan", "95 % interval"]
-        return markup.table(header, rows, caption, colours)
+        return markup.Table(header, rows, caption, colours)
 
 
 def _summarize_tasks(audit: Audit) -> tuple[TaskSummary, ...]:

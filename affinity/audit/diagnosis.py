@@ -141,7 +141,7 @@ class DiagnosisSummary:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis:
+class Diagnosis(markup.ShownAsTable):
     """Why a plan does worse than separate networks, and what to do about it.
 
     All decisions use selection rows: which tasks are harmed, which interventions recover loss, and
@@ -389,8 +389,8 @@ class Diagnosis:
             cost=change.cost,
         )
 
-    def _repr_html_(self) -> str:
-        """For notebooks: one row per intervention."""
+    def as_table(self) -> markup.Table:
+        """One row per intervention."""
         rows = [
             [
                 row["cause"],
@@ -402,7 +402,7 @@ class Diagnosis:
             for row in self.frame().to_dict("records")
         ]
         harm = float(np.nanmean(self.harm("test")))
-        return markup.table(
+        return markup.Table(
             ["cause", "change", "verdict", "recovered, test rows", "cost"],
             rows,
             f"{self.problem}: harm by sharing {self._format(harm)}, "

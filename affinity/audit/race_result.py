@@ -90,7 +90,7 @@ class DetectableGain:
 
 
 @dataclass(frozen=True, eq=False)
-class RaceResult:
+class RaceResult(markup.ShownAsTable):
     """The result of a race.
 
     Args:
@@ -210,9 +210,9 @@ class RaceResult:
             ]
         )
 
-    def _repr_html_(self) -> str:
-        """For notebooks: one row per candidate."""
-        return markup.table(
+    def as_table(self) -> markup.Table:
+        """One row per candidate."""
+        return markup.Table(
             ["candidate", "networks", "expected gain", "95 % interval", "best"],
             [
                 [

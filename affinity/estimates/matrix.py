@@ -16,7 +16,7 @@ MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, eq=False)
-class AffinityMatrix:
+class AffinityMatrix(markup.ShownAsTable):
     """Estimated effect of every source (row) on every target (column); above 0 helps.
 
     Args:
@@ -128,8 +128,8 @@ class AffinityMatrix:
         assert values is not None
         return cls(tasks, values, square("standard_error"), square("n_steps"), estimator)
 
-    def _repr_html_(self) -> str:
-        """For notebooks: the values on blue (helps) or orange (harms), grey within noise."""
+    def as_table(self) -> markup.Table:
+        """The values, in HTML on blue (helps) or orange (harms), grey within noise."""
         off = self.values.masked_fill(torch.eye(len(self.tasks), dtype=torch.bool), torch.nan)
         known = off[off.isfinite()].abs()
         limit = known.max().item() if len(known) else 0.0
@@ -142,7 +142,7 @@ class AffinityMatrix:
             return markup.NOISE if is_noise else markup.diverging(off[row, column].item(), limit)
 
         left_out = len(self.tasks) - len(shown)
-        return markup.table(
+        return markup.Table(
             ["source \\ target", *(self.tasks[column] for column in shown)],
             [
                 [self.tasks[row], *(f"{self.values[row, column].item():.3g}" for column in shown)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from affinity import markup
 from affinity.errors import InputError
+from affinity.words import count
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Grouping:
+class Grouping(markup.ShownAsTable):
     """Networks that serve every task exactly once.
 
     Args:
@@ -92,13 +93,13 @@ class Grouping:
                 "unserved-task",
             )
 
-    def _repr_html_(self) -> str:
-        """For notebooks: one row per network."""
-        caption = f"{len(self.networks)} networks for {len(self.tasks)} tasks"
+    def as_table(self) -> markup.Table:
+        """One row per network."""
+        caption = f"{count(len(self.networks), 'network')} for {count(len(self.tasks), 'task')}"
         if self.score is not None:
             certificate = "proven best" if self.is_optimal else "not proven best"
             caption += f", score {self.score:.4g} ({certificate})"
-        return markup.table(
+        return markup.Table(
             ["network", "serves", "also trains"],
             [
                 [

@@ -58,7 +58,7 @@ class PlanProvenance:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(markup.ShownAsTable):
     """Which networks to train, how the tasks of each share parameters, and the reasons.
 
     Args:
@@ -133,9 +133,9 @@ class Plan:
         """One network for every task."""
         return cls(Grouping((Network.of(*tasks),)), ("hard",), ("Every task in one network.",))
 
-    def _repr_html_(self) -> str:
-        """For notebooks: one row per network, with the reasons."""
-        return markup.table(
+    def as_table(self) -> markup.Table:
+        """One row per network, with the reasons."""
+        return markup.Table(
             ["network", "serves", "sharing", "reason"],
             [
                 [str(number), ", ".join(sorted(network.served)), sharing, reason]

@@ -30,6 +30,10 @@ def test_every_value_shows_itself_in_a_notebook_and_escapes_its_names() -> None:
         assert "<script" not in shown
         assert "<img" not in shown
         assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+        table = value.as_table()
+        printed = str(value).splitlines()
+        assert len(printed) == (table.caption != "") + 1 + len(table.rows)
+        assert printed[-1].split()[0] == table.rows[-1][0].split()[0]
 
 
 @pytest.mark.parametrize(
