@@ -248,7 +248,7 @@ def audit_study(options: AuditStudyOptions) -> int:
             )
         save(audit, options.folder / MEASUREMENTS)
         audit.to_json(options.folder / AUDIT)
-        page = write_report(audit, options.folder / PAGE)
+        page = write_report(audit, options.folder / PAGE, trace=study.trace)
         write_report(study, options.folder / STUDY_PAGE)
         print_audit(console, audit, options, options)
         print_file(console, "Report", page)
@@ -302,7 +302,9 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
             print(diagnosis.to_json())
         if (options.folder / MEASUREMENTS).exists():
             audit = load_as(Audit, options.folder / MEASUREMENTS)
-            page = write_report(audit, options.folder / PAGE, diagnosis=diagnosis)
+            page = write_report(
+                audit, options.folder / PAGE, trace=study.trace, diagnosis=diagnosis
+            )
             print_file(console, "Report", page)
 
 

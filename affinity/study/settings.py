@@ -45,15 +45,12 @@ def check_at_least(name: str, value: int, least: int, code: str) -> None:
         raise InputError(f"Expected {name} of at least {least}, but got {value}.", code)
 
 
-def read_priors(
-    prior: AffinityMatrix | Trace | Sequence[AffinityMatrix | Trace],
-) -> tuple[AffinityMatrix, ...]:
+def read_priors(priors: Sequence[AffinityMatrix | Trace]) -> tuple[AffinityMatrix, ...]:
     """The matrices, and the affinities of recorded runs.
 
     Raises:
         InputError: If one is neither a matrix nor a trace.
     """
-    priors = (prior,) if isinstance(prior, AffinityMatrix | Trace) else tuple(prior)
     return tuple(map(_matrix_of, priors))
 
 

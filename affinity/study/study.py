@@ -18,6 +18,7 @@ from affinity.files import write_atomically
 from affinity.problems.reading import to_pandas
 from affinity.recommendation import Plan
 from affinity.recording import Trace
+from affinity.storage import load_as, save
 from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
 from affinity.training.protocol import check_settings
@@ -40,6 +41,9 @@ from .proposal import propose_plan
 from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
 from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
 from .status import StudyStatus, frame_of, status_of
+
+TRACE = "trace.safetensors"
+"""The recorded run that was given as prior, inside a study's folder."""
 
 
 class Study:
@@ -92,7 +96,8 @@ class Study:
         self.folder = Path(folder)
         self._ledger = Ledger(folder)
         scores = None if tasks is None else check_tasks(tasks)
-        matrices = read_priors(prior)
+        priors = (prior,) if isinstance(prior, AffinityMatrix | Trace) else tuple(prior)
+        matrices = read_priors(priors)
         if budget is not None:
             check_at_least("budget", budget, 1, "budget-too-small")
         if trainings is not None:
@@ -114,6 +119,10 @@ class Study:
             check_prior(matrices, tuple(scores))
             for number, matrix in enumerate(matrices, start=1):
                 write_atomically(self._prior_path(number), matrix.frame().to_csv(index=False))
+            for trace in priors:
+                if isinstance(trace, Trace) and set(trace.tasks) == set(scores):
+                    save(trace, self.folder / TRACE)
+                    break
             self._create(
                 Created(
                     version=VERSION,
@@ -177,6 +186,12 @@ class Study:
 
     def _prior_path(self, number: int) -> Path:
         return self.folder / f"prior-{number}.csv"
+
+    @property
+    def trace(self) -> Trace | None:
+        """The first recorded run of the study's tasks that was given as prior."""
+        path = self.folder / TRACE
+        return load_as(Trace, path) if path.exists() else None
 
     def _read_prior(self) -> tuple[AffinityMatrix, ...]:
         names = self._created.prior
@@ -409,7 +424,8 @@ class Study:
             plan: The plan to explain; one network for all tasks if None. If it is not the
                 study's, the study's plan is tried as a way to share less.
             causes: The causes to measure (`affinity.audit.CAUSES`).
-            trace: A recorded run of all tasks in one network, for the conflicts of gradients.
+            trace: A recorded run of all tasks in one network, for the conflicts of gradients; the
+                study's own (`trace`) if None.
             retries: As in `run`.
             observe: As in `run`.
             settings: Without `train`: what your trainings can change, such as ``("width",)``, as in
@@ -435,7 +451,7 @@ class Study:
             instead=instead,
             retries=0,
             name=self.folder.name or str(self.folder),
-            trace=trace,
+            trace=trace or self.trace,
             context=AuditContext(seed=self._created.seed, budget=self._created.budget),
         )
         if trainer is None:  # each cause plans its trainings, even if those of another one wait

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from example_audits import trace_of
 
 from affinity import AffinityMatrix, Score, Study, write_report
 from affinity.report import CandidatePlot, LivePage, study_page_of
@@ -47,6 +48,20 @@ def test_a_new_study_has_a_page(tmp_path: Path) -> None:
     assert is_reloading(page)
     assert sections(page) == ["made"]
     assert result_in(page)["candidates"] == []
+
+
+def test_the_run_given_as_prior_is_drawn_on_the_page_of_the_audit(tmp_path: Path) -> None:
+    run = trace_of(tuple(TASKS), n_measurements=8)
+    new_study(tmp_path, prior=run)
+    study = new_study(tmp_path, prior=[run])
+    assert study.trace is not None
+    assert torch.equal(study.trace.losses, run.losses)
+    audit = study.audit(train, replicates=2)
+    page = write_report(audit, tmp_path / "report.html", trace=study.trace).read_text("utf-8")
+    estimators = [matrix["estimator"].partition("(")[0] for matrix in result_in(page)["affinity"]]
+    assert estimators[0] == "InterTaskAffinity"
+    assert "GradientCosine" in estimators[1:]
+    assert {"affinity", "conflict"} <= set(sections(page))
 
 
 def test_a_page_shows_what_is_known_and_what_runs(tmp_path: Path) -> None:
