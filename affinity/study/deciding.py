@@ -624,7 +624,10 @@ def _unknown_groups(untried: UntriedGroups, chances: np.ndarray, chance: float) 
     n_pairs, total = int((untried.groups.sum(axis=1) == 2).sum()), n_tasks * (n_tasks - 1) // 2
     first = [untried.group(row) for row in np.argsort(-chances, kind="stable")[:3].tolist()]
     examples = "; ".join(_listed(sorted(group)) for group in first)
-    what = f"{n_pairs} of {total} pairs were" if n_pairs else "Some groups of 3 tasks or more were"
+    were = "was" if n_pairs == 1 else "were"
+    what = (
+        f"{n_pairs} of {total} pairs {were}" if n_pairs else "Some groups of 3 tasks or more were"
+    )
     return (
         f"{what} never trained together as a group of their own. The highest chance to gain have "
         f"{examples}. The probability that an untried group makes a grouping better than the plan "

@@ -226,9 +226,10 @@ class JobQueue:
             return
         reason = failed[-1].result
         raise InputError(
-            f"Expected trainings that succeed, but the first {len(failed)} all failed; the last "
-            f"one because of: {reason.error if reason else ''} Fix the cause, hand them out again "
-            "(affinity study retry FOLDER JOB, or study.retry(job_id)), and run again.",
+            f"Expected trainings that succeed, but the first {len(failed)} all failed. Fix the "
+            "cause, hand them out again (affinity study retry FOLDER JOB, or "
+            "study.retry(job_id)), and run again. The last one failed because of: "
+            f"{reason.error if reason else ''}",
             "all-trainings-failed",
         )
 

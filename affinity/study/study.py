@@ -113,7 +113,7 @@ class Study:
             if scores is None or budget is None or trainings is None:
                 raise InputError(
                     f"Expected a study in {str(self.folder)!r}, but there is none. To make one, "
-                    "give tasks, budget and trainings.",
+                    "give tasks, budget and trainings (affinity study create).",
                     "no-study",
                 )
             check_prior(matrices, tuple(scores))

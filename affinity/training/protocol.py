@@ -335,7 +335,10 @@ def read_scores(job: Job, text: str, where: str) -> object:
         InputError: If the text is empty or no JSON.
     """
     if not text.strip():
-        raise InputError(f"Expected scores of job {job.id!r} in {where}: it is empty.", "no-scores")
+        raise InputError(
+            f"Expected scores of job {job.id!r} in {where}, but it is missing or empty.",
+            "no-scores",
+        )
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
