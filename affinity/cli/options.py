@@ -140,13 +140,18 @@ def _numbers(_: type, tokens: Sequence[Token]) -> tuple[int, ...]:
         raise ValueError("Expected whole numbers separated by commas, such as 1,5.") from None
 
 
+def _parts(tokens: Sequence[Token]) -> list[str]:
+    """`A=1,B=2` as two parts; a comma that no NAME= follows stays."""
+    return [part for token in tokens for part in re.split(r",\s*(?=[^,=]+=)", token.value)]
+
+
 def _pairs(_: type, tokens: Sequence[Token]) -> dict[str, str]:
     """NAME=VALUE; the name may hold equals signs."""
     pairs: dict[str, str] = {}
-    for token in tokens:
-        name, equals, value = token.value.rpartition("=")
+    for part in _parts(tokens):
+        name, equals, value = part.rpartition("=")
         if not (name and equals and value):
-            raise ValueError(f"Expected NAME=VALUE, but got {token.value!r}.")
+            raise ValueError(f"Expected NAME=VALUE, but got {part!r}.")
         pairs[name] = value
     return pairs
 
@@ -157,11 +162,11 @@ KINDS = ("regression", "binary", "classes", "count", "ordinal", "set", "censored
 def _kinds(_: type, tokens: Sequence[Token]) -> dict[str, str]:
     """NAME=KIND or NAME=KIND:COLUMNS, with a kind that there is; names may hold equals signs."""
     kinds: dict[str, str] = {}
-    for token in tokens:
-        match = re.fullmatch(rf"(.+)=(({'|'.join(KINDS)})(:.*)?)", token.value, re.DOTALL)
+    for part in _parts(tokens):
+        match = re.fullmatch(rf"(.+)=(({'|'.join(KINDS)})(:.*)?)", part, re.DOTALL)
         if match is None:
             raise ValueError(
-                f"Expected NAME=KIND with one of {', '.join(KINDS)}, but got {token.value!r}."
+                f"Expected NAME=KIND with one of {', '.join(KINDS)}, but got {part!r}."
             )
         kinds[match[1]] = match[2]
     return kinds
@@ -341,7 +346,7 @@ class ColumnOptions:
     """Columns that are neither inputs nor targets."""
 
     task_column: str | None = option("Long table: column with the task of each row.", default=None)
-    exclude: tuple[str, ...] = option("Column to leave out; repeatable.", default=())
+    exclude: tuple[str, ...] = option("Columns to leave out: A,B; repeatable.", default=())
 
 
 @options(DATA)

@@ -13,6 +13,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.problems import TableTrunk
 from affinity.problems.cleaning import clean_table
+from affinity.problems.column_roles import split_names
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
 from affinity.problems.problem import linear_heads
@@ -74,6 +75,7 @@ def few_shot_table(
     raw = read_source(source)
     name, table = raw.name, raw.frame
     special = [target, *([task_column] if task_column is not None else [])]
+    exclude = split_names(exclude, table.columns)
     for column in (*special, *exclude):
         check_column(column, table.columns)
     cleaned = clean_table(table.drop(columns=list(exclude)), [target], special[1:])

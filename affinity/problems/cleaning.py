@@ -567,12 +567,15 @@ def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
         return ()
     remarks: list[Remark] = []
     for edge in {known.min(), known.max()}:
-        others = known[known != edge]
+        is_edge = known == edge
+        if is_edge.sum() < 2 and not (is_date and edge.year == 9999):
+            continue
+        others = known[~is_edge]
         shown = f"{edge:%Y-%m-%d}" if is_date else f"{edge:.10g}"
         if is_date:
-            is_likely = edge.year == 9999 or (shown in FIRST_DAYS and len(known) - len(others) > 1)
+            is_likely = edge.year == 9999 or shown in FIRST_DAYS
         else:
-            is_likely = len(known) > max(19, len(others) + 1) and _is_sentinel(float(edge), others)
+            is_likely = len(known) > 19 and _is_sentinel(float(edge), others)
         if is_likely:
             rest = "there is no other value"
             if len(others):
@@ -599,15 +602,15 @@ def _is_sentinel(edge: float, others: pd.Series) -> bool:
     -1, digits that are all 8 or all 9, or a limit of 16 or 32 bits, apart from the other values;
     or any number a hundred times farther away from them than they are from each other.
     """
-    if not np.isfinite(edge) or others.nunique() < 2:
-        return False
     low, high = float(others.min()), float(others.max())
+    if not (np.isfinite(edge) and low < high):
+        return False
     digits = set(f"{abs(edge):g}") - {"."}
     is_named = digits in ({"8"}, {"9"}) or abs(edge) in (2**15, 2**15 - 1, 2**31, 2**31 - 1)
+    if edge < 0 <= low and (is_named or edge == -1):
+        return True
     gap = max(low - edge, edge - high)
-    if edge == -1 or (is_named and edge < 0):
-        return edge < 0 <= low or (edge != -1 and gap > high - low)
-    return (is_named and gap > high - low) or gap > 100 * (high - low)
+    return gap > high - low if is_named else gap > 100 * (high - low)
 
 
 def _marks_by_column(table: pd.DataFrame, missing: Collection[str]) -> dict[str, tuple[str, ...]]:

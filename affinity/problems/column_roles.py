@@ -1,7 +1,7 @@
 """Column roles: which columns of a table are predicted, and what others say about the rows."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from affinity.errors import InputError
 from affinity.tasks import check_names
@@ -73,6 +73,10 @@ class ColumnRoles:
         """The event columns of censored times."""
         return [self.kinds[target].names[0] for target in self.of_kind("censored")]
 
+    def in_table(self, columns: Collection[str]) -> "ColumnRoles":
+        """With the names of these columns to leave out; see `split_names`."""
+        return replace(self, exclude=tuple(split_names(self.exclude, columns)))
+
     def check(self, columns: Collection[str]) -> None:
         """Check that the table has these columns, and that each has one use.
 
@@ -85,7 +89,7 @@ class ColumnRoles:
                 f"{unknown[0]!r}.",
                 "unknown-target",
             )
-        for name in (*self.labels, *self.exclude, *self.of_rows):
+        for name in (*self.labels, *self.in_table(columns).exclude, *self.of_rows):
             check_column(name, columns)
         check_names(self.targets)
         check_names(self.labels)
@@ -101,7 +105,7 @@ class ColumnRoles:
                 f"targets, but {sorted(both)} are both.",
                 "group-is-target" if self.group in both else "row-column-is-target",
             )
-        if used := set(self.exclude) & {*self.labels, *self.of_rows}:
+        if used := set(self.in_table(columns).exclude) & {*self.labels, *self.of_rows}:
             raise InputError(
                 f"Expected columns to leave out that have no other use, but {sorted(used)} do.",
                 "excluded-and-used",
@@ -119,3 +123,14 @@ class ColumnRoles:
                 f"{self.kinds[several[0]].kind!r}.",
                 "unknown-kind",
             )
+
+
+def split_names(names: Sequence[str], columns: Collection[str]) -> list[str]:
+    """Names of columns, of which several may be given with commas between them.
+
+    Example:
+        >>> split_names(["id,day", "a, b"], {"a, b", "id"})
+        ['id', 'day', 'a, b']
+    """
+    parts = [[name] if name in columns else name.split(",") for name in names]
+    return [name if name in columns else name.strip() for each in parts for name in each]

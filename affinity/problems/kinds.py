@@ -1,5 +1,6 @@
 """The kind of a target: inferred from its values, or chosen."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -27,6 +28,7 @@ from affinity.tasks import (
 )
 
 from .formats import TRUE, plain_label
+from .note import DataNote
 
 Kind = Literal[
     "binary", "classes", "regression", "count", "log", "ordinal", "set", "censored", "vector"
@@ -40,6 +42,8 @@ MOST_CLASSES = 10
 NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal", "censored")
 """Kinds whose labels are numbers; levels given by name may be text."""
 MOST_LEVELS = 30
+ROWS_OF_CLASS = 10
+"""Rows that a class should have, so that each split holds one or two of them."""
 FEW_CLASSES = 10
 """More classes than this must have two rows each on average."""
 
@@ -241,20 +245,83 @@ def unit_of(kind: Kind, labels: Float[Tensor, " row"]) -> tuple[float, float]:
     return 0.0, float(known.mean() if kind == "count" else known.log().mean().exp()) or 1.0
 
 
-def is_heavy_tailed(labels: pd.Series) -> bool:
-    """Whether labels above 0 are far more skewed than their logarithms.
+def kind_hint(name: str, values: pd.Series, kind: Kind) -> DataNote | None:
+    """A note on a target whose inferred kind may not be the best one.
 
     Example:
-        >>> is_heavy_tailed(pd.Series([2.0**power for power in range(16)] * 2))
-        True
+        >>> kind_hint("stars", pd.Series([1, 2, 3] * 10), "classes").code
+        'other-kind'
     """
+    labels = values.dropna()
+    if not pd.api.types.is_numeric_dtype(labels):
+        if kind == "classes" and _holds_sets(labels.astype(str)):
+            return DataNote(
+                "other-kind",
+                f"The target {name!r} seems to hold several labels per cell, such as "
+                f"{next(cell for cell in labels if _MARKS.search(str(cell)))!r}: --kind {name}=set "
+                "makes a task of each label, and an empty cell a set without labels.",
+                "warning",
+                task=name,
+            )
+        return None
+    numbers = labels.astype(float)
+    is_whole = bool((numbers % 1 == 0).all() and numbers.min() >= 0)
+    if kind == "classes" and is_whole and numbers.max() - numbers.min() < 2 * labels.nunique():
+        return DataNote(
+            "other-kind",
+            f"The target {name!r} has {labels.nunique()} different whole numbers, which are "
+            f"classes without an order. If they are in order, use --kind {name}=ordinal; if "
+            f"they are counts, --kind {name}=count.",
+            task=name,
+        )
+    if kind == "regression" and len(numbers) >= 30 and _is_skewed(numbers):
+        advice = f"Its logarithm may be easier to predict: --transform {name}=log."
+        if numbers.min() <= 0:
+            advice = f"--metric {name}=mean_absolute_error --judge-by metric depends on them less."
+            if is_whole:
+                advice = f"If they are counts, use --kind {name}=count."
+        elif not _is_skewed(numbers, more_than=numbers.map(np.log)):
+            return None
+        return DataNote(
+            "heavy-tail",
+            f"The target {name!r} has a heavy tail: a few large values decide its loss. {advice}",
+            task=name,
+        )
+    return None
+
+
+_MARKS = re.compile("[;|,]")
+
+
+def _holds_sets(cells: pd.Series) -> bool:
+    """Whether cells of text hold several labels each, which come again in other combinations."""
+    parts = cells.str.split(_MARKS.pattern, regex=True)
+    is_several = parts.map(len) > 1
+    labels = parts.explode().str.strip()
+    return bool(
+        is_several.mean() > 0.1
+        and labels.nunique() < cells.nunique()
+        and set(cells[~is_several].str.strip()) <= set(labels[is_several.reindex(labels.index)])
+    )
+
+
+def _is_skewed(numbers: pd.Series, more_than: pd.Series | None = None) -> bool:
+    """Whether numbers have a long tail; or are three times as skewed as other ones."""
     from scipy import stats
 
-    numbers = labels.dropna().astype(float)
-    if len(numbers) < 30 or numbers.min() <= 0:
-        return False
-    skewness, of_logarithm = (float(stats.skew(each)) for each in (numbers, np.log(numbers)))
-    return skewness > 2 and abs(of_logarithm) < skewness / 3
+    skewness = abs(float(stats.skew(numbers)))
+    return skewness > (2 if more_than is None else 3 * abs(float(stats.skew(more_than))))
+
+
+def few_of_class(labels: pd.Series) -> pd.Series:
+    """The classes of fewer than `ROWS_OF_CLASS` rows, with their numbers of rows.
+
+    Example:
+        >>> few_of_class(pd.Series(["a"] * 20 + ["b"])).to_dict()
+        {'b': 1}
+    """
+    counts = labels.value_counts()
+    return counts[counts < ROWS_OF_CLASS]
 
 
 def _order(label: object) -> tuple[str, bool, object]:

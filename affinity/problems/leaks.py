@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from .kinds import Kind
 from .note import DataNote
@@ -19,6 +19,7 @@ LIKELY = 0.95
 MOST_ROWS = 20_000
 MOST_CELLS = 60_000_000  # rows x columns x targets
 FEWEST_OF_CLASS = 8
+FEWEST_OF_HALF = 0.05  # share of rows with the rarer of two values
 MOST_NOTES = 5  # on one column
 MOST_CLASSES = 50
 MOST_TARGETS = 40  # that are compared in pairs
@@ -32,14 +33,16 @@ def find_leaks(
     """A note on each pair of a column and a target that it reveals, the largest figure first.
 
     Columns are taken as they are in the table, before anything is pooled or left out. Each is
-    compared with each target in four ways; the figures are 1 where the column says all:
+    compared with each target in five ways; the figures are 1 where the column says all:
 
     - rank correlation with a number, area under the ROC curve for a binary target (monotone
       functions and noisy copies);
     - variance (or Gini impurity) of the target that is explained by the column's values, adjusted
       for their number (identifiers, recoded classes);
     - the same for whether the column is missing ("missing exactly when");
-    - the same for neighbours in the order of the column (any other function, and time).
+    - the same for neighbours in the order of the column (any other function, and time);
+    - area under the ROC curve of a target of numbers for whether the column is missing, or for its
+      two values (thresholds of the target).
 
     Args:
         features: Columns of development rows.
@@ -131,6 +134,8 @@ def _leak(
         if reason.startswith("its values") and n_values >= FEWEST_DISTINCT
         else ""
     )
+    if reason.startswith("its neighbouring"):
+        together = f" If it is a time, use --time-column {shlex.quote(column)}."
     more = f" (and {n_others} more targets than are listed)" if n_others else ""
     return DataNote(
         "leak" if is_certain else "possible-leak",
@@ -210,6 +215,11 @@ class Labels:
         if 0 < column.is_missing.mean() < 1:
             by_missing = self.explained(column.is_missing.astype(int))
             figures.append((by_missing, f"whether it is missing explains {{:.1%}} {said}"))
+            alone = "the target alone tells whether it is missing (AUC {:.4f})"
+            figures.append((self.separating(column.is_missing), alone))
+        if column.n_values == 2:
+            alone = "the target alone tells its two values apart (AUC {:.4f})"
+            figures.append((self.separating(column.codes == 1, ~column.is_missing), alone))
         if column.numbers is not None:
             ranked = self._ranked(column.numbers)
             single = np.where(self.is_binary, ranked, 0), np.where(self.is_binary, 0, ranked)
@@ -222,6 +232,19 @@ class Labels:
             value, text = max((float(values[place]), text) for values, text in figures)
             if value >= least:
                 yield task, value, text.format(value)
+
+    def separating(
+        self, is_one: Bool[np.ndarray, " row"], is_used: Bool[np.ndarray, " row"] | None = None
+    ) -> Float[np.ndarray, " task"]:
+        """How well each target of numbers tells these rows from the others (AUC); 0 if few."""
+        result = np.zeros(len(self.tasks))
+        share = is_one.mean() if is_used is None else is_one[is_used].mean()
+        if min(share, 1 - share) < FEWEST_OF_HALF:
+            return result
+        for place in np.flatnonzero(self.is_ordered & ~self.is_binary):
+            rows = self.is_known[:, place] & (True if is_used is None else is_used)
+            result[place] = _auc(self._label_ranks[rows, place], is_one[rows])
+        return result
 
     def explained(self, codes: Int[np.ndarray, " row"]) -> Float[np.ndarray, " task"]:
         """Share of the variation explained by the codes, adjusted for their number (omega²).
@@ -344,6 +367,35 @@ def as_numbers(values: pd.Series) -> Float[np.ndarray, " row"] | None:
     if numbers.notna().sum() >= 0.95 * len(known):
         return numbers.to_numpy(dtype=float)
     return None
+
+
+def find_similar_neighbours(columns: pd.DataFrame, labels: "Labels") -> Iterator[DataNote]:
+    """A note if rows next to each other have similar labels, though no column is in order.
+
+    Args:
+        columns: All columns of some rows, in the order of the table.
+        labels: The targets of these rows.
+    """
+    for name in columns:
+        values = pd.factorize(columns[name])[0]
+        if (np.diff(values) != 0).sum() < 2 * len(np.unique(values)) and len(np.unique(values)) > 1:
+            numbers = as_numbers(columns[name])
+            steps = np.diff(numbers) if numbers is not None else np.diff(values)
+            if not ((steps > 0).any() and (steps < 0).any()):
+                return
+    explained = labels.explained_by_neighbours(np.arange(float(len(columns))))
+    share, task = max(zip(explained.tolist(), labels.tasks, strict=True), default=(0.0, ""))
+    if share >= 0.5:
+        yield DataNote(
+            "similar-in-order",
+            "Rows next to each other in the table have similar labels (they explain "
+            f"{share:.1%} of the variation of {task!r}): they seem to be in order of time, or to "
+            "be of the same person or thing. Then a random split makes scores too good. Use "
+            "--time-column or --group-column; a column with the number of the row can be the time.",
+            "warning",
+            task=task,
+            value=share,
+        )
 
 
 def _sampled(features: pd.DataFrame, targets: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

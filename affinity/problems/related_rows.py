@@ -97,16 +97,18 @@ def find_copied_rows(
     hashes: np.ndarray,
     development: Int[np.ndarray, " development"],
     test: Int[np.ndarray, " test"],
+    compared: str = "labels included",
 ) -> list[DataNote]:
     """Whether test rows are equal to development rows in all columns, more often than by chance.
 
     Chance is that of columns that do not depend on each other: a few categories repeat by nature.
 
     Args:
-        columns: All columns, labels included.
+        columns: The columns that are compared.
         hashes: One hash per row.
         development: Numbers of the development rows.
         test: Numbers of the test rows.
+        compared: What is compared, in words.
 
     Example:
         >>> frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)))
@@ -126,7 +128,7 @@ def find_copied_rows(
         DataNote(
             "copied-rows",
             f"{int(is_copy.sum()):,} of {len(test):,} test rows ({share:.1%}) are copies of "
-            "development rows, labels included: scores are too good. Remove duplicate rows, or "
+            f"development rows, {compared}: scores are too good. Remove duplicate rows, or "
             "keep them together with --group-column.",
             "serious" if share >= 0.1 else "warning",
             value=share,
@@ -171,10 +173,10 @@ def find_near_rows(
         return []
     nearest, near, far = nearest[is_spread], near[is_spread], far[is_spread]
     dimension = np.log(4) / np.log(far / near).mean()
-    for ratio in (0.02, 0.1, 0.25, 0.5):
+    for ratio, least in ((0.02, 0.3), (0.1, 0.3), (0.25, 0.3), (0.5, 0.3), (0.02, 0.05)):
         by_chance = 1 - (1 - ratio**dimension) ** (k - 1)
         share = float((nearest <= ratio * near).mean())
-        if share >= max(0.3, 3 * by_chance):
+        if share >= max(least, 3 * by_chance):
             return [
                 DataNote(
                     "near-rows",

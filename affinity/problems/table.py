@@ -15,20 +15,23 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
+from affinity.words import count
 
 from .cleaning import CleanTable, clean_table
 from .column_roles import ColumnRoles
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
-from .formats import ordered_levels
+from .formats import ordered_levels, plain_label
 from .kinds import (
     MOST_LEVELS,
+    ROWS_OF_CLASS,
     Kind,
     check_target,
     classes_of,
     encode_target,
+    few_of_class,
     find_kind,
-    is_heavy_tailed,
+    kind_hint,
     task_of,
     unit_of,
 )
@@ -152,6 +155,7 @@ def load_table(
             "long-table-targets",
         )
     reading = reading or ReadingOptions()
+    targets = [targets] if isinstance(targets, str) else targets
     group_column, weight_column, task_column, target, time_column, split_column = (
         str(name) if isinstance(name, str | int) else None
         for name in (groups, sample_weight, task_column, target, time_column, split_column)
@@ -164,7 +168,7 @@ def load_table(
         split=split_column,
         group=group_column,
         weight=weight_column,
-        exclude=tuple(map(str, exclude)),
+        exclude=(exclude,) if isinstance(exclude, str) else tuple(map(str, exclude)),
     )
     if (names := column_names(source, reading)) is not None:
         roles.check(names)  # before a large table is read
@@ -184,7 +188,7 @@ def load_table(
         group_column, table = _with_column(table, "group", groups)
     if sample_weight is not None and weight_column is None:
         weight_column, table = _with_column(table, "weight", sample_weight)
-    roles = replace(roles, group=group_column, weight=weight_column)
+    roles = replace(roles, group=group_column, weight=weight_column).in_table(table.columns)
     roles.check(table.columns)
     _check_repeated(raw.notes, [*roles.labels, *roles.of_rows])
     if task_column is None:
@@ -304,7 +308,7 @@ def load_table(
         notes=(
             *raw.notes,
             *cleaned.notes,
-            *_kind_notes(labels, task_kinds, rare),
+            *_kind_notes(labels, task_kinds, rare, labels if task_column else roles.kinds),
             *_group_notes(group_column, group, development, test),
             *notes_on_weights(weight_column, weights),
             *notes_on_table(
@@ -316,6 +320,7 @@ def load_table(
                 dates=clean[list(columns.dates)],
                 times=None if time_column is None else times_of(table, time_column),
                 is_grouped=group is not None,
+                is_random=time_column is None and split_column is None,
             ),
             *(
                 DataNote("left-out", f"Column {name!r} was left out: {why}.", column=name)
@@ -506,8 +511,9 @@ def _group_notes(
     n_development, n_test = (len(groups[rows].unique()) for rows in (development, test))
     yield DataNote(
         "groups",
-        f"Rows with the same {column!r} stay together in every split: {n_development} groups of "
-        f"development rows, {n_test} groups of test rows. Intervals over test rows are over these "
+        f"Rows with the same {column!r} stay together in every split: "
+        f"{count(n_development, 'group')} of development rows, {count(n_test, 'group')} of test "
+        f"rows. Intervals over test rows are over these "
         "groups.",
         column=column,
     )
@@ -524,8 +530,8 @@ def _group_notes(
     if n_test < FEWEST_GROUPS:
         yield DataNote(
             "few-groups",
-            f"Only {n_test} groups in {column!r} have test rows: intervals over other groups are "
-            "wide and uncertain. Gather more groups, or use a larger --test-share.",
+            f"Only {count(n_test, 'group')} of {column!r} with test rows: intervals over other "
+            "groups are wide and uncertain. Gather more groups, or use a larger --test-share.",
             "warning",
             column=column,
             value=float(n_test),
@@ -538,15 +544,24 @@ def _settings_for(n_rows: int) -> TrainingSettings:
 
 
 def _kind_notes(
-    labels: pd.DataFrame, kinds: Mapping[str, Kind], rare: Mapping[str, list[str]]
+    labels: pd.DataFrame,
+    kinds: Mapping[str, Kind],
+    rare: Mapping[str, list[str]],
+    chosen: Mapping[str, TargetKind] | pd.DataFrame,
 ) -> Iterator[DataNote]:
     for name, kind in kinds.items():
-        if kind == "regression" and is_heavy_tailed(labels[name]):
+        if name not in chosen and (hint := kind_hint(name, labels[name], kind)):
+            yield hint
+        if kind == "classes" and len(few := few_of_class(labels[name])):
+            counts = ", ".join(f"{plain_label(label)!r} ({n})" for label, n in few[:6].items())
             yield DataNote(
-                "heavy-tail",
-                f"The target {name!r} has a heavy tail: a few large values decide its loss. Its "
-                f"logarithm may be easier to predict: --transform {name}=log.",
+                "rare-classes",
+                f"Fewer than {ROWS_OF_CLASS} rows have these classes of the target {name!r}: "
+                f"{counts}{' and more' if len(few) > 6 else ''}. They are too few to learn or to "
+                "judge; join them with others, or leave their cells empty.",
+                "warning",
                 task=name,
+                value=float(len(few)),
             )
     for name, names in rare.items():
         if names:

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from .kinds import Kind
-from .leaks import find_derived_targets, find_leaks
+from .leaks import Labels, find_derived_targets, find_leaks, find_similar_neighbours
 from .note import DataNote
 from .related_rows import (
     find_copied_rows,
@@ -16,6 +16,9 @@ from .related_rows import (
     find_signs_of_time,
     find_wrong_order,
 )
+
+MOSTLY = 0.9
+"""Share of rows from which on something holds of most of them."""
 
 
 def notes_on_table(
@@ -28,6 +31,7 @@ def notes_on_table(
     dates: pd.DataFrame,
     times: pd.Series | None = None,
     is_grouped: bool = False,
+    is_random: bool = True,
 ) -> Iterator[DataNote]:
     """What may make scores on this table too good.
 
@@ -40,10 +44,15 @@ def notes_on_table(
         dates: The columns of dates among the features, as numbers.
         times: The time of each row as a number, named as its column; None without one.
         is_grouped: Whether rows of one group are kept together.
+        is_random: Whether the test rows are drawn at random.
     """
     known = features.assign(**{str(name): dates[name] for name in dates})
     everything = pd.concat([known, targets.add_suffix(" (target)")], axis=1)
-    hashes = pd.util.hash_pandas_object(everything, index=False).to_numpy()
+    hashes, of_features = map(_hashes, (everything, known))
+    copies = find_copied_rows(everything, hashes, development, test)
+    if not copies and _has_unique_values(known[~pd.Series(of_features).duplicated().to_numpy()]):
+        copies = find_copied_rows(known, of_features, development, test, "in all features")
+        hashes = of_features if copies else hashes
     different = development[~pd.Series(hashes[development]).duplicated().to_numpy()]
     seen, labels = known.iloc[different], targets.iloc[different]
     leaks = find_leaks(seen, labels, kinds)
@@ -54,11 +63,32 @@ def notes_on_table(
         named = find_group_columns(seen.drop(columns=list(dates)), labels, kinds, noted)
         yield from named
         if not named and not noted:
-            yield from find_near_rows(known, different, test)
-    yield from find_copied_rows(everything, hashes, development, test)
-    if times is None:
-        yield from find_signs_of_time(dates.iloc[different], labels, kinds)
-    else:
+            near = [] if copies else find_near_rows(known, different, test)
+            yield from near
+            if is_random and not near and not copies:
+                rows = np.sort(different)
+                yield from find_similar_neighbours(
+                    everything.iloc[rows], Labels.of(targets.iloc[rows], kinds)
+                )
+    yield from copies
+    if times is not None:
         later = {str(name): dates[name].to_numpy(float) for name in dates}
         name = str(times.name)
         yield from find_wrong_order({**later, name: times.to_numpy()}, name, development, test)
+    elif is_random:
+        yield from find_signs_of_time(dates.iloc[different], labels, kinds)
+    else:
+        for name in map(str, dates):
+            column = {name: dates[name].to_numpy(float)}
+            notes = find_wrong_order(column, name, development, test)
+            yield from (note for note in notes if (note.value or 0.0) > MOSTLY)
+
+
+def _hashes(columns: pd.DataFrame) -> np.ndarray:
+    return pd.util.hash_pandas_object(columns, index=False).to_numpy()
+
+
+def _has_unique_values(different: pd.DataFrame) -> bool:
+    """Whether two columns of numbers hardly repeat, so that equal rows are copies."""
+    numbers = different.select_dtypes("number")
+    return int((numbers.nunique() > MOSTLY * len(numbers)).sum()) > 1

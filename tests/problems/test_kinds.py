@@ -126,6 +126,23 @@ def test_a_heavy_tail_is_noted(table):
     assert "heavy-tail" not in {note.code for note in chosen}
 
 
+def test_kinds_that_may_not_be_meant_and_rare_classes_are_noted(table):
+    random = np.random.default_rng(0)
+    table = table.assign(
+        moods=random.choice(["a", "b", "a;b", "b;c", "a;c"], len(table)),
+        rank=random.integers(1, 6, len(table)),
+        sales=random.poisson(np.exp(2 * random.normal(size=len(table)))),
+        blood=np.where(np.arange(len(table)) < 3, "C", random.choice(["A", "B"], len(table))),
+    )
+    targets = ["moods", "rank", "sales", "blood"]
+    found = {(note.code, note.task) for note in load_table(table, targets).notes if note.task}
+    assert found >= {("other-kind", "moods"), ("other-kind", "rank"), ("rare-classes", "blood")}
+    assert ("heavy-tail", "sales") in found
+    kinds = {"moods": "set", "rank": "ordinal", "sales": "count", "blood": "classes"}
+    chosen = {note.code for note in load_table(table, targets, kinds=kinds).notes if note.task}
+    assert not chosen & {"other-kind", "heavy-tail"}
+
+
 def test_labels_that_do_not_fit_their_kind_are_refused(table):
     bad = {"a": "count", "b": "log", "revenue": "ordinal", "tags": "ordinal"}
     for name, kind in bad.items():

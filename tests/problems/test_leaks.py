@@ -48,6 +48,8 @@ REVEALING = {
         "blood",
         lambda t: np.where(t["blood"] == "A", np.nan, (t["blood"] == "B") + 0.01 * noise()),
     ),
+    "missing above a height": ("height", lambda t: np.where(t["height"] > 1, np.nan, noise())),
+    "two words by height": ("height", lambda t: np.where(t["height"] > 1, "tall", "small")),
     "recoded classes": ("blood", lambda t: t["blood"].map({"A": "x", "B": "y", "O": "z"})),
     "almost always recoded": (
         "sick",
@@ -111,6 +113,22 @@ def test_copies_across_the_split_are_found(table):
     assert "copied-rows" not in {code for code, _, _ in notes_of(coarse)}
 
 
+def test_copies_whose_labels_differ_a_little_are_one_note(table):
+    twice = pd.concat([table, table.assign(height=table["height"] + 1e-6)], ignore_index=True)
+    assert notes_of(twice) == {("copied-rows", None, None)}
+    some = pd.concat([table, table[:40].assign(a=table["a"][:40] + 1e-4)], ignore_index=True)
+    assert notes_of(some) == {("near-rows", None, None)}
+
+
+def test_a_table_in_an_order_that_no_column_names_is_noted(table):
+    table["height"] = np.cumsum(noise())
+    assert notes_of(table) == {("similar-in-order", None, "height")}
+    assert notes_of(table.sample(frac=1, random_state=0)) == set()
+    in_order = table.sort_values("height", ignore_index=True)
+    assert notes_of(in_order) == set()
+    assert notes_of(table.assign(part=["test", *["train"] * 3] * 200), split_column="part") == set()
+
+
 def test_targets_that_follow_from_others_are_found(table):
     table["inches"] = table["height"] / 2.54
     table["tall"] = (table["height"] > 1).astype(int)
@@ -136,6 +154,7 @@ def test_time_in_the_wrong_direction_is_found(table):
     table["part"] = np.where(np.arange(N) < 200, "test", "train")
     found = notes_of(table, time_column="day", split_column="part")
     assert found == {("trained-on-the-future", "day", None), ("later-than-the-row", "closed", None)}
+    assert notes_of(table, split_column="part") >= {("trained-on-the-future", "day", None)}
     table["height"] = np.cumsum(noise()) / 5
     assert ("similar-in-time", "day", None) in notes_of(table.drop(columns=["closed", "part"]))
     assert notes_of(table.drop(columns=["closed", "part"]), time_column="day") == set()
