@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from affinity.errors import InputError, warn
+from affinity.recording.shards import refuse_shards
 from affinity.recording.shared_parameters import (
     Shared,
-    module_to_watch,
     selected_parameters,
     unwrapped,
 )
@@ -281,6 +281,7 @@ def linearize(
     if not sources or not targets:
         raise InputError("Expected at least one data set and one target.", "no-tasks")
     names = dict.fromkeys((*sources, *targets))
+    refuse_shards(model)
     chosen = {
         name: parameter
         for name, parameter in selected_parameters(model, parameters).items()
@@ -292,7 +293,7 @@ def linearize(
             "no-parameters",
         )
     measure = Measure(
-        model=unwrapped(module_to_watch(model, parameters)),
+        model=unwrapped(model),
         parameters=chosen,
         factors=None if optimizer is None else _adam_factors(optimizer, chosen),
         projection=SparseProjection(chosen, dimensions, seed),

@@ -16,6 +16,7 @@ from .gradients import Gradient, task_gradient
 from .preserve_state import accelerators, advance_generators
 from .ranks import Ranks
 from .recorder_state import RecorderState
+from .shards import gathered_modules, gradient_parts, is_sharded, reshard
 
 TaskLosses = Mapping[str, Tensor | None] | Mapping[str, Callable[[], Tensor]]
 """One loss per task, None where the batch holds no rows of it; or one function per task that
@@ -57,7 +58,7 @@ class Batch:
         self._closure = closure
         self._restore = restore
         self._model = model
-        self.is_apart = any(not isinstance(loss, Tensor) for loss in losses.values())
+        self.is_apart = any(callable(loss) for loss in losses.values())
         """Whether each task has a batch of its own."""
         self.can_evaluate = closure is not None or self.is_apart
         """Whether the losses can be evaluated again."""
@@ -116,11 +117,70 @@ class Batch:
             return None
         return gradient
 
+    def sharded_gradient(
+        self, task: str, parameters: Sequence[Tensor], ranks: Ranks
+    ) -> Gradient | None:
+        """This process's part of the gradient, averaged over the ranks on which the task is.
+
+        In the backward pass, the other losses have the weight 0, so that it takes the same way on
+        all ranks, also on those that lack the task.
+
+        Raises:
+            InputError: If each task has a batch of its own, and a rank lacks that of this one.
+        """
+        names = [name for name in self.names if name == task or not self.is_apart]
+        losses = {name: loss for name in names if (loss := self.loss(name)).isfinite()}
+        is_labelled = task in losses and losses[task].item() != 0
+        present = [float(name in losses) for name in self._tasks]
+        flags = [float(bool(losses)), float(is_labelled), float(self.is_apart)]
+        with_losses, with_labels, are_apart, *with_task = ranks.totals(
+            [*flags, *present], self.device
+        )
+        n_with = with_task[self._tasks.index(task)]
+        if are_apart and 0 < n_with < ranks.count:
+            raise InputError(
+                f"Expected a batch of the task {task!r} on each of the {ranks.count} processes, "
+                f"since parameters are sharded, but it is on {n_with:.0f} of them.",
+                "absent-task",
+            )
+        n_with = with_labels or n_with
+        if with_losses < ranks.count:
+            self.state.warn_once(
+                "A process has no loss at some steps. Since parameters are sharded, these steps "
+                "are recorded as missing.",
+                "no-losses",
+            )
+        if with_losses < ranks.count or not n_with:
+            return None
+        weights = [float(name == task) for name in losses]
+        gradient = gradient_parts(
+            self._model,
+            list(losses.values()),
+            weights,
+            parameters,
+            has_gaps=any(0 < count < ranks.count for count in with_task),
+        )
+        if with_labels:
+            is_missing = not is_labelled
+        else:  # the loss is 0 everywhere
+            is_missing = not ranks.totals([_largest(gradient)], self.device)[0]
+        if is_missing:
+            self.missing.add(task)
+        if is_missing and not with_labels:
+            return None
+        for place, (parameter, part) in enumerate(zip(parameters, gradient, strict=True)):
+            if part is not None and is_sharded(parameter):  # FSDP2 averages over all ranks
+                gradient[place] = part * (ranks.count / n_with)
+            elif not is_sharded(parameter):
+                averaged = ranks.mean_gradient([part] if is_labelled else None, [parameter])
+                gradient[place] = averaged[0] if averaged else None
+        return gradient
+
     def count_ranks(self, ranks: Ranks) -> None:
         """Ask the ranks for the number of those on which each task is present."""
         names = set(self.names)
-        device = next(self._model.parameters(), torch.zeros(())).device
-        self.ranks_with = ranks.totals([float(task in names) for task in self._tasks], device)
+        present = [float(task in names) for task in self._tasks]
+        self.ranks_with = ranks.totals(present, self.device)
 
     def finite_values(self, step: int, ranks: Ranks) -> Float[Tensor, " task"]:
         """The losses as given; a loss that is not finite is missing, with a warning."""
@@ -162,7 +222,7 @@ class Batch:
         """The losses of the present tasks, in order, within a forward-mode derivative."""
         return self._evaluate()[[self._tasks.index(task) for task in self.names]]
 
-    def baseline_losses(self, *, is_first: bool) -> Float[Tensor, " task"]:
+    def baseline_losses(self, ranks: Ranks, *, is_first: bool) -> Float[Tensor, " task"]:
         """Losses before a lookahead's step, with the dropout masks of the lookahead.
 
         At the first measurement, the closure's losses are compared with those given to `observe`,
@@ -172,6 +232,14 @@ class Batch:
         Raises:
             InputError: If the closure evaluates other losses, or others each time.
         """
+        losses = self._baseline_losses(is_first=is_first)
+        if is_first:  # the same decision on all ranks, since evaluations may communicate
+            is_exact = float(self.state.is_closure_exact)
+            is_on_all = ranks.totals([is_exact], self.device)[0] == ranks.count
+            self.state.is_closure_exact = is_on_all
+        return losses
+
+    def _baseline_losses(self, *, is_first: bool) -> Float[Tensor, " task"]:
         if self._first is not None:
             self._check_repeated(self._first, self.evaluate())
         if self.state.is_closure_exact or self.is_apart:
@@ -207,6 +275,11 @@ class Batch:
                     "else that it changes: an iterator that moves on, a file or a generator.",
                     "different-closure",
                 )
+
+    @property
+    def device(self) -> torch.device:
+        """The model's device."""
+        return next(self._model.parameters(), torch.zeros(())).device
 
     def _redraw(self) -> Float[Tensor, " task"]:
         """The losses with other random numbers than `evaluate` uses."""
@@ -258,8 +331,8 @@ class Batch:
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:
         if len(losses) == len(self._tasks) and not self.missing:
             return torch.stack([losses[task] for task in self._tasks]).float()
-        like = next(iter(losses.values()), next(self._model.parameters()))
-        missing = like.new_full((), torch.nan).detach().float()
+        device = next((loss.device for loss in losses.values()), self.device)
+        missing = torch.full((), torch.nan, device=device)
         return torch.stack(
             [
                 losses[task].float() if task in losses and task not in self.missing else missing
@@ -288,6 +361,11 @@ def is_without_labels(loss: float, gradient: Gradient) -> bool:
         part is not None and bool((part.coalesce().values() if part.is_sparse else part).any())
         for part in gradient
     )
+
+
+def _largest(gradient: Gradient) -> float:
+    parts = [part for part in gradient if part is not None and part.numel()]
+    return max((part.abs().max().item() for part in parts), default=0.0)
 
 
 def check_losses(losses: object, tasks: tuple[str, ...] | None, model: nn.Module) -> None:
@@ -359,9 +437,11 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 def without_effects(model: nn.Module) -> Generator[None]:
     """Evaluate losses and gradients of a model without effects on later passes.
 
-    No low-precision copies of parameters are cached, since the parameters' values change, and the
-    state of DistributedDataParallel stays as it is.
+    No low-precision copies of parameters are cached, since the parameters' values change; the
+    state of DistributedDataParallel stays as it is, and what FSDP2 has gathered is gathered again.
     """
+    gathered = gathered_modules(model)
+    reshard(model)
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     parallel = getattr(model, "_orig_mod", model)  # below `torch.compile`
@@ -379,3 +459,5 @@ def without_effects(model: nn.Module) -> Generator[None]:
         torch.set_autocast_cache_enabled(is_cached)
         for name, value in before.items():
             setattr(parallel, name, value)
+    for module in gathered:  # not after an error, since other ranks would have to take part
+        module.unshard()

@@ -1,7 +1,7 @@
 """Gradients of single losses with respect to the shared parameters, and their inner products."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -41,15 +41,26 @@ def task_gradient(
         >>> task_gradient([(3 * trunk).sum()], [trunk])
         [tensor([3., 3.])]
     """
-    device = losses[0].device.type
-    without_autocast = contextlib.nullcontext()
-    if torch.is_autocast_enabled(device):
-        without_autocast = torch.autocast(device, enabled=False)
+    with reusable_graph(losses[0].device.type):
+        parts = torch.autograd.grad(
+            losses, cast("list[Tensor]", inputs), retain_graph=True, allow_unused=True
+        )
+    return list(cast("tuple[Tensor | None, ...]", parts))  # None because of `allow_unused`
+
+
+@contextlib.contextmanager
+def reusable_graph(device: str) -> Generator[None]:
+    """A backward pass that keeps the graph, without autocast.
+
+    Raises:
+        InputError: If the graph cannot be kept.
+    """
     try:
-        with without_autocast:
-            parts = torch.autograd.grad(
-                losses, cast("list[Tensor]", inputs), retain_graph=True, allow_unused=True
-            )
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                yield
+        else:
+            yield
     except RuntimeError as error:
         if "second time" in str(error):
             raise InputError(
@@ -64,7 +75,6 @@ def task_gradient(
             f"reuses its buffers. {KEEP_COMPILED_GRAPHS}",
             "donated-buffers",
         ) from None
-    return list(cast("tuple[Tensor | None, ...]", parts))  # None because of `allow_unused`
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,12 +60,13 @@ class Measurement:
         self._optimizer = optimizer
         self._looks_ahead = looks_ahead
         at_parameters = settings.level != "representation"
+        parameters = list(part.parameters.values())
         self._rate = step_size(
-            settings.learning_rate, optimizer, part.tensors if at_parameters else []
+            settings.learning_rate, optimizer, parameters if at_parameters else []
         )
         self._momentum: Momentum | None = None
         if settings.gramians and at_parameters and optimizer is not None:
-            self._momentum = carried_momentum(optimizer, part.tensors)
+            self._momentum = carried_momentum(optimizer, parameters)
         self._buffer = ObservationBuffer(part.tasks, part.layers, part.device)
         self._sketch: Sketch | None = None
         self._sources: dict[str, Gradient] = {}  # kept for the next micro-batch
@@ -88,7 +89,7 @@ class Measurement:
         buffer.step, buffer.learning_rate = step, self._rate
         losses = batch.finite_values(step, part.ranks)
         if self._looks_ahead:
-            losses = batch.baseline_losses(is_first=is_first)
+            losses = batch.baseline_losses(part.ranks, is_first=is_first)
         if held_out is not None:
             self._measure_held_out_losses(held_out)
         directions = self._settings.directions(len(part.tasks))
@@ -111,9 +112,9 @@ class Measurement:
             self._look_ahead(batch, held_out, self._state.next_sources(part.tasks, count))
         if self._looks_ahead and batch.has_drawn and self._state.is_closure_exact:
             losses = batch.evaluate()  # dropout was switched on since the first measurement
-        buffer.losses = part.ranks.mean_losses(losses)
         if batch.missing:
-            buffer.losses[self._places(batch.missing)] = torch.nan
+            losses[self._places(batch.missing)] = torch.nan
+        buffer.losses = part.ranks.mean_losses(losses)
 
     def hold_out(self, batch: Batch) -> None:
         """Measure the targets on a batch that comes after the sources' own."""
@@ -132,9 +133,11 @@ class Measurement:
             ranks, buffer = self._part.ranks, self._buffer
             buffer.lookahead_losses = ranks.mean_losses(buffer.lookahead_losses)
             self._replace_lost_lookaheads()
+        part = self._part
+        has_layers = self._settings.layers is not None
         return self._buffer.trace(
             self._settings,
-            self._part.tensors,
+            part.squared_norms(part.tensors).sqrt() if has_layers else None,
             has_momentum=self._momentum is not None,
             has_lookahead=self._looks_ahead,
         )
@@ -312,11 +315,12 @@ class Measurement:
     def _products(
         self, sources: Gradients, targets: Gradients
     ) -> Float[Tensor, "layer source target"]:
+        part = self._part
         if self._settings.level != "representation":
-            return inner_products(sources, targets, list(self._buffer.layers.values()))
+            return part.total(inner_products(sources, targets, part.counted_layers()))
         products = inner_products(sources, targets, [list(range(len(sources.sizes())))])
-        ranks = self._part.ranks  # each has the gradients at its part of the batch
-        return ranks.total(products) / ranks.count**2
+        # each rank has the gradients at its part of the batch
+        return part.ranks.total(products) / part.ranks.count**2
 
     def _look_ahead(
         self,
@@ -327,7 +331,8 @@ class Measurement:
         """Measure lookaheads along given gradients, or along those of the given tasks."""
         part, lookahead = self._part, self._buffer.lookahead_losses
         batches = {i: b for i, b in enumerate((batch, held_out)) if b is not None}
-        with restore_parameters(part.tensors) as before:
+        tensors = part.tensors
+        with restore_parameters(tensors) as before:
             if self._settings.step == "optimizer":
                 assert self._optimizer is not None
                 step = OptimizerStep(self._optimizer, before)
@@ -338,14 +343,14 @@ class Measurement:
                     gradient = sources[task]
                 else:  # backward passes need the values with which the graph was built
                     assert batch is not None
-                    write_values(part.tensors, before)
+                    write_values(tensors, before)
                     gradient = part.gradient(batch, task)
                     if gradient is not None and self._settings.held_out is not None:
                         self._sources[task] = gradient
                 if gradient is None:
                     continue
                 evaluations = [batch.evaluate for batch in batches.values()]
-                losses = lookahead_losses(evaluations, part.tensors, gradient, step)
+                losses = lookahead_losses(evaluations, tensors, gradient, step)
                 for which, row in zip(batches, losses, strict=True):
                     lookahead[which, part.tasks.index(task)] = row
                 del gradient  # before the next one is formed
@@ -404,4 +409,5 @@ class PendingHoldout:
         return False
 
     def _parameter_sums(self) -> Tensor:
-        return torch.stack([tensor.detach().double().sum() for tensor in self._part.tensors])
+        sums = [tensor.detach().double().sum() for tensor in self._part.tensors]
+        return self._part.total(torch.stack(sums))

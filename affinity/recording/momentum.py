@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .gradients import Gradient
+from .shards import local_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +17,8 @@ class Momentum:
     """The weighted sum of earlier gradients in an optimizer's next step.
 
     Args:
-        buffers: The optimizer's own tensors, not copies; None where there is nothing yet.
+        buffers: The optimizer's own tensors, not copies, or this process's parts of them; None
+            where there is nothing yet.
         factor: By which all of them are to be multiplied.
     """
 
@@ -70,7 +72,7 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> M
         if entry and name not in entry:
             return None  # a wrapper that keeps other things (SAM)
         value = entry.get(name)
-        buffers.append(None if value is None or not factor else value.detach())
+        buffers.append(None if value is None or not factor else local_part(value.detach()))
         factors.append(factor)
     if len(set(factors)) > 1:  # groups with different settings
         scaled = zip(buffers, factors, strict=True)

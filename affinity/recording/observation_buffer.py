@@ -1,7 +1,5 @@
 """Observation buffer: the arrays of one measurement while they are filled in."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -40,7 +38,7 @@ class ObservationBuffer:
     def trace(
         self,
         settings: Settings,
-        parameters: Sequence[Tensor],
+        layer_norms: Tensor | None,
         *,
         has_momentum: bool,
         has_lookahead: bool,
@@ -49,7 +47,7 @@ class ObservationBuffer:
 
         Args:
             settings: What was measured.
-            parameters: The shared parameters, for the norms of the layers.
+            layer_norms: The norms of the layers' parameters, where layers were measured.
             has_momentum: Whether products with the momentum were measured.
             has_lookahead: Whether the measurement looked ahead.
         """
@@ -75,7 +73,7 @@ class ObservationBuffer:
             ),
             layers=tuple(self.layers) if has_layers else None,
             layer_gramians=entry(self.layer_gramians, is_measured=has_layers),
-            layer_norms=_entry(self._layer_norms(parameters)) if has_layers else None,
+            layer_norms=entry(layer_norms),
             learning_rates=torch.tensor([self.learning_rate]),
             directions=torch.tensor([self.directions]),
             momentum_products=entry(self.momentum_products, is_measured=has_momentum),
@@ -84,11 +82,6 @@ class ObservationBuffer:
             ),
             predicted=torch.tensor([self.predictions is not None]) if has_lookahead else None,
         )
-
-    def _layer_norms(self, parameters: Sequence[Tensor]) -> Tensor:
-        squares = [parameter.detach().float().square().sum() for parameter in parameters]
-        totals = [torch.stack([squares[i] for i in layer]).sum() for layer in self.layers.values()]
-        return torch.stack(totals).sqrt()
 
 
 def _entry(values: Tensor) -> Tensor:

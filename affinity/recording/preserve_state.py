@@ -20,6 +20,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from affinity.errors import InputError
 
+from .shards import reshard
+
 MERSENNE_BYTES = 625 * 4
 """Size of NumPy's generator in memory: 624 words and a position."""
 
@@ -78,6 +80,7 @@ def preserve_state(
     states = RandomStates(accelerators(model))
 
     def restore() -> bool:
+        reshard(model)
         for tensor, copy in saved:
             tensor.data.copy_(copy)
         for by_name, before in buffers:

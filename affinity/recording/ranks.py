@@ -99,20 +99,21 @@ class Ranks:
         present = losses.isfinite()
         return self.total(losses.where(present, 0)) / self.total(present.to(losses.dtype))
 
-    def mean_gradient(
-        self, gradient: Gradient | None, shared: Sequence[Tensor], present_on: int
-    ) -> Gradient | None:
-        """The mean over the ranks on which the task is present."""
+    def mean_gradient(self, gradient: Gradient | None, shared: Sequence[Tensor]) -> Gradient | None:
+        """The mean over the ranks that have one; None if none has."""
         if self.count == 1:
             return gradient
         parts = gradient or [None] * len(shared)
-        flat = torch.cat(
-            [
-                (torch.zeros_like(tensor) if part is None else part.to_dense()).reshape(-1).float()
-                for part, tensor in zip(parts, shared, strict=True)
-            ]
-        )
+        dense = [
+            torch.zeros_like(tensor) if part is None else part.to_dense()
+            for part, tensor in zip(parts, shared, strict=True)
+        ]
+        is_present = torch.full((1,), float(gradient is not None), device=shared[0].device)
+        flat = torch.cat([*(part.flatten().float() for part in dense), is_present])
         dist.all_reduce(flat)
-        flat /= present_on
-        pieces = flat.split([tensor.numel() for tensor in shared])
+        n_with = flat[-1].item()
+        if not n_with:
+            return None
+        flat /= n_with
+        pieces = flat[:-1].split([tensor.numel() for tensor in shared])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, shared, strict=True)]

@@ -17,9 +17,10 @@ from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
 from .preserve_state import preserve_state
 from .ranks import Ranks
-from .recorder_state import RecorderState
+from .recorder_state import RecorderState, SearchState
 from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
+from .shards import check_shards
 from .shared_parameters import Shared, module_to_watch, unwrapped
 from .shared_part import SharedPart
 from .shared_search import SharedSearch
@@ -144,6 +145,9 @@ class Recorder:
             held_out,
         )
         self._model = module_to_watch(model, shared)
+        self._is_sharded = check_shards(self._model, self._settings)
+        if self._is_sharded:
+            self._settings = replace(self._settings, sketch=0)
         self._is_whole = model is not None
         self._shared = shared
         self._schedule = Schedule(every, after, until, overhead)
@@ -336,7 +340,10 @@ class Recorder:
             self._joined()
         timing = self._state.timing
         timing = replace(timing, elapsed=timing.seconds())
-        return replace(self._state, timing=timing, search=self._search.state).pack()
+        state = replace(self._state, timing=timing, search=self._search.state)
+        if self._is_sharded:  # leave out what differs from rank to rank: it is measured again
+            state = replace(state, round=None, search=SearchState(state.search.shared))
+        return state.pack()
 
     def load_state_dict(self, state: Mapping[str, Tensor | str]) -> None:
         """Continue recording from where `state_dict` was called.

@@ -57,7 +57,6 @@ def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
         InputError: If there is no model in which the shared part could be found.
     """
     if model is not None:
-        _refuse_sharded(model)
         return model
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise InputError(
@@ -76,20 +75,6 @@ def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
         "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk).",
         "missing-model",
     )
-
-
-def _refuse_sharded(model: nn.Module) -> None:
-    """Raise an error if no process has whole parameters, as per-task gradients need them."""
-    is_wrapped = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
-    for name, parameter in model.named_parameters():
-        is_sharded = type(parameter).__name__ == "DTensor" or hasattr(parameter, "ds_id")
-        if is_wrapped or is_sharded:
-            raise InputError(
-                f"Expected whole parameters on each process, but {name} is sharded (FSDP, "
-                "DeepSpeed ZeRO-3 or tensor parallel), which the recorder does not support: "
-                "record with DistributedDataParallel, or a smaller model in one process.",
-                "sharded-parameters",
-            )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
@@ -16,6 +17,7 @@ from .gradients import Gradient, Gradients
 from .graph import overlapping_gradients, shared_graph
 from .ranks import Ranks
 from .settings import Settings
+from .shards import has_shards, is_counted_here, local_part
 from .shared_parameters import Layers, unwrapped
 
 LIBRARIES = {"torch", "affinity", "accelerate", "lightning", "transformers", "peft"}
@@ -45,23 +47,44 @@ class SharedPart:
     ranks: Ranks
     rounding_error: float
     frozen_module: nn.Module | None = None
-    tensors: list[Tensor] = field(init=False)
-    """The shared parameters, in order."""
     device: torch.device = field(init=False)
     """The model's device."""
+    is_sharded: bool = field(init=False)
+    """Whether a process may hold a part of a parameter."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tensors", list(self.parameters.values()))
+        object.__setattr__(self, "is_sharded", has_shards(self.model))
         device = next(self.model.parameters(), torch.zeros(())).device
         object.__setattr__(self, "device", device)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The shared parameters in order, or this process's parts of them."""
+        return [local_part(parameter) for parameter in self.parameters.values()]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over processes, if each has a part of the parameters."""
+        return self.ranks.total(values) if self.is_sharded else values
+
+    def counted_layers(self) -> list[list[int]]:
+        """The places of the parameters that this process counts, by layer."""
+        if not self.is_sharded:
+            return list(self.layers.values())
+        is_counted = [is_counted_here(parameter) for parameter in self.parameters.values()]
+        return [[i for i in layer if is_counted[i]] for layer in self.layers.values()]
+
+    def squared_norms(self, tensors: Sequence[Tensor]) -> Float[Tensor, " layer"]:
+        """The squared norm of each layer, of tensors like the parameters."""
+        squares = [tensor.detach().float().square().sum() for tensor in tensors]
+        zero = torch.zeros((), device=self.device)
+        return self.total(
+            torch.stack([sum((squares[i] for i in layer), zero) for layer in self.counted_layers()])
+        )
+
     def parameter_error(self) -> float:
         """The rounding error of all parameters, as a norm."""
-        errors = [
-            torch.finfo(tensor.dtype).eps * torch.linalg.vector_norm(tensor.detach()).float()
-            for tensor in self.tensors
-        ]
-        return torch.stack(errors).norm().item()
+        errors = [torch.finfo(tensor.dtype).eps * tensor.detach() for tensor in self.tensors]
+        return self.squared_norms(errors).sum().sqrt().item()
 
     def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         """Gradients of those of `tasks` that are present and reach the shared part."""
@@ -72,11 +95,14 @@ class SharedPart:
 
     def gradient(self, batch: Batch, task: str) -> Gradient | None:
         """The gradient of one task at the shared parameters, averaged over ranks."""
-        count = int(batch.ranks_with[self.tasks.index(task)])
-        if not count:
+        if not batch.ranks_with[self.tasks.index(task)]:
             return None
+        if self.is_sharded:
+            parameters = list(self.parameters.values())
+            gradient = batch.sharded_gradient(task, parameters, self.ranks)
+            return _unless_unreached(batch, task, gradient)
         gradient = self._local_gradient(batch, task, self.tensors)
-        return self.ranks.mean_gradient(gradient, self.tensors, count)
+        return self.ranks.mean_gradient(gradient, self.tensors)
 
     def factored_gradients(
         self, batch: Batch, memory: int, *, needs_gradients: bool
@@ -88,7 +114,8 @@ class SharedPart:
             memory: Bytes that the factors of all tasks may take.
             needs_gradients: Whether the gradients are needed, too, one at a time.
         """
-        if self.settings.level == "representation" or self.ranks.count > 1 or batch.is_apart:
+        is_alone = self.ranks.count == 1 and not self.is_sharded
+        if self.settings.level == "representation" or not is_alone or batch.is_apart:
             return None
         losses = [batch.loss(task) for task in batch.names]
         linear = linear_layers(losses, self.tensors, len(losses), needs_gradients=needs_gradients)
@@ -137,11 +164,7 @@ class SharedPart:
     def _local_gradient(
         self, batch: Batch, task: str, inputs: Sequence[Tensor | GradientEdge]
     ) -> Gradient | None:
-        gradient = batch.gradient(task, inputs)
-        if gradient is not None and all(part is None for part in gradient):
-            _warn_unreached(batch, task)
-            return None
-        return gradient
+        return _unless_unreached(batch, task, batch.gradient(task, inputs))
 
     def _representation_gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         losses = {task: batch.loss(task) for task in batch.names}
@@ -178,6 +201,14 @@ class SharedPart:
                 if any(part is not None for part in gradient)
             }
         return Gradients(by_task)
+
+
+def _unless_unreached(batch: Batch, task: str, gradient: Gradient | None) -> Gradient | None:
+    """The gradient, or None with a warning if the loss reaches none of the shared parameters."""
+    if gradient is not None and all(part is None for part in gradient):
+        _warn_unreached(batch, task)
+        return None
+    return gradient
 
 
 def _warn_unreached(batch: Batch, task: str) -> None:

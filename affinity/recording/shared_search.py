@@ -18,6 +18,7 @@ from .precision import rounding_error
 from .ranks import Ranks
 from .recorder_state import SearchState
 from .settings import Settings
+from .shards import has_shards, local_part
 from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
 from .shared_part import SharedPart
 
@@ -50,6 +51,7 @@ class SharedSearch:
         self.state = SearchState()
         self._part: SharedPart | None = None
         self._is_warned = False
+        self._is_sharded = has_shards(model)
 
     def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
         """The shared part; None while nothing is known to be shared and trained.
@@ -124,11 +126,20 @@ class SharedSearch:
         for number, (task, count) in enumerate(zip(tasks, batch.ranks_with, strict=True), 1):
             if not count or not parameters:
                 continue
-            gradient = batch.gradient(task, parameters)
-            gradient = ranks.mean_gradient(gradient, parameters, int(count))
+            if self._is_sharded:
+                gradient = batch.sharded_gradient(task, parameters, ranks)
+            else:
+                gradient = batch.gradient(task, parameters)
+                gradient = ranks.mean_gradient(gradient, parameters)
             for name, part in zip(names, gradient or [], strict=False):
                 if part is not None and name not in state.shared:
                     self._note(name, number, part)
+        if self._is_sharded:  # each rank has searched its part
+            is_shared = [float(name in state.shared) for name in names]
+            totals = ranks.totals(is_shared, batch.device)
+            state.shared.update(name for name, total in zip(names, totals, strict=True) if total)
+            for name in state.shared:
+                state.owners.pop(name, None)
 
     def _note(self, name: str, task: int, gradient: Tensor) -> None:
         """Note the elements that a task's gradient reaches."""
@@ -136,7 +147,7 @@ class SharedSearch:
         owner = owners.get(name)
         if owner is None:
             dtype = torch.uint8 if task < 256 else torch.int32
-            owner = owners[name] = torch.zeros_like(self._named[name], dtype=dtype)
+            owner = owners[name] = torch.zeros_like(local_part(self._named[name]), dtype=dtype)
         if owner.dtype == torch.uint8 and task > 255:
             owner = owners[name] = owner.int()
         if owner.device != gradient.device:  # read from a checkpoint

@@ -1,9 +1,5 @@
 """Two gloo processes: averaged gradients, equal traces, and no hang when a rank stays away."""
 
-import os
-import socket
-import traceback
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from codes import raises
+from processes import WORLD, Alone, check, spawn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,7 +16,6 @@ import affinity
 from affinity.estimates import Linearization
 from affinity.recording import Recorder, Trace
 
-WORLD = 2
 TASKS = ("a", "b", "c")
 
 pytestmark = [
@@ -192,11 +187,17 @@ def linearized(rank: int, folder: Path) -> None:
     affinity.save(statistics, folder / f"linearized {rank}")
 
 
+BODIES = (
+    *(the_same_run, averaged, micro_batches, present_on_one_rank, linearized, away),
+    at_another_step,
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes leave behind that run every body, one after another."""
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(folder)
+    spawn(folder, BODIES)
     return folder
 
 
@@ -275,75 +276,3 @@ def test_statistics_of_data_sets_are_those_of_all_rows(folder: Path) -> None:
         torch.testing.assert_close(other.training.gradients, whole.training.gradients)
         torch.testing.assert_close(other.training.curvatures, whole.training.curvatures)
         assert other.losses(["a", "b"]) == pytest.approx(whole.losses(["a", "b"]))
-
-
-BODIES = (
-    *(the_same_run, averaged, micro_batches, present_on_one_rank, linearized, away),
-    at_another_step,
-)
-
-
-def check(folder: Path, body: Callable[[int, Path], None]) -> None:
-    """Both ranks went through."""
-    for rank in range(WORLD):
-        assert (folder / f"{body.__name__} on {rank}").read_text() == "done"
-
-
-def spawn(folder: Path) -> None:
-    context = mp.get_context("spawn")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    workers = [context.Process(target=worker, args=(rank, folder, port)) for rank in range(WORLD)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join(120)
-        each.kill()
-
-
-def worker(rank: int, folder: Path, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD
-    )
-    for body in BODIES:
-        outcome = folder / f"{body.__name__} on {rank}"
-        outcome.write_text("did not end")
-        try:
-            body(rank, folder)
-        except Exception:
-            outcome.write_text(traceback.format_exc())
-            raise
-        outcome.write_text("done")
-        dist.barrier()
-    dist.destroy_process_group()
-
-
-class Alone:
-    """Ranks of a process that does not look for others."""
-
-    def __init__(self, timeout: float) -> None:
-        from affinity.recording.ranks import Ranks
-
-        self._ranks = Ranks(timeout)
-
-    count = 1
-
-    def synchronize(self, step: int) -> None: ...
-
-    def total(self, values: Tensor) -> Tensor:
-        return values
-
-    def totals(self, numbers: list[float], device: torch.device) -> list[float]:  # noqa: ARG002
-        return numbers
-
-    def largest(self, seconds: float, device: torch.device) -> float:  # noqa: ARG002
-        return seconds
-
-    def mean_losses(self, losses: Tensor) -> Tensor:
-        return losses
-
-    def mean_gradient(self, gradient: Any, shared: Any, present_on: int) -> Any:  # noqa: ARG002
-        return gradient

@@ -62,7 +62,7 @@ def test_absent_tasks_are_missing_and_warned_of_once() -> None:
         return {**known, "c": None}
 
     with warns("absent-task"):
-        recorder.observe(losses(), closure=losses)
+        recorder.observe(losses())
     recorder.observe(losses(), closure=losses)
     recorder.observe({**losses(), "c": torch.tensor(0.0)}, closure=losses)
     trace = recorder.trace()
