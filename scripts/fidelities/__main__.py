@@ -33,12 +33,13 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, help="of scripts/truth, one a table")
     parser.add_argument("--replay", action="append", default=[], type=Path, help=REPLAY)
     parser.add_argument("--published", action="store_true", help="also replay published tables")
-    parser.add_argument("--methods", help="only these, separated by ';'")
+    parser.add_argument("--methods", default="", help="only these, separated by ';'")
     parser.add_argument("--halvings", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     parser.add_argument("--out", type=Path, help="keep judgements, table and picture here")
     parser.add_argument("--anew", default="", help="judge these again, though --out has them")
+    parser.add_argument("--add", default="", help="judge only these; others stay as --out has them")
     parser.add_argument("--paired", default="", help="in the report: compare these with each other")
     arguments = parser.parse_args()
     try:
@@ -60,10 +61,10 @@ def main() -> None:
 
 def _judge(arguments: argparse.Namespace, may_be_none: bool) -> list[Judged]:
     methods = METHODS
-    if arguments.methods:
-        chosen = _names(arguments.methods)
-        if unknown := [name for name in chosen if name not in METHODS]:
-            raise InputError(f"Expected methods among {list(METHODS)}, but got {unknown}.")
+    chosen, added = _names(arguments.methods), _names(arguments.add)
+    if unknown := [name for name in (*chosen, *added) if name not in METHODS]:
+        raise InputError(f"Expected methods among {list(METHODS)}, but got {unknown}.")
+    if chosen:
         methods = {name: METHODS[name] for name in ["all-in-one", "separate", *chosen]}
     tables = [Measured.read(folder) for folder in _tables(arguments.folders)]
     tables += [Measured.read_replay(path) for path in arguments.replay]
@@ -81,7 +82,8 @@ def _judge(arguments: argparse.Namespace, may_be_none: bool) -> list[Judged]:
         if arguments.out:
             path = arguments.out / "judged" / f"{table.table}.json"
             decided = arguments.halvings, arguments.seed
-            judged.append(measure_missing(table, methods, *decided, path, _names(arguments.anew)))
+            again = _names(arguments.anew)
+            judged.append(measure_missing(table, methods, *decided, path, again, added))
         else:
             judged.append(measure(table, methods, arguments.halvings, arguments.seed))
     return judged

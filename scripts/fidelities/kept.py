@@ -22,15 +22,20 @@ def measure_missing(
     seed: int,
     path: Path,
     anew: Collection[str] = (),
+    add: Collection[str] = (),
 ) -> Judged:
     """Like `measure`, with what the file already holds for the same data, halvings and settings.
 
-    The file does not know when the code of a method changed: name it in `anew`.
+    The file does not know when the code of a method changed: name it in `anew`. With `add`, only
+    these methods are judged, and all that the file holds of others stays, whatever their settings.
     """
     what = {"halvings": halvings, "seed": seed, "data": _fingerprint(measured)}
     settings = {name: repr(method) for name, method in methods.items()}
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept = kept if kept.get("what") == what else {}
+    if add:
+        settings = kept.get("settings", {}) | {name: settings[name] for name in add}
+        methods = {name: method for name, method in methods.items() if name in settings}
     known = {
         name
         for name, setting in settings.items()

@@ -30,6 +30,8 @@ METHODS: dict[str, Method] = {
     "representation similarity, none alone": Foretold(
         "representation similarity", needs_alone=True, alone=False
     ),
+    "task relationships": Foretold("task relationships"),
+    "task relationships, none alone": Foretold("task relationships", alone=False),
     "gradient surrogate": Foretold("gradient surrogate"),
     "gradient surrogate, prudent": Prudent(),
     "ETAP, T subsets": Etap(rounds=1),

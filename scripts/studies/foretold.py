@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 from kept_rows import read, write
 
-from affinity.estimates import GradientSurrogate, RepresentationSimilarity
+from affinity.estimates import (
+    AffinityMatrix,
+    GradientSurrogate,
+    RepresentationSimilarity,
+    TaskRelationships,
+)
 from affinity.estimates.representation_similarity import separate_representations
 from affinity.problems import Problem
 
@@ -20,12 +25,21 @@ Gains = dict[frozenset[str], dict[str, float]]
 def of_representations(problem: Problem, networks: Networks, seed: int) -> Gains:
     """Mean similarity to the group's other tasks, each learned alone; nothing for a task alone."""
     similarity = RepresentationSimilarity()(separate_representations(problem, 1, seed))
+    return _mean_of_partners(similarity, networks)
 
+
+def of_relationships(problem: Problem, networks: Networks, seed: int) -> Gains:
+    """Mean correlation with the group's other tasks in the heads of one relationship network."""
+    return _mean_of_partners(TaskRelationships()(problem, seed), networks)
+
+
+def _mean_of_partners(affinity: AffinityMatrix, networks: Networks) -> Gains:
     def gain(network: frozenset[str], task: str) -> float:
         others = network - {task}
-        return float(np.mean([similarity.between(each, task) for each in others] or [0.0]))
+        values = [affinity.between(other, task) for other in others] or [0.0]
+        return float(np.mean(np.nan_to_num(values)))
 
-    return {each: {task: gain(each, task) for task in each} for each in networks}
+    return {network: {task: gain(network, task) for task in network} for network in networks}
 
 
 def of_surrogate(problem: Problem, networks: Networks, seed: int) -> Gains:
@@ -36,6 +50,7 @@ def of_surrogate(problem: Problem, networks: Networks, seed: int) -> Gains:
 
 FORETELL: dict[str, Callable[[Problem, Networks, int], Gains]] = {
     "representation similarity": of_representations,
+    "task relationships": of_relationships,
     "gradient surrogate": of_surrogate,
 }
 

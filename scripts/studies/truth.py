@@ -166,12 +166,15 @@ def same_settings(path: Path, settings: dict[str, object]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     problem = problem_of(arguments)
     out = Path(arguments.out) / problem.name
+    training = asdict(problem.settings)
+    del training["device"]  # it decides no loss
     settings: dict[str, object] = {
         "source": problem.source.name,
         "tasks": problem.names,
-        "training": asdict(problem.settings),
+        "training": training,
         "trunk": repr(problem.trunk()),
-        "resampling": repr(problem.resampling),
+        # As before the share had a name: all rows of a draw are used.
+        "resampling": repr(problem.resampling).replace(", used_share=1.0", ""),
         "development_rows": len(problem.development),
         "test_rows": len(problem.test),
     }
