@@ -32,8 +32,9 @@ class RelationshipNetwork(HardSharing):
         W \leftarrow \left(I + \eta \lambda \,
         (\Sigma_D \otimes \Sigma_C \otimes \Sigma_T)^{-1}\right)^{-1} W
 
-    and every `every` steps the covariances follow the weights (`flip_flop`). Tasks whose heads
-    have different shapes are not related: each shape has a prior of its own. Biases have none.
+    and every `every` steps the covariances follow the weights (`flip_flop`). A head of several
+    linear layers has such a prior on each. Layers of different shapes are not related: each shape
+    has a prior of its own. Biases have none.
 
     Compared with the paper: the prior is a proximal step, decoupled from the loss as weight decay
     is in AdamW, not a term of the loss; and :math:`\lambda` is given, since the covariances' scale
@@ -43,12 +44,12 @@ class RelationshipNetwork(HardSharing):
     Args:
         tasks: The tasks to predict, in order.
         trunk: Makes the shared module.
-        head: Makes the head of a task: `nn.Linear`.
+        head: Makes the head of a task, with at least one `nn.Linear`.
         strength: :math:`\lambda`, at least 0; 0 is hard sharing.
         every: Steps between updates of the covariances.
 
     Raises:
-        InputError: If the strength is negative, `every` below 1, or a head is not `nn.Linear`.
+        InputError: If the strength is negative, `every` below 1, or a head has no `nn.Linear`.
 
     References:
         Long et al. (2017), `Learning Multiple Tasks with Multilinear Relationship Networks
@@ -88,18 +89,21 @@ class RelationshipNetwork(HardSharing):
         self.strength = float(strength)
         self.every = every
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        places_by_shape: dict[torch.Size, list[int]] = {}
-        for place, module in enumerate(self.heads):
-            if not isinstance(module, nn.Linear):
+        groups: dict[tuple[int, torch.Size], list[int]] = {}
+        for place in range(len(self.heads)):
+            layers = self._layers(place)
+            if not layers:
                 raise InputError(
-                    f"Expected heads that are nn.Linear for a relationship network, but that of "
-                    f"{self.names[place]!r} is {type(module).__name__}.",
+                    f"Expected heads with an nn.Linear for a relationship network, but that of "
+                    f"{self.names[place]!r} is {type(self.heads[place]).__name__}.",
                     "head-does-not-fit",
                 )
-            places_by_shape.setdefault(module.weight.shape, []).append(place)
-        self._places = list(places_by_shape.values())
-        for number, places in enumerate(self._places):
-            for axis, size in zip("TCD", self._weights(places).shape, strict=True):
+            for depth, layer in enumerate(layers):
+                groups.setdefault((depth, layer.weight.shape), []).append(place)
+        last_first = sorted(groups.items(), key=lambda group: group[0][0])
+        self._groups = [(depth, places) for (depth, _), places in last_first]
+        for number, (depth, places) in enumerate(self._groups):
+            for axis, size in zip("TCD", self._weights(depth, places).shape, strict=True):
                 self.register_buffer(f"covariance_{number}_{axis}", torch.eye(size))
 
     @torch.no_grad()
@@ -107,8 +111,8 @@ class RelationshipNetwork(HardSharing):
         """Take the prior's step, and update the covariances when it is time."""
         self.steps += 1
         learns = int(self.steps) % self.every == 0
-        for number, places in enumerate(self._places):
-            weights = self._weights(places)
+        for number, (depth, places) in enumerate(self._groups):
+            weights = self._weights(depth, places)
             covariances = self._covariances(number)
             if learns:
                 covariances = flip_flop(weights, covariances, rounds=1)
@@ -116,25 +120,26 @@ class RelationshipNetwork(HardSharing):
                     getattr(self, f"covariance_{number}_{axis}").copy_(covariance)
             pulled = _proximal(weights, covariances, learning_rate * self.strength)
             for place, weight in zip(places, pulled, strict=True):
-                self._head(place).weight.copy_(weight)
+                self._layers(place)[depth].weight.copy_(weight)
 
     def task_correlations(self) -> Float[Tensor, "task task"]:
-        """The normalized task covariance; NaN between tasks whose heads have different shapes."""
+        """The normalized task covariance of the last layers; NaN between those of other shapes."""
         result = torch.full((len(self.names),) * 2, torch.nan)
-        for number, places in enumerate(self._places):
+        for number, (depth, places) in enumerate(self._groups):
+            if depth > 0:
+                continue
             covariance = self._covariances(number)[0].cpu()
             deviation = covariance.diagonal().sqrt()
             rows = torch.tensor(places)
             result[rows[:, None], rows] = covariance / deviation / deviation[:, None]
         return result
 
-    def _weights(self, places: Sequence[int]) -> Float[Tensor, "task output feature"]:
-        return torch.stack([self._head(place).weight.detach() for place in places])
+    def _weights(self, depth: int, places: Sequence[int]) -> Float[Tensor, "task output feature"]:
+        return torch.stack([self._layers(place)[depth].weight.detach() for place in places])
 
-    def _head(self, place: int) -> nn.Linear:
-        head = self.heads[place]
-        assert isinstance(head, nn.Linear)  # checked at the start
-        return head
+    def _layers(self, place: int) -> list[nn.Linear]:
+        """The linear layers of a head, the last one first."""
+        return [part for part in self.heads[place].modules() if isinstance(part, nn.Linear)][::-1]
 
     def _covariances(self, number: int) -> tuple[Tensor, ...]:
         return tuple(getattr(self, f"covariance_{number}_{axis}") for axis in "TCD")

@@ -101,13 +101,36 @@ def test_tasks_with_heads_of_other_shapes_are_not_related() -> None:
     assert correlations[0, 2].isnan()
 
 
+def test_every_linear_layer_of_the_heads_has_a_prior() -> None:
+    torch.manual_seed(0)
+    network = RelationshipNetwork(
+        TASKS,
+        nn.Identity,
+        lambda _: nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 1)),
+        every=1,
+    )
+    with torch.no_grad():
+        for head in network.heads:
+            head[0].weight.copy_(network.heads[0][0].weight)  # alike below, unrelated above
+    last = torch.stack([head[2].weight.detach().clone() for head in network.heads])
+    network.after_step(learning_rate=1.0)
+    torch.testing.assert_close(network.covariance_0_T, flip_flop(last, rounds=1)[0])
+    below = network.covariance_1_T
+    assert (below[0, 1:] / below[0, 0]).min() > 0.7
+    torch.testing.assert_close(
+        network.task_correlations()[0, 1],
+        network.covariance_0_T[0, 1]
+        / (network.covariance_0_T[0, 0] * network.covariance_0_T[1, 1]).sqrt(),
+    )
+
+
 def test_bad_settings_are_refused() -> None:
     with raises("invalid-strength"):
         linear_network(2, strength=-1.0)
     with raises("out-of-range"):
         linear_network(2, every=0)
     with raises("head-does-not-fit"):
-        RelationshipNetwork(TASKS, nn.Identity, lambda _: nn.Sequential(nn.Linear(2, 1)))
+        RelationshipNetwork(TASKS, nn.Identity, lambda _: nn.Identity())
 
 
 def test_the_estimator_recovers_clusters_of_linear_tasks() -> None:
