@@ -10,6 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 
 from .impressions import Impressions
+from .metrics import check_rows
 from .model import RankingModel
 
 
@@ -25,6 +26,9 @@ class PositionClicks:
         examination: The probability that each position is examined; positions beyond the last
             count as it.
 
+    Raises:
+        InputError: If it is empty, or not a probability.
+
     References:
         Craswell et al. (2008), `An Experimental Comparison of Click Position-Bias Models
         <https://doi.org/10.1145/1341531.1341545>`_.
@@ -36,6 +40,13 @@ class PositionClicks:
     """
 
     examination: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.examination:
+            raise InputError(
+                "Expected the examination of at least one position, but got none.", "no-positions"
+            )
+        _check_probabilities("examination", torch.tensor(self.examination))
 
     def __call__(
         self,
@@ -51,8 +62,11 @@ class PositionClicks:
             slates: The list to which each row belongs.
             positions: From 1 on, within the list.
             seed: Of the draws.
+
+        Raises:
+            InputError: If rows differ, an attraction is no probability, or a position is below 1.
         """
-        del slates
+        _check_draws(attraction, slates, positions)
         generator = torch.Generator().manual_seed(seed)
         examination = attraction.new_tensor(self.examination)
         examined = examination[(positions - 1).clamp(max=len(examination) - 1)]
@@ -70,6 +84,9 @@ class CascadeClicks:
         after_click: Probability of going on to the next row after a click.
         otherwise: Probability of going on without one.
 
+    Raises:
+        InputError: If one of them is not a probability.
+
     References:
         Craswell et al. (2008), as above; Guo et al. (2009), `Efficient Multiple-Click Models in Web
         Search <https://doi.org/10.1145/1498759.1498818>`_ (dependent click model).
@@ -83,6 +100,10 @@ class CascadeClicks:
     after_click: float = 0.3
     otherwise: float = 1.0
 
+    def __post_init__(self) -> None:
+        probabilities = torch.tensor([self.after_click, self.otherwise])
+        _check_probabilities("after_click and otherwise", probabilities)
+
     def __call__(
         self,
         attraction: Float[Tensor, " row"],
@@ -91,6 +112,7 @@ class CascadeClicks:
         seed: int = 0,
     ) -> Float[Tensor, " row"]:
         """Draw clicks; the arguments are those of `PositionClicks`."""
+        _check_draws(attraction, slates, positions)
         generator = torch.Generator().manual_seed(seed)
         wants = torch.bernoulli(attraction, generator=generator)  # clicks, if it is examined
         goes_on = torch.full_like(attraction, self.otherwise)
@@ -115,12 +137,13 @@ def positions_by_score(
     that made it.
 
     Raises:
-        InputError: If a score is NaN.
+        InputError: If a score is NaN, or rows differ.
 
     Example:
         >>> positions_by_score(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([1, 1, 2])).tolist()
         [2, 1, 1]
     """
+    check_rows(scores=scores, slates=slates)
     if bool(scores.isnan().any()):
         raise InputError("Expected scores to order rows by, but some are NaN.", "missing-score")
     random = np.random.default_rng(seed).random(len(scores))
@@ -146,7 +169,8 @@ def position_effect(
         objective: Its name.
 
     Raises:
-        InputError: If the model does not use positions, or met fewer than two in training.
+        InputError: If the model does not use positions, met fewer than two in training, or does not
+            predict the objective.
 
     Example:
         >>> from .model import RankingSettings
@@ -166,6 +190,10 @@ def position_effect(
             f"{seen}.",
             "no-positions",
         )
+    if objective not in (names := [each.name for each in model.objectives]):
+        raise InputError(
+            f"Expected an objective among {names}, but got {objective!r}.", "unknown-task"
+        )
     means = {
         position: model.predict(
             impressions, torch.full_like(impressions.positions, position)
@@ -173,3 +201,19 @@ def position_effect(
         for position in seen
     }  # fmt: skip
     return {position: mean / means[seen[0]] for position, mean in means.items()}
+
+
+def _check_draws(attraction: Tensor, slates: Tensor, positions: Tensor) -> None:
+    check_rows(attraction=attraction, slates=slates, positions=positions)
+    _check_probabilities("attraction", attraction)
+    if bool((positions < 1).any()):
+        raise InputError("Expected positions from 1 on, but some are below.", "invalid-position")
+
+
+def _check_probabilities(name: str, values: Tensor) -> None:
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise InputError(
+            f"Expected probabilities from 0 to 1 as {name}, but got {values.min():g} to "
+            f"{values.max():g}.",
+            "invalid-probability",
+        )

@@ -14,7 +14,7 @@ from affinity.errors import InputError
 from affinity.sharing import Cost
 
 from .impressions import Impressions
-from .metrics import auc, gauc, ndcg
+from .metrics import auc, check_rows, gauc, ndcg
 
 CombinationForm = Literal["product", "sum"]
 
@@ -57,13 +57,14 @@ class CombinedScore:
         """The score of each impression.
 
         Raises:
-            InputError: If an objective has no predictions.
+            InputError: If an objective has no predictions, or their rows differ.
         """
         if missing := sorted(set(self.weights) - set(predictions)):
             raise InputError(
                 f"Expected predictions of {missing}, but got those of {list(predictions)}.",
                 "unknown-task",
             )
+        check_rows(**{name: predictions[name] for name in self.weights})
         if self.form == "sum":
             return torch.stack([w * predictions[name] for name, w in self.weights.items()]).sum(0)
         tiny = torch.finfo(torch.float32).tiny
@@ -207,10 +208,18 @@ def weight_grid(
 ) -> list[CombinedScore]:
     """All weights that are multiples of 1 / `steps` and add up to 1.
 
+    Raises:
+        InputError: If there are no objectives, or `steps` is below 1.
+
     Example:
         >>> [dict(score.weights) for score in weight_grid(["click", "like"], steps=2)]
         [{'click': 0.0, 'like': 1.0}, {'click': 0.5, 'like': 0.5}, {'click': 1.0, 'like': 0.0}]
     """
+    if not objectives or steps < 1:
+        raise InputError(
+            f"Expected an objective and at least one step, but got {list(objectives)} and {steps}.",
+            "out-of-range",
+        )
 
     def splits(total: int, parts: int) -> list[tuple[int, ...]]:
         if parts == 1:

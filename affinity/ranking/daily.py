@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from affinity import storage
-from affinity.errors import DivergenceError, InputError
+from affinity.errors import DivergenceError, InputError, warn
 from affinity.problems.note import DataNote
 from affinity.recording import Recorder, RecordingCost, Trace
 from affinity.sharing import Cost, MMoE, cost_of, gate_health
@@ -190,19 +190,28 @@ class DailyTrainer:
             days: Only these days of the log, by number.
 
         Raises:
-            InputError: If a checkpoint is of another run, or the log has no day after it.
+            InputError: If a checkpoint is of another run, or there is no day after it.
         """
-        numbers = range(len(impressions.day_names))[days or slice(None)]
+        if not isinstance(days, slice | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"Expected days as a slice of their numbers, slice(0, 5), but got {days!r}.",
+                "invalid-days",
+            )
+        numbers = range(len(impressions.day_names))[slice(None) if days is None else days]
         with torch.random.fork_rng(devices=[]):
             state = self._start(impressions)
             done = {result.day for result in state.results}
             todo = [number for number in numbers if impressions.day_names[number] not in done]
             if not todo:
+                after = (
+                    f" after {state.results[-1].day!r}, the last of the checkpoint" if done else ""
+                )
                 raise InputError(
-                    f"Expected a day after {state.results[-1].day!r}, the last of the checkpoint, "
-                    "but the log has none.",
+                    f"Expected a day to train on{after}, but there is none among the chosen days "
+                    f"of the log's {len(impressions.day_names)}.",
                     "no-new-days",
                 )
+            _warn_of_late_rows(impressions, state.results)
             last = [number for number in numbers if impressions.day_names[number] in done]
             first = impressions.day_names[todo[0]]
             if state.results and (
@@ -248,7 +257,7 @@ class DailyTrainer:
             recorder = Recorder(
                 self.model,
                 tasks=[objective.name for objective in impressions.objectives],
-                every=self.every or 1,
+                every=1 if self.every is None else self.every,
                 overhead=self.overhead if self.every is None else None,
                 layers=3,  # each embedding, the hidden layer and each expert
                 optimizer=optimizer,
@@ -447,6 +456,18 @@ def _is_earlier(day: str, other: str) -> bool:
     """Whether a day is before another, where both are written as dates."""
     are_dates = all(re.fullmatch(r"\d{4}-?\d\d-?\d\d", name) for name in (day, other))
     return are_dates and day < other
+
+
+def _warn_of_late_rows(impressions: Impressions, results: list[DayResult]) -> None:
+    """Warn of days that the log now has more impressions of than were trained on."""
+    rows = dict(zip(impressions.day_names, impressions.days.bincount().tolist(), strict=True))
+    more = {day.day: rows[day.day] - day.rows for day in results if rows.get(day.day, 0) > day.rows}
+    if more:
+        warn(
+            f"The log has impressions that came after their day was trained on, {more}: they are "
+            "left out. Train on days that are over.",
+            "day-not-over",
+        )
 
 
 def _digest(impressions: Impressions, settings: RankingSettings, is_recorded: bool) -> str:

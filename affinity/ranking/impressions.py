@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,12 @@ from affinity.errors import InputError, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
 from affinity.problems.note import DataNote
+from affinity.problems.reading import to_pandas
 
 from .objective import RankingObjective, check_objectives
 
 BUCKETS = 2**13
+LAST_YEAR = 2200
 TimeUnit = Literal["D", "s", "ms", "us", "ns"]
 
 
@@ -100,7 +102,7 @@ class Impressions:
 
 
 def read_impressions(
-    log: pd.DataFrame,
+    log: Any,
     objectives: Iterable[RankingObjective],
     *,
     time: str,
@@ -117,10 +119,11 @@ def read_impressions(
     """Read a log of impressions.
 
     Args:
-        log: One row per impression, in the order of time.
+        log: One row per impression, in the order of time: a frame of pandas or another library.
         objectives: What is predicted; each is a column of labels, NaN where missing.
-        time: Column with the time of the impression.
-        user: Column that identifies the user.
+        time: Column with the time of the impression: timestamps, text as in ISO 8601, or numbers.
+        user: Column that identifies the user. Impressions without one are each by a user of their
+            own, so that metrics within users leave them out.
         identifiers: Columns that are hashed and embedded, of the query, the candidate and the
             context. Columns of numbers with few values may be among them.
         numbers: Columns of numbers.
@@ -134,7 +137,8 @@ def read_impressions(
 
     Raises:
         InputError: If columns or times are missing, times or days are out of order, labels do not
-            fit their objective, a label is among the features, or a feature is known too late.
+            fit their objective, a label or the position is among the features, a number is not
+            finite, or a feature is known too late.
 
     Example:
         >>> log = pd.DataFrame({"time": [1, 2], "user": ["a", "b"], "video": [7, 8],
@@ -148,6 +152,10 @@ def read_impressions(
     objectives = check_objectives(objectives)
     names = [objective.name for objective in objectives]
     known_at = dict(known_at or {})
+    identifiers, numbers = _listed(identifiers), _listed(numbers)
+    log = to_pandas(log)
+    if buckets < 2:
+        raise InputError(f"Expected at least 2 buckets, but got {buckets}.", "out-of-range")
     _check_columns(
         log,
         [time, user, *identifiers, *numbers, *names, *known_at, *known_at.values()]
@@ -158,6 +166,17 @@ def read_impressions(
             f"Expected features that are known before the impression, but {leaking} are labels.",
             "label-as-feature",
         )
+    if position in {*identifiers, *numbers}:
+        raise InputError(
+            f"Expected features that are known when serving, but {position!r} is the position. To "
+            "use it as a feature in training: RankingSettings(position='feature').",
+            "position-as-feature",
+        )
+    if unused := sorted(set(known_at) - {*names, *identifiers, *numbers}):
+        raise InputError(
+            f"Expected known_at of labels and features, but {unused} are neither.",
+            "unknown-column",
+        )
     times = _times(log, time, time_unit)
     if not times.is_monotonic_increasing:
         row = int(np.argmax(np.diff(times.to_numpy()) < np.timedelta64(0))) + 1
@@ -167,7 +186,7 @@ def read_impressions(
             "times-out-of-order",
         )
     codes, day_names = _days(log, times, day)
-    notes: list[DataNote] = []
+    notes = _notes_on_days_and_users(log[user], day_names)
     labels = _labels(log, objectives, notes)
     late = np.zeros(labels.shape, dtype=bool)
     _check_known(log, objectives, known_at, times, time_unit, [*identifiers, *numbers])
@@ -204,7 +223,7 @@ def read_impressions(
         torch.from_numpy(_numbers(log, numbers)),
         torch.from_numpy(labels).float(),
         torch.from_numpy(late),
-        torch.from_numpy(hashed(log[user], 2**62)),
+        torch.from_numpy(_users(log[user])),
         torch.from_numpy(codes),
         day_names,
         torch.from_numpy(places),
@@ -237,11 +256,50 @@ def hashed(values: pd.Series, buckets: int) -> Int[np.ndarray, " row"]:
     return np.where(is_missing, 0, numbers[codes])
 
 
+def _listed(names: Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _users(users: pd.Series) -> Int[np.ndarray, " row"]:
+    """A hash per user; those that are missing differ from all others."""
+    numbers = hashed(users, 2**62)
+    return np.where(numbers == 0, -1 - np.arange(len(users)), numbers)
+
+
+def _notes_on_days_and_users(users: pd.Series, day_names: Sequence[str]) -> list[DataNote]:
+    notes: list[DataNote] = []
+    if len(day_names) == 1:
+        notes.append(
+            DataNote(
+                "single-day",
+                f"All impressions are of one day, {day_names[0]}: no day is evaluated before it is "
+                "trained on. If the log has more days, the time_unit is wrong.",
+                "warning",
+            )
+        )
+    if count := int(users.isna().sum()):
+        notes.append(
+            DataNote(
+                "missing-users",
+                f"{count:,} impressions have no user: each counts as a user of its own, and "
+                "metrics within users leave them out.",
+                "warning",
+                column=str(users.name),
+                value=float(count),
+            )
+        )
+    return notes
+
+
 def _check_columns(log: pd.DataFrame, columns: Sequence[str]) -> None:
     if missing := sorted({str(column) for column in columns if column not in log.columns}):
         raise InputError(
             f"Expected the columns {missing}, but the log has {list(map(str, log.columns))}.",
             "missing-column",
+        )
+    if twice := sorted({str(name) for name in columns if (log.columns == name).sum() > 1}):
+        raise InputError(
+            f"Expected unique column names, but {twice} come more than once.", "duplicate-column"
         )
     if not len(log):
         raise InputError("Expected impressions, but the log has no rows.", "no-rows")
@@ -259,12 +317,24 @@ def _times(
         )
     try:
         is_number = pd.api.types.is_numeric_dtype(values)
-        times = pd.to_datetime(values, unit=unit) if is_number else pd.to_datetime(values)
+        times = (
+            pd.to_datetime(values, unit=unit)
+            if is_number
+            else pd.to_datetime(values, format="ISO8601")
+        )
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"Expected times in column {column!r}, but they cannot be read: {error}.",
+            "Expected timestamps, text like 2026-05-31 12:30:00, or numbers with their time_unit "
+            f"in column {column!r}, but they cannot be read: {str(error).splitlines()[0]}. Convert "
+            "them first, with pd.to_datetime(..., format=..., utc=True).",
             "invalid-time",
         ) from error
+    if len(times) and (year := times.dt.year.max()) > LAST_YEAR:
+        raise InputError(
+            f"Expected times before the year {LAST_YEAR} in column {column!r}, but the last is in "
+            f"{year:.0f}: give the time_unit of the numbers, such as 'ms'.",
+            "invalid-time",
+        )
     if times.isna().any() and not may_be_missing:
         rows = np.flatnonzero(times.isna())
         raise InputError(
@@ -414,10 +484,16 @@ def _positions(log: pd.DataFrame, column: str) -> Int[np.ndarray, " row"]:
 
 def _numbers(log: pd.DataFrame, columns: Sequence[str]) -> Float[np.ndarray, "row number"]:
     try:
-        return log[list(columns)].to_numpy(dtype=np.float32, copy=True)
+        numbers = log[list(columns)].to_numpy(dtype=np.float32, copy=True)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"Expected numbers in the columns {list(columns)}, but {error}; other values can be "
             "hashed: identifiers=[...].",
             "not-a-number",
         ) from error
+    is_infinite = np.isinf(numbers)
+    if infinite := [name for place, name in enumerate(columns) if is_infinite[:, place].any()]:
+        raise InputError(
+            f"Expected finite numbers, or missing ones, in the columns {infinite}.", "not-finite"
+        )
+    return numbers

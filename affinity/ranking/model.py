@@ -228,10 +228,20 @@ class RankingModel(nn.Module):
 
         Args:
             impressions: Rows.
-            positions: Predict as if shown at these positions; one that training never met counts
-                as missing, with a warning.
+            positions: Predict as if shown at these positions; 0 is missing, and one that training
+                never met counts as missing, with a warning.
+
+        Raises:
+            InputError: If there is not a position of at least 0 for each row.
         """
         if positions is not None:
+            if positions.shape != impressions.positions.shape or bool((positions < 0).any()):
+                raise InputError(
+                    f"Expected a position of at least 0 for each of {len(impressions)} rows, but "
+                    f"got {tuple(positions.shape)} positions, the smallest "
+                    f"{int(positions.min()) if len(positions) else None}.",
+                    "invalid-position",
+                )
             positions = positions.clamp(max=self.settings.n_positions)
             unseen = (positions > 0) & ~self.seen_positions[positions]
             if bool(unseen.any()):

@@ -1,7 +1,7 @@
 """Offline comparison: would a ranker have done better than another, from lists in random order?"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from affinity.errors import InputError, warn
 from affinity.statistics import VerdictName
 
 from .clicks import positions_by_score
+from .metrics import check_rows
 
 OfflineEstimator = Literal["ips", "replay"]
 
@@ -32,7 +33,8 @@ class OfflineComparison:
         gain: Difference relative to production.
         low: Lower end of its interval.
         high: Upper end.
-        verdict: Beneficial, harmful, neutral (within the tolerance) or undecided.
+        verdict: Beneficial, harmful, neutral (within the tolerance) or undecided, as where lists
+            are not in random order.
         p_value: Of no difference.
         tolerance: Relative gains smaller than this do not matter.
         lists: Number of lists.
@@ -104,7 +106,8 @@ def compare_rankers(
 
     Raises:
         InputError: If positions are not those of whole lists, propensities are not probabilities,
-            a score or reward is NaN, no impression matches, or production has no reward.
+            a score or reward is NaN, no impression matches, rows differ, or a number is out of
+            range.
 
     References:
         Li et al. (2011), `Unbiased Offline Evaluation of Contextual-bandit-based News Article
@@ -125,7 +128,18 @@ def compare_rankers(
         >>> result.candidate, result.production, result.verdict
         (1.5, 0.5, 'beneficial')
     """
+    check_rows(
+        candidate=candidate, production=production, reward=reward, lists=lists,
+        positions=positions, users=users,
+        **({} if propensities is None else {"propensities": propensities}),
+    )  # fmt: skip
     _check(reward, lists, positions, propensities, estimator, top)
+    if not (tolerance >= 0 and 0 < level < 1):
+        raise InputError(
+            f"Expected a tolerance of at least 0 and a level between 0 and 1, but got {tolerance} "
+            f"and {level}.",
+            "out-of-range",
+        )
     _, place, sizes = lists.unique(return_inverse=True, return_counts=True)
     size = sizes[place]
     weight = size.double() if propensities is None else 1 / propensities.double()
@@ -140,9 +154,10 @@ def compare_rankers(
     values: list[float] = []
     influences: list[np.ndarray] = []
     matches: list[int] = []
+    is_random = propensities is not None or _is_random(
+        (candidate, production), positions, place, size
+    )
     for scores in (candidate, production):
-        if propensities is None:
-            _check_random(scores, positions, place, size)
         is_match = (positions_by_score(scores, place, seed) == positions) & counted
         matches.append(int(is_match.sum()))
         if not matches[-1]:
@@ -157,9 +172,10 @@ def compare_rankers(
         value = rewards.sum() / totals.sum()
         values.append(float(value))
         influences.append((rewards - value * totals) / totals.sum())
-    return _conclude(
+    comparison = _conclude(
         estimator, values, influences, matches, len(sizes), tolerance=tolerance, level=level
     )
+    return comparison if is_random else replace(comparison, verdict="undecided")
 
 
 def _conclude(
@@ -253,19 +269,23 @@ def _check(
         )
 
 
-def _check_random(scores: Tensor, positions: Tensor, place: Tensor, size: Tensor) -> None:
-    """Warn if positions within lists go with a ranker's scores, as they do not in random order."""
-    ranks = positions_by_score(scores, place, seed=1).double()
+def _is_random(
+    rankers: tuple[Tensor, Tensor], positions: Tensor, place: Tensor, size: Tensor
+) -> bool:
+    """Whether positions within lists are unrelated to both rankers' scores; warns if not."""
     middle = (size + 1) / 2
-    product = ((ranks - middle) * (positions - middle)).numpy()
-    by_list = np.bincount(place.numpy(), weights=product)
     m = np.bincount(place.numpy())
-    variance = ((m * (m + 1) / 12.0) ** 2 * (m - 1)).sum()  # of the sum, in random order
-    z = float(by_list.sum() / math.sqrt(variance)) if variance > 0 else 0.0
-    if abs(z) > LARGEST_Z:
+    deviation = math.sqrt(((m * (m + 1) / 12.0) ** 2 * (m - 1)).sum())  # in random order
+    largest = 0.0
+    for scores in rankers:
+        ranks = positions_by_score(scores, place, seed=1).double()
+        total = float(((ranks - middle) * (positions - middle)).sum())
+        largest = max(largest, abs(total) / deviation if deviation > 0 else 0.0)
+    if largest > LARGEST_Z:
         warn(
             f"The lists do not seem to be in random order: positions go with a ranker's scores (z "
-            f"= {z:.1f}). Inverse propensities of 1 / length are wrong then; take the randomly "
-            "ordered slice alone, or give propensities.",
+            f"= {largest:.1f}). Inverse propensities of 1 / length are wrong then, and the verdict "
+            "is left undecided: take the randomly ordered slice alone, or give propensities.",
             "order-not-random",
         )
+    return largest <= LARGEST_Z

@@ -22,7 +22,9 @@ class TemporalTrainer:
     Each seed stands for a start day and an initialization: the network trains once, in the order of
     time, on `training` days from its start, its validation scores are those of the next
     `validation` days, and its test scores those of the `test` days after them. Seeds of the same
-    start share days, so that their differences vary less than those of new days would.
+    start share days, so that their differences vary less than those of new days would; and a day
+    that validates from one start tests from an earlier one, so that a choice is judged on days that
+    helped to make it.
 
     Scores are AUCs of binary objectives and losses of times, over all rows of these days.
 

@@ -76,3 +76,19 @@ def test_the_tower_recovers_planted_examination():
     trainer.train(data, slice(0, 1))
     with raises("no-positions"):
         position_effect(trainer.model, data, "click")
+
+
+def test_what_is_no_probability_or_position_is_refused():
+    lists, positions = torch.zeros(2, dtype=torch.long), torch.tensor([1, 2])
+    with raises("no-positions"):
+        PositionClicks(())
+    for make in (lambda: PositionClicks((1.0, 1.5)), lambda: CascadeClicks(after_click=-0.1)):
+        with raises("invalid-probability"):
+            make()
+    for clicks in (PositionClicks((1.0, 0.5)), CascadeClicks()):
+        with raises("invalid-probability"):
+            clicks(torch.tensor([0.5, 2.0]), lists, positions)
+        with raises("invalid-position"):
+            clicks(torch.ones(2), lists, positions - 1)
+        with raises("rows-differ"):
+            clicks(torch.ones(3), lists, positions)

@@ -55,3 +55,13 @@ def test_choices_are_measured_for_every_objective():
         compare_weights(predictions, data, [])
     with raises("unknown-metric"):
         compare_weights(predictions, data, grid, metric="f1")
+
+
+def test_rows_that_differ_and_empty_grids_are_refused():
+    with raises("rows-differ"):
+        CombinedScore({"a": 1.0, "b": 1.0})({"a": torch.ones(2), "b": torch.ones(3)})
+    with raises("rows-differ"):
+        compare_weights({"click": torch.ones(3)}, impressions(), [CombinedScore({"click": 1.0})])
+    for objectives, steps in (([], 4), (["a"], 0)):
+        with raises("out-of-range"):
+            weight_grid(objectives, steps)

@@ -21,6 +21,10 @@ def test_times_out_of_order_or_missing_are_refused():
         impressions(frame, time_unit=None)
     with raises("invalid-time"):
         impressions(frame.assign(time="yesterday"), time_unit=None)
+    with raises("invalid-time"):  # the 3rd of April or the 4th of March
+        impressions(frame.assign(time="03.04.2026"), time_unit=None)
+    with raises("invalid-time"):  # milliseconds read as seconds
+        impressions(frame.assign(time=1_770_000_000_000 + frame["time"]))
     with raises("days-out-of-order"):
         impressions(frame.assign(day=np.arange(len(frame)) % 2), day="day")
 
@@ -46,6 +50,7 @@ def test_texts_and_time_zones_give_days():
         ("position", 0, "invalid-position"),
         ("position", 1.5, "invalid-position"),
         ("length", "long", "not-a-number"),
+        ("length", np.inf, "not-finite"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(column, value, code):
@@ -60,6 +65,35 @@ def test_missing_columns_and_empty_logs_are_refused():
         impressions(log().drop(columns="click"))
     with raises("no-rows"):
         impressions(log().head(0))
+
+
+def test_columns_in_a_wrong_place_are_refused():
+    frame = log().assign(later=log()["time"] + 1)
+    with raises("duplicate-column"):
+        impressions(pd.concat([frame, frame[["click"]]], axis=1))
+    with raises("position-as-feature"):
+        impressions(frame, numbers=["position"])
+    with raises("unknown-column"):
+        impressions(frame, known_at={"position": "later"})
+    with raises("out-of-range"):
+        impressions(frame, buckets=1)
+    with raises("not-a-table"):
+        impressions(3)
+    from_columns = impressions({name: frame[name].tolist() for name in frame}, identifiers="user")
+    assert from_columns.identifier_names == ("user",)
+
+
+def test_missing_users_are_users_of_their_own():
+    frame = log()
+    frame["user"] = frame["user"].where(frame.index >= 10)
+    read = impressions(frame)
+    assert len(read.users[:10].unique()) == 10
+    assert [(note.code, note.value) for note in read.notes] == [("missing-users", 10.0)]
+
+
+def test_a_log_of_one_day_is_noted():
+    read = impressions(log().assign(time=1_770_000_000 + log().index), time_unit="ms")
+    assert [note.code for note in read.notes] == ["single-day"]
 
 
 def test_leaking_labels_and_features_are_found():
@@ -111,7 +145,6 @@ def test_hashes_do_not_depend_on_the_type_of_a_column():
     assert (impressions(frame).identifiers == as_text.identifiers).all()
     assert (impressions(frame).identifiers[1:] == as_float.identifiers[1:]).all()
     assert as_float.identifiers[0, 0] == 0
-    assert as_float.users[0] == 0
 
 
 def test_objectives_are_chosen_with_their_sample_space():

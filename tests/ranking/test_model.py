@@ -117,6 +117,13 @@ def test_a_position_that_training_never_met_counts_as_missing():
     assert torch.equal(predictions["click"], model.predict(data)["click"])
 
 
+def test_positions_that_do_not_fit_the_rows_are_refused():
+    model, data = model_of(), impressions()
+    for positions in (data.positions[1:], -data.positions):
+        with raises("invalid-position"):
+            model.predict(data, positions)
+
+
 def test_scales_are_those_of_all_days_so_far():
     model, data = model_of(), impressions()
     for day in range(3):

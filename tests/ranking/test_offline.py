@@ -107,8 +107,15 @@ def test_what_cannot_be_compared_is_refused():
     with warns("too-few-to-judge"):
         result = compare_rankers(good, bad, reward, **rows)
     assert result.verdict == "undecided"
-    with raises("out-of-range"):
-        compare_rankers(good, bad, reward, **rows, top=0)
+    for setting in ({"top": 0}, {"tolerance": -0.1}, {"level": 95}):
+        with raises("out-of-range"):
+            compare_rankers(good, bad, reward, **rows, **setting)
+    with raises("rows-differ"):
+        compare_rankers(good, bad, reward, **{**rows, "users": rows["users"][1:]})
+    with raises("rows-differ"):
+        compare_rankers(good, bad[:, None], reward, **rows)
+    with raises("not-a-tensor"):
+        compare_rankers(good, bad.numpy(), reward, **rows)
     two = {name: values[:2] for name, values in rows.items()}
     two["positions"] = torch.tensor([1, 2])
     with raises("no-matches"):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from codes import raises
 from sklearn.metrics import ndcg_score, roc_auc_score
 
 from affinity.ranking import auc, gauc, ndcg
@@ -55,3 +56,18 @@ def test_undefined_metrics_are_missing():
     for metric in (gauc, ndcg):
         assert math.isnan(metric(torch.arange(4.0), label, group))
         assert math.isnan(metric(torch.arange(4.0), label * torch.nan, group))
+
+
+def test_scores_and_labels_that_do_not_fit_are_refused():
+    label, group = torch.tensor([1.0, 0.0, torch.nan]), torch.zeros(3)
+    for metric in (gauc, ndcg, lambda score, label, _: auc(score, label)):
+        with raises("missing-score"):
+            metric(torch.tensor([torch.nan, 1.0, 1.0]), label, group)
+        assert metric(torch.tensor([2.0, 1.0, torch.nan]), label, group) == 1.0
+        with raises("rows-differ"):
+            metric(torch.ones(2), label, group)
+    for metric in (gauc, lambda score, label, _: auc(score, label)):
+        with raises("label-not-binary"):
+            metric(torch.ones(3), 2 * label, group)
+    with raises("negative-gain"):
+        ndcg(torch.ones(3), -label, group)
