@@ -190,6 +190,16 @@ def test_kept_judgements_are_those_of_judging_again(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns > stamp
 
 
+def test_added_methods_are_judged_and_others_stay_as_they_were(tmp_path: Path) -> None:
+    measured, path = truth(clusters(0.3), noise=0.05), tmp_path / "made.json"
+    before = measure_missing(measured, {"all-in-one": METHODS["random"]}, 4, 0, path)
+    now = {name: SIMPLE[name] for name in ("all-in-one", "separate", "raw best, 1 replicate")}
+    added = measure_missing(measured, now, 4, 0, path, add=["separate"])
+    assert {name for name, _ in added.choices} == {"all-in-one", "separate"}
+    for key, choices in before.choices.items():
+        np.testing.assert_array_equal(added.choices[key].gains, choices.gains.round(6))
+
+
 def replay(folder: Path) -> Path:
     """Three tasks: the first two help each other, on validation and on test rows."""
     lines = []

@@ -60,14 +60,17 @@ def test_what_is_foretold_of_every_group_is_read_with_its_truth(
     told = Measured.read(table.parent / "told/sums").foretold
     assert {name: set(found) for name, found in told.items()} == {
         "representation similarity": {0, 1},
+        "task relationships": {0, 1},
         "gradient surrogate": {0, 1},
     }
     for found in told.values():
         gains = found[0].gains
         assert (np.isfinite(gains) == members(3)).all()
         assert (gains[[1, 2, 4], [0, 1, 2]] == 0).all()  # alone nothing is gained
-    similar = told["representation similarity"][0].gains
-    assert similar[0b111, 0] == pytest.approx((similar[0b011, 0] + similar[0b101, 0]) / 2, abs=1e-4)
+    for name in ("representation similarity", "task relationships"):
+        similar = told[name][0].gains
+        of_pairs = (similar[0b011, 0] + similar[0b101, 0]) / 2
+        assert similar[0b111, 0] == pytest.approx(of_pairs, abs=1e-4)
 
 
 def test_replicates_trained_in_two_ways_are_not_mixed(
