@@ -8,25 +8,26 @@ python scripts/studies/ranking_study.py report
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 import warnings
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from intervals import markdown, share
-from torch import distributed, multiprocessing
+from torch import distributed, multiprocessing, nn
 
 import affinity
 from affinity.ranking import (
     CascadeClicks,
     DailyTrainer,
+    Impressions,
     PositionClicks,
     RankingModel,
     RankingObjective,
@@ -50,6 +51,7 @@ OUT = Path(os.environ.get("OUT", ROOT / "reports/ranking"))
 BASE = RankingSettings(batch_size=128, width=32, sharing_settings={"n_experts": 8})
 SEPARATE = "separate models"
 LIGHT = "MMoE, weight of the time 0.1"
+GATE_SETTINGS = ["learning rate", "processes", "gate dropout"]
 EXAMINATION = tuple(1 / k**0.7 for k in range(1, 11))
 
 
@@ -226,70 +228,106 @@ def position(path: str, seeds: int) -> None:
             print(seed, type(clicks).__name__, flush=True)
 
 
-def gate_run(rank: int, n_processes: int, path: str, settings: dict, port: int, file: str) -> None:
-    """One rank of a synchronous run: gradients are averaged over processes at every step."""
+class Summed(nn.Module):
+    """The sum of a ranking model's losses, as a function of its parameters."""
+
+    def __init__(self, model: RankingModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows: Impressions) -> torch.Tensor:
+        return torch.stack(list(self.model.losses(rows).values())).sum()
+
+
+def gate_model(impressions: Impressions, settings: RankingSettings) -> RankingModel:
+    """A model, without the rows of embeddings that the log does not use."""
+    torch.manual_seed(settings.seed)
+    names = impressions.identifier_names, impressions.number_names
+    model = RankingModel(impressions.objectives, *names, settings)
+    for place, embedding in enumerate(model.embeddings):
+        used = impressions.identifiers[:, place].unique()
+        model.embeddings[place] = nn.Embedding.from_pretrained(embedding.weight[used], freeze=False)
+    return model
+
+
+def gate_runs(rank: int, n_processes: int, path: str, seeds: int, out: str) -> None:
+    """One rank of synchronous runs: gradients are averaged over processes at every step.
+
+    All seeds are trained at once, as one model whose parameters have an axis of seeds.
+    """
     torch.set_num_threads(1)
     if n_processes > 1:
-        address = f"tcp://127.0.0.1:{port}"
+        address = f"tcp://127.0.0.1:{29_500 + n_processes}"
         distributed.init_process_group("gloo", address, rank=rank, world_size=n_processes)
     impressions = impressions_of(read_log(path))
-    made = RankingSettings(**settings)
-    torch.manual_seed(made.seed)
-    model = RankingModel(OBJECTIVES, impressions.identifier_names, impressions.number_names, made)
-    optimizer = torch.optim.Adagrad(model.parameters(), made.learning_rate)
-    torch.manual_seed(1000 * made.seed + rank)  # dropout differs between processes
-    size = made.batch_size * n_processes
-    for day in range(13):
-        rows = impressions.day(day)
-        model.fit_scales(rows)
-        for start in range(0, len(rows) - size + 1, size):
-            begin = start + rank * made.batch_size
-            losses = model.losses(rows.take(slice(begin, begin + made.batch_size)))
-            optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            if n_processes > 1:
-                gradients = [p.grad for p in model.parameters() if p.grad is not None]
-                flat = torch.cat([gradient.flatten() for gradient in gradients])
-                distributed.all_reduce(flat)
-                parts = (flat / n_processes).split([g.numel() for g in gradients])
-                for gradient, part in zip(gradients, parts, strict=True):
-                    gradient.copy_(part.view_as(gradient))
-            optimizer.step()
-    if rank == 0:
-        last = impressions.day(13)
-        with torch.no_grad():
-            health = gate_health(model.sharing, model.represent(last))
-        result = {"polarized": len(health.polarized), "gates": len(health.tasks),
-                  "largest": health.utilization.max().item(),
-                  "entropy": health.entropy.mean().item()}  # fmt: skip
-        Path(file).write_text(json.dumps(result))
+    dense = [column.unique(return_inverse=True)[1] for column in impressions.identifiers.unbind(1)]
+    rows_by_day = replace(impressions, identifiers=torch.stack(dense, dim=1))
+    file = Path(out) / "gates.csv"
+    known = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=GATE_SETTINGS)
+    for learning_rate, dropout in product((0.05, 0.2), (0.0, 0.1)):
+        started = time.perf_counter()
+        done = known[GATE_SETTINGS].eq([learning_rate, n_processes, dropout]).all(axis=1)
+        if done.sum() == seeds:
+            continue
+        settings = RankingSettings(
+            batch_size=128, learning_rate=learning_rate,
+            sharing_settings={"n_experts": 8, "gate_dropout": dropout},
+        )  # fmt: skip
+        models = [gate_model(impressions, replace(settings, seed=seed)) for seed in range(seeds)]
+        stacked, _ = torch.func.stack_module_state([Summed(model) for model in models])
+        summed, model = Summed(models[0]), models[0]
+
+        def loss(parameters, rows, summed=summed):
+            return torch.func.functional_call(summed, parameters, (rows,))
+
+        losses = torch.vmap(loss, in_dims=(0, None), randomness="different")
+        optimizer = torch.optim.Adagrad(stacked.values(), learning_rate, fused=True)
+        torch.manual_seed(rank)  # dropout differs between processes
+        size = settings.batch_size * n_processes
+        for day in range(13):
+            rows = rows_by_day.day(day)
+            model.fit_scales(rows)
+            for start in range(0, len(rows) - size + 1, size):
+                begin = start + rank * settings.batch_size
+                batch = rows.take(slice(begin, begin + settings.batch_size))
+                optimizer.zero_grad()
+                losses(stacked, batch).sum().backward()
+                if n_processes > 1:
+                    gradients = [p.grad for p in stacked.values()]
+                    flat = torch.cat([gradient.flatten() for gradient in gradients])
+                    distributed.all_reduce(flat)
+                    parts = (flat / n_processes).split([g.numel() for g in gradients])
+                    for gradient, part in zip(gradients, parts, strict=True):
+                        gradient.copy_(part.view_as(gradient))
+                optimizer.step()
+        if rank == 0:
+            table = []
+            for seed in range(seeds):
+                own = {name: parameter[seed] for name, parameter in stacked.items()}
+                summed.load_state_dict(own, strict=False)  # scales are those of all seeds
+                with torch.no_grad():
+                    health = gate_health(model.sharing, model.represent(rows_by_day.day(13)))
+                table.append({"learning rate": learning_rate, "seed": seed,
+                              "processes": n_processes, "gate dropout": dropout,
+                              "polarized": len(health.polarized), "gates": len(health.tasks),
+                              "largest": health.utilization.max().item(),
+                              "entropy": health.entropy.mean().item()})  # fmt: skip
+            known = pd.concat([known[~done], pd.DataFrame(table)], ignore_index=True)
+            known.to_csv(file, index=False)
+            seconds = time.perf_counter() - started
+            print(n_processes, learning_rate, dropout, f"{seconds:.0f} s", flush=True)
     if n_processes > 1:
         distributed.destroy_process_group()
 
 
 def gates(path: str, seeds: int) -> None:
-    """How often gates polarize with 1 and 2 processes, with and without gate dropout."""
-    rows = []
-    for rate in (0.05, 0.2):
-        for seed in range(seeds):
-            for n_processes in (1, 2):
-                for dropout in (0.0, 0.1):
-                    sharing = {"n_experts": 8, "gate_dropout": dropout}
-                    settings = {"seed": seed, "learning_rate": rate, "batch_size": 128,
-                                "sharing_settings": sharing}  # fmt: skip
-                    with tempfile.TemporaryDirectory() as folder:
-                        file = f"{folder}/result.json"
-                        port = 29_500 + seed
-                        arguments = (n_processes, path, settings, port, file)
-                        if n_processes == 1:
-                            gate_run(0, *arguments)
-                        else:
-                            multiprocessing.spawn(gate_run, arguments, n_processes)
-                        result = json.loads(Path(file).read_text())
-                    rows.append({"learning rate": rate, "seed": seed, "processes": n_processes,
-                                 "gate dropout": dropout, **result})  # fmt: skip
-                    pd.DataFrame(rows).to_csv(OUT / "gates.csv", index=False)
-    print(pd.DataFrame(rows))
+    """How often gates polarize with 1, 2 and 4 processes, with and without gate dropout."""
+    for n_processes in (1, 2, 4):
+        arguments = (n_processes, path, seeds, str(OUT))
+        if n_processes == 1:
+            gate_runs(0, *arguments)
+        else:
+            multiprocessing.spawn(gate_runs, arguments, n_processes)
 
 
 def gains_of(results: pd.DataFrame, way: str, baseline: str) -> Gains:
