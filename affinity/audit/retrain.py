@@ -38,6 +38,7 @@ def retrain(
     until: Literal["decided"] | None = None,
     max_replicates: int = 40,
     minutes: float | None = None,
+    seconds: float | None = None,
     matrix: AffinityMatrix | None = None,
     context: AuditContext | None = None,
     keep: bool = False,
@@ -70,6 +71,8 @@ def retrain(
             number.
         max_replicates: Maximum number of replicates with ``until="decided"``.
         minutes: Time limit with ``until="decided"``; the first `replicates` are always trained.
+        seconds: Time limit for a fixed number of replicates: no more are trained than fit, by the
+            time that those before took. Two are always trained.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
         context: How the plan was made, for the report.
         keep: Whether the audit keeps the trained networks and their predictions.
@@ -96,7 +99,7 @@ def retrain(
     trainer = NetworkTrainer(problem, store, backend, keep, keep_mixtures="mmoe" in plan.sharing)
     most = max(replicates, max_replicates) if until else replicates
     start = time.monotonic()
-    goal, looks = replicates, ()
+    goal, looks = (1 if seconds is not None and not until else replicates), ()
     judged = [each.task for each in problem.label_counts() if not each.is_too_few]
     results: list[Result] = []
     while True:
@@ -107,7 +110,11 @@ def retrain(
         trainings = Trainings.from_results(trainer.tasks, candidates, seeds, results)
         _check_divergence(trainings)
         done = goal
-        goal = _goal(done, most, time.monotonic() - start, minutes)
+        spent = time.monotonic() - start
+        if seconds is not None and not until:
+            goal = _fitting(done, most, spent, seconds)
+        else:
+            goal = _goal(done, most, spent, minutes)
         looks = (*looks, (done, done / most if goal > done else 1.0))
         own_test = replace(test or NegativeTransferTest(), looks=looks if until else ())
         metrics = [_metric_score(task) for task in problem.tasks]
@@ -115,7 +122,9 @@ def retrain(
             name: trainings.evaluate(name, candidate.plan_of(seeds[0]), metrics=metrics)
             for name, candidate in candidates.items()
         }
-        if goal == done or not judged or own_test.is_decided(evaluated["plan"].test.of(judged)):
+        if goal == done:
+            break
+        if until and (not judged or own_test.is_decided(evaluated["plan"].test.of(judged))):
             break
     return Audit(
         problem=problem.name,
@@ -153,6 +162,12 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
         return goal
     fitting = int((60 * minutes - spent) * done / max(spent, 1e-9))
     return done if fitting < max(1, (goal - done) // 2) else min(goal, done + fitting)
+
+
+def _fitting(done: int, most: int, spent: float, seconds: float) -> int:
+    """The number of replicates that end in time, and at least two, which intervals need."""
+    fitting = int((seconds - spent) * done / max(spent, 1e-9))
+    return max(done, min(most, max(done + fitting, 2)))
 
 
 def _check_divergence(trainings: Trainings) -> None:

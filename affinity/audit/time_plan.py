@@ -146,8 +146,6 @@ class TimePlan:
         epochs: Maximum number of epochs; as set if None.
         batch_size: Rows per step; as set if None.
         race_trainings: Maximum number of trainings of the race; by its own limit if None.
-        late_replicates: Number of replicates that were left when earlier stages had taken longer
-            than expected; None if they had not.
         replicates: Number of replicates.
         baselines: Which baselines are trained.
         seconds: Expected time of each stage.
@@ -162,7 +160,6 @@ class TimePlan:
     epochs: int | None = None
     batch_size: int | None = None
     race_trainings: int | None = None
-    late_replicates: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     is_cut: bool = False
 
@@ -264,6 +261,7 @@ def plan_trainings(
     requested: RequestedWork,
     steps: int,
     n_networks: int | None = None,
+    spent: float = 0.0,
 ) -> TimePlan:
     """Choose trainings of the race, baselines and replicates, from the steps of a training.
 
@@ -273,9 +271,10 @@ def plan_trainings(
         requested: What would be trained without a limit.
         steps: Steps of a training; those of the recorded run, once it is known.
         n_networks: Networks of the plan, once it is known.
+        spent: Seconds since the start, if more than the stages so far were planned to take.
     """
     slowness = plan.slowness
-    before = work.other_stages() + slowness * work.record(steps)
+    before = max(work.other_stages() + slowness * work.record(steps), spent)
     room = _MARGIN * 60 * requested.minutes - before - requested.reference
     of_one = slowness * work.race(1, steps)
     race = min(slowness * requested.race_seconds, of_one * work.n_tasks * 20)
@@ -300,9 +299,6 @@ def plan_trainings(
     race_trainings = None
     if not is_full and race > 0:
         race_trainings = max(work.fewest_race_trainings, int(race / of_one))
-    if plan.late_replicates is not None and plan.late_replicates < replicates:
-        audit *= plan.late_replicates / replicates
-        replicates, is_full = plan.late_replicates, False
     if n_networks is not None:  # the race is over
         race_trainings = plan.race_trainings
         race = plan.seconds.get("grouping", race)

@@ -35,7 +35,6 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.sharing import SHARINGS
 from affinity.storage import load_as
-from affinity.words import count
 
 from .console import Stopped, warnings_as_notes
 from .options import RunSettings, inherited_settings
@@ -60,9 +59,8 @@ REFERENCE_SECONDS = 60.0
 USUAL_MINUTES = 10.0
 """Time limit of an audit whose options do not ask for a longer one."""
 
-FEWEST_REPLICATES = 3
-"""Replicates that are trained even if the time limit is over."""
-
+_LATE = 1.5  # times the expected time of the recorded run, beyond which a machine is slow
+_REPORT_SECONDS = 10.0
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
 
@@ -222,25 +220,27 @@ class Run:
         self.directory.keep_time_plan(plan)
         print_time_plan(self.console, plan)
 
-    def keep_time_limit(self) -> None:
-        """Plan fewer replicates if the stages so far took much longer than expected."""
+    @property
+    def is_far_from_limit(self) -> bool:
+        """Whether there is no time limit that even a slow machine could miss."""
         plan = self.time_plan
-        if plan is None or self.settings.replicates is not None:
-            return
+        return plan is None or not (plan.is_cut or plan.total > _CERTAIN * 60 * plan.minutes)
+
+    def seconds_for_audit(self) -> float | None:
+        """Wall time for the audit's trainings; None if replicates are given or time is no issue."""
+        plan = self.time_plan
+        if plan is None or self.is_far_from_limit or self.settings.replicates is not None:
+            return None
+        left = 60 * plan.minutes - (time.monotonic() - self.started)
+        return max(0.0, left - plan.seconds["reference"] - _REPORT_SECONDS)
+
+    def seconds_for_race(self) -> float | None:
+        """Wall time for a race that leaves some for three replicates; None if time is no issue."""
+        plan, left = self.time_plan, self.seconds_for_audit()
+        if plan is None or left is None:
+            return None
         audit = plan.seconds["training the plan and its baselines"]
-        left = 60 * plan.minutes - (time.monotonic() - self.started) - plan.seconds["reference"]
-        if audit <= max(1.3 * left, 20.0):
-            return
-        fitting = max(FEWEST_REPLICATES, int(plan.replicates * max(left, 0.0) / audit))
-        if fitting < plan.replicates:
-            late = replace(plan, late_replicates=fitting, replicates=fitting, is_cut=True)
-            share = fitting / plan.replicates
-            seconds = {**plan.seconds, "training the plan and its baselines": share * audit}
-            self.directory.keep_time_plan(replace(late, seconds=seconds))
-            self.console.print(
-                f"[yellow]Note:[/yellow] The audit is late (busy or slow machine): "
-                f"{count(fitting, 'replicate')} instead of {plan.replicates}."
-            )
+        return max(0.0, left - audit * min(1.0, 3 / plan.replicates))
 
     def correct_time_plan(self, n_networks: int | None = None) -> None:
         """Plan again with the steps of the recorded run, and the networks of the plan."""
@@ -253,12 +253,21 @@ class Run:
         work = self._workload()
         steps = int(self.trace.steps.max()) + 1
         requested = self.requested(before.minutes)
+        slowness, recorded = before.slowness, self.directory.require("record")
+        expected = slowness * work.record(steps)
+        if not self.is_far_from_limit and recorded.seconds > _LATE * expected:
+            slowness *= recorded.seconds / (_LATE * expected)
         plan = plan_trainings(
-            replace(before, is_cut=before.used_share < 1 or before.epochs is not None),
+            replace(
+                before,
+                slowness=slowness,
+                is_cut=before.used_share < 1 or before.epochs is not None,
+            ),
             work,
             requested,
             steps,
             n_networks,
+            spent=time.monotonic() - self.started,
         )
         self.directory.keep_time_plan(plan)
         if plan.choices != before.choices or abs(plan.total - before.total) > 0.2 * before.total:
@@ -289,6 +298,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     Raises:
         InputError: If settings, data or folder cannot be used.
     """
+    started = time.monotonic()
     _check(settings)
     _check_before_reading(settings)
     use_one_thread()
@@ -300,7 +310,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     directory = (
         RunDirectory(out) if out else RunDirectory.unused(Path("runs") / problem.name, record)
     )
-    run = Run(directory, settings, console)
+    run = Run(directory, settings, console, started)
     run.problem = problem
     run.budget()
     check_method(settings, len(problem.tasks))

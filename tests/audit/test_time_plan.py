@@ -1,10 +1,13 @@
 """A time plan changes nothing that fits, and else cuts rows, trainings and replicates."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 
+from affinity.audit import retrain
 from affinity.audit.time_plan import (
     FEWEST_TRAINING_ROWS,
     RequestedWork,
@@ -16,7 +19,10 @@ from affinity.audit.time_plan import (
     plan_trainings,
 )
 from affinity.problems import load_digits, planted
-from affinity.training import TrainingSettings
+from affinity.recommendation import Plan
+from affinity.training import Job, Result, Trainer, TrainingSettings
+
+retrain_module = import_module("affinity.audit.retrain")
 
 SMALL = Workload(
     n_tasks=6, n_cells=40_000, n_training=600, batch_size=64, epochs=100, trunk=5_000, head=65
@@ -80,8 +86,32 @@ def test_the_steps_of_the_recorded_run_correct_the_plan() -> None:
     longer = plan_trainings(plan, LARGE, replace(USUAL, minutes=60), 10 * LARGE.expected_steps)
     assert longer.seconds["recording"] > 5 * plan.seconds["recording"]
     assert longer.replicates <= plan.replicates
-    kept = plan_trainings(replace(plan, late_replicates=3), LARGE, USUAL, LARGE.expected_steps)
-    assert kept.replicates == 3
+    usual = plan_trainings(plan, LARGE, replace(USUAL, minutes=60), LARGE.expected_steps)
+    late = plan_trainings(
+        plan, LARGE, replace(USUAL, minutes=60), LARGE.expected_steps, spent=50 * 60
+    )
+    assert late.total < usual.total
+    assert late.replicates < usual.replicates
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 2), (35.0, 3), (62.0, 6), (1000.0, 8)])
+def test_replicates_stop_when_the_time_is_over(
+    seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    run_jobs = retrain_module.run_jobs
+
+    def slow(trainer: Trainer, jobs: Sequence[Job]) -> list[Result]:
+        nonlocal clock
+        clock += 10.0 * len({job.seed for job in jobs})  # 10 s per replicate
+        return run_jobs(trainer, jobs)
+
+    monkeypatch.setattr(retrain_module, "run_jobs", slow)
+    monkeypatch.setattr(retrain_module.time, "monotonic", lambda: clock)
+    problem = planted(n_rows=200).with_settings(TrainingSettings(epochs=1))
+    audit = retrain(Plan.all_in_one(problem.names), problem, 8, baselines=(), seconds=seconds)
+    assert audit.gains.n_replicates == expected
+    assert clock == 10.0 * expected
 
 
 def test_replicates_use_the_share_of_rows_that_is_planned() -> None:

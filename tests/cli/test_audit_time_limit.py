@@ -22,7 +22,8 @@ def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path):
     assert (plan["baselines"], plan["replicates"], plan["used_share"]) == ("minimal", 3, 1.0)
     audit = json.loads((run / "audit.json").read_text())
     assert set(audit["candidates"]) <= {"plan", "proposed", "separate", "all-in-one"}
-    assert any(note["code"] == "time-limit" for note in audit["context"]["notes"])
+    assert {"time-limit", "late"} <= {note["code"] for note in audit["context"]["notes"]}
+    assert audit["n_replicates"] == 2  # the limit is over before the first one
     again = call(*arguments, "--out", run)
     assert again.skipped == ["record", "estimate", "group", "retrain", "report"]
     assert time_plan(run) == plan

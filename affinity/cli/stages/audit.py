@@ -28,7 +28,6 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     estimate_stage(run)
     plan = group_stage(run) if run.settings.plan is None else find_plan(run, run.settings.plan)
     run.correct_time_plan(len(plan.grouping.networks))
-    run.keep_time_limit()
     retrain_stage(run, plan, options, is_given=run.settings.plan is not None)
     if options.diagnose:
         diagnose_stage(run, quick=options.quick)

@@ -164,6 +164,7 @@ def _by_race(run: Run, matrix: AffinityMatrix) -> tuple[Plan, str]:
     race = Race(
         budget=settings.budget,
         trainings=min(race_trainings(run), most_trainings(len(run.problem.tasks))),
+        seconds=run.seconds_for_race(),
         tolerance=settings.tolerance,
         seed=settings.seed + 3,  # neither the recorded run's replicates nor those of the audit
     )

@@ -125,6 +125,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             run.replicates(),
             seed=settings.seed + 1,
             baselines=BASELINES if run.baselines() == "all" else (),
+            seconds=None if grows else run.seconds_for_audit(),
             **growth,  # pyright: ignore[reportArgumentType]
             test=NegativeTransferTest(tolerance=settings.tolerance),
             matrix=run.matrix if has_matrix else None,
@@ -134,6 +135,11 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             backend=options.backend,
             reference_seconds=_reference_seconds(run),
         )
+        if audit.gains.n_replicates < run.replicates():
+            note = _late_note(run, audit.gains.n_replicates)
+            run.console.print(f"[yellow]Note:[/yellow] {note}")
+            notes = (*audit.context.notes, note)
+            audit = replace(audit, context=replace(audit.context, notes=notes))
         proposed = audit
         if decides:
             audit = audit.decide()
@@ -183,6 +189,17 @@ def _with_notes(run: Run) -> Problem:
             )
             notes.append(DataNote("cost-of-fewer-rows", text, value=costs[max(costs)]))
     return replace(problem, notes=(*problem.notes, *notes))
+
+
+def _late_note(run: Run, done: int) -> DataNote:
+    """The note of an audit that came to the end of its time limit before its last replicate."""
+    assert run.time_plan is not None
+    text = (
+        f"The time limit of {run.time_plan.minutes:g} minutes was reached after "
+        f"{count(done, 'replicate')} instead of {run.replicates()}: this machine is slower or "
+        "busier than expected. Intervals are wider than planned."
+    )
+    return DataNote("late", text, "warning", value=done)
 
 
 def _context(run: Run, plan: Plan) -> AuditContext:
