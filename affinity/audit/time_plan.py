@@ -334,23 +334,26 @@ def _least(work: Workload, requested: RequestedWork, slowness: float) -> float:
 
 
 def measure_slowness(problem: Problem) -> float:
-    """Processor time of a few training steps on this machine over the counted time.
+    """Processor time of training steps on this machine over the counted time.
 
-    A power of two, at least 1: that the machine is faster than usual is not relied on.
+    Of the difference between a long and a short training, so that starting and judging networks do
+    not count. A power of two, at least 1: that the machine is faster than usual is not relied on.
     """
     work, size = Workload.of(problem), problem.settings.batch_size
     tiny = _few_rows(problem, 8 * size)
-    n_networks = 2 if work.one_by_one else 16 if work.n_tasks <= 16 else 4
+    n_networks = (
+        2 if work.one_by_one else 16 if work.n_tasks <= 16 else 4 if work.n_tasks <= 200 else 2
+    )
     members = [Member(frozenset(problem.names), 0)] * n_networks
-    settings = replace(problem.settings, epochs=1, patience=1)
-    spent: list[float] = []
-    for _ in range(2):  # the first also prepares what later ones reuse
+    seconds: dict[int, list[float]] = {1: [], 3: []}
+    for epochs in (1, 1, 3):  # the first also prepares what later ones reuse
+        settings = replace(problem.settings, epochs=epochs, patience=epochs)
         start = time.process_time()
         train_members(problem.network, problem.tasks, members, [tiny], settings)
-        spent.append(time.process_time() - start)
-    steps = math.ceil(len(tiny.training) / size)
+        seconds[epochs].append(time.process_time() - start)
+    steps = 2 * math.ceil(len(tiny.training) / size)
     counted = work.seconds(n_networks, n_networks * work.n_tasks, steps)
-    ratio = min(spent) / max(counted, 1e-9)
+    ratio = (seconds[3][0] - min(seconds[1])) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
 
 

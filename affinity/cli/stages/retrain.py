@@ -177,6 +177,13 @@ def _with_notes(run: Run) -> Problem:
         return problem
     text = f"To keep the time limit of {plan.minutes:g} minutes, the audit used {plan.choices}."
     notes = [DataNote("time-limit", text)]
+    if plan.epochs is not None:
+        text = (
+            f"Networks were trained for at most {plan.epochs} epochs to keep the time limit. Those "
+            "of many tasks often need more than those of one, so gains from sharing may be "
+            "larger with a longer --time-limit."
+        )
+        notes.append(DataNote("few-epochs", text, "warning", value=float(plan.epochs)))
     if plan.used_share < 1:
         costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
         if costs:
@@ -199,7 +206,7 @@ def _late_note(run: Run, done: int) -> DataNote:
         f"{count(done, 'replicate')} instead of {run.replicates()}: this machine is slower or "
         "busier than expected. Intervals are wider than planned."
     )
-    return DataNote("late", text, "warning", value=done)
+    return DataNote("late", text, "warning", value=float(done))
 
 
 def _context(run: Run, plan: Plan) -> AuditContext:
