@@ -25,9 +25,8 @@ torch.set_num_threads(1)
 pl.seed_everything(options.seed, verbose=False)
 
 table = pd.read_csv(options.data).sample(options.rows, random_state=0)
-values = table[options.tasks].apply(  # concentrations on a logarithmic scale
-    lambda column: column if column.name == "LogD" else np.log10(column.clip(lower=0) + 1)
-)
+# concentrations on a logarithmic scale
+values = table[options.tasks].apply(lambda c: c if c.name == "LogD" else np.log10(c.clip(0) + 1))
 molecules = [
     data.MoleculeDatapoint.from_smi(smiles, row)
     for smiles, row in zip(table["SMILES"], values.to_numpy(float), strict=True)

@@ -15,8 +15,7 @@ TASKS = ("is_click", "long_view", "is_comment", "is_profile_enter", "is_like_not
 log = pd.read_csv(sys.argv[1]).sort_values("time_ms").tail(20_000)  # oldest impressions first
 log["length"] = pd.qcut(log["duration_ms"], 20, labels=False, duplicates="drop")
 log["hour"] = log["hourmin"] // 100
-columns = ["user_id", "video_id", "length", "hour"]
-codes = {name: pd.factorize(log[name])[0] for name in columns}
+codes = {name: pd.factorize(log[name])[0] for name in ("user_id", "video_id", "length", "hour")}
 first_test, first_validation = int(0.8 * len(log)), int(0.7 * len(log))
 
 
@@ -55,8 +54,7 @@ def train(tasks, seed):
 
 
 if __name__ == "__main__":
-    scores = dict.fromkeys(TASKS, "maximize")
-    study = affinity.Study("runs/ranker", tasks=scores, budget=3, trainings=20)
+    study = affinity.Study("runs/ranker", dict.fromkeys(TASKS, "maximize"), budget=3, trainings=20)
     study.run(train, workers=2)
     audit = study.audit(train, replicates=4, workers=2)
     affinity.write_report(audit, "runs/ranker/report.html")
