@@ -26,8 +26,8 @@ FewShotMethod = Callable[[FewShotProblem, int], FewShotLearner]
 """Learns from the meta-training tasks of a problem, with a random seed."""
 
 METHODS: dict[str, FewShotMethod] = {
-    BASELINE: FromScratch(),
     "linear model": LinearModel(),
+    BASELINE: FromScratch(),
     "pretrained head only": Pretrained(moves="head"),
     "pretrained": Pretrained(),
     "prototypical network": PrototypicalNetwork(),

@@ -13,7 +13,7 @@ from affinity.words import count
 from .palette import GROUPS, INK, RULE
 from .picture import AxesPicture
 
-MARKS = ("o", "s", "D", "^", "v", "P", "X", "h")
+MARKS = ("o", "s", "D", "^", "v", "P", "X", "h", "*")  # one more than colours
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from scipy import stats
 from small_problems import clouds, schools
 
 from affinity.fewshot import (
+    METHODS,
     DistributionShift,
     FewShotResult,
     MethodScores,
@@ -79,6 +80,12 @@ def test_the_simplest_method_that_is_not_shown_to_be_worse_is_advised():
     nothing = result(**{"from scratch": scores(0.9), "MAML": scores(0.8)})
     assert nothing.advised(5) == "from scratch"
     assert "0.899 ± 0.0017" in nothing.advice()[0]
+
+
+def test_a_linear_model_is_simpler_than_a_network_from_scratch():
+    noisy = scores(0.5, spread=5.0)
+    methods = {name: noisy for name in METHODS if name in ("from scratch", "linear model")}
+    assert result(**methods).advised(5) == "linear model"
 
 
 def test_an_advised_method_that_is_worse_on_meta_test_tasks_is_flagged():
