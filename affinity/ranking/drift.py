@@ -159,6 +159,6 @@ def _polarized(run: RankingRun) -> Iterator[Alert]:
             "warning" if ends_so else "note",
             f"The gate of “{task}” polarized",
             f"It gave all experts but one less than a tenth of its weight on {len(days)} of "
-            f"{len(run.days)} days, the first {days[0]}, the last {days[-1]}. Gate dropout "
-            "(sharing_settings={'gate_dropout': 0.1}) prevents most of it.",
+            f"{len(run.days)} days, the first {days[0]}, the last {days[-1]}. Most seeds do not "
+            "end so: compare another one, or fewer experts.",
         )

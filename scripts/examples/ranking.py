@@ -4,6 +4,7 @@ python scripts/examples/ranking.py kuairand_log.csv.gz --out runs/ranking
 """
 
 import argparse
+from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,8 @@ def main() -> None:
         trainer = DailyTrainer(RankingSettings(), checkpoint)
         run = trainer.train(impressions, slice(0, day + 1))
         result = run.days[-1]
-        print(result.day, {name: round(m.auc, 3) for name, m in result.metrics.items()}, flush=True)
+        aucs = {task: round(m.auc, 3) for task, m in result.metrics.items() if isfinite(m.auc)}
+        print(result.day, aucs, flush=True)
     print("mean AUC of tomorrow:", {k: round(v, 4) for k, v in run.mean("auc").items()})
     if run.recording is not None:
         print(f"{run.recording.measurements} measurements, {run.recording.overhead:.1%} overhead")
