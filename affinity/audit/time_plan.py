@@ -105,7 +105,8 @@ class Workload:
     def record(self, steps: int) -> float:
         """Time of the recorded run with its measurements."""
         n_sources = min(self.n_tasks, 16)
-        plain = _ONE_BY_ONE + 6 * (self.trunk + self.n_tasks * self.head) * self.batch_size
+        plain = _ONE_BY_ONE * (1 + self.n_tasks / 8)  # each task has its own head and loss
+        plain += 6 * (self.trunk + self.n_tasks * self.head) * self.batch_size
         return steps * plain / SPEED * (1 + 2 * (n_sources + 1) / self.every)
 
     def race(self, n_trainings: float, steps: int) -> float:

@@ -59,7 +59,7 @@ REFERENCE_SECONDS = 60.0
 USUAL_MINUTES = 10.0
 """Time limit of an audit whose options do not ask for a longer one."""
 
-_LATE = 1.5  # times the expected time of the recorded run, beyond which a machine is slow
+_BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
 _REPORT_SECONDS = 10.0
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
@@ -72,6 +72,8 @@ class Run:
     settings: RunSettings
     console: Console
     started: float = field(default_factory=time.monotonic)
+    started_cpu: float = field(default_factory=time.process_time)
+    _slowness: float | None = None
 
     @cached_property
     def problem(self) -> Problem:
@@ -253,10 +255,11 @@ class Run:
         work = self._workload()
         steps = int(self.trace.steps.max()) + 1
         requested = self.requested(before.minutes)
-        slowness, recorded = before.slowness, self.directory.require("record")
-        expected = slowness * work.record(steps)
-        if not self.is_far_from_limit and recorded.seconds > _LATE * expected:
-            slowness *= recorded.seconds / (_LATE * expected)
+        self._slowness = slowness = self._slowness or before.slowness
+        spent = time.monotonic() - self.started
+        waited = spent / max(time.process_time() - self.started_cpu, 1e-9)
+        if not self.is_far_from_limit and waited > _BUSY and spent > 5:
+            slowness *= waited
         plan = plan_trainings(
             replace(
                 before,
@@ -267,7 +270,7 @@ class Run:
             requested,
             steps,
             n_networks,
-            spent=time.monotonic() - self.started,
+            spent=spent,
         )
         self.directory.keep_time_plan(plan)
         if plan.choices != before.choices or abs(plan.total - before.total) > 0.2 * before.total:
@@ -298,7 +301,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     Raises:
         InputError: If settings, data or folder cannot be used.
     """
-    started = time.monotonic()
+    started, started_cpu = time.monotonic(), time.process_time()
     _check(settings)
     _check_before_reading(settings)
     use_one_thread()
@@ -310,7 +313,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     directory = (
         RunDirectory(out) if out else RunDirectory.unused(Path("runs") / problem.name, record)
     )
-    run = Run(directory, settings, console, started)
+    run = Run(directory, settings, console, started, started_cpu)
     run.problem = problem
     run.budget()
     check_method(settings, len(problem.tasks))

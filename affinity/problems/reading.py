@@ -30,6 +30,7 @@ from affinity.extras import needs
 
 from .note import DataNote
 from .reading_options import ReadingOptions
+from .table_cache import cached_file, keep_table, notes_of
 from .text_files import read_text
 
 UNPACK: dict[str, Callable[[Any], Any]] = {
@@ -160,9 +161,10 @@ def read_source(
             frame = _read_parquet(_open_folder(path), draw, notes)
         elif draw is not None and path.suffix.lower() in {".parquet", ".pq"}:
             frame = _read_parquet(dataset.dataset(str(path), format="parquet"), draw, notes)
+        elif is_stdin:
+            frame = _read_bytes(sys.stdin.buffer.read(), "", options, notes)
         else:
-            data = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
-            frame = _read_bytes(data, "" if is_stdin else path.name.lower(), options, notes)
+            frame = _read_file(path, options, draw, notes)
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise InputError(
             f"Could not unpack {str(path)!r} ({error}): the file is truncated or not what its name "
@@ -325,6 +327,31 @@ def shorten(names: Sequence[str]) -> str:
     """
     listed = ", ".join(map(str, list(names)[:12]))
     return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _read_file(
+    path: Path, options: ReadingOptions, draw: DrawnRows | None, notes: list[DataNote]
+) -> pd.DataFrame:
+    """A file; a large text file from the cache, once it was converted."""
+    name = path.name.lower()
+    kind = Path(name).with_suffix("").suffix if Path(name).suffix in UNPACK else Path(name).suffix
+    cached = None
+    if kind in TEXT:
+        cached = cached_file(path, [options.separator, options.decimal, options.encoding])
+    if cached is None:
+        return _read_bytes(path.read_bytes(), name, options, notes)
+    if (known := notes_of(cached)) is not None:
+        notes += known
+        return _read_parquet(dataset.dataset(str(cached), format="feather"), draw, notes)
+    frame = _checked(_read_bytes(path.read_bytes(), name, options, notes), repr(str(path)), notes)
+    note = DataNote(
+        "converted",
+        "The text was converted once: later runs on the same file read it from the user's "
+        "cache folder. The environment variable AFFINITY_CACHE names another folder, or off.",
+    )
+    if keep_table(frame, [*notes, note], cached):
+        notes.append(note)
+    return frame
 
 
 def _read_bytes(
