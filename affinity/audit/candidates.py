@@ -1,5 +1,6 @@
 """Candidates: the groupings that may be best, given the posterior of every group's gain."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,6 +183,18 @@ class CandidateSet:
             return 0.0
         errors = predicted.error_of_one_training(torch.tensor(groups))
         return float(errors.square().sum().sqrt()) / len(self.tasks)
+
+    def worth_of_training(self, leading: Sequence[Grouping]) -> dict[int, float]:
+        """For each group, how much its training may change which grouping is best.
+
+        The number of samples whose best grouping has it, plus all of them for each of the `leading`
+        groupings that has it, times the standard deviation of its gain.
+        """
+        weights: Counter[int] = Counter(self.chosen[self.chosen >= 0].tolist())
+        for grouping in leading:
+            weights.update(dict.fromkeys(self.rows(grouping), len(self.chosen)))
+        spread = self.values.std(axis=0).tolist()
+        return {row: weight * spread[row] for row, weight in weights.items()}
 
     def gain_of(self, network: Network) -> NetworkGain:
         """Expected mean gain of a network's tasks, with its 95 % interval."""

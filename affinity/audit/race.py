@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -365,12 +364,9 @@ class Race:
         self, posterior: CandidateSet, leading: Sequence[Grouping], count: int
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose training is most likely to change the winner."""
-        weights: Counter[int] = Counter(posterior.chosen[posterior.chosen >= 0].tolist())
-        for grouping in leading:  # the groups that decide
-            weights.update(dict.fromkeys(posterior.rows(grouping), len(posterior.chosen)))
-        spread = posterior.values.std(axis=0)
-        shared = [row for row in weights if posterior.groups[row].sum() > 1]
-        shared.sort(key=lambda row: (-weights[row] * spread[row], row))
+        worth = posterior.worth_of_training(leading)
+        shared = [row for row in worth if posterior.groups[row].sum() > 1]
+        shared.sort(key=lambda row: (-worth[row], row))
         return [posterior.group(row) for row in shared[:count]]
 
 

@@ -1095,8 +1095,8 @@ class StatusOptions(JsonOptions, OutputOptions, StudyFolder):
 
 
 @options(TRAINING)
-class ToldOptions:
-    """What trainings whose scores are told can change."""
+class AppliedSettings:
+    """What your trainings can change, if no command runs them."""
 
     settings: tuple[str, ...] = option(
         "Without --command: settings that your trainings can apply, separated by commas, such as "
@@ -1108,7 +1108,7 @@ class ToldOptions:
 
 @options(AUDIT)
 class AuditStudyOptions(
-    VerdictOptions, JsonOptions, QuietOptions, WorkerOptions, ToldOptions, StudyFolder
+    VerdictOptions, JsonOptions, QuietOptions, WorkerOptions, AppliedSettings, StudyFolder
 ):
     """Of `affinity study audit`."""
 
@@ -1128,7 +1128,13 @@ class AuditStudyOptions(
 
 @options(AUDIT)
 class DiagnoseStudyOptions(
-    JsonOptions, QuietOptions, QuickOptions, WorkerOptions, ToldOptions, ExplainedPlan, StudyFolder
+    JsonOptions,
+    QuietOptions,
+    QuickOptions,
+    WorkerOptions,
+    AppliedSettings,
+    ExplainedPlan,
+    StudyFolder,
 ):
     """Of `affinity study diagnose`."""
 

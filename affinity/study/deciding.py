@@ -509,17 +509,10 @@ def _promising(
 ) -> dict[frozenset[str], str]:
     """Groups whose training is most likely to change the answer."""
     candidates, seed = prediction.candidates, _current_seed(state)
-    chosen = candidates.chosen
-    seen: Counter[int] = Counter(chosen[chosen >= 0].tolist())
-    for candidate in answer.candidates:
-        seen.update(dict.fromkeys(candidates.rows(candidate.grouping), len(chosen)))
-    spread = candidates.values.std(axis=0)
+    worth = candidates.worth_of_training([each.grouping for each in answer.candidates])
     seconds = _seconds(state)
-
-    def worth(row: int) -> float:
-        return seen[row] * float(spread[row]) / seconds(candidates.group(row))
-
-    shared = [candidates.group(row) for _, row in sorted((-worth(row), row) for row in seen)]
+    order = sorted(worth, key=lambda row: (-worth[row] / seconds(candidates.group(row)), row))
+    shared = [candidates.group(row) for row in order]
     shared = [group for group in shared if len(group) > 1 and not state.is_hopeless(group)]
     open_groups = [group for group in shared if (group, seed) not in state.planned] or shared
     n_groups = max(1, len(state.names) // 4, len(state.results) // 20)

@@ -266,7 +266,7 @@ class QueuedTrainer:
 
     Args:
         queue: The queue.
-        trainer: Runs the trainings; if None, they wait until their scores are told.
+        trainer: Runs the trainings; if None, they wait for `ask`.
         accepts: The settings that jobs may have.
         retries: How often a failed training is repeated.
         observe: Called with each job and each result.

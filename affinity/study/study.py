@@ -437,8 +437,7 @@ class Study:
         """
         trainer, accepts = self._trainer_of(train, workers, executor, settings)
         explained = Plan.all_in_one(tuple(self.tasks)) if plan is None else plan
-        has_answer = bool(self._prior or self.state().results)
-        instead = self.plan() if has_answer else None
+        instead = self.plan() if self._has_answer else None
         if instead is not None and are_same(instead, explained):
             instead = None
         diagnose = partial(
@@ -477,8 +476,7 @@ class Study:
 
     def _audit(self) -> Audit:
         matrix = next((each for each in self._prior if set(each.tasks) == set(self.tasks)), None)
-        has_answer = bool(self._prior or self.state().results)
-        answer = self.answer() if has_answer else None
+        answer = self.answer() if self._has_answer else None
         with self._ledger.reading() as contents:
             assert contents.created is not None
             assert contents.audit is not None
@@ -536,6 +534,10 @@ class Study:
         if isinstance(train, FunctionTrainer | CommandTrainer) and train.folder is None:
             return replace(train, folder=folder)
         return train
+
+    @property
+    def _has_answer(self) -> bool:
+        return bool(self._prior or self.state().results)
 
     def state(self) -> StudyState:
         """The current state: the results, the jobs without a result, and the settings."""
