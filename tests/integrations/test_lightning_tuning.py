@@ -10,14 +10,7 @@ from schedulers import EPOCHS, RATE, MakeScheduler, every_scheduler, scheduled_r
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from affinity.transfer import (
-    L2SP,
-    GradualUnfreezing,
-    LayerwiseDecay,
-    LinearProbe,
-    ProbeThenTune,
-    Recipe,
-)
+from affinity.transfer import L2SP, RECIPES, LinearProbe, ProbeThenTune, Recipe, blocks_of
 
 pl = pytest.importorskip("lightning.pytorch")
 
@@ -101,15 +94,26 @@ class SumOfParameters(pl.LightningModule):
 
 
 @every_scheduler
-@pytest.mark.parametrize("recipe", [LayerwiseDecay(), ProbeThenTune(), GradualUnfreezing()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "gradual unfreezing" else pytest.param(name, marks=pytest.mark.slow)
+        for name in RECIPES
+    ],
+)
 def test_rates_are_the_plan_s_scales_times_the_scheduler_s_rate(
-    recipe: Recipe, make_scheduler: MakeScheduler, tmp_path: Path
+    name: str, make_scheduler: MakeScheduler, tmp_path: Path
 ) -> None:
     module = SumOfParameters(make_scheduler)
-    callback = FineTuningCallback(recipe)
+    plan = replace(RECIPES[name](list(blocks_of(module)), EPOCHS), pull=0.0)
+    norms = dict(zip(blocks_of(module), (1.0, 2.0, 4.0), strict=True))
+    callback = FineTuningCallback(plan, norms=norms)
     trainer_of(tmp_path, EPOCHS, callback).fit(module, DataLoader(torch.zeros(1, 1)))
-    plan = recipe(["a", "b", "c"], EPOCHS)
-    scales = [list(p.learning_rate_scales.values()) for p in plan.phases for _ in range(p.epochs)]
+    scales = [
+        list(callback.tuning.scales(phase).values())
+        for phase in plan.phases
+        for _ in range(phase.epochs)
+    ]
     rates = scheduled_rates(make_scheduler)
     moved = [
         [one - other for one, other in zip(*pair, strict=True)]
