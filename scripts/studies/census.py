@@ -179,6 +179,7 @@ def plot(results: pd.DataFrame) -> None:
         axis.set_yticks(range(len(models)), models if axis is axes[0] else [""] * len(models))
         axis.set_title(f"{pair}: {name}", fontsize=9)
         axis.tick_params(labelsize=7)
+        axis.locator_params(axis="x", nbins=4)
     figure.supxlabel("AUC against single-task networks (paired, 95 % intervals)", fontsize=9)
     figure.tight_layout()
     figure.savefig(OUT / "auc.png", dpi=120)
