@@ -58,10 +58,14 @@ class TaskDescription:
         )
 
 
+SHORT_NAMES = {"r2": "R²", "roc_auc": "ROC AUC", "d2_poisson": "Poisson D²"}
+"""Names of metrics as they are written."""
+
+
 def metric_name(task: Task) -> str:
     """The name of the task's metric, as tables show it."""
     if isinstance(task.metric, NamedMetric):
-        return task.metric.name.replace("_", " ")
+        return SHORT_NAMES.get(task.metric.name, task.metric.name.replace("_", " "))
     name = _name_of(task.metric)
     return METRIC_NAMES.get(name, name)
 

@@ -64,7 +64,9 @@ def show_problem(console: Console, problem: Problem) -> None:
     )
     counts = problem.label_counts()
     has_classes = any(each.minority for each in counts)
-    splits = ("rarer classes in train/valid/select/test",) if has_classes else ()
+    has_events = "censored" in problem.source.kinds.values()
+    rarer = "rarer classes or events" if has_events else "rarer classes"
+    splits = (f"{rarer} in train/valid/select/test",) if has_classes else ()
     table = _table("task", "type", "labelled>", "", "metric", *splits)
     for column, task in enumerate(problem.tasks[:MOST_ROWS]):
         labels = torch.cat(
@@ -229,6 +231,9 @@ def _show_reference(console: Console, audit: Audit) -> None:
     """Print one row per task: gradient boosting next to the advised networks."""
     reference, overall = audit.reference, audit.reference_overall
     if reference is None or overall is None:
+        for note in audit.context.notes:
+            if note.code == "no-reference":
+                print_note(console, note.message)
         return
     advised = audit.candidates[audit.advice]
     n_replicates = len(reference.scores)

@@ -43,7 +43,7 @@ def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  #
             for name, part in frames.items()
         }
     for name, part in frames.items():
-        _check_rows(inputs, part, name)
+        check_rows(inputs, part, name)
     targets = pd.concat([part.reset_index(drop=True) for part in frames.values()], axis=1)
     targets.columns = unique_names(list(targets.columns))
     names = iter(targets.columns)
@@ -70,7 +70,12 @@ def _frame(values: Any, name: str) -> pd.DataFrame:
     return frame.set_axis(unique_names(names), axis=1)
 
 
-def _check_rows(inputs: pd.DataFrame, targets: pd.DataFrame, name: str) -> None:
+def check_rows(inputs: pd.DataFrame, targets: pd.DataFrame | pd.Series, name: str) -> None:
+    """Check that inputs and targets have as many rows, in the same order.
+
+    Raises:
+        InputError: If not.
+    """
     if len(inputs) != len(targets):
         raise InputError(
             f"Expected as many rows of {name!r} as of inputs, but got {len(targets)} and "

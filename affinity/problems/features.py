@@ -10,8 +10,8 @@ import pandas as pd
 
 from affinity.errors import InputError
 
-from .cleaning import find_format
-from .formats import ColumnFormat, plain
+from .cleaning import clean_table
+from .formats import ColumnFormat
 
 MISSING = "(missing)"
 """Stands for a missing category."""
@@ -149,10 +149,9 @@ def find_columns(
     buckets: dict[str, int] = {}
     dropped: dict[str, str] = {}
     if formats is None:
-        formats_and_remarks = {
-            name: find_format(plain(column), "feature") for name, column in _columns(development)
-        }
-        formats = {name: shape for name, (shape, _) in formats_and_remarks.items()}
+        cleaned = clean_table(development)
+        formats, dropped = cleaned.formats, dict(cleaned.left_out)
+        development = development.drop(columns=list(dropped))
     for name, raw in _columns(development):
         column = formats[name](raw)
         if column.isna().all():

@@ -106,8 +106,9 @@ class ColumnFormat:
         if unreadable.any():
             bad = int(np.flatnonzero(unreadable)[0])
             row = column.index[int(np.flatnonzero(places == bad)[0])]
+            expected = f"one of the levels {self.levels}" if self.levels else f"{self.read_as}s"
             raise InputError(
-                f"Expected {self.read_as}s in the column {str(column.name)!r}, but row {row} holds "
+                f"Expected {expected} in the column {str(column.name)!r}, but row {row} holds "
                 f"{text[bad]!r}.",
                 "text-among-numbers" if self.read_as == "number" else "text-among-dates",
             )

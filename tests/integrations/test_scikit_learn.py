@@ -105,6 +105,24 @@ def test_missing_labels_names_and_groups_are_taken_as_the_command_takes_them(row
         TaskGroupedRegressor(**QUICK).fit(frame, labels.assign(area=np.nan))
 
 
+def test_frames_are_taken_as_a_table_is(rows):
+    inputs, targets = rows
+    levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    frame = pd.DataFrame(inputs, columns=list("abcde"))
+    frame["size"] = pd.Series(np.where(inputs[:, 0] > 0, "high", "low")).astype(levels)
+    labels = pd.DataFrame({"on": inputs[:, 1] > 0, "word": np.where(inputs[:, 2] > 0, "h", "l")})
+    labels = labels.astype(object).mask(np.random.default_rng(0).random(labels.shape) < 0.2)
+    model = TaskGroupedClassifier(**QUICK, random_state=0).fit(frame, labels)
+    assert "size" in model.encoder_[0].numbers
+    assert model.score(frame, labels) > 0.7
+    with raises("missing-column"):
+        model.predict(frame.drop(columns="size"))
+    with raises("text-among-numbers"):
+        model.predict(frame.assign(size="huge"))
+    with raises("rows-in-another-order"):
+        TaskGroupedRegressor(**QUICK).fit(frame, pd.DataFrame(targets)[::-1])
+
+
 def test_weights_metrics_and_the_reference_are_those_of_the_command(rows):
     inputs, targets = rows
     weights = np.random.default_rng(1).choice([0.0, 1.0, 9.0], len(inputs))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from affinity.audit import AuditContext, TrainedPlan, retrain
+from affinity.audit import Audit, AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
 from affinity.audit.time_plan import cost_of_fewer_rows
 from affinity.cli.options import TrainerOptions
@@ -140,7 +140,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             run.console.print(f"[yellow]Note:[/yellow] {note}")
             notes = (*audit.context.notes, note)
             audit = replace(audit, context=replace(audit.context, notes=notes))
-        proposed = audit
+        audit = proposed = _with_note_on_reference(audit, _reference_seconds(run))
         if decides:
             audit = audit.decide()
             if audit.plan != plan:
@@ -170,12 +170,24 @@ def _reference_seconds(run: Run) -> float:
     return REFERENCE_SECONDS if plan is None else plan.seconds["reference"]
 
 
+def _with_note_on_reference(audit: Audit, seconds: float) -> Audit:
+    """The audit, with a note if its reference was wanted and could not be trained."""
+    if audit.reference is not None or seconds == 0:
+        return audit
+    text = (
+        "There is no reference that shares nothing: not even one replicate of gradient boosting "
+        f"was complete within {seconds:.0f} seconds. A longer --time-limit gives it more time."
+    )
+    notes = (*audit.context.notes, DataNote("no-reference", text))
+    return replace(audit, context=replace(audit.context, notes=notes))
+
+
 def _with_notes(run: Run) -> Problem:
     """The problem with notes on what was left out to keep the time limit, and what that costs."""
     plan, problem = run.time_plan, run.problem
     if plan is None or not plan.is_cut:
         return problem
-    text = f"To keep the time limit of {plan.minutes:g} minutes, the audit used {plan.choices}."
+    text = f"To keep the time limit of {plan.minutes:g} min, the audit used {plan.choices}."
     notes = [DataNote("time-limit", text)]
     if plan.epochs is not None:
         text = (

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 
 from affinity.errors import InputError
@@ -38,12 +37,12 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
         probabilities = self.predict_proba(X)
         if self.is_single_:
             return self.classes_[probabilities.argmax(axis=1)]
-        return np.column_stack(
-            [
-                classes[each.argmax(axis=1)]
-                for classes, each in zip(self.classes_, probabilities, strict=True)
-            ]
-        )
+        labels = [
+            classes[each.argmax(axis=1)]
+            for classes, each in zip(self.classes_, probabilities, strict=True)
+        ]
+        is_mixed = len({column.dtype.kind for column in labels}) > 1
+        return np.column_stack([column.astype(object) if is_mixed else column for column in labels])
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """Probabilities ``[row class]``; a list with one array per target if there are several."""
@@ -52,19 +51,8 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
         return each[0] if self.is_single_ else each
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Accuracy, averaged over the targets."""
-        truth = np.asarray(y).reshape(len(y), -1)
-        predicted = np.asarray(self.predict(X)).reshape(len(y), -1)
-        return float(
-            np.mean(
-                [
-                    accuracy_score(
-                        truth[:, column], predicted[:, column], sample_weight=sample_weight
-                    )
-                    for column in range(truth.shape[1])
-                ]
-            )
-        )
+        """Accuracy of the labelled rows, averaged over the targets."""
+        return self._mean_score(_accuracy, X, y, sample_weight)
 
     def _tasks(
         self, targets: np.ndarray, is_used: np.ndarray
@@ -73,7 +61,7 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
         numbers = np.full(targets.shape, np.nan)
         for column, name in enumerate(self.target_names_):
             is_known = is_used & ~pd.isna(targets[:, column])
-            known = targets[is_known, column]
+            known = np.asarray(pd.Series(targets[is_known, column]).infer_objects())
             if known.dtype == object and all(isinstance(label, str) for label in known):
                 known = known.astype(str)
             check_classification_targets(known)
@@ -91,3 +79,7 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
             for name, classes in zip(self.target_names_, classes_of, strict=True)
         )
         return tasks, numbers
+
+
+def _accuracy(truth: np.ndarray, predicted: np.ndarray, sample_weight: np.ndarray) -> float:
+    return float(np.average(truth == predicted, weights=sample_weight))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 
 from affinity.tasks import RSquared, SquaredError, Task
 
@@ -55,6 +56,10 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         outputs = self._outputs(X)
         columns = [outputs[name][:, 0].numpy() for name in self.target_names_]
         return columns[0] if self.is_single_ else np.column_stack(columns)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """R² of the labelled rows, averaged over the targets."""
+        return self._mean_score(r2_score, X, y, sample_weight)
 
     def _tasks(
         self, targets: np.ndarray, is_used: np.ndarray

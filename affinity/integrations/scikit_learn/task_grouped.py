@@ -1,7 +1,7 @@
 """The common part of both estimators: audit the targets and keep the advised networks."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -19,10 +19,10 @@ from affinity.errors import InputError
 from affinity.estimates import InterTaskAffinity
 from affinity.grouping import solve
 from affinity.problems import Problem, record
-from affinity.problems.arrays import name_of_target
+from affinity.problems.arrays import check_rows, name_of_target
 from affinity.problems.features import find_columns
 from affinity.problems.problem import linear_heads
-from affinity.problems.reading import to_pandas
+from affinity.problems.reading import check_column, to_pandas
 from affinity.problems.row_weights import row_weights
 from affinity.problems.test_rows import group_numbers
 from affinity.recommendation import recommend
@@ -107,6 +107,8 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
                 f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}.",
                 "unknown-arrangement",
             )
+        if isinstance(X, pd.DataFrame) and isinstance(y, pd.DataFrame | pd.Series):
+            check_rows(X, y, "y")
         inputs, targets = self._validated(self._encoded(X, is_fit=True), y)
         self.is_single_ = targets.ndim == 1
         self.target_names_ = _names_of(y, 1 if self.is_single_ else targets.shape[1])
@@ -164,7 +166,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             return validate_data(  # pyright: ignore[reportReturnType]
                 self,
                 X,
-                y,  # pyright: ignore[reportArgumentType]
+                labels,  # pyright: ignore[reportArgumentType]
                 multi_output=True,
                 ensure_min_samples=FEWEST_ROWS,
             )
@@ -196,12 +198,37 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         if self.encoder_ is None:
             return X
         columns, transformer = self.encoder_
-        return transformer.transform(columns.read(to_pandas(X).rename(columns=str)))
+        frame = to_pandas(X).rename(columns=str)
+        for name in columns.formats:
+            check_column(name, frame.columns)
+        return transformer.transform(columns.read(frame))
+
+    def _mean_score(
+        self,
+        metric: Callable[..., float],
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any,
+    ) -> float:
+        """A metric of each target over its labelled rows, averaged over the targets."""
+        truth = np.asarray(y).reshape(len(y), -1)
+        predicted = np.asarray(self.predict(X)).reshape(truth.shape)
+        weights = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight)
+        is_known = ~np.asarray(pd.isna(truth))
+        scores = [
+            metric(truth[rows, column], predicted[rows, column], sample_weight=weights[rows])
+            for column, rows in enumerate(is_known.T)
+        ]
+        return float(np.mean(scores))
 
     def _by_name(self, values: Mapping[Any, T] | None) -> dict[str, T]:
         """Values by the names of targets, where they are given by number."""
         names = self.target_names_
         return {name_of_target(key, names): value for key, value in (values or {}).items()}
+
+    @abstractmethod
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Predictions ``[row target]``, or ``[row]`` for a single target."""
 
     @abstractmethod
     def _tasks(
