@@ -5,9 +5,12 @@ it is the weighted mean.
 """
 
 import hashlib
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,8 +18,34 @@ from torch import Tensor
 from torch.nn import functional
 
 
+class RowLoss(ABC):
+    """A loss of each row, averaged over the labelled rows; it takes stacks of networks."""
+
+    stand_in: ClassVar[float] = 0.0
+    """What takes the place of a missing label in `of_rows`; it has no effect on the mean."""
+
+    @abstractmethod
+    def of_rows(
+        self,
+        prediction: Float[Tensor, "*stack batch output"],
+        target: Float[Tensor, "*stack batch"],
+    ) -> Float[Tensor, "*stack batch"]:
+        """The loss of each row."""
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "*stack batch output"],
+        target: Float[Tensor, "*stack batch"],
+        weight: Tensor | None = None,
+    ) -> Float[Tensor, "*stack"]:
+        """Mean loss over the labelled rows, with a weight per row the weighted mean."""
+        labelled = ~target.isnan()
+        each = self.of_rows(prediction, target.where(labelled, self.stand_in))
+        return _mean_over(labelled, each, weight_in_mean(self, target, weight))
+
+
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(RowLoss):
     """Binary cross-entropy of one logit and a label of 0 or 1.
 
     Args:
@@ -31,22 +60,15 @@ class BinaryCrossEntropy:
 
     weights: tuple[float, ...] | None = None
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch 1"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
-        each = functional.binary_cross_entropy_with_logits(
-            prediction.squeeze(-1), target.where(labelled, 0), reduction="none"
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
+        return functional.binary_cross_entropy_with_logits(
+            prediction.squeeze(-1), target, reduction="none"
         )
-        return _mean_over(labelled, each, _by_class(weight, target, self.weights))
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(RowLoss):
     """Cross-entropy of one logit per class and the index of the class.
 
     Args:
@@ -61,24 +83,16 @@ class CrossEntropy:
 
     weights: tuple[float, ...] | None = None
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch classes"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
         each = functional.cross_entropy(
-            prediction.flatten(0, -2), target.where(labelled, 0).long().flatten(), reduction="none"
+            prediction.flatten(0, -2), target.long().flatten(), reduction="none"
         )
-        return _mean_over(
-            labelled, each.view(target.shape), _by_class(weight, target, self.weights)
-        )
+        return each.view(target.shape)
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(RowLoss):
     """Squared error of a single output.
 
     Example:
@@ -87,20 +101,13 @@ class SquaredError:
         4.0
     """
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch 1"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
-        each = (prediction.squeeze(-1) - target.where(labelled, 0)).square()
-        return _mean_over(labelled, each, weight)
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
+        return (prediction.squeeze(-1) - target).square()
 
 
 @dataclass(frozen=True)
-class PoissonDeviance:
+class PoissonDeviance(RowLoss):
     r"""Deviance of a count and the logarithm of its expected value.
 
     .. math::
@@ -115,22 +122,14 @@ class PoissonDeviance:
         2.0
     """
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch 1"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
-        counts = target.where(labelled, 0)
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
         logarithm = prediction.squeeze(-1).clamp(max=30)
-        each = 2 * (counts.xlogy(counts) - counts * logarithm - counts + logarithm.exp())
-        return _mean_over(labelled, each, weight)
+        return 2 * (target.xlogy(target) - target * logarithm - target + logarithm.exp())
 
 
 @dataclass(frozen=True)
-class SquaredLogError:
+class SquaredLogError(RowLoss):
     """Squared error of the logarithm of a target above 0, which the network predicts.
 
     Example:
@@ -139,20 +138,15 @@ class SquaredLogError:
         1.0
     """
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch 1"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
-        each = (prediction.squeeze(-1) - target.where(labelled, 1).log()).square()
-        return _mean_over(labelled, each, weight)
+    stand_in: ClassVar[float] = 1.0
+
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
+        return (prediction.squeeze(-1) - target.log()).square()
 
 
 @dataclass(frozen=True)
-class CensoredDeviance:
+class CensoredDeviance(RowLoss):
     r"""Deviance of a time until an event, with a rate that does not change with time.
 
     The target is the time of the event, or minus the time until which it had not happened
@@ -177,21 +171,16 @@ class CensoredDeviance:
         3.0
     """
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch 1"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
-        logarithm = target.where(labelled, 1).abs().log() + prediction.squeeze(-1).clamp(max=30)
-        each = 2 * (logarithm.exp() - (1 + logarithm).where(target > 0, 0))
-        return _mean_over(labelled, each, weight)
+    stand_in: ClassVar[float] = 1.0
+
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
+        logarithm = target.abs().log() + prediction.squeeze(-1).clamp(max=30)
+        return 2 * (logarithm.exp() - (1 + logarithm).where(target > 0, 0))
 
 
 @dataclass(frozen=True)
-class OrdinalCrossEntropy:
+class OrdinalCrossEntropy(RowLoss):
     """Cross-entropies of one logit per threshold: is the level above it? Their sum.
 
     The target is the number of the level, 0 to K - 1; there are K - 1 logits.
@@ -207,22 +196,16 @@ class OrdinalCrossEntropy:
         2.0794
     """
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch threshold"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        labelled = ~target.isnan()
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
         levels = torch.arange(prediction.shape[-1], device=prediction.device)
-        is_above = (target.where(labelled, 0)[..., None] > levels).to(prediction.dtype)
+        is_above = (target[..., None] > levels).to(prediction.dtype)
         each = functional.binary_cross_entropy_with_logits(prediction, is_above, reduction="none")
-        return _mean_over(labelled, each.sum(dim=-1), weight)
+        return each.sum(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
-class VectorError:
+class VectorError(RowLoss):
     """Squared error of a vector, averaged over its components.
 
     Args:
@@ -237,16 +220,11 @@ class VectorError:
     """
 
     labels: Float[Tensor, "row component"]
+    stand_in: ClassVar[float] = math.nan
 
-    def __call__(
-        self,
-        prediction: Float[Tensor, "*stack batch component"],
-        target: Float[Tensor, "*stack batch"],
-        weight: Tensor | None = None,
-    ) -> Float[Tensor, "*stack"]:
-        """Mean loss over the labelled rows."""
-        each = (prediction - self.of(target).to(prediction)).square().mean(dim=-1)
-        return _mean_over(~target.isnan(), each, weight)
+    def of_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row."""
+        return (prediction - self.of(target).to(prediction)).square().mean(dim=-1)
 
     def of(self, target: Float[Tensor, "*stack batch"]) -> Float[Tensor, "*stack batch component"]:
         """The labels that the targets stand for; 0 where they are missing."""
@@ -270,7 +248,7 @@ def takes_stacks(loss: object) -> bool:
         >>> takes_stacks(SquaredError())
         True
     """
-    return type(loss) in _STACKABLE
+    return isinstance(loss, RowLoss) and type(loss).__call__ is RowLoss.__call__
 
 
 def loss_on_labelled(
@@ -350,13 +328,7 @@ def weight_in_mean(
     loss: object, target: Float[Tensor, "*stack batch"], weight: Tensor | None
 ) -> Tensor | None:
     """The weight of each row in the mean that the loss is: its own, times that of its class."""
-    return _by_class(weight, target, getattr(loss, "weights", None))
-
-
-def _by_class(
-    weight: Tensor | None, target: Float[Tensor, "*stack batch"], weights: tuple[float, ...] | None
-) -> Tensor | None:
-    """The weight of each row, times that of its class."""
+    weights: tuple[float, ...] | None = getattr(loss, "weights", None)
     if weights is None:
         return weight
     of_class = target.new_tensor(weights)[target.nan_to_num().long()]
@@ -372,15 +344,3 @@ def _mean_over(
         return each.where(labelled, 0).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
     total = weight.where(labelled, 0).sum(dim=-1)
     return (weight * each).where(labelled, 0).sum(dim=-1) / total.where(total > 0, 1)
-
-
-_STACKABLE = (
-    BinaryCrossEntropy,
-    CrossEntropy,
-    SquaredError,
-    PoissonDeviance,
-    SquaredLogError,
-    CensoredDeviance,
-    OrdinalCrossEntropy,
-    VectorError,
-)
