@@ -297,6 +297,11 @@ def _check_columns(log: pd.DataFrame, columns: Sequence[str]) -> None:
             f"Expected the columns {missing}, but the log has {list(map(str, log.columns))}.",
             "missing-column",
         )
+    if other := [name for name in columns if not isinstance(name, str)]:  # pyright: ignore
+        raise InputError(
+            f"Expected column names that are text, but got {other}: log.rename(columns=str).",
+            "column-name-not-text",
+        )
     if twice := sorted({str(name) for name in columns if (log.columns == name).sum() > 1}):
         raise InputError(
             f"Expected unique column names, but {twice} come more than once.", "duplicate-column"

@@ -71,6 +71,8 @@ def test_columns_in_a_wrong_place_are_refused():
     frame = log().assign(later=log()["time"] + 1)
     with raises("duplicate-column"):
         impressions(pd.concat([frame, frame[["click"]]], axis=1))
+    with raises("column-name-not-text"):
+        impressions(frame.rename(columns={"video": 5}), identifiers=["user", 5])
     with raises("position-as-feature"):
         impressions(frame, numbers=["position"])
     with raises("unknown-column"):
