@@ -93,7 +93,7 @@ def test_only_known_settings_are_asked_for(tmp_path: Path) -> None:
     with raises("unknown-setting"):
         study.diagnose(settings=("breadth",))
     with raises("trainer-has-settings"):
-        study.diagnose(lambda tasks, seed: dict.fromkeys(tasks, 0.1 * seed), settings=("width",))
+        study.diagnose(score, settings=("width",))
     with raises("diagnosis-unfinished"):
         study.diagnose(replicates=2)
     assert {job.purpose for job in study.ask(6)} == {"judge"}
