@@ -68,6 +68,19 @@ class LinearLayer:
 
 
 @dataclass(frozen=True, eq=False)
+class WholeGradient:
+    """One gradient, given in factors, of which each part is formed when it is reached."""
+
+    parts: Gradient
+    linear: Mapping[int, LinearLayer]
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        for place, part in enumerate(self.parts):
+            layer = self.linear.get(place)
+            yield part if layer is None or part is None else layer.gradient(part)
+
+
+@dataclass(frozen=True, eq=False)
 class FactoredGradients:
     """Gradients of several tasks, some of them in factors.
 
@@ -92,6 +105,10 @@ class FactoredGradients:
                     products[number] += self.linear[place].inner_products(deltas)
         return products
 
+    def whole(self) -> dict[str, WholeGradient]:
+        """Each task's gradient, of which no more than one part is in memory at a time."""
+        return {t: WholeGradient(g, self.linear) for t, g in self.gradients.by_task.items()}
+
     def products_with(self, other: Gradient) -> Float[Tensor, " task"]:
         """Inner products of each gradient with one more, which is not factored."""
         whole = [place for place in range(len(other)) if place not in self.linear]
@@ -103,26 +120,6 @@ class FactoredGradients:
 
     def _parts(self, place: int) -> Gradient:
         return [gradient[place] for gradient in self.gradients.by_task.values()]
-
-
-class WholeGradients(Mapping[str, Gradient]):
-    """The gradients of factored ones by task, each formed when it is asked for."""
-
-    def __init__(self, factored: FactoredGradients) -> None:
-        self._factored = factored
-
-    def __getitem__(self, task: str) -> Gradient:
-        gradient = list(self._factored.gradients.by_task[task])
-        for place, layer in self._factored.linear.items():
-            delta = gradient[place]
-            gradient[place] = None if delta is None else layer.gradient(delta)
-        return gradient
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._factored.gradients.by_task)
-
-    def __len__(self) -> int:
-        return len(self._factored.gradients.by_task)
 
 
 def linear_layers(

@@ -1,7 +1,7 @@
 """Lookahead: the loss of every task after a gradient step for a single task."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,16 +12,14 @@ from torch.optim import Optimizer
 
 from affinity.errors import InputError
 
-from .gradients import Gradient
-
-Step = Callable[[Sequence[Tensor], Gradient], None]
+Step = Callable[[Sequence[Tensor], Iterable[Tensor | None]], None]
 """Writes the values after the step along a gradient into the parameters' data."""
 
 
 def lookahead_losses(
     evaluations: Sequence[Callable[[], Float[Tensor, " task"]]],
     shared: Sequence[Tensor],
-    gradient: Gradient,
+    gradient: Iterable[Tensor | None],
     step: Step,
 ) -> list[Float[Tensor, " target"]]:
     r"""Losses of the targets after a step of the shared parameters along one source's gradient.
@@ -120,7 +118,7 @@ class GradientStep:
     learning_rate: float
     before: Sequence[Tensor]
 
-    def __call__(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
+    def __call__(self, parameters: Sequence[Tensor], gradient: Iterable[Tensor | None]) -> None:
         """Write ``before - learning_rate * gradient``."""
         for parameter, value, part in zip(parameters, self.before, gradient, strict=True):
             if part is None or part.is_sparse:
@@ -156,7 +154,7 @@ class OptimizerStep:
     optimizer: Optimizer
     before: Sequence[Tensor]
 
-    def __call__(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
+    def __call__(self, parameters: Sequence[Tensor], gradient: Iterable[Tensor | None]) -> None:
         """Write the values after the optimizer's step."""
         copies = {
             id(parameter): value.clone().requires_grad_()

@@ -1,6 +1,6 @@
 """Measurement: gradients of a batch, their inner products, and lookahead losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 from affinity.errors import InputError
 
 from .batch import Batch
-from .factored_gradients import WholeGradients
 from .gradients import Gradient, Gradients, inner_products
 from .lookahead import (
     GradientStep,
@@ -137,7 +136,7 @@ class Measurement:
         has_layers = self._settings.layers is not None
         return self._buffer.trace(
             self._settings,
-            part.squared_norms(part.tensors).sqrt() if has_layers else None,
+            part.squared_norms([1.0] * len(part.parameters)).sqrt() if has_layers else None,
             has_momentum=self._momentum is not None,
             has_lookahead=self._looks_ahead,
         )
@@ -278,7 +277,7 @@ class Measurement:
                 products = factored.products_with(self._momentum.buffers)
                 self._buffer.momentum_products[rows] = self._momentum.factor * products
             if self._looks_ahead:
-                self._look_ahead(batch, None, WholeGradients(factored))
+                self._look_ahead(batch, None, factored.whole())
         return factored is not None
 
     def _measure_sources(self, sources: Gradients) -> None:
@@ -326,7 +325,7 @@ class Measurement:
         self,
         batch: Batch | None,
         held_out: Batch | None,
-        sources: Mapping[str, Gradient] | Sequence[str],
+        sources: Mapping[str, Iterable[Tensor | None]] | Sequence[str],
     ) -> None:
         """Measure lookaheads along given gradients, or along those of the given tasks."""
         part, lookahead = self._part, self._buffer.lookahead_losses

@@ -108,7 +108,7 @@ def gathered_modules(model: nn.Module) -> list[Any]:
 
 
 def reshard(model: nn.Module) -> None:
-    """Let each process hold its part alone, so that the next pass gathers the values anew."""
+    """Let each process hold its part alone, so that the next pass gathers the values again."""
     for module in gathered_modules(model):
         module.reshard()
 

@@ -73,9 +73,12 @@ class SharedPart:
         is_counted = [is_counted_here(parameter) for parameter in self.parameters.values()]
         return [[i for i in layer if is_counted[i]] for layer in self.layers.values()]
 
-    def squared_norms(self, tensors: Sequence[Tensor]) -> Float[Tensor, " layer"]:
-        """The squared norm of each layer, of tensors like the parameters."""
-        squares = [tensor.detach().float().square().sum() for tensor in tensors]
+    def squared_norms(self, factors: Sequence[float]) -> Float[Tensor, " layer"]:
+        """The squared norm of each layer's parameters, each multiplied by its factor."""
+        squares = [
+            (factor * torch.linalg.vector_norm(tensor.detach()).float()).square()
+            for factor, tensor in zip(factors, self.tensors, strict=True)
+        ]
         zero = torch.zeros((), device=self.device)
         return self.total(
             torch.stack([sum((squares[i] for i in layer), zero) for layer in self.counted_layers()])
@@ -83,7 +86,7 @@ class SharedPart:
 
     def parameter_error(self) -> float:
         """The rounding error of all parameters, as a norm."""
-        errors = [torch.finfo(tensor.dtype).eps * tensor.detach() for tensor in self.tensors]
+        errors = [torch.finfo(parameter.dtype).eps for parameter in self.parameters.values()]
         return self.squared_norms(errors).sum().sqrt().item()
 
     def gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
