@@ -41,3 +41,46 @@ def test_hidden_losses_are_observed_and_the_run_is_the_same():
     trace = recorder.trace()
     assert (trace.tasks, trace.steps.tolist()) == (("click", "buy"), [0, 2, 4])
     assert trace.gramians.isfinite().all()
+
+
+class MeanError:
+    """A loss as LibMTL's: an object whose method computes it, and which keeps its values."""
+
+    def __init__(self):
+        self.record = []
+
+    def compute_loss(self, prediction, target):
+        return (prediction - target).abs().mean()
+
+    def update_loss(self, prediction, target):
+        loss = self.compute_loss(prediction, target)
+        self.record.append(loss.item())
+        return loss
+
+
+class Meter(HiddenLosses):
+    """Losses are written into a vector, as LibMTL does before its weighting."""
+
+    def __init__(self):
+        super().__init__()
+        self.meter = {"click": MeanError(), "buy": MeanError()}
+
+    def losses(self, inputs):
+        outputs, losses = self.model(inputs), torch.zeros(2)
+        for place, loss in enumerate(self.meter.values()):
+            losses[place] = loss.update_loss(outputs[:, place], inputs[:, place])
+        return losses
+
+
+def test_losses_that_are_methods_of_objects_are_observed():
+    plain, trainer = Meter().fit(), Meter()
+    recorder = Recorder(trainer.model, every=2)
+    losses = trainer.meter
+    watched = watch_losses(recorder, {task: losses[task].compute_loss for task in losses})
+    for task in losses:
+        losses[task].compute_loss = watched[task]
+    assert torch.equal(trainer.fit(), plain)
+    trace = recorder.trace()
+    assert (trace.tasks, trace.steps.tolist()) == (("click", "buy"), [0, 2, 4])
+    assert trace.gramians.isfinite().all()
+    assert len(losses["click"].record) == 12
