@@ -83,8 +83,9 @@ class Measure:
         digests: dict[str, set[str]] = {}
         with preserve_state(self.model), _evaluation_mode(self.model):
             for name, of_data in batches.items():
-                total, digests[name] = self._measure(name, of_data)
+                total, of_rank = self._measure(name, of_data)
                 sums.append(total.over_ranks())
+                digests[name] = _over_ranks(of_rank)
         for name, total in zip(batches, sums, strict=True):
             _check(name, total)
         labels = torch.stack([total.counts[0] for total in sums])
@@ -153,6 +154,19 @@ class Measure:
         return self.projection(parts)
 
 
+def _has_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _over_ranks(digests: set[str]) -> set[str]:
+    """The digests of all processes of a distributed run."""
+    if not _has_ranks():
+        return digests
+    gathered: list[set[str]] = [set()] * dist.get_world_size()
+    dist.all_gather_object(gathered, digests)
+    return set[str]().union(*gathered)
+
+
 class _Sums:
     """Sums over the labels of one data set."""
 
@@ -164,7 +178,7 @@ class _Sums:
 
     def over_ranks(self) -> "_Sums":
         """The sums of all processes of a distributed run."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if _has_ranks():
             device = "cuda" if dist.get_backend() == "nccl" else "cpu"
             for name in ("loss", "gradient", "curvature", "counts"):
                 value = getattr(self, name).to(device)
