@@ -16,6 +16,7 @@ another grammar, "from scratch" with a random trunk; the head is always new.
 import argparse
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -24,6 +25,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from affinity.transfer import FineTuning, FullFineTuning
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
 
 ROLES = (8, 6, 6, 8, 6)  # concepts of each kind: nouns, adjectives, verbs, nouns, adjectives
 N_CONCEPTS, N_PLACES = sum(ROLES), len(ROLES) + 1
@@ -156,6 +160,21 @@ def needed(curve: pd.Series, level: float) -> float:
     return float(np.exp(logs[last - 1] + part * (logs[last] - logs[last - 1])))
 
 
+def plot(percent: pd.DataFrame, level: float, path: Path) -> None:
+    """Right words by number of sentences, one line per start, with 95 % t intervals."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for start, column in percent.items():
+        curve = column.groupby("sentences").apply(interval).unstack()
+        axes.errorbar(curve.index, curve["mean"], curve["half"], marker="o", capsize=3, label=start)
+    axes.axhline(100 * level, color="grey", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(SIZES, [str(size) for size in SIZES])
+    axes.set(xlabel="sentences of the third language", ylabel="right words in new sentences, %")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=10)
@@ -178,6 +197,8 @@ def main() -> None:
         f"Sentences needed for {arguments.level:.0%} right words: {', '.join(counts)}."
     )
     print(text)
+    plot(percent, arguments.level, arguments.out / "words.png")
+    text += "\n\n![Right words by number of known sentences](words.png)"
     page = arguments.out / "README.md"
     marker = "<!-- made by a script from here on -->"
     head = page.read_text().split(marker)[0] if page.exists() else "# Translation\n\n"
