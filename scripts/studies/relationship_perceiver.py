@@ -5,7 +5,6 @@ python scripts/studies/relationship_perceiver.py --seeds 5
 
 import argparse
 import json
-import time
 
 import pandas as pd
 import torch
@@ -51,7 +50,7 @@ def run(name: str, seed: int) -> list[dict[str, object]]:
     """Every way on one replicate; its learning rate is the better one on selection rows."""
     problem, rows = problem_of(name), []
     for way, (sharing, settings) in WAYS.items():
-        started, tried = time.perf_counter(), {}
+        tried = {}
         for rate in LEARNING_RATES:
             training = TrainingSettings(epochs=30, batch_size=64, learning_rate=rate, patience=6)
             trainer = NetworkTrainer(problem.with_settings(training))
@@ -75,7 +74,6 @@ def run(name: str, seed: int) -> list[dict[str, object]]:
                 "test loss": loss,
                 "parameters": result.parameters,
                 "learning rate": rate,
-                "seconds": time.perf_counter() - started,
             }
             for task, loss in result.test.items()
         ]
@@ -100,7 +98,6 @@ def report(results: pd.DataFrame, seeds: int) -> str:
                 "gain over hard sharing": "",
                 "verdict": "",
                 "tasks better / worse": "",
-                "seconds": f"{own.groupby('seed')['seconds'].first().mean():.1f}",
             }
             if way != "hard sharing":
                 values = torch.from_numpy(table_of_way[list(names)].to_numpy(copy=True))
@@ -125,10 +122,17 @@ which it has about as many parameters. {seeds} seeds, each with its own draw of 
 and selection rows. Adam with a batch of 64, early stopping, and the learning rate (0.002 or 0.01)
 that is better on selection rows, per way and seed; nothing else was tuned. Gains are relative
 reductions of the test loss compared with hard sharing, mean over tasks, with 95 % intervals over
-seeds, which share their test rows; *better* and *worse* count tasks with such a verdict. Seconds
-are those of both trainings of a seed on one core.
+seeds, which share their test rows; *better* and *worse* count tasks with such a verdict.
 
     python scripts/studies/relationship_perceiver.py --seeds {seeds}
+
+- A relationship network with the usual strength of 0.1 cannot be told from hard sharing: its mean
+  is within 1 % on every table. With a strength of 1 it is worse on air_quality and sarcos.
+- Perceiver IO is far behind at this size (a width of 7 to 12) on tables whose targets are numbers,
+  and behind on emotions; on census income it cannot be told from hard sharing. A query per task is
+  not measurably better than one for all.
+- Separate networks of the same total size are ahead on three of the four tables: these tasks have
+  little to share at this size, in whatever way.
 
 {table}
 """
