@@ -141,6 +141,30 @@ def lbfgs(network: Network) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(network.parameters(), lr=0.1, max_iter=2)
 
 
+class Sam(torch.optim.SGD):
+    """Sharpness-aware minimization: the gradient after a step towards a larger loss."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        steps = [None if p.grad is None else 0.05 * p.grad.clone() for p in parameters]
+        self._move(parameters, steps, 1.0)
+        closure()
+        self._move(parameters, steps, -1.0)
+        super().step()
+        return loss
+
+    def _move(self, parameters: list[Tensor], steps: list[Tensor | None], sign: float) -> None:
+        with torch.no_grad():
+            for parameter, step in zip(parameters, steps, strict=True):
+                if step is not None:
+                    parameter.add_(sign * step)
+
+
+def sam(network: Network) -> torch.optim.Optimizer:
+    return Sam(network.parameters(), lr=0.1)
+
+
 @pytest.fixture(autouse=True)
 def _without_notes() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -193,9 +217,13 @@ def test_a_recorded_run_is_the_same_run(name: str, settings: str) -> None:
     assert all(are_equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.parametrize("make_optimizer", [lbfgs, sam])
 @pytest.mark.parametrize("name", ["plain", "batch norm", "mixture"])
-def test_closures_that_are_called_several_times_leave_the_same_run(name: str) -> None:
-    runs = [train(NETWORKS[name], settings, lbfgs) for settings in (None, SETTINGS["lookahead"])]
+def test_closures_that_are_called_several_times_leave_the_same_run(
+    name: str, make_optimizer: Callable[[Network], torch.optim.Optimizer]
+) -> None:
+    settings = (None, SETTINGS["lookahead"])
+    runs = [train(NETWORKS[name], each, make_optimizer) for each in settings]
     assert all(are_equal(one, other) for one, other in zip(*runs, strict=True))
 
 
@@ -203,6 +231,33 @@ def test_closures_that_are_called_several_times_leave_the_same_run(name: str) ->
 def test_a_trunk_that_thaws_leaves_the_same_run(settings: str) -> None:
     runs = [train(Network, each, thaw=True) for each in (None, SETTINGS[settings])]
     assert all(are_equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+def test_scaled_losses_leave_the_same_run_and_unscaled_losses() -> None:
+    def run(*, is_recorded: bool) -> tuple[list[Tensor], Recorder]:
+        torch.manual_seed(0)
+        network = Network()
+        optimizer, scaler = sgd(network), torch.amp.GradScaler("cpu", init_scale=2.0**8)
+        recorder = Recorder(network, "trunk", every=1, lookahead_every=1, optimizer=optimizer)
+        for _ in range(N_STEPS):
+            inputs = network.inputs()
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = network.losses(inputs)
+                if is_recorded:
+                    recorder.observe(losses, lambda inputs=inputs: network.losses(inputs))
+                total = network.total(losses)
+            scaler.scale(total).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            if is_recorded:
+                given = torch.stack([loss.detach().float() for loss in losses.values()])
+                assert torch.equal(recorder.trace().losses[-1], given)
+        return [*network.state_dict().values(), torch.get_rng_state()], recorder
+
+    (plain, _), (recorded, recorder) = run(is_recorded=False), run(is_recorded=True)
+    assert all(torch.equal(one, other) for one, other in zip(plain, recorded, strict=True))
+    assert len(recorder.trace()) == N_STEPS
 
 
 @pytest.mark.parametrize("name", NETWORKS)
