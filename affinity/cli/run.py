@@ -1,5 +1,6 @@
 """Run: a folder being worked on, with its settings, its data and its results so far."""
 
+import math
 import os
 import shlex
 import sys
@@ -73,7 +74,6 @@ class Run:
     console: Console
     started: float = field(default_factory=time.monotonic)
     started_cpu: float = field(default_factory=time.process_time)
-    _slowness: float | None = None
 
     @cached_property
     def problem(self) -> Problem:
@@ -216,11 +216,17 @@ class Run:
         else:
             plan = plan_time(work, requested)
             if plan.is_cut or plan.total > _CERTAIN * 60 * minutes:
-                slowness = measure_slowness(self.problem)
+                slowness = measure_slowness(self.problem) * self._waiting()
                 plan = plan_time(work, requested, slowness)
             self.problem = plan.applied_to(self.problem)
         self.directory.keep_time_plan(plan)
         print_time_plan(self.console, plan)
+
+    def _waiting(self) -> float:
+        """Wall time over processor time so far; 1 if the processor was there most of the time."""
+        spent = time.monotonic() - self.started
+        waiting = spent / max(time.process_time() - self.started_cpu, 1e-9)
+        return waiting if spent > 5 and waiting > _BUSY else 1.0
 
     @property
     def is_far_from_limit(self) -> bool:
@@ -255,11 +261,9 @@ class Run:
         work = self._workload()
         steps = int(self.trace.steps.max()) + 1
         requested = self.requested(before.minutes)
-        self._slowness = slowness = self._slowness or before.slowness
-        spent = time.monotonic() - self.started
-        waited = spent / max(time.process_time() - self.started_cpu, 1e-9)
-        if not self.is_far_from_limit and waited > _BUSY and spent > 5:
-            slowness *= waited
+        slowness, waiting = before.slowness, self._waiting()
+        if not self.is_far_from_limit and waiting > 1:
+            slowness = max(slowness, 2.0 ** round(math.log2(waiting)))
         plan = plan_trainings(
             replace(
                 before,
@@ -270,7 +274,7 @@ class Run:
             requested,
             steps,
             n_networks,
-            spent=spent,
+            spent=time.monotonic() - self.started,
         )
         self.directory.keep_time_plan(plan)
         if plan.choices != before.choices or abs(plan.total - before.total) > 0.2 * before.total:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 OUT = Path(__file__).parents[2] / "reports/bench/scale"
 TARGETS = "number,heavy,binary,rare,colour,gaps"
@@ -48,13 +49,14 @@ def make_table(n_rows: int, path: Path) -> None:
     pd.DataFrame(columns).to_parquet(path)
 
 
-def measure(n_rows: int, minutes: float) -> dict[str, float]:
+def measure(n_rows: int, minutes: float, *more: str) -> dict[str, float]:
     """One audit: times, memory, and what was chosen to keep the limit."""
     with tempfile.TemporaryDirectory() as folder:
         table, run = Path(folder) / "table.parquet", Path(folder) / "run"
         make_table(n_rows, table)
         call = "from affinity.cli import main; main()"
         arguments = ["audit", str(table), "--targets", TARGETS, "--time-limit", str(minutes)]
+        arguments += more
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", call, *arguments, "--out", str(run), "--quiet"]
@@ -79,6 +81,20 @@ def measure(n_rows: int, minutes: float) -> dict[str, float]:
         }
 
 
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Processor time and peak memory by the number of rows."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, column, label in zip(
+        figure.subplots(1, 2),
+        ("processor_seconds", "peak_gb"),
+        ("processor time, s", "peak memory, GB"),
+        strict=True,
+    ):
+        axes.plot(table["rows"], table[column], "o-")
+        axes.set(xscale="log", xlabel="rows", ylabel=label, ylim=(0, None))
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     """Measure each number of rows, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,7 +106,9 @@ def main() -> None:
     for n_rows in options.rows:
         rows.append(measure(n_rows, options.minutes))
         print(rows[-1], flush=True)
-        pd.DataFrame(rows).to_csv(OUT / "scale.csv", index=False)
+        table = pd.DataFrame(rows)
+        table.to_csv(OUT / "scale.csv", index=False)
+        draw(table, OUT / "scale.png")
 
 
 if __name__ == "__main__":
