@@ -22,22 +22,29 @@ CELLS = {
     "text": st.text(max_size=8),
     "mixed": st.one_of(st.integers(), st.text(max_size=3), st.none(), st.booleans()),
     "nothing": st.none(),
+    "huge": st.integers(2**53, 2**70),
+    "european": st.sampled_from(["1.234", "999", "12.500", "1,5", "2.25", "inf"]),
+    "duration": st.sampled_from(["59:30", "1:02:10", "0:05"]),
     "list": st.lists(st.integers(), max_size=2),
 }
 KINDS = ("t=censored:a", "a=vector:t,u", "t=ordinal:yes,no", "t=ordinal", "a=set", "t=count")
 NAMES = st.one_of(st.sampled_from(["a", "b", "t", "u", "day", ""]), st.text(max_size=5))
 WORDS = st.one_of(
-    NAMES, st.sampled_from(["a=b", "-1", "t=-1", "day=%d/%m/%Y", "nan", "0.5", "2", *KINDS])
+    NAMES,
+    st.sampled_from(
+        ["a=b", "-1", "t=-1", "day=%d/%m/%Y", "nan", "0.5", "2", "t=log,u=log", "a,b", *KINDS]
+    ),
 )
 DATA_FLAGS = (
     *("--targets", "--target", "--kind", "--exclude", "--missing", "--date-format", "--separator"),
     *("--decimal", "--encoding", "--time-column", "--split-column", "--group-column", "--metric"),
-    "--sample-weight",
+    *("--sample-weight", "--transform", "--task-weight", "--class-weight", "--judge-by"),
+    "--max-rows",
 )
 OTHER_FLAGS = (
     *("--task-column", "--test-share", "--validation-share", "--width", "--depth", "--epochs"),
     *("--batch-size", "--learning-rate", "--measure-every", "--seed", "--budget", "--plan"),
-    *("--estimator", "--replicates", "--race-minutes", "--tolerance", "--unknown"),
+    *("--estimator", "--replicates", "--race-minutes", "--tolerance", "--time-limit", "--unknown"),
 )
 FLAGS = DATA_FLAGS + OTHER_FLAGS
 
