@@ -10,7 +10,7 @@ HELPS, HARMS, NOISE = (31, 99, 176), (184, 81, 13), "rgba(128, 128, 128, .22)"
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table of texts; the first column names the rows.
 
     Args:
@@ -20,12 +20,12 @@ class Table:
         colours: One CSS background per cell, or an empty string; for HTML.
 
     Example:
-        >>> print(Table(["task", "gain"], [["depth", "+1 %"], ["edges", "-2 %"]], "An audit"))
+        >>> print(ResultTable(["task", "gain"], [["depth", "+1 %"], ["edges", "-2 %"]], "An audit"))
         An audit
         task   gain
         depth  +1 %
         edges  -2 %
-        >>> "<b>" in Table(["task"], [["<b>"]]).html()
+        >>> "<b>" in ResultTable(["task"], [["<b>"]]).html()
         False
     """
 
@@ -71,7 +71,7 @@ class ShownAsTable(ABC):
     """A result that `print` and notebooks show as a table."""
 
     @abstractmethod
-    def as_table(self) -> Table:
+    def as_table(self) -> ResultTable:
         """The table."""
 
     def __str__(self) -> str:

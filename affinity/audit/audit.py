@@ -433,7 +433,7 @@ class Audit(markup.ShownAsTable):
         """
         return storage.load_as(Audit, path)
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """One row per task, with its verdict."""
         caption = (
             f"{self.problem}: {count(self.gains.n_replicates, 'replicate')}, advice: {self.advice}"
@@ -454,7 +454,7 @@ class Audit(markup.ShownAsTable):
             sign = {"beneficial": 1.0, "harmful": -1.0}.get(verdict.verdict, 0.0)
             colours.append(["", markup.diverging(sign, 2.0) if sign else "", "", ""])
         header = ["task", "verdict", "gain of the plan", "95 % interval"]
-        return markup.Table(header, rows, caption, colours)
+        return markup.ResultTable(header, rows, caption, colours)
 
 
 def _summarize_tasks(audit: Audit) -> tuple[TaskSummary, ...]:

@@ -389,7 +389,7 @@ class Diagnosis(markup.ShownAsTable):
             cost=change.cost,
         )
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """One row per intervention."""
         rows = [
             [
@@ -402,7 +402,7 @@ class Diagnosis(markup.ShownAsTable):
             for row in self.frame().to_dict("records")
         ]
         harm = float(np.nanmean(self.harm("test")))
-        return markup.Table(
+        return markup.ResultTable(
             ["cause", "change", "verdict", "recovered, test rows", "cost"],
             rows,
             f"{self.problem}: harm by sharing {self._format(harm)}, "

@@ -210,9 +210,9 @@ class RaceResult(markup.ShownAsTable):
             ]
         )
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """One row per candidate."""
-        return markup.Table(
+        return markup.ResultTable(
             ["candidate", "networks", "expected gain", "95 % interval", "best"],
             [
                 [

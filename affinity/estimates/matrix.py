@@ -128,7 +128,7 @@ class AffinityMatrix(markup.ShownAsTable):
         assert values is not None
         return cls(tasks, values, square("standard_error"), square("n_steps"), estimator)
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """The values, in HTML on blue (helps) or orange (harms), grey within noise."""
         off = self.values.masked_fill(torch.eye(len(self.tasks), dtype=torch.bool), torch.nan)
         known = off[off.isfinite()].abs()
@@ -142,7 +142,7 @@ class AffinityMatrix(markup.ShownAsTable):
             return markup.NOISE if is_noise else markup.diverging(off[row, column].item(), limit)
 
         left_out = len(self.tasks) - len(shown)
-        return markup.Table(
+        return markup.ResultTable(
             ["source \\ target", *(self.tasks[column] for column in shown)],
             [
                 [self.tasks[row], *(f"{self.values[row, column].item():.3g}" for column in shown)]

@@ -93,13 +93,13 @@ class Grouping(markup.ShownAsTable):
                 "unserved-task",
             )
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """One row per network."""
         caption = f"{count(len(self.networks), 'network')} for {count(len(self.tasks), 'task')}"
         if self.score is not None:
             certificate = "proven best" if self.is_optimal else "not proven best"
             caption += f", score {self.score:.4g} ({certificate})"
-        return markup.Table(
+        return markup.ResultTable(
             ["network", "serves", "also trains"],
             [
                 [

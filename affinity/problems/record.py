@@ -30,7 +30,8 @@ def steps_between_measurements(problem: Problem) -> int:
     """The usual number of steps from one measurement to the next: 10 for up to 100 tasks.
 
     Above, a tenth of the number of tasks, since a measurement costs more and takes more memory; but
-    at least four measurements fit into the shortest run that early stopping allows.
+    at least four measurements fit into the shortest run that early stopping allows. Of a run of
+    less than 20 steps, a quarter.
 
     Example:
         >>> from affinity.problems import load_digits
@@ -38,9 +39,10 @@ def steps_between_measurements(problem: Problem) -> int:
         10
     """
     settings = problem.settings
-    n_rows = len(problem.draw(0).training)
-    shortest = min(settings.epochs, settings.patience) * -(-n_rows // settings.batch_size)
-    return max(10, min(len(problem.tasks) // 10, shortest // 4))
+    n_batches = -(-len(problem.draw(0).training) // settings.batch_size)
+    shortest = min(settings.epochs, settings.patience) * n_batches
+    usual = 10 if settings.epochs * n_batches >= 20 else max(1, settings.epochs * n_batches // 4)
+    return max(usual, min(len(problem.tasks) // 10, shortest // 4))
 
 
 def record(

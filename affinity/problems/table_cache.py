@@ -16,7 +16,7 @@ from pyarrow import feather
 from .note import DataNote
 
 LEAST_BYTES = 64 * 2**20
-"""Smaller files are read anew each time."""
+"""Smaller files are read each time."""
 _KEY = b"affinity"
 _VERSION = "1"  # raise it when text is converted in another way
 

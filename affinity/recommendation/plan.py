@@ -133,9 +133,9 @@ class Plan(markup.ShownAsTable):
         """One network for every task."""
         return cls(Grouping((Network.of(*tasks),)), ("hard",), ("Every task in one network.",))
 
-    def as_table(self) -> markup.Table:
+    def as_table(self) -> markup.ResultTable:
         """One row per network, with the reasons."""
-        return markup.Table(
+        return markup.ResultTable(
             ["network", "serves", "sharing", "reason"],
             [
                 [str(number), ", ".join(sorted(network.served)), sharing, reason]

@@ -32,7 +32,7 @@ def _estimate(run: Run, name: str) -> AffinityMatrix:
         if error.code != "missing-in-trace":
             raise
         raise InputError(
-            f"The run was recorded without what {name!r} needs. Record anew for it: affinity "
+            f"The run was recorded without what {name!r} needs. Record it again: affinity "
             f"record SOURCE --estimator {name!r} --out FOLDER, with the other options as before.",
             error.code,
         ) from error
