@@ -27,8 +27,6 @@ import affinity
 from affinity.estimates import Linearization, MixtureRegression, MixtureRuns
 from affinity.transfer import merge_adapters
 
-REPLICATES = 3
-
 
 class Table:
     """A CSV file that grows row by row."""
@@ -60,7 +58,7 @@ def losses_on(case: Case, model: nn.Module, test: dict[str, Batch]) -> dict[str,
 
 def measure(case: Case, end: float, starts: list[str]) -> None:
     table = Table(case.report / "truth.csv")
-    for replicate, start in itertools.product(range(REPLICATES), starts):
+    for replicate, start in itertools.product(range(case.replicates), starts):
         test = case.held_out(replicate, "test")
         for group in groups_of(case):
             key = {"start": start, "replicate": replicate, "way": "joint", "group": "+".join(group)}
@@ -131,7 +129,7 @@ def _in_parts(batch: Batch, size: int) -> list[Batch]:
 
 def predict(case: Case, end: float, starts: list[str]) -> None:
     table = Table(case.report / "predictions.csv")
-    for start, replicate in itertools.product(starts, range(REPLICATES)):
+    for start, replicate in itertools.product(starts, range(case.replicates)):
         key = {"start": start, "replicate": replicate}
         if table.has(**key, predictor="gradient cosine"):
             continue

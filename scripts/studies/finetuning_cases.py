@@ -41,6 +41,7 @@ class Case:
             stays near it.
         merged: The starts for which merged networks are measured, too.
         loss: The loss by its name in `affinity.linearize`.
+        replicates: Their number.
         report: Where tables go.
         untrained: Makes a network.
         pretrain: Makes a pretrained one.
@@ -54,6 +55,7 @@ class Case:
     starts: Mapping[str, tuple[int, float]]
     merged: tuple[str, ...]
     loss: str
+    replicates: int
     report: Path
     untrained: Callable[[], nn.Module]
     pretrain: Callable[[], nn.Module]
@@ -149,6 +151,7 @@ LANGUAGE = Case(
     },
     merged=("pretrained, LoRA", "pretrained, all"),
     loss="next token",
+    replicates=2,
     report=REPORT,
     untrained=language.Decoder,
     pretrain=language.pretrained,
@@ -242,6 +245,7 @@ VISION = Case(
     starts={"pretrained, all": (40, 1e-3), "scratch, all": (40, 2e-3), "joint, all": (20, 3e-4)},
     merged=("pretrained, all",),
     loss="classes",
+    replicates=3,
     report=REPORT / "vision",
     untrained=convolution,
     pretrain=pretrained_convolution,
