@@ -23,6 +23,9 @@ class Examples:
             group of its own.
         weights: How much each row counts in losses and metrics; None: all the same.
 
+    Raises:
+        InputError: If these are not tensors, or their numbers of rows differ.
+
     Example:
         >>> import torch
         >>> rows = Examples(torch.zeros(2, 3), torch.tensor([[0.0, torch.nan], [1.0, 5.0]]))
@@ -38,6 +41,15 @@ class Examples:
     weights: Float[Tensor, " row"] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "targets", "groups", "weights"):
+            values = getattr(self, name)
+            if values is not None and not isinstance(values, Tensor):
+                raise InputError(
+                    f"Expected a tensor of {name} with one entry per row, but got an object of the "
+                    f"type {type(values).__name__}. Convert arrays with torch.as_tensor; to train "
+                    "on files or a Dataset, give your own training to affinity.Study.",
+                    "not-a-tensor",
+                )
         for what, values in (("group", self.groups), ("weight", self.weights)):
             if values is not None and len(values) != len(self.inputs):
                 raise InputError(

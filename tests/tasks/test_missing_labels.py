@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from codes import raises
 from torch.nn import functional
 
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
     CrossEntropy,
+    Examples,
     RocAuc,
     RSquared,
     SquaredError,
@@ -65,3 +68,13 @@ def test_losses_are_those_of_torch():
 def test_metrics_are_undefined_where_labels_do_not_vary():
     assert math.isnan(RocAuc()(torch.zeros(3, 1), torch.ones(3)))
     assert math.isnan(RSquared()(torch.zeros(3, 1), torch.ones(3)))
+
+
+@pytest.mark.parametrize("inputs", [["a", "b"], {"ids": torch.zeros(2, 1)}, np.zeros((2, 1))])
+def test_inputs_that_are_no_tensor_are_refused(inputs):
+    examples = object.__new__(Examples)  # tests check the types of arguments, users' programs don't
+    fields = {"inputs": inputs, "targets": torch.zeros(2, 1), "groups": None, "weights": None}
+    for name, value in fields.items():
+        object.__setattr__(examples, name, value)
+    with raises("not-a-tensor"):
+        examples.__post_init__()
