@@ -16,7 +16,7 @@ from .gradients import Gradient, task_gradient
 from .preserve_state import accelerators, advance_generators
 from .ranks import Ranks
 from .recorder_state import RecorderState
-from .shards import gathered_modules, gradient_parts, is_sharded, reshard
+from .shards import gradient_parts, is_sharded, reshard
 
 TaskLosses = Mapping[str, Tensor | None] | Mapping[str, Callable[[], Tensor]]
 """One loss per task, None where the batch holds no rows of it; or one function per task that
@@ -234,9 +234,8 @@ class Batch:
         """
         losses = self._baseline_losses(is_first=is_first)
         if is_first:  # the same decision on all ranks, since evaluations may communicate
-            is_exact = float(self.state.is_closure_exact)
-            is_on_all = ranks.totals([is_exact], self.device)[0] == ranks.count
-            self.state.is_closure_exact = is_on_all
+            is_inexact = float(not self.state.is_closure_exact)
+            self.state.is_closure_exact = not ranks.largest(is_inexact, self.device)
         return losses
 
     def _baseline_losses(self, *, is_first: bool) -> Float[Tensor, " task"]:
@@ -440,8 +439,7 @@ def without_effects(model: nn.Module) -> Generator[None]:
     No low-precision copies of parameters are cached, since the parameters' values change; the
     state of DistributedDataParallel stays as it is, and what FSDP2 has gathered is gathered again.
     """
-    gathered = gathered_modules(model)
-    reshard(model)
+    gathered = reshard(model)
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     parallel = getattr(model, "_orig_mod", model)  # below `torch.compile`

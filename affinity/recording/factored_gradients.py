@@ -142,8 +142,8 @@ def linear_layers(
     linear: dict[int, Any] = {}
     for node in graph_nodes(losses):
         uses.update(parent for parent, _ in node.next_functions if parent is not None)
-        if node.name() == "AddmmBackward0" and id(_weight(node)) in places:
-            linear[places[id(_weight(node))]] = node
+        if node.name() == "AddmmBackward0" and (weight := id(_weight(node))) in places:
+            linear[places[weight]] = node
     return {
         place: LinearLayer(GradientEdge(node, 0), node._saved_mat1.detach())
         for place, node in linear.items()

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
 from affinity.errors import InputError
 
 from .batch import Batch
-from .gradients import Gradient, Gradients, inner_products
+from .gradients import Gradient, Gradients
 from .lookahead import (
     GradientStep,
     OptimizerStep,
@@ -220,7 +219,7 @@ class Measurement:
                 target = part.gradients(batch, [task])
                 if target.by_task:
                     self._measure_momentum(target)
-                    products, column = self._products(sources, target), part.tasks.index(task)
+                    products, column = self._part.products(sources, target), part.tasks.index(task)
                     buffer.layer_gramians[:, rows, column] = products[:, :, 0]
                     buffer.layer_gramians[:, column, rows] = products[:, :, 0]
             if held_out is not None:
@@ -238,12 +237,12 @@ class Measurement:
             return
         sources = Gradients({**task_round.kept, **present.by_task})
         rows, columns = self._places(sources.by_task), self._places(present.by_task)
-        products = self._products(sources, present)
+        products = self._part.products(sources, present)
         gramians[:, rows[:, None], columns] = products
         gramians[:, columns[:, None], rows] = products.transpose(1, 2)
         for task in sources.by_task.keys() - present.by_task.keys():
             one, place = Gradients({task: sources.by_task[task]}), part.tasks.index(task)
-            gramians[:, place, place] = self._products(one, one)[:, 0, 0]
+            gramians[:, place, place] = self._part.products(one, one)[:, 0, 0]
         self._measure_momentum(present)
         if held_out is not None:
             self._measure_held_out_products(sources, held_out)
@@ -287,11 +286,11 @@ class Measurement:
             part is not None and part.is_sparse for g in sources.by_task.values() for part in g
         )
         if momentum is None or is_sparse:
-            self._buffer.layer_gramians[:, rows, rows.T] = self._products(sources, sources)
+            self._buffer.layer_gramians[:, rows, rows.T] = self._part.products(sources, sources)
             self._measure_momentum(sources)
             return
         together = Gradients({**sources.by_task, "": momentum.buffers})  # each is read once
-        products = self._products(together, together)
+        products = self._part.products(together, together)
         self._buffer.layer_gramians[:, rows, rows.T] = products[:, :-1, :-1]
         along = momentum.factor * products[:, :-1, -1].sum(0)
         self._buffer.momentum_products[rows[:, 0]] = along
@@ -299,7 +298,7 @@ class Measurement:
     def _measure_momentum(self, gradients: Gradients) -> None:
         if self._momentum is not None:
             momentum = Gradients({"momentum": self._momentum.buffers})
-            products = self._momentum.factor * self._products(gradients, momentum).sum(0)[:, 0]
+            products = self._momentum.factor * self._part.products(gradients, momentum).sum(0)[:, 0]
             self._buffer.momentum_products[self._places(gradients.by_task)] = products
 
     def _measure_held_out_products(self, sources: Gradients, held_out: Batch) -> None:
@@ -308,18 +307,8 @@ class Measurement:
         for task in held_out.names:
             target = self._part.gradients(held_out, [task])
             if target.by_task:
-                products = self._products(sources, target).sum(0)[:, 0]
+                products = self._part.products(sources, target).sum(0)[:, 0]
                 self._buffer.held_out_gramian[rows, self._part.tasks.index(task)] = products
-
-    def _products(
-        self, sources: Gradients, targets: Gradients
-    ) -> Float[Tensor, "layer source target"]:
-        part = self._part
-        if self._settings.level != "representation":
-            return part.total(inner_products(sources, targets, part.counted_layers()))
-        products = inner_products(sources, targets, [list(range(len(sources.sizes())))])
-        # each rank has the gradients at its part of the batch
-        return part.ranks.total(products) / part.ranks.count**2
 
     def _look_ahead(
         self,

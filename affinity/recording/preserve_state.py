@@ -49,6 +49,7 @@ def preserve_state(
     and_called: bool = False,
     functions: Iterable[object] = (),
     parameters: Iterable[Tensor] = (),
+    is_sharded: bool = False,
 ) -> Generator[Callable[[], bool]]:
     """Restore random states, buffers, and what modules keep in plain attributes, at the end.
 
@@ -64,6 +65,7 @@ def preserve_state(
         and_called: Whether to preserve the state of every other module that is called, too.
         functions: Functions whose variables are preserved, too.
         parameters: Parameters that forward passes change.
+        is_sharded: Whether a process may hold a part of a parameter.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -80,7 +82,8 @@ def preserve_state(
     states = RandomStates(accelerators(model))
 
     def restore() -> bool:
-        reshard(model)
+        if is_sharded:
+            reshard(model)
         for tensor, copy in saved:
             tensor.data.copy_(copy)
         for by_name, before in buffers:

@@ -414,6 +414,7 @@ class Recorder:
             and_called=not self._is_whole,
             functions=functions,
             parameters=parameters,
+            is_sharded=self._is_sharded,
         )
 
     def _check_closure(

@@ -98,19 +98,20 @@ def _refuse_other_shards(model: nn.Module) -> None:
         )
 
 
-def gathered_modules(model: nn.Module) -> list[Any]:
-    """The modules whose parameters FSDP2 has gathered, as the root's between two passes."""
-    return [
+def reshard(model: nn.Module) -> list[Any]:
+    """Let each process hold its part alone, so that the next pass gathers the values again.
+
+    Returns:
+        The modules whose parameters FSDP2 had gathered, as the root's between two passes.
+    """
+    gathered: list[Any] = [
         module
         for module in model.modules()
         if any(group.is_unsharded for group in _groups_of(module))
     ]
-
-
-def reshard(model: nn.Module) -> None:
-    """Let each process hold its part alone, so that the next pass gathers the values again."""
-    for module in gathered_modules(model):
+    for module in gathered:
         module.reshard()
+    return gathered
 
 
 def gradient_parts(

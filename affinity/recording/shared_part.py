@@ -13,11 +13,11 @@ from affinity.errors import InputError, warn
 from .batch import Batch, is_without_labels
 from .factored_gradients import FactoredGradients, linear_layers
 from .frozen_trunk import frozen_trunk_gradients
-from .gradients import Gradient, Gradients
+from .gradients import Gradient, Gradients, inner_products
 from .graph import overlapping_gradients, shared_graph
 from .ranks import Ranks
 from .settings import Settings
-from .shards import has_shards, is_counted_here, local_part
+from .shards import is_counted_here, local_part
 from .shared_parameters import Layers, unwrapped
 
 LIBRARIES = {"torch", "affinity", "accelerate", "lightning", "transformers", "peft"}
@@ -37,6 +37,7 @@ class SharedPart:
         ranks: The processes of the run.
         rounding_error: Relative rounding error of the losses.
         frozen_module: The shared module, if none of its parameters is trained.
+        is_sharded: Whether a process may hold a part of a parameter.
     """
 
     tasks: tuple[str, ...]
@@ -47,20 +48,19 @@ class SharedPart:
     ranks: Ranks
     rounding_error: float
     frozen_module: nn.Module | None = None
+    is_sharded: bool = False
     device: torch.device = field(init=False)
     """The model's device."""
-    is_sharded: bool = field(init=False)
-    """Whether a process may hold a part of a parameter."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_sharded", has_shards(self.model))
         device = next(self.model.parameters(), torch.zeros(())).device
         object.__setattr__(self, "device", device)
 
     @property
     def tensors(self) -> list[Tensor]:
         """The shared parameters in order, or this process's parts of them."""
-        return [local_part(parameter) for parameter in self.parameters.values()]
+        parameters: Sequence[Tensor] = list(self.parameters.values())
+        return [local_part(each) for each in parameters] if self.is_sharded else parameters
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over processes, if each has a part of the parameters."""
@@ -72,6 +72,16 @@ class SharedPart:
             return list(self.layers.values())
         is_counted = [is_counted_here(parameter) for parameter in self.parameters.values()]
         return [[i for i in layer if is_counted[i]] for layer in self.layers.values()]
+
+    def products(
+        self, sources: Gradients, targets: Gradients
+    ) -> Float[Tensor, "layer source target"]:
+        """The inner products of gradients, by layer."""
+        if self.settings.level != "representation":
+            return self.total(inner_products(sources, targets, self.counted_layers()))
+        products = inner_products(sources, targets, [list(range(len(sources.sizes())))])
+        # each rank has the gradients at its part of the batch
+        return self.ranks.total(products) / self.ranks.count**2
 
     def squared_norms(self, factors: Sequence[float]) -> Float[Tensor, " layer"]:
         """The squared norm of each layer's parameters, each multiplied by its factor."""

@@ -89,6 +89,7 @@ class SharedSearch:
                 ranks,
                 rounding_error(graph_nodes(losses)),
                 self._frozen_module() if self._is_named and not trained else None,
+                self._is_sharded,
             )
         return self._part
 

@@ -28,6 +28,7 @@ from .trained_network import TrainedNetwork
 _CACHE = 48 * 2**20  # bytes that networks trained at once may touch in a step
 _GPU_MEMORY = 2 * 2**30  # the same on a GPU, where kernels for few networks leave most of it idle
 _MOST = 512  # networks trained at once
+_FROZEN = "a frozen normalization keeps its statistics"
 _STEPS = (Sharing.before_step, Sharing.after_step)  # a stack takes these for all its members
 _FEW_TASKS = 16  # below this, padding heads costs less than splitting the stack
 
@@ -91,7 +92,9 @@ def train_members(
             check_fit(first, tasks, replicate.training.inputs[:2])
             reason = unbatched_reason(first, tasks, replicate, settings)
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
-            pending = _chunks(numbers, size)
+            frozen = [n for n in numbers if starts[n].frozen_normalizations(networks[n])]
+            together = [number for number in numbers if number not in frozen]
+            pending = [*_chunks(together, size), *_chunks(frozen, 1)]
             while pending:
                 chunk = pending.pop(0)
                 try:
@@ -105,7 +108,7 @@ def train_members(
                             settings,
                             start=starts[number],
                             keep=keep,
-                            unbatched_reason=reason,
+                            unbatched_reason=reason or (_FROZEN if number in frozen else None),
                         )
                         finished.add(number, result)
                         progress.advance()

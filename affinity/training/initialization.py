@@ -96,10 +96,17 @@ class Initialization:
         squares = [(own[name] - value).square().sum() for name, value in self.toward.items()]
         return self.pull / 2 * torch.stack(squares).sum()
 
-    def settle(self, network: nn.Module) -> None:
-        """Keep the running statistics of frozen normalizations as they are."""
+    def frozen_normalizations(self, network: nn.Module) -> list[nn.Module]:
+        """The normalizations with running statistics of which every parameter is frozen."""
+        kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+        frozen: list[nn.Module] = []
         for name, module in network.named_modules():
             own = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
-            has_statistics = isinstance(module, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
-            if has_statistics and own and all(self.scale_of(each) == 0 for each in own):
-                module.eval()
+            if isinstance(module, kind) and own and all(self.scale_of(each) == 0 for each in own):
+                frozen.append(module)
+        return frozen
+
+    def settle(self, network: nn.Module) -> None:
+        """Keep the running statistics of frozen normalizations as they are."""
+        for module in self.frozen_normalizations(network):
+            module.eval()

@@ -121,17 +121,21 @@ def test_frozen_statistics_stay_too() -> None:
     scales = dict.fromkeys(
         ("trunk.0.weight", "trunk.0.bias", "trunk.1.weight", "trunk.1.bias"), 0.0
     )
-    (result,) = train_members(
+    trained = train_members(
         build_normed,
         TASKS,
-        MEMBERS[:1],
+        MEMBERS,
         ON,
         SETTINGS,
         keep=True,
-        starts=[Initialization(scales=scales)],
+        starts=[Initialization(scales=scales if place else {}) for place in range(len(MEMBERS))],
     )
-    assert result.unbatched_reason is not None
-    assert state_of(result)["trunk.1.running_mean"].tolist() == [0.0] * 4
+    reasons = [result.unbatched_reason for result in trained]
+    assert reasons[0] is None
+    assert all(reasons[1:])
+    learned, *frozen = (state_of(result)["trunk.1.running_mean"] for result in trained)
+    assert all(mean.tolist() == [0.0] * 4 for mean in frozen)
+    assert learned.abs().min() > 0
 
 
 def test_a_strong_pull_holds_parameters_at_the_source() -> None:
