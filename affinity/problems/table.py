@@ -247,6 +247,13 @@ def load_table(
     if time_column is not None:
         order = torch.from_numpy(in_order_of_time(table, time_column).copy())
     development, test = order[is_development[order]], order[is_test[order]]
+    if not len(development) or not len(test):
+        raise InputError(
+            f"Expected rows to train on and rows to test on, but of {count(len(table), 'row')} "
+            f"there are {len(development)} and {len(test)}: give more rows, or choose more test "
+            "rows (--split-column).",
+            "too-few-rows",
+        )
 
     columns = find_columns(features.iloc[development.numpy()], cleaned.formats)
     clean = columns.read(features)

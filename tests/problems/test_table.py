@@ -244,3 +244,9 @@ def test_a_file_that_cannot_be_read_is_explained(table, tmp_path):
         (tmp_path / name).write_bytes(content)
         with raises(code):
             load_table(tmp_path / name, ["sick", "tall"])
+
+
+def test_a_table_too_small_for_test_rows_is_refused():
+    two_rows = pd.DataFrame({"x": [1.0, 2.0], "y": [0.5, 1.5], "z": [1.0, 3.5]})
+    with raises("too-few-rows"):
+        load_table(two_rows, ["y", "z"])
