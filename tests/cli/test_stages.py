@@ -194,6 +194,16 @@ def test_a_mistake_in_an_edited_plan_is_found_by_its_line(call, run):
     assert "line 4: 'sum' is served twice" in words(said)
 
 
+def test_a_given_plan_shares_as_said_or_refuses_it(call, csv, tmp_path):
+    more = [*RECORD, "--replicates", "2", "--baselines", "minimal", "--no-reference"]
+    way = ["--sharing", "mmoe", "--sharing-setting", "n_experts=2", "--out", tmp_path / "run"]
+    assert call("audit", csv, *more, "--plan", "all-in-one", *way).exit_code == 0
+    (network,) = json.loads((tmp_path / "run/audit.json").read_text())["networks"]
+    assert (network["sharing"], network["settings"]) == ("mmoe", {"n_experts": 2})
+    way[-1] = tmp_path / "other"
+    assert call("audit", csv, *more, "--plan", "separate", *way).error == "unused-option"
+
+
 @pytest.mark.parametrize(("choice", "n_networks"), [("separate", 3), ("all-in-one", 1)])
 def test_the_present_arrangement_can_be_audited(call, csv, choice, n_networks, tmp_path):
     out = tmp_path / "run"

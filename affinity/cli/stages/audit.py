@@ -5,10 +5,11 @@ from pathlib import Path
 from affinity.audit import TrainedPlan
 from affinity.cli.options import AuditOptions
 from affinity.cli.run import Run
+from affinity.errors import InputError
 
 from .diagnose import diagnose_stage
 from .estimate import estimate_stage
-from .group import group_stage
+from .group import group_stage, share
 from .record import record_stage
 from .report import report_stage
 from .retrain import find_plan, retrain_stage
@@ -18,17 +19,30 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     """Run what is not up to date, and return the report's path.
 
     Raises:
-        InputError: If networks are to be saved and the problem is not a table; before any training.
+        InputError: If networks are to be saved and the problem is not a table, or --sharing is
+            given with a plan that says how its tasks share; before any training.
     """
+    settings = run.settings
+    if settings.plan not in (None, "all-in-one") and settings.sharing != "hard":
+        raise InputError(
+            f"Expected --sharing with a plan that is found, or --plan all-in-one, but got --plan "
+            f"{settings.plan} --sharing {settings.sharing}: a plan file says itself how the tasks "
+            "of each network share (sharing: NAME).",
+            "unused-option",
+        )
     if options.save_models:
         TrainedPlan.encoder_of(run.problem)
     run.plan_time()
     record_stage(run)
     run.correct_time_plan()
     estimate_stage(run)
-    plan = group_stage(run) if run.settings.plan is None else find_plan(run, run.settings.plan)
+    if settings.plan is None:
+        plan = group_stage(run)
+    else:
+        plan = find_plan(run, settings.plan)
+        plan = share(run, plan) if settings.plan == "all-in-one" else plan
     run.correct_time_plan(len(plan.grouping.networks))
-    retrain_stage(run, plan, options, is_given=run.settings.plan is not None)
+    retrain_stage(run, plan, options, is_given=settings.plan is not None)
     if options.diagnose:
         diagnose_stage(run, quick=options.quick)
     return report_stage(run)

@@ -82,15 +82,22 @@ def group_stage(run: Run) -> Plan:
         budget = run.budget() if method == "affinity" else settings.budget
         write_atomically(directory.file(FRONTIER), _frontier_csv(run, matrix, budget))
         plan, summary = _METHODS[method](run, matrix)
-        if settings.sharing == "auto":
-            run.console.print("Training each network in every way to share ...")
-            measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
-            plan = share_as_measured(plan, measured)
-        elif settings.sharing != "hard":
-            plan = share_as_given(plan, settings.sharing, settings.sharing_settings)
+        plan = share(run, plan)
         plan.to_yaml(file)
     run.print_finished("group", summary, outputs)
     return plan
+
+
+def share(run: Run, plan: Plan) -> Plan:
+    """The plan with its tasks sharing as --sharing says."""
+    settings = run.settings
+    if settings.sharing == "auto":
+        run.console.print("Training each network in every way to share ...")
+        measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
+        return share_as_measured(plan, measured)
+    if settings.sharing == "hard":
+        return plan
+    return share_as_given(plan, settings.sharing, settings.sharing_settings)
 
 
 def race_trainings(run: Run) -> int:
