@@ -11,8 +11,10 @@ import itertools
 import resource
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,8 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 }
 """A trunk, the shape of a batch, and the width of the representation."""
 
+HUNDRED_MILLION = (lambda: perceptron(*[2048] * 25), (32, 2048), 2048)
+
 
 class Network(nn.Module):
     """A trunk with one linear head per task."""
@@ -80,7 +84,7 @@ class Network(nn.Module):
     def __init__(self, trunk: str, count: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        make, shape, width = TRUNKS[trunk]
+        make, shape, width = HUNDRED_MILLION if trunk == "100 million" else TRUNKS[trunk]
         self.trunk = make()
         self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(count))
         self.inputs = torch.randn(shape)
@@ -245,6 +249,58 @@ def measure_many(count: int = 1000) -> dict[str, object]:
     }
 
 
+@contextmanager
+def peak_memory() -> Generator[list[int]]:
+    """The largest resident memory of this process inside, in bytes, sampled by a thread."""
+    largest, is_over = [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.005):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            largest[0] = max(largest[0], pages * resource.getpagesize())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def measure_large(looks_ahead: bool, count: int = 5, rounds: int = 4) -> dict[str, object]:
+    """A measurement of a network of 100 million parameters: time and memory in plain steps."""
+    network = Network("100 million", count)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    recorder = Recorder(
+        network,
+        "trunk",
+        every=1,
+        lookahead_every=1 if looks_ahead else 1000,
+        optimizer=optimizer,
+    )
+    with peak_memory() as plain_peak:  # later, what measurements took is not given back
+        plain_steps(network, optimizer, 3)
+    ratios: list[float] = []
+    with peak_memory() as peak:
+        for number in range(rounds + 2):  # the first also searches for what is shared
+            plain = seconds(lambda: plain_step(network, optimizer))
+            losses = network()
+            taken = seconds(lambda losses=losses: recorder.observe(losses, network))
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if number > 1:
+                ratios.append(taken / plain)
+    return {
+        "looks ahead": looks_ahead,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "tasks": count,
+        "plain steps": round(statistics.median(ratios), 2),
+        "peak memory, of plain steps": round(peak[0] / plain_peak[0], 2),
+    }
+
+
 def table(path: Path, bodies: dict[tuple[str, ...], Body], is_over: Callable[[], bool]) -> None:
     """Compute the rows that are missing in the file, in order; each is written at once."""
     rows: list[dict[str, object]] = []
@@ -271,7 +327,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tasks", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--trunks", nargs="+", choices=list(TRUNKS), default=list(TRUNKS))
-    parser.add_argument("--tables", nargs="+", help="thousand_tasks, overhead, measurements")
+    parser.add_argument(
+        "--tables", nargs="+", help="thousand_tasks, overhead, measurements, hundred_million"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after")
     parser.add_argument("--output", type=Path, default=Path("reports/bench/recorder"))
     chosen = parser.parse_args(arguments)
@@ -289,6 +347,9 @@ def main(arguments: list[str]) -> None:
             (trunk, str(count)): partial(measure, trunk, count, chosen.rounds)
             for trunk in chosen.trunks
             for count in chosen.tasks
+        },
+        "hundred_million": {
+            (str(ahead),): partial(measure_large, ahead) for ahead in (False, True)
         },
     }
     for name in chosen.tables or tables:
