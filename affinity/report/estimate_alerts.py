@@ -96,8 +96,9 @@ def _agreement(audit: Audit) -> Iterator[Alert]:
 def _weak_guide(audit: Audit) -> Iterator[Alert]:
     """Affinity predicted gains only on tables where sharing everything did much harm."""
     all_in_one = audit.candidates.get("all-in-one")
-    is_informed = audit.plan.provenance.is_predicted or audit.context.race
-    if audit.matrix is None or is_informed or all_in_one is None:
+    provenance = audit.plan.provenance
+    is_by_affinity = provenance.evidence is not None and not provenance.is_predicted
+    if audit.matrix is None or audit.context.race or not is_by_affinity or all_in_one is None:
         return
     gain = audit.selection_gain("all-in-one")
     if gain >= -MUCH_HARM:

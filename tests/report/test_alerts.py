@@ -8,6 +8,7 @@ from example_audits import a_race, an_audit, names, trace_of, with_gates
 
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.estimates import LabelOverlap
+from affinity.recommendation.plan import PlanProvenance
 from affinity.recording import Trace, merge_traces
 from affinity.report import Alert, find_alerts
 
@@ -89,6 +90,8 @@ def test_affinity_is_called_a_weak_guide_if_sharing_everything_does_little_harm(
     assert ("weak-guide" in alerts_by_code(audit)) == is_weak
     raced = replace(audit, context=replace(audit.context, race=a_race(names(6))))
     assert "weak-guide" not in alerts_by_code(raced)
+    given = replace(audit, plan=replace(audit.plan, provenance=PlanProvenance()))
+    assert "weak-guide" not in alerts_by_code(given)
 
 
 def test_a_verdict_on_all_tasks_says_whether_other_test_splits_confirm_it() -> None:
