@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts/examples"))
 import synthetic_language as language  # noqa: E402
+from few_shot_mnist import trunk  # noqa: E402
 from mnist_shifts import SIDE  # noqa: E402
 from mnist_shifts import images as flat_images  # noqa: E402
 
@@ -210,16 +211,7 @@ def variation(name: str, count: int, key: object) -> tuple[Tensor, Tensor]:
 
 
 def convolution() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
+    return nn.Sequential(*trunk(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 def _image_loss(model: nn.Module, batch: Batch) -> Tensor:
