@@ -168,7 +168,18 @@ def gradient_parts(
 
 @contextmanager
 def _set(settings: Sequence[tuple[Any, str, object]]) -> Generator[None]:
-    """Attributes of objects have these values, and those of before at the end."""
+    """Attributes of objects have these values, and those of before at the end.
+
+    FSDP2 offers no public way to run a backward pass beside the user's, so that these are private.
+    """
+    for owner, name, _ in settings:
+        if not hasattr(owner, name):
+            raise InputError(
+                f"torch {torch.__version__} keeps the state of fully_shard in another form than "
+                f"torch 2.13 ({type(owner).__name__} has no {name}), so that its gradients cannot "
+                "be recorded: use DistributedDataParallel, or torch 2.13.",
+                "sharded-parameters",
+            )
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
     try:
         for owner, name, value in settings:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from affinity.recording import Recorder, Trace
+from affinity.recording.shards import gradient_parts
 
 TASKS = ("a", "b", "c")
 
@@ -302,3 +304,14 @@ def compare(what: str, one: Tensor | None, other: Tensor | None, tolerance: floa
         assert torch.equal(one.isnan(), other.isnan()), what
         error = (one - other).nan_to_num().norm() / other.nan_to_num().norm().clamp(min=1e-9)
         assert error <= tolerance, (what, error)
+
+
+def test_another_form_of_the_state_of_fsdp_is_refused() -> None:
+    network = Network()
+    group = SimpleNamespace(fsdp_params=[], _reshard_after_forward=True, is_unsharded=False)
+    state = SimpleNamespace(_fsdp_param_groups=[group], _state_ctx=SimpleNamespace())
+    network._get_fsdp_state = lambda: state  # type: ignore
+    parameters = list(network.parameters())
+    loss = network.trunk(torch.ones(2, 4)).mean()
+    with raises("sharded-parameters"):
+        gradient_parts(network, [loss], [1.0], parameters, has_gaps=False)
