@@ -44,17 +44,17 @@ def test_several_targets_are_audited_and_predicted_in_their_own_units(rows):
     assert model.predict(rows[0]).shape == rows[1].shape
     assert model.score(*rows) > 0.7
     assert model.audit_.gains.n_replicates == 2
-    assert model.arrangement_ == model.audit_.advice
+    assert model.candidate_ == model.audit_.advice
     assert np.corrcoef(model.predict(rows[0])[:, 0], rows[1][:, 0])[0, 1] > 0.95
     assert abs(model.predict(rows[0])[:, 0].mean() - 50) < 1
 
 
-@pytest.mark.parametrize(("arrangement", "n_networks"), [("separate", 6), ("all-in-one", 2)])
-def test_an_arrangement_can_be_chosen(rows, arrangement, n_networks):
-    model = TaskGroupedRegressor(**QUICK, arrangement=arrangement, random_state=0).fit(*rows)
+@pytest.mark.parametrize(("candidate", "n_networks"), [("separate", 6), ("all-in-one", 2)])
+def test_a_candidate_can_be_chosen(rows, candidate, n_networks):
+    model = TaskGroupedRegressor(**QUICK, candidate=candidate, random_state=0).fit(*rows)
     assert len(model.networks_) == n_networks  # of two replicates
-    with raises("unknown-arrangement"):
-        TaskGroupedRegressor(arrangement="welded").fit(*rows)
+    with raises("unknown-candidate"):
+        TaskGroupedRegressor(candidate="welded").fit(*rows)
 
 
 def test_equal_seeds_give_equal_models_and_survive_pickle(rows):
@@ -82,7 +82,7 @@ def test_classes_keep_their_names_and_probabilities_add_up(rows):
 
 def test_it_stands_in_pipelines_and_searches(rows):
     pipeline = make_pipeline(StandardScaler(), TaskGroupedRegressor(**QUICK, random_state=0))
-    grid = {"taskgroupedregressor__arrangement": ["separate", "all-in-one"]}
+    grid = {"taskgroupedregressor__candidate": ["separate", "all-in-one"]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(*rows)
     assert search.best_score_ > 0.5
 

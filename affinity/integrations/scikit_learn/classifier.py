@@ -20,7 +20,7 @@ class TaskGroupedClassifier(ClassifierMixin, TaskGrouped):
 
     Attributes:
         audit_: The audit; None for a single target.
-        arrangement_: The arrangement in use.
+        candidate_: The candidate in use.
         classes_: The classes; a list with one array per target if there are several.
 
     Example:

@@ -14,15 +14,16 @@ from .task_grouped import TaskGrouped
 class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
     """Regression of several targets, sharing networks if the audit shows a gain.
 
-    `fit` holds out a fifth of the rows, records one multi-task run, groups the targets, and
-    evaluates the plan, separate networks and all-in-one on `replicates` resamplings. The
-    networks of the advised arrangement predict, averaged over the replicates. A single target is
+    `fit` holds out a fifth of the rows, records one multi-task run, races groupings of the targets,
+    and audits the winner, separate networks and all-in-one on `replicates` resamplings. The
+    networks of the advised candidate predict, averaged over the replicates. A single target is
     trained on its own, without an audit.
 
     Args:
-        arrangement: Which networks predict: what the audit advises, or always the plan, separate
+        candidate: Which networks predict: what the audit advises, or always the plan, separate
             networks or all-in-one.
-        budget: Maximum number of networks; a third of the targets and at least two if None.
+        budget: Maximum number of networks; any number if None.
+        trainings: Maximum number of networks that the race trains; four per target if None.
         replicates: Number of splits and seeds; predictions are averaged over them.
         width: Width of the trunk.
         depth: Layers of the trunk.
@@ -39,7 +40,7 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
 
     Attributes:
         audit_: The audit; None for a single target.
-        arrangement_: The arrangement in use.
+        candidate_: The candidate in use.
         target_names_: The tasks' names: the columns of `y`, if it is a frame.
 
     Example:

@@ -14,10 +14,9 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from affinity.audit import Audit, retrain
+from affinity.audit import Audit, Race, retrain
 from affinity.errors import InputError
 from affinity.estimates import InterTaskAffinity
-from affinity.grouping import solve
 from affinity.problems import Problem, record
 from affinity.problems.arrays import check_rows, name_of_target
 from affinity.problems.features import find_columns
@@ -25,7 +24,6 @@ from affinity.problems.problem import linear_heads
 from affinity.problems.reading import check_column, to_pandas
 from affinity.problems.row_weights import row_weights
 from affinity.problems.test_rows import group_numbers
-from affinity.recommendation import recommend
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Task
 from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
@@ -35,7 +33,7 @@ from .rows import Rows
 
 FEWEST_ROWS = 10
 T = TypeVar("T")
-Arrangement = Literal["advice", "plan", "separate", "all-in-one"]
+CandidateName = Literal["advice", "plan", "separate", "all-in-one"]
 
 
 class TaskGrouped(MultiOutputMixin, BaseEstimator):
@@ -47,8 +45,9 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        arrangement: Arrangement = "advice",
+        candidate: CandidateName = "advice",
         budget: int | None = None,
+        trainings: int | None = None,
         replicates: int = 3,
         width: int = 64,
         depth: int = 2,
@@ -63,8 +62,9 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         reference: bool = False,
         random_state: Any = None,
     ) -> None:
-        self.arrangement = arrangement
+        self.candidate = candidate
         self.budget = budget
+        self.trainings = trainings
         self.replicates = replicates
         self.width = width
         self.depth = depth
@@ -86,7 +86,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         groups: Any = None,
         sample_weight: Any = None,
     ) -> "TaskGrouped":
-        """Audit which targets should share, and keep the networks of the arrangement to use.
+        """Find and audit which targets should share, and keep the networks of the candidate to use.
 
         Args:
             X: ``[row feature]``, finite numbers. A frame may also hold categories, dates and
@@ -102,10 +102,10 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
                 has no labels, or a weight is negative or missing.
         """
         choices = ("advice", "plan", "separate", "all-in-one")
-        if self.arrangement not in choices:
+        if self.candidate not in choices:
             raise InputError(
-                f"Expected an arrangement among {list(choices)}, but got {self.arrangement!r}.",
-                "unknown-arrangement",
+                f"Expected a candidate among {list(choices)}, but got {self.candidate!r}.",
+                "unknown-candidate",
             )
         if isinstance(X, pd.DataFrame) and isinstance(y, pd.DataFrame | pd.Series):
             check_rows(X, y, "y")
@@ -240,9 +240,9 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         self, problem: Problem, seed: int
     ) -> tuple[Audit, list[tuple[TrainedNetwork, frozenset[str]]]]:
         matrix = InterTaskAffinity()(record(problem, every=self.every, seed=seed))
-        budget = self.budget if self.budget is not None else max(2, -(-len(problem.tasks) // 3))
-        whole = replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
-        plan = recommend(matrix, solve(whole, budget=budget))
+        trainings = 4 * len(problem.tasks) if self.trainings is None else self.trainings
+        race = Race(budget=self.budget, trainings=trainings, seed=seed + 2)
+        plan = race(problem, [matrix]).to_plan()
         audit = retrain(
             plan,
             problem,
@@ -253,14 +253,14 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             keep=True,
             reference_seconds=60.0 if self.reference else 0.0,
         )
-        name = audit.advice if self.arrangement == "advice" else self.arrangement
+        name = audit.advice if self.candidate == "advice" else self.candidate
         networks = audit.candidates[name].plan.grouping.networks
         trained = [
             (each, network.served)
             for replicate in range(self.replicates)
             for each, network in zip(audit.networks_of(name, replicate), networks, strict=True)
         ]
-        self.arrangement_ = name
+        self.candidate_ = name
         return replace(audit, networks={}), trained
 
     def _train_one(
@@ -275,7 +275,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
             settings,
             keep=True,
         )
-        self.arrangement_ = "separate"
+        self.candidate_ = "separate"
         return [(each, alone) for each in results]
 
     def _trunk(self) -> Perceptron:
