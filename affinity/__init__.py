@@ -5,8 +5,7 @@ The pipeline::
     problem = affinity.load_table("table.csv", targets=[...])
     trace = affinity.record(problem, every=10, seed=0)
     matrix = affinity.InterTaskAffinity()(trace)
-    grouping = affinity.solve(matrix, budget=2)
-    plan = affinity.recommend(matrix, grouping)
+    plan = affinity.Race(trainings=16)(problem, [matrix]).to_plan()
     audit = affinity.retrain(plan, problem, replicates=5)
     affinity.write_report(audit, "run/report.html")
 
