@@ -112,8 +112,9 @@ class ColumnRoles:
             )
         if self.task is None and len(self.targets) < 2 and not self.of_kind("set"):
             raise InputError(
-                f"Expected at least two targets to compare, but got {len(self.targets)}: "
-                f"{list(self.targets)}. The columns are {shorten(list(columns))}.",
+                f"Expected at least two targets, but got {list(self.targets) or 'none'}: "
+                "name the columns to predict, as in --targets a,b (targets=['a', 'b'] in Python). "
+                f"The columns are {shorten(list(columns))}.",
                 "too-few-tasks",
             )
         several = self.of_kind("set", "vector", "censored")
