@@ -8,7 +8,7 @@ import numpy as np
 
 from affinity.audit import Audit
 from affinity.recommendation import Plan
-from affinity.statistics import Verdict
+from affinity.statistics import Verdict, VerdictName
 from affinity.tasks.score import MATTERS
 from affinity.words import count, listed
 
@@ -28,6 +28,14 @@ Finding = Literal[
 ]
 
 
+_FINDINGS: dict[VerdictName, Finding] = {
+    "beneficial": "gain",
+    "harmful": "harm",
+    "neutral": "equal",
+    "undecided": "undecided",
+}
+
+
 @dataclass(frozen=True)
 class Headline:
     """What a page opens with.
@@ -36,10 +44,10 @@ class Headline:
         title: What to do, in one sentence.
         sentences: What limits the result, the measured gain, the verdicts, the cost, and what is
             undecided.
-        is_sure: Whether an interval shows what the title says.
-        finding: What the interval of the mean gain shows of sharing: "gain", "harm", "equal"
-            (within the tolerance) or "undecided"; "not-shared" if no candidate shares a network;
-            or why gains do not show anything. None on pages of other results.
+        is_sure: Whether the verdict says what the title says.
+        finding: What the verdict on the mean gain says of sharing: "gain", "harm", "equal" (within
+            the tolerance) or "undecided"; "not-shared" if no candidate shares a network; or why
+            gains do not show anything. None on pages of other results.
     """
 
     title: str
@@ -99,11 +107,7 @@ def _find(audit: Audit) -> tuple[Finding, Verdict | None]:
     verdict = audit.overall_of(judged)
     if math.isnan(verdict.low):
         return "one-replicate", verdict
-    if -verdict.tolerance < verdict.low and verdict.high < verdict.tolerance:
-        return "equal", verdict
-    if verdict.low > 0:
-        return "gain", verdict
-    return ("harm" if verdict.high < 0 else "undecided"), verdict
+    return _FINDINGS[verdict.verdict], verdict
 
 
 def _shares(plan: Plan) -> bool:
