@@ -1,5 +1,6 @@
 """Console: where a command's text goes, and how warnings, errors and next steps look."""
 
+import os
 import shlex
 import warnings
 from collections.abc import Generator
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+
+LOG_WIDTH = 100
+"""Characters per line in logs and pipes, in which no table is cut."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -22,7 +26,10 @@ def open_console(quiet: bool = False, is_error: bool = False) -> Generator[Conso
     with ExitStack() as stack:
         if quiet:
             stack.enter_context(hide_progress())
-        yield Console(quiet=quiet, stderr=is_error)
+        console = Console(quiet=quiet, stderr=is_error)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = LOG_WIDTH
+        yield console
 
 
 @contextmanager

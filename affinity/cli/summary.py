@@ -411,7 +411,8 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         is_number = heading.endswith(">")
         justify = "right" if is_number else "left"
-        table.add_column(heading.removesuffix(">"), justify=justify, no_wrap=is_number)
+        is_whole = is_number or heading == "verdict"
+        table.add_column(heading.removesuffix(">"), justify=justify, no_wrap=is_whole)
     return table
 
 
