@@ -8,6 +8,8 @@ from .matrix import AffinityMatrix
 
 RESAMPLINGS = 200
 
+_PAIRS_AT_ONCE = 2_000  # whose resampled means fit in a processor's cache
+
 
 def average_over_time(
     values: Float[Tensor, "time source target"],
@@ -45,7 +47,7 @@ def average_over_time(
     return AffinityMatrix(
         tasks=tasks,
         values=mean,
-        standard_error=error.where(counts >= 2, torch.nan),
+        standard_error=error,
         n_steps=counts,
         estimator=estimator,
     )
@@ -76,12 +78,16 @@ def _block_bootstrap(
     # How often each step was drawn turns every resampled mean into one matrix product.
     weights = values.new_zeros(RESAMPLINGS, n_steps)
     weights.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weights.dtype))
-    total = (weights @ values.flatten(1)).unflatten(1, values.shape[1:])
-    count = (weights @ known.to(weights.dtype).flatten(1)).unflatten(1, values.shape[1:])
-    means = total / count  # resampling source target
-    drawn_at_all = count > 0
-    n_means = drawn_at_all.sum(dim=0)
-    centre = means.where(drawn_at_all, 0.0).sum(dim=0) / n_means
-    variance = (means - centre).square().where(drawn_at_all, 0.0).sum(dim=0) / (n_means - 1)
+    variance = values.new_full((known[0].numel(),), torch.nan)
+    repeated = (known.sum(dim=0) > 1).flatten().nonzero().squeeze(1)  # others have no error
+    for pairs in repeated.split(_PAIRS_AT_ONCE):
+        count = weights @ known.flatten(1)[:, pairs].to(weights.dtype)  # resampling pair
+        means = weights @ values.flatten(1)[:, pairs] / count
+        drawn_at_all = count > 0
+        n_means = drawn_at_all.sum(dim=0)
+        centre = means.where(drawn_at_all, 0.0).sum(dim=0) / n_means
+        squares = (means - centre).square().where(drawn_at_all, 0.0)
+        variance[pairs] = squares.sum(dim=0) / (n_means - 1)
     # Blocks of b of n steps are centred, which reduces their variance by the factor 1 - b / n.
-    return (variance / (1 - block / n_steps)).sqrt() if block < n_steps else variance.sqrt()
+    variance /= 1 - block / n_steps if block < n_steps else 1
+    return variance.sqrt().unflatten(0, known.shape[1:])

@@ -76,16 +76,15 @@ class AffinityMatrix(markup.ShownAsTable):
 
     def frame(self) -> pd.DataFrame:
         """One row per pair: source, target, affinity, standard_error, n_steps."""
-        sources, targets = zip(*((s, t) for s in self.tasks for t in self.tasks), strict=True)
+        names = pd.Series(self.tasks)
         columns: dict[str, object] = {
-            "source": sources,
-            "target": targets,
-            "affinity": self.values.flatten().tolist(),
+            "source": names.repeat(len(names)).to_numpy(),
+            "target": pd.concat([names] * len(names)).to_numpy(),
         }
-        if self.standard_error is not None:
-            columns["standard_error"] = self.standard_error.flatten().tolist()
-        if self.n_steps is not None:
-            columns["n_steps"] = self.n_steps.flatten().tolist()
+        for name in ("values", "standard_error", "n_steps"):
+            if (array := getattr(self, name)) is not None:
+                column = "affinity" if name == "values" else name
+                columns[column] = array.detach().cpu().numpy().flatten()
         return pd.DataFrame(columns)
 
     def to_frame(self) -> pd.DataFrame:

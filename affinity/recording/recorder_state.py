@@ -57,7 +57,8 @@ class RecorderState:
         warned: Tasks (or an empty string) and codes of warnings that were issued.
         search: What the search for shared parameters knows.
         round: The measurement over consecutive observations that is not complete.
-        pairs: How often each source was measured with each target.
+        complete: How often all tasks were measured together.
+        pairs: How often each source was measured with each target at other times.
         absent: Tasks that the last rounds did not meet.
     """
 
@@ -74,6 +75,7 @@ class RecorderState:
     warned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     search: SearchState = field(default_factory=SearchState)
     round: TaskRound | None = None
+    complete: int = 0
     pairs: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     absent: set[str] = field(default_factory=set[str])
 
@@ -88,12 +90,17 @@ class RecorderState:
         assert self.tasks is not None
         self.absent.difference_update(present)
         expected = [task for task in self.tasks if task not in self.absent]
+        if len(present) == len(self.tasks):
+            self.complete += 1
+            self.round = None
+            return
         self._count((source, target) for source in present for target in present)
         wanted = {(i, j) for i in expected for j in expected if i != j}
         wanted -= {(i, j) for i in present for j in present}
         if len(present) > 1:
             usual = max(count for counts in self.pairs.values() for count in counts.values())
-            wanted = {(i, j) for i, j in wanted if 2 * self.pairs.get(i, {}).get(j, 0) <= usual}
+            most = (usual - self.complete) / 2
+            wanted = {(i, j) for i, j in wanted if self.pairs.get(i, {}).get(j, 0) <= most}
         self.round = TaskRound(wanted, PATIENCE * len(expected)) if wanted else None
 
     def finish_round(self) -> None:

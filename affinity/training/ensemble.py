@@ -12,6 +12,7 @@ from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import Examples, Replicate, Task, ignores_missing
 
+from .batch_losses import FEW_TASKS
 from .device import find_device, use_seed
 from .head_layout import head_kinds
 from .initialization import Initialization
@@ -30,7 +31,6 @@ _GPU_MEMORY = 2 * 2**30  # the same on a GPU, where kernels for few networks lea
 _MOST = 512  # networks trained at once
 _FROZEN = "a frozen normalization keeps its statistics"
 _STEPS = (Sharing.before_step, Sharing.after_step)  # a stack takes these for all its members
-_FEW_TASKS = 16  # below this, padding heads costs less than splitting the stack
 
 
 def train_members(
@@ -98,8 +98,9 @@ def train_members(
             while pending:
                 chunk = pending.pop(0)
                 try:
-                    if len(chunk) == 1:
-                        (number,) = chunk
+                    number = chunk[0]
+                    is_large = len(networks[number].names) > FEW_TASKS  # heads together are faster
+                    if len(chunk) == 1 and (reason or number in frozen or not is_large):
                         result = train_one(
                             networks[number],
                             tasks,
@@ -209,7 +210,7 @@ def _shape_of(network: Sharing, tasks: Sequence[Task]) -> object:
     )
     if network.represents_once:
         size = len(network.names)
-        heads = 0 if len(tasks) <= _FEW_TASKS else math.ceil(math.log2(size))
+        heads = 0 if len(tasks) <= FEW_TASKS else math.ceil(math.log2(size))
     else:
         heads = tuple(head_kinds(network, tasks))
     return type(network), body, heads

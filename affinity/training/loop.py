@@ -13,8 +13,9 @@ from affinity import storage
 from affinity.errors import DivergenceError
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
-from affinity.tasks import Examples, Replicate, Task, loss_on_labelled
+from affinity.tasks import Examples, Replicate, Task
 
+from .batch_losses import LossByTask, losses_of_batches
 from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_optimizer
 from .device import find_device, move_rows, move_to_cpu, use_device, use_seed
 from .initialization import Initialization
@@ -33,7 +34,6 @@ from .rows import columns_of, labelled, normalizes_batches, ranks
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
-LossByTask = dict[str, Tensor]
 Watch = Callable[[LossByTask, Callable[[], LossByTask]], object]
 """Called before every backward pass with the losses of the tasks that the batch has labels for, and
 a closure that computes them again."""
@@ -113,6 +113,7 @@ def _train(
     balance = settings.objective.start(network.names, next(network.parameters()).detach())
     run = _Run(network, balance, settings, replicate, checkpoint, start)
     normalizes = normalizes_batches(network)
+    task_losses = losses_of_batches(network, network_tasks)
     if prepare is not None:
         prepare(run.optimizer)
     with use_seed(replicate.seed), track("training", settings.epochs) as progress:
@@ -130,9 +131,9 @@ def _train(
                 run.step += 1
 
                 def closure(examples: Examples = examples) -> LossByTask:
-                    return _present(_task_losses(network, network_tasks, examples), examples)
+                    return _present(task_losses(examples), examples)
 
-                losses = _task_losses(network, network_tasks, examples)
+                losses = task_losses(examples)
                 _check_finite(losses, run.step)
                 if watch is not None:
                     watch(_present(losses, examples), closure)
@@ -364,14 +365,6 @@ def _of(rows: Examples, columns: Sequence[int]) -> Examples:
     return replace(rows, targets=rows.targets[:, list(columns)])
 
 
-def _task_losses(network: Sharing, tasks: Sequence[Task], examples: Examples) -> LossByTask:
-    predictions = network(examples.inputs)
-    return {
-        task.name: loss_on_labelled(task.loss, predictions[task.name], targets, examples.weights)
-        for task, targets in zip(tasks, examples.targets.T, strict=True)
-    }
-
-
 def _present(losses: LossByTask, examples: Examples) -> LossByTask:
     """The losses of the tasks that this batch has labels for."""
     is_present = examples.labelled.any(dim=0).tolist()
@@ -381,8 +374,8 @@ def _present(losses: LossByTask, examples: Examples) -> LossByTask:
 
 
 def _check_finite(losses: LossByTask, step: int) -> None:
-    for name, loss in losses.items():
-        value = float(loss.detach())
+    values = torch.stack(list(losses.values())).tolist()
+    for name, value in zip(losses, values, strict=True):
         if not math.isfinite(value):
             raise DivergenceError(describe_divergence(name, value, tuple(losses), step))
 

@@ -9,8 +9,17 @@ from torch import Tensor, nn
 
 from affinity.errors import DivergenceError
 from affinity.sharing import HardSharing
-from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
+from affinity.tasks import (
+    BinaryCrossEntropy,
+    Examples,
+    Replicate,
+    RSquared,
+    SquaredError,
+    Task,
+    loss_on_labelled,
+)
 from affinity.training import TrainingSettings, train
+from affinity.training.batch_losses import losses_of_batches
 from affinity.training.judge import losses_of, predict
 from affinity.training.reference import constant_loss
 
@@ -113,3 +122,27 @@ def test_the_scale_of_a_task_is_its_best_constant() -> None:
     absolute = Task("depth", lambda p, t: (p.squeeze(-1) - t).abs().mean(), RSquared())
     assert scale(absolute, [0.0, 0.0, 0.0, 8.0]) == pytest.approx(2.0, abs=0.05)
     assert scale(TASKS[0], [0.0, 0.0, 0.0]) == 1.0
+
+
+def test_many_heads_at_once_have_the_losses_and_gradients_of_each() -> None:
+    tasks = [
+        Task(f"t{n}", BinaryCrossEntropy() if n % 3 == 0 else SquaredError(), RSquared())
+        for n in range(20)
+    ]
+    torch.manual_seed(0)
+    trained = HardSharing(tasks, lambda: nn.Linear(4, 5), lambda _: nn.Linear(5, 1))
+    targets = torch.randint(0, 2, (9, 20)).float()
+    targets[2:5, 7] = math.nan
+    targets[:, 8] = math.nan
+    batch = Examples(torch.randn(9, 4), targets, weights=torch.rand(9))
+    together = losses_of_batches(trained, tasks)(batch)
+    predictions = trained(batch.inputs)
+    assert list(together) == [task.name for task in tasks]
+    for task, target in zip(tasks, targets.T, strict=True):
+        alone = loss_on_labelled(task.loss, predictions[task.name], target, batch.weights)
+        assert torch.allclose(together[task.name], alone)
+        (ours, theirs) = (
+            torch.autograd.grad(loss, trained.trunk.weight, retain_graph=True)[0]
+            for loss in (together[task.name], alone)
+        )
+        assert torch.allclose(ours, theirs, atol=1e-7)
