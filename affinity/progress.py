@@ -19,6 +19,7 @@ from rich.progress import (
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 _PATIENCE = 2.0  # seconds before a bar appears
 _BETWEEN_LINES = 30.0  # seconds before a log gets a line, and between two lines
+_KNOWN = 0.1  # share of the work from which the time left is estimated: many networks end at once
 
 
 @contextmanager
@@ -77,9 +78,11 @@ class Track:
         if now - self._last_line < _BETWEEN_LINES:
             return
         self._last_line, spent = now, now - self._start
-        left = spent * (self._total - self._done) / max(1, self._done)
         line = f"{self._description}: {self._done} of {self._total}, {_clock(spent)} so far"
-        print(f"{line}, about {_clock(left)} left", file=sys.stderr, flush=True)
+        if self._done >= _KNOWN * self._total:
+            left = spent * (self._total - self._done) / self._done
+            line += f", about {_clock(left)} left"
+        print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Remove the bar."""
