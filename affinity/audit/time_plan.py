@@ -16,16 +16,22 @@ from typing import Literal
 import torch
 
 from affinity.problems import NetworkTrainer, Problem
+from affinity.problems.record import MANY_TASKS
 from affinity.sharing import cost_of
 from affinity.tasks import Examples, Replicate
 from affinity.training import Job, Member, train_members
+from affinity.training.batch_losses import FEW_TASKS
 from affinity.training.ensemble import unbatched_reason
 from affinity.words import count, listed
+
+from .blocks import MOST_BLOCKS
 
 SPEED = 2e10
 """Operations per second of a usual processor core."""
 STEP_WORK = 2e6
 """Operations that a training step of a network takes besides its arithmetic."""
+HEAD_WORK = 9e4
+"""The same for each of its heads."""
 
 FEWEST_TRAINING_ROWS = 20_000
 """Fewer training rows than this are never used to save time: gains depend on their number."""
@@ -34,7 +40,7 @@ _ONE_BY_ONE = 2e7  # operations of a step, besides its arithmetic, of a network 
 _EXPECTED_EPOCHS = 25  # of a usual training, until its validation loss stops falling
 _SECONDS_PER_CELL = 1.5e-6  # to read, clean, check and encode a table
 _FIXED_SECONDS = 15.0  # start, estimates, report
-_FRONTIER_SECONDS = 20.0  # groupings of every budget, where tasks are many
+_JUDGE_SECONDS = 5e-4  # scores of a head on every split
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.01)
 _MOST_SLOWNESS = 16.0
 _MARGIN = 0.9  # of the limit that is planned for
@@ -99,15 +105,19 @@ class Workload:
     def seconds(self, n_networks: float, n_heads: float, steps: int) -> float:
         """Counted time of `n_networks` networks with `n_heads` heads in all."""
         parameters = n_networks * self.trunk + n_heads * self.head
-        step_work = _ONE_BY_ONE if self.one_by_one else STEP_WORK
-        return steps * (n_networks * step_work + 6 * parameters * self.batch_size) / SPEED
+        step_work = n_networks * (_ONE_BY_ONE if self.one_by_one else STEP_WORK)
+        step_work += n_heads * HEAD_WORK
+        of_steps = steps * (step_work + 6 * parameters * self.batch_size) / SPEED
+        return of_steps + n_heads * _JUDGE_SECONDS
 
     def record(self, steps: int) -> float:
         """Time of the recorded run with its measurements."""
-        n_sources = min(self.n_tasks, 16)
-        plain = _ONE_BY_ONE * (1 + self.n_tasks / 8)  # each task has its own head and loss
+        is_small = self.n_tasks <= FEW_TASKS or self.one_by_one
+        plain = _ONE_BY_ONE * (1 + self.n_tasks / (8 if is_small else 30))  # heads and losses
         plain += 6 * (self.trunk + self.n_tasks * self.head) * self.batch_size
-        return steps * plain / SPEED * (1 + 2 * (n_sources + 1) / self.every)
+        n_sources = min(self.n_tasks, max(MANY_TASKS, math.ceil(self.n_tasks / 16)))
+        of_source = 2 if is_small else 0.6  # its gradient, and the losses after its step
+        return steps * plain / SPEED * (1 + of_source * (n_sources + 1) / self.every)
 
     def race(self, n_trainings: float, steps: int) -> float:
         """Time of a race's trainings, each of half of the tasks on average."""
@@ -132,7 +142,7 @@ class Workload:
 
     def other_stages(self) -> float:
         """Time of reading, estimates and report."""
-        frontier = _FRONTIER_SECONDS if self.n_tasks > 12 else 0.0
+        frontier = frontier_seconds(self.n_tasks) if self.n_tasks > 12 else 0.0
         return _FIXED_SECONDS + frontier + _SECONDS_PER_CELL * self.n_cells
 
 
@@ -226,6 +236,11 @@ class RequestedWork:
     reference: float
     is_chosen: frozenset[str] = frozenset()
     can_thin: bool = True
+
+
+def frontier_seconds(n_tasks: int) -> float:
+    """Most seconds to find groupings by affinity for every budget, which decide nothing."""
+    return 20.0 if n_tasks <= MOST_BLOCKS else 5.0
 
 
 def plan_time(work: Workload, requested: RequestedWork, slowness: float = 1.0) -> TimePlan:
@@ -353,7 +368,8 @@ def measure_slowness(problem: Problem) -> float:
         train_members(problem.network, problem.tasks, members, [tiny], settings)
         seconds[epochs].append(time.process_time() - start)
     steps = 2 * math.ceil(len(tiny.training) / size)
-    counted = work.seconds(n_networks, n_networks * work.n_tasks, steps)
+    n_heads = n_networks * work.n_tasks
+    counted = work.seconds(n_networks, n_heads, steps) - work.seconds(n_networks, n_heads, 0)
     ratio = (seconds[3][0] - min(seconds[1])) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
 

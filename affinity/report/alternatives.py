@@ -20,7 +20,7 @@ from .picture import AxesPicture, style_ticks
 MOST_EXACT = 12
 MOST_TASKS = 200
 LARGEST_BUDGET = 8
-SECONDS = 8.0
+SECONDS = 4.0
 N_REPLICATES = 200
 
 

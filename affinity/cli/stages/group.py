@@ -13,7 +13,7 @@ from affinity.audit import ENDED, Race, measure_sharing
 from affinity.audit.blocks import MOST_BLOCKS
 from affinity.audit.candidates import LISTED
 from affinity.audit.race import most_trainings
-from affinity.audit.time_plan import SPEED, STEP_WORK
+from affinity.audit.time_plan import SPEED, STEP_WORK, frontier_seconds
 from affinity.cli.options import Method
 from affinity.cli.run import Run, check_method
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
@@ -39,7 +39,6 @@ from .retrain import is_edited
 _OTHER_ESTIMATOR = "gradient cosine"  # costs nothing once a trace is recorded
 _MOST_TASKS_FOR_EVERY_BUDGET = 12  # up to here every budget is solved exactly within a moment
 _LARGEST_BUDGET = 8
-_FRONTIER_SECONDS = 20.0
 
 
 def group_stage(run: Run) -> Plan:
@@ -263,7 +262,7 @@ def _frontier_csv(run: Run, matrix: AffinityMatrix, budget: int | None) -> str:
         weigh_targets(matrix, run.problem),
         largest=n_tasks if is_small else max(_LARGEST_BUDGET, budget or 0),
         overlap=run.settings.overlap,
-        time_limit=_FRONTIER_SECONDS,
+        time_limit=frontier_seconds(n_tasks),
     )
     rows = [
         {
