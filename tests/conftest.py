@@ -1,7 +1,12 @@
-"""Check shapes and types at every call into `affinity`; use one thread."""
+"""Check shapes and types at the calls into `affinity`; use one thread."""
 
 import ast
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import _import_hook, install_import_hook
@@ -10,16 +15,52 @@ torch.set_num_threads(1)
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no examples to run in these
 
+CHECKED_CALLS = 20
+"""Calls of a function that are checked in each test: in a training loop, all are the same."""
+
+_calls: Counter[Callable] = Counter()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     if config.getoption("numprocesses", None) and not is_worker:
         return  # its workers run the tests
+    jaxtyping.jaxtyped = _check_first_calls
     with install_import_hook("affinity", "beartype.beartype"):
         import affinity
 
         for name in set(affinity.__all__) - {"write_report"}:  # pages are plain Python
             getattr(affinity, name)
+
+
+def pytest_runtest_setup() -> None:
+    _calls.clear()
+
+
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _check_first_calls(*, typechecker: Callable) -> Callable:
+    """`jaxtyping.jaxtyped` that compiles its checks when a function is first called."""
+    check = _jaxtyped(typechecker=typechecker)
+
+    def decorate(function: Callable) -> Callable:
+        if not inspect.isfunction(function):
+            return check(function)  # the class of a dataclass
+        checked: list[Callable] = []
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            if _calls[function] >= CHECKED_CALLS:
+                return function(*args, **kwargs)
+            _calls[function] += 1
+            if not checked:
+                checked.append(check(function))
+            return checked[0](*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 class _Outermost(_import_hook.JaxtypingTransformer):
