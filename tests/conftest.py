@@ -37,6 +37,13 @@ def pytest_runtest_setup() -> None:
     _calls.clear()
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without drawings, which take most of their time; `tests/report` tests these."""
+    blank = b'<svg width="1pt" height="1pt"></svg>'
+    monkeypatch.setattr("affinity.report.picture.Picture.to_bytes", lambda *_, **__: blank)
+
+
 _jaxtyped = jaxtyping.jaxtyped
 
 

@@ -223,6 +223,7 @@ def test_bad_input() -> None:
 @pytest.mark.parametrize(
     "score", ["maximize", "minimize", Score("maximize", unit=0.001)], ids=["max", "min", "unit"]
 )
+@pytest.mark.usefixtures("blank_pictures")
 def test_it_is_an_ordinary_audit(score: str | Score, tmp_path: Path) -> None:
     audit = audited(made_up(0.7, 0.03), score)
     read = affinity.load(affinity.save(audit, tmp_path / "audit.safetensors"))
@@ -235,6 +236,7 @@ def test_it_is_an_ordinary_audit(score: str | Score, tmp_path: Path) -> None:
     assert ("of test scores" in page) == (score != "minimize")
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_page_shows_one_score_and_no_promise_that_is_not_kept(tmp_path: Path) -> None:
     shared = audited(made_up(0.7, 0.03, test=False), "maximize")
     page = affinity.write_report(shared, tmp_path / "shared.html").read_text()

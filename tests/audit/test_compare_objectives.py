@@ -49,6 +49,7 @@ def test_the_sum_gains_what_an_audit_measures(comparison: ObjectiveComparison) -
     assert over_sum == pytest.approx(1 - means[0] / means[1])
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_it_is_saved_loaded_written_and_reported(
     comparison: ObjectiveComparison, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ def write_table(path):
 
 
 @pytest.fixture(autouse=True)
-def by_affinity_unless_asked(monkeypatch):
+def by_affinity_unless_asked(monkeypatch, blank_pictures):
     """A race and a linearized network take seconds; `test_group_command.py` asks for them."""
     monkeypatch.setattr("affinity.cli.stages.group.fits_race", lambda _: False)
     monkeypatch.setattr("affinity.cli.stages.group.LISTED", 0)

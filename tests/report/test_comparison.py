@@ -11,6 +11,7 @@ from affinity.report import render_comparison, write_comparison
 from affinity.report.comparison import correlate_affinities
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_comparison_names_the_verdicts_that_changed_and_the_settings_that_differ(
     tmp_path: Path,
 ) -> None:
@@ -46,6 +47,7 @@ def test_hostile_names_stay_text_and_nothing_is_fetched() -> None:
     assert 'href="http' not in page
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_audits_without_a_common_task_cannot_be_compared() -> None:
     with raises("no-common-task"):
         render_comparison(an_audit(("a", "b")), an_audit(("c", "d")))

@@ -44,6 +44,7 @@ def test_audit_json_follows_the_schema(audit: Audit, tmp_path: Path) -> None:
     check(json.loads((tmp_path / "audit.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json() -> None:
     audit, trace = an_audit(6), trace_of(names(6))
     result = result_in(AuditPage.from_audit(audit, trace=trace).to_html())
@@ -61,6 +62,7 @@ def test_the_result_in_the_page_follows_the_schema_and_holds_all_of_audit_json()
     assert "one-test-split" in more
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_page_holds_the_other_test_splits_and_the_diagnosis() -> None:
     audits = (an_audit(4), an_audit(4, n_groups=1), an_audit(4))
     holdout = RepeatedHoldout(audits, 0.25)

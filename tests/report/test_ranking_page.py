@@ -42,6 +42,7 @@ def test_the_page_holds_the_run(run, tmp_path):
     assert figures == ["auc", "drift", "affinity", "layers", "gates"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_run_without_recorder_or_gates_has_a_page(run, tmp_path):
     days = tuple(replace(day, gates=(), polarized=()) for day in run.days)
     plain = replace(run, trace=None, days=days)
@@ -49,6 +50,7 @@ def test_a_run_without_recorder_or_gates_has_a_page(run, tmp_path):
     assert re.findall(r'<figure id="figure-(\w+)"', page) == ["auc", "drift"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_alerts_stand_on_the_page(run, tmp_path):
     last = replace(run.days[-1], polarized=("click",))
     page = affinity.write_report(replace(run, days=(*run.days[:-1], last)), tmp_path / "page.html")

@@ -50,6 +50,7 @@ def test_a_new_study_has_a_page(tmp_path: Path) -> None:
     assert result_in(page)["candidates"] == []
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_run_given_as_prior_is_drawn_on_the_page_of_the_audit(tmp_path: Path) -> None:
     run = trace_of(tuple(TASKS), n_measurements=8)
     new_study(tmp_path, prior=run)
@@ -90,6 +91,7 @@ def test_a_page_shows_what_is_known_and_what_runs(tmp_path: Path) -> None:
     assert all_in_one["gains"] == pytest.approx({"click": 0.2, HOSTILE: 0.2, "watch": 0.2})
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_finished_study_does_not_reload(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(train, workers=1)
@@ -106,6 +108,7 @@ def test_a_finished_study_does_not_reload(tmp_path: Path) -> None:
     assert separate["low"].isna().all()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_an_audit_that_waits_keeps_the_page_reloading(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(train, workers=1)

@@ -35,6 +35,7 @@ def test_a_plan_names_it_in_yaml(problem: Problem, sharing: str) -> None:
 
 
 @every_sharing
+@pytest.mark.usefixtures("blank_pictures")
 def test_an_audit_of_it_is_saved_loaded_and_reported(
     problem: Problem, sharing: str, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_only_separate_serves_a_task_alone(problem: Problem, sharing: str) -> No
             Plan(Grouping(networks), (sharing,), ("",))
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_settings_of_a_way_are_kept_and_checked(problem: Problem, tmp_path: Path) -> None:
     plan = plan_of(problem, "mmoe")
     plan = replace(plan, settings=({"n_experts": 3, "shared_layers": 1}, {}))
