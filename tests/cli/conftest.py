@@ -29,7 +29,11 @@ def write_table(path):
 
 
 @pytest.fixture(autouse=True)
-def by_affinity_unless_asked(monkeypatch, blank_pictures):
+def blank(blank_pictures): ...
+
+
+@pytest.fixture(autouse=True)
+def by_affinity_unless_asked(monkeypatch):
     """A race and a linearized network take seconds; `test_group_command.py` asks for them."""
     monkeypatch.setattr("affinity.cli.stages.group.fits_race", lambda _: False)
     monkeypatch.setattr("affinity.cli.stages.group.LISTED", 0)

@@ -46,9 +46,10 @@ def test_every_picture_gives_its_table_and_every_kind_of_file(
     assert {"heatmap", "heatmap-2", "gains", "graph", "over-time", "layers"} <= set(pictures)
     for name, picture in pictures.items():
         assert len(picture.frame()) > 0, name
-        for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        kinds = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
+        for kind in kinds if name == "heatmap" else ["svg"]:
             path = picture.save(tmp_path / f"{name}.{kind}")
-            assert path.read_bytes().startswith(start)
+            assert path.read_bytes().startswith(kinds[kind])
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ TASKS = (
     Task("first", SquaredError(), RSquared()),
 )
 SETTINGS = TrainingSettings(epochs=12, batch_size=16, learning_rate=0.01, patience=3)
+SHORT = replace(SETTINGS, epochs=3)
 
 
 def rows(count: int, seed: int, layout: str) -> Examples:
@@ -129,13 +130,13 @@ def test_every_sharing_trains_in_a_stack_as_it_does_alone(sharing: str) -> None:
             network.strength.fill_(0.1)
         return network
 
-    pairs = [{"sum", "first"}, {"sign", "kind"}, {"sum", "sign"}, {"kind", "sign", "sum"}]
+    pairs = [{"sum", "first"}, {"sum", "sign"}, {"kind", "sign", "sum"}]
     some = [Member(frozenset(names), number) for names in pairs for number in range(2)]
-    results = train_members(shared, TASKS, some, on, SETTINGS, keep=True)
+    results = train_members(shared, TASKS, some, on, SHORT, keep=True)
     for member, result in zip(some, results, strict=True):
         replicate = on[member.replicate]
         own = [task for task in TASKS if task.name in member.tasks]
-        expected = train(initial(shared, own, replicate.seed), TASKS, replicate, SETTINGS)
+        expected = train(initial(shared, own, replicate.seed), TASKS, replicate, SHORT)
         assert (result.unbatched_reason is None) == (sharing != "relationship")
         assert result.epochs == expected.epochs
         assert result.test_loss == pytest.approx(expected.test_loss, rel=1e-8)
@@ -147,11 +148,11 @@ def test_every_sharing_trains_in_a_stack_as_it_does_alone(sharing: str) -> None:
 
 def test_what_is_trained_beside_a_member_does_not_matter() -> None:
     on = replicates()
-    together = train_members(build, TASKS, members(), on, SETTINGS)
+    together = train_members(build, TASKS, members(), on, SHORT)
     for at_once in (1, 3):
         for one, other in zip(
             together,
-            train_members(build, TASKS, members(), on, SETTINGS, at_once=at_once),
+            train_members(build, TASKS, members(), on, SHORT, at_once=at_once),
             strict=True,
         ):
             assert one.test_loss == pytest.approx(other.test_loss)
@@ -171,8 +172,8 @@ def test_dropout_is_drawn_for_each_member_and_repeats_with_the_seed() -> None:
 
     on = [replicates()[0]] * 2  # the same rows and seed: only the masks differ
     pair = [Member(frozenset({"sum"}), 0), Member(frozenset({"sum"}), 1)]
-    first = train_members(dropping, TASKS, pair, on, SETTINGS)
-    again = train_members(dropping, TASKS, pair, on, SETTINGS)
+    first = train_members(dropping, TASKS, pair, on, SHORT)
+    again = train_members(dropping, TASKS, pair, on, SHORT)
     assert [result.unbatched_reason for result in first] == [None, None]
     assert first[0].test_loss != first[1].test_loss
     assert [result.test_loss for result in first] == [result.test_loss for result in again]
@@ -180,9 +181,9 @@ def test_dropout_is_drawn_for_each_member_and_repeats_with_the_seed() -> None:
 
 def test_a_diverging_member_leaves_the_others_alone() -> None:
     on = replicates()
-    expected = train_members(build, TASKS, members(), on, SETTINGS)
+    expected = train_members(build, TASKS, members(), on, SHORT)
     on[1].training.targets[5, 1] = math.inf
-    results = train_members(build, TASKS, members(), on, SETTINGS)
+    results = train_members(build, TASKS, members(), on, SHORT)
     for member, result, before in zip(members(), results, expected, strict=True):
         if member.replicate == 1 and "sum" in member.tasks:
             assert result.diverged is not None
@@ -199,7 +200,7 @@ def test_batch_normalization_in_a_stack_is_that_of_training_alone(
     sharing: str, layout: str
 ) -> None:
     on = replicates(layout)  # of 73 rows, the last of 5 batches of 18 has one
-    settings = replace(SETTINGS, batch_size=18)
+    settings = replace(SHORT, batch_size=18)
     sample = on[0].training.inputs[:2].float()
 
     def normalizing(tasks: tuple[Task, ...]) -> Sharing:
@@ -235,7 +236,7 @@ def test_what_cannot_be_stacked_is_trained_alone_and_says_why() -> None:
     def awkward(tasks: tuple[Task, ...]) -> HardSharing:
         return HardSharing(tasks, Recurrent, lambda task: nn.Linear(8, task.n_outputs)).double()
 
-    results = train_members(awkward, TASKS, members(), replicates(), SETTINGS)
+    results = train_members(awkward, TASKS, members(), replicates(), SHORT)
     assert all("recurrent" in str(result.unbatched_reason) for result in results)
     assert all(math.isfinite(loss) for result in results for loss in result.test_loss.values())
 
@@ -249,7 +250,7 @@ def test_code_that_vmap_cannot_follow_is_trained_alone() -> None:
         trunk = lambda: Choosy(5, 8)  # noqa: E731
         return HardSharing(tasks, trunk, lambda task: nn.Linear(8, task.n_outputs)).double()
 
-    for result in train_members(choosy, TASKS, members(), replicates(), SETTINGS):
+    for result in train_members(choosy, TASKS, members(), replicates(), SHORT):
         assert result.unbatched_reason is not None
         assert "vmap" in result.unbatched_reason
 
@@ -280,5 +281,5 @@ def test_a_network_with_steps_of_its_own_is_trained_alone() -> None:
         return WithOwnSteps(tasks, lambda: Perceptron(5, 8), head).double()
 
     pair = [Member(frozenset({"sum", "first"}), number) for number in range(2)]
-    results = train_members(make, TASKS, pair, replicates(), SETTINGS)
+    results = train_members(make, TASKS, pair, replicates(), SHORT)
     assert all(result.unbatched_reason is not None for result in results)
