@@ -8,10 +8,10 @@ from affinity.errors import InputError, warn
 from affinity.grouping import Grouping, Network
 from affinity.problems import NetworkTrainer, Problem, at_equal_size, try_strengths
 from affinity.recommendation import MeasuredSharing, Plan
-from affinity.sharing import SHARINGS, SharingSettings
+from affinity.sharing import SHARINGS, SharingSettings, check_fit
 from affinity.statistics import Gains
 from affinity.tasks import Score
-from affinity.training import Result, Trainer
+from affinity.training import Job, Result, Trainer
 
 from .gates import Gates
 from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
@@ -19,25 +19,19 @@ from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
 STRENGTH_REPLICATES = 3
 """Replicates on which a strength is chosen."""
 
-DOES_NOT_FIT = {
-    "trunk-without-stages",
-    "stages-differ",
-    "trunk-does-not-fit",
-    "fixed-width",
-    "budget-too-small",
-}
-"""Codes of errors that mean that a way to share does not fit a trunk."""
+REPLICATES = 6
+"""Replicates on which ways to share are compared."""
 
-WAYS = tuple(name for name, method in SHARINGS.items() if method.is_default)
+WAYS = tuple(name for name, method in SHARINGS.items() if method.step_work is not None)
 """The ways to share that are tried by default."""
 
-_ONLY = "network"
+_ONLY = "networks"
 
 
 def measure_sharing(
     problem: Problem | Trainer,
     grouping: Grouping,
-    replicates: int = 6,
+    replicates: int = REPLICATES,
     *,
     seed: int = 1,
     ways: Sequence[str] = WAYS,
@@ -81,68 +75,81 @@ def measure_sharing(
                 f"{sorted(trainer.accepts) or 'none'}.",
                 "setting-not-accepted",
             )
-    return {
-        network.trained: _measure_network(trainer, network, seeds, ways, scores)
-        for network in grouping.networks
-        if not network.is_alone
-    }
-
-
-def _measure_network(
-    trainer: Trainer,
-    network: Network,
-    seeds: Sequence[int],
-    ways: Sequence[str],
-    tasks: Mapping[str, Score],
-) -> tuple[MeasuredSharing, ...]:
-    scores = {name: score for name, score in tasks.items() if name in network.served}
-    definitions = tuple(scores.values())
-    hard = _train(trainer, network, "hard", {}, seeds, scores)
-    measured: list[MeasuredSharing] = []
+    networks = [network for network in grouping.networks if not network.is_alone]
+    measured: dict[frozenset[str], list[MeasuredSharing]] = {net.trained: [] for net in networks}
+    hard = _train(trainer, {network: {} for network in networks}, "hard", seeds, scores)
     for sharing in dict.fromkeys(("hard", *ways)):
-        settings: SharingSettings = {}
-        note = ""
-        try:
-            if sharing == "soft" and isinstance(trainer, NetworkTrainer):
-                settings, note = _choose_strength(trainer.problem, network.trained, seeds)
-            trained = _train(trainer, network, sharing, settings, seeds, scores)
-        except InputError as error:
-            if error.code not in DOES_NOT_FIT:
-                raise
-            warn(f"{SHARINGS[sharing].label} was not compared: {error}", "sharing-not-compared")
+        settings: dict[Network, SharingSettings] = {}
+        notes: dict[Network, str] = {}
+        for network in networks:
+            try:
+                settings[network], notes[network] = _settings_of(trainer, network, sharing, seeds)
+            except InputError as error:
+                warn(f"{SHARINGS[sharing].label} was not compared: {error}", "sharing-not-compared")
+        if not settings:
             continue
-        gains, test_gains = (
-            Gains(
-                tuple(scores), trained.table(_ONLY, part), hard.table(_ONLY, part), definitions
-            ).overall()
-            for part in (trained.decided, trained.judged)
-        )
-        veto = None
-        if sharing == "mmoe" and isinstance(trainer, NetworkTrainer):
-            veto = _fault(trainer, trained.results)
-        measured.append(MeasuredSharing(sharing, gains, test_gains, veto, settings, note))
-    return tuple(measured)
+        trained = hard if sharing == "hard" else _train(trainer, settings, sharing, seeds, scores)
+        for network in settings:
+            served = {name: score for name, score in scores.items() if name in network.served}
+            columns = [column for column, name in enumerate(scores) if name in served]
+            gains, test_gains = (
+                Gains(
+                    tuple(served),
+                    trained.table(_ONLY, part)[:, columns],
+                    hard.table(_ONLY, part)[:, columns],
+                    tuple(served.values()),
+                ).overall()
+                for part in (trained.decided, trained.judged)
+            )
+            results = [result for result in trained.results if result.job.tasks == network.trained]
+            veto = None if sharing == "hard" else _fault(trainer, sharing, results)
+            measured[network.trained].append(
+                MeasuredSharing(sharing, gains, test_gains, veto, settings[network], notes[network])
+            )
+    return {tasks: tuple(compared) for tasks, compared in measured.items()}
+
+
+def _settings_of(
+    trainer: Trainer, network: Network, sharing: str, seeds: Sequence[int]
+) -> tuple[SharingSettings, str]:
+    """The settings of a way to share for a network, and how they were chosen.
+
+    Raises:
+        InputError: If the way does not fit the network.
+    """
+    if not isinstance(trainer, NetworkTrainer) or sharing == "hard":
+        return {}, ""
+    problem, job = trainer.problem, Job("", network.trained, 0, sharing=sharing)
+    check_fit(trainer.make_network(job), problem.tasks, problem.development.inputs[:2])
+    return _choose_strength(problem, network.trained, seeds) if sharing == "soft" else ({}, "")
 
 
 def _train(
     trainer: Trainer,
-    network: Network,
+    settings: Mapping[Network, SharingSettings],
     sharing: str,
-    settings: SharingSettings,
     seeds: Sequence[int],
     scores: Mapping[str, Score],
 ) -> Trainings:
-    """One network in one way to share, on every replicate."""
-    plan = Plan(Grouping((network,)), (sharing,), ("",), settings=(settings,))
+    """Networks in one way to share, on every replicate."""
+    n_networks = len(settings)
+    plan = Plan(
+        Grouping(tuple(settings)),
+        (sharing,) * n_networks,
+        ("",) * n_networks,
+        settings=tuple(settings.values()),
+    )
     candidates = {_ONLY: CandidatePlan.fixed(plan)}
     results = run_jobs(trainer, jobs_of(candidates, seeds))
     return Trainings.from_results(scores, candidates, seeds, results)
 
 
-def _fault(trainer: NetworkTrainer, results: Sequence[Result]) -> str | None:
-    """Why a mixture is rejected, if it fails in at least half of the replicates."""
-    if n_diverged := sum(result.is_failed for result in results):
-        return f"its training diverged in {n_diverged} of {len(results)} replicates"
+def _fault(trainer: Trainer, sharing: str, results: Sequence[Result]) -> str | None:
+    """Why a way is rejected: failed trainings, or the gates of a mixture of experts."""
+    if n_failed := sum(result.is_failed for result in results):
+        return f"its training failed in {n_failed} of {len(results)} replicates"
+    if sharing != "mmoe" or not isinstance(trainer, NetworkTrainer):
+        return None
     gates = Gates.from_results(trainer, results)
     return None if gates is None else gates.fault
 

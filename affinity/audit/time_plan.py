@@ -15,9 +15,12 @@ from typing import Literal
 
 import torch
 
+from affinity.errors import InputError
+from affinity.grouping import Grouping
 from affinity.problems import NetworkTrainer, Problem
 from affinity.problems.record import MANY_TASKS
-from affinity.sharing import cost_of
+from affinity.problems.strength import STRENGTHS
+from affinity.sharing import SHARINGS, cost_of
 from affinity.tasks import Examples, Replicate
 from affinity.training import Job, Member, train_members
 from affinity.training.batch_losses import FEW_TASKS
@@ -25,6 +28,7 @@ from affinity.training.ensemble import unbatched_reason
 from affinity.words import count, listed
 
 from .blocks import MOST_BLOCKS
+from .measure_sharing import REPLICATES, STRENGTH_REPLICATES, WAYS
 
 SPEED = 2e10
 """Operations per second of a usual processor core."""
@@ -44,6 +48,11 @@ _JUDGE_SECONDS = 5e-4  # scores of a head on every split
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.01)
 _MOST_SLOWNESS = 16.0
 _MARGIN = 0.9  # of the limit that is planned for
+
+_SHARING_SHARE = 0.3  # of the other stages' time, for trying ways to share
+
+SHARING = "ways to share"
+"""The stage that tries other ways to share than hard."""
 
 Baselines = Literal["all", "minimal"]
 
@@ -140,6 +149,14 @@ class Workload:
             candidates += 3
         return replicates * self.seconds(networks, candidates * self.n_tasks, steps)
 
+    def sharing(
+        self, n_tasks: int, step_work: float, multiply_adds: int, n_trainings: int, steps: int
+    ) -> float:
+        """Time of a network in one way to share, all of its replicates trained at once."""
+        batches = n_trainings if self.one_by_one else 1
+        work = step_work * batches * _ONE_BY_ONE * (1 + n_tasks / 8)
+        return steps * (work + 6 * n_trainings * multiply_adds * self.batch_size) / SPEED
+
     def other_stages(self) -> float:
         """Time of reading, estimates and report."""
         frontier = frontier_seconds(self.n_tasks) if self.n_tasks > 12 else 0.0
@@ -178,6 +195,11 @@ class TimePlan:
     def total(self) -> float:
         """Expected time of the whole audit, in seconds."""
         return sum(self.seconds.values())
+
+    @property
+    def required(self) -> float:
+        """The same without what only uses time that is left."""
+        return self.total - self.seconds.get(SHARING, 0.0)
 
     @property
     def choices(self) -> str:
@@ -227,6 +249,7 @@ class RequestedWork:
         is_chosen: Which of replicates, baselines, epochs and batch size the user gave: they are
             never changed.
         can_thin: Whether replicates can use fewer rows.
+        tries_sharing: Whether other ways to share than hard are tried if there is room.
     """
 
     minutes: float
@@ -236,6 +259,7 @@ class RequestedWork:
     reference: float
     is_chosen: frozenset[str] = frozenset()
     can_thin: bool = True
+    tries_sharing: bool = False
 
 
 def frontier_seconds(n_tasks: int) -> float:
@@ -315,9 +339,12 @@ def plan_trainings(
     race_trainings = None
     if not is_full and race > 0:
         race_trainings = max(work.fewest_race_trainings, int(race / of_one))
+    others = before + race + audit + requested.reference
+    sharing = max(0.0, min(_SHARING_SHARE * others, room - race - audit))
     if n_networks is not None:  # the race is over
         race_trainings = plan.race_trainings
         race = plan.seconds.get("grouping", race)
+        sharing = plan.seconds.get(SHARING, 0.0)
     return replace(
         plan,
         baselines=baselines,
@@ -328,6 +355,7 @@ def plan_trainings(
             "reading, estimates and report": work.other_stages(),
             "recording": slowness * work.record(steps),
             "grouping": race,
+            **({SHARING: sharing} if requested.tries_sharing else {}),
             "training the plan and its baselines": audit,
             "reference": requested.reference,
         },
@@ -392,6 +420,52 @@ def _is_one_by_one(problem: Problem) -> bool:
         unbatched_reason(network, problem.tasks, _few_rows(problem, 2), problem.settings)
         is not None
     )
+
+
+def affordable_ways(
+    problem: Problem, grouping: Grouping, steps: int, seconds: float, slowness: float = 1.0
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """The ways to share that can be compared within some time, and the others, with their time.
+
+    Times are counted (`Workload.sharing`). The usual ways come first, then the cheaper ones.
+
+    Args:
+        problem: Tasks, rows, trunk and heads.
+        grouping: The networks.
+        steps: Steps of a usual training.
+        seconds: The time.
+        slowness: Seconds that this machine takes for a counted second.
+    """
+    trainer, work = NetworkTrainer(problem), Workload.of(problem)
+    networks = [network for network in grouping.networks if not network.is_alone]
+
+    def seconds_of(way: str) -> float:
+        n_trainings = REPLICATES + len(STRENGTHS) * STRENGTH_REPLICATES * (way == "soft")
+        total = 0.0
+        for network in networks:
+            job = Job("", network.trained, 0, sharing=way)
+            try:
+                cost = cost_of(trainer.make_network(job), problem.development.inputs[:2])
+            except InputError:
+                continue  # it does not fit
+            total += work.sharing(
+                len(network.trained),
+                SHARINGS[way].step_work or 1.0,
+                max(cost.parameters, cost.multiply_adds),
+                n_trainings,
+                steps,
+            )
+        return slowness * total
+
+    left, ways, others = seconds - seconds_of("hard"), list[str](), dict[str, float]()
+    for way in WAYS[1:]:
+        needed = seconds_of(way)
+        if needed <= left:
+            ways.append(way)
+            left -= needed
+        else:
+            others[way] = needed
+    return tuple(ways), others
 
 
 def cost_of_fewer_rows(

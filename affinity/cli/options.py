@@ -529,23 +529,27 @@ class GroupSettings(ToleranceSettings):
         off="--disjoint",
         shown="disjoint",
     )
-    sharing: Literal[
-        "hard",
-        "auto",
-        "soft",
-        "mmoe",
-        "ple",
-        "cross-stitch",
-        "separate",
-        "conditioning",
-        "branched",
-        "attention",
-        "relationship",
-        "perceiver",
-    ] = option(
-        "How the tasks of a network share; 'auto' trains each network in five ways and keeps the "
+    sharing: (
+        Literal[
+            "hard",
+            "auto",
+            "soft",
+            "mmoe",
+            "ple",
+            "cross-stitch",
+            "separate",
+            "conditioning",
+            "branched",
+            "attention",
+            "relationship",
+            "perceiver",
+        ]
+        | None
+    ) = option(
+        "How the tasks of a network share; 'auto' trains each network in seven ways and keeps the "
         "best. `affinity problems` describes them.",
-        default="hard",
+        default=None,
+        shown="hard, or another way that is better, as far as an audit has time to try them",
     )
     sharing_settings: Mapping[str, float | int | str] = option(
         "A setting of --sharing, such as conditioning=input, n_experts=8 or strength=0.3; "

@@ -20,6 +20,7 @@ from rich.markup import escape
 from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, RepeatedHoldout
 from affinity.audit.candidates import LISTED
 from affinity.audit.time_plan import (
+    SHARING,
     Baselines,
     RequestedWork,
     TimePlan,
@@ -195,6 +196,7 @@ class Run:
             reference=min(REFERENCE_SECONDS, 6 * minutes) if settings.reference else 0.0,
             is_chosen=frozenset(n for n in names if getattr(settings, n) is not None),
             can_thin=self.settings.source not in BUILT_IN,
+            tries_sharing=settings.sharing is None and settings.plan is None,
         )
 
     def plan_time(self) -> None:
@@ -215,7 +217,7 @@ class Run:
             plan = plan_trainings(plan, work, requested, work.expected_steps)
         else:
             plan = plan_time(work, requested)
-            if plan.is_cut or plan.total > _CERTAIN * 60 * minutes:
+            if plan.is_cut or plan.required > _CERTAIN * 60 * minutes:
                 slowness = measure_slowness(self.problem) * self._waiting()
                 plan = plan_time(work, requested, slowness)
             self.problem = plan.applied_to(self.problem)
@@ -232,7 +234,7 @@ class Run:
     def is_far_from_limit(self) -> bool:
         """Whether there is no time limit that even a slow machine could miss."""
         plan = self.time_plan
-        return plan is None or not (plan.is_cut or plan.total > _CERTAIN * 60 * plan.minutes)
+        return plan is None or not (plan.is_cut or plan.required > _CERTAIN * 60 * plan.minutes)
 
     def seconds_for_audit(self) -> float | None:
         """Wall time for the audit's trainings; None if replicates are given or time is no issue."""
@@ -249,6 +251,12 @@ class Run:
             return None
         audit = plan.seconds["training the plan and its baselines"]
         return max(0.0, left - audit * min(1.0, 3 / plan.replicates))
+
+    def seconds_for_sharing(self) -> float:
+        """Counted time for trying ways to share if none was given; 0 without a time plan."""
+        plan, left = self.time_plan, self.seconds_for_race()
+        planned = 0.0 if plan is None else plan.seconds.get(SHARING, 0.0)
+        return planned if left is None else min(planned, left)
 
     def correct_time_plan(self, n_networks: int | None = None) -> None:
         """Plan again with the steps of the recorded run, and the networks of the plan."""
@@ -387,13 +395,13 @@ def _check(settings: RunSettings) -> None:
             "unknown-estimator",
         )
     sharing, given = settings.sharing, settings.sharing_settings
-    if given and sharing == "auto":
+    if given and sharing in (None, "auto"):
         raise InputError(
-            f"Expected a way to share with the settings {dict(given)}, but got --sharing auto, "
-            "which tries several ways with their usual settings.",
+            f"Expected --sharing to name the way to share with the settings {dict(given)}, but got "
+            f"{sharing or 'none'}: several ways are tried with their usual settings.",
             "unknown-setting",
         )
-    if given:
+    if given and sharing:
         SHARINGS[sharing].with_settings(given)
 
 

@@ -1,6 +1,7 @@
 """Summaries in the terminal: tasks, race, plan, audit, diagnosis and repeated hold-outs."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import torch
@@ -23,7 +24,7 @@ from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.problems.note import Severity
 from affinity.problems.problem import output_of
-from affinity.recommendation import Plan
+from affinity.recommendation import MeasuredSharing, Plan, choose_sharing
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains
 from affinity.report.headline import audit_headline, averaged_tasks
@@ -138,6 +139,22 @@ def show_plan(console: Console, plan: Plan) -> None:
         helpers = ", ".join(sorted(network.trained - network.served))
         also = f" (helped by {helpers})" if helpers else ""
         console.print(f"  {number}. {escape(served + also)}: {sharing}. {escape(reason)}")
+
+
+def show_sharing(
+    console: Console,
+    measured: Mapping[frozenset[str], Sequence[MeasuredSharing]],
+    note: str = "",
+) -> None:
+    """Print how the tasks of each network share, and what the other ways gained."""
+    for tasks, ways in list(measured.items())[:MOST_ROWS]:
+        console.print(
+            f"Sharing of {escape(', '.join(sorted(tasks)))}: {escape(choose_sharing(ways)[1])}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if note:
+        console.print(note, soft_wrap=True, highlight=False)
 
 
 def count_networks(plan: Plan) -> str:

@@ -119,6 +119,7 @@ class NetworkTrainer:
             InputError: If a job has an unknown task or a setting that is not accepted.
         """
         batches: dict[str, list[Job]] = {}
+        widths: dict[str, int | None] = {}  # at which a network is as large as with hard sharing
         for job in jobs:
             check_accepted(self, [job])
             if job.sharing not in {*SHARINGS, *self.ways}:
@@ -128,9 +129,11 @@ class NetworkTrainer:
                     "unknown-sharing",
                 )
             settings = {name: value for name, value in job.settings.items() if name != "stop"}
-            sized_for = () if job.sharing == "hard" or job.sharing in self.ways else job.names
+            size = repr((job.sharing, sorted(settings.items()), job.names))
+            if job.sharing != "hard" and job.sharing not in self.ways and size not in widths:
+                widths[size] = self.problem_of(job).width
             seed = job.seed if self._is_large else None
-            key = (job.purpose, job.sharing, sorted(settings.items()), sized_for, seed)
+            key = (job.purpose, job.sharing, sorted(settings.items()), widths.get(size), seed)
             batches.setdefault(repr(key), []).append(job)
         for batch in batches.values():
             yield from self._train(batch)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.sharing import SoftSharing
-from affinity.tasks import Replicate, Task
-from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
+from affinity.tasks import Replicate
+from affinity.training import Build, Member, TrainedNetwork, TrainingSettings, train_members
 from affinity.training.judge import scales_of, score_of
 
 from .problem import Problem
@@ -94,31 +94,33 @@ def try_strengths(
         raise InputError("Expected at least one strength to try, but got none.", "no-strengths")
     columns = [column for column, name in enumerate(problem.names) if name in tasks]
     between = None if affinity is None else affinity[columns][:, columns]
-    members = [Member(tasks, number) for number in range(len(replicates))]
-    strengths = sorted(strengths)
-    trained: list[tuple[TrainedNetwork, ...]] = []
-    for strength in strengths:
+    strengths, settings = sorted(strengths), settings or problem.settings
 
-        def build(group: tuple[Task, ...], strength: float = strength) -> SoftSharing:
-            return SoftSharing(group, problem.trunk, problem.head, strength, affinity=between)
+    def build_with(strength: float) -> Build:
+        return lambda group: SoftSharing(group, problem.trunk, problem.head, strength, between)
 
-        trained.append(
-            tuple(
-                train_members(
-                    build, problem.tasks, members, replicates, settings or problem.settings
-                )
-            )
-        )
+    n_replicates = len(replicates)
+    results = train_members(  # networks of all strengths have one shape: they are trained at once
+        [build for build in map(build_with, strengths) for _ in replicates],
+        problem.tasks,
+        [Member(tasks, number) for _ in strengths for number in range(n_replicates)],
+        replicates,
+        settings,
+    )
+    trained = [
+        tuple(results[first : first + n_replicates])
+        for first in range(0, len(results), n_replicates)
+    ]
     scales = [
         scales_of(problem.tasks, replicate.training, replicate.validation)
         for replicate in replicates
     ]
     scores = [
         [
-            score_of(result.validation_loss, scale, (settings or problem.settings).objective)
-            for result, scale in zip(results, scales, strict=True)
+            score_of(result.validation_loss, scale, settings.objective)
+            for result, scale in zip(of_strength, scales, strict=True)
         ]
-        for results in trained
+        for of_strength in trained
     ]
     scores = torch.tensor(scores, dtype=torch.double).nan_to_num(nan=torch.inf)  # if diverged
     return Strengths(tuple(strengths), scores, tuple(trained))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from affinity.sharing import SharingSettings
+from affinity.words import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     tried = ", ".join(
         f"{sharing} {100 * mean[sharing]:+.1f} \N{PLUS-MINUS SIGN} {100 * error[sharing]:.1f} %"
         for sharing in sorted(mean, key=lambda sharing: -mean[sharing])
-        if sharing != "hard"
+        if sharing != "hard" and math.isfinite(mean[sharing])
     )
     text = (
         f"Gains over hard sharing at equal parameters, {n_replicates} replicates, with standard "
@@ -69,11 +70,13 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     vetoed = [f"{way.sharing} is excluded: {way.veto}. " for way in measured if way.veto]
     if best != "hard" and mean[best] > error[best]:
         return best, text + "".join(vetoed) + f"Chosen: {best}, whose gain exceeds its error."
-    return "hard", text + "".join(vetoed) + (
-        "Chosen: hard, the simplest, since no gain exceeds its error."
-        if best != "hard"
-        else "Chosen: hard, since no other way gains."
+    equal = [way for way in allowed if way != "hard" and abs(mean[way]) <= error[way]]
+    reason = (
+        f"{listed(equal)} {'is' if len(equal) == 1 else 'are'} not distinguishable from it"
+        if equal
+        else "no other way gains"
     )
+    return "hard", text + "".join(vetoed) + f"Chosen: hard, since {reason}."
 
 
 def standard_error(gains: Float[np.ndarray, " replicate"]) -> float:

@@ -106,13 +106,14 @@ def plan_from_predictions(
 
 
 def share_as_measured(
-    plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]]
+    plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]], note: str = ""
 ) -> Plan:
     """The plan in which each network uses the way to share that was measured to be best.
 
     Args:
         plan: Any plan; the reasons of its grouping stay.
         measured: For sets of tasks, the measured gain of each way to share (`choose_sharing`).
+        note: Which ways were not tried, for the reasons.
     """
     sharing, reasons, settings = list(plan.sharing), list(plan.reasons), list(plan.settings)
     for position, network in enumerate(plan.grouping.networks):
@@ -121,7 +122,9 @@ def share_as_measured(
             settings[position] = next(
                 result.settings for result in results if result.sharing == sharing[position]
             )
-            reasons[position] = f"{reasons[position].removesuffix(_ASSUMED).rstrip()} {why}"
+            reasons[position] = (
+                f"{reasons[position].removesuffix(_ASSUMED).rstrip()} {why} {note}".rstrip()
+            )
     provenance = replace(plan.provenance, sharing_evidence="measured at equal parameters")
     return replace(
         plan,
@@ -130,6 +133,21 @@ def share_as_measured(
         settings=tuple(settings),
         provenance=provenance,
     )
+
+
+def share_as_assumed(plan: Plan, why: str) -> Plan:
+    """The same plan, whose reasons say why no other way to share than hard was measured.
+
+    Args:
+        plan: Any plan whose networks share hard.
+        why: Why, a sentence.
+    """
+    reasons = (
+        reason if network.is_alone else f"{reason.removesuffix(_ASSUMED).rstrip()} {why}"
+        for network, reason in zip(plan.grouping.networks, plan.reasons, strict=True)
+    )
+    provenance = replace(plan.provenance, sharing_evidence=_NOT_MEASURED)
+    return replace(plan, reasons=tuple(reasons), provenance=provenance)
 
 
 def share_as_given(plan: Plan, sharing: str, settings: SharingSettings | None = None) -> Plan:

@@ -41,7 +41,8 @@ class SharingMethod:
         make: Makes the network with these settings.
         settings: Their values; None where it is chosen in training.
         allows_one_task: Whether a plan may name it for a network of one task.
-        is_default: Whether it is among the ways that `--sharing auto` compares.
+        step_work: Work of a training step besides its arithmetic, compared with hard sharing; None
+            for ways that `--sharing auto` does not compare.
     """
 
     label: str
@@ -51,7 +52,7 @@ class SharingMethod:
         default_factory=dict[str, float | int | str | None]
     )
     allows_one_task: bool = False
-    is_default: bool = False
+    step_work: float | None = None
 
     def __call__(
         self, tasks: tuple[Task, ...], trunk: Trunk, head: Head, sample: Tensor
@@ -127,21 +128,21 @@ SHARINGS: dict[str, SharingMethod] = {
         "hard sharing",
         "One trunk for all tasks.",
         lambda tasks, trunk, head, _, __: HardSharing(tasks, trunk, head),
-        is_default=True,
+        step_work=1.0,
     ),
     "soft": SharingMethod(
         "soft sharing",
         "One trunk per task, pulled together during training; `strength` says how strongly.",
         lambda tasks, trunk, head, _, settings: SoftSharing(tasks, trunk, head, **settings),
         {"strength": None},
-        is_default=True,
+        step_work=6.0,
     ),
     "mmoe": SharingMethod(
         "mixture of experts",
         "A mixture of experts with one gate per task.",
         _mmoe,
         {"n_experts": 4, "gate_dropout": 0.1, "shared_layers": 0},
-        is_default=True,
+        step_work=2.5,
     ),
     "ple": SharingMethod(
         "progressive extraction",
@@ -156,14 +157,14 @@ SHARINGS: dict[str, SharingMethod] = {
         "One trunk per task, whose stages exchange features.",
         lambda tasks, trunk, head, _, settings: CrossStitch(tasks, trunk, head, **settings),
         {"own": 0.9},
-        is_default=True,
+        step_work=1.75,
     ),
     "separate": SharingMethod(
         "on its own",
         "One trunk per task; nothing is shared.",
         lambda tasks, trunk, head, _, __: Separate(tasks, trunk, head),
         allows_one_task=True,
-        is_default=True,
+        step_work=1.5,
     ),
     "conditioning": SharingMethod(
         "task conditioning",
@@ -189,6 +190,7 @@ SHARINGS: dict[str, SharingMethod] = {
         "One trunk; the heads have a prior that learns how the tasks covary.",
         lambda tasks, trunk, head, _, settings: RelationshipNetwork(tasks, trunk, head, **settings),
         {"strength": 0.1, "every": 10},
+        step_work=4.0,
     ),
     "perceiver": SharingMethod(
         "Perceiver IO",
@@ -197,6 +199,7 @@ SHARINGS: dict[str, SharingMethod] = {
             tasks, head, sample, width=_width(trunk, sample), **settings
         ),
         {"n_latents": 8, "depth": 1, "queries": "task"},
+        step_work=13.0,
     ),
 }
 """Every way to share; the only list of them."""

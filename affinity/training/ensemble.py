@@ -34,7 +34,7 @@ _STEPS = (Sharing.before_step, Sharing.after_step)  # a stack takes these for al
 
 
 def train_members(
-    build: Build,
+    build: Build | Sequence[Build],
     tasks: Sequence[Task],
     members: Sequence[Member],
     replicates: Sequence[Replicate],
@@ -59,7 +59,7 @@ def train_members(
     the result holds the reason. `fan_out` runs them in parallel.
 
     Args:
-        build: Makes a new network of some of the tasks.
+        build: Makes a new network of some of the tasks; one for all members, or one per member.
         tasks: All tasks, in the order of the targets' columns.
         members: The trainings to run.
         replicates: The rows and seeds that members refer to.

@@ -38,7 +38,7 @@ def initial(build: Build, tasks: Iterable[Task], seed: int) -> Sharing:
 
 
 def start_all(
-    build: Build,
+    build: Build | Sequence[Build],
     tasks: Sequence[Task],
     members: Sequence[Member],
     replicates: Sequence[Replicate],
@@ -65,7 +65,8 @@ def start_all(
                 "unknown-replicate",
             )
         trained = [task for task in tasks if task.name in member.tasks]
-        networks.append(initial(build, trained, replicates[member.replicate].seed))
+        make = build if callable(build) else build[number]
+        networks.append(initial(make, trained, replicates[member.replicate].seed))
         if starts is not None:
             starts[number].put_into(networks[-1])
     return networks

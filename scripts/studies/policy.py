@@ -28,6 +28,7 @@ TABLES = ROOT.parent / "shared/data/tables"
 OUT = ROOT / "reports/policy"
 ROWS = {"digits": 0, "scene": 0, "yeast": 0, "sarcos": 1200, "air_quality": 1500, "adult": 1500}
 REPLICATES = 6
+WAYS = ("soft", "mmoe", "cross-stitch", "separate")
 SETTINGS = TrainingSettings(epochs=30, patience=5, batch_size=64)
 
 
@@ -62,7 +63,7 @@ def measure(name: str) -> None:
             continue
         rest = tuple(Network.of(task) for task in problem.names if task not in group)
         grouping = Grouping((Network.of(*group), *rest))
-        (ways,) = measure_sharing(problem, grouping, REPLICATES).values()
+        (ways,) = measure_sharing(problem, grouping, REPLICATES, ways=WAYS).values()
         rows = [
             {
                 "table": name,

@@ -9,7 +9,7 @@ from codes import raises, warns
 
 from affinity import Examples, Grouping, Network, Plan, Problem, TrainingSettings
 from affinity.audit import measure_sharing, retrain
-from affinity.problems import NetworkTrainer
+from affinity.problems import NetworkTrainer, load_digits
 from affinity.problems.mmoe_recipe import mmoe_recipe
 from affinity.problems.strength import STRENGTHS
 from affinity.recommendation.measured_sharing import choose_sharing
@@ -32,13 +32,28 @@ def test_every_way_is_measured_against_hard_sharing_on_the_same_replicates(
     with warns("sharing-not-compared"):
         measured = measure_sharing(problem, GROUPING, replicates=2)
     ways = measured[frozenset({"first", "second"})]
-    assert [each.sharing for each in ways] == ["hard", "soft", "mmoe", "separate"]  # one stage
+    assert [each.sharing for each in ways] == [
+        *("hard", "soft", "mmoe", "separate", "relationship", "perceiver")
+    ]  # the trunk has one stage, so cross-stitch does not fit
     assert np.array_equal(ways[0].gains, np.zeros(2))
     assert ways[1].settings["strength"] in STRENGTHS
     for each in ways[1:]:
         assert np.isfinite(each.gains).all()
         assert each.gains.any()
         assert each.test_gains.any()
+
+
+def test_networks_are_measured_together_as_each_by_itself() -> None:
+    settings = TrainingSettings(epochs=1, batch_size=128)
+    digits = load_digits(width=8).with_settings(settings)
+    groups = (Network.of("odd", "prime"), Network.of("ink", "centre x"), Network.of("loop"))
+    together = measure_sharing(digits, Grouping(groups), 2, ways=["mmoe"])
+    assert set(together) == {groups[0].trained, groups[1].trained}
+    for group in groups[:2]:
+        alone = measure_sharing(digits, Grouping((group,)), 2, ways=["mmoe"])
+        for way, same in zip(together[group.trained], alone[group.trained], strict=True):
+            assert way.sharing == same.sharing
+            np.testing.assert_allclose(way.gains, same.gains, rtol=1e-3, atol=1e-6)
 
 
 def test_a_mixture_is_measured_with_any_objective(problem: Problem) -> None:

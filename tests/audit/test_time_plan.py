@@ -8,16 +8,20 @@ import pytest
 import torch
 
 from affinity.audit import retrain
+from affinity.audit.measure_sharing import WAYS
 from affinity.audit.time_plan import (
     FEWEST_TRAINING_ROWS,
+    SHARING,
     RequestedWork,
     TimePlan,
     Workload,
+    affordable_ways,
     cost_of_fewer_rows,
     measure_slowness,
     plan_time,
     plan_trainings,
 )
+from affinity.grouping import Grouping, Network
 from affinity.problems import load_digits, planted
 from affinity.recommendation import Plan
 from affinity.training import Job, Result, Trainer, TrainingSettings
@@ -92,6 +96,38 @@ def test_the_steps_of_the_recorded_run_correct_the_plan() -> None:
     )
     assert late.total < usual.total
     assert late.replicates < usual.replicates
+
+
+def test_ways_to_share_are_tried_only_in_time_that_is_left() -> None:
+    without, tries = plan_time(SMALL, USUAL), replace(USUAL, tries_sharing=True)
+    plan = plan_time(SMALL, tries)
+    assert SHARING not in without.seconds
+    assert plan.required == pytest.approx(without.total)
+    assert plan.seconds[SHARING] == pytest.approx(0.3 * without.total)
+    assert (plan.replicates, plan.is_cut) == (without.replicates, False)
+    short = plan_time(LARGE, tries)  # the race takes what the audit leaves
+    assert short.is_cut
+    assert short.seconds[SHARING] < 1
+    later = plan_trainings(plan, SMALL, tries, SMALL.expected_steps, n_networks=6, spent=200.0)
+    assert later.seconds[SHARING] == plan.seconds[SHARING]
+
+
+def test_ways_to_share_are_left_out_where_they_take_too_long() -> None:
+    digits, names = load_digits(), load_digits().names
+
+    def ways(seconds: float, grouping: Grouping, **more: float) -> tuple[str, ...]:
+        tried, others = affordable_ways(digits, grouping, 1000, seconds, **more)
+        assert {*tried, *others} == set(WAYS) - {"hard"}
+        return tried
+
+    pair = Grouping((Network.of(*names[:2]), *map(Network.of, names[2:])))
+    assert ways(1000.0, pair) == WAYS[1:]
+    assert ways(0.0, pair) == ()
+    assert set(ways(30.0, pair)) == set(WAYS) - {"hard", "perceiver"}
+    assert set(ways(30.0, pair, slowness=4.0)) < set(ways(30.0, pair))
+    assert set(ways(30.0, Grouping((Network.of(*names),)))) < set(ways(30.0, pair))
+    _, others = affordable_ways(digits, pair, 1000, 0.0)
+    assert others["separate"] < others["mmoe"] < others["perceiver"]
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.0, 2), (35.0, 3), (62.0, 6), (1000.0, 8)])

@@ -34,9 +34,12 @@ def blank(blank_pictures): ...
 
 @pytest.fixture(autouse=True)
 def by_affinity_unless_asked(monkeypatch):
-    """A race and a linearized network take seconds; `test_group_command.py` asks for them."""
+    """Races, linearized networks and ways to share take seconds; single tests ask for them."""
     monkeypatch.setattr("affinity.cli.stages.group.fits_race", lambda _: False)
     monkeypatch.setattr("affinity.cli.stages.group.LISTED", 0)
+    monkeypatch.setattr(
+        "affinity.cli.stages.group.affordable_ways", lambda *_: ((), {"mmoe": 60.0})
+    )
 
 
 @pytest.fixture

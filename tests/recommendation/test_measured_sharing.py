@@ -28,8 +28,16 @@ HARD = way("hard", 0.0)
         ([HARD, way("mmoe", 0.05, spread=0.5)], "hard"),
         ([HARD, way("mmoe", 0.05, veto="its gates take one expert"), way("soft", 0.02)], "soft"),
         ([HARD, way("mmoe", 0.05, veto="its gates take one expert")], "hard"),
+        ([HARD, way("mmoe", np.nan, veto="its training failed"), way("soft", 0.02)], "soft"),
     ],
-    ids=["the best", "none gains", "within its error", "the best is vetoed", "all are vetoed"],
+    ids=[
+        "the best",
+        "none gains",
+        "within its error",
+        "the best is vetoed",
+        "all are vetoed",
+        "failed",
+    ],
 )
 def test_the_way_is_the_best_that_is_shown_to_be(ways, chosen):
     for order in permutations(ways):

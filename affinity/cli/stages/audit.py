@@ -23,7 +23,7 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
             given with a plan that says how its tasks share; before any training.
     """
     settings = run.settings
-    if settings.plan not in (None, "all-in-one") and settings.sharing != "hard":
+    if settings.plan not in (None, "all-in-one") and settings.sharing not in (None, "hard"):
         raise InputError(
             f"Expected --sharing with a plan that is found, or --plan all-in-one, but got --plan "
             f"{settings.plan} --sharing {settings.sharing}: a plan file says itself how the tasks "

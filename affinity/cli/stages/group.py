@@ -12,12 +12,13 @@ from rich.markup import escape
 from affinity.audit import ENDED, Race, measure_sharing
 from affinity.audit.blocks import MOST_BLOCKS
 from affinity.audit.candidates import LISTED
+from affinity.audit.measure_sharing import WAYS
 from affinity.audit.race import most_trainings
-from affinity.audit.time_plan import SPEED, STEP_WORK, frontier_seconds
+from affinity.audit.time_plan import SPEED, STEP_WORK, affordable_ways, frontier_seconds
 from affinity.cli.options import Method
 from affinity.cli.run import Run, check_method
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
-from affinity.cli.summary import count_networks, show_race
+from affinity.cli.summary import count_networks, show_race, show_sharing
 from affinity.errors import InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix, GradientSurrogate, GroupScores
 from affinity.files import write_atomically
@@ -28,11 +29,12 @@ from affinity.recommendation import (
     PlanProvenance,
     plan_from_predictions,
     recommend,
+    share_as_assumed,
     share_as_given,
     share_as_measured,
 )
 from affinity.storage import save
-from affinity.words import count
+from affinity.words import clock, count, listed
 
 from .retrain import is_edited
 
@@ -90,13 +92,30 @@ def group_stage(run: Run) -> Plan:
 def share(run: Run, plan: Plan) -> Plan:
     """The plan with its tasks sharing as --sharing says."""
     settings = run.settings
-    if settings.sharing == "auto":
-        run.console.print("Training each network in every way to share ...")
-        measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2)
-        return share_as_measured(plan, measured)
-    if settings.sharing == "hard":
+    if settings.sharing not in (None, "hard", "auto"):
+        return share_as_given(plan, settings.sharing, settings.sharing_settings)
+    is_assumed = settings.sharing is None and run.time_plan is None
+    if is_assumed or settings.sharing == "hard" or all(n.is_alone for n in plan.grouping.networks):
         return plan
-    return share_as_given(plan, settings.sharing, settings.sharing_settings)
+    ways, note = WAYS, ""
+    if settings.sharing is None and run.time_plan is not None:
+        steps, slowness = int(run.trace.steps.max()) + 1, run.time_plan.slowness
+        seconds = run.seconds_for_sharing()
+        ways, others = affordable_ways(run.problem, plan.grouping, steps, seconds, slowness)
+        if others:
+            needed = listed([f"{way} {clock(needed)}" for way, needed in others.items()])
+            note = (
+                f"Not tried, to save time (estimate: {needed}; {clock(seconds)} for all ways): "
+                "--sharing auto tries every way."
+            )
+        if not ways:
+            note = f"Hard sharing is assumed. {note}"
+            run.console.print(note, soft_wrap=True, highlight=False)
+            return share_as_assumed(plan, note)
+    run.console.print(f"Training the networks in other ways to share: {', '.join(ways)} ...")
+    measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2, ways=ways)
+    show_sharing(run.console, measured, note)
+    return share_as_measured(plan, measured, note)
 
 
 def race_trainings(run: Run) -> int:
