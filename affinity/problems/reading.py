@@ -372,7 +372,12 @@ def _read_bytes(
         with needs("excel"):
             return _first_sheet(data, notes)
     if suffix in {".jsonl", ".ndjson"}:
-        return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
+        try:
+            return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
+        except pa.ArrowInvalid:  # a column of several types, or of large numbers
+            return pd.DataFrame(
+                list(map(json.loads, filter(str.strip, data.decode().splitlines())))
+            )
     if suffix == ".json":
         return pd.DataFrame(json.loads(data))
     if suffix == ".dta":

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from pyarrow import csv as arrow_csv
 
 from affinity.errors import InputError
 
-from .formats import MISSING
+from .encodings import find_encoding
+from .formats import MISSING, MOST_EXACT
 from .note import DataNote
 from .reading_options import ReadingOptions
 
@@ -56,14 +58,10 @@ def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd
             header = ["", *header]  # row names, as R writes them
     names = _name_columns(header)
     decimal = options.decimal or _find_decimal(rows, separator, notes)
-    columns = list(zip(*(row for row in rows if len(row) == len(names)), strict=True))
-    as_text = [
-        name for name, cells in zip(names, columns, strict=False) if _is_text(cells, separator)
-    ]
     if all(map(_is_decimal, names)):
         text = f"The first line, {', '.join(names[:6])}, was read as the names of the columns."
         notes.append(DataNote("numbers-as-names", text, "warning"))
-    frame = _parse(data, names, _header_lines(head, separator), separator, decimal, as_text)
+    frame = _parse(data, names, _header_lines(head, separator), separator, decimal)
     if data.count(b"\n") > len(frame) + 10:
         _refuse_unclosed_quote(frame, separator)
     frame = _without_repeated_header(frame, notes)
@@ -124,23 +122,37 @@ def _without_repeated_header(frame: pd.DataFrame, notes: list[DataNote]) -> pd.D
     return frame[~is_header].reset_index(drop=True)
 
 
-def _parse(
-    data: bytes, names: list[str], skip: int, separator: str, decimal: str, as_text: list[str]
-) -> pd.DataFrame:
-    def parse(use_threads: bool) -> pd.DataFrame:
+def _parse(data: bytes, names: list[str], skip: int, separator: str, decimal: str) -> pd.DataFrame:
+    places = list(map(str, range(len(names))))  # names may be repeated
+
+    def parse(use_threads: bool, **options: Any) -> pd.DataFrame:
         return arrow_csv.read_csv(
             pa.BufferReader(data),
-            arrow_csv.ReadOptions(column_names=names, skip_rows=skip, use_threads=use_threads),
+            arrow_csv.ReadOptions(column_names=places, skip_rows=skip, use_threads=use_threads),
             arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            arrow_csv.ConvertOptions(
-                decimal_point=decimal, column_types=dict.fromkeys(as_text, pa.string())
-            ),
+            arrow_csv.ConvertOptions(decimal_point=decimal, **options),
         ).to_pandas(date_as_object=False)
 
     try:
-        return parse(use_threads=True)
+        frame = parse(use_threads=True)
     except pa.ArrowInvalid:
-        return parse(use_threads=False)  # its error names the row
+        frame = parse(use_threads=False)  # its error names the row
+    if numbers := [place for place in places if _may_be_text(frame[place])]:
+        as_text = dict.fromkeys(numbers, pa.string())
+        texts = parse(use_threads=True, include_columns=numbers, column_types=as_text)
+        for place in numbers:
+            if _is_text(texts[place], separator):
+                frame[place] = texts[place]
+    return frame.set_axis(names, axis=1)
+
+
+def _may_be_text(column: pd.Series) -> bool:
+    """Whether numbers may have lost something: whole ones, and those with up to three decimals."""
+    values = column.to_numpy()
+    if values.dtype.kind != "f":
+        return values.dtype.kind == "i"
+    known = values[~np.isnan(values)]
+    return bool(((np.abs(known) > MOST_EXACT) | (np.abs(known * 1000 % 1 - 0.5) > 0.499)).all())
 
 
 def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
@@ -148,23 +160,23 @@ def _find_encoding(data: bytes, notes: list[DataNote]) -> str:
         if data.startswith(mark):
             return encoding
     start = data[:1000]
-    is_wide = start.count(0) > 0.2 * len(start)
     n_control = sum(start.count(sign) for sign in set(range(32)) - set(b"\t\n\v\f\r"))
-    if not is_wide and (0 in start or n_control > 1 + 0.02 * len(start)):
+    if 0 in start:  # of UTF-16, one byte of each letter of ASCII
+        n_even = start[::2].count(0)
+        if min(n_even, start.count(0) - n_even) or len(data) % 2:
+            raise ValueError("it is not text")
+        encoding, word = ("utf-16-be" if n_even else "utf-16-le"), ""
+    elif n_control > 1 + 0.02 * len(start):
         raise ValueError("it is not text")
-    if is_wide:
-        even = start[::2].count(0) > start[1::2].count(0)
-        encoding = "utf-16-be" if even else "utf-16-le"
     else:
         try:
             data.decode()
         except UnicodeDecodeError:
-            encoding = "cp1252"
+            encoding, word = find_encoding(data)
         else:
             return "utf-8"
-    text = (
-        f"The file is not UTF-8 and was read as {encoding}. If letters are wrong, use --encoding."
-    )
+    example = f", which reads {word!r}" if word else ""
+    text = f"The file is not UTF-8 and was read as {encoding}{example}. If not, use --encoding."
     notes.append(DataNote("encoding", text, "warning"))
     return encoding
 
@@ -209,25 +221,20 @@ def _is_decimal(name: str) -> bool:
     return name.replace("-", "", 1).replace(".", "", 1).isdigit() and "." in name
 
 
-def _is_text(cells: Sequence[str], separator: str) -> bool:
+def _is_text(cells: pd.Series, separator: str) -> bool:
     """Whether numbers would lose something: leading zeros, many digits, or marks of thousands.
 
     Points before three digits, as in 1.234, are marks of thousands where other numbers have none,
     and may be where a comma does not separate the columns.
     """
-    if any(
-        cell.isascii() and cell.isdigit() and (cell[0] == "0" != cell or len(cell) > 16)
-        for cell in cells
-    ):
+    if cells.str.fullmatch(r" *(?:0[0-9]+|[0-9]{17,}) *").any():
         return True
-    known = {cell.strip() for cell in cells} - MISSING
-    marked = [cell for cell in known if re.fullmatch(r"-?[1-9]\d{0,2}(?:\.\d{3})+", cell)]
-    others = known.difference(marked)
-    return (
-        len(marked) > 0
-        and (separator != "," or len(others) > 0)
-        and all(re.fullmatch(r"-?\d{1,3}", cell) for cell in others)
-    )
+    is_marked = cells.str.fullmatch(r" *-?[1-9][0-9]{0,2}(?:[.][0-9]{3})+ *")
+    if not is_marked.any():
+        return False
+    is_small = cells.str.fullmatch(r" *-?[0-9]{1,3} *")
+    fits = is_marked | is_small | cells.str.strip().isin(MISSING)
+    return bool(fits.all() and (separator != "," or is_small.any()))
 
 
 def _header_lines(head: str, separator: str) -> int:

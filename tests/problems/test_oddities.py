@@ -35,7 +35,7 @@ CELLS = {
     "`900`, `1.2k`, `3M`": (["900", "1.2k", "3M"], [900.0, 1200.0, 3e6], "numbers-in-text"),
     "`1e3`": (["1e3", "2.5E-1"], [1000.0, 0.25], "numbers-in-text"),
     "`Decimal` objects": ([Decimal("1.5"), None], [1.5, np.nan], None),
-    "`00123`": (["00123", "04567"], ["00123", "04567"], "codes"),
+    "`00123` in any row": (["00123", "04567"], ["00123", "04567"], "codes"),
     "Whole numbers above 2^53": ([2**60, 2**60 + 1], [str(2**60), str(2**60 + 1)], "codes"),
     "`\"12\"`, `='12'`": (['"12"', "='7'"], [12.0, 7.0], "numbers-in-text"),
     "`١٢`, `１２`": (["١٢", "１２"], [12.0, 12.0], "numbers-in-text"),  # noqa: RUF001
@@ -90,7 +90,10 @@ CELLS = {
 FILES = {
     "`;`, tab or `|` between columns": ("a;b\n1;x\n2;y\n", "separator"),
     "Decimal commas": ("a;b\n1,25;x\n2,5;y\n", "decimal"),
-    "Windows-1252 and UTF-16": ("a,b\n1,ü\n2,é\n".encode("cp1252"), "encoding"),
+    "Windows-1252, -1250 and -1251, Latin-9, KOI8-R, Shift-JIS, GB18030, Big5 and UTF-16": (
+        "a,b\n1,ü\n2,é\n".encode("cp1252"),
+        "encoding",
+    ),
     "A byte order mark, mixed line endings": (b"\xef\xbb\xbfa,b\r\n1,x\n2,y\r", None),
     "A saved row index": (",a,b\n0,1,x\n1,2,y\n", "saved index"),
     "Comments before the header": ("# made by me\na,b\n1,x\n", InputError),

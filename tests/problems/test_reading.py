@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import lzma
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from pyarrow import feather
 
 from affinity import load_table
 from affinity.problems import ReadingOptions
+from affinity.problems.cleaning import clean_table
 from affinity.problems.reading import DrawnRows, column_names, read_source
 
 TABLE = pd.DataFrame({"a": [1.5, 2.5, None], "b": ["x", "y, z", "ü"]})
@@ -251,3 +253,35 @@ def test_rows_are_drawn_the_same_from_files_and_frames(tmp_path):
         assert len(read_source(source, draw=DrawnRows(5000)).frame) == 5000
     with raises("out-of-range"):
         DrawnRows(0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("{}", "007", "codes"),
+        ("{}", "12345678901234567890", "codes"),
+        ("{}", "1.234", 1234.0),
+        ("{}", "2,5", 2.5),
+        ("{},5", "2.25", "mixed-decimal-marks"),
+        ("05/05/20{}", "13/02/2023", pd.Timestamp("2023-02-13")),
+        ("05/05/20{}", "03/02/2023", "ambiguous-dates"),
+        ("2023-01-{}", "2023-01-01T10:00+02:00", "mixed-time-zones"),
+        ("true", "2", "codes"),
+    ],
+)
+def test_the_last_row_decides_as_much_as_the_first(tmp_path, first, last, expected):
+    rows = [f"{first.format(10 + row % 18)};{row}\n" for row in range(3000)]
+    (tmp_path / "t.csv").write_text(f"a;b\n{''.join(rows)}{last};1\n")
+    raw = read_source(tmp_path / "t.csv")
+    if isinstance(expected, str) and expected != "codes":
+        with raises(expected):
+            clean_table(raw.frame, decimal=raw.decimal)
+        return
+    table = clean_table(raw.frame, decimal=raw.decimal)
+    assert table.frame["a"].iloc[-1] == (last if expected == "codes" else expected)
+
+
+def test_a_column_of_json_lines_whose_type_changes_is_read(tmp_path):
+    lines = [{"a": 1, "b": "x" * 60}] * 20_000 + [{"a": "?", "b": "y"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read_source(tmp_path / "t.jsonl").frame["a"].iloc[-1] == "?"
