@@ -144,15 +144,14 @@ def show_plan(console: Console, plan: Plan) -> None:
 def show_sharing(
     console: Console,
     measured: Mapping[frozenset[str], Sequence[MeasuredSharing]],
+    tolerance: float,
     note: str = "",
 ) -> None:
     """Print how the tasks of each network share, and what the other ways gained."""
     for tasks, ways in list(measured.items())[:MOST_ROWS]:
-        console.print(
-            f"Sharing of {escape(', '.join(sorted(tasks)))}: {escape(choose_sharing(ways)[1])}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        _, why = choose_sharing(ways, tolerance)
+        text = f"Sharing of {escape(', '.join(sorted(tasks)))}: {escape(why)}"
+        console.print(text, soft_wrap=True, highlight=False)
     if note:
         console.print(note, soft_wrap=True, highlight=False)
 

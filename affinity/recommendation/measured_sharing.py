@@ -33,15 +33,16 @@ class MeasuredSharing:
     note: str = ""
 
 
-def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
+def choose_sharing(measured: Sequence[MeasuredSharing], tolerance: float = 0.0) -> tuple[str, str]:
     """The way to share, and the reason in words.
 
     Hard sharing, the simplest way, is replaced by the way of the largest mean gain over it, if that
-    gain is larger than its standard error and the way is not vetoed. A gain smaller than its error
-    is probably only selection bias from trying several ways.
+    gain is larger than its standard error and the tolerance, and the way is not vetoed. A gain
+    smaller than its error is probably only selection bias from trying several ways.
 
     Args:
         measured: Every way that was tried, hard sharing among them.
+        tolerance: A mean gain or loss up to this counts as equal.
 
     Example:
         >>> ways = [
@@ -68,9 +69,13 @@ def choose_sharing(measured: Sequence[MeasuredSharing]) -> tuple[str, str]:
     )
     text += "".join(f"{way.note} " for way in measured if way.note)
     vetoed = [f"{way.sharing} is excluded: {way.veto}. " for way in measured if way.veto]
-    if best != "hard" and mean[best] > error[best]:
-        return best, text + "".join(vetoed) + f"Chosen: {best}, whose gain exceeds its error."
-    equal = [way for way in allowed if way != "hard" and abs(mean[way]) <= error[way]]
+    needed = {way: max(error[way], tolerance) for way in allowed}
+    least = f" and {100 * tolerance:g} %" if tolerance else ""
+    if best != "hard" and mean[best] > needed[best]:
+        return best, text + "".join(
+            vetoed
+        ) + f"Chosen: {best}, whose gain exceeds its error{least}."
+    equal = [way for way in allowed if way != "hard" and abs(mean[way]) <= needed[way]]
     reason = (
         f"{listed(equal)} {'is' if len(equal) == 1 else 'are'} not distinguishable from it"
         if equal

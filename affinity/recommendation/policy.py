@@ -106,7 +106,10 @@ def plan_from_predictions(
 
 
 def share_as_measured(
-    plan: Plan, measured: Mapping[frozenset[str], Sequence[MeasuredSharing]], note: str = ""
+    plan: Plan,
+    measured: Mapping[frozenset[str], Sequence[MeasuredSharing]],
+    note: str = "",
+    tolerance: float = 0.0,
 ) -> Plan:
     """The plan in which each network uses the way to share that was measured to be best.
 
@@ -114,11 +117,12 @@ def share_as_measured(
         plan: Any plan; the reasons of its grouping stay.
         measured: For sets of tasks, the measured gain of each way to share (`choose_sharing`).
         note: Which ways were not tried, for the reasons.
+        tolerance: A mean gain or loss up to this counts as equal to hard sharing.
     """
     sharing, reasons, settings = list(plan.sharing), list(plan.reasons), list(plan.settings)
     for position, network in enumerate(plan.grouping.networks):
         if results := measured.get(network.trained):
-            sharing[position], why = choose_sharing(results)
+            sharing[position], why = choose_sharing(results, tolerance)
             settings[position] = next(
                 result.settings for result in results if result.sharing == sharing[position]
             )

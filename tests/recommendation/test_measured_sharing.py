@@ -44,6 +44,14 @@ def test_the_way_is_the_best_that_is_shown_to_be(ways, chosen):
         assert choose_sharing(order)[0] == chosen
 
 
+def test_a_gain_within_the_tolerance_counts_as_equal():
+    ways = [HARD, way("soft", 0.008), way("mmoe", -0.02)]
+    chosen, reason = choose_sharing(ways, tolerance=0.01)
+    assert chosen == "hard"
+    assert "soft is not distinguishable from it" in reason
+    assert choose_sharing(ways, tolerance=0.005)[0] == choose_sharing(ways)[0] == "soft"
+
+
 def test_one_replicate_shows_nothing():
     ways = {"hard": np.zeros(1), "soft": np.ones(1)}
     once = [MeasuredSharing(name, gains, gains) for name, gains in ways.items()]

@@ -51,6 +51,7 @@ def group_stage(run: Run) -> Plan:
     """
     directory, settings = run.directory, run.settings
     file, method = directory.file(PLAN), _method(run)
+    uses_tolerance = method != "affinity" or settings.sharing in (None, "auto")
     inputs: dict[str, object] = {
         "affinity": directory.hash_of(AFFINITY),
         "budget": run.budget() if method == "affinity" else settings.budget,
@@ -59,7 +60,7 @@ def group_stage(run: Run) -> Plan:
         "sharing_settings": dict(settings.sharing_settings),
         "method": method,
         "race_minutes": settings.race_minutes if method == "race" else None,
-        "tolerance": None if method == "affinity" else settings.tolerance,
+        "tolerance": settings.tolerance if uses_tolerance else None,
     }
     if method == "race" and run.time_plan is not None and run.time_plan.race_trainings is not None:
         inputs["race_trainings"] = run.time_plan.race_trainings
@@ -114,8 +115,8 @@ def share(run: Run, plan: Plan) -> Plan:
             return share_as_assumed(plan, note)
     run.console.print(f"Training the networks in other ways to share: {', '.join(ways)} ...")
     measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2, ways=ways)
-    show_sharing(run.console, measured, note)
-    return share_as_measured(plan, measured, note)
+    show_sharing(run.console, measured, settings.tolerance, note)
+    return share_as_measured(plan, measured, note, settings.tolerance)
 
 
 def race_trainings(run: Run) -> int:
