@@ -163,6 +163,21 @@ def test_frames_of_categories_and_gaps_are_encoded_as_tables_are(rows):
     assert np.isfinite(model.predict(frame[:3].assign(a="new"))).all()
 
 
+def test_gaps_in_arrays_are_taken_as_those_of_frames_are(rows):
+    inputs, targets = rows
+    gaps = np.where(np.random.default_rng(0).random(inputs.shape) < 0.1, np.nan, inputs)
+    model = TaskGroupedRegressor(**QUICK, random_state=0).fit(gaps, targets)
+    of_frame = TaskGroupedRegressor(**QUICK, random_state=0).fit(pd.DataFrame(gaps), targets)
+    assert np.array_equal(model.predict(gaps), of_frame.predict(pd.DataFrame(gaps)))
+    assert model.n_features_in_ == 5
+    with pytest.raises(ValueError, match="features"):
+        model.predict(gaps[:, :4])
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(np.where(np.isnan(gaps), np.inf, gaps), targets)
+    model.fit(inputs, targets)
+    assert np.isfinite(model.predict(gaps)).all()
+
+
 def test_a_missing_class_is_no_class(rows):
     labels = np.where(rows[0][:, :2] > 0, "high", "low").astype(object)
     labels[::4, 0] = None

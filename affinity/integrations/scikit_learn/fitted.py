@@ -25,7 +25,8 @@ class Fitted:
         """Numbers in the targets' own units, or probabilities, per served task."""
         statistics = self.statistics
         with torch.no_grad():
-            outputs = self.network((rows - statistics.input_mean) / statistics.input_scale)
+            scaled = (rows - statistics.input_mean) / statistics.input_scale
+            outputs = self.network(scaled.nan_to_num(0.0))  # a gap is the training rows' mean
         served = {name: outputs[name] for name in self.served}
         if not statistics.is_number:
             return {name: logits.softmax(dim=1) for name, logits in served.items()}

@@ -79,6 +79,11 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         self.reference = reference
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def fit(
         self,
         X: Any,  # noqa: N803
@@ -89,8 +94,8 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         """Find and audit which targets should share, and keep the networks of the candidate to use.
 
         Args:
-            X: ``[row feature]``, finite numbers. A frame may also hold categories, dates and
-                missing values, which are encoded as those of a table.
+            X: ``[row feature]``, finite numbers or NaN. A frame may also hold categories and
+                dates. Frames, and gaps in arrays, are encoded as those of a table.
             y: ``[row target]``, or ``[row]`` for a single target, which is not audited. NaN or
                 None is a missing label. The columns of a frame name the tasks of the audit.
             groups: ``[row]``, the group of each row (a patient, a user): rows of one group stay
@@ -110,8 +115,11 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         if isinstance(X, pd.DataFrame) and isinstance(y, pd.DataFrame | pd.Series):
             check_rows(X, y, "y")
         inputs, targets = self._validated(self._encoded(X, is_fit=True), y)
+        if self.encoder_ is not None:
+            self.n_features_in_ = to_pandas(X).shape[1]
         self.is_single_ = targets.ndim == 1
         self.target_names_ = _names_of(y, 1 if self.is_single_ else targets.shape[1])
+        self.n_inputs_ = inputs.shape[1]
         weights = None if sample_weight is None else _weights_of(sample_weight, len(inputs))
         is_used = np.ones(len(inputs), bool) if weights is None else weights.numpy() > 0
         tasks, numbers = self._tasks(targets.reshape(len(inputs), -1), is_used)
@@ -188,16 +196,19 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return inputs, targets
 
     def _encoded(self, X: Any, is_fit: bool = False) -> Any:  # noqa: N803
-        """Numbers; the columns of a frame that holds anything else are encoded as a table's."""
+        """Numbers; columns with anything else, or with gaps, are encoded as a table's."""
         if is_fit:
             self.encoder_ = None
-            if hasattr(X, "columns") and not _holds_numbers(frame := to_pandas(X)):
-                columns = find_columns(frame.rename(columns=str))
-                rows = columns.read(frame.rename(columns=str))
+            if _holds_more_than_numbers(X):
+                frame = to_pandas(X).rename(columns=str)
+                columns = find_columns(frame)
+                rows = columns.read(frame)
                 self.encoder_ = columns, columns.transformer(rows).fit(rows)
         if self.encoder_ is None:
             return X
         columns, transformer = self.encoder_
+        if not is_fit and not hasattr(X, "columns"):
+            validate_data(self, X, reset=False, skip_check_array=True)
         frame = to_pandas(X).rename(columns=str)
         for name in columns.formats:
             check_column(name, frame.columns)
@@ -279,7 +290,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return [(each, alone) for each in results]
 
     def _trunk(self) -> Perceptron:
-        return Perceptron(self.n_features_in_, width=self.width, depth=self.depth)
+        return Perceptron(self.n_inputs_, width=self.width, depth=self.depth)
 
     def _rebuilt(self, trained: TrainedNetwork, tasks: tuple[Task, ...]) -> HardSharing:
         served = [task for task in tasks if task.name in trained.tasks]
@@ -291,7 +302,14 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
     def _outputs(self, X: Any) -> dict[str, Float[Tensor, "row output"]]:  # noqa: N803
         """The output of each task's head, averaged over replicates, in the targets' own units."""
         check_is_fitted(self)
-        inputs = validate_data(self, self._encoded(X), reset=False)
+        inputs = self._encoded(X)
+        if self.encoder_ is None:
+            inputs = validate_data(
+                self,
+                X,
+                reset=False,
+                ensure_all_finite="allow-nan",  # pyright: ignore[reportArgumentType]
+            )
         rows = torch.from_numpy(np.array(inputs, dtype=np.float64))
         sums: dict[str, Tensor] = {}
         for fitted in self.networks_:
@@ -300,9 +318,15 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return {name: value / self.replicates for name, value in sums.items()}
 
 
-def _holds_numbers(frame: pd.DataFrame) -> bool:
-    is_number = all(map(pd.api.types.is_numeric_dtype, frame.dtypes))
-    return is_number and not frame.isna().any(axis=None)
+def _holds_more_than_numbers(X: Any) -> bool:  # noqa: N803
+    """Whether a frame holds anything but numbers, or an array of finite ones has gaps."""
+    if hasattr(X, "columns"):
+        frame = to_pandas(X)
+        is_number = all(map(pd.api.types.is_numeric_dtype, frame.dtypes))
+        return not is_number or bool(frame.isna().any(axis=None))
+    values = np.asarray(X)
+    is_table = values.dtype.kind == "f" and values.ndim == 2
+    return is_table and bool(np.isnan(values).any() and not np.isinf(values).any())
 
 
 def _names_of(y: Any, n_targets: int) -> tuple[str, ...]:
