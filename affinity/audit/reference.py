@@ -84,8 +84,8 @@ def train_reference(
         problem: Tasks and rows; inputs are ``[row feature]``.
         seeds: Seeds of replicates; up to `MOST_REPLICATES` of them are used.
         n_blocks: Number of blocks of test rows.
-        seconds: No further model is begun after this time; a replicate that is not complete is
-            left out.
+        seconds: No further model is begun after this time, or if the first replicate would take
+            more than twice as long; a replicate that is not complete is left out.
 
     Returns:
         The scores; None if not even one replicate was complete, inputs are no table, or no task
@@ -102,7 +102,10 @@ def train_reference(
         scales = replicate.target_scales
         rows: list[tuple[float, float, list[float]]] = []
         for column, task in enumerate(problem.tasks):
-            if time.monotonic() - start > seconds:
+            spent = time.monotonic() - start
+            is_known = column >= 5 and not scores
+            expected = spent / column * len(problem.tasks) if is_known else 0.0
+            if spent > seconds or expected > 2 * seconds:
                 break
             scale = 1.0 if scales is None else float(scales[column])
             parts = [

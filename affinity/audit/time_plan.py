@@ -326,7 +326,8 @@ def plan_trainings(
     if "replicates" not in requested.is_chosen:
         cheapest: Baselines = choices[-1][0]
         choices.extend((cheapest, n) for n in (7, 5, 4, 3) if n < requested.replicates)
-    race_room = max(least_race, min(race, 0.35 * room))
+    is_raced = n_networks is not None
+    race_room = 0.0 if is_raced else max(least_race, min(race, 0.35 * room))
 
     def cost_of(choice: tuple[Baselines, int]) -> float:
         return slowness * work.audit(choice[1], choice[0], steps, n_networks)
@@ -334,14 +335,14 @@ def plan_trainings(
     fitting = (choice for choice in choices if cost_of(choice) <= room - race_room)
     baselines, replicates = next(fitting, choices[-1])
     audit = cost_of((baselines, replicates))
-    is_full = (baselines, replicates) == choices[0] and race + audit <= room
+    is_full = (baselines, replicates) == choices[0] and (is_raced or race + audit <= room)
     race = race if is_full else max(least_race, min(race, room - audit))
     race_trainings = None
     if not is_full and race > 0:
         race_trainings = max(work.fewest_race_trainings, int(race / of_one))
     others = before + race + audit + requested.reference
     sharing = max(0.0, min(_SHARING_SHARE * others, room - race - audit))
-    if n_networks is not None:  # the race is over
+    if is_raced:
         race_trainings = plan.race_trainings
         race = plan.seconds.get("grouping", race)
         sharing = plan.seconds.get(SHARING, 0.0)
