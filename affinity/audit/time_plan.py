@@ -141,7 +141,7 @@ class Workload:
         self, replicates: int, baselines: Baselines, steps: int, n_networks: int | None = None
     ) -> float:
         """Time of the plan, separate networks, all-in-one and other baselines."""
-        planned = n_networks or math.ceil(self.n_tasks / 2)
+        planned = n_networks or min(math.ceil(self.n_tasks / 2), MOST_BLOCKS)
         networks = self.n_tasks + 1 + planned
         candidates = 3
         if baselines == "all":  # random, and both at equal parameters: as large as the plan
@@ -386,20 +386,18 @@ def measure_slowness(problem: Problem) -> float:
     """
     work, size = Workload.of(problem), problem.settings.batch_size
     tiny = _few_rows(problem, 8 * size)
-    n_networks = (
-        2 if work.one_by_one else 16 if work.n_tasks <= 16 else 4 if work.n_tasks <= 200 else 2
-    )
-    members = [Member(frozenset(problem.names), 0)] * n_networks
-    seconds: dict[int, list[float]] = {1: [], 3: []}
-    for epochs in (1, 1, 3):  # the first also prepares what later ones reuse
+    n_networks, some = 2 if work.one_by_one else 16, problem.names[:16]
+    members = [Member(frozenset(some), 0)] * n_networks
+    seconds: dict[int, list[float]] = {1: [], 5: []}
+    for epochs in (1, 1, 5):  # the first also prepares what later ones reuse
         settings = replace(problem.settings, epochs=epochs, patience=epochs)
         start = time.process_time()
         train_members(problem.network, problem.tasks, members, [tiny], settings)
         seconds[epochs].append(time.process_time() - start)
-    steps = 2 * math.ceil(len(tiny.training) / size)
-    n_heads = n_networks * work.n_tasks
+    steps = 4 * math.ceil(len(tiny.training) / size)
+    n_heads = n_networks * len(some)
     counted = work.seconds(n_networks, n_heads, steps) - work.seconds(n_networks, n_heads, 0)
-    ratio = (seconds[3][0] - min(seconds[1])) / max(counted, 1e-9)
+    ratio = (seconds[5][0] - min(seconds[1])) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
 
 
