@@ -58,13 +58,6 @@ class Ratio:
         """The gain of each replicate, linearized at their mean."""
         return self.mean + self.differences - self.mean * self.baseline
 
-    def linear_blocks(self) -> Float[np.ndarray, "replicate task block"] | None:
-        """The same on blocks of test rows."""
-        if self.difference_blocks is None or self.baseline_blocks is None:
-            return None
-        mean = self.mean[:, None]
-        return mean + self.difference_blocks - mean * self.baseline_blocks
-
     def beyond(self, gain: float | Float[np.ndarray, " task"]) -> Estimate:
         """The estimate minus a hypothetical gain, with its error under that hypothesis."""
         weights = (1.0, -2.0 * gain, np.square(gain))

@@ -161,33 +161,6 @@ def components(
     return of_replicates, of_rows, n_blocks
 
 
-def bootstrap(
-    blocks: Float[np.ndarray, "replicate block"],
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over replicates and blocks of test rows.
-
-    Both are drawn with replacement. The variance of a resampled mean of R values is too small by a
-    factor of (R - 1) / R and it has no heavy tails, while the variance of single rows counts twice.
-    Therefore verdicts use `estimate`; `reports/calibration` measures both.
-
-    Example:
-        >>> blocks = np.random.default_rng(0).normal(size=(40, 100))
-        >>> low, high = bootstrap(blocks)
-        >>> bool(low < blocks.mean() < high)
-        True
-    """
-    random = np.random.default_rng(seed)
-    n_replicates, n_blocks = blocks.shape
-    of_replicates = random.multinomial(n_replicates, [1 / n_replicates] * n_replicates, draws)
-    of_blocks = random.multinomial(n_blocks, [1 / n_blocks] * n_blocks, draws)
-    means = ((of_replicates @ blocks) * of_blocks).sum(axis=1) / (n_replicates * n_blocks)
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
-
-
 def averaged(
     overall: Float[np.ndarray, " replicate"], blocks: Float[np.ndarray, "replicate task block"]
 ) -> Float[np.ndarray, "replicate 1 bin"]:

@@ -12,9 +12,9 @@ import matplotlib as mpl
 import pandas as pd
 import torch
 from intervals import ROOT, interval, markdown, shown
+from mmoe_recipe import SUITES, label_pearson, mmoe_recipe
 from torch import nn
 
-from affinity.problems.mmoe_recipe import SUITES, label_pearson, mmoe_recipe
 from affinity.sharing import HardSharing, MMoE, Perceptron, Separate, Sharing
 from affinity.tasks import Task
 from affinity.training import Member, TrainingSettings, train_members
@@ -181,7 +181,7 @@ def _stuck(results: pd.DataFrame) -> str:
 HEADER = """# MMoE's synthetic recipe
 
 Ma et al. (2018), section 3.2 and 5.1, with the constants that the paper leaves open fixed by
-`affinity.problems.mmoe_recipe.SUITES`. {seeds} seeds; a seed draws weights, rows and initial
+`SUITES` of `scripts/studies/mmoe_recipe.py`. {seeds} seeds; a seed draws weights, rows and initial
 parameters, and all models of a seed share them. Widths as in the paper: mixtures of 8 experts of 16
 units, shared bottom of 113 units for as many parameters, towers of 8. Separate networks once with
 the same width a task (113) and once with the same width in total (56); the paper has no separate

@@ -8,13 +8,15 @@ import torch
 
 from affinity import Audit, Plan, Problem, TrainingSettings, retrain
 from affinity.audit import Gates
-from affinity.problems.mmoe_recipe import mmoe_recipe
+from affinity.problems import planted
 
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     settings = TrainingSettings(epochs=1, batch_size=128)
-    return mmoe_recipe(n_rows=300, n_features=6, width=8).with_settings(settings)
+    return planted(n_clusters=1, tasks_per_cluster=2, n_rows=300, n_features=6).with_settings(
+        settings
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from codes import raises, warns
 
 from affinity import Examples, Grouping, Network, Plan, Problem, TrainingSettings
 from affinity.audit import measure_sharing, retrain
-from affinity.problems import NetworkTrainer, load_digits
-from affinity.problems.mmoe_recipe import mmoe_recipe
+from affinity.problems import NetworkTrainer, load_digits, planted
 from affinity.problems.strength import STRENGTHS
 from affinity.recommendation.measured_sharing import choose_sharing
 from affinity.sharing import MMoE, Sharing
@@ -20,10 +19,12 @@ from affinity.training import FunctionTrainer, GradNorm, Job, Objective, Sum, We
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     settings = TrainingSettings(epochs=1, batch_size=128)
-    return mmoe_recipe(n_rows=300, n_features=6, width=8).with_settings(settings)
+    return planted(n_clusters=1, tasks_per_cluster=2, n_rows=300, n_features=6).with_settings(
+        settings
+    )
 
 
-GROUPING = Grouping((Network.of("first", "second"),))
+GROUPING = Grouping((Network.of("a1", "a2"),))
 
 
 def test_every_way_is_measured_against_hard_sharing_on_the_same_replicates(
@@ -31,7 +32,7 @@ def test_every_way_is_measured_against_hard_sharing_on_the_same_replicates(
 ) -> None:
     with warns("sharing-not-compared"):
         measured = measure_sharing(problem, GROUPING, replicates=2)
-    ways = measured[frozenset({"first", "second"})]
+    ways = measured[frozenset({"a1", "a2"})]
     assert [each.sharing for each in ways] == [
         *("hard", "soft", "mmoe", "separate", "relationship", "perceiver")
     ]  # the trunk has one stage, so cross-stitch does not fit
@@ -61,11 +62,11 @@ def test_a_mixture_is_measured_with_any_objective(problem: Problem) -> None:
     measured = measure_sharing(
         problem.with_settings(settings), GROUPING, replicates=2, ways=["mmoe"]
     )
-    assert [way.sharing for way in measured[frozenset({"first", "second"})]] == ["hard", "mmoe"]
+    assert [way.sharing for way in measured[frozenset({"a1", "a2"})]] == ["hard", "mmoe"]
 
 
 def test_a_lone_task_has_nothing_to_choose(problem: Problem) -> None:
-    alone = Grouping((Network.of("first"), Network.of("second")))
+    alone = Grouping((Network.of("a1"), Network.of("a2")))
     assert measure_sharing(problem, alone, replicates=1) == {}
 
 
@@ -85,8 +86,8 @@ def test_a_mixture_whose_gates_take_one_expert_is_vetoed(
 
     monkeypatch.setattr(NetworkTrainer, "make_network", stuck)
     measured = measure_sharing(problem, GROUPING, replicates=2, ways=["mmoe"])
-    (_, mixture) = measured[frozenset({"first", "second"})]
-    assert mixture.veto == "the gate of first takes one expert on 2 of 2 replicates"
+    (_, mixture) = measured[frozenset({"a1", "a2"})]
+    assert mixture.veto == "the gate of a1 takes one expert on 2 of 2 replicates"
 
 
 def test_no_replicate_is_an_error(problem: Problem) -> None:
@@ -98,17 +99,17 @@ def test_ways_of_any_trainer_that_offers_them_are_measured() -> None:
     def train(tasks: tuple[str, ...], seed: int, sharing: str = "hard") -> dict[str, float]:
         return dict.fromkeys(tasks, 0.7 + 0.05 * (sharing == "soft") + 0.001 * seed)
 
-    scores = {"first": "maximize", "second": "maximize"}
+    scores = {"a1": "maximize", "a2": "maximize"}
     trainer = FunctionTrainer(train)
     measured = measure_sharing(trainer, GROUPING, 3, ways=["soft"], tasks=scores)
-    hard, soft = measured[frozenset({"first", "second"})]
+    hard, soft = measured[frozenset({"a1", "a2"})]
     assert (hard.sharing, soft.sharing) == ("hard", "soft")
     np.testing.assert_allclose(soft.gains, 0.05)
     assert choose_sharing([hard, soft])[0] == "soft"
     with raises("setting-not-accepted"):
         measure_sharing(FunctionTrainer(train, settings=()), GROUPING, tasks=scores)
     with raises("missing-task"):
-        measure_sharing(trainer, GROUPING, tasks={"first": "maximize"})
+        measure_sharing(trainer, GROUPING, tasks={"a1": "maximize"})
 
 
 def test_losses_on_different_scales_are_a_limitation(problem: Problem) -> None:
@@ -123,5 +124,5 @@ def test_losses_on_different_scales_are_a_limitation(problem: Problem) -> None:
         return {limit.code for limit in audit.context.limits}
 
     assert "loss-scales" in codes(5.0, Sum())
-    assert "loss-scales" not in codes(5.0, Weighted((("second", 1 / 25),)))
+    assert "loss-scales" not in codes(5.0, Weighted((("a2", 1 / 25),)))
     assert "loss-scales" not in codes(1.0, Sum())

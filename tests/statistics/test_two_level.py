@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from affinity import Gains, NegativeTransferTest
-from affinity.statistics.two_level import Estimate, bootstrap, estimate
+from affinity.statistics.two_level import Estimate, estimate
 
 
 def crossed(random, n_replicates, n_blocks, of_replicates, of_rows, of_rest):
@@ -88,13 +88,6 @@ def test_rows_that_agree_add_next_to_nothing():
     alone = estimate(blocks.mean(axis=1)[:, None])
     assert alone.error[0] <= both.error[0] < 1.1 * alone.error[0]
     assert both.critical(0.025)[0] == pytest.approx(alone.critical(0.025)[0], rel=0.1)
-
-
-def test_the_bootstrap_agrees_where_there_are_many_replicates():
-    random = np.random.default_rng(3)
-    blocks = crossed(random, 60, 100, 1, 3, 2)
-    low, high = estimate(blocks.mean(axis=1)[:, None], blocks[:, None]).interval()
-    assert bootstrap(blocks) == pytest.approx((low[0], high[0]), abs=0.15 * (high[0] - low[0]))
 
 
 def test_a_ratio_varies_with_its_baseline_too():

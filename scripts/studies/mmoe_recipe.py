@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from affinity.errors import InputError
+from affinity.problems.problem import DataSource, Parts, Problem
 from affinity.sharing import Perceptron
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
-
-from .problem import DataSource, Parts, Problem
 
 
 @dataclass(frozen=True)

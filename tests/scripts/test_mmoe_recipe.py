@@ -3,8 +3,7 @@
 import pytest
 import torch
 from codes import raises
-
-from affinity.problems.mmoe_recipe import GENTLE, SUITES, label_pearson, mmoe_recipe
+from mmoe_recipe import GENTLE, SUITES, label_pearson, mmoe_recipe
 
 
 @pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
