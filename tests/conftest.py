@@ -44,6 +44,15 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affinity.report.picture.Picture.to_bytes", lambda *_, **__: blank)
 
 
+@pytest.fixture
+def quick_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few-shot baselines choose among few settings on few tasks."""
+    monkeypatch.setattr("affinity.fewshot.learner.TASKS_TO_CHOOSE_ON", 10)
+    monkeypatch.setattr("affinity.fewshot.baselines.STEP_COUNTS", (2, 5))
+    monkeypatch.setattr("affinity.fewshot.baselines.LONGEST", 10)
+    monkeypatch.setattr("affinity.fewshot.baselines.PENALTIES", (0.1, 10.0))
+
+
 _jaxtyped = jaxtyping.jaxtyped
 
 

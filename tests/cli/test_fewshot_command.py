@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("quick_baselines")
+
 QUICK = ["--iterations", "2", "--batch", "4", "--tasks", "4", "--steps", "1,2"]
 
 
-@pytest.mark.slow
 def test_a_table_advice_and_files(call, tmp_path):
     out = tmp_path / "run"
     code, said = call(

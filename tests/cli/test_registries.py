@@ -88,7 +88,7 @@ def test_recipes(call, csv, tmp_path, name):
     assert name in (tmp_path / "run/transfer.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("quick_baselines")
 def test_few_shot_methods(call, tmp_path):
     few = ["--iterations", "2", "--batch", "4", "--tasks", "4", "--steps", "1", "--shots", "1"]
     outcome = call(

@@ -114,7 +114,6 @@ def test_a_result_is_saved_and_loaded_and_summarized_as_json_and_a_picture(tmp_p
         AdaptationCurves.from_summary(summary, 3)
 
 
-@pytest.mark.slow
 def test_replicates_are_other_meta_trainings_judged_on_the_same_tasks():
     one, two = (compare_few_shot(clouds(), (1,), FEW, 6, replicates) for replicates in (1, 2))
     name = "from scratch"
@@ -122,7 +121,6 @@ def test_replicates_are_other_meta_trainings_judged_on_the_same_tasks():
     assert not torch.equal(two.scores[1][name].test[0], two.scores[1][name].test[1])
 
 
-@pytest.mark.slow
 def test_tasks_with_rows_of_their_own_judge_once():
     """A task that is drawn again would only seem to make the interval narrower."""
     problem = few_shot_table(schools(), "score", task_column="school")

@@ -65,6 +65,7 @@ def test_a_probe_before_fine_tuning(study: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_baselines")
 @needs_mnist
 def test_few_shot_mnist(study: Any, tmp_path: Path) -> None:
     methods = {"from scratch": FromScratch(), "prototypical network": PrototypicalNetwork()}
@@ -78,6 +79,7 @@ def test_few_shot_mnist(study: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_baselines")
 def test_sine_waves_can_be_stopped_and_gone_on_with(study: Any, tmp_path: Path) -> None:
     pretrained = few_shot_sines.METHODS["pretrained"]
     methods = {"from scratch": FromScratch(), "pretrained": pretrained, "MAML": MAML(inner_steps=1)}
