@@ -320,7 +320,7 @@ class Audit(markup.ShownAsTable):
                 names[name] = (name,)
         return names
 
-    @property
+    @cached_property
     def alerts(self) -> tuple[Alert, ...]:
         """Reasons to be careful with the result, the most serious first."""
         return tuple(audit_alerts(self))

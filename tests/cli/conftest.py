@@ -47,6 +47,12 @@ def csv(tmp_path):
     return write_table(tmp_path / "table.csv")
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """The reference of an audit is boosted briefly."""
+    monkeypatch.setattr("affinity.audit.reference.MOST_ITERATIONS", 3)
+
+
 @pytest.fixture(scope="session")
 def grouped(tmp_path_factory):
     """A table and a run of it that was recorded, estimated and grouped, to be copied."""
@@ -63,14 +69,36 @@ def grouped(tmp_path_factory):
     return csv, out
 
 
+def copy_run(made, csv, to):
+    was, folder = made
+    shutil.copytree(folder, to)
+    about = to / "run.json"
+    about.write_text(about.read_text().replace(str(was), str(csv)))
+    return to
+
+
+@pytest.fixture(scope="session")
+def audited(grouped, tmp_path_factory):
+    """The same, retrained on two replicates."""
+    folder = tmp_path_factory.mktemp("audited")
+    csv = write_table(folder / "table.csv")
+    out = copy_run(grouped, csv, folder / "run")
+    with pytest.raises(SystemExit) as stop:
+        main(["retrain", str(out), "--replicates", "2"])
+    assert stop.value.code == 0
+    return csv, out
+
+
 @pytest.fixture
 def run(grouped, csv, tmp_path):
     """A recorded, estimated and grouped run of `csv`."""
-    was, made = grouped
-    shutil.copytree(made, tmp_path / "run")
-    about = tmp_path / "run" / "run.json"
-    about.write_text(about.read_text().replace(str(was), str(csv)))
-    return tmp_path / "run"
+    return copy_run(grouped, csv, tmp_path / "run")
+
+
+@pytest.fixture
+def retrained(audited, csv, tmp_path):
+    """A run of `csv` that was retrained, too."""
+    return copy_run(audited, csv, tmp_path / "run")
 
 
 class Outcome(NamedTuple):

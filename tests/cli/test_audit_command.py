@@ -10,6 +10,7 @@ from affinity import AffinityMatrix, DivergenceError, Plan, Trace
 from affinity.estimates import NEED_HELD_OUT
 
 QUICK = ["--epochs", "3", "--replicates", "2", "--measure-every", "2", "--width", "8"]
+LEAN = [*QUICK, "--baselines", "minimal", "--no-reference"]
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 
 
@@ -71,7 +72,7 @@ def test_the_same_command_goes_on_and_another_is_refused(call, csv, tmp_path):
 def test_without_a_folder_each_run_gets_its_own(call, csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in ("0", "0", "1"):
-        assert call("audit", csv, *TARGETS, *QUICK, "--seed", seed)[0] == 0
+        assert call("audit", csv, *TARGETS, *LEAN, "--seed", seed)[0] == 0
     assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["table", "table-2"]
 
 
@@ -84,6 +85,8 @@ def test_a_file_holds_options_and_flags_win(call, csv, tmp_path):
         "replicates": 2,
         "measure_every": 1,
         "learning-rate": 0.01,
+        "baselines": "minimal",
+        "reference": False,
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     out = tmp_path / "run"
@@ -102,14 +105,14 @@ def test_a_file_holds_options_and_flags_win(call, csv, tmp_path):
 
 @pytest.mark.parametrize("estimator", sorted(NEED_HELD_OUT))
 def test_estimators_that_need_held_out_batches_get_them(call, csv, tmp_path, estimator):
-    arguments = ["audit", csv, *TARGETS, *QUICK, "--estimator", estimator, "--quiet"]
+    arguments = ["audit", csv, *TARGETS, *LEAN, "--estimator", estimator, "--quiet"]
     assert call(*arguments, "--out", tmp_path / "run") == (0, "")
     matrix = AffinityMatrix.from_frame(pd.read_csv(tmp_path / "run" / "affinity.csv"))
     assert matrix.values.isfinite().any()
 
 
 def test_quiet_says_nothing(call, csv, tmp_path):
-    code, said = call("audit", csv, *TARGETS, *QUICK, "--quiet", "--out", tmp_path / "run")
+    code, said = call("audit", csv, *TARGETS, *LEAN, "--quiet", "--out", tmp_path / "run")
     assert (code, said) == (0, "")
 
 
@@ -196,10 +199,10 @@ def test_stopping_keeps_what_was_finished(call, csv, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("affinity.cli.stages.retrain.retrain", stop)
-        stopped = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
+        stopped = call("audit", csv, *TARGETS, *LEAN, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
     assert "affinity.csv, frontier.csv, plan.yaml, run.json, trace.safetensors" in stopped.words
-    again = call("audit", csv, *TARGETS, *QUICK, "--out", tmp_path / "run")
+    again = call("audit", csv, *TARGETS, *LEAN, "--out", tmp_path / "run")
     assert again.exit_code == 0
     assert again.skipped == ["record", "estimate", "group"]
 

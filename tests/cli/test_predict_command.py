@@ -10,17 +10,20 @@ import torch
 
 from affinity import load_table
 from affinity.audit import TrainedPlan
+from affinity.cli import main
 from affinity.problems import TableEncoder
 
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 QUICK = ["--epochs", "4", "--replicates", "2", "--measure-every", "2", "--width", "8"]
+QUICK += ["--baselines", "minimal", "--no-reference"]
 
 
-@pytest.fixture
-def mixed(csv):
+@pytest.fixture(scope="module")
+def mixed(grouped, tmp_path_factory):
     """Numbers with gaps and absurd values, categories, dates, booleans."""
+    csv = tmp_path_factory.mktemp("mixed") / "table.csv"
     random = np.random.default_rng(1)
-    frame = pd.read_csv(csv)
+    frame = pd.read_csv(grouped[0])
     frame.loc[::7, "w"] = np.nan
     frame.loc[3, "x"] = 1e9
     frame["city"] = random.choice(
@@ -33,12 +36,19 @@ def mixed(csv):
     return csv
 
 
-def test_predictions_equal_the_audits_own(call, mixed, tmp_path):
-    out = tmp_path / "run"
-    code, said = call("audit", mixed, *TARGETS, *QUICK, "--save-models", "--out", out)
-    assert code == 0, said
-    own = pd.read_csv(out / "predictions.csv", index_col="row")
-    code, said = call("predict", out, mixed)
+@pytest.fixture(scope="module")
+def saved(mixed):
+    """A run whose networks are kept."""
+    out = mixed.parent / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["audit", str(mixed), *TARGETS, *QUICK, "--save-models", "--out", str(out)])
+    assert stop.value.code == 0
+    return out
+
+
+def test_predictions_equal_the_audits_own(call, mixed, saved):
+    own = pd.read_csv(saved / "predictions.csv", index_col="row")
+    code, said = call("predict", saved, mixed)
     assert code == 0, said
     found = pd.read_csv(StringIO(said))
     assert len(found) == 240
@@ -54,10 +64,8 @@ def test_predictions_equal_the_audits_own(call, mixed, tmp_path):
     assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
-def test_rows_are_predicted_one_by_one_as_together(call, mixed, tmp_path):
-    out = tmp_path / "run"
-    assert call("audit", mixed, *TARGETS, *QUICK, "--save-models", "--out", out)[0] == 0
-    kept, table = TrainedPlan.load(out / "trained.safetensors"), pd.read_csv(mixed)
+def test_rows_are_predicted_one_by_one_as_together(mixed, saved):
+    kept, table = TrainedPlan.load(saved / "trained.safetensors"), pd.read_csv(mixed)
     features = table.drop(columns=["sum", "sign, of y", "thirds"])  # targets are not needed
     together = kept(features)
     alone = pd.concat([kept(features.iloc[[row]]) for row in range(5)], ignore_index=True)
@@ -93,18 +101,16 @@ def test_models_can_be_saved_later(call, csv, tmp_path):
     assert len(pd.read_csv(file)) == 240
 
 
-def test_a_table_that_does_not_fit_is_told(call, mixed, tmp_path):
-    out = tmp_path / "run"
-    assert call("audit", mixed, *TARGETS, *QUICK, "--save-models", "--out", out)[0] == 0
+def test_a_table_that_does_not_fit_is_told(call, mixed, saved, tmp_path):
     table = pd.read_csv(mixed)
     other = tmp_path / "other.csv"
     table.rename(columns={"city": "citty"}).to_csv(other, index=False)
-    outcome = call("predict", out, other)
+    outcome = call("predict", saved, other)
     assert outcome.exit_code == 2
     assert "'citty'" in outcome.words
     table["w"] = "much"
     table.to_csv(other, index=False)
-    outcome = call("predict", out, other)
+    outcome = call("predict", saved, other)
     assert outcome.exit_code == 2
     assert "'w'" in outcome.words
 

@@ -49,10 +49,9 @@ def test_stages_say_what_they_wrote_and_what_is_next(call, csv, tmp_path):
             assert f"'{out}'" in words(said)  # can be pasted, space and all
 
 
-def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, run, monkeypatch):
-    assert call("retrain", run, "--replicates", "2")[0] == 0
-    assert call("report", run)[0] == 0
-    before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, retrained, monkeypatch):
+    assert call("report", retrained)[0] == 0
+    before = {file.name: file.stat().st_mtime_ns for file in retrained.iterdir()}
 
     def never(*_, **__):
         raise AssertionError("was run again")
@@ -60,27 +59,26 @@ def test_a_stage_whose_inputs_did_not_change_is_not_run_again(call, run, monkeyp
     for function in ("record.record", "group.solve", "retrain.retrain"):
         monkeypatch.setattr(f"affinity.cli.stages.{function}", never)
     for stage in (
-        ["estimate", run],
-        ["group", run, "--budget", "2"],
-        ["retrain", run, "--replicates", "2"],
-        ["report", run],
+        ["estimate", retrained],
+        ["group", retrained, "--budget", "2"],
+        ["retrain", retrained, "--replicates", "2"],
+        ["report", retrained],
     ):
         outcome = call(*stage)
         assert outcome.exit_code == 0, outcome.text
         assert outcome.skipped == [stage[0]]
-    after = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    after = {file.name: file.stat().st_mtime_ns for file in retrained.iterdir()}
     assert before == after
 
 
-def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, run):
-    assert call("retrain", run, "--replicates", "2").exit_code == 0
-    first = (run / "audit.json").read_text()
-    assert call("group", run, "--budget", "1")[0] == 0
-    assert len(Plan.from_yaml(run / "plan.yaml").grouping.networks) == 1
-    assert call("retrain", run, "--replicates", "2")[0] == 0
-    assert (run / "audit.json").read_text() != first
-    assert call("estimate", run, "--estimator", "gradient cosine")[0] == 0
-    assert call("group", run, "--budget", "1").skipped == []
+def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, retrained):
+    first = (retrained / "audit.json").read_text()
+    assert call("group", retrained, "--budget", "1")[0] == 0
+    assert len(Plan.from_yaml(retrained / "plan.yaml").grouping.networks) == 1
+    assert call("retrain", retrained, "--replicates", "2")[0] == 0
+    assert (retrained / "audit.json").read_text() != first
+    assert call("estimate", retrained, "--estimator", "gradient cosine")[0] == 0
+    assert call("group", retrained, "--budget", "1").skipped == []
 
 
 def test_a_stopped_retraining_does_only_what_is_missing(call, run, monkeypatch):
@@ -248,40 +246,37 @@ def test_harm_fails_the_build_and_is_told_to_junit(call, run, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_two_runs_are_compared(call, csv, run, tmp_path):
+def test_two_runs_are_compared(call, csv, retrained, tmp_path):
     other = tmp_path / "other"
-    assert call("retrain", run, "--replicates", "2")[0] == 0
     more = ["--seed", "3", "--replicates", "2", "--out", other]
     assert call("audit", csv, *RECORD, *more)[0] == 0
-    code, said = call("compare", run, other)
+    code, said = call("compare", retrained, other)
     assert code == 0
     assert "gain A" in said
-    comparison = call("compare", run, other, "--json").json
+    comparison = call("compare", retrained, other, "--json").json
     assert [row["name"] for row in comparison["tasks"]] == list(TASKS)
-    a, b = (Audit.load(folder / "measurements.safetensors") for folder in (run, other))
+    a, b = (Audit.load(folder / "measurements.safetensors") for folder in (retrained, other))
     assert [row["gain"] for row in comparison["tasks"]] == [
         pytest.approx([a.verdicts[task].gain, b.verdicts[task].gain]) for task in TASKS
     ]
     assert -1 <= comparison["affinity_correlation"] <= 1
-    code, said = call("report", run, other)
+    code, said = call("report", retrained, other)
     assert code == 0, said
-    page = (run / "comparison.html").read_text(encoding="utf-8")
+    page = (retrained / "comparison.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("run", "other", *TASKS))
 
 
 @pytest.mark.slow
-def test_pictures_are_exported(call, run):
-    assert call("retrain", run, "--replicates", "2")[0] == 0
-    code, said = call("report", run, "--png", "--svg")
+def test_pictures_are_exported(call, retrained):
+    code, said = call("report", retrained, "--png", "--svg")
     assert code == 0, said
-    assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".svg"}
+    assert {file.suffix for file in (retrained / "figures").iterdir()} == {".png", ".svg"}
 
 
-def test_audit_json_is_as_the_schema_says(call, run):
+def test_audit_json_is_as_the_schema_says(call, retrained):
     code, said = call("schema")
     assert code == 0
-    assert call("retrain", run, "--replicates", "2")[0] == 0
-    jsonschema.validate(json.loads((run / "audit.json").read_text()), json.loads(said))
+    jsonschema.validate(json.loads((retrained / "audit.json").read_text()), json.loads(said))
 
 
 def test_problems_lists_every_method(call):
@@ -475,23 +470,22 @@ def test_hostile_names_survive_every_stage(call, csv, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_diagnosis_is_kept_reported_and_not_repeated(call, run, monkeypatch):
-    assert call("retrain", run, "--replicates", "2")[0] == 0
-    diagnosed = call("diagnose", run, "--replicates", "2", "--quick", "--json")
+def test_a_diagnosis_is_kept_reported_and_not_repeated(call, retrained, monkeypatch):
+    diagnosed = call("diagnose", retrained, "--replicates", "2", "--quick", "--json")
     assert diagnosed.exit_code == 0, diagnosed.text
-    diagnosis = json.loads((run / "diagnosis.json").read_text())
+    diagnosis = json.loads((retrained / "diagnosis.json").read_text())
     assert {cause["cause"] for cause in diagnosis["causes"]} == {
         *("capacity", "optimization", "data", "mismatch", "overfitting")
     }
     assert diagnosed.json == diagnosis
-    assert call("report", run)[0] == 0
-    assert 'id="causes"' in (run / "report.html").read_text()
+    assert call("report", retrained)[0] == 0
+    assert 'id="causes"' in (retrained / "report.html").read_text()
 
     def never(*_, **__):
         raise AssertionError("was run again")
 
     monkeypatch.setattr("affinity.cli.stages.diagnose.diagnose", never)
-    assert call("diagnose", run, "--replicates", "2", "--quick").skipped == ["diagnose"]
+    assert call("diagnose", retrained, "--replicates", "2", "--quick").skipped == ["diagnose"]
 
 
 @pytest.mark.slow
