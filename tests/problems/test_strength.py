@@ -68,7 +68,7 @@ def test_bad_strengths_are_refused() -> None:
 
 def test_soft_sharing_is_separate_at_0_and_hard_sharing_in_the_limit() -> None:
     some = problem(is_one_task=True)
-    settings = TrainingSettings(epochs=8, batch_size=32, learning_rate=0.02)
+    settings = TrainingSettings(epochs=3, batch_size=32, learning_rate=0.03)
     on, members = some.replicates(2), [Member(BOTH, 0), Member(BOTH, 1)]
 
     def losses(make: Callable[[tuple[Task, ...]], Sharing], one_by_one: bool = False) -> Tensor:

@@ -21,7 +21,7 @@ def make(queries: object = "task", n_columns: int = 6) -> Perceiver:
 def test_each_query_reads_the_columns_of_its_task() -> None:
     network = make(n_columns=24)
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(512, 24, generator=generator)
+    inputs = torch.randn(256, 24, generator=generator)
     targets = torch.stack([inputs[:, 0] - inputs[:, 1], inputs[:, 4] + inputs[:, 5]], dim=1)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(300):

@@ -88,25 +88,25 @@ def test_a_failed_write_leaves_nothing_behind(
         assert "s-9" in contents.entries
 
 
-def test_ten_thousand_results_are_read_in_seconds(tmp_path: Path) -> None:
+def test_thousands_of_results_are_read_in_a_second(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     scores = {"a": 0.5, "b": 0.25}
     rows = {"a": (0.5,) * 100, "b": (0.25,) * 100}
     with ledger.writing():
         ledger.append(CREATED)
-        for number in range(10_000):
+        for number in range(2_000):
             pair = planned(number), Told(id=f"s-{number}", validation=scores, rows=rows)
             ledger._contents.apply(pair[0])  # written below, all at once
             ledger._contents.apply(pair[1])
     with ledger.path.open("ab") as file:
-        for number in range(10_000):
+        for number in range(2_000):
             told = Told(id=f"s-{number}", validation=scores, test=scores, rows=rows)
             file.write(ledger._encoder.encode(planned(number)) + b"\n")
             file.write(ledger._encoder.encode(told) + b"\n")
     began = time.process_time()
     with Ledger(tmp_path).reading() as contents:
-        assert sum(entry.is_done for entry in contents.entries.values()) == 10_000
-    assert time.process_time() - began < 10
+        assert sum(entry.is_done for entry in contents.entries.values()) == 2_000
+    assert time.process_time() - began < 2
 
 
 def test_runners_that_end_are_noticed(ledger: Ledger) -> None:
