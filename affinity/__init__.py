@@ -71,6 +71,7 @@ _ROOMS = {
     ),
     "fewshot": ("FewShotProblem",),
     "grouping": ("Grouping", "Network", "solve"),
+    "reading": (),
     "problems": ("DataSource", "Problem", "load_digits", "load_table", "record"),
     "recommendation": ("Plan", "recommend"),
     "recording": ("Recorder", "Trace"),

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from affinity.estimates import LabelOverlap
-from affinity.problems import DataNote, DataSource, LabelCounts
+from affinity.problems import DataSource, LabelCounts
+from affinity.reading import DataNote
 from affinity.recording import RecordingCost
 
 from .limitations import Limitation

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .console import open_console, print_file, print_next
-from .early_checks import check_backend, check_run, check_source
+from .early_checks import check_backend, check_columns, check_plan, check_run
 from .options import (
     AuditOptions,
     CompareObjectivesOptions,
@@ -55,8 +55,9 @@ def audit(options: AuditOptions) -> int:
       affinity audit digits --plan mine.yaml --fail-on harmful --junit audit.xml
       affinity audit table.csv --targets income,married,college --test-splits 5
     """
-    check_source(options.source)
+    check_columns(options)
     check_backend(options.backend)
+    check_plan(options.plan)
     from .repeated_holdout import check_test_splits, repeat_audit
     from .run import start_run
     from .stages.audit import run_stages
@@ -86,7 +87,7 @@ def record(options: RecordOptions) -> None:
 
       affinity record table.csv --targets income,married,college --out runs/census
     """
-    check_source(options.source)
+    check_columns(options)
     from .run import start_run
     from .stages.record import record_stage
 
@@ -155,6 +156,7 @@ def retrain(options: RetrainOptions) -> int:
     Writes audit.json. The plan is the run's plan.yaml, edited or not, or another: --plan mine.yaml.
     """
     check_backend(options.backend)
+    check_plan(options.plan)
     from .run import resume_run
     from .stages.retrain import find_plan, retrain_stage
 
@@ -179,6 +181,7 @@ def diagnose(options: DiagnoseOptions) -> None:
     rows) and task mismatch (branches, separate networks): what each intervention recovers and
     costs. Writes diagnosis.json.
     """
+    check_plan(options.plan)
     from .run import resume_run
     from .stages.diagnose import diagnose_stage
     from .summary import show_diagnosis
@@ -239,6 +242,7 @@ def compare_objectives(options: CompareObjectivesOptions) -> None:
       affinity compare-objectives digits --objectives sum,uncertainty,gradnorm
       affinity compare-objectives runs/digits --plan runs/digits/plan.yaml
     """
+    check_plan(options.plan)
     from .run import resume_run, start_run
     from .stages.objectives import check_settings, is_run, objectives_stage
     from .summary import show_objectives
@@ -281,7 +285,7 @@ def predict(options: PredictOptions) -> None:
     from affinity.audit import TrainedPlan
     from affinity.errors import InputError
     from affinity.files import write_atomically
-    from affinity.problems.reading import read_table
+    from affinity.reading.source import read_table
 
     from .run import use_one_thread
     from .run_directory import TRAINED, RunDirectory
@@ -316,7 +320,7 @@ def transfer(options: TransferOptions) -> None:
       affinity transfer table.csv --targets a,b,c --recipe best --joint
       affinity transfer digits --recipe "gradual unfreezing" --plan-only
     """
-    check_source(options.source)
+    check_columns(options)
     from affinity.storage import to_jsonable
 
     from .run import start_run

@@ -5,9 +5,15 @@ import shlex
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from affinity.errors import InputError
 from affinity.extras import needs
+
+if TYPE_CHECKING:
+    from affinity.reading import ReadingOptions
+
+    from .options import DataOptions
 
 BUILT_IN = ("digits", "planted")
 """Problems that need no file."""
@@ -27,6 +33,66 @@ def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
         f"file {source!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
         "unknown-source",
     )
+
+
+def check_columns(settings: "DataOptions") -> None:
+    """Check that the header of the table has the columns that the call names.
+
+    Raises:
+        InputError: If there is no such source or column (the nearest one is given), or a built-in
+            problem gets targets.
+    """
+    check_source(settings.source)
+    if not Path(settings.source).exists():
+        if settings.source in BUILT_IN and (settings.targets or settings.task_column):
+            raise InputError(
+                f"The built-in problem {settings.source!r} has its own targets: leave out "
+                "--target, --targets and --task-column.",
+                "unexpected-targets",
+            )
+        return
+    from affinity.reading import ColumnRoles, TargetKind, column_names
+
+    kinds = {**settings.kinds, **settings.transforms}
+    roles = ColumnRoles(
+        targets=settings.targets,
+        kinds={name: TargetKind.of(kind, name) for name, kind in kinds.items()},
+        task=settings.task_column,
+        time=settings.time_column,
+        split=settings.split_column,
+        group=settings.group_column,
+        weight=settings.sample_weight,
+        exclude=settings.exclude,
+    )
+    if (names := column_names(settings.source, reading_options(settings))) is not None:
+        roles.check(names)
+
+
+def reading_options(settings: "DataOptions") -> "ReadingOptions":
+    """How the options of a command say that the table is read."""
+    from affinity.reading import ReadingOptions
+
+    return ReadingOptions(
+        settings.separator,
+        settings.decimal,
+        settings.encoding,
+        settings.missing,
+        settings.date_formats,
+    )
+
+
+def check_plan(plan: str | None) -> None:
+    """Check that there is a file of the plan, unless it is one that has a name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if plan not in (None, "separate", "all-in-one") and not Path(plan).is_file():
+        raise InputError(
+            f"Expected a plan, which is a YAML file, 'separate' or 'all-in-one', but there is no "
+            f"file {plan!r}.",
+            "unreadable-file",
+        )
 
 
 def check_backend(backend: str | None) -> None:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from affinity.errors import InputError
-from affinity.problems import Problem, ReadingOptions, load_digits, load_table, planted
+from affinity.problems import Problem, load_digits, load_table, planted
 from affinity.problems.problem import check_tasks_are_known
 from affinity.sharing import find_trunk
 from affinity.tasks import NamedMetric
 from affinity.training import TrainingSettings, make_objective, make_sampling
 
-from .early_checks import check_source
+from .early_checks import check_source, reading_options
 from .options import RecordSettings
 
 MOST_CELLS = 12_000_000
@@ -64,12 +64,6 @@ def _read(settings: RecordSettings) -> Problem:
         name: value for name in ("width", "depth") if (value := getattr(settings, name)) is not None
     }
     if settings.source in BUILT_IN and not Path(settings.source).exists():
-        if settings.targets or settings.task_column:
-            raise InputError(
-                f"The built-in problem {settings.source!r} has its own targets: leave out "
-                "--target, --targets and --task-column.",
-                "unexpected-targets",
-            )
         make = BUILT_IN[settings.source]
         return make(test_share=settings.test_share, draw=settings.seed, **size)
     check_source(settings.source)
@@ -87,13 +81,7 @@ def _read(settings: RecordSettings) -> Problem:
         target=settings.targets[0] if is_long else None,
         kinds={**settings.kinds, **settings.transforms},
         exclude=settings.exclude,
-        reading=ReadingOptions(
-            settings.separator,
-            settings.decimal,
-            settings.encoding,
-            settings.missing,
-            settings.date_formats,
-        ),
+        reading=reading_options(settings),
         time_column=settings.time_column,
         split_column=settings.split_column,
         groups=settings.group_column,

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.problems import TableTrunk
-from affinity.problems.cleaning import clean_table
-from affinity.problems.column_roles import split_names
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
 from affinity.problems.problem import linear_heads
-from affinity.problems.reading import check_column, read_source
+from affinity.reading.cleaning import clean_table
+from affinity.reading.column_roles import split_names
+from affinity.reading.source import check_column, read_source
 from affinity.tasks import Examples
 
 from .class_problem import class_problem, classes_in, split_classes

@@ -5,11 +5,9 @@ from .column_use import ColumnUse
 from .digits import load_digits
 from .label_counts import LabelCounts
 from .network_trainer import NetworkTrainer
-from .note import DataNote
 from .planted import planted
 from .preprocessing import Preprocessing
 from .problem import DataSource, Problem, TableParts, TableTrunk, at_equal_size
-from .reading_options import ReadingOptions
 from .record import record
 from .resampling import Draw, RandomRows, Resampling, TimeBlocks
 from .strength import Strengths, try_strengths
@@ -19,7 +17,6 @@ from .train_networks import TrainingResults, merge, train_networks
 __all__ = [
     "Branching",
     "ColumnUse",
-    "DataNote",
     "DataSource",
     "Draw",
     "LabelCounts",
@@ -27,7 +24,6 @@ __all__ = [
     "Preprocessing",
     "Problem",
     "RandomRows",
-    "ReadingOptions",
     "Resampling",
     "Strengths",
     "TableEncoder",

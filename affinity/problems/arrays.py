@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from affinity.errors import InputError
-
-from .reading import to_pandas, unique_names
+from affinity.reading.source import to_pandas, unique_names
 
 
 def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  # noqa: N803

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from affinity.errors import InputError
-
-from .cleaning import clean_table
-from .formats import ColumnFormat
+from affinity.reading.cleaning import clean_table
+from affinity.reading.formats import ColumnFormat
 
 MISSING = "(missing)"
 """Stands for a missing category."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading.formats import TRUE, plain_label
+from affinity.reading.note import DataNote
+from affinity.reading.target_kind import Kind
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,
@@ -27,16 +29,6 @@ from affinity.tasks import (
     VectorRSquared,
 )
 
-from .formats import TRUE, plain_label
-from .note import DataNote
-
-Kind = Literal[
-    "binary", "classes", "regression", "count", "log", "ordinal", "set", "censored", "vector"
-]
-"""log: a regression of the logarithm; ordinal: classes in an order; set: labels in one cell, one
-binary task per label; censored: times until an event that had not happened in all rows; vector:
-several numbers."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_CLASSES = 10
 """Numbers with more distinct values than this are a regression."""
 NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal", "censored")

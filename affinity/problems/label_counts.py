@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from affinity.reading.note import DataNote
 from affinity.tasks import (
     BinaryCrossEntropy,
     CensoredDeviance,
@@ -15,8 +16,6 @@ from affinity.tasks import (
     OrdinalCrossEntropy,
     Task,
 )
-
-from .note import DataNote
 
 FEWEST_TO_JUDGE = 10
 """With fewer test rows outside the most frequent class, chance decides: the standard error of an

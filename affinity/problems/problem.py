@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
+from affinity.reading.note import DataNote
 from affinity.sharing import (
     SHARINGS,
     HardSharing,
@@ -45,7 +46,6 @@ from affinity.training.device import move_rows
 from .arrays import join_arrays, name_of_target, vector_kinds
 from .column_use import ColumnUse
 from .label_counts import SPLITS, LabelCounts, count_labels
-from .note import DataNote
 from .resampling import Draw, RandomRows, Resampling
 
 Encoder = Callable[[Int[Tensor, " row"]], tuple[Examples, Examples]]

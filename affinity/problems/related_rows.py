@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from affinity.reading.note import DataNote
+
 from .kinds import Kind
 from .leaks import MOST_ROWS, Labels, RawColumn, as_numbers
-from .note import DataNote
 
 FEWEST_VALUES = 20
 """A column with fewer values is taken for a category."""

@@ -13,15 +13,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading.cleaning import CleanTable, clean_table
+from affinity.reading.column_roles import ColumnRoles
+from affinity.reading.formats import ordered_levels, plain_label
+from affinity.reading.note import DataNote
+from affinity.reading.options import ReadingOptions
+from affinity.reading.source import (
+    DrawnRows,
+    column_names,
+    fingerprint,
+    read_source,
+    shorten,
+)
+from affinity.reading.target_kind import TargetKind
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 from affinity.words import count
 
-from .cleaning import CleanTable, clean_table
-from .column_roles import ColumnRoles
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
-from .formats import ordered_levels, plain_label
 from .kinds import (
     MOST_LEVELS,
     ROWS_OF_CLASS,
@@ -36,21 +46,12 @@ from .kinds import (
     unit_of,
 )
 from .label_counts import notes_on_counts
-from .note import DataNote
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
-from .reading import (
-    DrawnRows,
-    column_names,
-    fingerprint,
-    read_source,
-    shorten,
-)
-from .reading_options import ReadingOptions
 from .resampling import RandomRows, TimeBlocks
 from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
-from .target_columns import TargetKind, VectorLabels, encode_event, expand_sets, join_columns
+from .target_columns import VectorLabels, encode_event, expand_sets, join_columns
 from .test_rows import (
     first_rows,
     group_numbers,

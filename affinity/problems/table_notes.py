@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from affinity.reading.note import DataNote
+
 from .kinds import Kind
 from .leaks import Labels, find_derived_targets, find_leaks, find_similar_neighbours
-from .note import DataNote
 from .related_rows import (
     find_copied_rows,
     find_group_columns,

@@ -7,10 +7,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading.source import check_column
 from affinity.tasks import Examples
 
 from .features import days_since_1970
-from .reading import check_column
 from .resampling import RandomRows
 
 TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}

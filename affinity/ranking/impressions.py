@@ -13,8 +13,8 @@ from torch import Tensor
 from affinity.errors import InputError, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
-from affinity.problems.note import DataNote
-from affinity.problems.reading import to_pandas
+from affinity.reading.note import DataNote
+from affinity.reading.source import to_pandas
 
 from .objective import RankingObjective, check_objectives
 

@@ -15,7 +15,7 @@ from affinity.audit.causes import Cause
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
-from affinity.problems.reading import to_pandas
+from affinity.reading.source import to_pandas
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.storage import load_as, save

@@ -1,5 +1,7 @@
 """The parts of a multi-task problem: tasks, their losses and metrics, and labelled examples."""
 
+from affinity.names import check_names
+
 from .examples import Examples, Replicate
 from .losses import (
     BinaryCrossEntropy,
@@ -16,7 +18,6 @@ from .losses import (
 )
 from .metrics import Accuracy, RocAuc, RSquared, VectorRSquared, concordance_index
 from .named_metric import METRICS, NamedMetric
-from .names import check_names
 from .score import Direction, Score
 from .task import Task
 

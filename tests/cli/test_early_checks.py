@@ -15,11 +15,18 @@ WRONG = [
     ["report", "no-run"],
     ["compare", "no-run", "another"],
     ["audit", "digits", "--replicates", "0"],
+    ["audit", "table.csv"],
+    ["audit", "table.csv", "--targets", "a,d"],
+    ["record", "table.csv", "--targets", "a,b", "--time-column", "day"],
+    ["transfer", "table.csv", "--targets", "a,b", "--exclude", "e"],
+    ["audit", "digits", "--targets", "a,b"],
+    ["audit", "digits", "--plan", "none.yaml"],
 ]
 
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_call_is_answered_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b,c\n1,2,3\n")
     script = (
         "import sys\nfrom affinity.cli import main\n"
         f"try:\n    main({arguments!r})\n"

@@ -20,7 +20,7 @@ from example_audits import (
 from example_transfers import a_fewshot, a_transfer
 
 from affinity import AffinityMatrix, Study
-from affinity.problems import DataNote
+from affinity.reading import DataNote
 from affinity.report import write_fewshot, write_report, write_transfer
 
 pytestmark = pytest.mark.slow

@@ -25,8 +25,9 @@ from affinity.cli.source import known_tasks
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
-from affinity.problems import DataNote, Problem
+from affinity.problems import Problem
 from affinity.problems.record import steps_between_measurements
+from affinity.reading import DataNote
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save

@@ -21,9 +21,9 @@ from affinity.problems import Problem, record
 from affinity.problems.arrays import check_rows, name_of_target
 from affinity.problems.features import find_columns
 from affinity.problems.problem import linear_heads
-from affinity.problems.reading import check_column, to_pandas
 from affinity.problems.row_weights import row_weights
 from affinity.problems.test_rows import group_numbers
+from affinity.reading.source import check_column, to_pandas
 from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Task
 from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members

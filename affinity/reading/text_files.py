@@ -18,7 +18,7 @@ from affinity.errors import InputError
 from .encodings import find_encoding
 from .formats import MISSING, MOST_EXACT
 from .note import DataNote
-from .reading_options import ReadingOptions
+from .options import ReadingOptions
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 BYTE_ORDER_MARKS = {

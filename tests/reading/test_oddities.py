@@ -11,9 +11,9 @@ import pytest
 from codes import raises
 
 from affinity.errors import InputError
-from affinity.problems.cleaning import clean_table
-from affinity.problems.reading import read_source
-from affinity.problems.reading_options import ReadingOptions
+from affinity.reading.cleaning import clean_table
+from affinity.reading.options import ReadingOptions
+from affinity.reading.source import read_source
 
 PAGE = Path(__file__).parents[2] / "docs/tables.md"
 NOW = datetime.datetime(2023, 1, 5, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))

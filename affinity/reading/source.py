@@ -29,7 +29,7 @@ from affinity.errors import InputError
 from affinity.extras import needs
 
 from .note import DataNote
-from .reading_options import ReadingOptions
+from .options import ReadingOptions
 from .table_cache import cached_file, keep_table, notes_of
 from .text_files import read_text
 

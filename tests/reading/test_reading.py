@@ -16,9 +16,9 @@ from codes import raises
 from pyarrow import feather
 
 from affinity import load_table
-from affinity.problems import ReadingOptions
-from affinity.problems.cleaning import clean_table
-from affinity.problems.reading import DrawnRows, column_names, read_source
+from affinity.reading import ReadingOptions
+from affinity.reading.cleaning import clean_table
+from affinity.reading.source import DrawnRows, column_names, read_source
 
 TABLE = pd.DataFrame({"a": [1.5, 2.5, None], "b": ["x", "y, z", "ü"]})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from affinity.problems import ReadingOptions
-from affinity.problems.reading import DrawnRows, read_source
+from affinity.reading import ReadingOptions
+from affinity.reading.source import DrawnRows, read_source
 
 TEXT = (
     "name;count;share;day;flag;code;seen\n"
@@ -20,7 +20,7 @@ TEXT = (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("affinity.problems.table_cache.LEAST_BYTES", 10)
+    monkeypatch.setattr("affinity.reading.table_cache.LEAST_BYTES", 10)
     monkeypatch.setenv("AFFINITY_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -34,7 +34,7 @@ def test_the_cached_table_is_the_table(
     first = read_source(file)
     (cached,) = folder.iterdir()
     assert os.stat(cached).st_mode & 0o077 == 0  # for the user alone
-    monkeypatch.setattr("affinity.problems.reading._read_bytes", None)  # text is not read again
+    monkeypatch.setattr("affinity.reading.source._read_bytes", None)  # text is not read again
     second = read_source(file)
     pd.testing.assert_frame_equal(first.frame, second.frame)
     assert first.notes == second.notes

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from affinity.errors import InputError
-from affinity.tasks import check_names
+from affinity.names import check_names
 
-from .reading import check_column, shorten
-from .target_columns import TargetKind
+from .source import check_column, shorten
+from .target_kind import TargetKind
 
 
 @dataclass(frozen=True)
