@@ -170,7 +170,7 @@ def gradient_parts(
 def _set(settings: Sequence[tuple[Any, str, object]]) -> Generator[None]:
     """Attributes of objects have these values, and those of before at the end.
 
-    FSDP2 offers no public way to run a backward pass beside the user's, so that these are private.
+    FSDP2 offers no public way to run a second backward pass, so that these are private.
     """
     for owner, name, _ in settings:
         if not hasattr(owner, name):
