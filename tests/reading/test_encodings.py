@@ -2,11 +2,11 @@
 """The encoding of a text is found, or refused where several are likely; it is never wrong."""
 
 import pytest
-from affinity.problems.reading import read_source
-from affinity.problems.reading_options import ReadingOptions
 from codes import raises
 
-from affinity.problems.encodings import find_encoding
+from affinity.reading.encodings import find_encoding
+from affinity.reading.options import ReadingOptions
+from affinity.reading.source import read_source
 
 WORDS = {
     "ru": ("город,Москва,Казань,Уфа", ["cp1251", "koi8_r", "cp866"]),
