@@ -16,7 +16,6 @@ from .inter_task_affinity import InterTaskAffinity
 from .label_correlation import LabelCorrelation
 from .linear_surrogate import GroupPredictor, LinearSurrogate
 from .linearize import Linearization, linearize
-from .linearized_network import LinearizedNetwork
 from .matrix import AffinityMatrix
 from .measured_gains import PairwiseGains, measured_gains
 from .mixture import MixtureFit, MixtureRegression, MixtureRuns
@@ -71,7 +70,6 @@ __all__ = [
     "LabelOverlap",
     "LinearSurrogate",
     "Linearization",
-    "LinearizedNetwork",
     "MixtureFit",
     "MixtureRegression",
     "MixtureRuns",

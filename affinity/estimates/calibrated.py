@@ -22,7 +22,7 @@ _AT_ONCE = 500  # cells whose covariance is computed together where only its dia
 class GainPredictor(Protocol):
     """Predicts gains of groups that were not trained; `CalibratedGains` learns its weight.
 
-    `PredictedGains` (also those from short branches) and `LinearizedNetwork` are gain predictors.
+    `PredictedGains` (also those from short branches) and `Linearization` are gain predictors.
     """
 
     @property

@@ -43,6 +43,74 @@ class DataStatistics:
     n_labels: Int[Tensor, " data"]
     n_rows: Int[Tensor, " data"]
 
+    def check(self) -> None:
+        """Refuse data sets without rows or labels, and losses or gradients that are not finite.
+
+        Raises:
+            InputError: If there are any.
+        """
+        counts = zip(self.names, self.n_rows.tolist(), self.n_labels.tolist(), strict=True)
+        for row, (name, n_rows, n_labels) in enumerate(counts):
+            if not n_rows:
+                raise InputError(
+                    f"Expected rows of {name!r}, but there are none. Iterators can be read only "
+                    "once: pass a list or a data loader.",
+                    "no-rows",
+                )
+            if not n_labels:
+                raise InputError(
+                    f"Expected labels of {name!r}, but all of its {n_rows} rows are masked (-100 "
+                    "or NaN). Check the prompt mask and the truncation.",
+                    "no-labels",
+                )
+            parts = (self.losses[row], self.gradients[row], self.curvatures[row])
+            if not all(bool(part.isfinite().all()) for part in parts):
+                raise InputError(
+                    f"Expected finite losses and gradients of {name!r}, but some are NaN or "
+                    "infinite at these parameters.",
+                    "not-finite",
+                )
+
+
+class Sums:
+    """Sums over the labels of one data set."""
+
+    def __init__(self, dimensions: int) -> None:
+        self.loss = torch.zeros(()).double()
+        self.gradient = torch.zeros(dimensions).double()
+        self.curvature = torch.zeros(dimensions, dimensions).double()
+        self.counts = torch.zeros(2).double()  # of labels and of rows
+
+    def over_ranks(self) -> "Sums":
+        """The sums of all processes of a distributed run."""
+        if _has_ranks():
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            for name in ("loss", "gradient", "curvature", "counts"):
+                value = getattr(self, name).to(device)
+                dist.all_reduce(value)
+                setattr(self, name, value.cpu())
+        return self
+
+
+def means(sums: Mapping[str, Sums]) -> DataStatistics:
+    """The statistics of data sets, from their sums.
+
+    Raises:
+        InputError: As `DataStatistics.check`.
+    """
+    totals = sums.values()
+    labels = torch.stack([total.counts[0] for total in totals])
+    statistics = DataStatistics(
+        names=tuple(sums),
+        losses=torch.stack([total.loss for total in totals]) / labels,
+        gradients=torch.stack([total.gradient for total in totals]) / labels[:, None],
+        curvatures=torch.stack([t.curvature for t in totals]) / labels[:, None, None],
+        n_labels=labels.long(),
+        n_rows=torch.stack([total.counts[1] for total in totals]).long(),
+    )
+    statistics.check()
+    return statistics
+
 
 @dataclass(frozen=True, eq=False)
 class Measure:
@@ -79,30 +147,17 @@ class Measure:
         Raises:
             InputError: If a data set has no rows or no labels, or a loss or gradient is not finite.
         """
-        sums: list[_Sums] = []
+        sums: list[Sums] = []
         digests: dict[str, set[str]] = {}
         with preserve_state(self.model), _evaluation_mode(self.model):
             for name, of_data in batches.items():
                 total, of_rank = self._measure(name, of_data)
                 sums.append(total.over_ranks())
                 digests[name] = _over_ranks(of_rank)
-        for name, total in zip(batches, sums, strict=True):
-            _check(name, total)
-        labels = torch.stack([total.counts[0] for total in sums])
-        return (
-            DataStatistics(
-                names=tuple(batches),
-                losses=torch.stack([total.loss for total in sums]) / labels,
-                gradients=torch.stack([total.gradient for total in sums]) / labels[:, None],
-                curvatures=torch.stack([t.curvature for t in sums]) / labels[:, None, None],
-                n_labels=labels.long(),
-                n_rows=torch.stack([total.counts[1] for total in sums]).long(),
-            ),
-            digests,
-        )
+        return means(dict(zip(batches, sums, strict=True))), digests
 
-    def _measure(self, name: str, batches: Iterable[Any]) -> "tuple[_Sums, set[str]]":
-        total, digests, left = _Sums(self.projection.dimensions), set[str](), self.rows
+    def _measure(self, name: str, batches: Iterable[Any]) -> tuple[Sums, set[str]]:
+        total, digests, left = Sums(self.projection.dimensions), set[str](), self.rows
         for batch in batches:
             n_rows = count_rows(batch)
             n_taken = n_rows if left is None else min(left, n_rows)
@@ -120,7 +175,7 @@ class Measure:
                 break
         return total, digests
 
-    def _add(self, total: "_Sums", name: str, batch: Any, n_rows: int, key: str) -> None:
+    def _add(self, total: Sums, name: str, batch: Any, n_rows: int, key: str) -> None:
         kind = self.loss[name]
         with torch.enable_grad():
             outputs, labels = self.evaluate(self.model, batch)
@@ -165,26 +220,6 @@ def _over_ranks(digests: set[str]) -> set[str]:
     gathered: list[set[str]] = [set()] * dist.get_world_size()
     dist.all_gather_object(gathered, digests)
     return set[str]().union(*gathered)
-
-
-class _Sums:
-    """Sums over the labels of one data set."""
-
-    def __init__(self, dimensions: int) -> None:
-        self.loss = torch.zeros(()).double()
-        self.gradient = torch.zeros(dimensions).double()
-        self.curvature = torch.zeros(dimensions, dimensions).double()
-        self.counts = torch.zeros(2).double()  # of labels and of rows
-
-    def over_ranks(self) -> "_Sums":
-        """The sums of all processes of a distributed run."""
-        if _has_ranks():
-            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            for name in ("loss", "gradient", "curvature", "counts"):
-                value = getattr(self, name).to(device)
-                dist.all_reduce(value)
-                setattr(self, name, value.cpu())
-        return self
 
 
 def evaluate_batch(model: nn.Module, batch: Any) -> tuple[Any, Tensor]:
@@ -246,29 +281,6 @@ def _check_length(model: nn.Module, tokens: object) -> None:
             f"Expected sequences of at most {limit} tokens, the length that the model takes, but "
             f"got {tokens.shape[-1]}: truncate them in the tokenizer or the collator.",
             "sequence-too-long",
-        )
-
-
-def _check(name: str, total: _Sums) -> None:
-    n_labels, n_rows = total.counts.tolist()
-    if not n_rows:
-        raise InputError(
-            f"Expected rows of the data set {name!r}, but its batches have none. Iterators can be "
-            "read only once: pass a list or a data loader.",
-            "no-rows",
-        )
-    if not n_labels:
-        raise InputError(
-            f"Expected labels in the data set {name!r}, but all of its {n_rows:.0f} rows are "
-            "masked (-100 or NaN). Check the prompt mask and the truncation.",
-            "no-labels",
-        )
-    finite = (total.loss.isfinite(), total.gradient.isfinite(), total.curvature.isfinite())
-    if not all(bool(part.all()) for part in finite):
-        raise InputError(
-            f"Expected finite losses and gradients on the data set {name!r}, but some are NaN or "
-            "infinite at these parameters.",
-            "not-finite",
         )
 
 

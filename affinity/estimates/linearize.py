@@ -87,15 +87,25 @@ class Linearization(LossPredictor):
         """The name of the method, for the matrix."""
         return "linearized fine-tuning"
 
-    def with_ridge(self, ridge: float) -> "Linearization":
-        """The same statistics with another ridge penalty.
+    def with_ridge(self, ridge: float | None) -> "Linearization":
+        """The same statistics with another ridge penalty; None: the best for held-out rows.
 
         Raises:
-            InputError: If it is not above 0.
+            InputError: If it is not above 0, or nothing depends on the parameters.
         """
-        if not ridge > 0:
-            raise InputError(f"Expected a ridge above 0, but got {ridge}.", "invalid-setting")
-        return replace(self, ridge=ridge)
+        if ridge is not None:
+            if not ridge > 0:
+                raise InputError(f"Expected a ridge above 0, but got {ridge}.", "invalid-setting")
+            return replace(self, ridge=ridge)
+        size = self.training.curvatures.diagonal(dim1=1, dim2=2).mean().item()
+        if not size > 0:
+            raise InputError(
+                "Expected outputs that depend on the chosen parameters, but their curvature is 0: "
+                "fine-tuning these parameters changes nothing.",
+                "no-curvature",
+            )
+        candidates = (replace(self, ridge=size * factor) for factor in _RIDGES)
+        return min(candidates, key=Linearization.held_out_error)
 
     def losses(self, group: Group, targets: Sequence[str] | None = None) -> dict[str, float]:
         """Predicted loss of each target after fine-tuning on the group.
@@ -324,17 +334,7 @@ def linearize(
         shared_rows=shared_rows,
         same_epochs=same_epochs,
     )
-    if ridge is not None:
-        return linearization.with_ridge(ridge)
-    size = training.curvatures.diagonal(dim1=1, dim2=2).mean().item()
-    if not size > 0:
-        raise InputError(
-            "Expected outputs that depend on the chosen parameters, but their curvature is 0: "
-            "fine-tuning these parameters changes nothing.",
-            "no-curvature",
-        )
-    candidates = (linearization.with_ridge(size * factor) for factor in _RIDGES)
-    return min(candidates, key=Linearization.held_out_error)
+    return linearization.with_ridge(ridge)
 
 
 def _check_settings(dimensions: int | None, rows: int | None, probes: int) -> None:

@@ -1,7 +1,7 @@
 """Sparse projection: the sum of a gradient's numbers with random signs, in random buckets."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,7 @@ class SparseProjection:
     ) -> None:
         self.n_parameters = sum(value.numel() for value in parameters.values())
         self.dimensions = min(dimensions or self.n_parameters, self.n_parameters)
+        self._shapes = [value.shape for value in parameters.values()]
         self._signs: list[Tensor] = []
         if dimensions is None:
             return
@@ -54,25 +55,28 @@ class SparseProjection:
             like = torch.empty(value.numel(), dtype=torch.int8)
             self._signs.append(random_signs([like], generator)[0].to(value.device))
 
-    def __call__(self, gradient: list[Tensor]) -> Float[Tensor, " dimension"]:
-        """The projection of a gradient, given by parameter, on the CPU."""
+    def __call__(self, gradient: Sequence[Tensor]) -> Float[Tensor, "*batch dimension"]:
+        """The projection of gradients ``[*batch *parameter]``, given by parameter, on the CPU."""
+        batch = gradient[0].shape[: gradient[0].dim() - len(self._shapes[0])]
         flat = [
-            part.detach().flatten().to(torch.promote_types(part.dtype, torch.float32))
+            part.detach().reshape(*batch, -1).to(torch.promote_types(part.dtype, torch.float32))
             for part in gradient
         ]
         if not self._signs:
-            return torch.cat([part.cpu().double() for part in flat])
-        slots = torch.zeros(len(self._order)).double()
+            return torch.cat([part.cpu().double() for part in flat], dim=-1)
+        slots = torch.zeros(*batch, len(self._order)).double()
         start = 0
         for part, signs in zip(flat, self._signs, strict=True):
-            slots += _fold(part * signs, start, len(slots)).cpu()
-            start = (start + len(part)) % len(slots)
-        return slots[self._order].view(-1, self.dimensions).sum(dim=0)
+            slots += _fold(part * signs, start, len(self._order)).cpu()
+            start = (start + part.shape[-1]) % len(self._order)
+        return slots[..., self._order].view(*batch, -1, self.dimensions).sum(dim=-2)
 
 
-def _fold(values: Tensor, start: int, width: int) -> Float[Tensor, " slot"]:
+def _fold(
+    values: Float[Tensor, "*batch number"], start: int, width: int
+) -> Float[Tensor, "*batch slot"]:
     """Sums of the values that fall into the same slot, counted from `start`."""
-    length = start + len(values)
-    padded = values.new_zeros(-(-length // width) * width)
-    padded[start:length] = values
-    return padded.view(-1, width).sum(dim=0)
+    length = start + values.shape[-1]
+    padded = values.new_zeros(*values.shape[:-1], -(-length // width) * width)
+    padded[..., start:length] = values
+    return padded.view(*values.shape[:-1], -1, width).sum(dim=-2)

@@ -159,7 +159,7 @@ def test_the_linearized_network_weighs_rows(table):
     counts = torch.randint(1, 4, (60,), generator=torch.Generator().manual_seed(0))
     rows = problem.development.take(torch.arange(60))
     many = replace(rows.take(torch.arange(60).repeat_interleave(counts)), weights=None)
-    surrogate = GradientSurrogate(dimensions=10, rows=None, strengths=(0.1,))
+    surrogate = GradientSurrogate(dimensions=10, rows=None, ridge=0.1)
     weighted = replace(rows, weights=counts.float())
     losses = [
         surrogate.linearize(network, problem.tasks, each, each).losses(problem.names)
