@@ -51,7 +51,7 @@ def check_columns(settings: "DataOptions") -> None:
                 "unexpected-targets",
             )
         return
-    from affinity.reading import ColumnRoles, TargetKind, column_names
+    from affinity.reading import ColumnRoles, TargetKind
 
     kinds = {**settings.kinds, **settings.transforms}
     roles = ColumnRoles(
@@ -64,8 +64,7 @@ def check_columns(settings: "DataOptions") -> None:
         weight=settings.sample_weight,
         exclude=settings.exclude,
     )
-    if (names := column_names(settings.source, reading_options(settings))) is not None:
-        roles.check(names)
+    roles.check_header(settings.source, reading_options(settings))
 
 
 def reading_options(settings: "DataOptions") -> "ReadingOptions":

@@ -20,7 +20,6 @@ from affinity.reading.note import DataNote
 from affinity.reading.options import ReadingOptions
 from affinity.reading.source import (
     DrawnRows,
-    column_names,
     fingerprint,
     read_source,
     shorten,
@@ -171,8 +170,7 @@ def load_table(
         weight=weight_column,
         exclude=(exclude,) if isinstance(exclude, str) else tuple(map(str, exclude)),
     )
-    if (names := column_names(source, reading)) is not None:
-        roles.check(names)  # before a large table is read
+    roles.check_header(source, reading)  # before a large table is read
     is_limited = rows is not None or cells is not None
     if is_limited and any(
         part is not None and not isinstance(part, str | int) for part in (groups, sample_weight)

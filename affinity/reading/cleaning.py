@@ -1,6 +1,6 @@
 """Cleaning: finds out how each column of a table is read, from all of its rows."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -123,13 +123,7 @@ def clean_table(
         >>> clean.frame["price"].tolist(), clean.formats["on"].read_as
         ([1234.5, 7.2], 'text')
     """
-    for name in date_formats or {}:
-        if name not in table.columns:
-            raise InputError(
-                f"Expected a date format for a column of the table, but there is no {name!r}.",
-                "missing-column",
-            )
-    marks = _marks_by_column(table, missing)
+    marks = marks_by_column(list(map(str, table.columns)), missing, date_formats or {})
     used = {*targets, *others}
     frame: dict[str, pd.Series] = {}
     formats: dict[str, ColumnFormat] = {}
@@ -613,21 +607,31 @@ def _is_sentinel(edge: float, others: pd.Series) -> bool:
     return gap > high - low if is_named else gap > 100 * (high - low)
 
 
-def _marks_by_column(table: pd.DataFrame, missing: Collection[str]) -> dict[str, tuple[str, ...]]:
-    marks: dict[str, list[str]] = {str(name): [] for name in table.columns}
+def marks_by_column(
+    columns: Sequence[str], missing: Collection[str], date_formats: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """The values of each column that mean a missing value.
+
+    Raises:
+        InputError: If a mark or a date format is for a column that there is not.
+    """
+    marks: dict[str, list[str]] = {name: [] for name in columns}
+    unknown = [("a date format", name) for name in date_formats if name not in marks]
     for mark in map(str, missing):
         name, equals, value = mark.rpartition("=")
         if equals and name in marks:
             marks[name].append(value.strip())
         elif equals and name and name not in ("<", ">", "!"):
-            raise InputError(
-                f"Expected a missing mark for a column of the table, but there is no column "
-                f"{name!r} (or it is left out).",
-                "missing-column",
-            )
+            unknown.append(("a missing mark", name))
         else:
             for entries in marks.values():
                 entries.append(mark.strip())
+    for what, name in unknown:
+        raise InputError(
+            f"Expected {what} for a column of the table, but there is no column {name!r} (or it "
+            "is left out).",
+            "missing-column",
+        )
     return {name: tuple(entries) for name, entries in marks.items()}
 
 

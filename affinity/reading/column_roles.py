@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from affinity.errors import InputError
 from affinity.names import check_names
 
-from .source import check_column, shorten
+from .cleaning import marks_by_column
+from .options import ReadingOptions
+from .source import check_column, column_names, shorten
 from .target_kind import TargetKind
 
 
@@ -76,6 +79,20 @@ class ColumnRoles:
     def in_table(self, columns: Collection[str]) -> "ColumnRoles":
         """With the names of these columns to leave out; see `split_names`."""
         return replace(self, exclude=tuple(split_names(self.exclude, columns)))
+
+    def check_header(self, source: Any, reading: ReadingOptions) -> None:
+        """Check the columns of a file by its header, and those of the options to read it.
+
+        Raises:
+            InputError: As `check`; or a missing mark or a date format is for another column.
+        """
+        excluded = split_names(self.exclude, ())
+        given = [*self.labels, *self.of_rows, *self.exclude, *excluded, *reading.columns]
+        if (names := column_names(source, reading, given)) is None:
+            return
+        self.check(names)
+        used = [name for name in names if name not in self.in_table(names).exclude]
+        marks_by_column(used, reading.missing, reading.date_formats)
 
     def check(self, columns: Collection[str]) -> None:
         """Check that the table has these columns, and that each has one use.

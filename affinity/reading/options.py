@@ -28,6 +28,12 @@ class ReadingOptions:
     missing: tuple[str, ...] = ()
     date_formats: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that have an option of their own."""
+        marked = [str(mark).rpartition("=")[0] for mark in self.missing]
+        return [*self.date_formats, *filter(None, marked)]
+
     def __post_init__(self) -> None:
         if isinstance(self.missing, str):
             raise InputError(

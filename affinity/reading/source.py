@@ -259,10 +259,13 @@ def fingerprint(table: pd.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def column_names(source: Any, options: ReadingOptions) -> list[str] | None:
+def column_names(
+    source: Any, options: ReadingOptions, wanted: Collection[str] = ()
+) -> list[str] | None:
     """The names of a file's columns, from its first bytes; None where that is not possible.
 
-    JSON may have other names in later lines, and standard input can be read once only.
+    Records of JSON may have other names in later lines: of these, the wanted ones that the text
+    has are given, too. Standard input can be read once only.
     """
     if not isinstance(source, str | Path) or not Path(source).exists():
         return None
@@ -272,17 +275,25 @@ def column_names(source: Any, options: ReadingOptions) -> list[str] | None:
             names: Sequence[object] = _open_folder(path).schema.names
         else:
             with path.open("rb") as file:
-                names = _names_in(file, path.name.lower(), options)
+                names = _names_in(file, path.name.lower(), options, wanted)
     except (InputError, EOFError, *UNREADABLE):
         return None  # reported when all of it is read
     return unique_names(list(map(str, names))) or None
 
 
-def _names_in(file: Any, name: str, options: ReadingOptions) -> Sequence[object]:
+def _names_in(
+    file: Any, name: str, options: ReadingOptions, wanted: Collection[str]
+) -> Sequence[object]:
     """The names of the columns of an open file; none where they are not at its start."""
     suffix = Path(name).suffix
     if suffix in UNPACK:
-        return _names_in(UNPACK[suffix](file), Path(name).stem, options)
+        return _names_in(UNPACK[suffix](file), Path(name).stem, options, wanted)
+    if suffix in {".jsonl", ".ndjson"}:
+        data = file.read()
+        first = json.loads(data[: data.find(b"\n") + 1] or data)
+        texts = {name: (json.dumps(name), json.dumps(name, ensure_ascii=False)) for name in wanted}
+        later = [n for n, spelled in texts.items() if any(t.encode() in data for t in spelled)]
+        return list(dict.fromkeys([*first, *later])) if isinstance(first, dict) else []
     if suffix in {".parquet", ".pq"}:
         return parquet.read_schema(file).names
     if suffix in ARROW:

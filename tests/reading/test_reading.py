@@ -69,7 +69,7 @@ def test_formats_of_files_give_the_same_table(suffix, tmp_path):
     pd.testing.assert_frame_equal(read_source(path).frame, TABLE, check_dtype=False)
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS.keys() - {"json", "jsonl"}))
+@pytest.mark.parametrize("suffix", sorted(WRITERS.keys() - {"json"}))
 def test_names_of_columns_are_known_before_a_file_is_read(suffix, tmp_path):
     path = tmp_path / f"t.{suffix}"
     WRITERS[suffix](path)
@@ -78,6 +78,20 @@ def test_names_of_columns_are_known_before_a_file_is_read(suffix, tmp_path):
         packed_path = tmp_path / "t.tsv.zst"
         packed_path.write_bytes(packed(path.read_bytes() + b"1\tx\n" * 10**6, "zst"))
         assert column_names(packed_path, ReadingOptions()) == ["a", "b"]
+
+
+def test_names_are_checked_before_a_table_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"a": 1, "b": 2}\n{"a": 2, "später": 3}\n')
+    monkeypatch.setattr("affinity.problems.table.read_source", lambda *_: pytest.fail("read"))
+    for options in (
+        {"targets": ["a", "bb"]},
+        {"targets": ["a", "b"], "reading": ReadingOptions(missing=("c=-1",))},
+        {"targets": ["a", "b"], "reading": ReadingOptions(date_formats={"c": "%Y"})},
+    ):
+        with raises("missing-column"):
+            load_table(path, **options)
+    assert column_names(path, ReadingOptions(), ["später", "c"]) == ["a", "b", "später"]
 
 
 def test_a_folder_of_parquet_files_is_one_table(tmp_path):
@@ -109,19 +123,40 @@ class OtherFrame:
         return pa.Table.from_pandas(TABLE).__arrow_c_stream__(requested_schema)
 
 
+class LazyFrame:
+    """As polars has: a plan that `collect` carries out."""
+
+    def lazy(self):
+        return self
+
+    def collect(self):
+        return OtherFrame()
+
+
+class ClassLabel:
+    """As Hugging Face datasets have: classes as numbers."""
+
+    names: ClassVar = ["x", "y, z", "ü"]
+
+    def int2str(self, number):
+        return self.names[number]
+
+
 class DataSet:
     """As Hugging Face datasets have."""
 
     column_names = ("a", "b")
+    features: ClassVar = {"a": None, "b": ClassLabel()}
 
     def to_pandas(self):
-        return TABLE
+        return TABLE.assign(b=[0, 1, 2])
 
 
 FRAMES = {
     "pandas": TABLE,
     "arrow": pa.Table.from_pandas(TABLE),
     "stream": OtherFrame(),
+    "lazy frame": LazyFrame(),
     "data set": DataSet(),
     "mapping": TABLE.to_dict("list"),
     "records": TABLE.to_dict("records"),
@@ -131,6 +166,36 @@ FRAMES = {
 @pytest.mark.parametrize("kind", FRAMES)
 def test_frames_of_other_libraries_are_tables(kind):
     pd.testing.assert_frame_equal(read_source(FRAMES[kind]).frame, TABLE, check_dtype=False)
+
+
+def test_frames_of_polars_are_tables():
+    polars = pytest.importorskip("polars")
+    day = pd.Timestamp("2023-01-05 10:00", tz="UTC").to_pydatetime()
+    frame = polars.DataFrame(
+        {
+            "level": polars.Series(["low", None], dtype=polars.Enum(["low", "high"])),
+            "kind": polars.Series(["x", "y"], dtype=polars.Categorical),
+            "price": polars.Series(["1.50", None]).cast(polars.Decimal(10, 2)),
+            "took": polars.Series([1500, None], dtype=polars.Duration("ms")),
+            "day": [day, None],
+            "whole": [1, None],
+            "on": [True, None],
+        }
+    )
+    for source in (frame, frame.lazy()):
+        table = clean_table(read_source(source).frame).frame
+        assert table.iloc[0].tolist() == [0.0, "x", 1.5, 1.5, day.replace(tzinfo=None), 1.0, 1.0]
+        assert table.iloc[1].isna().tolist() == [True, False, *[True] * 5]
+
+
+def test_data_sets_of_hugging_face_are_tables():
+    datasets = pytest.importorskip("datasets")
+    table = {"a": [0.5, 1.5], "b": [1, 0]}
+    kinds = {"a": datasets.Value("float64"), "b": datasets.ClassLabel(names=["no", "yes"])}
+    source = datasets.Dataset.from_dict(table, features=datasets.Features(kinds))
+    assert read_source(source).frame.to_dict("list") == {"a": [0.5, 1.5], "b": ["yes", "no"]}
+    with raises("not-a-table"):
+        read_source(datasets.DatasetDict({"train": source, "test": source}))
 
 
 def test_what_is_no_table_is_refused():
