@@ -363,9 +363,30 @@ def plan_trainings(
     )
 
 
-def _least(work: Workload, requested: RequestedWork, slowness: float) -> float:
+def with_usual_epochs(
+    plan: TimePlan, work: Workload, requested: RequestedWork, steps: int
+) -> TimePlan:
+    """The plan with no more epochs than usual, if many tasks trained longer when recorded.
+
+    With as many steps as the recorded run, too few trainings would fit to find a plan.
+    """
+    is_long = work.n_tasks > MOST_BLOCKS and steps > work.expected_steps
+    if not is_long or "epochs" in requested.is_chosen:
+        return plan
+    of_all = STEP_WORK + 6 * (work.trunk + work.n_tasks * work.head) * work.batch_size
+    race = 4 * MOST_BLOCKS * steps * of_all / SPEED
+    limit = _MARGIN * 60 * requested.minutes
+    races = 0 < requested.race_seconds < race
+    if not races and _least(work, requested, plan.slowness, steps) <= limit:
+        return plan
+    return replace(plan, epochs=_EXPECTED_EPOCHS, is_cut=True)
+
+
+def _least(
+    work: Workload, requested: RequestedWork, slowness: float, steps: int | None = None
+) -> float:
     """The time with the fewest trainings that give an answer."""
-    steps = work.expected_steps
+    steps = steps or work.expected_steps
     few = 5 if work.n_tasks <= 20 else 3
     replicates = requested.replicates if "replicates" in requested.is_chosen else few
     baselines = requested.baselines if "baselines" in requested.is_chosen else "minimal"

@@ -28,6 +28,7 @@ from affinity.audit.time_plan import (
     measure_slowness,
     plan_time,
     plan_trainings,
+    with_usual_epochs,
 )
 from affinity.errors import DivergenceError, InputError
 from affinity.estimates import ESTIMATORS, AffinityMatrix
@@ -258,6 +259,13 @@ class Run:
         planned = 0.0 if plan is None else plan.seconds.get(SHARING, 0.0)
         return planned if left is None else min(planned, left)
 
+    @property
+    def steps(self) -> int:
+        """Steps of a training: those of the recorded run, up to the maximum number of epochs."""
+        settings = self.problem.settings
+        n_batches = math.ceil(len(self.problem.draw(0).training) / settings.batch_size)
+        return min(int(self.trace.steps.max()) + 1, settings.epochs * n_batches)
+
     def correct_time_plan(self, n_networks: int | None = None) -> None:
         """Plan again with the steps of the recorded run, and the networks of the plan."""
         before, audited = self.time_plan, self.directory.finished("retrain")
@@ -266,17 +274,18 @@ class Run:
         chosen = {"replicates": before.replicates, "baselines": before.baselines}
         if audited is not None and chosen.items() <= audited.inputs.items():
             return  # the audit's own plan may have another number of networks
-        work = self._workload()
-        steps = int(self.trace.steps.max()) + 1
         requested = self.requested(before.minutes)
+        shorter = with_usual_epochs(before, self._workload(), requested, self.steps)
+        self.problem = shorter.applied_to(self.problem)
+        work, steps = self._workload(), self.steps
         slowness, waiting = before.slowness, self._waiting()
         if not self.is_far_from_limit and waiting > 1:
             slowness = max(slowness, 2.0 ** round(math.log2(waiting)))
         plan = plan_trainings(
             replace(
-                before,
+                shorter,
                 slowness=slowness,
-                is_cut=before.used_share < 1 or before.epochs is not None,
+                is_cut=shorter.used_share < 1 or shorter.epochs is not None,
             ),
             work,
             requested,

@@ -100,7 +100,7 @@ def share(run: Run, plan: Plan) -> Plan:
         return plan
     ways, note = WAYS, ""
     if settings.sharing is None and run.time_plan is not None:
-        steps, slowness = int(run.trace.steps.max()) + 1, run.time_plan.slowness
+        steps, slowness = run.steps, run.time_plan.slowness
         seconds = run.seconds_for_sharing()
         ways, others = affordable_ways(run.problem, plan.grouping, steps, seconds, slowness)
         if others:
@@ -130,8 +130,7 @@ def race_trainings(run: Run) -> int:
     network = problem.network(problem.tasks)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     per_step = STEP_WORK + 6 * n_parameters * problem.settings.batch_size
-    n_steps = int(run.trace.steps.max()) + 1
-    fitting = int(60 * settings.race_minutes * SPEED / (n_steps * per_step))
+    fitting = int(60 * settings.race_minutes * SPEED / (run.steps * per_step))
     planned = None if run.time_plan is None else run.time_plan.race_trainings
     return fitting if planned is None else min(fitting, planned)
 
