@@ -219,7 +219,7 @@ class Run:
         else:
             plan = plan_time(work, requested)
             if plan.is_cut or plan.required > _CERTAIN * 60 * minutes:
-                slowness = measure_slowness(self.problem) * self._waiting()
+                slowness = max(measure_slowness(self.problem), self._waiting())
                 plan = plan_time(work, requested, slowness)
             self.problem = plan.applied_to(self.problem)
         self.directory.keep_time_plan(plan)

@@ -20,6 +20,7 @@ from affinity.audit.time_plan import (
     measure_slowness,
     plan_time,
     plan_trainings,
+    with_usual_epochs,
 )
 from affinity.grouping import Grouping, Network
 from affinity.problems import load_digits, planted
@@ -171,3 +172,24 @@ def test_fewer_rows_cost_something() -> None:
     problem = load_digits().with_settings(TrainingSettings(epochs=4))
     costs = cost_of_fewer_rows(problem, seed=9)
     assert costs[0.25] > costs[0.5] > 0
+
+
+def test_many_tasks_train_no_more_epochs_than_usual_where_a_race_would_not_fit() -> None:
+    requested = replace(USUAL, minutes=25)
+    plan = plan_time(MANY, requested)
+    assert plan.epochs is None
+    longest = 4 * MANY.expected_steps  # of 100 epochs
+    assert with_usual_epochs(plan, MANY, requested, longest).epochs == 25
+    assert with_usual_epochs(plan, MANY, requested, MANY.expected_steps) == plan
+    chosen = replace(requested, is_chosen=frozenset({"epochs"}))
+    assert with_usual_epochs(plan, MANY, chosen, longest) == plan
+    few = replace(MANY, n_tasks=20)
+    assert with_usual_epochs(plan, few, requested, longest) == plan
+
+
+def test_replicates_need_no_room_for_a_race_that_is_over() -> None:
+    plan = plan_time(MANY, USUAL)
+    raced = plan_trainings(plan, MANY, USUAL, 100, n_networks=10, spent=60.0)
+    before = plan_trainings(plan, MANY, USUAL, 100, spent=60.0)
+    assert raced.replicates >= before.replicates
+    assert raced.seconds["grouping"] == plan.seconds["grouping"]
