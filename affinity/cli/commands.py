@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from .console import open_console, print_file, print_next
+from .console import open_console, print_file, print_json, print_next
 from .early_checks import check_backend, check_columns, check_plan, check_run
 from .options import (
     AuditOptions,
@@ -146,7 +146,7 @@ def group(options: GroupOptions) -> None:
         plan = group_stage(run)
         show_plan(console, plan)
         if options.json:
-            _print_json(plan.to_dict())
+            print_json(plan.to_dict())
         print_next(console, "retrain", options.run)
 
 
@@ -274,7 +274,7 @@ def compare(options: CompareOptions) -> None:
         comparison = compare_runs(options.run_a, options.run_b)
         show_comparison(console, comparison)
         if options.json:
-            _print_json(to_jsonable(comparison))
+            print_json(to_jsonable(comparison))
 
 
 def predict(options: PredictOptions) -> None:
@@ -347,7 +347,7 @@ def transfer(options: TransferOptions) -> None:
         if options.png:
             write_pictures(run, summary)
         if options.json:
-            _print_json(to_jsonable(summary))
+            print_json(to_jsonable(summary))
 
 
 def fewshot(options: FewShotOptions) -> None:
@@ -376,7 +376,7 @@ def fewshot(options: FewShotOptions) -> None:
         for path in write_result(result, options.out) if options.out is not None else ():
             print_file(console, "Wrote", path)
         if options.json:
-            _print_json(to_jsonable(result.summary()))
+            print_json(to_jsonable(result.summary()))
 
 
 def problems(options: OutputOptions = DEFAULTS) -> None:
@@ -392,13 +392,7 @@ def schema(options: OutputOptions = DEFAULTS) -> None:
     from affinity.report import schema as make_schema
 
     del options
-    _print_json(make_schema(), indent=1)
-
-
-def _print_json(value: object, indent: int | None = None) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
+    print_json(make_schema(), indent=1)
 
 
 def print_audit(

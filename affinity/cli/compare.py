@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from affinity.audit import Audit, HoldoutSummary
 from affinity.errors import InputError
@@ -16,6 +15,7 @@ from affinity.report.comparison import correlate_affinities
 from affinity.statistics import VerdictName
 from affinity.study.ledger import LEDGER
 
+from .console import plain_table
 from .run import Run
 from .run_directory import MEASUREMENTS, RunDirectory
 from .summary import COLOURS, percent
@@ -100,10 +100,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
 
 def show_comparison(console: Console, comparison: RunComparison) -> None:
     """Print one row per task, then the plans."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("task")
-    for heading in ("gain A", "verdict A", "gain B", "verdict B"):
-        table.add_column(heading, justify="right" if heading.startswith("gain") else "left")
+    table = plain_table("task", "gain A>", "verdict A", "gain B>", "verdict B")
     for task in comparison.tasks:
         cells: list[str] = []
         for gain, verdict, unit in zip(task.gain, task.verdict, task.unit, strict=True):

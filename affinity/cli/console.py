@@ -1,5 +1,6 @@
 """Console: where a command's text goes, and how warnings, errors and next steps look."""
 
+import json
 import os
 import shlex
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 LOG_WIDTH = 100
 """Characters per line in logs and pipes, in which no table is cut."""
@@ -47,6 +49,22 @@ def warnings_as_notes(console: Console) -> Generator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def plain_table(*headings: str) -> Table:
+    """A table without lines; a heading that ends with ">" is that of a column of numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in headings:
+        is_number = heading.endswith(">")
+        justify = "right" if is_number else "left"
+        is_whole = is_number or heading == "verdict"
+        table.add_column(heading.removesuffix(">"), justify=justify, no_wrap=is_whole)
+    return table
+
+
+def print_json(value: object, indent: int | None = None) -> None:
+    """Print a value as JSON to standard output."""
+    print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def print_next(console: Console, stage: str, run: Path) -> None:

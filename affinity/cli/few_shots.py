@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from affinity.errors import InputError
 from affinity.fewshot import (
@@ -24,6 +23,7 @@ from affinity.files import write_atomically
 from affinity.storage import save, to_jsonable
 from affinity.words import count
 
+from .console import plain_table
 from .options import FewShotOptions
 from .run import typed_command, versions
 
@@ -115,11 +115,8 @@ def show_result(console: Console, result: FewShotResult) -> None:
     """Print the scores, one row per method; then the advice."""
     summary = result.summary()
     rows = {(r.method, r.shots): r for r in summary.rows if r.steps == summary.steps[-1]}
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("method")
-    for shots in summary.advised:
-        table.add_column(count(shots, "shot"), justify="right", no_wrap=True)
-        table.add_column("gain", justify="right", no_wrap=True)
+    headings = [h for shots in summary.advised for h in (f"{count(shots, 'shot')}>", "gain>")]
+    table = plain_table("method", *headings)
     for method in dict.fromkeys(method for method, _ in rows):
         cells: list[str] = []
         for shots in summary.advised:

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from .console import Stopped, open_console, print_file
+from .console import Stopped, open_console, print_file, print_json
 from .options import (
     AddOptions,
     AskOptions,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from affinity.recommendation import Plan
     from affinity.recording import Trace
     from affinity.study import Study
-    from affinity.training import CommandTrainer, Job
+    from affinity.training import CommandTrainer
 
 
 _PAGE_AGE = 30.0  # seconds
@@ -125,9 +124,11 @@ def ask_jobs(options: AskOptions) -> None:
 
       affinity study ask runs/ranker -n 4 --json
     """
+    from affinity.storage import to_jsonable
+
     jobs = _open(options.folder).ask(options.n)
     if options.json:
-        _print_json([_describe(job) for job in jobs])
+        print_json([{**to_jsonable(job), "tasks": list(job.names)} for job in jobs])
         return
     for job in jobs:
         sharing = {"sharing": job.sharing} if job.sharing != "hard" else {}
@@ -410,21 +411,6 @@ def _read_prior(path: Path) -> "AffinityMatrix | Trace":
             "unknown-file-kind",
         )
     return prior
-
-
-def _describe(job: "Job") -> dict[str, object]:
-    return {
-        "id": job.id,
-        "tasks": list(job.names),
-        "seed": job.seed,
-        "purpose": job.purpose,
-        "sharing": job.sharing,
-        "settings": dict(job.settings),
-    }
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 @contextmanager

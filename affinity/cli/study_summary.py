@@ -1,6 +1,5 @@
 """A study in the terminal: each training as it ends, and the results so far."""
 
-import json
 import shlex
 from dataclasses import dataclass
 
@@ -15,6 +14,8 @@ from affinity.storage import to_jsonable
 from affinity.study import Study, StudySummary, summarize_study
 from affinity.training import Job, Result
 from affinity.words import count, duration
+
+from .console import plain_table, print_json
 
 MOST_JOBS = 5
 
@@ -95,15 +96,12 @@ def print_status(console: Console, study: Study, as_json: bool = False) -> None:
     if len(summary.next) > MOST_JOBS:
         console.print(f"... and {count(len(summary.next) - MOST_JOBS, 'more training')}")
     if as_json:
-        print(json.dumps(to_jsonable(summary), ensure_ascii=False))
+        print_json(to_jsonable(summary))
 
 
 def _candidates(summary: StudySummary) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("grouping")
-    for heading in ("expected gain", "95 % interval", "may be best"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("networks")
+    headings = ("grouping", "expected gain>", "95 % interval>", "may be best>", "networks")
+    table = plain_table(*headings)
     for candidate in summary.candidates:
         table.add_row(
             escape(", ".join(candidate.names)),

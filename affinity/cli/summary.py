@@ -7,7 +7,6 @@ from typing import get_args
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from affinity.audit import (
     Audit,
@@ -31,6 +30,8 @@ from affinity.report.headline import audit_headline, averaged_tasks
 from affinity.report.race_words import race_rows, race_sentences
 from affinity.statistics import Verdict
 from affinity.words import clock, count
+
+from .console import plain_table
 
 MOST_ROWS = 30
 LARGEST_PERCENTAGE = 10_000
@@ -68,7 +69,7 @@ def show_problem(console: Console, problem: Problem) -> None:
     has_events = "censored" in problem.source.kinds.values()
     rarer = "rarer classes or events" if has_events else "rarer classes"
     splits = (f"{rarer} in train/valid/select/test",) if has_classes else ()
-    table = _table("task", "type", "labelled>", "", "metric", *splits)
+    table = plain_table("task", "type", "labelled>", "", "metric", *splits)
     for column, task in enumerate(problem.tasks[:MOST_ROWS]):
         labels = torch.cat(
             [problem.development.targets[:, column], problem.test.targets[:, column]]
@@ -99,7 +100,9 @@ def show_race(console: Console, race: RaceResult) -> None:
     """Print one row per grouping: its expected gain, and the probability that it is best."""
     is_relative = race.unit == "relative"
     tolerance = f"{100 * race.tolerance:g} %" if is_relative else f"{race.tolerance:g}"
-    table = _table("candidate", "networks>", "expected gain>", "95 % interval>", "may be best>")
+    table = plain_table(
+        "candidate", "networks>", "expected gain>", "95 % interval>", "may be best>"
+    )
     for row in race_rows(race.candidates):
         candidate = row.candidate
         table.add_row(
@@ -163,7 +166,7 @@ def count_networks(plan: Plan) -> str:
 
 def show_audit(console: Console, audit: Audit) -> None:
     """Print one row per task, then the candidates and the advice."""
-    table = _table(
+    table = plain_table(
         *("task", "net>", "metric", "separate>", "plan>", "all-in-one>", "gain of plan>"), "verdict"
     )
     metrics = {
@@ -258,7 +261,7 @@ def _show_reference(console: Console, audit: Audit) -> None:
         for values in (reference.metrics, advised.metrics.scores)
     )
     verdicts = audit.reference_verdicts.values()
-    table = _table(
+    table = plain_table(
         *("task", "metric", "networks>", "boosting>", "gain of boosting>"), "boosting is"
     )
     for column, (task, verdict) in list(enumerate(zip(audit.tasks, verdicts, strict=True)))[
@@ -293,7 +296,7 @@ def _show_metrics(console: Console, audit: Audit) -> None:
     ]
     if not chosen:
         return
-    table = _table("task", "metric", "gain of plan, in its units>")
+    table = plain_table("task", "metric", "gain of plan, in its units>")
     for column in chosen:
         mean, low, high = (
             percent(float(differences[name].iloc[column]), unit="difference")
@@ -309,7 +312,7 @@ def _show_metrics(console: Console, audit: Audit) -> None:
 
 def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     """Print one row per intervention, then the advice."""
-    table = _table("cause", "intervention", "recovered>", "cost>", "verdict")
+    table = plain_table("cause", "intervention", "recovered>", "cost>", "verdict")
     summary = diagnosis.summary()
     for cause in summary.causes:
         label = f"{cause.cause}: {cause.status}"
@@ -340,7 +343,7 @@ def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
 
 def show_objectives(console: Console, comparison: ObjectiveComparison) -> None:
     """Print one row per objective, then the advice."""
-    table = _table("objective", "gain>", "gain over sum>", "cost>", "verdict")
+    table = plain_table("objective", "gain>", "gain over sum>", "cost>", "verdict")
     summary = comparison.summary()
     for row in summary.objectives:
         overall, over_sum = row.overall, row.over_sum
@@ -373,7 +376,7 @@ def show_objectives(console: Console, comparison: ObjectiveComparison) -> None:
 
 def show_holdout(console: Console, holdout: RepeatedHoldout) -> None:
     """Print one row per test split, then the mean gains of the procedure."""
-    table = _table(
+    table = plain_table(
         *("split>", "networks>", "gain of plan>", "verdict", "gain as advised>", "advice")
     )
     summary = holdout.summary()
@@ -419,17 +422,6 @@ def percent(value: float | None, digits: int = 1, unit: str = "relative") -> str
         return f"{value:+.3g}"
     number = 100 * value
     return f"{number:+.{digits}f} %" if abs(number) < LARGEST_PERCENTAGE else f"{number:+.2g} %"
-
-
-def _table(*headings: str) -> Table:
-    """A table without lines; a heading that ends with ">" is that of a column of numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for heading in headings:
-        is_number = heading.endswith(">")
-        justify = "right" if is_number else "left"
-        is_whole = is_number or heading == "verdict"
-        table.add_column(heading.removesuffix(">"), justify=justify, no_wrap=is_whole)
-    return table
 
 
 def _coloured(verdict: str) -> str:

@@ -10,12 +10,13 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, TaskLabels, Trace, rows_by_task
+from affinity.recording import Recorder, TaskLabels, rows_by_task
 from affinity.recording.batch import TaskLosses
 from affinity.recording.shared_parameters import Shared
 
 from .rows import (
     LatestRows,
+    RecordingCallback,
     TaskOfBatch,
     check_tasks_are_named,
     labels_of,
@@ -23,7 +24,7 @@ from .rows import (
 )
 
 
-class AffinityCallback(pl.Callback):
+class AffinityCallback(RecordingCallback, pl.Callback):
     """Record a fit with a `Recorder`; the fit stays bit for bit the same.
 
     ``training_step`` returns its tasks' losses in the dictionary with ``"loss"``, or sets them
@@ -77,23 +78,9 @@ class AffinityCallback(pl.Callback):
         self._task = task
         self._loss_by_row = loss_by_row
         self._settings = settings
-        self._recorder: Recorder | None = None
         self._step_losses: object = None
         self._batch: tuple[object, int] | None = None
         self._kept = LatestRows()
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder; it exists once fitting has begun."""
-        if self._recorder is None:
-            raise InputError(
-                "Expected a fit that has begun: call trainer.fit(...) first.", "not-begun"
-            )
-        return self._recorder
-
-    def trace(self) -> Trace:
-        """What was recorded so far."""
-        return self.recorder.trace()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Wrap ``training_step``, to read the losses that it computes."""

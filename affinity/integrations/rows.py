@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from affinity.errors import InputError, warn
-from affinity.recording import Recorder, select_rows
+from affinity.recording import Recorder, Trace, select_rows
 
 TaskOfBatch = str | int | Callable[[Any], Any]
 """A column of the batch, or a function of the batch, that says which task it or each row has."""
@@ -49,6 +49,26 @@ def warn_of_missing_pairs(recorder: Recorder) -> None:
         recorder.trace()  # warns of missing pairs
     except InputError as error:
         warn(str(error), error.code)
+
+
+class RecordingCallback:
+    """The recorder of a callback; it exists once training has begun."""
+
+    _recorder: Recorder | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder; it exists once training has begun."""
+        if self._recorder is None:
+            raise InputError(
+                "Expected a run that has begun: call trainer.fit(...), or trainer.train(), first.",
+                "not-begun",
+            )
+        return self._recorder
+
+    def trace(self) -> Trace:
+        """What was recorded so far."""
+        return self.recorder.trace()
 
 
 class LatestRows:

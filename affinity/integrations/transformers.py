@@ -11,12 +11,13 @@ from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from affinity.errors import InputError
-from affinity.recording import Recorder, TaskLabels, Trace, rows_by_task
+from affinity.recording import Recorder, TaskLabels, rows_by_task
 from affinity.recording.shared_parameters import Shared
 from affinity.tensor_file import read_tensors, write_tensors
 
 from .rows import (
     LatestRows,
+    RecordingCallback,
     TaskOfBatch,
     check_tasks_are_named,
     labels_of,
@@ -32,7 +33,7 @@ Inputs = dict[str, Any]
 """The keyword arguments of the model's forward pass."""
 
 
-class AffinityTrainerCallback(TrainerCallback):
+class AffinityTrainerCallback(RecordingCallback, TrainerCallback):
     """Record a run of the Trainer; the run stays bit for bit the same.
 
     For a model whose output carries its tasks' losses in addition to ``loss``::
@@ -85,24 +86,10 @@ class AffinityTrainerCallback(TrainerCallback):
         self._task = task
         self._loss_by_row = loss_by_row
         self._settings = settings
-        self._recorder: Recorder | None = None
         self._hooks: list[RemovableHandle] = []
         self._kept = LatestRows()
         self._labels: object = None
         self._is_observing = False
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder; it exists once training has begun."""
-        if self._recorder is None:
-            raise InputError(
-                "Expected a run that has begun: call trainer.train() first.", "not-begun"
-            )
-        return self._recorder
-
-    def trace(self) -> Trace:
-        """What was recorded so far."""
-        return self.recorder.trace()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

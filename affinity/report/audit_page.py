@@ -78,6 +78,8 @@ class AuditPage:
     provenance: list[tuple[str, str]]
     glossary: tuple[tuple[str, str], ...] = GLOSSARY
     limits: tuple[str, ...] = LIMITS
+    most_cards: int = MOST_CARDS
+    most_folded: int = MOST_FOLDED
 
     @classmethod
     def from_audit(
@@ -177,16 +179,6 @@ class AuditPage:
     def is_long(self) -> bool:
         """Whether tables and pictures of all tasks are folded."""
         return len(self.audit.tasks) > MOST_OPEN
-
-    @property
-    def most_cards(self) -> int:
-        """Networks that are shown at once."""
-        return MOST_CARDS
-
-    @property
-    def most_folded(self) -> int:
-        """Networks that are on the page."""
-        return MOST_FOLDED
 
     @property
     def task_rows(self) -> list[TaskSummary]:

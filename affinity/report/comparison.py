@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from markupsafe import Markup
 from scipy import stats
 
 from affinity.audit import Audit, AuditContext
@@ -15,7 +14,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
-from affinity.statistics import Gains, Verdict
+from affinity.statistics import Verdict
 from affinity.storage import to_jsonable
 from affinity.words import count
 
@@ -25,7 +24,6 @@ from .network_rows import NetworkRow, network_rows
 from .numbers import NARROW, gain_text, number
 from .provenance import NAMES, context_settings
 from .rendering import PageFigure, render
-from .svg import inline_svg
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def render_comparison(
         names = (f"{names[0]} (1)", f"{names[1]} (2)")
     of_first, of_second = first.verdicts, second.verdicts
     verdicts = [(of_first[task], of_second[task]) for task in shared]
-    gains = (_select_tasks(first.gains, shared), _select_tasks(second.gains, shared))
+    gains = (first.gains.of(shared), second.gains.of(shared))
     page = ComparisonPage(
         names=names,
         title=f"Both audits advise the same: {first.advice}."
@@ -103,7 +101,7 @@ def render_comparison(
             title="Measured gains",
             alt=f"Dot plot of the gain of each task under the plans of {names[0]} and {names[1]}. "
             "The same numbers are in the table below.",
-            svg=Markup(inline_svg(GainPlot(dict(zip(names, gains, strict=True))), "gain-plot")),
+            picture=GainPlot(dict(zip(names, gains, strict=True))),
         ),
         verdicts=verdicts,
         left_out=sorted({*tasks, *other_tasks} - set(shared)),
@@ -149,16 +147,6 @@ def correlate_affinities(first: AffinityMatrix | None, second: AffinityMatrix | 
     if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
         return float("nan")
     return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _select_tasks(gains: Gains, tasks: list[str]) -> Gains:
-    columns = [gains.tasks.index(task) for task in tasks]
-    return Gains(
-        tasks=tuple(tasks),
-        scores=gains.scores[:, columns],
-        baseline=gains.baseline[:, columns],
-        definitions=tuple(gains.score_of[task] for task in tasks),
-    )
 
 
 def _sentences(

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from affinity.fewshot import FewShotSummary
 from affinity.files import write_atomically
 from affinity.storage import to_jsonable
@@ -13,7 +11,6 @@ from .fewshot_words import describe_replication, fewshot_facts, fewshot_headline
 from .picture import Picture
 from .provenance import describe_settings
 from .rendering import PageFigure, render
-from .svg import inline_svg
 
 
 def write_fewshot(summary: FewShotSummary, path: str | Path) -> Path:
@@ -44,7 +41,7 @@ def fewshot_page_of(summary: FewShotSummary) -> str:
             f"Adaptation, {picture.frame()['method'].nunique()} methods, {name}",
             f"Lines of the {summary.score} after each number of gradient steps, {name}. The same "
             "numbers are in the JSON of this page.",
-            Markup(inline_svg(picture, name)),
+            picture,
         )
         for name, picture in fewshot_pictures(summary).items()
     ]

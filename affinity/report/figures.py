@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from markupsafe import Markup
-
 from affinity.audit import Audit, Diagnosis, Gates
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Stability
@@ -14,7 +12,6 @@ from affinity.words import count
 from .picture import Picture
 from .pictures import audit_pictures, title_of
 from .rendering import PageFigure
-from .svg import inline_svg
 
 MOST_PAIRED = 150
 """With more tasks, the page has only pictures that stay readable, and no numbers of pairs."""
@@ -98,8 +95,7 @@ def page_figures(
             title, alt, caption = _gate_texts(gates[int(number) - 1], number)
         else:
             title, alt, caption = texts[name]
-        svg = Markup(inline_svg(picture, name))
-        figures[name] = PageFigure(name, title, alt.format(tasks=tasks), svg, caption, position)
+        figures[name] = PageFigure(name, title, alt.format(tasks=tasks), picture, caption, position)
     return figures
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from affinity.audit import SEVERITIES, Alert
@@ -26,7 +25,6 @@ from .layer_conflict import LayerConflict
 from .numbers import number, percent
 from .picture import AxesPicture, style_ticks
 from .rendering import PageFigure, render
-from .svg import inline_svg
 
 MOST_PAIRS = 10
 
@@ -184,8 +182,8 @@ def _figures(
     days = tuple(day.day for day in run.days)
 
     def figure(name: str, title: str, rows: pd.DataFrame, label: str, caption: str) -> PageFigure:
-        svg = Markup(inline_svg(LinesByDay(rows, label, days), name))
-        return PageFigure(name, title, f"{title}, one line each.", svg, caption)
+        lines = LinesByDay(rows, label, days)
+        return PageFigure(name, title, f"{title}, one line each.", lines, caption)
 
     figures: dict[str, PageFigure] = {}
     named = table.rename(columns={"objective": "name"})

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +16,8 @@ from markupsafe import Markup
 from affinity.storage import to_jsonable
 
 from .numbers import fixed, gain_range, gain_text, number, percent, percent_range, tone
+from .picture import Picture
+from .svg import inline_svg
 
 DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -28,7 +30,7 @@ class PageFigure:
         name: Unique in the page.
         title: A short title.
         alt: A description for readers who do not see it.
-        svg: The picture.
+        picture: What is drawn.
         caption: How to read it.
         matrix: The position of the affinity matrix in the page's JSON that it shows.
     """
@@ -36,9 +38,14 @@ class PageFigure:
     name: str
     title: str
     alt: str
-    svg: Markup
+    picture: Picture
     caption: str = ""
     matrix: int | None = None
+
+    @cached_property
+    def svg(self) -> Markup:
+        """The picture as an element of the page."""
+        return Markup(inline_svg(self.picture, self.name))
 
 
 def render(

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from markupsafe import Markup
-
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -23,7 +21,6 @@ from .page_result import MatrixSummary, summarize_matrices
 from .probability_plot import SHOWN, ProbabilityPlot
 from .rendering import PageFigure, render
 from .study_words import study_headline, study_sentences
-from .svg import inline_svg
 
 RELOAD = 30
 """Seconds after which an open page of an unfinished study reloads itself."""
@@ -180,18 +177,16 @@ def _numbers(summary: StudySummary) -> list[KeyNumber]:
 
 
 def _candidates(summary: StudySummary) -> PageFigure:
-    picture = CandidatePlot(summary)
     return PageFigure(
         "candidates",
         "Candidates",
         f"Dot plot of the expected gain of {count(len(summary.candidates), 'grouping')}, with "
         "intervals. The same numbers are in the table below.",
-        Markup(inline_svg(picture, "candidates")),
+        CandidatePlot(summary),
     )
 
 
 def _probabilities(history: Sequence[PastAnswer]) -> PageFigure:
-    picture = ProbabilityPlot(history)
     last = history[-1]
     ends = ", ".join(
         f"{label} {probability:.0%}"
@@ -202,19 +197,18 @@ def _probabilities(history: Sequence[PastAnswer]) -> PageFigure:
         "probabilities",
         "Probabilities over time",
         f"Lines of the candidates' probabilities over the trainings. At the end: {ends}.",
-        Markup(inline_svg(picture, "probabilities")),
+        ProbabilityPlot(history),
         "The probability of each candidate after earlier trainings. Dots: another grouping became "
         "the best so far. Grey line: 95 %, from which a study may stop.",
     )
 
 
 def _heatmap(matrix: AffinityMatrix, number: int, n_tasks: int) -> PageFigure:
-    name = f"heatmap-{number}"
     return PageFigure(
-        name,
+        f"heatmap-{number}",
         matrix.estimator or "Prior",
         f"Heatmap of the prior's affinities between {count(n_tasks, 'task')}.",
-        Markup(inline_svg(Heatmap(matrix), name)),
+        Heatmap(matrix),
         f"{matrix.estimator or 'A prior'}. Rows are sources, columns are targets. Blue: helps. "
         "Orange: harms.",
         matrix=number,

@@ -76,27 +76,27 @@ def trace_page_of(trace: Trace) -> str:
         pictures = trace_pictures(trace, matrices)
         figures = page_figures(pictures, matrices, count(len(trace.tasks), "task"))
         alerts = trace_alerts(matrices[0], trace)
-    alerts.sort(key=lambda alert: SEVERITIES.index(alert.severity))
-    result = TraceSummary(
-        tasks=_task_rows(trace),
-        steps=(int(trace.steps.min()), int(trace.steps.max())),
-        measurements=len(trace),
-        alerts=tuple(alerts),
-        affinity=summarize_matrices(matrices),
-    )
-    return render(
-        "trace.html.j2",
-        title=f"Recorded run of {count(len(trace.tasks), 'task')}",
-        result=result,
-        summary=result,
-        headline=_headline(matrices[0]),
-        numbers=_numbers(trace),
-        figures=figures,
-        heatmaps=[figure for name, figure in figures.items() if name.startswith("heatmap")],
-        recording=trace.recording,
-        cost="" if trace.recording is None else describe_cost(trace.recording.cost),
-        n_runs=1 if trace.runs is None else len(trace.runs.unique()),
-    )
+        alerts.sort(key=lambda alert: SEVERITIES.index(alert.severity))
+        result = TraceSummary(
+            tasks=_task_rows(trace),
+            steps=(int(trace.steps.min()), int(trace.steps.max())),
+            measurements=len(trace),
+            alerts=tuple(alerts),
+            affinity=summarize_matrices(matrices),
+        )
+        return render(
+            "trace.html.j2",
+            title=f"Recorded run of {count(len(trace.tasks), 'task')}",
+            result=result,
+            summary=result,
+            headline=_headline(matrices[0]),
+            numbers=_numbers(trace),
+            figures=figures,
+            heatmaps=[figure for name, figure in figures.items() if name.startswith("heatmap")],
+            recording=trace.recording,
+            cost="" if trace.recording is None else describe_cost(trace.recording.cost),
+            n_runs=1 if trace.runs is None else len(trace.runs.unique()),
+        )
 
 
 def _headline(matrix: AffinityMatrix) -> Headline:

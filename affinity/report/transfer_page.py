@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-from markupsafe import Markup
-
 from affinity.files import write_atomically
 from affinity.storage import to_jsonable
 from affinity.transfer import TransferSummary
@@ -14,7 +12,6 @@ from .low_data_lines import LowDataLines
 from .picture import Picture
 from .provenance import describe_settings
 from .rendering import PageFigure, render
-from .svg import inline_svg
 from .transfer_heatmap import TransferHeatmap
 from .transfer_words import transfer_facts, transfer_headline
 
@@ -83,14 +80,13 @@ def transfer_page_of(summary: TransferSummary) -> str:
 
 
 def _figure(summary: TransferSummary, name: str, picture: Picture) -> PageFigure:
-    svg = Markup(inline_svg(picture, name))
     if name == "transfer":
         return PageFigure(
             name,
             "Measured transfer",
             f"Heatmap of the gains of {count(len(summary.sources), 'source')} on "
             f"{count(len(summary.targets), 'target')}. The same numbers are in the table.",
-            svg,
+            picture,
             "Relative reduction in test loss compared with training from scratch, in %. Blue: "
             "beneficial, orange: harmful, \N{ALMOST EQUAL TO}: neutral, grey: undecided; blank: "
             "the source was trained on the target.",
@@ -100,5 +96,5 @@ def _figure(summary: TransferSummary, name: str, picture: Picture) -> PageFigure
         name,
         f"By rows of {target}",
         f"Lines of the gain by rows of {target}. The same numbers are in the JSON of this page.",
-        svg,
+        picture,
     )

@@ -4,7 +4,7 @@ Pure functions of the results: the same results give the same jobs and the same 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
@@ -550,32 +550,22 @@ def _with_tasks_alone(state: StudyState, groups: Mapping[frozenset[str], str]) -
     return [NextJob(group, seed, why) for (group, seed), why in jobs.items()]
 
 
-def _seconds(state: StudyState) -> "_Seconds":
+def _seconds(state: StudyState) -> Callable[[frozenset[str]], float]:
+    """The seconds that a training of a group takes, linear in the number of its tasks."""
     pairs = [
         (len(result.job.tasks), result.seconds)
         for result in state.results
         if result.seconds is not None and result.seconds > 0
     ]
     if not pairs:
-        return _Seconds(1.0, 0.0)
+        return lambda group: 1.0  # noqa: ARG005
     sizes, seconds = np.array(pairs, dtype=float).T
     slope = 0.0
     if len(set(sizes.tolist())) > 1:
         slope = max(0.0, float(np.cov(sizes, seconds)[0, 1] / np.var(sizes, ddof=1)))
     base = float(seconds.mean()) - slope * float(sizes.mean())
-    return _Seconds(max(base, 0.1 * float(seconds.mean())), slope)
-
-
-@dataclass(frozen=True)
-class _Seconds:
-    """The seconds that a training takes, linear in the number of tasks."""
-
-    base: float
-    per_task: float
-
-    def __call__(self, group: frozenset[str]) -> float:
-        """Of a group."""
-        return self.base + self.per_task * len(group)
+    base = max(base, 0.1 * float(seconds.mean()))
+    return lambda group: base + slope * len(group)
 
 
 def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:

@@ -26,7 +26,6 @@ _LOCK, _RUNNERS = "ledger.lock", "runners"
 _PATIENCE = 120.0  # seconds to wait for the lock
 
 State = Literal["waiting", "running", "done", "failed", "stale"]
-STATES: tuple[State, ...] = ("waiting", "running", "done", "failed", "stale")
 
 
 def _now() -> str:

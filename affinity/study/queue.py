@@ -1,7 +1,7 @@
 """The queue: the jobs of a study, planned when they are needed, handed out once, and recorded."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -159,7 +159,7 @@ class JobQueue:
             try:
                 while batch := self.hand_out(1 if streams else None, runner, only):
                     jobs = self._stream(batch, runner, only) if streams else batch
-                    with closing(_Results(trainer(_observed(jobs, observe)))) as results:
+                    with closing(_closable(trainer(_observed(jobs, observe)))) as results:
                         for result in results:
                             self.record(result, retries)
                             if observe is not None:
@@ -348,16 +348,6 @@ def _observed(jobs: Iterable[Job], observe: Observer | None) -> Iterator[Job]:
         yield job
 
 
-class _Results:
-    """The trainer's results as a generator that can be closed."""
-
-    def __init__(self, results: Iterator[Result]) -> None:
-        self._results = results
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self._results)
-
-    def close(self) -> None:
-        close = getattr(self._results, "close", None)
-        if close is not None:
-            close()
+def _closable(results: Iterator[Result]) -> Generator[Result]:
+    """The trainer's results as a generator: closing it closes that of the trainer, too."""
+    yield from results

@@ -28,8 +28,7 @@ from affinity.sharing import HardSharing, Perceptron
 from affinity.tasks import Task
 from affinity.training import Member, TrainedNetwork, TrainingSettings, train_members
 
-from .fitted import Fitted
-from .rows import Rows
+from .rows import Fitted, Rows
 
 FEWEST_ROWS = 10
 T = TypeVar("T")
