@@ -40,6 +40,8 @@ from .note import DataNote, Severity
 SAMPLE = 1000
 FEW_CODES = 20
 """Up to this many distinct values, numbers mixed with text are codes, such as 0, 1, 2, 3+."""
+FEWEST_DAYS = 5
+"""From so many distinct values on, whole numbers such as 20230131 that are all dates are dates."""
 FIRST_DAYS = {"1900-01-01", "1970-01-01", "1899-12-30", "1899-12-31", "1753-01-01", "0001-01-01"}
 """Days from which clocks and calendars count; they often stand for a missing date."""
 TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt", "somme"}
@@ -189,9 +191,15 @@ def find_format(
     if pd.api.types.is_datetime64_any_dtype(column):
         return ColumnFormat("date"), ()
     if not is_text(column):
-        if not pd.api.types.is_integer_dtype(column) or not (column.abs() > MOST_EXACT).any():
+        if pd.api.types.is_integer_dtype(column) and (column.abs() > MOST_EXACT).any():
+            return ColumnFormat("text"), (_LONG_CODES,)
+        days = pd.Series(column.dropna().unique())
+        if len(days) < FEWEST_DAYS or not days.between(19000101, 21001231).all():
             return ColumnFormat("number"), ()
-        return ColumnFormat("text"), (_LONG_CODES,)
+        if (days % 1 != 0).any() or parse_dates(days.map("{:.0f}".format), "%Y%m%d").isna().any():
+            return ColumnFormat("number"), ()
+        remark = Remark("date-format", f"numbers such as {days[0]:.0f} were read as dates.")
+        return ColumnFormat("date", date_order="%Y%m%d"), (remark,)
     places, cells = pd.factorize(column.dropna())
     distinct = fold_spaces(pd.Series(cells, dtype=object).astype(str))
     is_mark = is_missing_mark(distinct)

@@ -97,6 +97,8 @@ class ColumnFormat:
             return column
         if self.read_as == "number" and pd.api.types.is_numeric_dtype(column):
             return column.astype(float)
+        if pd.api.types.is_float_dtype(column) and self.read_as == "date":
+            column = column.map("{:.0f}".format, na_action="ignore")  # 20230131
         places, cells = pd.factorize(column)  # every distinct cell is read once
         text = fold_spaces(pd.Series(cells, dtype=object).astype(str))
         if not self.levels:  # a level may be called "none"

@@ -54,7 +54,7 @@ class ReadingOptions:
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
-            except LookupError as error:
+            except (LookupError, ValueError) as error:
                 raise InputError(
                     f"Expected an encoding that Python knows, such as 'latin-1', but got "
                     f"{self.encoding!r}.",

@@ -304,7 +304,9 @@ def _names_in(
             return pa.ipc.open_stream(file).schema.names
     if suffix in {".xlsx", ".xlsm"}:
         with needs("excel"):
-            return list(pd.read_excel(file, nrows=1))
+            head = pd.read_excel(file, nrows=1)
+        _refuse_merged_header(head)
+        return list(head)
     if suffix == ".dta":
         with pd.read_stata(file, chunksize=1) as reader:
             return list(reader.variable_labels())
@@ -478,10 +480,25 @@ def _first_sheet(data: bytes, notes: list[DataNote]) -> pd.DataFrame:
     with pd.ExcelFile(io.BytesIO(data)) as book:
         names = list(map(str, book.sheet_names))
         frame = pd.read_excel(book, keep_default_na=False, na_values=[""])
+    _refuse_merged_header(frame)
     if len(names) > 1:
         text = f"The first sheet, {names[0]!r}, was read, not {shorten(names[1:])}."
         notes.append(DataNote("first-sheet", text, "warning"))
     return frame
+
+
+def _refuse_merged_header(frame: pd.DataFrame) -> None:
+    """Refuse names in two rows: a cell over several columns, and one name per column below."""
+    blank = [place for place, name in enumerate(frame) if str(name).startswith("Unnamed: ")]
+    below = [isinstance(cell, str) for row in frame.head(1).to_numpy() for cell in row]
+    is_text = sum(below) > 0.5 * len(below)
+    if is_text and any(blank) and all(below[place] for place in blank if place):
+        raise InputError(
+            f"Expected the names of the columns in one row, but the first row has no name for "
+            f"column {max(blank) + 1}, and the second row has {frame.iat[0, max(blank)]!r}. If "
+            "these are names under merged cells, keep one row of names.",
+            "merged-header",
+        )
 
 
 def _only_member(file: Any) -> Any:

@@ -64,6 +64,14 @@ CELLS = {
     "`01/02/2023` and nothing that decides": (["01/02/2023", "03/04/2023"], "ambiguous-dates"),
     "`13/01/2023` and `01/13/2023`": (["13/01/2023", "01/13/2023"], "mixed-date-formats"),
     "`Jan 5, 2023`": (["Jan 5, 2023"], [pd.Timestamp(2023, 1, 5)], "date-format"),
+    "Whole numbers that are all days, as 20230131": (
+        [20230131, 20230201, 20221231, 20230301, 20230302, None],
+        [
+            *pd.to_datetime(["2023-01-31", "2023-02-01", "2022-12-31", "2023-03-01", "2023-03-02"]),
+            None,
+        ],
+        "date-format",
+    ),
     "`2023-01-05` and `soon`": (["2023-01-05"] * 9 + ["soon"], "text-among-dates"),
     "Times with zones": ([NOW], [pd.Timestamp(2023, 1, 5, 10)], None),
     "Times with and without a zone": (
@@ -171,7 +179,7 @@ def test_options_decide_where_a_table_can_be_read_in_two_ways(tmp_path):
     (tmp_path / "t.txt").write_bytes("größe~b\n1~2\n".encode("cp1252"))
     options = ReadingOptions(separator="~", encoding="cp1252")
     assert list(read_source(tmp_path / "t.txt", options).frame) == ["größe", "b"]
-    for bad in ({"separator": ";;"}, {"decimal": ";"}, {"encoding": "utf-88"}):
+    for bad in ({"separator": ";;"}, {"decimal": ";"}, {"encoding": "utf-88"}, {"encoding": "a\0"}):
         with raises("invalid-option"):
             ReadingOptions(**bad)
 

@@ -94,6 +94,16 @@ def test_names_are_checked_before_a_table_is_read(tmp_path, monkeypatch):
     assert column_names(path, ReadingOptions(), ["später", "c"]) == ["a", "b", "später"]
 
 
+def test_names_under_merged_cells_of_excel_are_refused(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["id", "vitals", None], [None, "pulse", "heat"], [1, 60, 37], [2, 61, 38]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with raises("merged-header"):
+        load_table(tmp_path / "t.xlsx", targets=["pulse", "heat"])
+
+
 def test_a_folder_of_parquet_files_is_one_table(tmp_path):
     for year in (2023, 2024):
         (tmp_path / f"year={year}").mkdir()
