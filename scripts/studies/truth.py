@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pandas as pd
 import torch
@@ -111,10 +112,30 @@ def _listed(source: str) -> RecordSettings:
         )
     entry = manifest[source]
     return RecordSettings(
-        str(TABLES / f"{source}.csv.gz"),
+        str(_with_rare_pooled(TABLES / f"{source}.csv.gz")),
+        max_rows=entry["rows"],  # all of them, however many cells they have
         targets=tuple(entry.get("targets", ())),
         split_column=entry.get("split_column"),
     )
+
+
+def _with_rare_pooled(path: Path) -> Path:
+    """A copy of the table in which rare categories share one name, if it has categories.
+
+    As when the committed truth of adult was measured: today's reader gives rare categories several
+    inputs.
+    """
+    table = pd.read_csv(path)
+    columns = table.select_dtypes(exclude="number").columns
+    if not len(columns):
+        return path
+    for name in columns:
+        counts = table[name].value_counts()
+        is_frequent = table[name].map(counts) >= len(table) / 100
+        table[name] = table[name].where(is_frequent | table[name].isna(), "(rare)")
+    copy = Path(mkdtemp()) / path.name
+    table.to_csv(copy, index=False)
+    return copy
 
 
 def networks_of(tasks: Sequence[str]) -> list[frozenset[str]]:
