@@ -53,6 +53,14 @@ def quick_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affinity.fewshot.baselines.PENALTIES", (0.1, 10.0))
 
 
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that cannot be stacked are trained here; `tests/training` tests the processes."""
+    from affinity.training import backends
+
+    monkeypatch.setitem(backends.BACKENDS, "loky", lambda jobs, _: map(backends.work, jobs))
+
+
 _jaxtyped = jaxtyping.jaxtyped
 
 

@@ -114,6 +114,7 @@ def test_the_tutorial_makes_the_pictures_of_the_readme(tmp_path):
     assert all((ROOT / "reports" / "tutorial" / name).exists() for name in shown)
 
 
+@pytest.mark.slow
 def test_the_workflow_runs(tmp_path):
     page = (ROOT / "docs" / "stages.md").read_text()
     block = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -129,9 +130,9 @@ def test_the_workflow_runs(tmp_path):
     for tool in tools.iterdir():
         tool.chmod(0o755)
     random = np.random.default_rng(0)
-    rows = pd.DataFrame(random.normal(size=(300, 3)), columns=["age", "hour", "price"])
+    rows = pd.DataFrame(random.normal(size=(150, 3)), columns=["age", "hour", "price"])
     for name in ("click", "buy", "stay"):
-        rows[name] = (rows["price"] + random.normal(size=300) > 0).astype(int)
+        rows[name] = (rows["price"] + random.normal(size=150) > 0).astype(int)
     rows.to_csv(tmp_path / "visits.csv", index=False)
     (tmp_path / "plan.yaml").write_text(
         "version: 1\nnetworks:\n- serves: [click, buy]\n- serves: [stay]\n"

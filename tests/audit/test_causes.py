@@ -95,7 +95,8 @@ def test_a_problem_of_one_width_says_how_capacity_could_be_tested(case: Diagnosi
     assert "parts=" in said
 
 
-@pytest.mark.slow  # networks are trained one by one, in processes
+@pytest.mark.slow  # networks are trained one by one
+@pytest.mark.usefixtures("in_one_process")
 def test_what_needs_torchjd_is_skipped_with_a_word_where_it_is_missing(
     case: DiagnosisContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

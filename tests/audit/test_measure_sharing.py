@@ -57,6 +57,7 @@ def test_networks_are_measured_together_as_each_by_itself() -> None:
             np.testing.assert_allclose(way.gains, same.gains, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_mixture_is_measured_with_any_objective(problem: Problem) -> None:
     settings = replace(problem.settings, epochs=1, objective=GradNorm())
     measured = measure_sharing(

@@ -29,7 +29,7 @@ def write_table(path):
 
 
 @pytest.fixture(autouse=True)
-def blank(blank_pictures): ...
+def quick(blank_pictures, in_one_process): ...
 
 
 @pytest.fixture(autouse=True)

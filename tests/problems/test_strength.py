@@ -66,6 +66,7 @@ def test_bad_strengths_are_refused() -> None:
         try_strengths(some, BOTH, some.replicates(1), (-1.0,))
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_soft_sharing_is_separate_at_0_and_hard_sharing_in_the_limit() -> None:
     some = problem(is_one_task=True)
     settings = TrainingSettings(epochs=3, batch_size=32, learning_rate=0.03)

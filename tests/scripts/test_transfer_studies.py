@@ -93,6 +93,7 @@ def test_sine_waves_can_be_stopped_and_gone_on_with(study: Any, tmp_path: Path) 
     assert few_shots.summary(both)["seeds"].eq(2).all()
 
 
+@pytest.mark.usefixtures("quick_baselines")
 def test_what_a_shared_parameter_is_worth(study: Any, tmp_path: Path) -> None:
     page = study(
         few_shot_linear, "--tasks", "4", "--draws", "20", SHOTS=(1, 5), OTHERS=(0, 1), ITERATIONS=2
