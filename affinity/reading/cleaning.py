@@ -1,4 +1,7 @@
-"""Cleaning: finds out how each column of a table is read, from all of its rows."""
+"""Cleaning: finds out how each column of a table is read, from all of its rows.
+
+Not by skrub's `Cleaner`, which reads few of these formats and guesses silently (docs/tables.md).
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

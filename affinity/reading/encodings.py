@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 (letters of many alphabets)
 """Encodings: which one a text has that is not UTF-8, judged by the words that each one reads."""
 
+import contextlib
 import re
 from itertools import pairwise
 
@@ -48,9 +49,10 @@ _WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*")
 def find_encoding(data: bytes) -> tuple[str, str]:
     r"""The encoding of a text that is not UTF-8, and a word that it reads.
 
-    An encoding is likely if every word has the letters of one language alone, in lower case after
-    lower case; for Chinese, Japanese and Korean, if most characters are common ones. Detectors
-    of prose, such as charset-normalizer, are often wrong on the few short words of a table.
+    An encoding is likely if all words have the letters of one language (or else of several that
+    are written in it) and no capital after a small letter; for Chinese, Japanese and Korean, if
+    most characters are common ones. Detectors of prose, such as charset-normalizer, are often
+    wrong on the few short words of a table.
 
     Raises:
         InputError: If no encoding is likely, or several that read different words.
@@ -62,14 +64,15 @@ def find_encoding(data: bytes) -> tuple[str, str]:
     lines = [line for line in data.splitlines() if not line.isascii()]
     cells = {cell for line in lines for cell in re.split(rb'[,;\t"]', line) if not cell.isascii()}
     joined = b"\n".join(sorted(cells))
-    readings: dict[str, str] = {}
+    texts: list[tuple[str, str]] = []
     for encoding in (*ALPHABETS, *COMMON):
-        try:
-            text = joined.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if _is_likely(text, encoding):
-            readings.setdefault(text, encoding)
+        with contextlib.suppress(UnicodeDecodeError):
+            texts.append((joined.decode(encoding), encoding))
+    readings: dict[str, str] = {}
+    for n_languages in (1, None):
+        for text, encoding in () if readings else texts:
+            if _is_likely(text, encoding, n_languages):
+                readings.setdefault(text, encoding)
     if len(readings) == 1:
         text, encoding = readings.popitem()
         first = lines[0].decode(encoding)
@@ -86,8 +89,8 @@ def find_encoding(data: bytes) -> tuple[str, str]:
     )
 
 
-def _is_likely(text: str, encoding: str) -> bool:
-    """Whether words in a language of the encoding are read."""
+def _is_likely(text: str, encoding: str, n_languages: int | None) -> bool:
+    """Whether words in one language of the encoding are read, or in any number of them."""
     signs = {sign for sign in text if not sign.isascii()}
     if encoding in COMMON:
         standard, common = COMMON[encoding]
@@ -104,7 +107,8 @@ def _is_likely(text: str, encoding: str) -> bool:
             and not re.search(r"[a-z][^\x00-\x7f]|[^\x00-\x7f][a-z]", text)
         )
     letters = {sign.lower()[0] for sign in signs - set(SYMBOLS)}
-    if not any(letters <= set(alphabet) for alphabet in ALPHABETS[encoding]):
+    alphabets = ALPHABETS[encoding] if n_languages else ("".join(ALPHABETS[encoding]),)
+    if not any(letters <= set(alphabet) for alphabet in alphabets):
         return False
     if re.search(rf"[^\W\d_](?![’·])[{SYMBOLS}]+[^\W\d_]|\d ?§", text.replace("\xa0", " ")):
         return False

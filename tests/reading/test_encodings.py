@@ -16,6 +16,7 @@ WORDS = {
     "ko": ("도시,서울,부산", ["cp949"]),
     "el": ("πόλη,Αθήνα,Πάτρα", ["cp1253"]),
     "de": ("straße,München,Köln", ["cp1252", "cp850", "mac_roman"]),
+    "de, fr": ("Müller,Größe,é", ["cp1252", "mac_roman"]),
     "fr": ("ville,mère à Orléans,Nîmes", ["cp1252", "iso8859_15"]),
     "es": ("año,La Coruña,Málaga", ["cp1252"]),
     "es short": ("año,2001", ["cp1252"]),
