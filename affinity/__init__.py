@@ -18,6 +18,7 @@ A loop of one's own::
 Names are imported when they are first used, so that `affinity --help` does not wait for torch.
 """
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -134,12 +135,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    if name not in _ROOM_OF:
+    if name not in _ROOMS and name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
-    globals()[name] = value
+    is_enabled = gc.isenabled()
+    gc.disable()  # collecting garbage among torch's objects would be a sixth of the import
+    try:
+        room = import_module(f"{__name__}.{_ROOM_OF.get(name, name)}")
+    finally:
+        if is_enabled:
+            gc.enable()
+    if name in _ROOMS:
+        return room
+    globals()[name] = value = getattr(room, name)
     return value
 
 

@@ -92,6 +92,7 @@ def measure(n_rows: int, minutes: float, *more: str) -> dict[str, float]:
         processor = usage.ru_utime + usage.ru_stime
         return {
             "rows": n_rows,
+            "limit_minutes": minutes,
             "wall_seconds": round(wall, 1),
             "processor_seconds": round(processor, 1),
             "trainings": round(processor / max(cost["plain_seconds"], 1e-9), 1),
