@@ -159,7 +159,7 @@ def show_result(console: Console, result: FewShotResult) -> None:
 
 def write_result(result: FewShotResult, folder: Path) -> list[Path]:
     """Write the results, their summary (JSON and CSV), a page, and a picture per shots."""
-    from affinity.report import fewshot_pictures, write_fewshot
+    from affinity.report import fewshot_pictures, write_report
 
     summary = result.summary()
     text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False)
@@ -167,7 +167,7 @@ def write_result(result: FewShotResult, folder: Path) -> list[Path]:
         save(result, folder / "fewshot.safetensors"),
         write_atomically(folder / "fewshot.json", text + "\n"),
         write_atomically(folder / "fewshot.csv", result.frame().to_csv(index=False)),
-        write_fewshot(summary, folder / "fewshot.html"),
+        write_report(summary, folder / "fewshot.html"),
         *(
             picture.save(folder / f"{name}.png")
             for name, picture in fewshot_pictures(summary).items()

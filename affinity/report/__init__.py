@@ -9,7 +9,7 @@ from .audit_page import AuditPage, write_report
 from .candidate_plot import CandidatePlot
 from .comparison import moved_pairs, render_comparison, write_comparison
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
-from .fewshot_page import fewshot_page_of, fewshot_pictures, write_fewshot
+from .fewshot_page import fewshot_page_of, fewshot_pictures
 from .gain_plot import GainPlot
 from .gate_use import GateUse
 from .headline import Headline, audit_headline
@@ -24,7 +24,7 @@ from .recovery_plot import RecoveryPlot
 from .study_page import LivePage, study_page_of
 from .task_graph import TaskGraph
 from .transfer_heatmap import TransferHeatmap
-from .transfer_page import transfer_page_of, transfer_pictures, write_transfer
+from .transfer_page import transfer_page_of, transfer_pictures
 
 __all__ = [
     "AdaptationCurves",
@@ -62,8 +62,6 @@ __all__ = [
     "transfer_pictures",
     "verdict_word",
     "write_comparison",
-    "write_fewshot",
     "write_figures",
     "write_report",
-    "write_transfer",
 ]

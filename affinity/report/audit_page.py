@@ -17,16 +17,19 @@ from affinity.audit import (
 )
 from affinity.audit.summary import TaskSummary
 from affinity.estimates import AffinityMatrix
+from affinity.fewshot import FewShotSummary
 from affinity.files import write_atomically
 from affinity.grouping import Stability
 from affinity.ranking import RankingRun
 from affinity.recording import Trace
 from affinity.study import Study
 from affinity.tasks.score import GainUnit
+from affinity.transfer import TransferSummary
 
 from .alerts import find_alerts
 from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_budgets
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
+from .fewshot_page import fewshot_page_of
 from .figures import MOST_PAIRED, audit_figures
 from .gain_words import describe_gains
 from .glossary import GLOSSARY, LIMITS
@@ -41,6 +44,7 @@ from .ranking_page import ranking_page_of
 from .rendering import PageFigure, render
 from .study_page import study_page_of
 from .trace_page import trace_page_of
+from .transfer_page import transfer_page_of
 
 MOST_CARDS = 12
 """Networks of the plan that are shown at once; the others are folded."""
@@ -235,7 +239,7 @@ class AuditPage:
 
 
 def write_report(
-    result: Audit | Study | Trace | RankingRun,
+    result: Audit | Study | Trace | RankingRun | TransferSummary | FewShotSummary,
     path: str | Path,
     *,
     matrices: Sequence[AffinityMatrix] = (),
@@ -244,12 +248,13 @@ def write_report(
     holdout: RepeatedHoldout | None = None,
     objectives: ObjectiveComparison | None = None,
 ) -> Path:
-    """Write the page of an audit, a study, or a recorded or ranking run to `path`; return the path.
+    """Write the page of a result to `path`, and return the path.
 
     The page of a study that is not finished reloads itself. The other arguments are for audits.
 
     Args:
-        result: The audit, study, trace or ranking run to show.
+        result: An audit, a study, a recorded or ranking run, or the summary of a transfer or of
+            few-shot results.
         path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, to show changes over time and between layers.
@@ -266,5 +271,9 @@ def write_report(
         return write_atomically(path, ranking_page_of(result))
     if isinstance(result, Trace):
         return write_atomically(path, trace_page_of(result))
+    if isinstance(result, TransferSummary):
+        return write_atomically(path, transfer_page_of(result))
+    if isinstance(result, FewShotSummary):
+        return write_atomically(path, fewshot_page_of(result))
     page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout, objectives)
     return write_atomically(path, page.to_html())

@@ -1,9 +1,6 @@
 """The page of few-shot results: how to learn a new task from few rows, and how well."""
 
-from pathlib import Path
-
 from affinity.fewshot import FewShotSummary
-from affinity.files import write_atomically
 from affinity.storage import to_jsonable
 
 from .adaptation_curves import AdaptationCurves
@@ -11,19 +8,6 @@ from .fewshot_words import describe_replication, fewshot_facts, fewshot_headline
 from .picture import Picture
 from .provenance import describe_settings
 from .rendering import PageFigure, render
-
-
-def write_fewshot(summary: FewShotSummary, path: str | Path) -> Path:
-    """Write one self-contained page, and return its path.
-
-    Args:
-        summary: From `FewShotResult.summary`.
-        path: The HTML file.
-
-    Raises:
-        InputError: If the file cannot be written.
-    """
-    return write_atomically(path, fewshot_page_of(summary))
 
 
 def fewshot_pictures(summary: FewShotSummary) -> dict[str, Picture]:

@@ -1,9 +1,7 @@
 """The page of a transfer: which source to train first for each target, and its gain."""
 
 import math
-from pathlib import Path
 
-from affinity.files import write_atomically
 from affinity.storage import to_jsonable
 from affinity.transfer import TransferSummary
 from affinity.words import count
@@ -17,19 +15,6 @@ from .transfer_words import transfer_facts, transfer_headline
 
 MOST_OPEN = 24
 """Tables of more pairs are collapsed."""
-
-
-def write_transfer(summary: TransferSummary, path: str | Path) -> Path:
-    """Write one self-contained page, and return its path.
-
-    Args:
-        summary: From `TransferReport.summary`.
-        path: The HTML file.
-
-    Raises:
-        InputError: If the file cannot be written.
-    """
-    return write_atomically(path, transfer_page_of(summary))
 
 
 def transfer_pictures(summary: TransferSummary) -> dict[str, Picture]:

@@ -157,6 +157,22 @@ class Entry:
         """Whether there are scores, or it failed."""
         return self.state in ("done", "failed")
 
+    def apply(self, event: Started | Released | Told | Failed) -> None:
+        """Apply one event of the job."""
+        match event:
+            case Started():
+                self.state, self.runner = "running", event.runner
+            case Released():
+                self.state, self.runner = "waiting", None
+            case Told():
+                scores = (event.validation, event.test, event.rows)
+                self.state = "done"
+                self.result = Result(self.job, *scores, event.parameters, event.seconds)
+            case Failed():
+                self.state = "failed"
+                self.result = Result.failed(self.job, event.reason, event.code, event.seconds)
+        self.history.append(event)
+
 
 @dataclass
 class Contents:
@@ -221,34 +237,13 @@ class Contents:
                     event.job, "a past run", "done", result, history=[event], is_past=True
                 )
                 self.ended[event.job.id] = None
-            case Started():
+            case Started() | Released() | Told() | Failed():
                 entry = self.entries[event.id]
-                entry.state, entry.runner = "running", event.runner
-                entry.history.append(event)
-            case Released():
-                entry = self.entries[event.id]
-                entry.state, entry.runner = "waiting", None
-                entry.history.append(event)
-                self.ended.pop(event.id, None)
-            case Told():
-                entry = self.entries[event.id]
-                entry.state = "done"
-                entry.result = Result(
-                    entry.job,
-                    event.validation,
-                    event.test,
-                    event.rows,
-                    event.parameters,
-                    event.seconds,
-                )
-                entry.history.append(event)
-                self.ended[event.id] = None
-            case Failed():
-                entry = self.entries[event.id]
-                entry.state = "failed"
-                entry.result = Result.failed(entry.job, event.reason, event.code, event.seconds)
-                entry.history.append(event)
-                self.ended[event.id] = None
+                entry.apply(event)
+                if entry.has_ended:
+                    self.ended[event.id] = None
+                elif isinstance(event, Released):
+                    self.ended.pop(event.id, None)
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
@@ -197,10 +197,6 @@ class Transfer:
             for column, target in enumerate(self.targets)
             if bool(values[:, column].isfinite().any())
         }
-
-    def with_test(self, test: NegativeTransferTest) -> "Transfer":
-        """The same measurements with another test behind the verdicts."""
-        return replace(self, test=test)
 
     def _names(self, pairs: Bool[Tensor, "source target"]) -> list[tuple[str, str]]:
         return [(self.sources[row], self.targets[column]) for row, column in pairs.nonzero()]

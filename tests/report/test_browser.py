@@ -21,7 +21,7 @@ from example_transfers import a_fewshot, a_transfer
 
 from affinity import AffinityMatrix, Study
 from affinity.reading import DataNote
-from affinity.report import write_fewshot, write_report, write_transfer
+from affinity.report import write_report
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +75,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             diagnosis=a_diagnosis(HOSTILE[0]),
         ),
         "many": write_report(an_audit(139, n_groups=12, n_replicates=3), folder / "many.html"),
-        "transfer": write_transfer(a_transfer(HOSTILE[0]), folder / "transfer.html"),
-        "fewshot": write_fewshot(a_fewshot(HOSTILE[0]), folder / "fewshot.html"),
+        "transfer": write_report(a_transfer(HOSTILE[0]), folder / "transfer.html"),
+        "fewshot": write_report(a_fewshot(HOSTILE[0]), folder / "fewshot.html"),
         "study": write_report(a_study(folder / "study"), folder / "study.html"),
     }
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from example_transfers import a_fewshot
 
-from affinity.report import fewshot_page_of, fewshot_pictures, write_fewshot
+from affinity.report import fewshot_page_of, fewshot_pictures, write_report
 from affinity.report.fewshot_words import fewshot_headline
 from affinity.storage import to_jsonable
 
 
 def test_a_page_holds_the_result_and_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
-    page = write_fewshot(a_fewshot(), tmp_path / "f.html").read_text(encoding="utf-8")
+    page = write_report(a_fewshot(), tmp_path / "f.html").read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert found
     assert json.loads(found[1]) == json.loads(json.dumps(to_jsonable(a_fewshot())))

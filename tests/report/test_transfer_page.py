@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from example_transfers import a_transfer
 
-from affinity.report import LowDataLines, TransferHeatmap, transfer_page_of, write_transfer
+from affinity.report import LowDataLines, TransferHeatmap, transfer_page_of, write_report
 from affinity.report.transfer_words import transfer_headline
 from affinity.storage import to_jsonable
 from affinity.transfer import TransferSummary
@@ -20,7 +20,7 @@ HOSTILE = '<script>alert("&")</script>'
 
 
 def test_a_page_holds_the_result_and_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
-    page = write_transfer(a_transfer(), tmp_path / "t.html").read_text(encoding="utf-8")
+    page = write_report(a_transfer(), tmp_path / "t.html").read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="result">(.*?)</script>', page, re.S)
     assert found
     assert json.loads(found[1]) == json.loads(json.dumps(to_jsonable(a_transfer())))

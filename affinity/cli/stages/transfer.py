@@ -19,7 +19,7 @@ from affinity.cli.run_directory import (
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.problems import Problem
-from affinity.report.transfer_page import write_transfer
+from affinity.report import write_report
 from affinity.report.transfer_words import transfer_headline
 from affinity.storage import load_as, save, to_jsonable
 from affinity.training import TrainingSettings
@@ -107,7 +107,7 @@ def transfer_stage(run: Run, options: TransferOptions) -> TransferSummary:
         write_atomically(
             directory.file(TRANSFER_TABLE), report.transfer.frame().to_csv(index=False)
         )
-        write_transfer(summary, directory.file(TRANSFER_PAGE))
+        write_report(summary, directory.file(TRANSFER_PAGE))
     run.print_finished("transfer", f"{count(len(summary.pairs), 'pair')} measured", outputs)
     return summary
 
