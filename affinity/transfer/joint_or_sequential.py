@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from affinity.errors import InputError
 from affinity.problems import Problem, TrainingResults, train_networks
@@ -268,14 +269,8 @@ def _losses(
 
 def _stack_blocks(blocks: list[Tensor]) -> Tensor:
     """Blocks ``[replicate block]`` of several tasks; NaN beyond a task's own."""
-    n_blocks = max(of_task.shape[1] for of_task in blocks)
-    return torch.stack(
-        [
-            torch.nn.functional.pad(of_task, (0, n_blocks - of_task.shape[1]), value=math.nan)
-            for of_task in blocks
-        ],
-        dim=1,
-    )
+    padded = pad_sequence([of_task.T for of_task in blocks], padding_value=math.nan)
+    return padded.permute(2, 1, 0)  # replicate task block
 
 
 def _describe(verdict: Verdict) -> str:
