@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,6 +16,8 @@ from affinity.recording import select_rows
 from affinity.recording.preserve_state import preserve_state
 from affinity.recording.shared_parameters import unwrapped
 
+from .gradient_files import GradientFile, gradient_path
+from .gradient_sums import Sums, over_ranks, rank
 from .output_losses import OutputLoss, curvature_root, labelled_outputs, sum_of_losses
 from .sparse_projection import SparseProjection
 
@@ -72,26 +74,6 @@ class DataStatistics:
                 )
 
 
-class Sums:
-    """Sums over the labels of one data set."""
-
-    def __init__(self, dimensions: int) -> None:
-        self.loss = torch.zeros(()).double()
-        self.gradient = torch.zeros(dimensions).double()
-        self.curvature = torch.zeros(dimensions, dimensions).double()
-        self.counts = torch.zeros(2).double()  # of labels and of rows
-
-    def over_ranks(self) -> "Sums":
-        """The sums of all processes of a distributed run."""
-        if _has_ranks():
-            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            for name in ("loss", "gradient", "curvature", "counts"):
-                value = getattr(self, name).to(device)
-                dist.all_reduce(value)
-                setattr(self, name, value.cpu())
-        return self
-
-
 def means(sums: Mapping[str, Sums]) -> DataStatistics:
     """The statistics of data sets, from their sums.
 
@@ -126,6 +108,8 @@ class Measure:
         probes: Random vectors per row, for the curvature.
         per_row: Whether gradients are taken by row, or by batch.
         seed: Random seed of the probes.
+        folder: Where gradients are written to, if they are kept.
+        bits: Of each of their numbers, 8 or 32.
     """
 
     model: nn.Module
@@ -138,25 +122,36 @@ class Measure:
     probes: int
     per_row: bool
     seed: int
+    folder: Path | None
+    bits: int
 
     def __call__(
-        self, batches: Mapping[str, Iterable[Any]]
+        self, batches: Mapping[str, Iterable[Any]], part: str
     ) -> tuple[DataStatistics, dict[str, set[str]]]:
         """The statistics, and the digests of the rows of each data set.
 
         Raises:
-            InputError: If a data set has no rows or no labels, or a loss or gradient is not finite.
+            InputError: If a data set has no rows or no labels, or a loss or gradient is not finite,
+                or gradients cannot be written.
         """
-        sums: list[Sums] = []
+        sums: dict[str, Sums] = {}
         digests: dict[str, set[str]] = {}
         with preserve_state(self.model), _evaluation_mode(self.model):
-            for name, of_data in batches.items():
-                total, of_rank = self._measure(name, of_data)
-                sums.append(total.over_ranks())
-                digests[name] = _over_ranks(of_rank)
-        return means(dict(zip(batches, sums, strict=True))), digests
+            for number, (name, of_data) in enumerate(batches.items()):
+                with ExitStack() as stack:
+                    file = None
+                    if self.folder is not None:
+                        path = gradient_path(self.folder, part, number, rank())
+                        shape = 1 + self.probes, self.projection.dimensions
+                        file = stack.enter_context(GradientFile(path, shape, self.bits))
+                    total, of_rank = self._measure(name, of_data, file)
+                sums[name] = total.over_ranks()
+                digests[name] = over_ranks(of_rank)
+        return means(sums), digests
 
-    def _measure(self, name: str, batches: Iterable[Any]) -> tuple[Sums, set[str]]:
+    def _measure(
+        self, name: str, batches: Iterable[Any], file: GradientFile | None
+    ) -> tuple[Sums, set[str]]:
         total, digests, left = Sums(self.projection.dimensions), set[str](), self.rows
         for batch in batches:
             n_rows = count_rows(batch)
@@ -170,29 +165,34 @@ class Measure:
                 each = [select_rows(batch, _mask([row], n_rows)) for row in rows]
                 keys = list(map(digest_of, [part] if len(rows) == 1 else each))
                 digests.update(keys)
-                self._add(total, name, part, len(rows), " ".join(keys))
+                loss, n_labels, vectors = self._gradients(name, part, " ".join(keys))
+                total.add(loss, n_labels, len(rows), vectors)
+                if file is not None:
+                    file.write(loss, n_labels, len(rows), vectors)
             if left == 0:
                 break
         return total, digests
 
-    def _add(self, total: Sums, name: str, batch: Any, n_rows: int, key: str) -> None:
+    def _gradients(
+        self, name: str, batch: Any, key: str
+    ) -> tuple[float, int, Float[Tensor, "vector dimension"]]:
+        """The sum of losses, the number of labels, the gradient and roots of the curvature."""
         kind = self.loss[name]
         with torch.enable_grad():
             outputs, labels = self.evaluate(self.model, batch)
             if isinstance(outputs, Mapping):
                 outputs = _output_of(cast("Mapping[str, Tensor]", outputs), name)
             outputs, labels = labelled_outputs(kind, outputs, labels.to(outputs.device))
-            total.counts += torch.tensor([len(labels), n_rows])
             if not len(labels):
-                return
+                return 0.0, 0, torch.zeros(1, self.projection.dimensions).double()
             outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
             loss = sum_of_losses(kind, outputs, labels)
-        total.loss += loss.item()
-        total.gradient += self._project(loss, None)
-        root, exact = curvature_root(kind, outputs), outputs.numel() <= self.probes
-        for probe in _probes(outputs, self.probes, f"{self.seed} {key}"):
-            vector = self._project(outputs, root(probe))
-            total.curvature.addr_(vector, vector, alpha=1.0 if exact else 1 / self.probes)
+        root = curvature_root(kind, outputs)
+        scale = 1.0 if outputs.numel() <= self.probes else self.probes**-0.5
+        probes = _probes(outputs, self.probes, f"{self.seed} {key}")
+        roots = [self._project(outputs, root(probe)) * scale for probe in probes]
+        vectors = torch.stack([self._project(loss, None), *roots])
+        return loss.item(), len(labels), vectors
 
     def _project(self, outputs: Tensor, vector: Tensor | None) -> Float[Tensor, " dimension"]:
         parameters = list(self.parameters.values())
@@ -207,19 +207,6 @@ class Measure:
         if self.factors is not None:
             parts = [p * f for p, f in zip(parts, self.factors.values(), strict=True)]
         return self.projection(parts)
-
-
-def _has_ranks() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _over_ranks(digests: set[str]) -> set[str]:
-    """The digests of all processes of a distributed run."""
-    if not _has_ranks():
-        return digests
-    gathered: list[set[str]] = [set()] * dist.get_world_size()
-    dist.all_gather_object(gathered, digests)
-    return set[str]().union(*gathered)
 
 
 def evaluate_batch(model: nn.Module, batch: Any) -> tuple[Any, Tensor]:

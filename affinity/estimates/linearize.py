@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isclose
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,7 +20,8 @@ from affinity.recording.shared_parameters import (
 )
 from affinity.tasks import check_names
 
-from .data_statistics import DataStatistics, EvaluateBatch, Measure, evaluate_batch
+from .data_statistics import DataStatistics, EvaluateBatch, Measure, evaluate_batch, means
+from .gradient_files import read_sums
 from .loss_predictor import LossPredictor
 from .output_losses import OUTPUT_LOSSES, OutputLoss
 from .sparse_projection import SparseProjection
@@ -26,6 +29,7 @@ from .sparse_projection import SparseProjection
 Group = Collection[str] | Mapping[str, float]
 """Data sets that share the steps equally, or the share of each in the steps."""
 
+_TABLES = ("losses", "gradients", "curvatures", "n_labels", "n_rows")
 _RIDGES = tuple(10 ** (power / 2) for power in range(-8, 7))  # of the mean curvature
 
 
@@ -106,6 +110,32 @@ class Linearization(LossPredictor):
             )
         candidates = (replace(self, ridge=size * factor) for factor in _RIDGES)
         return min(candidates, key=Linearization.held_out_error)
+
+    def with_rows(
+        self,
+        gradients: str | Path,
+        training: Mapping[str, Sequence[int]] | None = None,
+        held_out: Mapping[str, Sequence[int]] | None = None,
+    ) -> "Linearization":
+        """The same network from other rows, whose gradients `linearize` kept: no backward pass.
+
+        The ridge stays, `with_ridge(None)` chooses it again; `shared_rows` are those of all rows.
+
+        Args:
+            gradients: The folder.
+            training: The places of the rows of some data sets, in the order in which they were
+                measured (of batches with ``per_row=False``); other data sets keep all.
+            held_out: The same of targets.
+
+        Raises:
+            InputError: If a data set or row is unknown, rows have no labels, or the gradients are
+                missing or those of another call.
+        """
+        return replace(
+            self,
+            training=_of_rows(self.training, gradients, "training", training or {}),
+            held_out=_of_rows(self.held_out, gradients, "held_out", held_out or {}),
+        )
 
     def losses(self, group: Group, targets: Sequence[str] | None = None) -> dict[str, float]:
         """Predicted loss of each target after fine-tuning on the group.
@@ -228,6 +258,8 @@ def linearize(
     same_epochs: bool = False,
     evaluate: EvaluateBatch = evaluate_batch,
     seed: int = 0,
+    gradients: str | Path | None = None,
+    bits: int = 32,
 ) -> Linearization:
     r"""Linearize a network to predict its losses after fine-tuning on any mixture of data sets.
 
@@ -262,6 +294,9 @@ def linearize(
         evaluate: Function of model and batch to outputs and labels; by default for batches of
             Transformers (mappings with labels) and pairs of inputs and labels.
         seed: Random seed of projection and probes.
+        gradients: A folder to keep the projected gradients of each row in, for
+            `Linearization.with_rows`; (1 + probes) d numbers per row, written as they are measured.
+        bits: Of each of these numbers: float32, or integers of 8 bits with a scale per vector.
 
     Raises:
         InputError: If a data set has no rows or labels, sequences are too long, labels do not fit
@@ -287,6 +322,8 @@ def linearize(
         True
     """
     _check_settings(dimensions, rows, probes)
+    if bits not in (8, 32):
+        raise InputError(f"Expected 8 or 32 bits, but got {bits}.", "invalid-setting")
     sources, targets = check_names(batches), check_names(held_out)
     if not sources or not targets:
         raise InputError("Expected at least one data set and one target.", "no-tasks")
@@ -313,9 +350,11 @@ def linearize(
         probes=probes,
         per_row=per_row,
         seed=seed,
+        folder=None if gradients is None else Path(gradients),
+        bits=bits,
     )
-    training, trained = measure(batches)
-    rest, judged = measure(held_out)
+    training, trained = measure(batches, "training")
+    rest, judged = measure(held_out, "held_out")
     known = set[str]().union(*trained.values())
     shared_rows = {target: len(judged[target] & known) for target in targets}
     if leaks := {target: number for target, number in shared_rows.items() if number}:
@@ -335,6 +374,39 @@ def linearize(
         same_epochs=same_epochs,
     )
     return linearization.with_ridge(ridge)
+
+
+def _of_rows(
+    statistics: DataStatistics,
+    folder: str | Path,
+    part: str,
+    rows: Mapping[str, Sequence[int]],
+) -> DataStatistics:
+    if unknown := sorted(set(rows) - set(statistics.names)):
+        raise InputError(
+            f"Expected rows of data sets among {list(statistics.names)}, but got {unknown}.",
+            "unknown-task",
+        )
+    tables = {name: getattr(statistics, name).clone() for name in _TABLES}
+    for name, wanted in rows.items():
+        number = statistics.names.index(name)
+        everything = read_sums(folder, part, number)
+        counts = [statistics.n_labels[number].item(), statistics.n_rows[number].item()]
+        loss = everything.loss.item() / max(counts[0], 1)
+        if everything.counts.tolist() != counts or not isclose(
+            loss, statistics.losses[number].item(), rel_tol=1e-6, abs_tol=1e-12
+        ):
+            raise InputError(
+                f"Expected the gradients of {name!r} that belong to this linearization, of "
+                f"{counts[1]} rows with {counts[0]} labels and a loss of "
+                f"{statistics.losses[number].item():.6g}, but {str(folder)!r} holds those of "
+                f"another call of linearize, with a loss of {loss:.6g}.",
+                "gradients-do-not-fit",
+            )
+        mean = means({name: read_sums(folder, part, number, wanted)})
+        for table, values in tables.items():
+            values[number] = getattr(mean, table)[0]
+    return replace(statistics, **tables)
 
 
 def _check_settings(dimensions: int | None, rows: int | None, probes: int) -> None:

@@ -53,6 +53,56 @@ def test_it_is_the_exact_ridge_regression_of_a_linear_model(group, settings):
         assert predicted[name] == pytest.approx((x @ weights - y).square().mean().item())
 
 
+@pytest.mark.parametrize(("bits", "tolerance"), [(32, 1e-6), (8, 2e-2)])
+@pytest.mark.parametrize("settings", [{"per_row": True}, {"per_row": False}, {"probes": 1}])
+def test_kept_gradients_give_the_statistics_of_other_rows(tmp_path, bits, tolerance, settings):
+    """Those of the first ten rows, and of all, are what a new measurement gives."""
+    train, rest = linear_data(20), linear_data(40, seed=1)
+
+    def measure(count, **more):
+        batches = {
+            name: [(x[i : i + 5], y[i : i + 5]) for i in range(0, count, 5)]
+            for name, (x, y) in train.items()
+        }
+        held_out = {name: [batch] for name, batch in rest.items()}
+        more = {"loss": "squared error", "dimensions": 3, "ridge": 0.1, **settings, **more}
+        return affinity.linearize(linear_model(), batches, held_out, **more)
+
+    whole, few = measure(20, gradients=tmp_path, bits=bits), measure(10)
+    size = (tmp_path / "training-0-0.npy").stat().st_size
+    assert size < 4000 or bits == 32
+    n_records = 10 if settings.get("per_row", True) else 2
+    again = whole.with_rows(tmp_path, dict.fromkeys(NAMES, range(n_records)), {"two": range(1)})
+    assert again.training.n_rows.tolist() == [10, 10, 10]
+    assert again.held_out.n_rows[0] == 40 > again.held_out.n_rows[1] or n_records == 2
+    for group in ({"one": 1.0}, {"one": 0.5, "three": 2.0}):
+        predicted, measured = again.losses(group, ["one"]), few.losses(group, ["one"])
+        start = few.held_out.losses[0].item()
+        assert predicted == pytest.approx(measured, abs=tolerance * start)
+    once, twice = (whole.with_rows(tmp_path, {"one": rows}) for rows in ([0, 1], [0, 1, 0, 1]))
+    assert twice.training.n_rows[0] == 2 * once.training.n_rows[0]
+
+
+def test_kept_gradients_that_do_not_fit_are_refused(tmp_path):
+    whole = linearized(gradients=tmp_path / "a", bits=8)
+    other = linearized(dimensions=2, gradients=tmp_path / "b", rows=5)
+    for folder, rows, code in (
+        (tmp_path / "b", {"one": [0]}, "gradients-do-not-fit"),
+        (tmp_path / "c", {"one": [0]}, "damaged-file"),
+        (tmp_path / "a", {"four": [0]}, "unknown-task"),
+        (tmp_path / "a", {"one": [60]}, "unknown-row"),
+        (tmp_path / "a", {"one": [-1]}, "unknown-row"),
+        (tmp_path / "a", {"one": []}, "no-rows"),
+    ):
+        with raises(code):
+            whole.with_rows(folder, rows)
+    (tmp_path / "b" / "training-0-0.npy").write_bytes(b"x")
+    with raises("damaged-file"):
+        other.with_rows(tmp_path / "b", {"one": [0]})
+    with raises("invalid-setting"):
+        linearized(bits=4)
+
+
 def test_the_ridge_is_chosen_on_held_out_rows():
     """Labels that follow from the inputs need nearly none; labels that are noise need much."""
     generator = torch.Generator().manual_seed(0)
