@@ -215,9 +215,9 @@ def find_format(
     text = text[~is_mark.to_numpy()[places]]
     if text.empty:
         return ColumnFormat("number" if column.isna().all() else "text"), tuple(remarks)
-    for find in (_number_format, _date_format, _duration_format):
-        if (format_and_remarks := find(text, role, decimal)) is not None:
-            return format_and_remarks[0], (*remarks, *format_and_remarks[1])
+    of_values = _number_format(text, role, decimal) or _date_format(text) or _duration_format(text)
+    if of_values is not None:
+        return of_values[0], (*remarks, *of_values[1])
     spellings, more = _spellings(text, column)
     return ColumnFormat("text", spellings=spellings), (*remarks, *more)
 
@@ -382,10 +382,7 @@ def _refuse_totals(frame: Mapping[str, pd.Series]) -> None:
                 )
 
 
-def _date_format(
-    text: pd.Series, role: Role, decimal: str | None
-) -> tuple[ColumnFormat, list[Remark]] | None:
-    del role, decimal
+def _date_format(text: pd.Series) -> tuple[ColumnFormat, list[Remark]] | None:
     distinct = pd.Series(text.unique(), dtype=object)
     sample = text.sample(min(SAMPLE, len(text)), random_state=0)
     if sample.str.contains(r"\d").mean() < 0.8:
@@ -476,14 +473,9 @@ def _checked(text: pd.Series, distinct: pd.Series, order: str) -> tuple[ColumnFo
     return ColumnFormat("date", date_order=order), remarks
 
 
-def _duration_format(
-    text: pd.Series, role: Role, decimal: str | None
-) -> tuple[ColumnFormat, list[Remark]] | None:
-    del role, decimal
+def _duration_format(text: pd.Series) -> tuple[ColumnFormat, list[Remark]] | None:
     distinct = pd.Series(text.unique(), dtype=object)
-    if parse_durations(distinct.head(SAMPLE)).isna().any():
-        return None
-    if parse_durations(distinct).isna().any():
+    if any(parse_durations(cells).isna().any() for cells in (distinct.head(SAMPLE), distinct)):
         return None
     is_short = distinct.str.fullmatch(r"-?\d+:\d{2}")
     if is_short.any() and not is_short.all():
@@ -593,8 +585,7 @@ def _sentinel_remarks(name: str, column: pd.Series) -> tuple[Remark, ...]:
                 f"it does, use --missing '{name}={shown}'."
             )
             remarks.append(Remark("likely-missing", text, "warning"))
-    infinite = 0 if is_date else int(np.isinf(known.astype(float)).sum())
-    if infinite:
+    if not is_date and (infinite := int(np.isinf(known.astype(float)).sum())):
         remarks.append(
             Remark("infinite", f"{infinite} infinite values are missing values.", "warning")
         )

@@ -95,11 +95,8 @@ def _is_likely(text: str, encoding: str, n_languages: int | None) -> bool:
     if encoding in COMMON:
         standard, common = COMMON[encoding]
         letters = [sign for sign in text if sign.isalpha() and not sign.isascii()]
-        n_common = sum(
-            re.fullmatch(common, sign.encode(standard, "ignore").decode("latin-1"), re.S)
-            is not None
-            for sign in letters
-        )
+        codes = [sign.encode(standard, "ignore").decode("latin-1") for sign in letters]
+        n_common = sum(bool(re.fullmatch(common, code, re.S)) for code in codes)
         has_kana = any("\u3040" <= sign < "\u3100" for sign in signs)
         return (
             n_common > 0.8 * len(letters)

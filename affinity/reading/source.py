@@ -177,8 +177,7 @@ def read_source(
         raise InputError(_explain(str(path), error), "unreadable-table") from error
     where = "standard input" if is_stdin else str(path)
     name = "table" if is_stdin else path.name.split(".")[0] or path.name
-    has_commas = any(note.code == "decimal" for note in notes)
-    decimal = options.decimal or ("," if has_commas else None)
+    decimal = "," if any(note.code == "decimal" for note in notes) else options.decimal
     frame = _draw_from_frame(_checked(frame, repr(where), notes), draw, notes)
     return RawTable(frame, name, tuple(notes), decimal)
 
