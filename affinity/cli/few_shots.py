@@ -24,6 +24,7 @@ from affinity.storage import save, to_jsonable
 from affinity.words import count
 
 from .console import plain_table
+from .early_checks import check_source
 from .options import FewShotOptions
 from .run import typed_command, versions
 
@@ -73,12 +74,7 @@ def _read(options: FewShotOptions) -> FewShotProblem:
         _refuse(options, "target", "task_column", "depth")
         classes = options.test_classes or None
         return few_shot_digits(ways, classes, settings, seed=options.seed, **size)
-    if not is_file:
-        raise InputError(
-            f"Expected a table or one of the built-in problems {list(BUILT_IN)}, but there is no "
-            f"file {options.source!r}.",
-            "unknown-source",
-        )
+    check_source(options.source, BUILT_IN)
     if options.target is None:
         raise InputError(
             "Expected the column of classes (--target species), or a task column and what its "
