@@ -49,7 +49,8 @@ _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02,
 _MOST_SLOWNESS = 16.0
 _MARGIN = 0.9  # of the limit that is planned for
 
-_SHARING_SHARE = 0.3  # of the other stages' time, for trying ways to share
+_SHARING_SHARE = 0.6  # of the other trainings' time, for trying ways to share
+_START_SECONDS = 1.0  # to prepare networks that are trained at once
 
 SHARING = "ways to share"
 """The stage that tries other ways to share than hard."""
@@ -155,7 +156,8 @@ class Workload:
         """Time of a network in one way to share, all of its replicates trained at once."""
         batches = n_trainings if self.one_by_one else 1
         work = step_work * batches * _ONE_BY_ONE * (1 + n_tasks / 8)
-        return steps * (work + 6 * n_trainings * multiply_adds * self.batch_size) / SPEED
+        work += 6 * n_trainings * multiply_adds * self.batch_size
+        return _START_SECONDS + steps * work / SPEED
 
     def other_stages(self) -> float:
         """Time of reading, estimates and report."""
@@ -340,8 +342,8 @@ def plan_trainings(
     race_trainings = None
     if not is_full and race > 0:
         race_trainings = max(work.fewest_race_trainings, int(race / of_one))
-    others = before + race + audit + requested.reference
-    sharing = max(0.0, min(_SHARING_SHARE * others, room - race - audit))
+    trainings = slowness * work.record(steps) + race + audit
+    sharing = max(0.0, min(_SHARING_SHARE * trainings, room - race - audit))
     if is_raced:
         race_trainings = plan.race_trainings
         race = plan.seconds.get("grouping", race)

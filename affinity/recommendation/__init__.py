@@ -2,13 +2,7 @@
 
 from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import Plan, PlanProvenance
-from .policy import (
-    plan_from_predictions,
-    recommend,
-    share_as_assumed,
-    share_as_given,
-    share_as_measured,
-)
+from .policy import plan_from_predictions, recommend, share_as_given, share_as_measured
 
 __all__ = [
     "MeasuredSharing",
@@ -17,7 +11,6 @@ __all__ = [
     "choose_sharing",
     "plan_from_predictions",
     "recommend",
-    "share_as_assumed",
     "share_as_given",
     "share_as_measured",
 ]

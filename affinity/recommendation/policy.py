@@ -14,7 +14,7 @@ from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import PREDICTED, Plan, PlanProvenance
 
 _ASSUMED = "Hard sharing is assumed: no other way to share was measured."
-_NOT_MEASURED = "assumed, not measured"
+NOT_MEASURED = "assumed, not measured"
 
 
 def recommend(
@@ -59,7 +59,7 @@ def recommend(
         provenance or PlanProvenance(),
         estimator=matrix.estimator,
         evidence="estimated from one run, not measured",
-        sharing_evidence=_NOT_MEASURED,
+        sharing_evidence=NOT_MEASURED,
     )
     plan = Plan(grouping, _hard(grouping), tuple(reasons), origin)
     return share_as_measured(plan, measured) if measured else plan
@@ -100,7 +100,7 @@ def plan_from_predictions(
         provenance or PlanProvenance(),
         estimator=estimator,
         evidence=PREDICTED,
-        sharing_evidence=_NOT_MEASURED,
+        sharing_evidence=NOT_MEASURED,
     )
     return Plan(grouping, _hard(grouping), tuple(map(reason, grouping.networks)), origin)
 
@@ -139,28 +139,21 @@ def share_as_measured(
     )
 
 
-def share_as_assumed(plan: Plan, why: str) -> Plan:
-    """The same plan, whose reasons say why no other way to share than hard was measured.
-
-    Args:
-        plan: Any plan whose networks share hard.
-        why: Why, a sentence.
-    """
-    reasons = (
-        reason if network.is_alone else f"{reason.removesuffix(_ASSUMED).rstrip()} {why}"
-        for network, reason in zip(plan.grouping.networks, plan.reasons, strict=True)
-    )
-    provenance = replace(plan.provenance, sharing_evidence=_NOT_MEASURED)
-    return replace(plan, reasons=tuple(reasons), provenance=provenance)
-
-
-def share_as_given(plan: Plan, sharing: str, settings: SharingSettings | None = None) -> Plan:
+def share_as_given(
+    plan: Plan,
+    sharing: str,
+    settings: SharingSettings | None = None,
+    why: str = "The way to share was given.",
+    evidence: str = "given",
+) -> Plan:
     """The same networks, but those of several tasks all share in this way.
 
     Args:
         plan: Any plan.
         sharing: A name in `SHARINGS`.
         settings: Its settings; the usual ones if None.
+        why: Why, for the reasons.
+        evidence: The plan's `sharing_evidence`.
 
     Example:
         >>> share_as_given(Plan.all_in_one(("depth", "edges")), "mmoe").sharing
@@ -171,13 +164,11 @@ def share_as_given(plan: Plan, sharing: str, settings: SharingSettings | None = 
         plan,
         sharing=tuple("separate" if each.is_alone else sharing for each in networks),
         reasons=tuple(
-            reason
-            if each.is_alone
-            else f"{reason.removesuffix(_ASSUMED).rstrip()} The way to share was given."
+            reason if each.is_alone else f"{reason.removesuffix(_ASSUMED).rstrip()} {why}"
             for each, reason in zip(networks, plan.reasons, strict=True)
         ),
         settings=tuple({} if each.is_alone else dict(settings or {}) for each in networks),
-        provenance=replace(plan.provenance, sharing_evidence="given"),
+        provenance=replace(plan.provenance, sharing_evidence=evidence),
     )
 
 

@@ -29,10 +29,10 @@ from affinity.recommendation import (
     PlanProvenance,
     plan_from_predictions,
     recommend,
-    share_as_assumed,
     share_as_given,
     share_as_measured,
 )
+from affinity.recommendation.policy import NOT_MEASURED
 from affinity.storage import save
 from affinity.words import clock, count, listed
 
@@ -112,7 +112,7 @@ def share(run: Run, plan: Plan) -> Plan:
         if not ways:
             note = f"Hard sharing is assumed. {note}"
             run.console.print(note, soft_wrap=True, highlight=False)
-            return share_as_assumed(plan, note)
+            return share_as_given(plan, "hard", why=note, evidence=NOT_MEASURED)
     run.console.print(f"Training the networks in other ways to share: {', '.join(ways)} ...")
     measured = measure_sharing(run.problem, plan.grouping, seed=settings.seed + 2, ways=ways)
     show_sharing(run.console, measured, settings.tolerance, note)
