@@ -420,6 +420,11 @@ class NetworkOptions(TrunkOptions):
     batch_size: int | None = option("Batch size.", default=None)
     learning_rate: float | None = option("Learning rate of Adam.", default=None)
     patience: int | None = option("Epochs without improvement before training stops.", default=None)
+    average_weights: bool = option(
+        "Also judge an exponential average of the weights over about one epoch on the validation "
+        "rows after each epoch, and keep the better of the two.",
+        default=False,
+    )
     device: str | None = option(
         "Where networks are trained: auto, cpu, cuda, cuda:1 or mps.",
         default=None,

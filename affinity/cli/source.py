@@ -32,7 +32,7 @@ def read_problem(settings: RecordSettings) -> Problem:
         check_tasks_are_known(tasks, {*settings.metrics, *settings.task_weights})
     for task, metric in settings.metrics.items():
         NamedMetric.check_name(metric, task)
-    names = ("epochs", "batch_size", "learning_rate", "patience", "device")
+    names = ("epochs", "batch_size", "learning_rate", "patience", "average_weights", "device")
     chosen = {name: value for name in names if (value := getattr(settings, name)) is not None}
     TrainingSettings(**chosen)  # refuses what is out of range before a large table is read
     find_trunk(settings.trunk)

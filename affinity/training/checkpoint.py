@@ -1,7 +1,7 @@
 """Checkpoints: everything that a training needs to continue, in one file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ class Checkpoint:
         optimizer: Moments and step counts, by the number of the parameter.
         balance: State of the objective.
         random: State of the random generator.
+        average: Averaged parameters and buffers; empty if they are not averaged.
     """
 
     run: str
@@ -40,6 +41,7 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor]
     balance: Mapping[str, Tensor]
     random: Tensor
+    average: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path, run: str) -> Checkpoint | None:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from .objectives import Balance
 from .rows import columns_of, labelled, normalizes_batches, ranks
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
+from .weight_average import move_average
 
 Watch = Callable[[LossByTask, Callable[[], LossByTask]], object]
 """Called before every backward pass with the losses of the tasks that the batch has labels for, and
@@ -75,16 +77,9 @@ def train(
     """
     device = find_device(settings.device)
     with use_device(network, device):
+        start = start or Initialization()
         return _train(
-            network,
-            tasks,
-            replicate,
-            settings,
-            device,
-            watch,
-            prepare,
-            checkpoint,
-            start or Initialization(),
+            network, tasks, replicate, settings, device, watch, prepare, checkpoint, start
         )
 
 
@@ -145,11 +140,14 @@ def _train(
                 network.before_step()
                 run.optimizer.step()
                 network.after_step(settings.learning_rate_at(run.epoch))
+                run.end_step()
                 epoch_losses.append(together.detach().where(is_present, torch.nan))
             balance.end_epoch(torch.stack(epoch_losses).nanmean(dim=0).nan_to_num(nan=1.0))
-            run.end_epoch(
-                losses_of(network_tasks, predict(network, validation), validation), scales
-            )
+            for weights in (nullcontext, run.averaged) if run.average else (nullcontext,):
+                with weights():
+                    reached = losses_of(network_tasks, predict(network, validation), validation)
+                    run.see(reached, scales)
+            run.save()
             progress.advance()
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
@@ -285,23 +283,44 @@ class _Run:
         self.lowest: dict[str, tuple[float, int]] = dict.fromkeys(network.names, (math.inf, 0))
         """The lowest validation loss of each task, and its epoch."""
         self.best_state = _copy_of(network)
+        self.average = _copy_of(network) if settings.average_weights else {}
+        self.steps_before = 0
+        """Steps of the epochs before this one."""
 
     def begin_epoch(self) -> None:
         """Set the learning rate and the mode."""
         self.epoch += 1
+        self.steps_before = self.step
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.epoch) * group["lr_scale"]
         self.network.train()
         self.start.settle(self.network)
 
-    def end_epoch(self, losses: dict[str, float], scales: dict[str, float]) -> None:
-        """Keep the state if it is the best one, and write the checkpoint."""
+    def end_step(self) -> None:
+        """Move the average of the weights."""
+        if self.average:
+            n_steps = self.steps_before // (self.epoch - 1) if self.epoch > 1 else self.step
+            move_average(self.average, self.network.state_dict(), n_steps)
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """The network has the averaged weights inside the block, and its own again after it."""
+        own = _copy_of(self.network)
+        self.network.load_state_dict(self.average)
+        yield
+        self.network.load_state_dict(own)
+
+    def see(self, losses: dict[str, float], scales: dict[str, float]) -> None:
+        """Keep the network's state if these validation losses are the best so far."""
         for name, loss in losses.items():
             if loss < self.lowest[name][0] or math.isnan(loss):
                 self.lowest[name] = loss, self.epoch
         score = score_of(losses, scales, self.settings.objective)
         if score < self.best or math.isnan(score):
             self.best, self.best_epoch, self.best_state = score, self.epoch, _copy_of(self.network)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
         if self.checkpoint is not None:
             storage.save(
                 Checkpoint(
@@ -316,6 +335,7 @@ class _Run:
                     optimizer=optimizer_tensors(self.optimizer),
                     balance=self.balance.state_dict(),
                     random=torch.get_rng_state(),
+                    average=self.average,
                 ),
                 self.checkpoint,
             )
@@ -329,6 +349,8 @@ class _Run:
             return
         self.network.load_state_dict(before.network)
         self.best_state = dict(before.best_network)
+        for name, value in before.average.items():
+            self.average[name].copy_(value)
         restore_optimizer(self.optimizer, before.optimizer)
         self.balance.load_state_dict(before.balance)
         torch.set_rng_state(before.random)

@@ -23,6 +23,9 @@ class TrainingSettings:
         patience: Epochs without a better validation loss before a network stops.
         schedule: ``constant``, or ``cosine``: the step size falls along half a cosine from its
             full value in the first epoch towards 0 after the last.
+        average_weights: Whether an exponential average of the weights over about one epoch is also
+            judged on the validation rows after each epoch; the better of the two is kept. In the
+            first epoch it is the plain mean over the steps.
         objective: How the tasks' losses become one step.
         sampling: Which rows, of which tasks, make a batch.
         device: Where networks are trained: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, a
@@ -40,6 +43,7 @@ class TrainingSettings:
     weight_decay: float = 0.0
     patience: int = 10
     schedule: str = "constant"
+    average_weights: bool = False
     objective: Objective = field(default_factory=Sum)
     sampling: Sampling = field(default_factory=JointBatches)
     device: str = field(default=AUTO, repr=False)

@@ -23,6 +23,7 @@ from .settings import TrainingSettings
 from .stacked_network import StackedNetwork
 from .stacked_tensors import StackedTensors, optimizer_of, stacked, unstacked, without
 from .trained_network import TrainedNetwork
+from .weight_average import move_average
 
 _AT_ONCE = 2**22  # numbers in one tensor of a pass over rows that are judged
 
@@ -61,6 +62,7 @@ class Stack:
         self._layout = HeadLayout(networks, tasks)
         self._normalizes = normalizes_batches(networks[0])
         self._network = StackedNetwork(networks[0], self._layout)
+        self._n_steps = 0  # in an epoch
         self._starts = starts or [Initialization()] * len(networks)
         fixed = settings.objective.fixed_weights([task.name for task in tasks])
         assert fixed is not None  # checked by `train_members`
@@ -84,22 +86,25 @@ class Stack:
         here = torch.arange(n_members)  # the members in the stack
         going = torch.ones(n_members, dtype=torch.bool)  # those of them that are not done
         tensors = stacked(self._networks, self._layout, self._device)
+        averaged = tensors if settings.average_weights else {}
+        average = {name: tensor.detach().clone() for name, tensor in averaged.items()}
         stopping = EarlyStopping(tensors, (n_members, self._layout.columns.shape[1]))
         optimizer = optimizer_of(tensors, settings)
         rates = ParameterRates(self._networks, self._layout, self._starts, tensors)
         with use_seed(self._replicates[self._on[0]].seed):
             for epoch in range(1, settings.epochs + 1):
                 start = time.perf_counter()
-                losses = self._epoch(epoch, tensors, optimizer, rates, training, here)
+                losses = self._epoch(epoch, tensors, average, optimizer, rates, training, here)
                 for position in (~losses.isfinite().all(dim=2).all(dim=0)).nonzero().flatten():
                     number = int(here[position])
                     if going[position]:
                         diverged[number] = self._divergence(number, losses[:, position], epoch)
                     going[position] = False
-                reached = self._losses(tensors, validation, here)
                 weights = self._weights.cpu()[here].double()
-                score = settings.objective.score(reached, scales[here], weights)
-                stopping.see(epoch, here, going, score, reached, tensors)
+                for candidate in (tensors, average) if average else (tensors,):
+                    reached = self._losses(candidate, validation, here)
+                    score = settings.objective.score(reached, scales[here], weights)
+                    stopping.see(epoch, here, going, score, reached, candidate)
                 seconds[here[going]] += (time.perf_counter() - start) / int(going.sum().clamp(1))
                 going &= epoch - stopping.best_epoch[here] < settings.patience
                 if not going.any():
@@ -107,6 +112,7 @@ class Stack:
                 # Leaving costs about as much as a few steps of those who leave.
                 if int((~going).sum()) * len(losses) * 4 > len(here):
                     tensors, optimizer = without(~going, tensors, optimizer, settings)
+                    average = {name: tensor[going] for name, tensor in average.items()}
                     here, going = here[going], going[going]
         return self._results(stopping, training, validation, seconds, diverged, keep)
 
@@ -125,6 +131,7 @@ class Stack:
         self,
         epoch: int,
         tensors: StackedTensors,
+        average: StackedTensors,
         optimizer: torch.optim.Optimizer,
         rates: ParameterRates,
         training: RowSets,
@@ -152,6 +159,10 @@ class Stack:
             rates.step(optimizer, tensors, here)
             self._network.after_step(tensors, learning_rate)
             losses.append(loss.detach())
+            if average:
+                if epoch == 1:
+                    self._n_steps = len(losses)
+                move_average(average, tensors, self._n_steps)
         return torch.stack(losses).cpu()
 
     def _judge(

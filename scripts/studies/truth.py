@@ -189,6 +189,8 @@ def run(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out) / problem.name
     training = asdict(problem.settings)
     del training["device"]  # it decides no loss
+    if not training["average_weights"]:
+        del training["average_weights"]  # as before there was a choice
     settings: dict[str, object] = {
         "source": problem.source.name,
         "tasks": problem.names,

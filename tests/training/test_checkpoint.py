@@ -58,6 +58,7 @@ def settings(objective: Objective | None = None, epochs: int = 40) -> TrainingSe
         batch_size=16,
         patience=epochs,
         schedule="cosine",
+        average_weights=True,
         objective=objective or UncertaintyWeighting(),
     )
 

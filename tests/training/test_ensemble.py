@@ -132,11 +132,12 @@ def test_every_sharing_trains_in_a_stack_as_it_does_alone(sharing: str) -> None:
 
     pairs = [{"sum", "first"}, {"sum", "sign"}, {"kind", "sign", "sum"}]
     some = [Member(frozenset(names), number) for names in pairs for number in range(2)]
-    results = train_members(shared, TASKS, some, on, SHORT, keep=True)
+    settings = replace(SHORT, average_weights=True)
+    results = train_members(shared, TASKS, some, on, settings, keep=True)
     for member, result in zip(some, results, strict=True):
         replicate = on[member.replicate]
         own = [task for task in TASKS if task.name in member.tasks]
-        expected = train(initial(shared, own, replicate.seed), TASKS, replicate, SHORT)
+        expected = train(initial(shared, own, replicate.seed), TASKS, replicate, settings)
         assert (result.unbatched_reason is None) == (sharing != "relationship")
         assert result.epochs == expected.epochs
         assert result.test_loss == pytest.approx(expected.test_loss, rel=1e-8)

@@ -58,6 +58,23 @@ def test_the_best_epoch_is_kept() -> None:
         assert torch.equal(one, other)
 
 
+def test_averaged_weights_are_nearer_to_the_truth_of_a_noisy_regression() -> None:
+    def distance(seed: int, average_weights: bool) -> float:
+        torch.manual_seed(seed)
+        linear = HardSharing(TASKS, nn.Identity, lambda task: nn.Linear(4, task.n_outputs))
+        on = Replicate(seed, examples(800, seed, 2.0), examples(400, 50 + seed), examples(9, 99))
+        settings = TrainingSettings(
+            epochs=2, batch_size=8, learning_rate=0.1, average_weights=average_weights
+        )
+        train(linear, TASKS, on, settings)
+        truth = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0]])
+        weights = torch.cat([head.get_parameter("weight") for head in linear.heads])
+        return float((weights - truth).square().sum().detach())
+
+    distances = torch.tensor([[distance(seed, way) for way in (False, True)] for seed in range(3)])
+    assert (distances[:, 1] < 0.5 * distances[:, 0]).all()
+
+
 @pytest.mark.parametrize("column", [0, 1])
 def test_a_task_has_the_best_epoch_of_a_run_that_only_it_decides(column: int) -> None:
     settings = TrainingSettings(epochs=40, learning_rate=0.05, patience=40)
