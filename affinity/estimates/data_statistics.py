@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -45,8 +45,8 @@ class DataStatistics:
     n_labels: Int[Tensor, " data"]
     n_rows: Int[Tensor, " data"]
 
-    def check(self) -> None:
-        """Refuse data sets without rows or labels, and losses or gradients that are not finite.
+    def check(self) -> "DataStatistics":
+        """Itself, unless a data set has no rows or labels, or values are not finite.
 
         Raises:
             InputError: If there are any.
@@ -72,6 +72,7 @@ class DataStatistics:
                     "infinite at these parameters.",
                     "not-finite",
                 )
+        return self
 
 
 def means(sums: Mapping[str, Sums]) -> DataStatistics:
@@ -82,16 +83,14 @@ def means(sums: Mapping[str, Sums]) -> DataStatistics:
     """
     totals = sums.values()
     labels = torch.stack([total.counts[0] for total in totals])
-    statistics = DataStatistics(
+    return DataStatistics(
         names=tuple(sums),
         losses=torch.stack([total.loss for total in totals]) / labels,
         gradients=torch.stack([total.gradient for total in totals]) / labels[:, None],
         curvatures=torch.stack([t.curvature for t in totals]) / labels[:, None, None],
         n_labels=labels.long(),
         n_rows=torch.stack([total.counts[1] for total in totals]).long(),
-    )
-    statistics.check()
-    return statistics
+    ).check()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +135,14 @@ class Measure:
         """
         sums: dict[str, Sums] = {}
         digests: dict[str, set[str]] = {}
-        with preserve_state(self.model), _evaluation_mode(self.model):
+        with preserve_state(self.model), evaluation_mode(self.model):
             for number, (name, of_data) in enumerate(batches.items()):
-                with ExitStack() as stack:
-                    file = None
-                    if self.folder is not None:
-                        path = gradient_path(self.folder, part, number, rank())
-                        shape = 1 + self.probes, self.projection.dimensions
-                        file = stack.enter_context(GradientFile(path, shape, self.bits))
+                file = None
+                if self.folder is not None:
+                    path = gradient_path(self.folder, part, number, rank())
+                    shape = 1 + self.probes, self.projection.dimensions
+                    file = GradientFile(path, shape, self.bits)
+                with file or nullcontext():
                     total, of_rank = self._measure(name, of_data, file)
                 sums[name] = total.over_ranks()
                 digests[name] = over_ranks(of_rank)
@@ -323,7 +322,8 @@ def _output_of(outputs: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Generator[None]:
+def evaluation_mode(model: nn.Module) -> Generator[None]:
+    """Evaluation mode for all modules, each of which is put back afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
-from affinity.errors import InputError
 from affinity.problems import Problem
 from affinity.tasks import Examples, Task, loss_on_labelled
 from affinity.training import initial, train
 
-from .data_statistics import DataStatistics
-from .linearize import Linearization
+from .data_statistics import DataStatistics, evaluation_mode
+from .linearize import Linearization, check_settings
 from .sparse_projection import SparseProjection
 
 _NUMBERS_AT_ONCE = 1 << 22
@@ -54,11 +53,7 @@ class GradientSurrogate:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("rows", self.rows), ("dimensions", self.dimensions)):
-            if value is not None and value < 1:
-                raise InputError(
-                    f"Expected {name} of at least 1, but got {value}.", "invalid-setting"
-                )
+        check_settings(rows=self.rows, dimensions=self.dimensions)
 
     def __call__(self, problem: Problem, seed: int = 0) -> Linearization:
         """Train one network for all tasks on `problem.replicate(seed)`, and linearize it.
@@ -86,22 +81,19 @@ class GradientSurrogate:
         Raises:
             InputError: If a task has no labels, or a loss or gradient is not finite.
         """
-        was_training = network.training
-        network.eval()
         parameters = {n: p.detach() for n, p in network.named_parameters() if p.requires_grad}
         projection = SparseProjection(parameters, self.dimensions, self.seed)
-        statistics = [
-            _statistics(network, parameters, tasks, self._sample(examples), projection)
-            for examples in (training, evaluation)
-        ]
-        network.train(was_training)
-        names = [task.name for task in tasks]
+        with evaluation_mode(network):
+            statistics = [
+                _statistics(network, parameters, tasks, self._sample(examples), projection)
+                for examples in (training, evaluation)
+            ]
         return Linearization(
             *statistics,
             ridge=1.0,
             parameters=tuple(parameters),
             n_parameters=projection.n_parameters,
-            shared_rows=dict.fromkeys(names, 0),
+            shared_rows={task.name: 0 for task in tasks},
             same_epochs=True,
         ).with_ridge(self.ridge)
 
@@ -166,16 +158,14 @@ def _statistics(
             tasks, torch.cat(outputs).split(sizes, 1), examples.targets.unbind(1), strict=True
         )
     ]
-    statistics = DataStatistics(
+    return DataStatistics(
         names=tuple(task.name for task in tasks),
         losses=torch.stack(losses).cpu(),
         gradients=gradients,
         curvatures=curvatures,
         n_labels=labelled.sum(dim=0).cpu(),
         n_rows=torch.full((len(tasks),), len(examples)),
-    )
-    statistics.check()
-    return statistics
+    ).check()
 
 
 def _derivatives(task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

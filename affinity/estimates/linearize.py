@@ -321,7 +321,7 @@ def linearize(
         >>> good["sum"] < 0.01 < bad["sum"]
         True
     """
-    _check_settings(dimensions, rows, probes)
+    check_settings(dimensions=dimensions, rows=rows, probes=probes)
     if bits not in (8, 32):
         raise InputError(f"Expected 8 or 32 bits, but got {bits}.", "invalid-setting")
     sources, targets = check_names(batches), check_names(held_out)
@@ -391,16 +391,14 @@ def _of_rows(
     for name, wanted in rows.items():
         number = statistics.names.index(name)
         everything = read_sums(folder, part, number)
-        counts = [statistics.n_labels[number].item(), statistics.n_rows[number].item()]
-        loss = everything.loss.item() / max(counts[0], 1)
-        if everything.counts.tolist() != counts or not isclose(
-            loss, statistics.losses[number].item(), rel_tol=1e-6, abs_tol=1e-12
+        counts = torch.stack([statistics.n_labels[number], statistics.n_rows[number]])
+        loss = statistics.losses[number].item()
+        if not everything.counts.equal(counts.double()) or not isclose(
+            everything.loss.item(), loss * counts[0].item(), rel_tol=1e-6, abs_tol=1e-12
         ):
             raise InputError(
-                f"Expected the gradients of {name!r} that belong to this linearization, of "
-                f"{counts[1]} rows with {counts[0]} labels and a loss of "
-                f"{statistics.losses[number].item():.6g}, but {str(folder)!r} holds those of "
-                f"another call of linearize, with a loss of {loss:.6g}.",
+                f"Expected gradients of {name!r} with a loss of {loss:.6g} and {counts.tolist()} "
+                f"labels and rows, but {str(folder)!r} holds those of another call of linearize.",
                 "gradients-do-not-fit",
             )
         mean = means({name: read_sums(folder, part, number, wanted)})
@@ -409,8 +407,9 @@ def _of_rows(
     return replace(statistics, **tables)
 
 
-def _check_settings(dimensions: int | None, rows: int | None, probes: int) -> None:
-    for name, value in (("dimensions", dimensions), ("rows", rows), ("probes", probes)):
+def check_settings(**settings: int | None) -> None:
+    """Refuse settings below 1, by name; None is no limit."""
+    for name, value in settings.items():
         if value is not None and value < 1:
             raise InputError(f"Expected {name} of at least 1, but got {value}.", "invalid-setting")
 
