@@ -49,7 +49,7 @@ _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02,
 _MOST_SLOWNESS = 16.0
 _MARGIN = 0.9  # of the limit that is planned for
 
-_SHARING_SHARE = 0.6  # of the other trainings' time, for trying ways to share
+_SHARING_SHARE = 0.5  # of the other trainings' time, for trying ways to share
 _START_SECONDS = 1.0  # to prepare networks that are trained at once
 
 SHARING = "ways to share"
