@@ -1,4 +1,4 @@
-"""The race: train groups of tasks in rounds, until one grouping is found to be best."""
+"""The race: train groups of tasks in rounds, until one grouping is as good as the best."""
 
 import math
 import time

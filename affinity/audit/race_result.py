@@ -21,7 +21,7 @@ Ended = Literal["decided", "too noisy", "out of trainings", "out of time"]
 RaceFinding = Literal["better plan", "no difference", "not enough trainings"]
 
 ENDED: dict[Ended, str] = {
-    "decided": "one grouping was found to be best",
+    "decided": "one grouping is within the tolerance of the best",
     "too noisy": "stopped early: the trainings allowed are too few to show a gain",
     "out of trainings": "stopped at the limit on trainings without a clear winner",
     "out of time": "stopped at the time limit without a clear winner",

@@ -33,14 +33,18 @@ class LossPredictor(ABC):
     def predict(self, groups: Iterable[Collection[str]]) -> GroupScores:
         r"""Predicted gain of each task in each group, and alone: the reduction of its loss.
 
-        .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / L_j(\{j\})
+        .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / |L_j(\{j\})|
         """
         alone = {name: self.losses([name])[name] for name in self.tasks}
         distinct = dict.fromkeys(map(frozenset, (*([name] for name in self.tasks), *groups)))
         candidates: list[CandidateGroup] = []
         for group in distinct:
             losses = self.losses(group)
-            gains = {name: 1 - losses[name] / alone[name] for name in self.tasks if name in group}
+            gains = {
+                name: (alone[name] - losses[name]) / abs(alone[name])
+                for name in self.tasks
+                if name in group
+            }
             candidates.append(CandidateGroup(gains))
         return GroupScores(self.tasks, tuple(candidates))
 

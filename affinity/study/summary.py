@@ -76,7 +76,7 @@ class StudySummary:
         status: How many trainings are done, running, and so on.
         seconds_left: The time that the trainings left take, one after the other, at the pace of
             the last one; 0 once the answer is decided, None before the first training.
-        is_decided: Whether one grouping was found to be best.
+        is_decided: Whether one grouping is within the tolerance of the best.
         is_finished: Whether nothing runs or waits, and no more trainings will be decided on.
         audit: The decision of the audit of the best grouping; None without one.
         candidates: The plan first; empty while nothing is known. If an audit replaced the plan,
