@@ -48,7 +48,9 @@ class AuditContext:
     every: int | None = None
     budget: int | None = None
     width: int | None = None
-    settings: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
+    settings: Mapping[str, bool | int | float | str] = field(
+        default_factory=dict[str, bool | int | float | str]
+    )
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     recording: RecordingCost | None = None
     race: tuple[Candidate, ...] = ()

@@ -224,7 +224,7 @@ def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:
     )
 
 
-def _describe_settings(problem: Problem) -> dict[str, str | int | float]:
+def _describe_settings(problem: Problem) -> dict[str, bool | int | float | str]:
     """Trunk and training settings as names and numbers."""
     trunk, settings = problem.trunk, problem.settings.to_dict()
     if isinstance(trunk, TableTrunk):

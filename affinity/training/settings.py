@@ -71,7 +71,7 @@ class TrainingSettings:
                 "unknown-schedule",
             )
 
-    def to_dict(self) -> dict[str, str | int | float]:
+    def to_dict(self) -> dict[str, bool | int | float | str]:
         """The settings as names and numbers: an objective and a sampling by the name of `--help`.
 
         Example:
