@@ -104,9 +104,9 @@ def share(run: Run, plan: Plan) -> Plan:
         seconds = run.seconds_for_sharing()
         ways, others = affordable_ways(run.problem, plan.grouping, steps, seconds, slowness)
         if others:
-            needed = listed([f"{way} {clock(needed)}" for way, needed in others.items()])
+            needed = listed([f"{way} ({clock(needed)} min)" for way, needed in others.items()])
             note = (
-                f"Not tried, to save time (estimate: {needed}; {clock(seconds)} for all ways): "
+                f"Not tried within the {clock(seconds)} min planned for ways to share: {needed}. "
                 "--sharing auto tries every way."
             )
         if not ways:
