@@ -233,7 +233,7 @@ def _number_format(
         return ColumnFormat("text"), [
             Remark("codes", "numbers with leading zeros were read as codes, not as numbers.")
         ]
-    if distinct.str.fullmatch(r"\d{17,}").any():
+    if distinct.str.fullmatch(r"\d{17,}|9\d{15}").any():
         return ColumnFormat("text"), [_LONG_CODES]
     styles = sorted(SEPARATORS, key=lambda marks: (marks[0] != (decimal or "."), marks[1] != ","))
     has_commas = distinct.str.contains(",", regex=False).any()

@@ -227,7 +227,7 @@ def _is_text(cells: pd.Series, separator: str) -> bool:
     Points before three digits, as in 1.234, are marks of thousands where other numbers have none,
     and may be where a comma does not separate the columns.
     """
-    if cells.str.fullmatch(r" *(?:0[0-9]+|[0-9]{17,}) *").any():
+    if cells.str.fullmatch(r" *(?:0[0-9]+|[0-9]{17,}|9[0-9]{15}) *").any():
         return True
     is_marked = cells.str.fullmatch(r" *-?[1-9][0-9]{0,2}(?:[.][0-9]{3})+ *")
     if not is_marked.any():

@@ -360,3 +360,12 @@ def test_a_column_of_json_lines_whose_type_changes_is_read(tmp_path):
     lines = [{"a": 1, "b": "x" * 60}] * 20_000 + [{"a": "?", "b": "y"}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read_source(tmp_path / "t.jsonl").frame["a"].iloc[-1] == "?"
+
+
+def test_sixteen_digits_beyond_exact_floats_stay_codes(tmp_path):
+    path = tmp_path / "cards.csv"
+    rows = [f"{9_007_199_254_740_993 + 2 * row if row % 3 else ''},{row}" for row in range(30)]
+    path.write_text("card,y\n" + "\n".join(rows) + "\n")
+    table = clean_table(read_source(path, ReadingOptions()).frame).frame
+    assert table["card"].dropna().astype(str).str.fullmatch(r"90071992547\d{5}").all()
+    assert table["card"].nunique() == 20
