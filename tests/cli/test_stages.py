@@ -126,7 +126,7 @@ def test_networks_are_trained_in_processes_where_asked(call, run, monkeypatch):
 def test_stages_and_the_whole_audit_measure_the_same(call, csv, run, tmp_path):
     assert call("retrain", run, "--replicates", "2")[0] == 0
     whole = tmp_path / "whole"
-    extra = ["--budget", "2", "--replicates", "2", "--out", whole]
+    extra = ["--budget", "2", "--replicates", "2", "--sharing", "hard", "--out", whole]
     assert call("audit", csv, *RECORD, *extra)[0] == 0
     for name in ("affinity.csv", "plan.yaml"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
