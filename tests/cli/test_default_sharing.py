@@ -62,7 +62,7 @@ def test_the_choice_and_its_reason_are_in_every_output(call, csv, tmp_path, monk
     assert network["sharing"] == "hard"
     for text in (said.words, plan.reasons[0], network["reason"], (run / "report.html").read_text()):
         assert "soft is not distinguishable from it" in text
-        assert "perceiver 1:00" in text  # not tried, and why
+        assert "perceiver (1:00 min)" in text  # not tried, and why
 
 
 def test_hard_sharing_is_assumed_where_there_is_no_time(call, csv, tmp_path):

@@ -31,6 +31,8 @@ QUICKLY = ("pcgrad", "minimax")
     ],
 )
 def test_objectives_and_samplings_of_tasks(call, csv, tmp_path, objective, sampling):
+    if objective in ("pcgrad", "mgda"):
+        pytest.importorskip("torchjd", reason="TorchJD is an extra: pip install torchjd")
     run = tmp_path / "run"
     ways = ["--objective", objective, "--task-sampling", sampling]
     outcome = call("audit", csv, *QUICK, "--measure-every", "1", *AUDIT, *ways, "--out", run)
