@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.reading.cleaning import CleanTable, clean_table
+from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column
 from affinity.reading.column_roles import ColumnRoles
-from affinity.reading.formats import ordered_levels, plain_label
+from affinity.reading.formats import ordered_levels, plain_label, without_marks
 from affinity.reading.note import DataNote
 from affinity.reading.options import ReadingOptions
 from affinity.reading.source import (
@@ -193,6 +193,8 @@ def load_table(
     if task_column is None:
         roles = replace(roles, kinds={**roles.kinds, **_ordered_kinds(table, roles)})
     sets = roles.of_kind("set")
+    marks = marks_by_column(list(map(str, table.columns)), reading.missing, reading.date_formats)
+    table = table.assign(**{name: without_marks(table[name], marks[name]) for name in sets})
     table, made, rare = expand_sets(table, sets)
     chosen = [column for name in roles.targets for column in made.get(name, [name])]
     chosen_kinds = {name: kind for name, kind in roles.kinds.items() if kind.kind != "set"}
@@ -201,7 +203,7 @@ def load_table(
         table.drop(columns=list(roles.exclude)),
         [*labels_of_sets, *(n for n in roles.labels if n not in {*sets, *roles.events})],
         [*roles.of_rows, *roles.events],
-        missing=reading.missing,
+        missing=[mark for mark in reading.missing if mark.rpartition("=")[0] not in sets],
         date_formats=reading.date_formats,
         decimal=raw.decimal,
     )

@@ -10,6 +10,7 @@ from codes import raises
 
 from affinity import load_table
 from affinity.problems.features import find_columns
+from affinity.reading import ReadingOptions
 
 
 @pytest.fixture
@@ -250,3 +251,13 @@ def test_a_table_too_small_for_test_rows_is_refused():
     two_rows = pd.DataFrame({"x": [1.0, 2.0], "y": [0.5, 1.5], "z": [1.0, 3.5]})
     with raises("too-few-rows"):
         load_table(two_rows, ["y", "z"])
+
+
+def test_a_missing_mark_of_a_set_of_labels_is_no_label():
+    table = pd.DataFrame({"x": np.arange(60.0), "tags": ["a;b", "b", "", "a", "unknown", "a"] * 10})
+    for mark in ("tags=unknown", "unknown"):
+        options = ReadingOptions(missing=(mark,))
+        problem = load_table(table, targets=["tags"], kinds={"tags": "set"}, reading=options)
+        assert problem.names == ("tags: a", "tags: b")
+        labels = torch.cat([problem.development.targets, problem.test.targets])
+        assert labels.isnan().sum(dim=0).tolist() == [10, 10]
