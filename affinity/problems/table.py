@@ -13,18 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading import ColumnRoles, DataNote, ReadingOptions, TargetKind
 from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column
-from affinity.reading.column_roles import ColumnRoles
 from affinity.reading.formats import ordered_levels, plain_label, without_marks
-from affinity.reading.note import DataNote
-from affinity.reading.options import ReadingOptions
 from affinity.reading.source import (
     DrawnRows,
     fingerprint,
     read_source,
     shorten,
 )
-from affinity.reading.target_kind import TargetKind
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
 from affinity.words import count
@@ -196,6 +193,7 @@ def load_table(
     marks = marks_by_column(list(map(str, table.columns)), reading.missing, reading.date_formats)
     table = table.assign(**{name: without_marks(table[name], marks[name]) for name in sets})
     table, made, rare = expand_sets(table, sets)
+    rest = [name for name in marks if name not in {*sets, *roles.exclude}]
     chosen = [column for name in roles.targets for column in made.get(name, [name])]
     chosen_kinds = {name: kind for name, kind in roles.kinds.items() if kind.kind != "set"}
     labels_of_sets = [column for columns in made.values() for column in columns]
@@ -203,7 +201,7 @@ def load_table(
         table.drop(columns=list(roles.exclude)),
         [*labels_of_sets, *(n for n in roles.labels if n not in {*sets, *roles.events})],
         [*roles.of_rows, *roles.events],
-        missing=[mark for mark in reading.missing if mark.rpartition("=")[0] not in sets],
+        missing=[f"{name}={mark}" for name in rest for mark in marks[name]],
         date_formats=reading.date_formats,
         decimal=raw.decimal,
     )

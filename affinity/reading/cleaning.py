@@ -621,6 +621,8 @@ def marks_by_column(
     unknown = [("a date format", name) for name in date_formats if name not in marks]
     for mark in map(str, missing):
         name, equals, value = mark.rpartition("=")
+        if name not in marks and mark.partition("=")[0] in marks:
+            name, equals, value = mark.partition("=")  # a mark such as <=
         if equals and name in marks:
             marks[name].append(value.strip())
         elif equals and name and name not in ("<", ">", "!"):

@@ -256,7 +256,7 @@ def test_a_table_too_small_for_test_rows_is_refused():
 def test_a_missing_mark_of_a_set_of_labels_is_no_label():
     table = pd.DataFrame({"x": np.arange(60.0), "tags": ["a;b", "b", "", "a", "unknown", "a"] * 10})
     for mark in ("tags=unknown", "unknown"):
-        options = ReadingOptions(missing=(mark,))
+        options = ReadingOptions(missing=(mark, "0"))
         problem = load_table(table, targets=["tags"], kinds={"tags": "set"}, reading=options)
         assert problem.names == ("tags: a", "tags: b")
         labels = torch.cat([problem.development.targets, problem.test.targets])
