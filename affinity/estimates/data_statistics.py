@@ -17,7 +17,7 @@ from affinity.recording.preserve_state import preserve_state
 from affinity.recording.shared_parameters import unwrapped
 
 from .gradient_files import GradientFile, gradient_path
-from .gradient_sums import Sums, over_ranks, rank
+from .gradient_sums import Sums, digests_of_ranks, rank
 from .output_losses import OutputLoss, curvature_root, labelled_outputs, sum_of_losses
 from .sparse_projection import SparseProjection
 
@@ -145,7 +145,7 @@ class Measure:
                 with file or nullcontext():
                     total, of_rank = self._measure(name, of_data, file)
                 sums[name] = total.over_ranks()
-                digests[name] = over_ranks(of_rank)
+                digests[name] = digests_of_ranks(of_rank)
         return means(sums), digests
 
     def _measure(

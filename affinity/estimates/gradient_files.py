@@ -119,7 +119,8 @@ def read_sums(
     wanted = np.arange(ends[-1]) if rows is None else np.asarray(rows)
     if len(wanted) and (wanted.min() < 0 or wanted.max() >= ends[-1]):
         raise InputError(
-            f"Expected places of rows from 0 to {ends[-1] - 1} in {str(path)!r}, but got "
+            f"Expected places of rows from 0 to {ends[-1] - 1} of data set {number} in "
+            f"{str(folder)!r} ({part}), but got "
             f"{list(rows or [])[:5]}.",
             "unknown-row",
         )

@@ -46,7 +46,7 @@ def rank() -> int:
     return dist.get_rank() if _has_ranks() else 0
 
 
-def over_ranks(digests: set[str]) -> set[str]:
+def digests_of_ranks(digests: set[str]) -> set[str]:
     """The digests of all processes of a distributed run."""
     if not _has_ranks():
         return digests

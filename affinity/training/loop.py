@@ -307,8 +307,10 @@ class _Run:
         """The network has the averaged weights inside the block, and its own again after it."""
         own = _copy_of(self.network)
         self.network.load_state_dict(self.average)
-        yield
-        self.network.load_state_dict(own)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(own)
 
     def see(self, losses: dict[str, float], scales: dict[str, float]) -> None:
         """Keep the network's state if these validation losses are the best so far."""
