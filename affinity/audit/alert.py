@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from affinity.reading.note import Severity
+from affinity.reading import Severity
 from affinity.tasks.score import GainUnit
 
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")

@@ -285,7 +285,7 @@ def predict(options: PredictOptions) -> None:
     from affinity.audit import TrainedPlan
     from affinity.errors import InputError
     from affinity.files import write_atomically
-    from affinity.reading.source import read_table
+    from affinity.reading import read_table
 
     from .run import use_one_thread
     from .run_directory import TRAINED, RunDirectory

@@ -188,7 +188,7 @@ def add_runs(options: AddOptions) -> None:
 
       affinity study add runs/ranker past.csv
     """
-    from affinity.reading.source import read_table
+    from affinity.reading import read_table
     from affinity.words import count
 
     study = _open(options.folder)
@@ -397,7 +397,7 @@ def _read_prior(path: Path) -> "AffinityMatrix | Trace":
     """A trace or a matrix that was saved, or a table of affinities."""
     from affinity.errors import InputError
     from affinity.estimates import AffinityMatrix
-    from affinity.reading.source import read_table
+    from affinity.reading import read_table
     from affinity.recording import Trace
     from affinity.storage import load
 

@@ -22,7 +22,7 @@ from affinity.audit.time_plan import TimePlan
 from affinity.estimates import LabelOverlap
 from affinity.problems import Problem
 from affinity.problems.problem import output_of
-from affinity.reading.note import Severity
+from affinity.reading import Severity
 from affinity.recommendation import MeasuredSharing, Plan, choose_sharing
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from affinity.report.gain_words import describe_gains

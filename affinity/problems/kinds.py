@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading import DataNote, Kind
 from affinity.reading.formats import TRUE, plain_label
-from affinity.reading.note import DataNote
-from affinity.reading.target_kind import Kind
 from affinity.tasks import (
     Accuracy,
     BinaryCrossEntropy,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote
 from affinity.tasks import (
     BinaryCrossEntropy,
     CensoredDeviance,

@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from affinity.reading.note import DataNote
-
-from .kinds import Kind
+from affinity.reading import DataNote, Kind
 
 CERTAIN = 0.99
 """A rank correlation, AUC or explained share of this size is called a leak."""

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading import Kind
 
 from .features import FeatureColumns
-from .kinds import Kind
 
 
 @dataclass(frozen=True)

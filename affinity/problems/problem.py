@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from affinity.errors import InputError
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote
 from affinity.sharing import (
     SHARINGS,
     HardSharing,

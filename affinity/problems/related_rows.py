@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote, Kind
 
-from .kinds import Kind
 from .leaks import MOST_ROWS, Labels, RawColumn, as_numbers
 
 FEWEST_VALUES = 20

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote
 
 
 def row_weights(values: pd.Series) -> Float[Tensor, " row"]:

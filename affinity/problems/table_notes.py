@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote, Kind
 
-from .kinds import Kind
 from .leaks import Labels, find_derived_targets, find_leaks, find_similar_neighbours
 from .related_rows import (
     find_copied_rows,

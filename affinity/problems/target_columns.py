@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading import TargetKind
 from affinity.reading.formats import FALSE, TRUE, plain_label
-from affinity.reading.target_kind import TargetKind
 
 from .kinds import check_target
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from affinity import storage
 from affinity.errors import DivergenceError, InputError, warn
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote
 from affinity.recording import Recorder, RecordingCost, Trace
 from affinity.sharing import Cost, MMoE, cost_of, gate_health
 from affinity.training.checkpoint import optimizer_tensors, restore_optimizer

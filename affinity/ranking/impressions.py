@@ -13,7 +13,7 @@ from torch import Tensor
 from affinity.errors import InputError, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
-from affinity.reading.note import DataNote
+from affinity.reading import DataNote
 from affinity.reading.source import to_pandas
 
 from .objective import RankingObjective, check_objectives
