@@ -308,11 +308,13 @@ def test_ctrl_c_ends_commands_and_keeps_finished_trainings(folder, tmp_path):
     end = time.monotonic() + 90
     while len(list(marks.glob("*-*"))) < 4 and time.monotonic() < end:
         time.sleep(0.05)
-    started = [mark.name.split("-") for mark in marks.glob("*-*")]
-    # The first training, of all tasks, keeps its GPU; the others take turns on the second.
-    assert sorted(Counter(gpu for gpu, _ in started).values()) == [1, 3]
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
+    started = [mark.name.split("-") for mark in marks.glob("*-*")]
+    # The first training, of all tasks, keeps its GPU; the others take turns on the second.
+    on_one, on_other = sorted(Counter(gpu for gpu, _ in started).values())
+    assert on_one == 1
+    assert on_other >= 3
     status = Study(folder).status()
     assert status.done >= 1
     assert (status.failed, status.running, status.stale) == (0, 0, 0)
