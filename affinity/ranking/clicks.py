@@ -55,13 +55,9 @@ class PositionClicks:
         positions: Int[Tensor, " row"],
         seed: int = 0,
     ) -> Float[Tensor, " row"]:
-        """Draw clicks.
+        """Draw clicks from the probability of one per examined row (0 or 1 where it is known).
 
-        Args:
-            attraction: Probability of a click if examined; 0 or 1 where it is known.
-            slates: The list to which each row belongs.
-            positions: From 1 on, within the list.
-            seed: Of the draws.
+        Positions count from 1 within the slate, the list to which a row belongs.
 
         Raises:
             InputError: If rows differ, an attraction is no probability, or a position is below 1.

@@ -74,18 +74,11 @@ class CombinedScore:
 
 @dataclass(frozen=True)
 class WeightChoice:
-    """One choice of weights, and how well its order serves each objective.
-
-    Args:
-        score: The combined score.
-        values: The metric of each objective, with the combined score as prediction.
-        is_efficient: Whether no other choice is at least as good for every objective and better for
-            one.
-    """
+    """One choice of weights, and the metric of each objective if it orders the rows."""
 
     score: CombinedScore
     values: Mapping[str, float]
-    is_efficient: bool
+    is_efficient: bool  # no other choice is as good everywhere and better somewhere
 
 
 @dataclass(frozen=True)
@@ -192,10 +185,6 @@ def is_efficient(
     """Whether no other choice is at least as good everywhere and better somewhere.
 
     Higher is better. Values that are missing for all choices do not count.
-
-    Example:
-        >>> is_efficient(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5], [1.0, 0.0]])).tolist()
-        [True, True, False, True]
     """
     values = np.nan_to_num(values, nan=-np.inf)
     at_least = (values[:, None] >= values[None]).all(axis=2)  # better worse

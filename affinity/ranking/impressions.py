@@ -239,11 +239,6 @@ def hashed(values: pd.Series, buckets: int) -> Int[np.ndarray, " row"]:
     """A number from 1 to `buckets` - 1 per value, the same in every run; 0 where missing.
 
     Whole numbers have the hash of their digits, whatever their type.
-
-    Example:
-        >>> first, missing, last = hashed(pd.Series([7, None, 7.0]), 100).tolist()
-        >>> first == last == hashed(pd.Series(["7"]), 100).item(), missing
-        (True, 0)
     """
     is_missing = values.isna().to_numpy()
     if pd.api.types.is_float_dtype(values):

@@ -12,15 +12,7 @@ from affinity.tasks import RocAuc
 
 
 def check_rows(**columns: Tensor) -> None:
-    """Check that tensors, named by what they hold, have one axis and the same rows.
-
-    Raises:
-        InputError: If they have not.
-
-    Example:
-        >>> import torch
-        >>> check_rows(score=torch.zeros(3), label=torch.zeros(3))
-    """
+    """Check that tensors, named by what they hold, have one axis and the same rows."""
     for name, column in columns.items():
         if not isinstance(column, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(

@@ -147,17 +147,7 @@ class RankingObjective:
 
 
 def check_objectives(objectives: Iterable[RankingObjective]) -> tuple[RankingObjective, ...]:
-    """The objectives as a tuple.
-
-    Raises:
-        InputError: If there are none, names are not unique, or `after` is not an earlier binary
-            objective.
-
-    Example:
-        >>> like = RankingObjective("like", after="click")
-        >>> len(check_objectives([RankingObjective("click"), like]))
-        2
-    """
+    """The objectives as a tuple, with unique names and `after` an earlier binary objective."""
     checked = tuple(objectives)
     check_names(objective.name for objective in checked)
     if not checked:
@@ -176,13 +166,7 @@ def check_objectives(objectives: Iterable[RankingObjective]) -> tuple[RankingObj
 
 
 def chain_of(objectives: Sequence[RankingObjective], objective: RankingObjective) -> list[int]:
-    """The places of the outputs whose product an objective predicts; its own is the last.
-
-    Example:
-        >>> buy = RankingObjective("buy", after="click", product=True)
-        >>> chain_of([RankingObjective("click"), buy], buy)
-        [0, 1]
-    """
+    """The places of the outputs whose product an objective predicts; its own is the last."""
     names = [each.name for each in objectives]
     chain = [names.index(objective.name)]
     while objective.product and objective.after in names:

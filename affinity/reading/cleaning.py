@@ -65,14 +65,7 @@ _LONG_CODES = Remark("codes", "whole numbers above 2^53 were read as codes, not 
 
 @dataclass(frozen=True, eq=False)
 class CleanTable:
-    """A table whose columns hold numbers, dates (in UTC) or text.
-
-    Args:
-        frame: Its rows.
-        formats: How each column was read.
-        remarks: What was special about a column.
-        left_out: Columns that are not part of `frame`, with the reason.
-    """
+    """A table whose columns hold numbers, dates (in UTC) or text."""
 
     frame: pd.DataFrame
     formats: Mapping[str, ColumnFormat]
@@ -111,22 +104,10 @@ def clean_table(
 ) -> CleanTable:
     """Read each column as numbers, dates or text, in one format per column.
 
-    Args:
-        table: Unique column names. Columns that are not to be used must have been removed.
-        targets: Columns to predict: text among numbers is refused more strictly.
-        others: Columns that say something about rows (task, split, group, time), not features.
-        missing: Values that mean a missing value: a value for all columns, or ``COLUMN=VALUE``.
-        date_formats: Formats of `datetime.strptime` for columns of dates.
-        decimal: Decimal mark of numbers in text where both are possible.
-
-    Raises:
-        InputError: If a column mixes numbers with text, or date formats, or its dates can be read
-            in two ways, or if it holds lists.
-
-    Example:
-        >>> clean = clean_table(pd.DataFrame({"price": ["$1,234.50", "$7.20"], "on": ["Y", "n"]}))
-        >>> clean.frame["price"].tolist(), clean.formats["on"].read_as
-        ([1234.5, 7.2], 'text')
+    Columns that are not to be used must have been removed; `others` say something about rows (task,
+    split, group, time) and are no features. Text among numbers is refused more strictly in targets.
+    A missing mark is a value for all columns, or ``COLUMN=VALUE``; date formats are those of
+    `datetime.strptime`.
     """
     marks = marks_by_column(list(map(str, table.columns)), missing, date_formats or {})
     used = {*targets, *others}
@@ -184,11 +165,7 @@ def _levels_format(levels: tuple[str, ...], role: Role) -> tuple[ColumnFormat, t
 def find_format(
     column: pd.Series, role: Role, date_format: str | None = None, decimal: str | None = None
 ) -> tuple[ColumnFormat, tuple[Remark, ...]]:
-    """How a column of `plain` is read, and what is remarkable about it.
-
-    Raises:
-        InputError: If it cannot be decided, or text stands among numbers or dates.
-    """
+    """How a column of `plain` is read, and what is remarkable about it."""
     if date_format is not None:
         return ColumnFormat("date", date_order=date_format), ()
     if pd.api.types.is_datetime64_any_dtype(column):
@@ -543,12 +520,7 @@ def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list
 
 
 def is_saved_index(name: str, column: pd.Series) -> bool:
-    """Whether a column is a row index that was saved with the table.
-
-    Example:
-        >>> is_saved_index("Unnamed: 0", pd.Series([0, 1, 2]))
-        True
-    """
+    """Whether a column is a row index that was saved with the table."""
     if not pd.api.types.is_integer_dtype(column):
         return False
     if name in ("index", "level_0"):
@@ -612,11 +584,7 @@ def _is_sentinel(edge: float, others: pd.Series) -> bool:
 def marks_by_column(
     columns: Sequence[str], missing: Collection[str], date_formats: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The values of each column that mean a missing value.
-
-    Raises:
-        InputError: If a mark or a date format is for a column that there is not.
-    """
+    """The values of each column that mean a missing value."""
     marks: dict[str, list[str]] = {name: [] for name in columns}
     unknown = [("a date format", name) for name in date_formats if name not in marks]
     for mark in map(str, missing):

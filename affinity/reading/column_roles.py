@@ -144,11 +144,6 @@ class ColumnRoles:
 
 
 def split_names(names: Sequence[str], columns: Collection[str]) -> list[str]:
-    """Names of columns, of which several may be given with commas between them.
-
-    Example:
-        >>> split_names(["id,day", "a, b"], {"a, b", "id"})
-        ['id', 'day', 'a, b']
-    """
+    """Names of columns, of which several may be given with commas between them: "id,day"."""
     parts = [[name] if name in columns else name.split(",") for name in names]
     return [name if name in columns else name.strip() for each in parts for name in each]

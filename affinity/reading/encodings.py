@@ -47,19 +47,12 @@ _WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*")
 
 
 def find_encoding(data: bytes) -> tuple[str, str]:
-    r"""The encoding of a text that is not UTF-8, and a word that it reads.
+    """The encoding of a text that is not UTF-8, and a word that it reads; else an error.
 
     An encoding is likely if all words have the letters of one language (or else of several that
     are written in it) and no capital after a small letter; for Chinese, Japanese and Korean, if
     most characters are common ones. Detectors of prose, such as charset-normalizer, are often
     wrong on the few short words of a table.
-
-    Raises:
-        InputError: If no encoding is likely, or several that read different words.
-
-    Example:
-        >>> find_encoding("город,цена\nМосква,1\n".encode("cp1251"))
-        ('cp1251', 'город')
     """
     lines = [line for line in data.splitlines() if not line.isascii()]
     cells = {cell for line in lines for cell in re.split(rb'[,;\t"]', line) if not cell.isascii()}

@@ -61,37 +61,23 @@ DURATION = r"^-?(?:\d+ days?,? )?\d{1,3}:\d{2}(?::\d{2}(?:\.\d+)?)?$"
 
 @dataclass(frozen=True)
 class ColumnFormat:
-    """How a column is read; applied to new rows, it reads them in the same way.
+    """How a column is read; applied to new rows, it reads them in the same way."""
 
-    Args:
-        read_as: Numbers (also true and false, and durations in seconds), dates or text.
-        decimal: Decimal mark of numbers in text.
-        thousands: Mark between their groups of digits; empty if there is none.
-        scaled: Whether the letters k, M, B and bn multiply a number.
-        durations: Whether numbers are durations such as 1:30:00.
-        date_order: Order of day, month and year: ``"dmy"``, ``"mdy"`` or ``"ymd"``; or a format
-            of `datetime.strptime`; ``"iso"`` for ISO 8601.
-        missing: Further values that mean a missing value.
-        spellings: Spellings of a text (see `fold`) that are read as one value.
-        levels: Levels of an ordered category, lowest first; as numbers they are 0, 1, 2, ...
-    """
-
-    read_as: ReadAs
+    read_as: ReadAs  # true, false and durations are numbers, too
     decimal: str = "."
-    thousands: str = ""
-    scaled: bool = False
-    durations: bool = False
+    thousands: str = ""  # mark between groups of digits; empty: none
+    scaled: bool = False  # the letters k, M, B and bn multiply a number
+    durations: bool = False  # such as 1:30:00, read as seconds
+    # "dmy", "mdy", "ymd", "iso" (ISO 8601) or a format of `datetime.strptime`
     date_order: str = "iso"
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # further values that mean a missing value
+    # spellings (see `fold`) that are read as one value
     spellings: Mapping[str, str] = field(default_factory=dict[str, str])
+    # of an ordered category, lowest first; as numbers they are 0, 1, 2, ...
     levels: tuple[str, ...] = ()
 
     def __call__(self, column: pd.Series) -> pd.Series:
-        """The column as floats, dates (UTC, without a zone) or text.
-
-        Raises:
-            InputError: If a cell cannot be read like this; the row and the cell are named.
-        """
+        """The column as floats, dates (UTC, without a zone) or text."""
         column = without_marks(plain(column), self.missing)
         if self.read_as == "date" and pd.api.types.is_datetime64_any_dtype(column):
             return column
@@ -134,11 +120,7 @@ class ColumnFormat:
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """The column without categories, zones, periods, decimals and other special types.
-
-    Raises:
-        InputError: If the column holds lists, mappings, complex numbers or the like.
-    """
+    """The column without categories, zones, periods, decimals and other special types."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         categories = column.cat.categories
         is_number = pd.api.types.is_integer_dtype(categories)  # of which a gap is none
@@ -164,12 +146,7 @@ def plain(column: pd.Series) -> pd.Series:
 
 
 def ordered_levels(column: pd.Series) -> tuple[str, ...]:
-    """The levels of an ordered category, lowest first; none for other columns.
-
-    Example:
-        >>> ordered_levels(pd.Series(pd.Categorical(["b"], ["low", "b"], ordered=True)))
-        ('low', 'b')
-    """
+    """The levels of an ordered category, lowest first; none for other columns."""
     if not isinstance(column.dtype, pd.CategoricalDtype) or not column.cat.ordered:
         return ()
     names = [str(plain_label(level)) for level in column.cat.categories]
@@ -261,11 +238,6 @@ def parse_numbers(
 
     A currency before or after the number, a unit after it, a sign on either side, and parentheses
     around a negative number are understood.
-
-    Example:
-        >>> text = pd.Series(["$1,234.50", "(12)", "50.1 %", "1.2.3"])
-        >>> parse_numbers(text, thousands=",").tolist()
-        [1234.5, -12.0, 50.1, nan]
     """
     parts = text.str.extract(NUMBER)
     digits = parts["digits"].str.replace("\u2019", "'", regex=False)
@@ -304,12 +276,7 @@ def parse_durations(text: pd.Series) -> pd.Series:
 
 
 def parse_dates(text: pd.Series, order: str) -> pd.Series:
-    """Dates in text, in UTC without a zone; NaT where there is none.
-
-    Example:
-        >>> parse_dates(pd.Series(["13.01.2023", "1.2.23 14:30"]), "dmy").tolist()
-        [Timestamp('2023-01-13 00:00:00'), Timestamp('2023-02-01 14:30:00')]
-    """
+    """Dates in text, in UTC without a zone; NaT where there is none."""
     if order == "iso":
         matched = text.where(text.str.match(ISO_DATE).fillna(False).astype(bool))
         dates = pd.to_datetime(matched, format="ISO8601", errors="coerce", utc=True)

@@ -105,13 +105,7 @@ class DrawnRows:
     def __call__(
         self, n_rows: int, names: Sequence[str], values_of: Callable[[str], pd.Series]
     ) -> Int[np.ndarray, " drawn"] | None:
-        """The numbers of the drawn rows, in order; None if all rows are used.
-
-        Args:
-            n_rows: Rows of the table.
-            names: Its columns.
-            values_of: Reads one of them.
-        """
+        """The numbers of the drawn rows, in order; None if all rows are used."""
         most = self.most
         if most is None:
             most = n_rows if self.cells is None else max(1, self.cells // max(1, len(names)))
@@ -183,15 +177,7 @@ def read_source(
 
 
 def to_pandas(source: Any) -> pd.DataFrame:
-    """A frame of any library that can give one, as one of pandas.
-
-    Raises:
-        InputError: If it is none.
-
-    Example:
-        >>> to_pandas({"a": [1, 2], "b": ["x", "y"]}).shape
-        (2, 2)
-    """
+    """A frame of any library that can give one, as one of pandas."""
     if isinstance(source, pd.DataFrame):
         return source
     if _holds_tables(source):
@@ -331,12 +317,7 @@ def check_column(name: str, columns: Collection[str]) -> None:
 
 
 def shorten(names: Sequence[str]) -> str:
-    """The first dozen names, and how many more there are.
-
-    Example:
-        >>> shorten(["depth", "edges"])
-        'depth, edges'
-    """
+    """The first dozen names, and how many more there are."""
     listed = ", ".join(map(str, list(names)[:12]))
     return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
@@ -533,12 +514,7 @@ def _checked(frame: pd.DataFrame, where: str, notes: list[DataNote]) -> pd.DataF
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Names of which a repeated one gets its number.
-
-    Example:
-        >>> unique_names(["age", "note", "note"])
-        ['age', 'note', 'note (2)']
-    """
+    """Names of which a repeated one gets its number: "note", "note (2)"."""
     seen: Counter[str] = Counter()
     unique: list[str] = []
     for name in names:

@@ -30,11 +30,7 @@ BYTE_ORDER_MARKS = {
 
 
 def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd.DataFrame:
-    """The table in a text with the names of its columns in the first line.
-
-    Raises:
-        InputError: If it is empty, starts with a comment or a title, or a quote is not closed.
-    """
+    """The table in a text with the names of its columns in the first line."""
     if not data.strip():
         raise InputError("Expected a table, but the file is empty.", "empty-table")
     data = data.decode(options.encoding or _find_encoding(data, notes)).encode()

@@ -29,15 +29,8 @@ Closure = Callable[[], Mapping[str, Tensor | None]]
 class Batch:
     """The losses of one batch; every evaluation starts from the same random states and buffers.
 
-    Args:
-        tasks: All tasks, in order.
-        losses: The losses of the tasks; a task is absent if its loss is None, or 0 or NaN without
-            a graph.
-        closure: Evaluates them again.
-        restore: Restores random states and buffers; returns whether random numbers were drawn.
-        model: The network, as the user passed it.
-        state: The recorder's, of which warnings are issued once.
-        first: The losses of the closure's first evaluation, where there was one.
+    A task is absent if its loss is None, or 0 or NaN without a graph. `restore` returns whether
+    random numbers were drawn; `first` holds the losses of the closure's first evaluation, if any.
     """
 
     def __init__(
@@ -124,9 +117,6 @@ class Batch:
 
         In the backward pass, the other losses have the weight 0, so that it takes the same way on
         all ranks, also on those that lack the task.
-
-        Raises:
-            InputError: If each task has a batch of its own, and a rank lacks that of this one.
         """
         names = [name for name in self.names if name == task or not self.is_apart]
         losses = {name: loss for name in names if (loss := self.loss(name)).isfinite()}
@@ -228,9 +218,6 @@ class Batch:
         At the first measurement, the closure's losses are compared with those given to `observe`,
         unless they depend on random numbers, or on buffers that every forward pass changes
         (`spectral_norm`).
-
-        Raises:
-            InputError: If the closure evaluates other losses, or others each time.
         """
         losses = self._baseline_losses(is_first=is_first)
         if is_first:  # the same decision on all ranks, since evaluations may communicate
@@ -389,12 +376,7 @@ def check_losses(losses: object, tasks: tuple[str, ...] | None, model: nn.Module
 
 
 def check_loss(task: str, loss: object, *, needs_graph: bool = True) -> Tensor:
-    """The loss as a tensor without axes.
-
-    Raises:
-        InputError: Unless this is a tensor with one element, and has a graph where it needs one.
-            A constant 0 or NaN stands for a task that is absent.
-    """
+    """The loss as a tensor without axes; a constant 0 or NaN stands for a task that is absent."""
     if not isinstance(loss, Tensor):
         raise InputError(
             f"Expected a tensor or a function as the loss of the task {task!r}, but got "

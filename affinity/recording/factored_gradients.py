@@ -34,13 +34,6 @@ class LinearLayer:
     References:
         Goodfellow (2015), `Efficient Per-Example Gradient Computations
         <https://arxiv.org/abs/1510.01799>`_, which computes norms this way.
-
-    Example:
-        >>> layer, inputs = torch.nn.Linear(3, 1), torch.tensor([[2.0, 0.0, 0.0]])
-        >>> layers = linear_layers([layer(inputs).sum()], [layer.weight], n_tasks=1)
-        >>> layers[0].inner_products([torch.tensor([[1.0]]), torch.tensor([[-3.0]])])
-        tensor([[  4., -12.],
-                [-12.,  36.]])
     """
 
     output: GradientEdge
@@ -82,12 +75,7 @@ class WholeGradient:
 
 @dataclass(frozen=True, eq=False)
 class FactoredGradients:
-    """Gradients of several tasks, some of them in factors.
-
-    Args:
-        gradients: At the places of `linear`, gradients at the layer's output.
-        linear: Linear layers, by the place of their weight.
-    """
+    """Gradients of several tasks; for `linear` layers, those at the layer's output."""
 
     gradients: Gradients
     linear: Mapping[int, LinearLayer]
@@ -131,11 +119,7 @@ def linear_layers(
 ) -> dict[int, LinearLayer]:
     """The linear layers whose factors are cheaper than gradients, by the place of their weight.
 
-    Args:
-        losses: Losses with their graph.
-        shared: The shared parameters; weights that are used twice are left out.
-        n_tasks: Number of tasks whose inner products are needed.
-        needs_gradients: Whether the gradients are needed, too, one at a time.
+    Weights that are used twice are left out.
     """
     places = {id(parameter): place for place, parameter in enumerate(shared)}
     uses: Counter[Node] = Counter()

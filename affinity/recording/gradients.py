@@ -32,14 +32,6 @@ def task_gradient(
     """Gradient of the sum of `losses` (usually one) with respect to `inputs`.
 
     The graph is kept for the user's own backward pass; nothing is accumulated into ``.grad``.
-
-    Raises:
-        InputError: If the graph cannot be kept, as with the defaults of ``torch.compile``.
-
-    Example:
-        >>> trunk = torch.tensor([1.0, 2.0], requires_grad=True)
-        >>> task_gradient([(3 * trunk).sum()], [trunk])
-        [tensor([3., 3.])]
     """
     with reusable_graph(losses[0].device.type):
         parts = torch.autograd.grad(
@@ -50,11 +42,7 @@ def task_gradient(
 
 @contextlib.contextmanager
 def reusable_graph(device: str) -> Generator[None]:
-    """A backward pass that keeps the graph, without autocast.
-
-    Raises:
-        InputError: If the graph cannot be kept.
-    """
+    """A backward pass that keeps the graph, without autocast; an error if it cannot be kept."""
     try:
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -129,16 +117,6 @@ def inner_products(
     """Inner products of each source's gradient with each target's, per layer.
 
     Gradients are read once, in blocks; of sparse ones, only the rows that are not 0.
-
-    Args:
-        sources: Gradients of the sources.
-        targets: Gradients of the targets; may be the same.
-        layers: For each layer, the entries of a gradient that belong to it.
-
-    Example:
-        >>> rows = Gradients({"a": [torch.tensor([1.0, 2.0])], "b": [torch.tensor([3.0, -1.0])]})
-        >>> inner_products(rows, rows, layers=[[0]]).tolist()
-        [[[5.0, 1.0], [1.0, 10.0]]]
     """
     example = next(iter(sources.by_task.values()))
     device = next(part.device for part in example if part is not None)

@@ -15,52 +15,27 @@ from .gradients import KEEP_COMPILED_GRAPHS, Gradient, task_gradient
 
 @dataclass(frozen=True, eq=False)
 class SharedEdge:
-    """An edge from the part of the graph that belongs to one loss into the shared part.
-
-    Args:
-        loss: Index of the loss.
-        node: The last node that belongs to this loss alone.
-        edge: Index of the edge among the node's edges.
-        part: Index of the tensor of the representation that the edge leads to.
-    """
+    """An edge from the part of the graph that belongs to one loss alone into the shared part."""
 
     loss: int
-    node: Node
-    edge: int
-    part: int
+    node: Node  # the last node that belongs to this loss alone
+    edge: int  # index among the node's edges
+    part: int  # index of the representation's tensor that the edge leads to
 
 
 @dataclass(frozen=True, eq=False)
 class SharedGraph:
-    """The part of the graph that several losses share.
+    """The part of the graph that several losses share."""
 
-    Args:
-        leaves: Tensors that at least two losses reach, ordered from the losses to the inputs.
-        representation: Where the losses' own parts meet the shared one, as edges that
-            ``torch.autograd.grad`` accepts: gradients there are those of the trunk's output.
-        entries: The edges through which the losses reach the representation.
-        has_heads: Whether every loss has a part of the graph of its own.
-    """
-
+    # reached by at least two losses, ordered from the losses to the inputs
     leaves: tuple[Tensor, ...]
-    representation: tuple[GradientEdge, ...]
+    representation: tuple[GradientEdge, ...]  # the trunk's output, as edges for torch.autograd.grad
     entries: tuple[SharedEdge, ...]
-    has_heads: bool
+    has_heads: bool  # every loss has a part of the graph of its own
 
 
 def shared_graph(losses: Iterable[Tensor]) -> SharedGraph:
-    """Walk from every loss towards the leaves; a node that a second loss reaches is shared.
-
-    Example:
-        >>> import torch
-        >>> trunk, head = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-        >>> representation = trunk * 2
-        >>> graph = shared_graph([representation.sum(), (representation * head).sum()])
-        >>> graph.leaves[0] is trunk, len(graph.leaves)
-        (True, 1)
-        >>> [entry.loss for entry in graph.entries]
-        [0, 1]
-    """
+    """Walk from every loss towards the leaves; a node that a second loss reaches is shared."""
     roots = [get_gradient_edge(loss) for loss in losses]
     parents: dict[Node, tuple[tuple[Node | None, int], ...]] = {}
     owner: dict[Node, int] = {}
@@ -108,13 +83,6 @@ def representation_gradients(
 
     The backward pass of the losses' sum passes one part per loss to the representation, where
     they are added; hooks take each part before it is added.
-
-    Example:
-        >>> import torch
-        >>> representation = 2 * torch.ones(2, requires_grad=True)
-        >>> losses = [representation.sum(), (3 * representation).sum()]
-        >>> representation_gradients(losses, shared_graph(losses))
-        [[tensor([1., 1.])], [tensor([3., 3.])]]
     """
     if not graph.has_heads:  # other losses are computed from one of the losses
         return [task_gradient([loss], graph.representation) for loss in losses]
@@ -145,17 +113,6 @@ def overlapping_gradients(
     Where losses are stacked, concatenated or columns of one prediction, they meet in the graph at
     a tensor of which each element belongs to one loss. Such tensors are followed towards the
     inputs, up to the tensors with an element at which two losses have a gradient.
-
-    Example:
-        >>> import torch
-        >>> trunk = torch.ones(2, requires_grad=True)
-        >>> losses = torch.stack([(2 * trunk).sum(), (3 * trunk).sum()]).unbind()
-        >>> overlapping_gradients(losses, shared_graph(losses))
-        []
-        >>> representation = 1 * trunk
-        >>> losses = torch.stack([(2 * representation).sum(), (3 * representation).sum()]).unbind()
-        >>> overlapping_gradients(losses, shared_graph(losses))
-        [[tensor([2., 2.])], [tensor([3., 3.])]]
     """
     edges = graph.representation
     gradients = representation_gradients(losses, graph) if edges else []

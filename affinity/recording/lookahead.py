@@ -28,28 +28,12 @@ def lookahead_losses(
         L_j(X^t, \theta_{s|i}^{t+1}, \theta_j^t) \quad\text{with}\quad
         \theta_{s|i}^{t+1} = \theta_s^t - \eta \nabla_{\theta_s^t} L_i(X^t, \theta_s^t, \theta_i^t)
 
-    Call within `restore_parameters`: the parameters keep the values of the step.
-
-    Args:
-        evaluations: Each evaluates the losses on one batch, with the same dropout masks each time.
-        shared: The shared parameters.
-        gradient: The source's gradient.
-        step: The step to take.
+    Each evaluation is of one batch, with the same dropout masks each time. Call within
+    `restore_parameters`: the parameters keep the values of the step.
 
     References:
         Fifty et al. (2021), `Efficiently Identifying Task Groupings for Multi-Task Learning
         <https://arxiv.org/abs/2109.04617>`_, equation 1.
-
-    Example:
-        >>> trunk = torch.tensor([1.0], requires_grad=True)
-        >>> with restore_parameters([trunk]) as before:
-        ...     lookahead_losses(
-        ...         [lambda: trunk.detach() ** 2], [trunk], [torch.tensor([2.0])],
-        ...         GradientStep(0.25, before),
-        ...     )
-        [tensor([0.2500])]
-        >>> trunk
-        tensor([1.], requires_grad=True)
     """
     losses: list[Float[Tensor, " target"]] = []
     for evaluate in evaluations:
@@ -80,11 +64,7 @@ def write_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None
 
 
 def step_size(rate: float | None, optimizer: Optimizer | None, shared: Sequence[Tensor]) -> float:
-    """The learning rate of a plain step: `rate`, else the optimizer's current one, else 0.001.
-
-    Raises:
-        InputError: If the optimizer trains none of the shared parameters.
-    """
+    """The learning rate of a plain step: `rate`, else the optimizer's current one, else 0.001."""
     if rate is not None:
         return rate
     if optimizer is None:
@@ -102,21 +82,10 @@ def step_size(rate: float | None, optimizer: Optimizer | None, shared: Sequence[
 
 @dataclass(frozen=True, eq=False)
 class GradientStep:
-    """A plain gradient step without momentum or weight decay, as in the TAG paper.
-
-    Args:
-        learning_rate: Step size.
-        before: The parameters' values from which every step starts.
-
-    Example:
-        >>> trunk = torch.tensor([5.0])
-        >>> GradientStep(0.5, [torch.tensor([1.0])])([trunk], [torch.tensor([2.0])])
-        >>> trunk
-        tensor([0.])
-    """
+    """A plain gradient step without momentum or weight decay, as in the TAG paper."""
 
     learning_rate: float
-    before: Sequence[Tensor]
+    before: Sequence[Tensor]  # values of the parameters from which every step starts
 
     def __call__(self, parameters: Sequence[Tensor], gradient: Iterable[Tensor | None]) -> None:
         """Write ``before - learning_rate * gradient``."""
@@ -138,21 +107,10 @@ class OptimizerStep:
     It uses momentum, Adam's moments, weight decay and each group's learning rate as they are; the
     optimizer itself, its hooks and its scheduler are not touched. A shared parameter that the
     gradient does not reach keeps its value.
-
-    Args:
-        optimizer: The run's optimizer.
-        before: The parameters' values from which every step starts.
-
-    Example:
-        >>> trunk = torch.tensor([1.0], requires_grad=True)
-        >>> optimizer = torch.optim.Adam([trunk], lr=0.5)
-        >>> OptimizerStep(optimizer, [trunk.detach().clone()])([trunk], [torch.tensor([30.0])])
-        >>> trunk.item()  # the length of Adam's first step is its learning rate
-        0.5
     """
 
     optimizer: Optimizer
-    before: Sequence[Tensor]
+    before: Sequence[Tensor]  # values of the parameters from which every step starts
 
     def __call__(self, parameters: Sequence[Tensor], gradient: Iterable[Tensor | None]) -> None:
         """Write the values after the optimizer's step."""

@@ -33,15 +33,7 @@ MOST_TRIES = 2
 
 
 class Measurement:
-    """Measure a batch, then perhaps a held-out one for the targets, then ask for `trace`.
-
-    Args:
-        part: What is shared.
-        settings: What to measure.
-        state: The recorder's; a measurement changes it.
-        optimizer: The run's optimizer, where it is known.
-        looks_ahead: Whether lookahead losses are measured.
-    """
+    """Measure a batch, then perhaps a held-out one for the targets, then ask for `trace`."""
 
     def __init__(
         self,
@@ -361,12 +353,7 @@ class Measurement:
 
 
 class PendingHoldout:
-    """A measurement that waits for the next micro-batch, to measure its targets there.
-
-    Args:
-        measurement: The measurement; its sources are measured.
-        part: The shared part, whose parameters must not change until the next micro-batch.
-    """
+    """A measurement whose sources are measured; the next micro-batch will measure its targets."""
 
     def __init__(self, measurement: Measurement, part: SharedPart) -> None:
         self.measurement = measurement
@@ -374,14 +361,10 @@ class PendingHoldout:
         self._sums = self._parameter_sums()
 
     def finish(self, batch: Batch, begun: int) -> bool:
-        """Measure the targets; False if the optimizer has made a step in between.
+        """Measure targets on the next micro-batch; False if the optimizer made a step in between.
 
-        Args:
-            batch: The next micro-batch.
-            begun: Number of measurements, with this one, begun since one was finished.
-
-        Raises:
-            InputError: If the optimizer makes a step after every micro-batch.
+        `begun` counts the measurements, with this one, begun since one was finished: an error if
+        the optimizer makes a step after every micro-batch.
         """
         if torch.equal(self._sums, self._parameter_sums()):
             self.measurement.hold_out(batch)

@@ -14,16 +14,10 @@ from .shards import local_part
 
 @dataclass(frozen=True, eq=False)
 class Momentum:
-    """The weighted sum of earlier gradients in an optimizer's next step.
+    """The weighted sum of earlier gradients in an optimizer's next step."""
 
-    Args:
-        buffers: The optimizer's own tensors, not copies, or this process's parts of them; None
-            where there is nothing yet.
-        factor: By which all of them are to be multiplied.
-    """
-
-    buffers: Gradient
-    factor: float
+    buffers: Gradient  # the optimizer's own, or this process's parts; None: nothing yet
+    factor: float  # multiplies all buffers
 
     def dense(self, shared: Sequence[Tensor]) -> list[Tensor]:
         """One new tensor per shared parameter."""
@@ -46,14 +40,6 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> M
     Returns:
         None without an optimizer, or where it keeps no such sum (RMSprop, Adagrad) or does not
         train all of the shared parameters.
-
-    Example:
-        >>> trunk = torch.tensor([0.0], requires_grad=True)
-        >>> optimizer = torch.optim.SGD([trunk], lr=1.0, momentum=0.5)
-        >>> trunk.grad = torch.tensor([4.0])
-        >>> optimizer.step()
-        >>> carried_momentum(optimizer, [trunk]).dense([trunk])
-        [tensor([2.])]
     """
     if optimizer is None:
         return None

@@ -9,13 +9,7 @@ from .trace import Trace
 
 
 class ObservationBuffer:
-    """The arrays of one measurement; entries are missing (NaN) until they are filled in.
-
-    Args:
-        tasks: All tasks, in order.
-        layers: The layers whose Gramians are measured.
-        device: The device of the shared part.
-    """
+    """The arrays of one measurement; entries are missing (NaN) until they are filled in."""
 
     def __init__(self, tasks: tuple[str, ...], layers: Layers, device: torch.device) -> None:
         def missing(*shape: int) -> Tensor:
@@ -43,14 +37,7 @@ class ObservationBuffer:
         has_momentum: bool,
         has_lookahead: bool,
     ) -> Trace:
-        """The measurement as a trace with one entry of time.
-
-        Args:
-            settings: What was measured.
-            layer_norms: The norms of the layers' parameters, where layers were measured.
-            has_momentum: Whether products with the momentum were measured.
-            has_lookahead: Whether the measurement looked ahead.
-        """
+        """The measurement as a trace with one entry of time."""
         has_gramians, has_layers = settings.gramians, settings.layers is not None
         is_held_out = self.held_out_losses is not None
         lookahead_losses = self.lookahead_losses if self.predictions is None else self.predictions

@@ -60,21 +60,8 @@ def preserve_state(
     inside does not change the counters either: the user's own backward pass, which comes later,
     finds the versions that it saved.
 
-    Args:
-        model: The module whose state is preserved.
-        and_called: Whether to preserve the state of every other module that is called, too.
-        functions: Functions whose variables are preserved, too.
-        parameters: Parameters that forward passes change.
-        is_sharded: Whether a process may hold a part of a parameter.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(1)
-        >>> with preserve_state(norm) as restore:
-        ...     _ = norm(torch.randn(4, 1))
-        ...     restore()
-        True
-        >>> norm.num_batches_tracked.item()
-        0
+    Also preserved: with `and_called`, every other module that is called; the variables of
+    `functions`; and `parameters`, which forward passes change.
     """
     saved: list[tuple[Tensor, Tensor]] = []
     buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
@@ -135,21 +122,7 @@ class KeptState:
     """Copies of plain attributes and variables, and of the contents of what they hold.
 
     Tensors that were computed from parameters are not copied: the reference is put back, and a
-    change in place is an error.
-
-    Args:
-        save: Is called with every module that is met.
-
-    Example:
-        >>> module = nn.Module()
-        >>> module.calls, module.history = 1, [0.5]
-        >>> kept = KeptState(lambda module: None)
-        >>> kept.add_modules([module])
-        >>> module.calls += 1
-        >>> module.history.append(0.25)
-        >>> kept.restore()
-        >>> module.calls, module.history
-        (1, [0.5])
+    change in place is an error. `save` is called with every module that is met.
     """
 
     def __init__(self, save: Callable[[nn.Module], None]) -> None:
@@ -357,19 +330,7 @@ def _library(value: object) -> str:
 
 
 class RandomStates:
-    """Copies of the states of PyTorch's, Python's and NumPy's global random generators.
-
-    Args:
-        devices: Accelerators whose generators are included.
-
-    Example:
-        >>> states = RandomStates([])
-        >>> first = torch.rand(1)
-        >>> states.restore()
-        True
-        >>> torch.equal(torch.rand(1), first)
-        True
-    """
+    """Copies of the states of PyTorch's, Python's, NumPy's and accelerators' random generators."""
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = devices

@@ -20,10 +20,7 @@ class Ranks:
     """All ranks of the default process group, or this process alone.
 
     Gradients are averaged over the ranks before inner products are taken: those of local gradients
-    contain the noise of local batches.
-
-    Args:
-        timeout: Seconds to wait for a rank before it counts as missing.
+    contain the noise of local batches. A rank counts as missing after `timeout` seconds.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -37,11 +34,7 @@ class Ranks:
         return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
     def synchronize(self, step: int) -> None:
-        """Wait until all ranks observe the same step.
-
-        Raises:
-            InputError: If a rank does not arrive, or arrives at another step.
-        """
+        """Wait until all ranks observe the same step; an error if one does not."""
         if self.count == 1:
             return
         store = dist.distributed_c10d._get_default_store()  # pyright: ignore

@@ -21,63 +21,37 @@ SketchMethod = Literal["double backward", "forward mode", "none"]
 
 @dataclass
 class SearchState:
-    """What the search for shared parameters knows.
+    """What the search for shared parameters knows."""
 
-    Args:
-        shared: Names of the parameters that at least two tasks reach.
-        owners: For each other parameter the task that reached each element, counted from 1; 0:
-            none did.
-        searched: The tasks whose gradients were searched.
-        searches: Number of observations at which the search could continue.
-    """
-
-    shared: set[str] = field(default_factory=set[str])
+    shared: set[str] = field(default_factory=set[str])  # reached by at least two tasks
+    # of each element: the task that reached it, from 1; 0: none
     owners: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     searched: set[str] = field(default_factory=set[str])
-    searches: int = 0
+    searches: int = 0  # observations at which the search could continue
 
 
 @dataclass
 class RecorderState:
-    """The state of a recorder between two observations.
+    """The state of a recorder between two observations."""
 
-    Args:
-        random_state: Of the generator that draws the directions of sketches.
-        tasks: Names of the tasks, once known.
-        step: Number of observations so far.
-        measurements: What was recorded, in parts that follow each other in time.
-        timing: Time of the run and its measurements.
-        sketch_method: The first method that the run's graphs allow; ``"none"``: no sketches.
-        first_source: The next source, where measurements take turns.
-        begun: Number of measurements begun since one was finished: above 0 while waiting for the
-            next micro-batch.
-        is_closure_exact: Whether the closure returns, bit for bit, the losses given to `observe`,
-            so that they need not be evaluated again.
-        has_factors: Whether factored gradients were cheaper when last checked.
-        warned: Tasks (or an empty string) and codes of warnings that were issued.
-        search: What the search for shared parameters knows.
-        round: The measurement over consecutive observations that is not complete.
-        complete: How often all tasks were measured together.
-        pairs: How often each source was measured with each target at other times.
-        absent: Tasks that the last rounds did not meet.
-    """
-
-    random_state: Tensor
+    random_state: Tensor  # of the generator that draws directions of sketches
     tasks: tuple[str, ...] | None = None
-    step: int = 0
-    measurements: list[Trace] = field(default_factory=list[Trace])
+    step: int = 0  # observations so far
+    measurements: list[Trace] = field(default_factory=list[Trace])  # in the order of time
     timing: Timing = field(default_factory=Timing)
-    sketch_method: SketchMethod = "double backward"
-    first_source: int = 0
-    begun: int = 0
-    is_closure_exact: bool = False
-    has_factors: bool = True
+    sketch_method: SketchMethod = "double backward"  # first method that the run's graphs allow
+    first_source: int = 0  # the next source, where measurements take turns
+    begun: int = 0  # measurements begun since one was finished; above 0: wait for a micro-batch
+    is_closure_exact: bool = False  # the closure returns bit for bit the losses given to `observe`
+    has_factors: bool = True  # factored gradients were cheaper when last checked
+    # tasks (or "") and codes of warnings
     warned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     search: SearchState = field(default_factory=SearchState)
-    round: TaskRound | None = None
-    complete: int = 0
+    round: TaskRound | None = None  # the measurement over observations that is not complete
+    complete: int = 0  # how often all tasks were measured together
+    # how often [source, target] was measured at other times
     pairs: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    absent: set[str] = field(default_factory=set[str])
+    absent: set[str] = field(default_factory=set[str])  # tasks that the last rounds did not meet
 
     def warn_once(self, message: str, code: str, task: str = "") -> None:
         """Warn, once per run, task and code."""
@@ -120,14 +94,7 @@ class RecorderState:
             counts[target] = counts.get(target, 0) + 1
 
     def next_sources(self, tasks: tuple[str, ...], count: int) -> tuple[str, ...]:
-        """The next `count` sources in turn.
-
-        Example:
-            >>> import torch
-            >>> state = RecorderState(torch.empty(0))
-            >>> state.next_sources(("a", "b", "c"), 2), state.next_sources(("a", "b", "c"), 2)
-            (('a', 'b'), ('c', 'a'))
-        """
+        """The next `count` sources in turn."""
         if count >= len(tasks):
             return tasks
         sources = (tasks * 2)[self.first_source : self.first_source + count]
@@ -142,11 +109,7 @@ class RecorderState:
 
     @classmethod
     def unpack(cls, state: Mapping[str, Tensor | str]) -> "RecorderState":
-        """Read what `pack` wrote.
-
-        Raises:
-            InputError: If it is of another version.
-        """
+        """Read what `pack` of the same version wrote."""
         tensors = {name: value.cpu() for name, value in state.items() if isinstance(value, Tensor)}
         content = json.loads(cast("str", state["recorder"]))
         if content["version"] != VERSION:

@@ -29,19 +29,12 @@ class RecordingCost:
 
 @dataclass
 class Timing:
-    """Time spent on a run and on its measurements, over all parts of a resumed run.
+    """Time spent on a run and on its measurements, over all parts of a resumed run."""
 
-    Args:
-        costs: Seconds that each finished measurement took.
-        unfinished: Seconds spent on a measurement that is not finished.
-        elapsed: Seconds before the last resume.
-        next_check: With an overhead: the step at which to check the time again.
-    """
-
-    costs: list[float] = field(default_factory=list)
-    unfinished: float = 0.0
-    elapsed: float = 0.0
-    next_check: int = 0
+    costs: list[float] = field(default_factory=list)  # seconds of each finished measurement
+    unfinished: float = 0.0  # seconds of a measurement that is not finished
+    elapsed: float = 0.0  # seconds before the last resume
+    next_check: int = 0  # with an overhead: the step at which to check the time again
     _started: float | None = None
 
     def start(self) -> None:
@@ -73,23 +66,12 @@ class Schedule:
 
     With `overhead`, the first measurement is made immediately, since affinities change fastest at
     the start; the next one follows when it fits into the allowed share of time.
-
-    Args:
-        every: Steps from one measurement to the next.
-        after: The first step that is measured.
-        until: The first step that is no longer measured.
-        overhead: Allowed time of all measurements relative to the run's own time; replaces
-            `every`.
-
-    Example:
-        >>> schedule = Schedule(every=3, after=2, until=7)
-        >>> [step for step in range(10) if schedule.is_due(step, Timing())]
-        [2, 5]
     """
 
     every: int
-    after: int = 0
-    until: int | None = None
+    after: int = 0  # the first step that is measured
+    until: int | None = None  # the first step that is no longer measured
+    # time of measurements relative to the run's own; replaces `every`
     overhead: float | None = None
 
     def __post_init__(self) -> None:

@@ -19,11 +19,7 @@ DIRECTIONS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `Recorder` that concern a single measurement; they are explained there.
-
-    Raises:
-        InputError: If a value is out of its range, or two exclude each other.
-    """
+    """The arguments of `Recorder` that concern a single measurement; they are explained there."""
 
     level: Level = "parameters"
     layers: int | Sequence[str] | None = None

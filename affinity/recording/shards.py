@@ -57,11 +57,7 @@ def refuse_shards(model: nn.Module) -> None:
 
 
 def check_shards(model: nn.Module, settings: Settings) -> bool:
-    """Whether the model has sharded parameters that can be recorded with these settings.
-
-    Raises:
-        InputError: If it has sharded parameters that cannot.
-    """
+    """Whether the model has sharded parameters; an error if these settings cannot record them."""
     _refuse_other_shards(model)
     parameters: dict[str, Any] = {n: p for n, p in model.named_parameters() if is_sharded(p)}
     for name, parameter in parameters.items():
@@ -101,8 +97,7 @@ def _refuse_other_shards(model: nn.Module) -> None:
 def reshard(model: nn.Module) -> list[Any]:
     """Let each process hold its part alone, so that the next pass gathers the values again.
 
-    Returns:
-        The modules whose parameters FSDP2 had gathered, as the root's between two passes.
+    Returns the modules whose parameters FSDP2 had gathered, as the root's between two passes.
     """
     gathered: list[Any] = [
         module
@@ -125,15 +120,8 @@ def gradient_parts(
     """This process's part of the gradient of the weighted sum of `losses`, by a backward pass.
 
     What FSDP2 reduces is the mean over processes. Nothing is left in ``.grad``, and no hook runs
-    that follows the accumulation of gradients, such as an optimizer's.
-
-    Args:
-        model: The network, of which FSDP2 reduces the gradients.
-        losses: The losses on this process; those of another may be others.
-        weights: The weight of each.
-        parameters: The parameters whose gradients are wanted.
-        has_gaps: Whether processes have different losses: then gradients of 0 stand for those of
-            parameters that a process does not reach.
+    that follows the accumulation of gradients, such as an optimizer's. With `has_gaps`, processes
+    have different losses: a process has gradients of 0 for parameters that it does not reach.
     """
     leaves = {id(leaf): leaf for node in graph_nodes(losses) if (leaf := leaf_of(node)) is not None}
     settings: list[tuple[Any, str, object]] = []  # so that FSDP2 reduces the gradients

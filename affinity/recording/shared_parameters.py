@@ -22,21 +22,9 @@ Layers = dict[str, list[int]]
 def selected_parameters(model: nn.Module, shared: Shared) -> dict[str, nn.Parameter]:
     """The parameters that `shared` names, trained or frozen, by name; all without it.
 
-    Args:
-        model: The whole network.
-        shared: A submodule; the name of a submodule or of a parameter; a glob
-            (``"trunk.*.weight"``) or a regular expression that is searched in parameter names;
-            several of these; or None.
-
-    Raises:
-        InputError: If nothing matches.
-
-    Example:
-        >>> model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
-        >>> list(selected_parameters(model, "trunk"))
-        ['trunk.weight', 'trunk.bias']
-        >>> list(selected_parameters(model, "trunk.w*"))
-        ['trunk.weight']
+    `shared` is a submodule; the name of a submodule or of a parameter; a glob
+    (``"trunk.*.weight"``) or a regular expression that is searched in parameter names; several of
+    these; or None. An error if nothing matches.
     """
     named = {
         name.replace("_orig_mod.", ""): parameter
@@ -51,11 +39,7 @@ def selected_parameters(model: nn.Module, shared: Shared) -> dict[str, nn.Parame
 
 
 def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
-    """The model, or the shared part as a module where no model was passed.
-
-    Raises:
-        InputError: If there is no model in which the shared part could be found.
-    """
+    """The model, or the shared part as a module where no model was passed."""
     if model is not None:
         return model
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -89,19 +73,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def layers_of(names: Sequence[str], layers: int | Sequence[str] | None) -> Layers:
-    """Group parameters into layers.
+    """Group the places of parameters into layers.
 
-    Args:
-        names: Names of the parameters.
-        layers: Number of leading parts of a module's name that identify a layer; or names of
-            modules, with all other parameters in the layer ``"other"``; or None for one layer.
-
-    Example:
-        >>> names = ["trunk.0.weight", "trunk.0.bias", "trunk.2.weight"]
-        >>> layers_of(names, 2)
-        {'trunk.0': [0, 1], 'trunk.2': [2]}
-        >>> layers_of(names, ["trunk.2"])
-        {'trunk.2': [2], 'other': [0, 1]}
+    `layers` is the number of leading parts of a module's name that identify a layer; or names of
+    modules, with all other parameters in the layer ``"other"``; or None for one layer.
     """
     if layers is None:
         return {"all": list(range(len(names)))}
@@ -125,15 +100,7 @@ def layers_of(names: Sequence[str], layers: int | Sequence[str] | None) -> Layer
 def last_layer(
     shared: Mapping[str, nn.Parameter], losses: Sequence[Tensor]
 ) -> dict[str, nn.Parameter]:
-    """The shared parameters of the module that is nearest to the losses; none if none is reached.
-
-    Example:
-        >>> import torch
-        >>> trunk = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
-        >>> outputs = trunk(torch.ones(1, 2))
-        >>> list(last_layer(dict(trunk.named_parameters()), [outputs.sum(), outputs.mean()]))
-        ['2.weight', '2.bias']
-    """
+    """The shared parameters of the module that is nearest to the losses; may be none."""
     by_id = {id(parameter): name for name, parameter in shared.items()}
     level: list[Node] = [get_gradient_edge(loss).node for loss in losses]
     seen = set(level)

@@ -26,29 +26,18 @@ LIBRARIES = {"torch", "affinity", "accelerate", "lightning", "transformers", "pe
 
 @dataclass(frozen=True, eq=False)
 class SharedPart:
-    """The tasks of a run, and where their gradients are taken.
-
-    Args:
-        tasks: All of them, in order.
-        model: The network, as the user passed it.
-        parameters: The shared parameters that are trained, by name.
-        layers: The places of these parameters, by layer.
-        settings: Whether gradients are taken at the parameters or at the representation.
-        ranks: The processes of the run.
-        rounding_error: Relative rounding error of the losses.
-        frozen_module: The shared module, if none of its parameters is trained.
-        is_sharded: Whether a process may hold a part of a parameter.
-    """
+    """The tasks of a run, and where their gradients are taken."""
 
     tasks: tuple[str, ...]
     model: nn.Module
-    parameters: Mapping[str, nn.Parameter]
-    layers: Layers
+    parameters: Mapping[str, nn.Parameter]  # those that are trained
+    layers: Layers  # places of these parameters, by layer
     settings: Settings
     ranks: Ranks
-    rounding_error: float
+    rounding_error: float  # relative, of the losses
+    # the shared module, if none of its parameters is trained
     frozen_module: nn.Module | None = None
-    is_sharded: bool = False
+    is_sharded: bool = False  # a process may hold a part of a parameter
     device: torch.device = field(init=False)
     """The model's device."""
 
@@ -122,10 +111,7 @@ class SharedPart:
     ) -> FactoredGradients | None:
         """Gradients of all tasks in factors, where that is cheaper and there is one process.
 
-        Args:
-            batch: The batch.
-            memory: Bytes that the factors of all tasks may take.
-            needs_gradients: Whether the gradients are needed, too, one at a time.
+        The factors may take `memory` bytes; `needs_gradients` asks for one gradient at a time, too.
         """
         is_alone = self.ranks.count == 1 and not self.is_sharded
         if self.settings.level == "representation" or not is_alone or batch.is_apart:
@@ -149,8 +135,7 @@ class SharedPart:
     def warn_of_hooks(self, *, evaluates: bool) -> None:
         """Warn of user hooks that the recorder runs additionally, since they may count calls.
 
-        Args:
-            evaluates: Whether losses are evaluated again, which runs forward hooks.
+        Forward hooks run additionally where it `evaluates` losses again.
         """
         modules = dict(unwrapped(self.model).named_modules())
         backward = [name for name, p in self.parameters.items() if _has(p, "_backward_hooks")]

@@ -33,14 +33,6 @@ class SharedSearch:
     of its elements, at any of the observations that were searched. Stacked or concatenated losses
     reach each other's heads in the graph, but only with gradients of 0; and each task has a row of
     its own in the weight of a joint last layer.
-
-    Args:
-        model: The network, as the user passed it.
-        shared: What is shared, if it was named.
-        settings: Where gradients are taken, and which layers.
-
-    Attributes:
-        state: What is known, for checkpoints.
     """
 
     def __init__(self, model: nn.Module, shared: Shared, settings: Settings) -> None:
@@ -54,11 +46,7 @@ class SharedSearch:
         self._is_sharded = has_shards(model)
 
     def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
-        """The shared part; None while nothing is known to be shared and trained.
-
-        Raises:
-            InputError: If the losses share nothing, or hide their gradients.
-        """
+        """The shared part; None while nothing is known to be shared and trained."""
         losses = [batch.loss(task) for task in batch.names]
         if self._part is None:
             refuse_reentrant_checkpoints(losses)

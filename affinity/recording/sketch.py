@@ -28,16 +28,11 @@ from .shared_part import SharedPart
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """Products of the tasks' gradients with random directions.
+    """Products of the tasks' gradients with random directions."""
 
-    Args:
-        products: Missing (NaN) for tasks that are absent.
-        random_state: Of the generator before it drew the directions.
-        momentum_products: Exact products with the momentum, where it was given.
-    """
-
-    products: Float[Tensor, "task direction"]
-    random_state: Tensor
+    products: Float[Tensor, "task direction"]  # missing (NaN) for absent tasks
+    random_state: Tensor  # before it drew the directions
+    # exact products with the momentum, where it was given
     momentum_products: Float[Tensor, " task"] | None
 
     def gramian(self, targets: Float[Tensor, "task direction"]) -> Float[Tensor, "source target"]:
@@ -122,17 +117,7 @@ def sketch_by_double_backward(
     direction has the gradient :math:`\langle g_t, r \rangle` with respect to :math:`u_t`: one
     backward pass that is differentiated once per direction. On the CPU, this took a third to half
     of the time of forward mode on perceptrons and a transformer, and more time on convolutions.
-
-    Raises:
-        RuntimeError: If an operation cannot be differentiated twice (``torch.compile``, fused
-            attention).
-
-    Example:
-        >>> trunk = torch.tensor([1.0, 2.0], requires_grad=True)
-        >>> losses = [(3 * trunk).sum(), trunk.square().sum()]
-        >>> sketch_by_double_backward(losses, [trunk], [[torch.tensor([1.0, -1.0])]])
-        tensor([[ 0.],
-                [-2.]])
+    A RuntimeError if an operation has no second derivative (``torch.compile``, fused attention).
     """
     stacked = torch.stack([loss.float() for loss in losses])
     with torch.enable_grad():
@@ -170,18 +155,7 @@ def sketch_by_forward_mode(
     """Products with every task's gradient, by forward-mode derivatives of the losses.
 
     For graphs that cannot be differentiated twice. Fused attention has no forward-mode derivative
-    either, so attention runs unfused here.
-
-    Raises:
-        RuntimeError: If an operation has no forward-mode derivative.
-
-    Example:
-        >>> layer = nn.Linear(2, 1, bias=False)
-        >>> def evaluate():
-        ...     return (3 * layer.weight).sum().reshape(1)
-        >>> direction = [torch.tensor([[1.0, 1.0]])]
-        >>> sketch_by_forward_mode(evaluate, layer, [layer.weight], [direction])
-        tensor([[6.]])
+    either, so attention runs unfused here. A RuntimeError if an operation has none.
     """
     evaluation = _Evaluation(model, evaluate)
     names = {id(parameter): name for name, parameter in evaluation.named_parameters()}
@@ -204,11 +178,6 @@ def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Ten
     """Independent random signs with the shapes, types and devices of `like`.
 
     Drawn on the CPU as bits, 64 at a time, so that every rank draws the same ones.
-
-    Example:
-        >>> (signs,) = random_signs([torch.zeros(1000)], torch.Generator().manual_seed(0))
-        >>> signs.unique().tolist(), abs(signs.mean().item()) < 0.1
-        ([-1.0, 1.0], True)
     """
     return [_signs(tensor, generator) for tensor in like]
 

@@ -17,25 +17,10 @@ class TaskRound:
     batches, of other tasks, are measured against it: their gradients, and their losses after a
     step along it. The round ends when each ordered pair was measured, or after `PATIENCE`
     observations per task. In between, the parameters change by the run's own steps.
-
-    Args:
-        wanted: Ordered pairs (source, target) that are not measured yet.
-        left: Number of observations until the round ends.
-
-    Example:
-        >>> alternating = TaskRound({("a", "b"), ("b", "a")}, left=8)
-        >>> alternating.gains(["a"])
-        True
-        >>> alternating.add({"a": []})
-        >>> alternating.gains(["a"]), alternating.gains(["b"])
-        (False, True)
-        >>> alternating.add({"b": []})
-        >>> alternating.wanted
-        {('b', 'a')}
     """
 
-    wanted: set[tuple[str, str]]
-    left: int
+    wanted: set[tuple[str, str]]  # ordered pairs (source, target) not measured yet
+    left: int  # observations until the round ends
     kept: dict[str, Gradient] = field(default_factory=dict[str, Gradient])
     """The latest gradient of each task that was present."""
     measured: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])

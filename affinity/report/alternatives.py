@@ -101,13 +101,7 @@ def measure_stability(matrix: AffinityMatrix, planned: Grouping) -> Stability | 
 
 
 def served_tasks(grouping: Grouping) -> list[list[str]]:
-    """The tasks that each network serves, sorted.
-
-    Example:
-        >>> from affinity.grouping import Network
-        >>> served_tasks(Grouping((Network.of("text"), Network.of("edges", "depth"))))
-        [['depth', 'edges'], ['text']]
-    """
+    """The tasks that each network serves, sorted."""
     return sorted(sorted(network.served) for network in grouping.networks)
 
 

@@ -4,17 +4,7 @@ from affinity.audit import Audit
 
 
 def describe_gains(audit: Audit) -> str:
-    """What a gain of one task is, as the start of a sentence.
-
-    Example:
-        >>> from affinity.audit import audit_plan
-        >>> from affinity.recommendation import Plan
-        >>> from affinity.training import FunctionTrainer
-        >>> trainer = FunctionTrainer(lambda tasks, seed: dict.fromkeys(tasks, 0.7))
-        >>> tasks = dict.fromkeys(("click", "like"), "maximize")
-        >>> describe_gains(audit_plan(Plan.all_in_one(("click", "like")), trainer, tasks))
-        'Difference of test scores compared with a separate network, above 0 where it is better'
-    """
+    """What a gain of one task is, as the start of a sentence."""
     if is_of_losses(audit):
         return "Relative reduction in test loss compared with a separate network"
     units = set(audit.gains.units)

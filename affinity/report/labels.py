@@ -8,12 +8,7 @@ LONGEST = 26
 
 
 def short_labels(names: Sequence[str], longest: int = LONGEST) -> list[str]:
-    """One-line names without control characters, cut in the middle, and still distinct.
-
-    Example:
-        >>> short_labels(["depth", "a very long name of a task, part 1"], longest=11)
-        ['depth', 'a ver…art 1']
-    """
+    """One-line names without control characters, cut in the middle, and still distinct."""
     labels = [_cut(_printable(name), longest) for name in names]
     counts = Counter(labels)
     return [

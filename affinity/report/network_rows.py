@@ -14,35 +14,20 @@ from affinity.tasks.score import GainUnit
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One network of the plan.
-
-    Args:
-        served: Tasks that it serves.
-        helpers: Tasks that it is also trained on.
-        sharing: How its tasks share parameters.
-        settings: Settings of this way to share that are not the usual ones.
-        reason: Why, as the plan says.
-        affinity: Mean estimated affinity of its tasks' partners onto its tasks; None if alone.
-        gain: Mean measured gain of the tasks served; NaN where undefined.
-        low: Lower end of its 95 % interval; NaN with a single replicate.
-        high: Upper end.
-        cost: Parameters, and multiply-adds per row; None if not counted.
-        unit: The unit of the gain.
-        share: Its parameters, relative to those of separate networks for the same tasks.
-    """
+    """One network of the plan."""
 
     served: tuple[str, ...]
-    helpers: tuple[str, ...]
+    helpers: tuple[str, ...]  # tasks that it is also trained on
     sharing: str
-    settings: SharingSettings
+    settings: SharingSettings  # of the way to share, where not the usual ones
     reason: str
-    affinity: float | None
-    gain: float
-    low: float
+    affinity: float | None  # mean onto its tasks; None if alone
+    gain: float  # mean of the tasks served; NaN where undefined
+    low: float  # of the 95 % interval; NaN with one replicate
     high: float
     unit: GainUnit = "relative"
-    cost: Cost | None = None
-    share: float | None = None
+    cost: Cost | None = None  # parameters, and multiply-adds per row
+    share: float | None = None  # of parameters, relative to those of separate networks
 
     @property
     def sharing_label(self) -> str:

@@ -11,12 +11,7 @@ UNKNOWN = "\N{EN DASH}"
 
 
 def percent(share: float | None, signed: bool = True) -> str:
-    r"""A share as a percentage: one decimal below 10 %, none above 100 %.
-
-    Example:
-        >>> percent(0.041), percent(-0.25), percent(float("nan"))
-        ('+4.1\u202f%', '−25.0\u202f%', '–')
-    """
+    """A share as a percentage, such as "+4.1 %": one decimal below 10 %, none above 100 %."""
     if share is None or not math.isfinite(share):
         return UNKNOWN
     hundredths = 100 * share
@@ -27,46 +22,26 @@ def percent(share: float | None, signed: bool = True) -> str:
 
 
 def percent_range(low: float | None, high: float | None) -> str:
-    r"""An interval of percentages; empty if an end is unknown.
-
-    Example:
-        >>> percent_range(-0.01, 0.02), percent_range(None, None)
-        ('−1.0\u202f% to +2.0\u202f%', '')
-    """
+    """An interval of percentages, "−1.0 % to +2.0 %"; empty if an end is unknown."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"{percent(low)} to {percent(high)}"
 
 
 def gain_text(gain: float | None, unit: GainUnit = "relative", signed: bool = True) -> str:
-    r"""A gain in its unit: a percentage if it is relative, otherwise a plain number.
-
-    Example:
-        >>> gain_text(0.041), gain_text(0.0021, "difference")
-        ('+4.1\u202f%', '+0.0021')
-    """
+    """A gain in its unit: a percentage if it is relative, otherwise a plain number."""
     return percent(gain, signed) if unit == "relative" else number(gain, signed)
 
 
 def gain_range(low: float | None, high: float | None, unit: GainUnit = "relative") -> str:
-    r"""An interval of gains in their unit; empty if an end is unknown.
-
-    Example:
-        >>> gain_range(-0.01, 0.02, "difference"), gain_range(None, None)
-        ('−0.01 to +0.02', '')
-    """
+    """An interval of gains in their unit; empty if an end is unknown."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"{gain_text(low, unit)} to {gain_text(high, unit)}"
 
 
 def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
-    """A number with three significant digits and a typographic minus.
-
-    Example:
-        >>> number(-0.12345), number(1234567), number(0.5, signed=True)
-        ('−0.123', '1,230,000', '+0.5')
-    """
+    """A number with three significant digits, a typographic minus and commas: "−1,230,000"."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if value == 0:
@@ -82,12 +57,7 @@ def number(value: float | None, signed: bool = False, digits: int = 3) -> str:
 
 
 def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """A number with a fixed number of decimals, for columns of a table.
-
-    Example:
-        >>> fixed(0.96), fixed(-0.18, signed=True), fixed(None)
-        ('0.960', '−0.180', '–')
-    """
+    """A number with a fixed number of decimals, for columns of a table."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     text = f"{abs(value):,.{decimals}f}"
@@ -96,12 +66,7 @@ def fixed(value: float | None, decimals: int = 3, signed: bool = False) -> str:
 
 
 def tone(low: float | None, high: float | None) -> str:
-    """The CSS class of a number: "helps" or "harms" if its interval excludes 0, otherwise none.
-
-    Example:
-        >>> tone(0.01, 0.02), tone(-0.02, -0.01), tone(-0.01, 0.01)
-        ('helps', 'harms', '')
-    """
+    """The CSS class of a number: "helps" or "harms" if its interval excludes 0, otherwise none."""
     if low is not None and math.isfinite(low) and low > 0:
         return "helps"
     return "harms" if high is not None and math.isfinite(high) and high < 0 else ""

@@ -16,12 +16,6 @@ def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) ->
     """Positions of the tasks by average linkage on the mean affinity of both directions.
 
     With a grouping, the tasks of a network stay together.
-
-    Example:
-        >>> import torch
-        >>> values = torch.tensor([[0.0, -1.0, 1.0], [-1.0, 0.0, -1.0], [1.0, -1.0, 0.0]])
-        >>> clustered_order(AffinityMatrix(("depth", "text", "edges"), values))
-        [1, 2, 0]
     """
     n_tasks = len(matrix.tasks)
     if n_tasks < 3 and grouping is None:

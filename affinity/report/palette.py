@@ -24,10 +24,5 @@ DIVERGING = LinearSegmentedColormap.from_list(
 
 
 def group_colour(number: int, colours: Sequence[str] = GROUPS) -> str:
-    """The colour of a network by its position in the grouping; colours repeat after eight.
-
-    Example:
-        >>> group_colour(0) == group_colour(8)
-        True
-    """
+    """The colour of a network by its position in the grouping; colours repeat after eight."""
     return colours[number % len(colours)]

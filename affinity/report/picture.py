@@ -65,11 +65,7 @@ class Picture(ABC):
         """Draw on an empty figure of this size."""
 
     def save(self, path: str | Path) -> Path:
-        """Write a PNG, PDF or SVG file, by the suffix of `path`.
-
-        Raises:
-            InputError: If the suffix is another, or the file cannot be written.
-        """
+        """Write a PNG, PDF or SVG file, by the suffix of `path`."""
         path = Path(path)
         kind = path.suffix.removeprefix(".").lower()
         if kind not in FORMATS:

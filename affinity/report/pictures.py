@@ -71,15 +71,7 @@ def audit_pictures(
     stability: Stability | None = None,
     diagnosis: Diagnosis | None = None,
 ) -> dict[str, Picture]:
-    """The pictures that the audit, its matrices and its trace allow, in the page's order.
-
-    Args:
-        audit: The audit to show.
-        matrices: The estimates, the plan's first.
-        trace: The recorded run.
-        stability: Of the grouping, if it is known.
-        diagnosis: Why sharing does harm.
-    """
+    """The pictures that the audit, its matrices (the plan's first) and trace allow, in order."""
     pictures: dict[str, Picture] = {"gains": GainPlot.from_audit(audit)}
     for number, matrix in enumerate(matrices, start=1):
         name = "heatmap" if number == 1 else f"heatmap-{number}"
@@ -100,12 +92,7 @@ def audit_pictures(
 
 
 def trace_pictures(trace: Trace, matrices: Sequence[AffinityMatrix]) -> dict[str, Picture]:
-    """The pictures of a recorded run, in the page's order.
-
-    Args:
-        trace: The run.
-        matrices: The estimates from it, at least one; the first is drawn as a graph and over time.
-    """
+    """The pictures of a recorded run, in order; its first matrix is a graph and over time, too."""
     pictures: dict[str, Picture] = {
         "heatmap" if position == 1 else f"heatmap-{position}": Heatmap(matrix)
         for position, matrix in enumerate(matrices, start=1)
@@ -138,11 +125,7 @@ def all_matrices(
 
 
 def matrices_of(trace: Trace) -> list[AffinityMatrix]:
-    """The affinities by each estimator that finds in the trace what it needs.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """The affinities by each estimator that finds in the trace what it needs."""
     matrices: list[AffinityMatrix] = []
     for make in ESTIMATORS.values():
         with suppress(InputError):  # the trace lacks what this estimator needs
@@ -169,14 +152,7 @@ def grouping_for(audit: Audit, tasks: Sequence[str]) -> Grouping | None:
 
 
 def title_of(matrix: AffinityMatrix) -> str:
-    """An estimator's name in words.
-
-    Example:
-        >>> import torch
-        >>> name = "GradientCosine(block=None)"
-        >>> title_of(AffinityMatrix(("depth",), torch.zeros(1, 1), estimator=name))
-        'Gradient cosine'
-    """
+    """An estimator's name in words."""
     if not matrix.estimator:
         return "Affinity"
     name, _, arguments = matrix.estimator.partition("(")

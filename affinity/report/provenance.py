@@ -69,12 +69,7 @@ def context_settings(context: AuditContext) -> dict[str, object]:
 
 
 def describe_settings(settings: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Names and short texts, known names first; empty settings are left out.
-
-    Example:
-        >>> describe_settings({"lr": 0.001, "seed": 3, "notes": [], "rows": {"test": 40}})
-        [('Rows', 'test: 40'), ('Seed', '3'), ('lr', '0.001')]
-    """
+    """Names and short texts, known names first; empty settings are left out."""
     keys = [key for key in NAMES if key in settings]
     keys += [key for key in settings if key not in NAMES]
     rows = [(NAMES.get(key, key), _text(settings[key])) for key in keys]

@@ -46,12 +46,7 @@ def race_sentences(
     detectable: Sequence[DetectableGain],
     unit: GainUnit = "relative",
 ) -> list[str]:
-    r"""What a race found, and the smallest gains that its and more trainings can find.
-
-    Example:
-        >>> race_sentences(None, [DetectableGain(24, 0.031), DetectableGain(72, 0.019)])
-        ['The smallest ...: +3.1\u202f% with 24 trainings and +1.9\u202f% with 72 trainings. ...']
-    """
+    """What a race found, and the smallest gains that its and more trainings can find."""
     sentences = [_FINDINGS[finding]] if finding is not None else []
     if detectable:
         by_trainings = {each.trainings: each.gain for each in detectable}

@@ -31,16 +31,10 @@ MOST_PAIRS = 10
 
 @dataclass(frozen=True, eq=False)
 class LinesByDay(AxesPicture):
-    """One line per name over days.
+    """One line per name over days."""
 
-    Args:
-        rows: With the columns day, name, value, and error where it is known.
-        label: Of the vertical axis.
-        days: All days, in order.
-    """
-
-    rows: pd.DataFrame
-    label: str
+    rows: pd.DataFrame  # columns day, name, value, and error where it is known
+    label: str  # of the vertical axis
     days: tuple[str, ...]
 
     @property
@@ -88,19 +82,12 @@ class PairRow:
 
 @dataclass(frozen=True)
 class RankingSummary:
-    """What the page shows, for programs.
-
-    Args:
-        days: Results of each day.
-        pairs: Affinities by period.
-        alerts: Reasons to be careful.
-        cost: Of serving.
-    """
+    """What the page shows, for programs."""
 
     days: tuple[DayResult, ...]
-    pairs: tuple[PairRow, ...]
+    pairs: tuple[PairRow, ...]  # affinities by period
     alerts: tuple[Alert, ...]
-    cost: Cost
+    cost: Cost  # of serving
 
 
 def ranking_page_of(run: RankingRun) -> str:

@@ -24,23 +24,14 @@ DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A picture on a page.
-
-    Args:
-        name: Unique in the page.
-        title: A short title.
-        alt: A description for readers who do not see it.
-        picture: What is drawn.
-        caption: How to read it.
-        matrix: The position of the affinity matrix in the page's JSON that it shows.
-    """
+    """A picture on a page."""
 
     name: str
     title: str
-    alt: str
+    alt: str  # a description for readers who do not see it
     picture: Picture
-    caption: str = ""
-    matrix: int | None = None
+    caption: str = ""  # how to read it
+    matrix: int | None = None  # position of its affinity matrix in the page's JSON
 
     @cached_property
     def svg(self) -> Markup:

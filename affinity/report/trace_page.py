@@ -26,48 +26,28 @@ from .rendering import render
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A task in the recorded run.
-
-    Args:
-        task: Its name.
-        measured: Number of measurements in which it was present.
-        first: Its loss at the first of them.
-        last: Its loss at the last of them.
-        norm: Median norm of its gradient on the shared parameters; None if it was not measured.
-    """
+    """A task in the recorded run."""
 
     task: str
-    measured: int
-    first: float | None
-    last: float | None
-    norm: float | None
+    measured: int  # number of measurements in which it was present
+    first: float | None  # loss at the first of them
+    last: float | None  # loss at the last of them
+    norm: float | None  # median norm of its gradient on the shared parameters
 
 
 @dataclass(frozen=True)
 class TraceSummary:
-    """What the page of a recorded run shows, for programs.
-
-    Args:
-        tasks: One row per task.
-        steps: The first and the last step that was measured.
-        measurements: Number of measurements.
-        alerts: Reasons to be careful.
-        affinity: The matrices of all estimators that the trace allows.
-    """
+    """What the page of a recorded run shows, for programs."""
 
     tasks: tuple[TaskRow, ...]
-    steps: tuple[int, int]
-    measurements: int
+    steps: tuple[int, int]  # the first and the last one measured
+    measurements: int  # how many
     alerts: tuple[Alert, ...]
     affinity: tuple[MatrixSummary, ...]
 
 
 def trace_page_of(trace: Trace) -> str:
-    """The page as text; the same trace gives the same text.
-
-    Raises:
-        InputError: If the trace holds no measurement, or nothing to estimate affinities from.
-    """
+    """The page as text; the same trace gives the same text."""
     if not len(trace):
         raise InputError("Expected a trace with measurements, but it is empty.", "empty-trace")
     with warnings.catch_warnings():

@@ -115,11 +115,7 @@ def make_equal(count: int, make: Trunk) -> nn.ModuleList:
 
 
 def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
-    """The stages of a sequential trunk (at least two).
-
-    Raises:
-        InputError: If the trunk is not `nn.Sequential`, or has one stage.
-    """
+    """The stages of a sequential trunk (at least two)."""
     if not isinstance(trunk, nn.Sequential) or len(trunk) < 2:
         what = f"{len(trunk)} stage" if isinstance(trunk, nn.Sequential) else type(trunk).__name__
         raise InputError(
@@ -131,11 +127,7 @@ def stages_of(trunk: nn.Module, purpose: str) -> list[nn.Module]:
 
 
 def widths_of(stages: list[nn.Module], sample: Tensor, purpose: str) -> list[int]:
-    """The output size of each stage for a row of `sample`.
-
-    Raises:
-        InputError: If a stage's output is not one vector per row.
-    """
+    """The output size of each stage for a row of `sample`."""
     widths: list[int] = []
     outputs = sample
     for number, stage in enumerate(stages):

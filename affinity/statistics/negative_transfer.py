@@ -250,10 +250,6 @@ def holm(p_values: Float[np.ndarray, " task"]) -> Float[np.ndarray, " task"]:
     """Adjust p-values so that the risk of any false alarm among them stays below the level.
 
     SciPy has no Holm adjustment, and statsmodels would be a large dependency for six lines.
-
-    Example:
-        >>> holm(np.array([0.01, 0.04])).tolist()
-        [0.02, 0.04]
     """
     known = np.flatnonzero(np.isfinite(p_values))
     order = known[np.argsort(p_values[known], kind="stable")]

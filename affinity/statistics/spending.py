@@ -22,18 +22,9 @@ def levels(shares: tuple[float, ...], risk: float) -> tuple[float, ...]:
     normal means with a known error; a t test that compares its p-value with them keeps the risk
     closely (Jennison and Turnbull, section 4.4; `reports/calibration` measures it).
 
-    Args:
-        shares: The fraction of the planned data at each look, increasing; 1 at the last look spends
-            all remaining risk, whatever the amount of data.
-        risk: The one-sided risk of a false alarm.
-
     References:
         Lan and DeMets (1983), Discrete sequential boundaries for clinical trials; Jennison and
         Turnbull (2000), Group Sequential Methods with Applications to Clinical Trials, chapter 19.
-
-    Example:
-        >>> [round(level, 4) for level in levels((0.5, 1.0), 0.025)]
-        [0.0015, 0.0245]
     """
     from scipy import special
 

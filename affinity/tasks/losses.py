@@ -309,11 +309,6 @@ def balanced(
 
     The weight of class c of C, with :math:`n_c` of n labels, is :math:`n / (C n_c)`, as that of
     scikit-learn's ``class_weight="balanced"``; with weights of rows, n are sums of these.
-
-    Example:
-        >>> import torch
-        >>> balanced(BinaryCrossEntropy(), torch.tensor([0.0, 0.0, 0.0, 1.0])).weights
-        (0.6666666865348816, 2.0)
     """
     if not isinstance(loss, BinaryCrossEntropy | CrossEntropy):
         return loss

@@ -145,14 +145,7 @@ def _check_direction(direction: str) -> Direction:
 
 
 def common_unit(scores: Iterable[Score]) -> GainUnit:
-    """The unit of the overall gain of tasks with these scores.
-
-    Example:
-        >>> common_unit([Score("minimize"), Score("minimize")])
-        'relative'
-        >>> common_unit([Score("minimize"), Score("maximize")])
-        'common'
-    """
+    """The unit of the overall gain of tasks with these scores: "common" where directions differ."""
     units: set[GainUnit] = {
         "common" if score.unit is not None else score.gain_unit for score in scores
     }
@@ -163,10 +156,6 @@ def weights_of(scores: "dict[str, Score]") -> dict[str, float]:
     """Factor on each task's gains, so that their unweighted mean is the overall gain.
 
     That is its scale to the common unit, times its weight as a multiple of the mean weight.
-
-    Example:
-        >>> weights_of({"a": Score("maximize", unit=0.001), "b": Score("minimize")})
-        {'a': 10.0, 'b': 1.0}
     """
     mean = sum(score.weight for score in scores.values()) / len(scores)
     return {task: score.scale * score.weight / mean for task, score in scores.items()}
