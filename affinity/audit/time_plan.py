@@ -1,9 +1,9 @@
 """Time plan: how much an audit trains so that it ends within a time limit.
 
 Times are counted, not measured: a step of a network takes `STEP_WORK` operations besides its
-arithmetic, and a usual processor core does `SPEED` operations per second. The same data and options
-give the same plan, however busy the machine is; only how slow the machine is as a whole is measured
-once, in processor time, and rounded to a power of two.
+arithmetic, and a usual processor core does `SPEED` operations per second. How slow the machine is
+as a whole is measured once, in processor time, and rounded to a power of two. That other programs
+want the processor, too, reduces only rows, races and replicates, never epochs.
 """
 
 import math
@@ -47,6 +47,7 @@ _FIXED_SECONDS = 15.0  # start, estimates, report
 _JUDGE_SECONDS = 5e-4  # scores of a head on every split
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.01)
 _MOST_SLOWNESS = 16.0
+_MEASUREMENTS = 3
 _MARGIN = 0.9  # of the limit that is planned for
 
 _SHARING_SHARE = 0.5  # of the other trainings' time, for trying ways to share
@@ -93,13 +94,12 @@ class Workload:
             heads = [sum(p.numel() for p in problem.head(task).parameters()) for task in first]
         n_rows = problem.source.rows or len(problem.development) + len(problem.test)
         n_columns = len(problem.source.columns) or len(problem.tasks)
-        settings = problem.settings
         return cls(
             n_tasks=len(problem.tasks),
             n_cells=n_rows * n_columns,
             n_training=len(problem.draw(0).training),
-            batch_size=settings.batch_size,
-            epochs=settings.epochs,
+            batch_size=problem.settings.batch_size,
+            epochs=problem.settings.epochs,
             trunk=max(cost.parameters, cost.multiply_adds),
             head=sum(heads) / len(heads),
             every=every,
@@ -269,20 +269,29 @@ def frontier_seconds(n_tasks: int) -> float:
     return 20.0 if n_tasks <= MOST_BLOCKS else 5.0
 
 
-def plan_time(work: Workload, requested: RequestedWork, slowness: float = 1.0) -> TimePlan:
+def plan_time(
+    work: Workload, requested: RequestedWork, slowness: float = 1.0, waiting: float = 1.0
+) -> TimePlan:
     """Choose rows, epochs and batch size before anything is trained.
 
     Rows are reduced first, down to `FEWEST_TRAINING_ROWS`; then epochs, then batches are enlarged.
+
+    Args:
+        work: The workload.
+        requested: What would be trained without a limit.
+        slowness: Seconds that this machine takes for a counted second.
+        waiting: Seconds per second of processor time, while other programs want it, too. As that
+            may pass, only rows are reduced for it; the plan is corrected later (`plan_trainings`).
     """
     plan = TimePlan(requested.minutes, requested.replicates, requested.baselines, slowness)
     limit = _MARGIN * 60 * requested.minutes
-    smaller = work
-    if _least(work, requested, slowness) > limit and requested.can_thin:
+    smaller, busy = work, max(slowness, waiting)
+    if _least(work, requested, busy) > limit and requested.can_thin:
         shares = [s for s in _SHARES if s == 1 or s * work.n_training >= FEWEST_TRAINING_ROWS]
         for share in shares:
             smaller = replace(work, n_training=max(1, round(share * work.n_training)))
             plan = replace(plan, used_share=share)
-            if _least(smaller, requested, slowness) <= limit:
+            if _least(smaller, requested, busy) <= limit:
                 break
     for epochs, factor in ((15, 1), (15, 4), (8, 4)):
         if _least(smaller, requested, slowness) <= limit:
@@ -401,26 +410,29 @@ def _least(
     return work.other_stages() + slowness * counted + requested.reference
 
 
-def measure_slowness(problem: Problem) -> float:
+def measure_slowness(problem: Problem, work: Workload) -> float:
     """Processor time of training steps on this machine over the counted time.
 
-    Of the difference between a long and a short training, so that starting and judging networks do
-    not count. A power of two, at least 1: that the machine is faster than usual is not relied on.
+    The least of several long trainings minus that of short ones, so that starting and judging
+    networks, and what other programs do to the caches, do not count. A power of two, at least 1:
+    that the machine is faster than usual is not relied on.
     """
-    work, size = Workload.of(problem), problem.settings.batch_size
+    size = problem.settings.batch_size
     tiny = _few_rows(problem, 8 * size)
     n_networks, some = 2 if work.one_by_one else 16, problem.names[:16]
     members = [Member(frozenset(some), 0)] * n_networks
-    seconds: dict[int, list[float]] = {1: [], 5: []}
-    for epochs in (1, 1, 5):  # the first also prepares what later ones reuse
+
+    def seconds_of(epochs: int) -> float:
         settings = replace(problem.settings, epochs=epochs, patience=epochs)
         start = time.process_time()
         train_members(problem.network, problem.tasks, members, [tiny], settings)
-        seconds[epochs].append(time.process_time() - start)
-    steps = 4 * math.ceil(len(tiny.training) / size)
+        return time.process_time() - start
+
+    short, long = (min(seconds_of(epochs) for _ in range(_MEASUREMENTS)) for epochs in (1, 3))
+    steps = 2 * math.ceil(len(tiny.training) / size)
     n_heads = n_networks * len(some)
     counted = work.seconds(n_networks, n_heads, steps) - work.seconds(n_networks, n_heads, 0)
-    ratio = (seconds[5][0] - min(seconds[1])) / max(counted, 1e-9)
+    ratio = (long - short) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
 
 
@@ -445,7 +457,12 @@ def _is_one_by_one(problem: Problem) -> bool:
 
 
 def affordable_ways(
-    problem: Problem, grouping: Grouping, steps: int, seconds: float, slowness: float = 1.0
+    problem: Problem,
+    work: Workload,
+    grouping: Grouping,
+    steps: int,
+    seconds: float,
+    slowness: float = 1.0,
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """The ways to share that can be compared within some time, and the others, with their time.
 
@@ -453,12 +470,13 @@ def affordable_ways(
 
     Args:
         problem: Tasks, rows, trunk and heads.
+        work: Its workload.
         grouping: The networks.
         steps: Steps of a usual training.
         seconds: The time.
         slowness: Seconds that this machine takes for a counted second.
     """
-    trainer, work = NetworkTrainer(problem), Workload.of(problem)
+    trainer = NetworkTrainer(problem)
     networks = [network for network in grouping.networks if not network.is_alone]
 
     def seconds_of(way: str) -> float:

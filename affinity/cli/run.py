@@ -181,9 +181,20 @@ class Run:
         planned = "all" if self.time_plan is None else self.time_plan.baselines
         return self.settings.baselines or planned
 
-    def _workload(self) -> Workload:
+    @cached_property
+    def _work_at_start(self) -> Workload:
         every = self.settings.measure_every or steps_between_measurements(self.problem)
         return Workload.of(self.problem, every)
+
+    def workload(self) -> Workload:
+        """What trainings take, with the rows, epochs and batches of the time plan."""
+        problem, work = self.problem, self._work_at_start
+        return replace(
+            work,
+            n_training=len(problem.draw(0).training),
+            batch_size=problem.settings.batch_size,
+            epochs=problem.settings.epochs,
+        )
 
     def requested(self, minutes: float) -> RequestedWork:
         """What the settings ask for, if time allows."""
@@ -211,7 +222,7 @@ class Run:
             self.problem = before.applied_to(self.problem)
         if before is not None and before.minutes == minutes:
             return  # continued
-        work = self._workload()
+        work = self._work_at_start
         if before is not None or self.directory.finished("record") is not None:
             plan = before or TimePlan(minutes, requested.replicates, requested.baselines)
             plan = replace(plan, minutes=minutes, is_cut=plan.used_share < 1)
@@ -219,8 +230,8 @@ class Run:
         else:
             plan = plan_time(work, requested)
             if plan.is_cut or plan.required > _CERTAIN * 60 * minutes:
-                slowness = max(measure_slowness(self.problem), self._waiting())
-                plan = plan_time(work, requested, slowness)
+                slowness = measure_slowness(self.problem, work)
+                plan = plan_time(work, requested, slowness, self._waiting())
             self.problem = plan.applied_to(self.problem)
         self.directory.keep_time_plan(plan)
         print_time_plan(self.console, plan)
@@ -275,9 +286,9 @@ class Run:
         if audited is not None and chosen.items() <= audited.inputs.items():
             return  # the audit's own plan may have another number of networks
         requested = self.requested(before.minutes)
-        shorter = with_usual_epochs(before, self._workload(), requested, self.steps)
+        shorter = with_usual_epochs(before, self.workload(), requested, self.steps)
         self.problem = shorter.applied_to(self.problem)
-        work, steps = self._workload(), self.steps
+        work, steps = self.workload(), self.steps
         slowness, waiting = before.slowness, self._waiting()
         if not self.is_far_from_limit and waiting > 1:
             slowness = max(slowness, 2.0 ** round(math.log2(waiting)))

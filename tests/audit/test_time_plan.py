@@ -70,6 +70,14 @@ def test_a_slow_machine_is_given_less_to_do() -> None:
     assert slow.total <= 60 * USUAL.minutes
 
 
+def test_a_busy_machine_is_given_fewer_rows_but_not_fewer_epochs() -> None:
+    usual, busy = plan_time(LARGE, USUAL), plan_time(LARGE, USUAL, waiting=4.0)
+    assert (busy.used_share < usual.used_share, busy.epochs) == (True, usual.epochs)
+    requested = replace(USUAL, minutes=25, replicates=5)
+    assert plan_time(MANY, requested, waiting=3.0) == plan_time(MANY, requested)
+    assert plan_time(MANY, requested, slowness=3.0).epochs is not None
+
+
 def test_many_tasks_keep_their_rows() -> None:
     plan = plan_time(MANY, replace(USUAL, minutes=25, replicates=5))
     assert plan.used_share == 1.0
@@ -117,9 +125,10 @@ def test_ways_to_share_are_tried_only_in_time_that_is_left() -> None:
 
 def test_ways_to_share_are_left_out_where_they_take_too_long() -> None:
     digits, names = load_digits(), load_digits().names
+    work = Workload.of(digits)
 
     def ways(seconds: float, grouping: Grouping, **more: float) -> tuple[str, ...]:
-        tried, others = affordable_ways(digits, grouping, 1000, seconds, **more)
+        tried, others = affordable_ways(digits, work, grouping, 1000, seconds, **more)
         assert {*tried, *others} == set(WAYS) - {"hard"}
         return tried
 
@@ -129,7 +138,7 @@ def test_ways_to_share_are_left_out_where_they_take_too_long() -> None:
     assert set(ways(36.0, pair)) == set(WAYS) - {"hard", "perceiver"}
     assert set(ways(36.0, pair, slowness=4.0)) < set(ways(36.0, pair))
     assert set(ways(36.0, Grouping((Network.of(*names),)))) < set(ways(36.0, pair))
-    _, others = affordable_ways(digits, pair, 1000, 0.0)
+    _, others = affordable_ways(digits, work, pair, 1000, 0.0)
     assert others["separate"] < others["mmoe"] < others["perceiver"]
 
 
@@ -165,7 +174,7 @@ def test_replicates_use_the_share_of_rows_that_is_planned() -> None:
 
 def test_slowness_is_a_power_of_two_and_costs_no_random_numbers() -> None:
     before = torch.get_rng_state()
-    slowness = measure_slowness(load_digits())
+    slowness = measure_slowness(load_digits(), Workload.of(load_digits()))
     assert torch.equal(before, torch.get_rng_state())
     assert slowness in {2.0**power for power in range(5)}
 

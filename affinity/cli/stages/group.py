@@ -102,7 +102,9 @@ def share(run: Run, plan: Plan) -> Plan:
     if settings.sharing is None and run.time_plan is not None:
         steps, slowness = run.steps, run.time_plan.slowness
         seconds = run.seconds_for_sharing()
-        ways, others = affordable_ways(run.problem, plan.grouping, steps, seconds, slowness)
+        ways, others = affordable_ways(
+            run.problem, run.workload(), plan.grouping, steps, seconds, slowness
+        )
         if others:
             needed = listed([f"{way} ({clock(needed)} min)" for way, needed in others.items()])
             note = (
