@@ -8,18 +8,7 @@ from .errors import InputError
 
 @contextmanager
 def needs(extra: str) -> Generator[None]:
-    """Import a library of an extra inside this block; say how to install it where that fails.
-
-    Raises:
-        InputError: If the import fails.
-
-    Example:
-        >>> with needs("dask"):
-        ...     import no_such_library
-        Traceback (most recent call last):
-        affinity.errors.InputError: Expected no_such_library to be installed; run: pip install
-        'task-affinity[dask]'
-    """
+    """Import a library of an extra inside this block; say how to install it where that fails."""
     try:
         yield
     except ImportError as error:

@@ -10,16 +10,9 @@ from .errors import InputError
 def write_atomically(path: str | Path, content: str | bytes, *, is_durable: bool = True) -> Path:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
-    The content goes to a new file in the same folder, which then takes the name.
-
-    Args:
-        path: The file.
-        content: All of it.
-        is_durable: Whether to wait until the disk has it, so that it outlives a power cut: some
-            milliseconds, too long for thousands of files that can be made again.
-
-    Raises:
-        InputError: If the folder cannot be made or written to.
+    The content goes to a new file in the same folder, which then takes the name. With `is_durable`,
+    wait until the disk has it, so that it outlives a power cut: some milliseconds, too long for
+    thousands of files that can be made again.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content

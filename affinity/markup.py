@@ -11,27 +11,12 @@ HELPS, HARMS, NOISE = (31, 99, 176), (184, 81, 13), "rgba(128, 128, 128, .22)"
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table of texts; the first column names the rows.
+    """A table of texts; the first column names the rows."""
 
-    Args:
-        header: One text per column.
-        rows: One text per column in each row.
-        caption: Above the table.
-        colours: One CSS background per cell, or an empty string; for HTML.
-
-    Example:
-        >>> print(ResultTable(["task", "gain"], [["depth", "+1 %"], ["edges", "-2 %"]], "An audit"))
-        An audit
-        task   gain
-        depth  +1 %
-        edges  -2 %
-        >>> "<b>" in ResultTable(["task"], [["<b>"]]).html()
-        False
-    """
-
-    header: Sequence[str]
+    header: Sequence[str]  # one text per column
     rows: Sequence[Sequence[str]]
-    caption: str = ""
+    caption: str = ""  # above the table
+    # a CSS background per cell, or an empty string; for HTML
     colours: Sequence[Sequence[str]] | None = None
 
     def __str__(self) -> str:
@@ -84,12 +69,7 @@ class ShownAsTable(ABC):
 
 
 def diverging(value: float, limit: float) -> str:
-    """A background for a value: blue above 0, orange below, stronger towards the limit.
-
-    Example:
-        >>> diverging(0.5, 1.0), diverging(-1.0, 1.0)
-        ('rgba(31, 99, 176, 0.35)', 'rgba(184, 81, 13, 0.7)')
-    """
+    """A background for a value: blue above 0, orange below, stronger towards the limit."""
     if not (math.isfinite(value) and limit > 0):
         return ""
     red, green, blue = HELPS if value > 0 else HARMS

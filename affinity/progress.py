@@ -95,11 +95,6 @@ def track(description: str, total: int) -> Generator[Track]:
     """A bar on a terminal's standard error for work that takes more than two seconds.
 
     In a log, a line every 30 seconds. Inside `quiet`, or inside another `track`, nothing is shown.
-
-    Example:
-        >>> with track("training", total=3) as progress:
-        ...     for _ in range(3):
-        ...         progress.advance()
     """
     progress = Track(description, total, is_shown=not _is_quiet.get())
     try:

@@ -86,11 +86,7 @@ def load(path: str | Path) -> Any:
 
 
 def load_as(cls: type[T], path: str | Path) -> T:
-    """Read what `save` wrote, where the type is known.
-
-    Raises:
-        InputError: As `load`, and if the file holds another type.
-    """
+    """Read what `save` wrote, where the type is known."""
     kind, version = next(
         (kind, version) for kind, (where, version) in KINDS.items() if _type_at(where) is cls
     )
@@ -111,11 +107,7 @@ def flatten(value: object) -> tuple[Any, dict[str, Tensor]]:
 
 
 def unflatten(cls: type[T], about: object, tensors: Mapping[str, Tensor]) -> T:
-    """Rebuild an object of the type `cls` from what `flatten` returned.
-
-    Raises:
-        msgspec.ValidationError: If the content does not fit the type.
-    """
+    """Rebuild an object of the type `cls` from what `flatten` returned."""
 
     def decode(expected: type, value: object) -> object:
         if expected is object:  # plain JSON of any kind
@@ -129,12 +121,7 @@ def unflatten(cls: type[T], about: object, tensors: Mapping[str, Tensor]) -> T:
 
 
 def to_jsonable(value: object) -> Any:
-    """Plain values for JSON: numbers that are not finite become None, sets sorted lists.
-
-    Example:
-        >>> to_jsonable({"gain": math.nan, "tasks": frozenset({"b", "a"})})
-        {'gain': None, 'tasks': ['a', 'b']}
-    """
+    """Plain values for JSON: numbers that are not finite become None, sets sorted lists."""
     if is_dataclass(value) and not isinstance(value, type):
         own = [field.name for field in fields(value) if not field.name.startswith("_")]
         return {name: to_jsonable(getattr(value, name)) for name in own}

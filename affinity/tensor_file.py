@@ -20,16 +20,7 @@ def write_tensors(
     kind: str,
     version: int,
 ) -> Path:
-    """Write tensors and what is to be known of them, which JSON can hold.
-
-    Example:
-        >>> import tempfile, torch
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = f"{folder}/x.safetensors"
-        ...     _ = write_tensors(file, {"x": torch.ones(2)}, {"a": 1}, "example", 1)
-        ...     read_tensors(file, "example", 1)
-        ({'x': tensor([1., 1.])}, {'a': 1})
-    """
+    """Write tensors and what is to be known of them, which JSON can hold."""
     # Cloned: the format refuses tensors that share memory, as parts of one result may do.
     values = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {"format": f"affinity.{kind}", "version": version, "about": about}
@@ -38,11 +29,7 @@ def write_tensors(
 
 
 def read_header(path: str | Path) -> tuple[str, int]:
-    """The kind and the version of what `write_tensors` wrote.
-
-    Raises:
-        InputError: If the file is missing, truncated or something else.
-    """
+    """The kind and the version of what `write_tensors` wrote."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("affinity", "{}"))
@@ -64,11 +51,7 @@ def read_header(path: str | Path) -> tuple[str, int]:
 
 
 def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, Tensor], Any]:
-    """Read what `write_tensors` wrote.
-
-    Raises:
-        InputError: If the file is missing, truncated, something else, or of another version.
-    """
+    """Read what `write_tensors` wrote."""
     what = f"Expected {kind} of version {version} in {str(path)!r}"
     try:
         with safe_open(path, framework="pt") as file:

@@ -6,32 +6,17 @@ _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas, and an "and" before the last.
-
-    Example:
-        >>> listed(["depth", "edges", "normals"])
-        'depth, edges and normals'
-    """
+    """Names with commas, and an "and" before the last."""
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 
 
 def count(amount: int, noun: str) -> str:
-    """An amount with its noun.
-
-    Example:
-        >>> count(1, "network"), count(3, "network")
-        ('1 network', '3 networks')
-    """
+    """An amount with its noun."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """A time in its largest unit.
-
-    Example:
-        >>> duration(12.3), duration(5400.0), duration(200_000.0)
-        ('12 s', '1.5 h', '2.3 d')
-    """
+    """A time in its largest unit: "12 s", "1.5 h"."""
     for size, name in _UNITS:
         if seconds >= size:
             return f"{seconds / size:.1f} {name}"
@@ -39,10 +24,5 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time in minutes and seconds.
-
-    Example:
-        >>> clock(95.2)
-        '1:35'
-    """
+    """A time in minutes and seconds: "1:35"."""
     return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

@@ -26,12 +26,7 @@ class Alert:
 
 
 def quote_names(names: list[str], most: int = 6) -> str:
-    """Names in quotes, and how many more there are.
-
-    Example:
-        >>> quote_names(["depth", "edges", "text"], most=2)
-        '“depth”, “edges” and 1 more'
-    """
+    """Names in quotes, and how many more there are."""
     shown = ", ".join(f"“{name}”" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
@@ -39,12 +34,7 @@ def quote_names(names: list[str], most: int = 6) -> str:
 def format_gain(
     gain: float, low: float | None = None, high: float | None = None, unit: GainUnit = "relative"
 ) -> str:
-    """A gain, and its interval if it is known, in percent if it is relative.
-
-    Example:
-        >>> format_gain(0.034), format_gain(0.002, 0.001, 0.003, "difference")
-        ('+3.4 %', '+0.002 (+0.001 to +0.003)')
-    """
+    """A gain, and its interval if it is known, in percent if it is relative."""
 
     def one(value: float) -> str:
         return f"{100 * value:+.1f} %" if unit == "relative" else f"{value:+.3g}"

@@ -35,9 +35,6 @@ def make_candidates(
       of the same sizes: the difference from the plan shows the effect of the choice of partners.
     - ``separate at equal parameters``, ``all-in-one at equal parameters``: as narrow or wide as
       needed to have as many parameters in total as the plan.
-
-    Raises:
-        InputError: If a baseline is unknown.
     """
     check_baselines(baselines)
     fixed = {
@@ -64,11 +61,7 @@ def make_candidates(
 
 
 def check_baselines(baselines: Sequence[str]) -> None:
-    """Raise an error if a baseline is unknown.
-
-    Raises:
-        InputError: If a baseline is unknown; the message lists the available ones.
-    """
+    """Raise an error if a baseline is unknown."""
     if unknown := sorted(set(baselines) - set(BASELINES)):
         raise InputError(
             f"Expected baselines among {list(BASELINES)}, but got {unknown}.", "unknown-baseline"
@@ -78,9 +71,7 @@ def check_baselines(baselines: Sequence[str]) -> None:
 def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
     """Separate networks, or one for all, with as many parameters in total as the plan.
 
-    Raises:
-        InputError: If the problem cannot be made at other widths, or even width 1 costs more than
-            twice as much.
+    An error if even width 1 costs more than twice as much.
     """
     trainer = NetworkTrainer(problem)
     budget = sum(
@@ -100,14 +91,7 @@ def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:
 
 
 def permute_tasks(plan: Plan, seed: int) -> Plan:
-    """The plan with its tasks randomly permuted.
-
-    Example:
-        >>> grouping = Grouping((Network.of("a", "b", "c"), Network.of("d")))
-        >>> plan = Plan(grouping, ("hard", "separate"), ("", ""))
-        >>> [len(network.served) for network in permute_tasks(plan, seed=1).grouping.networks]
-        [3, 1]
-    """
+    """The plan with its tasks randomly permuted."""
     names = sorted(plan.grouping.tasks)
     order = np.random.default_rng(seed).permutation(len(names))
     replacement = {name: names[place] for name, place in zip(names, order, strict=True)}

@@ -44,19 +44,13 @@ class CandidateSet:
 
     The gain of a group is the sum over its tasks divided by the number of all tasks, so that the
     gains of a grouping's groups add up to its mean gain.
-
-    Args:
-        tasks: The tasks.
-        groups: Candidate groups.
-        mean: Expected gain of each group.
-        values: Posterior samples of each group's gain.
-        chosen: The groups of each sample's best grouping; padded with -1.
     """
 
     tasks: tuple[str, ...]
     groups: Bool[np.ndarray, "group task"]
-    mean: Float[np.ndarray, " group"]
-    values: Float[np.ndarray, "draw group"]
+    mean: Float[np.ndarray, " group"]  # expected gain of each group
+    values: Float[np.ndarray, "draw group"]  # posterior samples of each group's gain
+    # the groups of each sample's best grouping; padded with -1
     chosen: Int64[np.ndarray, "draw network"]
 
     @classmethod
@@ -69,15 +63,9 @@ class CandidateSet:
         seed: int,
         blocks: Sequence[frozenset[str]] | None = None,
     ) -> "CandidateSet":
-        """Sample gains `n_draws` times.
+        """Sample gains `n_draws` times; fewer times if not all groups can be listed.
 
-        Args:
-            predicted: Posterior of every group's gains.
-            budget: Maximum number of networks.
-            known: Groups that are always candidates, even if not all groups can be listed.
-            n_draws: Number of samples; fewer if not all groups can be listed.
-            seed: Random seed of the samples.
-            blocks: Every candidate is a union of these; of single tasks if None.
+        Groups in `known` are always candidates; all candidates are unions of `blocks`, or of tasks.
         """
         tasks = predicted.tasks
         blocks = blocks or [frozenset({task}) for task in tasks]

@@ -40,24 +40,14 @@ _TIMED_STEPS, _FIRST_STEPS = 15, 3
 
 @dataclass(frozen=True, eq=False)
 class ObjectiveScores:
-    """A plan trained with one objective.
-
-    Args:
-        name: The objective's name.
-        objective: The objective with its settings.
-        test: Scores on test rows compared with those of separate networks.
-        evaluation: Scores on selection rows compared with those of separate networks.
-        seconds_per_step: Time of a training step of all networks with several tasks, the shortest
-            of several.
-        diverged: The number of replicates in which a training diverged; gains are then undefined.
-    """
+    """A plan trained with one objective."""
 
     name: str
     objective: str
-    test: Gains
-    evaluation: Gains
-    seconds_per_step: float
-    diverged: int = 0
+    test: Gains  # compared with separate networks, on test rows
+    evaluation: Gains  # compared with separate networks, on selection rows
+    seconds_per_step: float  # of all networks with several tasks, the shortest of several
+    diverged: int = 0  # replicates in which a training diverged; gains are then undefined
 
 
 @dataclass(frozen=True)

@@ -112,11 +112,7 @@ def measure_sharing(
 def _settings_of(
     trainer: Trainer, network: Network, sharing: str, seeds: Sequence[int]
 ) -> tuple[SharingSettings, str]:
-    """The settings of a way to share for a network, and how they were chosen.
-
-    Raises:
-        InputError: If the way does not fit the network.
-    """
+    """The settings of a way to share for a network, and how they were chosen."""
     if not isinstance(trainer, NetworkTrainer) or sharing == "hard":
         return {}, ""
     problem, job = trainer.problem, Job("", network.trained, 0, sharing=sharing)
@@ -157,12 +153,8 @@ def _fault(trainer: Trainer, sharing: str, results: Sequence[Result]) -> str | N
 def choose_strengths(plan: Plan, problem: Problem, seeds: Sequence[int]) -> Plan:
     """The plan with a strength for every soft-shared network that has none.
 
-    The strength with the lowest validation loss (`try_strengths`); test rows play no part.
-
-    Args:
-        plan: Any plan.
-        problem: Tasks, rows, trunk and heads.
-        seeds: The replicates on which strengths are tried; at most `STRENGTH_REPLICATES` are used.
+    The strength with the lowest validation loss (`try_strengths`) on at most `STRENGTH_REPLICATES`
+    of the seeds; test rows play no part.
     """
     sized = problem if plan.width is None else problem.of_width(plan.width)
     settings, reasons = list(plan.settings), list(plan.reasons)

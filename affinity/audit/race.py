@@ -374,13 +374,8 @@ class Race:
 class _Rounds:
     """Trains the groups of each round with a trainer, and returns losses.
 
-    Args:
-        trainer: Runs the trainings.
-        scores: The score of each task.
-        seed_of: The seed of each round.
-        retries: How often a failed training is repeated.
-        has_losses: Whether all scores are losses above 0, which are used as they are; otherwise
-            they become losses relative to those of the first round (`as_losses`).
+    With `has_losses`, all scores are losses above 0 and used as they are; otherwise they become
+    losses relative to those of the first round (`as_losses`).
     """
 
     trainer: Trainer

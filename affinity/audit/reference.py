@@ -38,24 +38,16 @@ _Predict = Callable[[np.ndarray], Iterable[np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Test scores of scikit-learn's histogram gradient boosting, trained per task.
+    """Test scores of scikit-learn's histogram gradient boosting, trained per task."""
 
-    Args:
-        name: What it is called in tables.
-        tasks: The tasks' names.
-        scores: Test scores as those of the networks: the loss, or the metric of a task that is
-            judged by it; NaN for a loss that boosting does not support.
-        metrics: Test metrics.
-        blocks: Test scores on blocks of test rows; NaN beyond the blocks of a task.
-        seconds: Time per replicate.
-    """
-
-    name: str
+    name: str  # what it is called in tables
     tasks: tuple[str, ...]
+    # as those of the networks; NaN for a loss that boosting does not support
     scores: Float[Tensor, "replicate task"]
     metrics: Float[Tensor, "replicate task"]
+    # scores on blocks of test rows; NaN beyond the blocks of a task
     blocks: Float[Tensor, "replicate task block"]
-    seconds: float
+    seconds: float  # per replicate
 
     def gains_over(self, networks: Gains) -> Gains:
         """Its gains over networks on the same replicates; above 0: boosting is better."""
@@ -75,21 +67,12 @@ class Reference:
 def train_reference(
     problem: Problem, seeds: Sequence[int], n_blocks: int, seconds: float = 60.0
 ) -> Reference | None:
-    """Boost each task on the first replicates.
+    """Boost each task on the first replicates, at most `MOST_REPLICATES`.
 
     A model learns from the training rows; the validation rows decide on the number of trees, as
-    they decide when a network stops.
-
-    Args:
-        problem: Tasks and rows; inputs are ``[row feature]``.
-        seeds: Seeds of replicates; up to `MOST_REPLICATES` of them are used.
-        n_blocks: Number of blocks of test rows.
-        seconds: No further model is begun after this time, or if the first replicate would take
-            more than twice as long; a replicate that is not complete is left out.
-
-    Returns:
-        The scores; None if not even one replicate was complete, inputs are no table, or no task
-        has a loss that boosting supports.
+    they decide when a network stops. No further model is begun after `seconds`, or if the first
+    replicate would take more than twice as long; a replicate that is not complete is left out. None
+    if no replicate was complete, inputs are no table, or boosting supports no task's loss.
     """
     if problem.development.inputs.ndim != 2:
         return None

@@ -257,13 +257,7 @@ class RepeatedHoldout:
 
 
 def estimate_over_splits(gains: Float[np.ndarray, "split entry"], test_share: float) -> Estimate:
-    """The mean over test splits, with the error of `RepeatedHoldout`.
-
-    Example:
-        >>> estimate = estimate_over_splits(np.array([[0.1], [0.2], [0.3]]), test_share=0.25)
-        >>> round(float(estimate.error[0]), 4)  # 0.1 * sqrt(1 / 3 + 1 / 3)
-        0.0816
-    """
+    """The mean over test splits, with the error of `RepeatedHoldout`."""
     n_splits, n_entries = gains.shape
     factor = 1 / n_splits + test_share / (1 - test_share)
     spread = gains.var(axis=0, ddof=1) if n_splits > 1 else np.full(n_entries, np.nan)

@@ -171,11 +171,7 @@ def _fitting(done: int, most: int, spent: float, seconds: float) -> int:
 
 
 def _check_divergence(trainings: Trainings) -> None:
-    """Raise an error if the plan, or all separate networks, cannot be evaluated.
-
-    Raises:
-        DivergenceError: With the number of trainings that diverged.
-    """
+    """Raise an error if the plan, or all separate networks, cannot be evaluated."""
     diverged = [result for result in trainings.failures if result.code == "diverged"]
     if not diverged:
         return

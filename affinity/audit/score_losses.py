@@ -13,15 +13,10 @@ from affinity.tasks.score import weights_of
 
 @dataclass(frozen=True)
 class ScoreLevel:
-    """The level of a task's scores, to which gains are relative.
+    """The level of a task's scores, to which gains are relative."""
 
-    Args:
-        mean: Mean score alone; of all networks, if the task was never trained alone.
-        size: Mean absolute value of the same scores.
-    """
-
-    mean: float
-    size: float
+    mean: float  # alone; of all networks, if the task was never trained alone
+    size: float  # mean absolute value of the same scores
 
 
 def levels_of(
@@ -50,13 +45,6 @@ def as_losses(
 
     A predictor of relative gains, such as `CalibratedGains`, turns them back into these gains,
     because the mean loss alone is 1. Tasks without a level get NaN.
-
-    Example:
-        >>> scores = torch.tensor([[[0.7]], [[0.73]]])
-        >>> tasks = {"click": Score("maximize")}
-        >>> losses = as_losses(scores, tasks, {"click": ScoreLevel(0.7, 0.7)})
-        >>> [round(loss, 4) for loss in losses.flatten().tolist()]
-        [1.0, 0.97]
     """
     weights = weights_of(dict(tasks))
     losses = torch.full_like(scores, torch.nan)

@@ -288,12 +288,7 @@ def summarize_mean(values: np.ndarray) -> MeanSummary:
 
 
 def finite(number: float | np.ndarray) -> float | None:
-    """The number, or None if it is undefined or infinite.
-
-    Example:
-        >>> finite(0.5), finite(math.nan)
-        (0.5, None)
-    """
+    """The number, or None if it is undefined or infinite."""
     return float(number) if math.isfinite(number) else None
 
 

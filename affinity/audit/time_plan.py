@@ -61,29 +61,17 @@ Baselines = Literal["all", "minimal"]
 
 @dataclass(frozen=True)
 class Workload:
-    """What determines the time that trainings of a problem take.
-
-    Args:
-        n_tasks: Number of tasks.
-        n_cells: Cells of the table: rows times columns.
-        n_training: Training rows of a replicate.
-        batch_size: Rows per step.
-        epochs: Maximum number of epochs.
-        trunk: Multiply-adds of a trunk per row, or its parameters if they are more.
-        head: Parameters of a head, on average.
-        every: Steps between two measurements of the recorded run.
-        one_by_one: Whether networks cannot be trained many at once.
-    """
+    """What determines the time that trainings of a problem take."""
 
     n_tasks: int
-    n_cells: int
-    n_training: int
-    batch_size: int
+    n_cells: int  # rows times columns
+    n_training: int  # rows of a replicate
+    batch_size: int  # rows per step
     epochs: int
-    trunk: int
-    head: float
-    every: int = 10
-    one_by_one: bool = False
+    trunk: int  # multiply-adds per row, or its parameters if they are more
+    head: float  # parameters of a head, on average
+    every: int = 10  # steps between two measurements of the recorded run
+    one_by_one: bool = False  # networks cannot be trained many at once
 
     @classmethod
     def of(cls, problem: Problem, every: int = 10) -> "Workload":
@@ -167,31 +155,18 @@ class Workload:
 
 @dataclass(frozen=True)
 class TimePlan:
-    """What an audit trains, and how long it is expected to take.
-
-    Args:
-        minutes: The time limit.
-        slowness: Seconds that this machine takes for a counted second.
-        used_share: Share of the rows of a replicate that are used.
-        epochs: Maximum number of epochs; as set if None.
-        batch_size: Rows per step; as set if None.
-        race_trainings: Maximum number of trainings of the race; by its own limit if None.
-        replicates: Number of replicates.
-        baselines: Which baselines are trained.
-        seconds: Expected time of each stage.
-        is_cut: Whether anything is less than it would be without a limit.
-    """
+    """What an audit trains, and how long it is expected to take."""
 
     minutes: float
     replicates: int
     baselines: Baselines
-    slowness: float = 1.0
-    used_share: float = 1.0
-    epochs: int | None = None
-    batch_size: int | None = None
-    race_trainings: int | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
-    is_cut: bool = False
+    slowness: float = 1.0  # seconds that this machine takes for a counted second
+    used_share: float = 1.0  # of the rows of a replicate
+    epochs: int | None = None  # at most; None: as set
+    batch_size: int | None = None  # None: as set
+    race_trainings: int | None = None  # at most; None: by its own limit
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # expected, by stage
+    is_cut: bool = False  # less than without a limit
 
     @property
     def total(self) -> float:
@@ -240,28 +215,17 @@ class TimePlan:
 
 @dataclass(frozen=True)
 class RequestedWork:
-    """What an audit would train without a time limit.
-
-    Args:
-        minutes: The time limit.
-        replicates: Number of replicates.
-        baselines: Which baselines are trained.
-        race_seconds: Longest time of the race, by counted work; 0: no race.
-        reference: Most seconds of the reference.
-        is_chosen: Which of replicates, baselines, epochs and batch size the user gave: they are
-            never changed.
-        can_thin: Whether replicates can use fewer rows.
-        tries_sharing: Whether other ways to share than hard are tried if there is room.
-    """
+    """What an audit would train without a time limit."""
 
     minutes: float
     replicates: int
     baselines: Baselines
-    race_seconds: float
-    reference: float
+    race_seconds: float  # longest time of the race, by counted work; 0: no race
+    reference: float  # most seconds of the reference
+    # what the user gave is never changed (replicates, baselines, epochs, batch size)
     is_chosen: frozenset[str] = frozenset()
-    can_thin: bool = True
-    tries_sharing: bool = False
+    can_thin: bool = True  # replicates can use fewer rows
+    tries_sharing: bool = False  # other ways to share than hard are tried if there is room
 
 
 def frontier_seconds(n_tasks: int) -> float:
@@ -316,13 +280,8 @@ def plan_trainings(
 ) -> TimePlan:
     """Choose trainings of the race, baselines and replicates, from the steps of a training.
 
-    Args:
-        plan: The plan so far.
-        work: The workload with the plan's rows, epochs and batches.
-        requested: What would be trained without a limit.
-        steps: Steps of a training; those of the recorded run, once it is known.
-        n_networks: Networks of the plan, once it is known.
-        spent: Seconds since the start, if more than the stages so far were planned to take.
+    `steps` are those of the recorded run, once it is known. `spent` are the seconds since the
+    start, if more than the stages so far were planned to take.
     """
     slowness = plan.slowness
     before = max(work.other_stages() + slowness * work.record(steps), spent)
@@ -467,14 +426,6 @@ def affordable_ways(
     """The ways to share that can be compared within some time, and the others, with their time.
 
     Times are counted (`Workload.sharing`). The usual ways come first, then the cheaper ones.
-
-    Args:
-        problem: Tasks, rows, trunk and heads.
-        work: Its workload.
-        grouping: The networks.
-        steps: Steps of a usual training.
-        seconds: The time.
-        slowness: Seconds that this machine takes for a counted second.
     """
     trainer = NetworkTrainer(problem)
     networks = [network for network in grouping.networks if not network.is_alone]
@@ -513,14 +464,8 @@ def cost_of_fewer_rows(
 ) -> dict[float, float]:
     """How much worse one network for all tasks is with fewer training rows: a learning curve.
 
-    Args:
-        problem: The problem, with the rows that trainings use.
-        seed: Random seed of the replicate.
-        store: A folder for finished trainings.
-
-    Returns:
-        For a quarter and half of the training rows, the mean loss of score on selection rows
-        against all of the training rows (`Score.gain`, above 0: worse).
+    For a quarter and half of the training rows, the mean loss of score on selection rows against
+    all of the training rows (`Score.gain`, above 0: worse).
     """
     trainer, tasks = NetworkTrainer(problem, store), frozenset(problem.names)
     (replicate,) = problem.replicate_seeds(1, seed)

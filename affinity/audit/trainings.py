@@ -29,11 +29,7 @@ _Key = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]
 
 
 def check_plans(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) -> None:
-    """Raise an error if a plan does not serve exactly these tasks, or replicates are missing.
-
-    Raises:
-        InputError: If a plan is of other tasks, or `replicates` is below 1.
-    """
+    """Raise an error if a plan is of other tasks, or `replicates` is below 1."""
     for plan in plans:
         if plan is not None and plan.grouping.tasks != frozenset(tasks):
             raise InputError(
@@ -47,20 +43,12 @@ def check_plans(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) ->
 
 @dataclass(frozen=True)
 class CandidatePlan:
-    """One way to train all tasks.
-
-    Args:
-        plan_of: The plan of each seed.
-        settings: The settings of its jobs.
-        width: The trainer's usual width, of which a plan's own width is a multiple; if None, the
-            width of a plan is not known to the trainer.
-        sharing: How all networks of several tasks share, instead of as planned.
-    """
+    """One way to train all tasks."""
 
     plan_of: PlanOfSeed
-    settings: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
-    width: int | None = None
-    sharing: str | None = None
+    settings: Mapping[str, Setting] = field(default_factory=dict[str, Setting])  # of its jobs
+    width: int | None = None  # the trainer's usual width, of which a plan's own width is a multiple
+    sharing: str | None = None  # how all networks of several tasks share, instead of as planned
 
     @classmethod
     def fixed(
@@ -109,11 +97,7 @@ def jobs_of(candidates: Mapping[str, CandidatePlan], seeds: Iterable[int]) -> li
 
 
 def run_jobs(trainer: Trainer, jobs: Sequence[Job], retries: int = 0) -> list[Result]:
-    """The results of jobs; those that fail are repeated up to `retries` times.
-
-    Raises:
-        InputError: If a job has a setting that the trainer does not accept.
-    """
+    """The results of jobs; those that fail are repeated up to `retries` times."""
     check_accepted(trainer, jobs)
     results = {result.job.id: result for result in trainer(jobs)}
     for _ in range(retries):
@@ -124,14 +108,10 @@ def run_jobs(trainer: Trainer, jobs: Sequence[Job], retries: int = 0) -> list[Re
 
 @dataclass(frozen=True, eq=False)
 class Trainings:
-    """The results of every candidate, by replicate and network.
-
-    Args:
-        scores: The score of each task.
-        candidates: For each candidate and replicate, its networks with their results.
-    """
+    """The results of every candidate, by replicate and network."""
 
     scores: Mapping[str, Score]
+    # for each and each replicate, its networks with their results
     candidates: Mapping[str, Sequence[Sequence[tuple[Network, Result]]]]
 
     @classmethod
@@ -252,14 +232,9 @@ class Trainings:
         rows: Sequence[int] | None = None,
         metrics: Sequence[Score] | None = None,
     ) -> EvaluatedPlan:
-        """Gains of a candidate over separate networks, and its cost.
+        """Gains of a candidate over separate networks, and its cost, on some or all replicates.
 
-        Args:
-            candidate: Its name.
-            plan: Its plan.
-            rows: The replicates that count; all if None.
-            metrics: How the results' metrics are compared; if None, the scores are reported as
-                metrics, too.
+        `metrics` say how the results' metrics are compared; without, scores are reported instead.
         """
         kept = list(range(len(self.candidates[candidate])) if rows is None else rows)
 

@@ -35,33 +35,20 @@ class TaskVerdicts:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two audits; every pair is in the order of `runs`.
-
-    Args:
-        runs: Folders.
-        advice: Candidates advised.
-        networks: Tasks that each network of the plans serves.
-        tasks: Of the tasks that both have.
-        only_in: Tasks that only one of them has.
-        affinity_correlation: Rank correlation of their affinities, if both have them.
-        test_splits: Of repeated hold-outs, if they were made.
-    """
+    """Two audits; every pair is in the order of `runs`."""
 
     runs: tuple[str, ...]
     advice: tuple[str, ...]
+    # the tasks that each network of the plans serves
     networks: tuple[tuple[tuple[str, ...], ...], ...]
     tasks: tuple[TaskVerdicts, ...]
-    only_in: tuple[tuple[str, ...], ...]
-    affinity_correlation: float | None
+    only_in: tuple[tuple[str, ...], ...]  # tasks that only one of them has
+    affinity_correlation: float | None  # rank correlation, if both have affinities
     test_splits: tuple[HoldoutSummary | None, ...]
 
 
 def compare_runs(first: Path, second: Path) -> RunComparison:
-    """Verdicts and gains per task, and how far the affinities agree.
-
-    Raises:
-        InputError: If a folder holds no finished audit, or they share no task.
-    """
+    """Verdicts and gains per task, and how far the affinities agree."""
     runs = [_read(first), _read(second)]
     audits = [run.audit for run in runs]
     verdicts = [audit.verdicts for audit in audits]
@@ -124,11 +111,7 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
 
 
 def write_comparison_page(first: Path, second: Path) -> Path:
-    """Write comparison.html to the first run's folder.
-
-    Raises:
-        InputError: If a folder holds no finished audit, or they share no task.
-    """
+    """Write comparison.html to the first run's folder."""
     names = (first.resolve().name, second.resolve().name)
     return write_comparison(
         _read(first).audit, _read(second).audit, first / "comparison.html", names

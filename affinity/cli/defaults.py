@@ -14,11 +14,7 @@ from .options import FileOptions, StageOptions, inherited_settings
 
 
 def add_defaults(_: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Set the options that were not given as flags, before the parser reads them.
-
-    Raises:
-        InputError: If the file cannot be read, or holds an unknown or ill-typed option.
-    """
+    """Set the options that were not given as flags, before the parser reads them."""
     del commands
     options = _options_class(arguments)
     if options is None:

@@ -20,11 +20,7 @@ BUILT_IN = ("digits", "planted")
 
 
 def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
-    """Check that a source is a file, standard input or a built-in problem.
-
-    Raises:
-        InputError: If it is none; the nearest built-in problem is given.
-    """
+    """Check that a source is a file, standard input or a built-in problem."""
     if source in ("-", *built_in) or Path(source).exists():
         return
     near = difflib.get_close_matches(source, built_in, n=1)
@@ -36,12 +32,7 @@ def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
 
 
 def check_columns(settings: "DataOptions") -> None:
-    """Check that the header of the table has the columns that the call names.
-
-    Raises:
-        InputError: If there is no such source or column (the nearest one is given), or a built-in
-            problem gets targets.
-    """
+    """Check that the header of the table has the columns that the call names."""
     check_source(settings.source)
     if not Path(settings.source).exists():
         if settings.source in BUILT_IN and (settings.targets or settings.task_column):
@@ -81,11 +72,7 @@ def reading_options(settings: "DataOptions") -> "ReadingOptions":
 
 
 def check_plan(plan: str | None) -> None:
-    """Check that there is a file of the plan, unless it is one that has a name.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Check that there is a file of the plan, unless it is one that has a name."""
     if plan not in (None, "separate", "all-in-one") and not Path(plan).is_file():
         raise InputError(
             f"Expected a plan, which is a YAML file, 'separate' or 'all-in-one', but there is no "
@@ -95,11 +82,7 @@ def check_plan(plan: str | None) -> None:
 
 
 def check_backend(backend: str | None) -> None:
-    """Check that the library of a backend is installed.
-
-    Raises:
-        InputError: If not.
-    """
+    """Check that the library of a backend is installed."""
     library = {"ray": "ray", "dask": "distributed"}.get(backend or "")
     if library is not None and find_spec(library) is None:
         with needs(str(backend)):
@@ -107,11 +90,7 @@ def check_backend(backend: str | None) -> None:
 
 
 def check_run(path: Path) -> None:
-    """Check that there is a folder or a file at the path of a run.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Check that there is a folder or a file at the path of a run."""
     if not path.exists():
         raise no_run(path)
 

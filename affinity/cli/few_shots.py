@@ -33,11 +33,7 @@ WAYS = 5
 
 
 def compare_methods(options: FewShotOptions) -> FewShotResult:
-    """Train and evaluate every requested method.
-
-    Raises:
-        InputError: If options do not fit each other or the data.
-    """
+    """Train and evaluate every requested method."""
     problem = read_few_shot_problem(options)
     result = compare_few_shot(
         problem,
@@ -52,11 +48,7 @@ def compare_methods(options: FewShotOptions) -> FewShotResult:
 
 
 def read_few_shot_problem(options: FewShotOptions) -> FewShotProblem:
-    """Read the table, or make the built-in problem.
-
-    Raises:
-        InputError: If options do not fit each other or the data.
-    """
+    """Read the table, or make the built-in problem."""
     names = ("queries", "inner_rate")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
     return replace(_read(options), shots=min(options.shots), steps=options.steps, **chosen)

@@ -88,12 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _name_standard_input(arguments: Sequence[str]) -> list[str]:
-    """The arguments with a source of `-` under its name, since the parser takes it for an option.
-
-    Example:
-        >>> _name_standard_input(["audit", "-", "--missing", "-"])
-        ['audit', '--source=-', '--missing', '-']
-    """
+    """The arguments with a source of `-` by name: the parser takes it for an option."""
     previous = ["", *arguments]
     return [
         "--source=-" if word == "-" and not before.startswith("-") else word

@@ -44,22 +44,12 @@ def option(
     metavar: str | None = None,
     parse: Callable[[type, Sequence[Token]], object] | None = None,
 ) -> Any:
-    """A field that is an option of commands.
+    """A field that is an option of commands, with its help.
 
-    Args:
-        text: The help.
-        default: Its value if it is not given.
-        default_factory: Makes that value.
-        kw_only: Whether it is given by its name.
-        group: The heading under which the help shows it; that of its class if None.
-        flag: Another name than the field's.
-        off: The flag that switches a boolean off.
-        shown: What the help shows as default, if the value does not say it.
-        least: The smallest value.
-        above: Values must be larger.
-        below: Values must be smaller.
-        metavar: What the help shows as value; it starts with NAME if the option fills a mapping.
-        parse: Makes the value of the words that were typed.
+    `group` is the heading of the help (default: that of its class), `flag` another name than the
+    field's, `off` the flag that switches a boolean off. The help shows `shown` as default, if the
+    value does not say it, and `metavar` as value; NAME at its start: the option fills a mapping.
+    Values are at least `least`, larger than `above`, smaller than `below`.
     """
 
     def check(_: object, given: float | tuple[float, ...] | None) -> None:
@@ -1159,23 +1149,13 @@ class DiagnoseStudyOptions(
 
 
 def select(cls: type[T], options: object) -> T:
-    """The options that `cls` declares, taken from an object that may hold more or fewer.
-
-    Example:
-        >>> select(RecordSettings, AuditOptions("digits", seed=3)).seed
-        3
-    """
+    """The options that `cls` declares, taken from an object that may hold more or fewer."""
     known = vars(options)
     names = [entry.name for entry in fields(cls) if entry.name in known]  # pyright: ignore[reportArgumentType]
     return cls(**{name: known[name] for name in names})
 
 
 def inherited_settings(options: type) -> list[str]:
-    """The settings of a run that these options inherit, rather than declare for themselves.
-
-    Example:
-        >>> inherited_settings(EstimateOptions)
-        ['estimator']
-    """
+    """The settings of a run that these options inherit, rather than declare for themselves."""
     declared = {entry.name: entry for entry in fields(options)}
     return [entry.name for entry in fields(RunSettings) if declared.get(entry.name) is entry]

@@ -14,15 +14,7 @@ PAGE = Path("docs/reference/command-line.md")
 
 
 def write_reference(path: str | Path = PAGE) -> Path:
-    """Write the page that describes every command and its options.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     page = write_reference(f"{folder}/command-line.md").read_text()
-        >>> "* `--runs INT`: Number of runs to record" in page
-        True
-    """
+    """Write the page that describes every command and its options."""
     text = make_app().generate_docs(output_format="markdown")
     return write_atomically(path, re.sub(r" -m [\w.]+", "", text))  # of `python -m`, in usages
 

@@ -18,11 +18,7 @@ SEED_STEP = 1_000
 
 
 def check_test_splits(settings: RunSettings, n_splits: int | None) -> None:
-    """Raise an error if the audit cannot be repeated.
-
-    Raises:
-        InputError: If a column already says which rows are test rows.
-    """
+    """Raise an error if the audit cannot be repeated: a column says which rows are test rows."""
     if n_splits is not None and settings.split_column is not None:
         raise InputError(
             f"--test-splits {n_splits} draws new test rows, but --split-column "

@@ -79,11 +79,7 @@ class Run:
 
     @cached_property
     def problem(self) -> Problem:
-        """The tasks and rows, the same as when the run was recorded.
-
-        Raises:
-            InputError: If the data are missing or have changed.
-        """
+        """The tasks and rows, the same as when the run was recorded."""
         problem = read_problem(self.settings)
         if self.time_plan is not None:
             problem = self.time_plan.applied_to(problem)
@@ -328,11 +324,7 @@ class Run:
 
 @contextmanager
 def start_run(settings: RunSettings, out: Path | None, console: Console) -> Generator[Run]:
-    """A run from its source: new, or continued where it was stopped.
-
-    Raises:
-        InputError: If settings, data or folder cannot be used.
-    """
+    """A run from its source: new, or continued where it was stopped."""
     started, started_cpu = time.monotonic(), time.process_time()
     _check(settings)
     _check_before_reading(settings)
@@ -358,11 +350,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
 
 @contextmanager
 def resume_run(path: Path, console: Console, options: object = None) -> Generator[Run]:
-    """An existing run; settings that `options` declare, too, are taken from there.
-
-    Raises:
-        InputError: If there is no run, it is locked, or a setting cannot be used.
-    """
+    """An existing run; settings that `options` declare, too, are taken from there."""
     directory = RunDirectory(path)
     settings = directory.record.settings
     if options is not None:
@@ -436,11 +424,7 @@ def _check_before_reading(settings: RunSettings) -> None:
 
 
 def check_method(settings: RunSettings, n_tasks: int) -> None:
-    """Check that the method can group this many tasks, and into groups that overlap.
-
-    Raises:
-        InputError: If it cannot.
-    """
+    """Check that the method can group this many tasks, and into groups that overlap."""
     if settings.method == "race" and settings.overlap:
         raise InputError(
             "Expected disjoint groups with --method race: it does not train tasks that a network "
@@ -456,11 +440,7 @@ def check_method(settings: RunSettings, n_tasks: int) -> None:
 
 
 def check_budget(budget: int, n_tasks: int) -> None:
-    """Check that a budget is not larger than the number of tasks.
-
-    Raises:
-        InputError: If it is.
-    """
+    """Check that a budget is not larger than the number of tasks."""
     if budget > n_tasks:
         raise InputError(
             f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got {budget}.",

@@ -48,45 +48,26 @@ TRAININGS = "trainings"  # a folder: finished trainings, reused when a stopped s
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A finished stage: it is up to date while its inputs and the hashes of its files hold.
+    """A finished stage: it is up to date while its inputs and the hashes of its files hold."""
 
-    Args:
-        inputs: What it was made from: hashes of files, and settings.
-        outputs: The files that it wrote, with hashes of their content.
-        seconds: How long it took.
-        cost: Of recording.
-        estimator: Of the affinities, with its settings.
-    """
-
-    inputs: Mapping[str, object]
-    outputs: Mapping[str, str | None]
+    inputs: Mapping[str, object]  # what it was made from: hashes of files, and settings
+    outputs: Mapping[str, str | None]  # files that it wrote, with hashes of their content
     seconds: float
-    cost: RecordingCost | None = None
-    estimator: str | None = None
+    cost: RecordingCost | None = None  # of recording
+    estimator: str | None = None  # of the affinities, with its settings
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The content of run.json.
+    """The content of run.json."""
 
-    Args:
-        settings: All settings that affect the result, except the data.
-        fingerprint: A hash of the data.
-        problem: Name of the data.
-        command: The command that made the run.
-        versions: Of Python and the libraries that results depend on.
-        stages: What is finished.
-        time_plan: What the audit trains to keep its time limit; None if there was none.
-        schema_version: Of this format.
-    """
-
-    settings: RunSettings
-    fingerprint: str
+    settings: RunSettings  # all that affect the result, except the data
+    fingerprint: str  # a hash of the data
     problem: str
     command: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of Python and the libraries that results depend on
     stages: Mapping[str, StageRecord] = field(default_factory=dict[str, StageRecord])
-    time_plan: TimePlan | None = None
+    time_plan: TimePlan | None = None  # what the audit trains to keep its time limit
     schema_version: int = VERSION
 
 
@@ -95,9 +76,6 @@ class RunDirectory:
     """The files of a run: run.json, trace.safetensors, affinity.csv, plan.yaml, ...
 
     A stage is noted in run.json after its files are written, so that nothing incomplete counts.
-
-    Args:
-        path: The folder; it is created when the run is opened.
     """
 
     path: Path
@@ -119,22 +97,14 @@ class RunDirectory:
 
     @cached_property
     def record(self) -> RunRecord:
-        """The content of run.json; read once.
-
-        Raises:
-            InputError: If there is no run in this folder.
-        """
+        """The content of run.json; read once."""
         if (existing := self._existing()) is None:
             raise no_run(self.path)
         return existing
 
     @contextmanager
     def open(self, record: RunRecord) -> Generator[None]:
-        """Create the folder for this run, or continue the one in it; hold its lock.
-
-        Raises:
-            InputError: If the folder holds something else, cannot be written to, or is locked.
-        """
+        """Create the folder for this run, or continue the one in it; hold its lock."""
         self._existing()  # before anything is written to a folder that is not ours
         with self._lock(create=True):
             existing = self._existing()
@@ -190,11 +160,7 @@ class RunDirectory:
         )
 
     def require(self, stage: str) -> StageRecord:
-        """The record of a finished stage whose files are unchanged.
-
-        Raises:
-            InputError: If the stage has not run, or one of its files has changed.
-        """
+        """The record of a finished stage whose files are unchanged."""
         finished = self.finished(stage)
         again = shlex.quote(str(self.path))
         command = f"affinity {stage} {again}"

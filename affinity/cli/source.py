@@ -21,11 +21,7 @@ BUILT_IN = {"digits": load_digits, "planted": planted}
 
 
 def read_problem(settings: RecordSettings) -> Problem:
-    """Read the table, or make the built-in problem, with these settings.
-
-    Raises:
-        InputError: If there is no such source, or the settings do not fit it.
-    """
+    """Read the table, or make the built-in problem, with these settings."""
     objective = make_objective(settings.objective, settings.objective_settings)
     if (tasks := known_tasks(settings)) is not None:
         objective.check_tasks(tasks)

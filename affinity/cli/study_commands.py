@@ -322,11 +322,7 @@ def _given_plan(study: "Study", choice: str) -> "Plan":
 
 
 def _write_plan(study: "Study") -> bool:
-    """Write the study's plan to plan.yaml, and return whether that changed its networks.
-
-    Raises:
-        InputError: If it was edited.
-    """
+    """Write the study's plan to plan.yaml, unless that was edited; whether its networks changed."""
     from affinity.errors import InputError
     from affinity.files import write_atomically
     from affinity.recommendation import Plan

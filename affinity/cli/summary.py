@@ -410,12 +410,7 @@ def print_note(console: Console, text: str, is_warning: bool = False) -> None:
 
 
 def percent(value: float | None, digits: int = 1, unit: str = "relative") -> str:
-    """A gain with its sign, in percent if it is relative.
-
-    Example:
-        >>> percent(0.0512), percent(None), percent(-12345.6), percent(0.0021, unit="difference")
-        ('+5.1 %', '–', '-1.2e+06 %', '+0.0021')
-    """
+    """A gain with its sign, in percent if it is relative; an en dash for None."""
     if value is None or math.isnan(value):
         return UNKNOWN
     if unit != "relative":

@@ -84,11 +84,7 @@ def refuse_out(out: Path | None) -> None:
 
 
 def read_trace(path: Path) -> Trace:
-    """The trace in a file.
-
-    Raises:
-        InputError: If the file holds something else.
-    """
+    """The trace in a file."""
     trace = load(path)
     if not isinstance(trace, Trace):
         raise InputError(

@@ -76,11 +76,7 @@ class DataStatistics:
 
 
 def means(sums: Mapping[str, Sums]) -> DataStatistics:
-    """The statistics of data sets, from their sums.
-
-    Raises:
-        InputError: As `DataStatistics.check`.
-    """
+    """The statistics of data sets, from their sums."""
     totals = sums.values()
     labels = torch.stack([total.counts[0] for total in totals])
     return DataStatistics(
@@ -95,44 +91,25 @@ def means(sums: Mapping[str, Sums]) -> DataStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Measures data sets at one network: one backward pass per row and probe, plus one.
-
-    Args:
-        model: The network.
-        parameters: Those whose gradients are taken, with the factor of each.
-        projection: Of their gradients.
-        loss: By data set.
-        evaluate: Gives outputs and labels of a batch.
-        rows: Maximum number of rows per data set.
-        probes: Random vectors per row, for the curvature.
-        per_row: Whether gradients are taken by row, or by batch.
-        seed: Random seed of the probes.
-        folder: Where gradients are written to, if they are kept.
-        bits: Of each of their numbers, 8 or 32.
-    """
+    """Measures data sets at one network: one backward pass per row and probe, plus one."""
 
     model: nn.Module
-    parameters: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]  # those whose gradients are taken, with the factor of each
     factors: Mapping[str, Tensor] | None
-    projection: SparseProjection
-    loss: Mapping[str, OutputLoss]
-    evaluate: EvaluateBatch
-    rows: int | None
-    probes: int
-    per_row: bool
+    projection: SparseProjection  # of their gradients
+    loss: Mapping[str, OutputLoss]  # by data set
+    evaluate: EvaluateBatch  # outputs and labels of a batch
+    rows: int | None  # at most, per data set
+    probes: int  # random vectors per row, for the curvature
+    per_row: bool  # gradients by row; otherwise by batch
     seed: int
-    folder: Path | None
-    bits: int
+    folder: Path | None  # where gradients are written to, if they are kept
+    bits: int  # of each of their numbers, 8 or 32
 
     def __call__(
         self, batches: Mapping[str, Iterable[Any]], part: str
     ) -> tuple[DataStatistics, dict[str, set[str]]]:
-        """The statistics, and the digests of the rows of each data set.
-
-        Raises:
-            InputError: If a data set has no rows or no labels, or a loss or gradient is not finite,
-                or gradients cannot be written.
-        """
+        """The statistics, and the digests of the rows of each data set."""
         sums: dict[str, Sums] = {}
         digests: dict[str, set[str]] = {}
         with preserve_state(self.model), evaluation_mode(self.model):
@@ -212,9 +189,6 @@ def evaluate_batch(model: nn.Module, batch: Any) -> tuple[Any, Tensor]:
     """Outputs and labels of a batch as Transformers or data loaders make it.
 
     A mapping with "labels" is passed by name, without them; of a pair (inputs, labels) the inputs.
-
-    Raises:
-        InputError: If the batch is neither, or its sequences are longer than the model takes.
     """
     device = next(model.parameters()).device
     if isinstance(batch, Mapping) and "labels" in batch:

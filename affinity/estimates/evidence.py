@@ -32,23 +32,15 @@ _PROPOSED = 64  # sets of variances drawn by importance sampling
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The model with one likely set of variances.
-
-    Args:
-        variances: The variance of each effect.
-        scale: For each task, the size of its effects relative to its spread.
-        noise: For each task, the variance of the noise relative to its spread.
-        cells: The measured cells.
-        factor: Lower Cholesky factor of the covariance of the measured gains.
-        weights: The inverse of that covariance times the measured gains.
-    """
+    """The model with one likely set of variances."""
 
     variances: Mapping[str, float]
-    scale: Float[Tensor, " task"]
-    noise: Float[Tensor, " task"]
+    scale: Float[Tensor, " task"]  # per task, the size of its effects relative to its spread
+    noise: Float[Tensor, " task"]  # per task, the variance of the noise relative to its spread
     cells: Cells
+    # lower Cholesky factor of the covariance of the measured gains
     factor: Float[Tensor, "cell cell"]
-    weights: Float[Tensor, " cell"]
+    weights: Float[Tensor, " cell"]  # the inverse of that covariance times the measured gains
 
     def covariance(self, parts: Mapping[str, Float[Tensor, "a b"]]) -> Float[Tensor, "a b"]:
         """Prior covariance of effects, from their similarity by component."""
@@ -60,11 +52,9 @@ class Fit:
     def posterior(
         self, own: Mapping[str, Float[Tensor, "a a"]], known: Mapping[str, Float[Tensor, "a b"]]
     ) -> tuple[Float[Tensor, " a"], Float[Tensor, "a a"]]:
-        """Posterior mean and covariance of effects.
+        """Posterior mean and covariance of effects, by component of the covariance.
 
-        Args:
-            own: Similarity of the effects to each other, by component.
-            known: Similarity of the effects to the data, by component.
+        `own` is the similarity of the effects to each other, `known` that to the data.
         """
         with_data = self.covariance(known) * self.scale[self.cells.task]
         half = torch.linalg.solve_triangular(self.factor, with_data.T, upper=False)
@@ -81,20 +71,13 @@ class Evidence:
 
     The unknowns are logarithms: the variance of each effect, then for each task the scale of its
     effects, the variance that the rows of a replicate add, and that of the noise.
-
-    Args:
-        cells: The measured cells.
-        replicate: The replicate of each cell.
-        gain: The measured gain of each cell.
-        prior_variance: Prior mean of each effect's variance.
-        prior_log_spread: Prior standard deviation of the logarithm of variances.
     """
 
     cells: Cells
-    replicate: Int[Tensor, " cell"]
-    gain: Float[Tensor, " cell"]
-    prior_variance: float
-    prior_log_spread: float
+    replicate: Int[Tensor, " cell"]  # of each cell
+    gain: Float[Tensor, " cell"]  # measured, of each cell
+    prior_variance: float  # mean, of each effect
+    prior_log_spread: float  # standard deviation of the logarithm of variances
 
     def fits(self, count: int, most_cells: int | None = None) -> tuple[Fit, ...]:
         """The most likely variances of effects, and others drawn by their probability.

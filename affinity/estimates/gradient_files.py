@@ -21,14 +21,6 @@ class GradientFile:
     A NumPy file whose records hold the sum of losses, the number of labels and of rows, and the
     projected gradient and roots of the curvature: as float32, or as integers of 8 bits with one
     scale per vector, so that each number is off by at most 1/254 of the vector's largest.
-
-    Args:
-        path: The file; its folder is made.
-        shape: Number of vectors per row, and their length.
-        bits: 8 or 32.
-
-    Raises:
-        InputError: If the file cannot be written.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], bits: int) -> None:
@@ -92,17 +84,7 @@ def gradient_path(folder: str | Path, part: str, number: int, rank: int = 0) -> 
 def read_sums(
     folder: str | Path, part: str, number: int, rows: Sequence[int] | None = None
 ) -> Sums:
-    """Sums over the rows of a data set, given by their places in it; over all if None.
-
-    Args:
-        folder: With the files.
-        part: "training" or "held_out".
-        number: Of the data set.
-        rows: Places, over the files of all processes; one that is there twice counts twice.
-
-    Raises:
-        InputError: If files are missing or damaged, or a row is not in them.
-    """
+    """Sums over rows of a data set, by their places in its files; repeated ones count twice."""
     records: list[np.ndarray] = []
     path = gradient_path(folder, part, number)
     try:

@@ -8,11 +8,7 @@ from affinity.recording import Trace
 
 
 def gramians_of(trace: Trace, layer: str | None = None) -> Float[Tensor, "time task task"]:
-    """Inner products of the tasks' gradients.
-
-    Raises:
-        InputError: If the trace holds none, or not of that layer.
-    """
+    """Inner products of the tasks' gradients."""
     if layer is None:
         if trace.gramians is None:
             raise InputError(

@@ -18,21 +18,14 @@ class Cells:
 
     Where tasks are many, a cell stands for a block of tasks that are always trained together, and
     its gain is their mean gain; "task" then means block. A block may hold a single task.
-
-    Args:
-        task: The task whose gain it is, by its column.
-        group: The tasks that are trained together with it, itself included.
-        features: Other predictors of the gain by name, one number per cell, on the scale of the
-            mean affinity onto the task from its partners.
-        sizes: The number of tasks in each block.
-        is_alone: Whether each task is alone in its network, without the others of its block.
     """
 
-    task: Int[Tensor, " cell"]
-    group: Bool[Tensor, "cell task"]
+    task: Int[Tensor, " cell"]  # whose gain it is, by its column
+    group: Bool[Tensor, "cell task"]  # trained together with it, itself included
+    # other predictors of the gain, on the scale of the partners' mean affinity
     features: Mapping[str, Float[Tensor, " cell"]]
-    sizes: Float[Tensor, " task"]
-    is_alone: Bool[Tensor, " cell"]
+    sizes: Float[Tensor, " task"]  # tasks in each block
+    is_alone: Bool[Tensor, " cell"]  # alone in its network, without the others of its block
 
     def __len__(self) -> int:
         return len(self.task)

@@ -21,17 +21,7 @@ IGNORED = -100
 def labelled_outputs(
     kind: OutputLoss, outputs: Float[Tensor, "*outputs"], labels: Shaped[Tensor, "*labels"]
 ) -> tuple[Float[Tensor, "label output"], Shaped[Tensor, " label"]]:
-    """The outputs of everything with a label, and the labels.
-
-    Raises:
-        InputError: If the shapes do not fit each other.
-
-    Example:
-        >>> import torch
-        >>> logits, labels = torch.zeros(2, 3, 5), torch.tensor([[1, 2, -100], [0, -100, -100]])
-        >>> labelled_outputs("next token", logits, labels)[0].shape  # of the first row's second
-        torch.Size([1, 5])
-    """
+    """The outputs of everything with a label, and the labels; padding (-100) has none."""
     if kind == "next token":
         outputs, labels = outputs[:, :-1], labels[:, 1:]
     if kind in ("next token", "classes"):
@@ -70,14 +60,6 @@ def curvature_root(
     r"""Multiplication with S, where :math:`S S^T` is the loss's second derivative by the outputs.
 
     Of a softmax p, :math:`S r = \sqrt{p} \circ r - p \, (\sqrt{p} \cdot r)`.
-
-    Example:
-        >>> import torch
-        >>> root = curvature_root("classes", torch.zeros(1, 2))
-        >>> columns = torch.stack([root(row[None])[0] for row in torch.eye(2)])
-        >>> columns.T @ columns
-        tensor([[ 0.2500, -0.2500],
-                [-0.2500,  0.2500]])
     """
     if kind in ("next token", "classes"):
         p = outputs.detach().softmax(dim=-1)

@@ -17,13 +17,7 @@ Window = Literal["early", "late"] | tuple[int, int | None]
 def over_runs(
     trace: Trace, window: Window | None, estimate: Callable[[Trace], AffinityMatrix]
 ) -> AffinityMatrix:
-    """Estimate from each run of the trace within the window, and combine.
-
-    Args:
-        trace: A trace of one run, or of several (`merge_traces`).
-        window: The part of each run to use.
-        estimate: Estimates the affinities of one run.
-    """
+    """Estimate from each run of the trace within the window, and combine."""
     runs = runs_of(trace)
     if len(runs) == 1:
         return estimate(within(trace, window))
@@ -35,14 +29,6 @@ def within(trace: Trace, window: Window | None) -> Trace:
 
     Affinity can change sign during training: near a joint optimum the gradients of related tasks
     cancel.
-
-    Raises:
-        InputError: If nothing was measured in the window.
-
-    Example:
-        >>> trace = Trace(("a",), torch.tensor([0, 10, 20, 30, 40, 50]), torch.ones(6, 1))
-        >>> within(trace, "early").steps.tolist(), within(trace, (20, 40)).steps.tolist()
-        ([0, 10], [20, 30])
     """
     if window is None:
         return trace

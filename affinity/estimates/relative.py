@@ -47,14 +47,6 @@ def relative_change(
     few steps; its expectation may not exist. The ratio of means weights steps by the target's loss.
     ``"auto"`` uses it, with a warning, for the targets whose loss at some step is below a twentieth
     of the median of the eleven measurements around; for the others it uses the papers' mean.
-
-    Args:
-        changes: The reduction of the target's loss by the source's step.
-        losses: The losses before the step.
-        tasks: Names of the tasks.
-        ratio: The kind of average.
-        estimator: The estimator's name.
-        block: Block length of the bootstrap.
     """
     changes, losses = changes.double(), losses.double().abs()
     by_means = (

@@ -19,22 +19,11 @@ class SparseProjection:
 
     Each parameter has a random sign, and belongs to one of d buckets of equal size, at random.
     Inner products are preserved in expectation, with a relative error of about
-    :math:`1 / \sqrt{d}`, and the columns of P are orthogonal. With as many
-    dimensions as parameters, nothing is lost. The same seed gives the same projection in every
-    process.
-
-    Args:
-        parameters: By name; only names and shapes matter.
-        dimensions: d; None, or at least the number of parameters, keeps all of them.
-        seed: Random seed.
+    :math:`1 / \sqrt{d}`, and the columns of P are orthogonal. With as many dimensions as
+    parameters, or None, nothing is lost. The same seed gives the same projection in every process.
 
     References:
         Charikar, Chen and Farach-Colton (2002), Finding Frequent Items in Data Streams.
-
-    Example:
-        >>> projection = SparseProjection({"w": torch.zeros(30, 20)}, 8)
-        >>> projection([torch.ones(30, 20)]).shape
-        torch.Size([8])
     """
 
     def __init__(

@@ -126,11 +126,7 @@ def adapted_losses(
 
 
 def check_inner_steps(inner_steps: int, least: int) -> None:
-    """Check a number of inner steps.
-
-    Raises:
-        InputError: If it is too small.
-    """
+    """Refuse a number of inner steps that is too small."""
     if inner_steps < least:
         raise InputError(
             f"Expected at least {least} inner steps, but got {inner_steps}.", "too-few-steps"

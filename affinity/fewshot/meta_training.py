@@ -61,18 +61,7 @@ def meta_train(
     seed: int,
     name: str,
 ) -> Parameters:
-    """Minimize a loss; returns the final parameters.
-
-    Args:
-        settings: Iterations and learning rate.
-        parameters: Initial parameters; not changed.
-        loss_of: Loss of the parameters on tasks or rows that it draws with the generator.
-        seed: Random seed of these draws.
-        name: Name of the method, for progress and errors.
-
-    Raises:
-        DivergenceError: If a loss becomes NaN or infinite.
-    """
+    """Minimize a loss of tasks or rows that `loss_of` draws; returns the final parameters."""
     parameters = {key: value.clone().requires_grad_() for key, value in parameters.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
     generator = generator_of(seed, "meta-training")

@@ -14,21 +14,7 @@ Parameters = dict[str, Tensor]
 class FewShotNetwork(nn.Module):
     """A trunk and a head; `run` computes predictions with other parameters.
 
-    Args:
-        trunk: Its output is the representation.
-        head: Maps the representation to predictions.
-
-    Raises:
-        InputError: If the trunk has running statistics, which cannot be shared by tasks that are
-            adapted to at once.
-
-    Example:
-        >>> import torch
-        >>> network = FewShotNetwork(nn.Linear(3, 4), nn.Linear(4, 2))
-        >>> sorted(network.tensors())
-        ['head.bias', 'head.weight', 'trunk.bias', 'trunk.weight']
-        >>> network.run(network.tensors(), torch.zeros(5, 3)).shape
-        torch.Size([5, 2])
+    Running statistics are refused: tasks that are adapted to at once cannot share them.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
@@ -97,25 +83,7 @@ def adapt(
         \phi = \theta - \alpha \nabla_\theta L(\theta, D^{\text{support}})
 
     A differentiable function of θ, which `torch.func.vmap` runs for many tasks at once.
-
-    Args:
-        network: The network; its own parameters are not changed.
         parameters: θ, by name.
-        inputs: Support rows of the task.
-        targets: Their targets.
-        loss: A function of predictions and targets.
-        rate: α.
-        is_adapted: Which parameters are adapted, by name; all by default.
-        is_first_order: Whether the gradient is treated as a constant when φ is differentiated.
-
-    Example:
-        >>> import torch
-        >>> network = FewShotNetwork(nn.Identity(), nn.Linear(1, 1, bias=False))
-        >>> theta = {"head.weight": torch.tensor([[1.0]])}
-        >>> squared = lambda prediction, target: (prediction.squeeze(-1) - target).square().mean()
-        >>> phi = adapt(network, theta, torch.ones(2, 1), torch.zeros(2), squared, rate=0.25)
-        >>> phi["head.weight"].item()  # 1 - 0.25 * 2 * 1
-        0.5
     """
     adapted = {name: value for name, value in parameters.items() if is_adapted(name)}
 

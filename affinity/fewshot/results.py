@@ -192,11 +192,6 @@ def mean_and_half_width(scores: Float[np.ndarray, "replicate task"]) -> tuple[fl
 
     With one replicate, Student's interval over tasks: for other tasks after the same meta-training.
     With several, for other tasks and other meta-trainings, by a crossed design.
-
-    Example:
-        >>> mean, half = mean_and_half_width(np.array([[0.0, 1.0, 0.0, 1.0]]))
-        >>> mean, round(half, 2)  # 3.18 * 0.577 / 2
-        (0.5, 0.92)
     """
     if len(scores) == 1:
         low, high = interval(scores[0])

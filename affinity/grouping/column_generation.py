@@ -36,9 +36,6 @@ def solve_by_columns(problem: GroupingProblem) -> Grouping:
     When no such set is left, the program's value is an upper bound. A best grouping contains only
     sets whose reduced value is above minus the gap; an integer program over these sets finds it.
 
-    Raises:
-        InputError: If there are more than `MOST_UNITS` units.
-
     References:
         Barnhart et al. (1998), `Branch-and-Price: Column Generation for Solving Huge Integer
         Programs <https://doi.org/10.1287/opre.46.3.316>`_.

@@ -25,20 +25,12 @@ class DynamicProgramming:
 
     with :math:`v` the serving values and :math:`\ell(S)` the first unit of :math:`S`. It takes
     :math:`O(3^{n-1} k)` steps.
-
-    Example:
-        >>> DynamicProgramming().largest
-        14
     """
 
     largest: int = 14
 
     def __call__(self, problem: GroupingProblem) -> Grouping:
-        """The best grouping of `problem`.
-
-        Raises:
-            InputError: If there are more than `largest` units, or costs.
-        """
+        """The best grouping of `problem`."""
         began = time.perf_counter()
         by_number = self.by_number(problem)
         if problem.budget.exactly:
@@ -49,11 +41,7 @@ class DynamicProgramming:
         return replace(best, seconds=time.perf_counter() - began)
 
     def by_number(self, problem: GroupingProblem) -> dict[int, Grouping]:
-        """The best grouping of exactly 1, 2, ... networks; numbers without a grouping are left out.
-
-        Raises:
-            InputError: If there are more than `largest` units, or costs.
-        """
+        """The best grouping of exactly 1, 2, ... networks, for the numbers that have one."""
         if len(problem.units) > self.largest or problem.budget.cost is not None:
             raise InputError(
                 f"Dynamic programming handles up to {self.largest} tasks without costs, but got "
@@ -74,12 +62,8 @@ class DynamicProgramming:
 class BestPartitions:
     """The best partitions into every number of networks, for several samples of the values at once.
 
-    Args:
-        values: The value of a network that serves each subset of the units, as a bit mask.
-        n_networks: The maximum number of networks.
-        n_best: How many partitions to find for each number of networks.
-
-    `scores` holds the values of the partitions; minus infinity where there is none.
+    `values` are those of a network that serves each subset of the units, as a bit mask; `scores`
+    those of the `n_best` partitions, minus infinity where there is none.
     """
 
     scores: Float64[np.ndarray, "number sample rank"]

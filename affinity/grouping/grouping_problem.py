@@ -23,31 +23,19 @@ class NothingFoundError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class GroupingProblem:
-    """Scores, budget and constraints. Tasks that are served together count as one *unit*.
+    """Scores, budget and constraints. Tasks that are served together count as one *unit*."""
 
-    Args:
-        scores: What is summed.
-        budget: The number of networks and their cost.
-        constraints: Which tasks must, must not or may share networks.
-        overlap: Whether every task may help in networks that do not serve it.
-        time_limit: Seconds after which a solver returns the best grouping that it has found.
-        seed: Random seed of a solver.
-    """
-
-    scores: Pairs | Table
-    budget: Budget
+    scores: Pairs | Table  # what is summed
+    budget: Budget  # the number of networks and their cost
+    # which tasks must, must not or may share networks
     constraints: Constraints = field(default_factory=Constraints)
-    overlap: bool = False
-    time_limit: float = 60.0
+    overlap: bool = False  # every task may help in networks that do not serve it
+    time_limit: float = 60.0  # seconds; then a solver returns the best that it has found
     seed: int = 0
 
     @property
     def pairs(self) -> Pairs:
-        """The scores, for solvers that read pairs.
-
-        Raises:
-            InputError: If they are a table.
-        """
+        """The scores, for solvers that read pairs; an error if they are a table."""
         if isinstance(self.scores, Table):
             raise InputError(
                 "Expected an affinity matrix for this solver, but got a table of group scores. "

@@ -12,17 +12,12 @@ _SCALE = 1e4  # HiGHS stops within 1e-6 of the optimum, even if a smaller gap is
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The result of an integer program.
+    """The result of an integer program."""
 
-    Args:
-        values: The variables; None if no solution was found.
-        bound: An upper bound on the score; minus infinity if there is no solution.
-        is_proven: Whether the values are proven best, or proven not to exist.
-    """
-
+    # of the variables; None if no solution was found
     values: Float64[np.ndarray, "variable"] | None
-    bound: float
-    is_proven: bool
+    bound: float  # upper, of the score; minus infinity if there is no solution
+    is_proven: bool  # proven best, or proven not to exist
 
 
 def maximize(

@@ -21,9 +21,6 @@ def serving_values(problem: GroupingProblem) -> Float64[np.ndarray, "subset"]:
     helper adds its affinities onto all served tasks, so the best helpers of any number are those
     with the highest sums: sorting finds them for all subsets at once, and overlapping groupings
     take little more time than disjoint ones.
-
-    Raises:
-        InputError: If too many helpers conflict to try every set of them.
     """
     if helpers_conflict(problem) and int(problem.may_help.sum()) > _MOST_CONFLICTING:
         raise InputError(

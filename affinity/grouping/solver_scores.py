@@ -12,21 +12,13 @@ from .budget import Budget
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The contribution of every source to every target's score, including weights.
+    """The contribution of every source to every target's score, including weights."""
 
-    Args:
-        tasks: In the order of their names, so that the order of the input has no effect.
-        onto: The addends, 0 on the diagonal.
-        lone: The score of each task trained alone.
-        is_mean: Whether partners are averaged; else they are summed.
-        smallest: The minimum number of tasks of a network.
-    """
-
-    tasks: tuple[str, ...]
-    onto: Float64[np.ndarray, "source target"]
-    lone: Float64[np.ndarray, "task"]
-    is_mean: bool
-    smallest: int
+    tasks: tuple[str, ...]  # in the order of names, so that the order of the input has no effect
+    onto: Float64[np.ndarray, "source target"]  # the addends, 0 on the diagonal
+    lone: Float64[np.ndarray, "task"]  # of each task trained alone
+    is_mean: bool  # partners are averaged; else summed
+    smallest: int  # minimum number of tasks of a network
 
     def score(self, trained: Sequence[int], served: Sequence[int]) -> float:
         """The summed score of the `served` tasks in a network trained on `trained`."""
@@ -40,19 +32,11 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Candidate networks, the weighted score of each task they can serve, and their costs.
+    """Candidate networks, the weighted score of each task they can serve, and their costs."""
 
-    Args:
-        tasks: In the order of their names.
-        trained: The tasks that each candidate trains.
-        scores: NaN where the candidate cannot serve the task.
-        costs: The cost of each candidate.
-        variants: The variant of each candidate.
-    """
-
-    tasks: tuple[str, ...]
-    trained: Bool[np.ndarray, "candidate task"]
-    scores: Float64[np.ndarray, "candidate task"]
+    tasks: tuple[str, ...]  # in the order of their names
+    trained: Bool[np.ndarray, "candidate task"]  # which tasks each candidate trains
+    scores: Float64[np.ndarray, "candidate task"]  # NaN where the candidate cannot serve the task
     costs: Float64[np.ndarray, "candidate"]
     variants: tuple[str | None, ...]
 

@@ -13,18 +13,7 @@ from affinity.report import write_figures, write_report
 
 
 def audit_scalars(audit: Audit) -> dict[str, float]:
-    """The gain of each task and the mean gain of each candidate, by name.
-
-    Example:
-        >>> from affinity.audit import retrain
-        >>> from affinity.problems import load_digits
-        >>> from affinity.recommendation import Plan
-        >>> from affinity.training import TrainingSettings
-        >>> problem = load_digits(width=4).with_settings(TrainingSettings(epochs=1))
-        >>> audit = retrain(Plan.all_in_one(problem.names), problem, replicates=2)
-        >>> sorted(audit_scalars(audit))[:2]
-        ['gain/at least 5', 'gain/centre x']
-    """
+    """The gain of each task and the mean gain of each candidate, by name."""
     gains = {f"gain/{task}": verdict.gain for task, verdict in audit.verdicts.items()}
     means = {
         f"mean gain/{name}": float(audit.averaged(candidate.test).overall().mean())
@@ -36,11 +25,7 @@ def audit_scalars(audit: Audit) -> dict[str, float]:
 def log_to_tensorboard(
     audit: Audit, folder: str | Path, *, trace: Trace | None = None, step: int = 0
 ) -> None:
-    """Write scalars, the table of gains and every picture as TensorBoard events to `folder`.
-
-    Raises:
-        InputError: If tensorboard is not installed.
-    """
+    """Write scalars, the table of gains and every picture as TensorBoard events to `folder`."""
     with needs("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
     import numpy as np
@@ -56,11 +41,7 @@ def log_to_tensorboard(
 
 
 def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
-    """Log metrics, audit.json, the report page and pictures to MLflow's active run.
-
-    Raises:
-        InputError: If MLflow is not installed, or no run is active.
-    """
+    """Log metrics, audit.json, the report page and pictures to MLflow's active run."""
     with needs("mlflow"):
         import mlflow  # pyright: ignore[reportMissingImports]
     if mlflow.active_run() is None:
@@ -77,13 +58,7 @@ def log_to_mlflow(audit: Audit, *, trace: Trace | None = None) -> None:
 def log_to_wandb(audit: Audit, run: Any, *, trace: Trace | None = None) -> None:
     """Log scalars, the table of gains, pictures and the report page to a Weights & Biases run.
 
-    Args:
-        audit: What to log.
-        run: What `wandb.init()` returned; `mode="offline"` keeps everything on this machine.
-        trace: The recorded run, for pictures over time.
-
-    Raises:
-        InputError: If wandb is not installed.
+    `run` is what `wandb.init()` returned; `mode="offline"` keeps everything on this machine.
     """
     with needs("wandb"):
         import wandb  # pyright: ignore[reportMissingImports]

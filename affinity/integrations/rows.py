@@ -15,11 +15,7 @@ TaskOfBatch = str | int | Callable[[Any], Any]
 
 
 def labels_of(batch: Any, task: TaskOfBatch) -> object:
-    """The task of the batch, or of each of its rows.
-
-    Raises:
-        InputError: If the batch has no such column.
-    """
+    """The task of the batch, or of each of its rows."""
     if callable(task):
         return task(batch)
     try:
@@ -85,8 +81,7 @@ class LatestRows:
     def losses(self, evaluate: Callable[[Any], Any]) -> dict[str, Callable[[], Tensor]]:
         """One function per task that was met: its loss on its latest rows.
 
-        Args:
-            evaluate: The loss of a batch; or losses by task, of which the task's is taken.
+        `evaluate` gives the loss of a batch; or losses by task, of which the task's is taken.
         """
 
         def evaluate_task(task: str) -> Tensor:

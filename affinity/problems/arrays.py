@@ -13,21 +13,9 @@ def join_arrays(X: Any, Y: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:  #
     """One table of inputs and targets, and the columns of each target.
 
     Columns without a name are called ``input 0``, ``target 0`` and so on; repeated names get a
-    number, and an input with the name of a target the word input.
-
-    Args:
-        X: Inputs ``[row]`` or ``[row column]``: an array, a tensor, or a frame of any library.
-        Y: Targets, equally; or a mapping of names to targets, each ``[row]``, or
-            ``[row component]`` for a vector; or the names of columns of X.
-
-    Raises:
-        InputError: If one of them is no table, they differ in the number of rows, or two pandas
-            objects have the same labels of rows in another order.
-
-    Example:
-        >>> frame, columns = join_arrays([[0.5], [1.5]], {"a": [1, 2], "b": [[3, 4], [5, 6]]})
-        >>> list(frame), columns
-        (['input 0', 'a', 'b 0', 'b 1'], {'a': ['a'], 'b': ['b 0', 'b 1']})
+    number, and an input with the name of a target the word input. X is ``[row]`` or
+    ``[row column]``; Y, too, or a mapping of names to targets, each ``[row]`` or
+    ``[row component]`` for a vector, or the names of columns of X.
     """
     inputs = _frame(X, "input")
     if isinstance(Y, str) or (isinstance(Y, Sequence) and all(isinstance(y, str) for y in Y)):
@@ -70,11 +58,7 @@ def _frame(values: Any, name: str) -> pd.DataFrame:
 
 
 def check_rows(inputs: pd.DataFrame, targets: pd.DataFrame | pd.Series, name: str) -> None:
-    """Check that inputs and targets have as many rows, in the same order.
-
-    Raises:
-        InputError: If not.
-    """
+    """Check that inputs and targets have as many rows, in the same order."""
     if len(inputs) != len(targets):
         raise InputError(
             f"Expected as many rows of {name!r} as of inputs, but got {len(targets)} and "
@@ -91,21 +75,11 @@ def check_rows(inputs: pd.DataFrame, targets: pd.DataFrame | pd.Series, name: st
 
 
 def name_of_target(name: object, targets: Sequence[str]) -> str:
-    """The name of a target that may be given by its position, if no target has the number as name.
-
-    Example:
-        >>> name_of_target(1, ["price", "area"]), name_of_target(1, ["0", "1"])
-        ('area', '1')
-    """
+    """The name of a target that is given by its position, if no target has the number as name."""
     is_position = isinstance(name, int) and str(name) not in targets and 0 <= name < len(targets)
     return targets[name] if is_position and isinstance(name, int) else str(name)
 
 
 def vector_kinds(columns: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    """The kinds of the targets that have several columns.
-
-    Example:
-        >>> vector_kinds({"a": ["a"], "b": ["b 0", "b 1"]})
-        {'b': ('vector', 'b 0', 'b 1')}
-    """
+    """The kinds of the targets that have several columns."""
     return {name: ("vector", *parts) for name, parts in columns.items() if len(parts) > 1}

@@ -59,11 +59,7 @@ class Branching:
     def __call__(
         self, problem: Problem, networks: Sequence[frozenset[str]], replicate: Replicate
     ) -> TrainingResults:
-        """Train hard-shared networks as branches.
-
-        Raises:
-            InputError: If the problem's objective or sampling does not allow batched training.
-        """
+        """Train hard-shared networks as branches; refused where objective or sampling forbid it."""
         if not works_at_once(problem.tasks, problem.settings):
             raise InputError(
                 "Expected a fixed weighted sum and joint batches, under which networks branch, but "

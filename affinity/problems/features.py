@@ -25,30 +25,18 @@ class FeatureColumns:
 
     Decided once from the development rows, so that every replicate has the same columns; the
     statistics (medians, means, scales) are fitted by `transformer` on training rows.
-
-    Args:
-        numbers: Columns read as numbers.
-        dates: Columns read as dates; each becomes the days since 1970.
-        categories: Columns read as categories, with those frequent enough for an input each.
-        dropped: Columns left out, with the reason.
-        buckets: Number of inputs that the other categories of a column share, by their hash; a
-            column without buckets has no others.
-        formats: How the cells of each column are read.
     """
 
     numbers: tuple[str, ...]
-    dates: tuple[str, ...]
-    categories: dict[str, tuple[str, ...]]
-    dropped: dict[str, str]
+    dates: tuple[str, ...]  # each becomes the days since 1970
+    categories: dict[str, tuple[str, ...]]  # with those frequent enough for an input each
+    dropped: dict[str, str]  # with the reason
+    # inputs that a column's other categories share, by hash
     buckets: Mapping[str, int] = field(default_factory=dict[str, int])
     formats: Mapping[str, ColumnFormat] = field(default_factory=dict[str, ColumnFormat])
 
     def read(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The columns as clean floats and category names.
-
-        Raises:
-            InputError: If a cell cannot be read as the columns were when they were decided on.
-        """
+        """The columns as clean floats and category names."""
         columns: dict[str, object] = {}
         for name in self.numbers:
             numbers = self.formats[name](table[name]).astype(float)
@@ -133,14 +121,6 @@ def find_columns(
     to `most_categories` of them. The others share inputs by their hash, if at least half of their
     rows have a category that comes again; else (identifiers, free text) they share one input, and a
     column without frequent categories is left out.
-
-    Args:
-        development: The development rows.
-        formats: How the columns are read; found from these rows if None.
-        most_categories: Largest number of categories of a column with an input each.
-
-    Raises:
-        InputError: If a column of numbers holds text, or if no feature is left.
     """
     numbers: list[str] = []
     dates: list[str] = []

@@ -44,10 +44,6 @@ def find_kind(values: pd.Series) -> Kind:
 
     Two values are binary; strings, or at most ten different whole numbers, are classes;
     everything else is a regression.
-
-    Example:
-        >>> find_kind(pd.Series(["yes", "no", None])), find_kind(pd.Series([0.5, 1.5, 2.25]))
-        ('binary', 'regression')
     """
     labels = values.dropna()
     distinct = labels.nunique()
@@ -60,12 +56,7 @@ def find_kind(values: pd.Series) -> Kind:
 
 
 def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str] = ()) -> None:
-    """Check that a target can be learned.
-
-    Raises:
-        InputError: If no row is labelled, a label is infinite, or the labels do not vary or do not
-            fit the kind.
-    """
+    """Check that a target can be learned."""
     labels = values.dropna()
     if labels.empty:
         raise InputError(
@@ -146,15 +137,7 @@ def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str]
 
 
 def levels_of(name: str, values: pd.Series, levels: Sequence[str]) -> list[object]:
-    """The levels of an ordinal target in the order given, as its labels spell them.
-
-    Raises:
-        InputError: If there are fewer than two levels, one is given twice, or a label is none.
-
-    Example:
-        >>> levels_of("mood", pd.Series(["bad", "Good", None]), ["bad", "fair", "good"])
-        ['bad', 'fair', 'Good']
-    """
+    """The levels of an ordinal target in the order given, as its labels spell them."""
     labels = {
         str(plain_label(label)).strip().casefold(): label for label in values.dropna().unique()
     }
@@ -237,12 +220,7 @@ def unit_of(kind: Kind, labels: Float[Tensor, " row"]) -> tuple[float, float]:
 
 
 def kind_hint(name: str, values: pd.Series, kind: Kind) -> DataNote | None:
-    """A note on a target whose inferred kind may not be the best one.
-
-    Example:
-        >>> kind_hint("stars", pd.Series([1, 2, 3] * 10), "classes").code
-        'other-kind'
-    """
+    """A note on a target whose inferred kind may not be the best one."""
     labels = values.dropna()
     if not pd.api.types.is_numeric_dtype(labels):
         if kind == "classes" and _holds_sets(labels.astype(str)):
@@ -305,12 +283,7 @@ def _is_skewed(numbers: pd.Series, more_than: pd.Series | None = None) -> bool:
 
 
 def few_of_class(labels: pd.Series) -> pd.Series:
-    """The classes of fewer than `ROWS_OF_CLASS` rows, with their numbers of rows.
-
-    Example:
-        >>> few_of_class(pd.Series(["a"] * 20 + ["b"])).to_dict()
-        {'b': 1}
-    """
+    """The classes of fewer than `ROWS_OF_CLASS` rows, with their numbers of rows."""
     counts = labels.value_counts()
     return counts[counts < ROWS_OF_CLASS]
 

@@ -50,16 +50,7 @@ class LabelCounts:
 
 
 def count_labels(tasks: Sequence[Task], splits: Mapping[str, Examples]) -> tuple[LabelCounts, ...]:
-    """The labels of every task in every split.
-
-    Example:
-        >>> from affinity.tasks import RocAuc
-        >>> rows = Examples(torch.zeros(4, 1), torch.tensor([[0.0], [0.0], [1.0], [torch.nan]]))
-        >>> fraud = Task("fraud", BinaryCrossEntropy(), RocAuc())
-        >>> (counts,) = count_labels([fraud], {"test": rows})
-        >>> counts.labelled, counts.minority, counts.is_too_few
-        ({'test': 3}, {'test': 1}, True)
-    """
+    """The labels of every task in every split."""
     return tuple(
         LabelCounts(
             task.name,
@@ -92,12 +83,7 @@ def _n_units(rows: Examples, is_counted: Bool[Tensor, " row"]) -> int:
 def notes_on_counts(
     counts: Sequence[LabelCounts], censored: Collection[str] = ()
 ) -> Iterator[DataNote]:
-    """A note on each task with too few labels; one on all of them together if they are many.
-
-    Args:
-        counts: The labels of each task.
-        censored: The tasks whose labels are times until an event.
-    """
+    """A note on each task with too few labels; one on all of them together if they are many."""
     few = [each for each in counts if each.is_too_few]
     if len(few) > MOST_NAMED:
         names = ", ".join(repr(each.task) for each in few[:MOST_NAMED])

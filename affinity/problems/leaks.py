@@ -42,18 +42,6 @@ def find_leaks(
     - the same for neighbours in the order of the column (any other function, and time);
     - area under the ROC curve of a target of numbers for whether the column is missing, or for its
       two values (thresholds of the target).
-
-    Args:
-        features: Columns of development rows.
-        targets: Labels as numbers; NaN where missing.
-        kinds: Kind of each target.
-
-    Example:
-        >>> label = pd.Series([0.0, 1.0] * 20)
-        >>> frame = pd.DataFrame({"code": label.map({0.0: "a", 1.0: "b"}), "age": range(40)})
-        >>> (note,) = find_leaks(frame, pd.DataFrame({"sick": label}), {"sick": "binary"})
-        >>> note.column, note.task, note.value
-        ('code', 'sick', 1.0)
     """
     features, targets = _sampled(features, targets)
     labels = Labels.of(targets, kinds)
@@ -68,15 +56,7 @@ def find_leaks(
 
 
 def find_derived_targets(targets: pd.DataFrame, kinds: Mapping[str, Kind]) -> list[DataNote]:
-    """A note on each target that follows from another one, or from the others together.
-
-    Example:
-        >>> a, b = np.random.default_rng(0).normal(size=(2, 100))
-        >>> frame = pd.DataFrame({"a": a, "b": b, "sum": a + b, "exp": np.exp(a)})
-        >>> notes = find_derived_targets(frame, dict.fromkeys(frame, "regression"))
-        >>> [note.task for note in notes]
-        ['exp', 'a', 'b', 'sum']
-    """
+    """A note on each target that follows from another one, or from the others together."""
     targets, _ = _sampled(targets, targets)
     labels = Labels.of(targets, kinds)
     notes: list[DataNote] = []
@@ -344,12 +324,7 @@ def _auc(ranks: np.ndarray, is_positive: np.ndarray) -> float:
 
 
 def as_numbers(values: pd.Series) -> Float[np.ndarray, " row"] | None:
-    """A column of numbers or dates as floats; None if more than one value in twenty is neither.
-
-    Example:
-        >>> as_numbers(pd.Series(["1", "2.5", None])).tolist()
-        [1.0, 2.5, nan]
-    """
+    """A column of numbers or dates as floats; None if more than one value in twenty is neither."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=float, na_value=np.nan)
         return np.where(np.isinf(numbers), np.nan, numbers)
@@ -369,12 +344,7 @@ def as_numbers(values: pd.Series) -> Float[np.ndarray, " row"] | None:
 
 
 def find_similar_neighbours(columns: pd.DataFrame, labels: "Labels") -> Iterator[DataNote]:
-    """A note if rows next to each other have similar labels, though no column is in order.
-
-    Args:
-        columns: All columns of some rows, in the order of the table.
-        labels: The targets of these rows.
-    """
+    """A note if rows next to each other have similar labels, though no column is in order."""
     for name in columns:
         values = pd.factorize(columns[name])[0]
         if (np.diff(values) != 0).sum() < 2 * len(np.unique(values)) and len(np.unique(values)) > 1:

@@ -43,11 +43,7 @@ _LARGE = 2**26  # bytes of the inputs of all rows
 
 @dataclass(frozen=True, eq=False)
 class NetworkResult(Result):
-    """The result of a job with the network that was trained, also if it diverged.
-
-    Args:
-        network: Its losses, metrics and epochs; parameters and predictions if they were kept.
-    """
+    """The result of a job with the network that was trained, also if it diverged."""
 
     network: TrainedNetwork | None = None
 
@@ -114,9 +110,6 @@ class NetworkTrainer:
         """Train all jobs, those that differ only in tasks, seed and stopping at once.
 
         Of large tables, one seed at a time: only its replicate is in memory.
-
-        Raises:
-            InputError: If a job has an unknown task or a setting that is not accepted.
         """
         batches: dict[str, list[Job]] = {}
         widths: dict[str, int | None] = {}  # at which a network is as large as with hard sharing

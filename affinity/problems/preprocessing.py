@@ -19,23 +19,15 @@ from .features import FeatureColumns
 
 @dataclass(frozen=True)
 class Label:
-    """What a task's outputs stand for.
+    """What a task's outputs stand for."""
 
-    Args:
-        classes: In the order of their numbers; None for numbers.
-        mean: Of the training rows; a regression predicts standardized values.
-        deviation: Of the training rows; counts, logarithms and times are divided by it only.
-        kind: Kind of the target.
-        components: Mean and deviation of each column of a vector.
-    """
-
-    classes: list[Any] | None
-    mean: float
-    deviation: float
+    classes: list[Any] | None  # in the order of their numbers; None for numbers
+    mean: float  # of the training rows; a regression predicts standardized values
+    deviation: float  # of the training rows; divides counts, logarithms and times, too
     kind: Kind
     components: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
-    )
+    )  # mean and deviation of each column of a vector
 
 
 @dataclass(frozen=True)
@@ -76,11 +68,7 @@ class Preprocessing:
         return cls(columns, *numbers, gaps=tuple(gaps), labels=labels)
 
     def __call__(self, table: pd.DataFrame) -> Float[Tensor, "row feature"]:
-        """The table's rows as inputs.
-
-        Raises:
-            InputError: If a column is missing, or a column of numbers holds text.
-        """
+        """The table's rows as inputs."""
         needed = (*self.columns.numbers, *self.columns.dates, *self.columns.categories)
         missing = [name for name in needed if name not in table.columns]
         if missing:

@@ -425,11 +425,7 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | Sharin
 
 
 def check_tasks_are_known(tasks: Sequence[str], names: Collection[str]) -> None:
-    """Check that names, such as those that metrics are given for, are names of tasks.
-
-    Raises:
-        InputError: If one is not.
-    """
+    """Check that names, such as those that metrics are given for, are names of tasks."""
     if unknown := sorted(set(names) - set(tasks)):
         raise InputError(
             f"Expected metrics and weights of the tasks {list(tasks)}, but got {unknown}.",

@@ -32,11 +32,6 @@ def steps_between_measurements(problem: Problem) -> int:
     Above, a tenth of the number of tasks, since a measurement costs more and takes more memory; but
     at least four measurements fit into the shortest run that early stopping allows. Of a run of
     less than 20 steps, a quarter.
-
-    Example:
-        >>> from affinity.problems import load_digits
-        >>> steps_between_measurements(load_digits())
-        10
     """
     settings = problem.settings
     n_batches = -(-len(problem.draw(0).training) // settings.batch_size)

@@ -32,20 +32,6 @@ def find_group_columns(
     either the name of an identifier, or its values, with up to 100 rows each, explain half of the
     variation of a target. A quantity is no identifier: pairs of neighbouring values explain nearly
     as much.
-
-    Args:
-        features: Columns of development rows, those that are no inputs of networks, too.
-        targets: Labels as numbers.
-        kinds: Kind of each target.
-        exclude: Columns that were noted already.
-
-    Example:
-        >>> patient = np.repeat(np.arange(40), 5)
-        >>> height = np.random.default_rng(0).normal(size=40)[patient]
-        >>> frame, targets = pd.DataFrame({"who": patient}), pd.DataFrame({"height": height})
-        >>> (note,) = find_group_columns(frame, targets, {"height": "regression"}, ())
-        >>> note.column
-        'who'
     """
     labels = Labels.of(targets, kinds)
     notes: list[DataNote] = []
@@ -102,20 +88,6 @@ def find_copied_rows(
     """Whether test rows are equal to development rows in all columns, more often than by chance.
 
     Chance is that of columns that do not depend on each other: a few categories repeat by nature.
-
-    Args:
-        columns: The columns that are compared.
-        hashes: One hash per row.
-        development: Numbers of the development rows.
-        test: Numbers of the test rows.
-        compared: What is compared, in words.
-
-    Example:
-        >>> frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)))
-        >>> twice = pd.concat([frame, frame], ignore_index=True)
-        >>> hashes = pd.util.hash_pandas_object(twice, index=False).to_numpy()
-        >>> find_copied_rows(twice, hashes, np.arange(60), np.arange(60, 100))[0].value
-        1.0
     """
     is_copy = np.isin(hashes[test], hashes[development])
     share = float(is_copy.mean())
@@ -147,14 +119,6 @@ def find_near_rows(
     the k-th have :math:`P(d_1 \le r d_k) = 1 - (1 - r^D)^{k-1}` in D dimensions, whatever the
     density; D is estimated from :math:`d_{4k} / d_k`. Several rows of one person are nearer. Only
     columns of numbers that hardly repeat are compared, and only where there are four of them.
-
-    Example:
-        >>> people = np.random.default_rng(0).normal(size=(200, 6)).repeat(5, axis=0)
-        >>> people += 0.02 * np.random.default_rng(1).normal(size=people.shape)
-        >>> order = np.random.default_rng(2).permutation(1000)
-        >>> notes = find_near_rows(pd.DataFrame(people), order[:750], order[750:])
-        >>> notes[0].code, notes[0].value > 0.9
-        ('near-rows', True)
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -208,13 +172,7 @@ def _continuous(features: pd.DataFrame) -> np.ndarray:
 def find_signs_of_time(
     dates: pd.DataFrame, targets: pd.DataFrame, kinds: Mapping[str, Kind]
 ) -> list[DataNote]:
-    """Columns of dates in whose order neighbouring rows have similar labels.
-
-    Args:
-        dates: Columns of dates as days.
-        targets: Labels as numbers.
-        kinds: Kind of each target.
-    """
+    """Columns of dates in whose order neighbouring rows have similar labels."""
     labels = Labels.of(targets, kinds)
     notes: list[DataNote] = []
     for name in map(str, dates.columns):
@@ -242,20 +200,7 @@ def find_wrong_order(
     development: Int[np.ndarray, " development"],
     test: Int[np.ndarray, " test"],
 ) -> Iterator[DataNote]:
-    """Development rows that are later than test rows, and columns that lie after the row's time.
-
-    Args:
-        times: The times of all rows: of the time column, and of other columns of dates.
-        time_column: Which of them is the time of the row.
-        development: Numbers of the development rows.
-        test: Numbers of the test rows.
-
-    Example:
-        >>> times = {"day": np.array([3.0, 4.0, 1.0, 2.0]), "closed": np.full(4, 9.0)}
-        >>> notes = find_wrong_order(times, "day", np.array([0, 1]), np.array([2, 3]))
-        >>> [(note.code, note.value) for note in notes]
-        [('trained-on-the-future', 1.0), ('later-than-the-row', 1.0)]
-    """
+    """Development rows that are later than test rows, and columns that lie after the row's time."""
     row_times = times[time_column]
     share = float((row_times[development] > np.nanmedian(row_times[test])).mean())
     if share > 0.01:

@@ -192,11 +192,7 @@ def _at_least_one(
 
 
 def check_enough_groups(n_groups: int, parts: int) -> None:
-    """Check that each part of a split can have a group of its own.
-
-    Raises:
-        InputError: If there are fewer groups than parts.
-    """
+    """Check that each part of a split can have a group of its own."""
     if n_groups < parts:
         raise InputError(
             f"Expected at least {parts} groups of rows for {parts} parts of a split that share no "

@@ -13,15 +13,7 @@ from affinity.reading import DataNote
 
 
 def row_weights(values: pd.Series) -> Float[Tensor, " row"]:
-    """The weights in a column, divided by the mean of those above 0.
-
-    Raises:
-        InputError: If one is missing, negative, infinite or no number, or all are 0.
-
-    Example:
-        >>> row_weights(pd.Series([1, 0, 3])).tolist()
-        [0.5, 0.0, 1.5]
-    """
+    """The weights in a column, divided by the mean of those above 0."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     is_valid = np.isfinite(numbers) & (numbers >= 0)
     if not is_valid.all():

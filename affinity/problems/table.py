@@ -443,14 +443,7 @@ def _column_uses(
     other_uses: Mapping[str, str],
     exclude: Sequence[str],
 ) -> tuple[ColumnUse, ...]:
-    """What was done with each column, in the order of the table.
-
-    Args:
-        cleaned: How columns were read.
-        columns: How features are encoded.
-        other_uses: Uses of the columns that are no features.
-        exclude: Columns that the user left out.
-    """
+    """What was done with each column, in the order of the table."""
     uses: list[ColumnUse] = []
     for name, column in cleaned.frame.items():
         read_as = cleaned.formats[str(name)].read_as

@@ -35,16 +35,7 @@ def notes_on_table(
 ) -> Iterator[DataNote]:
     """What may make scores on this table too good.
 
-    Args:
-        features: The columns that are not targets, excluded or special, as in the table.
-        targets: Labels as numbers, NaN where missing.
-        kinds: Kind of each target.
-        development: Numbers of the development rows.
-        test: Numbers of the test rows.
-        dates: The columns of dates among the features, as numbers.
-        times: The time of each row as a number, named as its column; None without one.
-        is_grouped: Whether rows of one group are kept together.
-        is_random: Whether the test rows are drawn at random.
+    Features are the columns that are not targets, excluded or special; missing labels are NaN.
     """
     known = features.assign(**{str(name): dates[name] for name in dates})
     everything = pd.concat([known, targets.add_suffix(" (target)")], axis=1)

@@ -25,17 +25,8 @@ def join_columns(
 ) -> tuple[pd.DataFrame, dict[str, Float[np.ndarray, "row component"]]]:
     """Make one column of each vector and each censored time; see `VectorError`, `CensoredDeviance`.
 
-    Returns:
-        The table, with numbers of rows for a vector and signed times for a censored time (missing
-        if a part of the label is), and the labels of the vectors.
-
-    Raises:
-        InputError: If a column does not hold what the kind needs.
-
-    Example:
-        >>> table = pd.DataFrame({"months": [3.0, 5.0], "died": [1, 0]})
-        >>> join_columns(table, {"months": TargetKind("censored", ("died",))})[0]["months"].tolist()
-        [3.0, -5.0]
+    The column holds numbers of rows for a vector, and signed times for a censored time (missing
+    if a part of the label is). The labels of the vectors are returned, too.
     """
     vectors: dict[str, np.ndarray] = {}
     for name, kind in kinds.items():
@@ -80,12 +71,7 @@ def _signed_times(table: pd.DataFrame, name: str, event: str) -> pd.Series:
 
 
 def encode_event(cells: pd.Series) -> pd.Series:
-    """1 where the event has happened, 0 where not, NaN where that is unknown.
-
-    Example:
-        >>> encode_event(pd.Series(["yes", "No", 1, 0.0, None, "maybe"])).tolist()
-        [1.0, 0.0, 1.0, 0.0, nan, nan]
-    """
+    """1 where the event has happened, 0 where not, NaN where that is unknown."""
     meaning = {**dict.fromkeys({*FALSE, "0.0"}, 0.0), **dict.fromkeys({*TRUE, "1.0"}, 1.0)}
     return cells.map(
         lambda cell: meaning.get(str(cell).strip().casefold(), np.nan), na_action="ignore"
@@ -94,15 +80,10 @@ def encode_event(cells: pd.Series) -> pd.Series:
 
 @dataclass(frozen=True, eq=False)
 class VectorLabels:
-    """The labels of a vector, standardized by the development rows.
+    """The labels of a vector, standardized by the development rows."""
 
-    Args:
-        scaled: The labels; NaN in rows that miss a component.
-        units: Mean and deviation of each component.
-    """
-
-    scaled: Float[Tensor, "row component"]
-    units: Mapping[str, tuple[float, float]]
+    scaled: Float[Tensor, "row component"]  # NaN in rows that miss a component
+    units: Mapping[str, tuple[float, float]]  # mean and deviation of each component
 
     @classmethod
     def of(
@@ -126,18 +107,8 @@ def expand_sets(
     """Replace each column of label sets by one column of 0 and 1 per label, ``"column: label"``.
 
     Labels are separated by ``;``, ``|`` or commas, or cells are lists. An empty text or list is a
-    set without labels; a missing cell is a missing label of every task.
-
-    Returns:
-        The table, the new columns of each column, and its labels that too few rows have.
-
-    Raises:
-        InputError: If a column has fewer than one label that often enough comes or does not come.
-
-    Example:
-        >>> table = pd.DataFrame({"tags": ["a;b", "b", "", "a"] * 10})
-        >>> expand_sets(table, ["tags"])[1]
-        {'tags': ['tags: a', 'tags: b']}
+    set without labels; a missing cell is a missing label of every task. Also returns the new
+    columns of each column, and its labels that too few rows have.
     """
     made: dict[str, list[str]] = {}
     rare: dict[str, list[str]] = {}

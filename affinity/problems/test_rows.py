@@ -30,9 +30,6 @@ def set_aside(
 
     Random test rows are those of whole groups, if there are any. A split column or the time may
     divide a group: `without_divided_groups` deals with that.
-
-    Raises:
-        InputError: If the split column says something else, or a row has no time.
     """
     is_test = torch.zeros(len(table), dtype=torch.bool)
     if split_column is not None:
@@ -57,16 +54,7 @@ def set_aside(
 def without_divided_groups(
     is_test: Bool[Tensor, " row"], groups: Int[Tensor, " row"]
 ) -> Bool[Tensor, " row"]:
-    """Whether a row may be a development row: no test row is of its group.
-
-    Raises:
-        InputError: If no row is left.
-
-    Example:
-        >>> is_test = torch.tensor([False, False, True])
-        >>> without_divided_groups(is_test, torch.tensor([0, 1, 1])).tolist()
-        [True, False, False]
-    """
+    """Whether a row may be a development row: no test row is of its group."""
     is_known = ~torch.isin(groups, groups[is_test])
     if not bool(is_known.any()):
         raise InputError(
@@ -79,12 +67,7 @@ def without_divided_groups(
 
 
 def group_numbers(values: pd.Series) -> Int[Tensor, " row"]:
-    """The group of each row, as a number; a row without a value is a group of its own.
-
-    Example:
-        >>> group_numbers(pd.Series(["a", None, "a", None])).tolist()
-        [0, 1, 0, 2]
-    """
+    """The group of each row, as a number; a row without a value is a group of its own."""
     numbers = pd.factorize(values)[0]
     is_missing = numbers < 0
     numbers[is_missing] = numbers.max(initial=-1) + 1 + np.arange(int(is_missing.sum()))
@@ -99,11 +82,7 @@ def first_rows(table: pd.DataFrame, time_column: str, share: float) -> pd.DataFr
 
 
 def times_of(table: pd.DataFrame, name: str) -> pd.Series:
-    """The time of each row: the column's number, or its date in days since 1970.
-
-    Raises:
-        InputError: If a row has no time.
-    """
+    """The time of each row: the column's number, or its date in days since 1970."""
     column = table[name]
     is_date = pd.api.types.is_datetime64_any_dtype(column)
     times = column if is_date else pd.to_numeric(column, errors="coerce").astype(float)
@@ -120,9 +99,5 @@ def times_of(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def in_order_of_time(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
-    """Row numbers, the earliest first.
-
-    Raises:
-        InputError: If a row has no time.
-    """
+    """Row numbers, the earliest first."""
     return np.argsort(times_of(table, name).to_numpy(), kind="stable")

@@ -11,12 +11,6 @@ def windows(count: int, test_share: float) -> list[float]:
 
     References:
         Tashman (2000), Out-of-sample Tests of Forecasting Accuracy: rolling origins.
-
-    Example:
-        >>> windows(3, test_share=0.25)
-        [1.0, 0.75, 0.5625]
-        >>> windows(3, test_share=0.5)
-        [1.0, 0.75, 0.5]
     """
     apart = [(1 - test_share) ** draw for draw in range(count)]
     if apart[-1] >= LEAST_KNOWN:

@@ -100,10 +100,6 @@ def points_to_show(n_ended: int) -> list[int]:
     """Numbers of ended trainings after which candidates are shown, the latest first.
 
     Those of a shorter history stay until they become too many, and are then halved.
-
-    Example:
-        >>> points_to_show(5), points_to_show(51)[:3]
-        ([5, 4, 3, 2, 1], [51, 48, 44])
     """
     step = 1
     while n_ended / step > _MOST_POINTS:

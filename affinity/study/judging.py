@@ -28,18 +28,10 @@ def next_audit(
     accepts: frozenset[str],
     is_given: bool,
 ) -> AuditPlanned:
-    """The audit of a plan.
+    """The audit of a plan, which is judged itself if the user gave it.
 
     The latest audit goes on if it judges the same grouping, with more seeds or baselines if they
     are requested.
-
-    Args:
-        contents: The ledger's content.
-        plan: The plan to evaluate.
-        replicates: Number of replicates.
-        baselines: Optional baselines.
-        accepts: The settings that the trainer accepts.
-        is_given: Whether the user gave the plan, so that it is judged itself.
     """
     assert contents.created is not None
     latest = contents.audit
@@ -85,11 +77,7 @@ def finished_audit(
     matrix: AffinityMatrix | None,
     context: AuditContext,
 ) -> Audit:
-    """The latest audit, after its decision, unless the user gave its plan.
-
-    Raises:
-        InputError: If some of its jobs have no result yet.
-    """
+    """The latest audit, after its decision, unless the user gave its plan."""
     audit, entries = contents.audit, _entries(contents, tasks)
     assert audit is not None
     check_ended(entries, "audit")

@@ -126,26 +126,16 @@ Event = Created | Extended | Planned | Started | Released | Told | Failed | Adde
 
 @dataclass
 class Entry:
-    """A job with its state, result and history.
-
-    Args:
-        job: The job.
-        why: Why it was planned.
-        state: Its state in the ledger; `Ledger.state_of` also checks whether a running job is
-            stale.
-        result: The scores, or the last failure.
-        runner: Name of the process that runs it.
-        history: Every event with this job.
-        is_past: Whether it was run before the study.
-    """
+    """A job with its state, result and history."""
 
     job: Job
-    why: str
+    why: str  # it was planned
+    # in the ledger; `Ledger.state_of` also checks whether a running job is stale
     state: State = "waiting"
-    result: Result | None = None
-    runner: str | None = None
-    history: list[Event] = field(default_factory=list[Event])
-    is_past: bool = False
+    result: Result | None = None  # the scores, or the last failure
+    runner: str | None = None  # name of the process that runs it
+    history: list[Event] = field(default_factory=list[Event])  # every event with this job
+    is_past: bool = False  # run before the study
 
     @property
     def is_done(self) -> bool:
@@ -176,30 +166,20 @@ class Entry:
 
 @dataclass
 class Contents:
-    """The content of the ledger.
+    """The content of the ledger."""
 
-    Args:
-        created: The settings; None while the ledger is empty.
-        trainings: Maximum number of trainings that decide.
-        audit: The latest audit.
-        looks: Numbers of replicates at which the latest audit had ended before it was extended.
-        entries: The jobs by their id, in the order in which they were planned.
-        ended: The ids of jobs that have ended, in the order in which they did.
-    """
-
-    created: Created | None = None
-    trainings: int = 0
-    audit: AuditPlanned | None = None
+    created: Created | None = None  # the settings; None while the ledger is empty
+    trainings: int = 0  # maximum number of trainings that decide
+    audit: AuditPlanned | None = None  # the latest
+    # numbers of replicates at which the latest audit had ended before it was extended
     looks: tuple[int, ...] = ()
+    # by id, in the order in which they were planned
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    # ids, in the order in which they ended
     ended: dict[str, None] = field(default_factory=dict[str, None])
 
     def entry(self, job_id: str) -> Entry:
-        """The entry of a job.
-
-        Raises:
-            InputError: If there is no such job.
-        """
+        """The entry of a job."""
         if job_id not in self.entries:
             study = self.created.study if self.created else "?"
             raise InputError(

@@ -12,12 +12,7 @@ from .ledger import Added
 
 
 def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
-    """The runs in a table with the columns run, task and score, and seed if it is known.
-
-    Raises:
-        InputError: If a column is missing, a task is unknown, a score is no number, or a seed is
-            no whole number.
-    """
+    """The runs in a table with the columns run, task and score, and seed if it is known."""
     expected = ["run", "task", "score"]
     if missing := [name for name in expected if name not in runs.columns]:
         raise InputError(

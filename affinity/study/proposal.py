@@ -11,12 +11,7 @@ from .deciding import Answer, StudyState, measured_gains
 
 
 def propose_plan(state: StudyState, answer: Answer) -> Plan:
-    """The best grouping as a plan; its provenance lists the questions that the results leave open.
-
-    Args:
-        state: The results.
-        answer: What follows from them.
-    """
+    """The best grouping as a plan; its provenance lists what the results leave open."""
     best, seeds = answer.plan, {result.job.seed for result in state.results}
     networks, is_measured = best.grouping.networks, not isnan(best.gain)
     ended = "the best grouping was found" if answer.is_decided else "no clear winner yet"

@@ -43,10 +43,7 @@ _DECIDING = "deciding.lock"
 class JobQueue:
     """The jobs of a study; any number of threads and processes may use them at the same time.
 
-    Args:
-        ledger: Where jobs and results are kept.
-        tasks: The score of each task.
-        prior: Affinities that may predict gains.
+    `prior` are affinities that may predict gains.
     """
 
     def __init__(
@@ -59,8 +56,7 @@ class JobQueue:
     def state(self, ended: int | None = None) -> StudyState:
         """The results that decide, the jobs without a result, and the settings.
 
-        Args:
-            ended: Number of results and failures to use, the first ones; all if None.
+        `ended` is how many results and failures to use, the first ones; None: all.
         """
         with self._ledger.reading() as contents:
             return self._state(contents, ended)
@@ -109,10 +105,7 @@ class JobQueue:
     ) -> list[Job]:
         """Mark `n` jobs that wait as running, all if None; plan more if fewer than `n` wait.
 
-        Args:
-            n: Number of jobs.
-            runner: The name of the process that runs them.
-            only: Keys (`without_id`) of jobs; if given, no others are handed out or planned.
+        With `only`, just jobs with these keys (`without_id`) are handed out or planned.
         """
         with FileLock(self._ledger.folder / _DECIDING):
             with self._ledger.reading() as contents:
@@ -148,11 +141,7 @@ class JobQueue:
         observe: Observer | None,
         only: Collection[Job] | None = None,
     ) -> None:
-        """Run jobs with a trainer until none is left; each result is recorded as it comes.
-
-        Raises:
-            InputError: If the first trainings all fail.
-        """
+        """Run jobs with a trainer until none is left; each result is recorded as it comes."""
         streams = isinstance(trainer, FunctionTrainer | CommandTrainer)
         with self._ledger.runner(secrets.token_hex(4)) as runner:
             self._recover()
@@ -176,11 +165,7 @@ class JobQueue:
             jobs = self.hand_out(1, runner, only)
 
     def record(self, result: Result, retries: int = 0) -> None:
-        """Write a result to the ledger; a job that may be retried waits again.
-
-        Raises:
-            InputError: If the job was never handed out, or has other scores.
-        """
+        """Write a result to the ledger; a job that may be retried waits again."""
         job = result.job
         with self._ledger.writing() as contents:
             entry = contents.entry(job.id)
@@ -201,11 +186,7 @@ class JobQueue:
                 self._ledger.append(failed)
 
     def results(self, only: Collection[Job], what: str) -> dict[Job, Result]:
-        """The results of the jobs of an audit or a diagnosis with these keys (`without_id`).
-
-        Raises:
-            InputError: If some of them have not ended.
-        """
+        """The results of the jobs of an audit or a diagnosis with these keys (`without_id`)."""
         with self._ledger.reading() as contents:
             by_key = {without_id(entry.job): entry for entry in contents.entries.values()}
             entries = {key: by_key[key] for key in only}
@@ -262,28 +243,16 @@ class JobQueue:
 
 @dataclass(frozen=True)
 class QueuedTrainer:
-    """A trainer of a diagnosis: jobs go through a study's queue, those with a result only once.
-
-    Args:
-        queue: The queue.
-        trainer: Runs the trainings; if None, they wait for `ask`.
-        accepts: The settings that jobs may have.
-        retries: How often a failed training is repeated.
-        observe: Called with each job and each result.
-    """
+    """A trainer of a diagnosis: jobs go through a study's queue, those with a result only once."""
 
     queue: JobQueue
-    trainer: Trainer | None
-    accepts: frozenset[str]
-    retries: int = 1
-    observe: Observer | None = None
+    trainer: Trainer | None  # None: the trainings wait for `ask`
+    accepts: frozenset[str]  # settings that jobs may have
+    retries: int = 1  # how often a failed training is repeated
+    observe: Observer | None = None  # called with each job and each result
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """Run the jobs that have no result, and return the results of all.
-
-        Raises:
-            InputError: If some have no result: they wait, or another process runs them.
-        """
+        """Run the jobs that have no result, and return the results of all."""
         jobs_by_key = {without_id(job): job for job in jobs}
         self.queue.plan([(job, "a diagnosis") for job in jobs_by_key.values()])
         if self.trainer is not None:
@@ -298,12 +267,7 @@ def without_id(job: Job) -> Job:
 
 
 def check_ended(entries: Sequence[Entry], what: str) -> None:
-    """Raise an error if some jobs of an audit or a diagnosis have neither scores nor failed.
-
-    Raises:
-        InputError: With the numbers of jobs that wait and run; its code is "audit-unfinished" or
-            "diagnosis-unfinished".
-    """
+    """Raise an error if some jobs of an audit or a diagnosis have neither scores nor failed."""
     left = [entry for entry in entries if not entry.has_ended]
     if left:
         waiting = sum(entry.state == "waiting" for entry in left)

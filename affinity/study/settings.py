@@ -13,12 +13,7 @@ from affinity.tasks import Score, check_names
 
 
 def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
-    """The score of each task.
-
-    Raises:
-        InputError: If they are no dictionary, a name or direction is invalid, or there are fewer
-            than two tasks.
-    """
+    """The score of each task."""
     if not isinstance(tasks, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
             "Expected the score of each task, as in tasks={'click': 'maximize'}, but got "
@@ -32,11 +27,7 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
 
 
 def check_at_least(name: str, value: int, least: int, code: str) -> None:
-    """Raise an error if a setting is no whole number, or too small.
-
-    Raises:
-        InputError: With this code if it is too small.
-    """
+    """Raise an error if a setting is no whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(
             f"Expected a whole number as {name}, but got {value!r}.", "not-a-whole-number"
@@ -46,11 +37,7 @@ def check_at_least(name: str, value: int, least: int, code: str) -> None:
 
 
 def read_priors(priors: Sequence[AffinityMatrix | Trace]) -> tuple[AffinityMatrix, ...]:
-    """The matrices, and the affinities of recorded runs.
-
-    Raises:
-        InputError: If one is neither a matrix nor a trace.
-    """
+    """The matrices, and the affinities of recorded runs."""
     return tuple(map(_matrix_of, priors))
 
 
@@ -69,11 +56,7 @@ def _matrix_of(prior: AffinityMatrix | Trace) -> AffinityMatrix:
 
 
 def check_prior(matrices: Sequence[AffinityMatrix], tasks: tuple[str, ...]) -> None:
-    """Raise an error if a matrix lacks a task.
-
-    Raises:
-        InputError: Naming the tasks.
-    """
+    """Raise an error if a matrix lacks a task."""
     for matrix in matrices:
         if missing := [task for task in tasks if task not in matrix.tasks]:
             raise InputError(

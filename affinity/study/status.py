@@ -71,12 +71,7 @@ class StudyStatus:
 
 
 def status_of(contents: Contents, state_of: Callable[[Entry], State]) -> StudyStatus:
-    """The progress of a study.
-
-    Args:
-        contents: The ledger's content.
-        state_of: The state of a job, `Ledger.state_of`.
-    """
+    """The progress of a study."""
     entries = list(contents.entries.values())
     own = [e for e in entries if e.job.purpose == "decide" and not e.is_past]
     judging = [entry for entry in entries if entry.job.purpose == "judge"]

@@ -19,17 +19,11 @@ from .study import Study
 
 @dataclass(frozen=True)
 class GroupSummary:
-    """The measured gains of a group that was trained.
-
-    Args:
-        tasks: Its tasks.
-        trainings: How many trainings gave scores.
-        gains: For each task that was also trained alone its gain, in its own unit.
-    """
+    """The measured gains of a group that was trained."""
 
     tasks: tuple[str, ...]
-    trainings: int
-    gains: Mapping[str, float]
+    trainings: int  # how many gave scores
+    gains: Mapping[str, float]  # of each task that was also trained alone, in its own unit
 
 
 @dataclass(frozen=True)

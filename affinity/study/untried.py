@@ -21,7 +21,7 @@ _RARER = 0.25  # a surprise in a group of one more task is this much less likely
 
 @dataclass(frozen=True, eq=False)
 class UntriedGroups:
-    r"""Groups that were never trained, and the chance that each is better than predicted.
+    """Groups that were never trained, and the chance that each is better than predicted.
 
     The n groups that were trained held no surprise. By Laplace's rule of succession, the next one
     does with probability :math:`1 / (n + 2)`; a group of s tasks
@@ -31,31 +31,21 @@ class UntriedGroups:
     over a grouping if it replaces its own tasks' networks and the overall gain rises by more than
     the tolerance, where the tasks that it leaves behind keep their gains. That is optimistic for
     the group, so that the chance is rather too high than too low.
-
-    Args:
-        tasks: The tasks.
-        groups: The groups.
-        predicted: Predicted gain of each group, summed over its tasks.
-        n_tried: Number of groups of several tasks that were trained.
-        surprise: Mean size of a surprise, per task.
-        tolerance: Differences of the overall gain smaller than this do not matter.
     """
 
     tasks: tuple[str, ...]
     groups: Bool[np.ndarray, "group task"]
-    predicted: Float[np.ndarray, " group"]
-    n_tried: int
-    surprise: float
-    tolerance: float
+    predicted: Float[np.ndarray, " group"]  # gain of each group, summed over its tasks
+    n_tried: int  # groups of several tasks that were trained
+    surprise: float  # mean size, per task
+    tolerance: float  # smaller differences of the overall gain do not matter
 
     def chances(
         self, grouping: Grouping, gain_of: Mapping[frozenset[str], float]
     ) -> Float[np.ndarray, " group"]:
         """The probability of each group to win over a grouping.
 
-        Args:
-            grouping: The grouping.
-            gain_of: Expected gain of each of its networks of several tasks, summed over the tasks.
+        `gain_of` is the expected gain of each network of several tasks, summed over the tasks.
         """
         per_task = np.zeros(len(self.tasks))
         for network in grouping.networks:

@@ -13,43 +13,25 @@ from affinity.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a training after an epoch.
+    """The state of a training after an epoch."""
 
-    Args:
-        run: Identifies the training.
-        epoch: Epochs done.
-        step: Steps done.
-        best: Lowest validation score.
-        best_epoch: Its epoch.
-        lowest: The lowest validation loss of each task, and the epoch in which it was reached.
-        network: Parameters and buffers.
-        best_network: Parameters and buffers at the best epoch.
-        optimizer: Moments and step counts, by the number of the parameter.
-        balance: State of the objective.
-        random: State of the random generator.
-        average: Averaged parameters and buffers; empty if they are not averaged.
-    """
-
-    run: str
+    run: str  # identifies the training
     epoch: int
     step: int
-    best: float
+    best: float  # lowest validation score
     best_epoch: int
-    lowest: Mapping[str, tuple[float, int]]
-    network: Mapping[str, Tensor]
-    best_network: Mapping[str, Tensor]
-    optimizer: Mapping[str, Tensor]
-    balance: Mapping[str, Tensor]
-    random: Tensor
+    lowest: Mapping[str, tuple[float, int]]  # lowest validation loss of each task, and its epoch
+    network: Mapping[str, Tensor]  # parameters and buffers
+    best_network: Mapping[str, Tensor]  # parameters and buffers at the best epoch
+    optimizer: Mapping[str, Tensor]  # moments and step counts, by the number of the parameter
+    balance: Mapping[str, Tensor]  # state of the objective
+    random: Tensor  # state of the generator
+    # averaged parameters and buffers, if they are averaged
     average: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path, run: str) -> Checkpoint | None:
-    """The checkpoint at `path`; None if there is no file.
-
-    Raises:
-        InputError: If the file is damaged, or belongs to a training other than `run`.
-    """
+    """The checkpoint at `path` of the training `run`; None if there is no file."""
     if not path.exists():
         return None
     checkpoint = storage.load_as(Checkpoint, path)

@@ -14,11 +14,7 @@ AUTO = "auto"
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that does not exist here.
-
-    Raises:
-        InputError: If the name is not that of a device, or this machine does not have it.
-    """
+    """Refuse a device that does not exist here."""
     if name == AUTO:
         return
     try:
@@ -37,12 +33,7 @@ def check_device(name: str) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; for ``auto`` a CUDA GPU if there is one, otherwise the CPU.
-
-    Example:
-        >>> find_device("cpu")
-        device(type='cpu')
-    """
+    """The device of this name; for ``auto`` a CUDA GPU if there is one, otherwise the CPU."""
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)

@@ -10,12 +10,7 @@ from .stacked_tensors import StackedTensors
 
 
 class EarlyStopping:
-    """The best epoch of each member, by its own validation loss.
-
-    Args:
-        tensors: The initial parameters and buffers of the members.
-        shape: Number of members and number of slots.
-    """
+    """The best epoch of each member, by its own validation loss."""
 
     def __init__(self, tensors: StackedTensors, shape: tuple[int, int]) -> None:
         self._lowest_score = torch.full(shape[:1], math.inf, dtype=torch.double)
@@ -34,15 +29,9 @@ class EarlyStopping:
         losses: Float[Tensor, "here slot"],
         tensors: StackedTensors,
     ) -> None:
-        """Update the best epochs with the losses of one epoch.
+        """Update the best epochs with the losses of one epoch, counted from 1.
 
-        Args:
-            epoch: Counted from 1.
-            members: Numbers of the members in `tensors`.
-            going: Which of them are still trained.
-            score: The validation score of each member, used for early stopping.
-            losses: The validation loss in each slot.
-            tensors: Parameters and buffers after the epoch.
+        `going` are the members in `tensors` that are still trained; `score` decides when they stop.
         """
         self.epochs[members[going]] = epoch
         is_better = going & ((score < self._lowest_score[members]) | score.isnan())

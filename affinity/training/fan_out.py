@@ -115,15 +115,6 @@ def fitting_processes(
 
     A process takes about 400 MB, twice the largest replicate (as received, and the rows with
     labels), and four times the largest network (parameters, gradients and two moments).
-
-    Example:
-        >>> import torch
-        >>> from affinity.tasks import Examples
-        >>> rows = Examples(torch.zeros(2**20, 128), torch.zeros(2**20, 1))  # 0.5 GB
-        >>> replicate = Replicate(seed=0, training=rows, validation=rows.take(torch.arange(8)),
-        ...     test=rows.take(torch.arange(8)))
-        >>> fitting_processes([], [replicate], free=8 * 2**30)
-        5
     """
 
     def size_of(replicate: Replicate) -> int:

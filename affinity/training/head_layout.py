@@ -17,26 +17,15 @@ EMPTY = -1  # the column in which every target is NaN
 
 @dataclass(frozen=True)
 class HeadKind:
-    """Heads of one shape with one loss.
+    """Heads of one shape with one loss."""
 
-    Args:
-        head: One of them, as a template.
-        loss: The loss of their tasks.
-        slots: Their slots in every member; some slots may be empty in some members.
-    """
-
-    head: nn.Module
+    head: nn.Module  # one of them, as a template
     loss: Callable[[Tensor, Tensor], Tensor]
-    slots: slice
+    slots: slice  # theirs in every member; some may be empty in some members
 
 
 class HeadLayout:
-    """For every member, which of its heads is in which slot.
-
-    Args:
-        networks: The members.
-        tasks: All tasks, in the order of the targets' columns.
-    """
+    """For every member, which of its heads is in which slot."""
 
     def __init__(self, networks: Sequence[Sharing], tasks: Sequence[Task]) -> None:
         templates: dict[object, tuple[nn.Module, Task]] = {}

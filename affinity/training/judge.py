@@ -70,14 +70,6 @@ def block_losses(
     groups differ in size, so the entry of block b with :math:`n_b` of N rows is the linearized
     mean :math:`L + B \frac{n_b}{N} (L_b - L)`; the mean of the entries is the loss L on all rows.
     With weights of rows or classes, n and N are sums of weights.
-
-    Example:
-        >>> from affinity.tasks import RSquared, SquaredError
-        >>> task = Task("depth", SquaredError(), RSquared())
-        >>> block_losses(task, torch.zeros(3, 1), torch.tensor([1.0, torch.nan, 2.0]))
-        [1.0, 4.0]
-        >>> block_losses(task, torch.zeros(3, 1), torch.ones(3), torch.tensor([7, 7, 8]))
-        [1.0, 1.0]
     """
     labelled = (~target.isnan()).nonzero().squeeze(1)
     if not len(labelled):

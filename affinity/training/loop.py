@@ -206,15 +206,9 @@ def train_one(
 ) -> TrainedNetwork:
     """Train one network on replicate `number`; a loss that diverges marks the result.
 
-    Args:
-        network: A network that was initialized with the replicate's seed.
-        tasks: All tasks, in the order of the targets' columns.
-        replicates: The replicates.
-        number: Which of them to train on.
-        settings: How to train.
-        start: The network's initialization.
-        keep: Whether the result holds parameters and predictions.
-        unbatched_reason: Why it is not trained together with others, for the result.
+    The network was initialized with the replicate's seed; `start` is that initialization. With
+    `keep`, the result holds parameters and predictions; it also holds `unbatched_reason`, why the
+    network is not trained together with others.
     """
     try:
         result = train(network, tasks, replicates[number], settings, start=start)

@@ -44,12 +44,7 @@ def start_all(
     replicates: Sequence[Replicate],
     starts: Sequence[Initialization] | None = None,
 ) -> list[Sharing]:
-    """The network that each member starts from.
-
-    Raises:
-        InputError: If a member has no task, an unknown task, or no replicate; if a start does not
-            fit the network.
-    """
+    """The network that each member starts from."""
     networks: list[Sharing] = []
     for number, member in enumerate(members):
         if not member.tasks:

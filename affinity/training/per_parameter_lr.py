@@ -18,12 +18,6 @@ class ParameterRates:
 
     AdamW's step is proportional to the learning rate, so a scale of it is applied by interpolating
     between the parameters before and after a step.
-
-    Args:
-        networks: The members.
-        layout: Where their heads stand.
-        starts: Their initializations.
-        tensors: Their parameters.
     """
 
     def __init__(
@@ -62,13 +56,7 @@ class ParameterRates:
         tensors: StackedTensors,
         here: Int[Tensor, " member"],
     ) -> None:
-        """Take a step of the optimizer, scaled for each parameter.
-
-        Args:
-            optimizer: Of the tensors.
-            tensors: Those of the members that are still trained.
-            here: The numbers of these members.
-        """
+        """Take a step of the optimizer, scaled for each parameter of the members `here`."""
         before = {name: tensors[name].detach().clone() for name in self._scales}
         optimizer.step()
         with torch.no_grad():

@@ -26,11 +26,7 @@ weight of each task's loss, and the task that alone decides, by its validation s
 
 
 def check_settings(settings: Iterable[str]) -> frozenset[str]:
-    """The names of settings that a trainer accepts.
-
-    Raises:
-        InputError: If a name is not among `SETTINGS`.
-    """
+    """The names of settings that a trainer accepts."""
     if unknown := sorted(set(settings) - set(SETTINGS)):
         raise InputError(
             f"Expected settings among {list(SETTINGS)}, but got {unknown}.", "unknown-setting"
@@ -194,11 +190,7 @@ class Trainer(Protocol):
 
 
 def check_accepted(trainer: Trainer, jobs: Iterable[Job]) -> None:
-    """Raise an error if a job has a setting that the trainer does not accept.
-
-    Raises:
-        InputError: Naming the settings.
-    """
+    """Raise an error if a job has a setting that the trainer does not accept."""
     for job in jobs:
         asked = {*job.settings, *(("sharing",) if job.sharing != "hard" else ())}
         if unknown := sorted(asked - trainer.accepts):
@@ -329,11 +321,7 @@ def _shown(value: object) -> str:
 
 
 def read_scores(job: Job, text: str, where: str) -> object:
-    """The scores in a file that a command wrote.
-
-    Raises:
-        InputError: If the text is empty or no JSON.
-    """
+    """The scores in a file that a command wrote."""
     if not text.strip():
         raise InputError(
             f"Expected scores of job {job.id!r} in {where}, but it is missing or empty.",

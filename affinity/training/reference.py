@@ -23,18 +23,6 @@ def constant_loss(task: Task, training: Examples, validation: Examples, column: 
     For squared error this is the variance, for cross-entropy the entropy of the classes; for any
     other loss the constant is searched for. 1 if there is no scale: no labels, or labels that do
     not vary.
-
-    Args:
-        task: Whose loss is meant.
-        training: Rows that the constant is chosen on.
-        validation: Rows that it is judged on.
-        column: The task's column of the targets.
-
-    Example:
-        >>> from affinity.tasks import RSquared, SquaredError
-        >>> rows = Examples(torch.zeros(2, 0), torch.tensor([[0.0], [2.0]]))
-        >>> round(constant_loss(Task("depth", SquaredError(), RSquared()), rows, rows, 0), 4)
-        1.0
     """
     labels, weight = _labels(training, column)
     others, other_weight = _labels(validation, column)

@@ -17,15 +17,9 @@ class RowSets:
     """Rows of all replicates in one table, and which of them each member uses.
 
     Members that use the same rows share a row set. An empty row closes the table and fills up
-    the shorter sets.
-
-    Args:
-        parts: The rows of each replicate.
-        columns: The targets' column of each slot.
-        on: The replicate of each member.
-        device: Where inputs and targets are.
-        every_row: Whether members use rows without a label for them too.
-        is_ordered: Whether each replicate goes through its rows in an order of its own.
+    the shorter sets. `columns` are the targets' columns by slot, `on` is each member's replicate.
+    With `every_row`, members use rows without a label for them, too; `is_ordered`: each replicate
+    goes through its rows in an order of its own.
     """
 
     def __init__(

@@ -40,13 +40,8 @@ def run_jobs(
 ) -> Iterator[Result]:
     """Submit jobs, at most `limit` at a time, and yield results as they finish.
 
-    The next job is taken from `jobs` when it can be submitted.
-
-    Args:
-        jobs: The jobs.
-        submit: Starts one.
-        limit: How many run at a time.
-        explain: The result of a job whose future has an exception.
+    The next job is taken from `jobs` when it can be submitted. `explain` makes the result of a job
+    whose future has an exception.
     """
     left = iter(jobs)
     running: dict[Pending, Job] = {}

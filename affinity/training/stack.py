@@ -34,14 +34,6 @@ class Stack:
     Every parameter stands in one tensor ``[member ...]``; heads of one shape under one loss in
     one tensor ``[member slot ...]``: a slot for each task, the rest empty. A missing label and an
     empty slot are both NaN targets, whose loss is 0.
-
-    Args:
-        networks: Freshly built, of one `shape_of`.
-        tasks: All tasks, in the order of the targets' columns.
-        on: The replicate of each network.
-        replicates: What `on` refers to.
-        settings: How to train.
-        starts: What the networks started from, where they go on from something.
     """
 
     def __init__(
@@ -71,11 +63,7 @@ class Stack:
         self._weights = weights.to(self._device)  # member slot
 
     def train(self, keep: bool) -> list[TrainedNetwork]:
-        """Train all members and return one result per member, in order.
-
-        Args:
-            keep: Whether results hold parameters and predictions.
-        """
+        """Train all members and return one result per member, in order."""
         settings = self._settings
         training = self._rows([r.training for r in self._replicates], is_ordered=True)
         validation = self._rows([r.validation for r in self._replicates])

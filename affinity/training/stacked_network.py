@@ -15,12 +15,7 @@ from .stacked_tensors import StackedTensors, under
 
 
 class StackedNetwork:
-    """Computes all members with one of their networks as the template.
-
-    Args:
-        network: One of the members; the others have the same shapes.
-        layout: The positions of the heads.
-    """
+    """Computes all members with one of their networks as the template: shapes are the same."""
 
     def __init__(self, network: Sharing, layout: HeadLayout) -> None:
         self._body = _Body(network)

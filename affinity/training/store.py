@@ -96,17 +96,7 @@ class Store:
 
 
 class FinishedTrainings:
-    """Results by number of the member; those in the store are there from the start.
-
-    Args:
-        store: Where finished trainings are stored; if None, they are kept in memory only.
-        networks: The initial network of each member.
-        tasks: All tasks.
-        members: What is trained.
-        replicates: What members refer to.
-        settings: How to train.
-        starts: The initialization of each member.
-    """
+    """Results by number of the member; with a store, those in it are there from the start."""
 
     def __init__(
         self,

@@ -18,21 +18,9 @@ def move_average(
     The average is the plain mean over the first steps while n counts them, and an exponential
     average over about n steps while n stays the same. Tensors of integers are copied.
 
-    Args:
-        average: What is moved; with n = 1 it becomes equal to `tensors`.
-        tensors: The weights and buffers after the step.
-        n_steps: n.
-
     References:
         Polyak & Juditsky (1992), `Acceleration of Stochastic Approximation by Averaging
         <https://doi.org/10.1137/0330046>`_, with an exponential window.
-
-    Example:
-        >>> average = {"weight": torch.zeros(1)}
-        >>> for n_steps, value in [(1, 1.0), (2, 3.0), (2, 6.0)]:
-        ...     move_average(average, {"weight": torch.tensor([value])}, n_steps)
-        >>> average["weight"].item()
-        4.0
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point():

@@ -62,13 +62,7 @@ def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str
 def block_prefixes(
     model: nn.Module, blocks: Sequence[str] | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """The names of the modules that make up each block, modules without parameters included.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
-        >>> block_prefixes(model)
-        {'0': ('0', '1', '2'), '3': ('3',)}
-    """
+    """The names of the modules that make up each block, modules without parameters included."""
     modules = dict(model.named_modules())
     if blocks is None:
         parts = _default_parts(model)

@@ -270,11 +270,7 @@ class ProbeThenTune:
         _check_fraction("scale", self.scale)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
-        """Make the plan.
-
-        Raises:
-            InputError: If there are fewer than two epochs.
-        """
+        """Make the plan."""
         if epochs < 2:
             raise InputError(
                 f"Expected at least 2 epochs, one to probe and one to tune, but got {epochs}.",
@@ -322,11 +318,7 @@ class SurgicalFineTuning:
     head: bool = True
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
-        """Make the plan.
-
-        Raises:
-            InputError: If there is no block of this name.
-        """
+        """Make the plan."""
         if self.block == BY_GRADIENT:
             by_gradient = tuple(blocks[:-1] if self.head else blocks)
             phase = Phase("tuning", dict.fromkeys(blocks, 1.0), epochs, by_gradient)

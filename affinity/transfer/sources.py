@@ -138,11 +138,7 @@ def learn_own_inputs(
 
 
 def check_trunks(problem: Problem, sources: Sources, targets: Sequence[str]) -> None:
-    """Check that the trunks of the sources fit the networks of the targets.
-
-    Raises:
-        InputError: If one does not; names source, target and shapes.
-    """
+    """Check that the trunks of the sources fit the networks of the targets."""
     with torch.random.fork_rng():
         expected = problem.network(problem.tasks[:1]).state_dict()
     for source in sources.names:

@@ -73,13 +73,9 @@ def plan_for(
 def load_network(
     problem: Problem, state: Mapping[str, Tensor], task: str | None = None, seed: int = 0
 ) -> HardSharing:
-    """A network of one task in evaluation mode.
+    """A network of one task (the first one if None) in evaluation mode.
 
-    Args:
-        problem: Tasks, trunk and heads.
-        state: Parameters and buffers by name; the others are initialized at random.
-        task: The task of the head; the first one if None.
-        seed: Seed of the random initialization.
+    Parameters and buffers that are not in `state` are initialized at random, by the seed.
     """
     chosen = problem.tasks[:1] if task is None else [t for t in problem.tasks if t.name == task]
     network = initial(problem.network, chosen, seed)

@@ -16,12 +16,7 @@ from .retrain import find_plan, retrain_stage
 
 
 def run_stages(run: Run, options: AuditOptions) -> Path:
-    """Run what is not up to date, and return the report's path.
-
-    Raises:
-        InputError: If networks are to be saved and the problem is not a table, or --sharing is
-            given with a plan that says how its tasks share; before any training.
-    """
+    """Run what is not up to date, and return the report's path."""
     settings = run.settings
     if settings.plan not in (None, "all-in-one") and settings.sharing not in (None, "hard"):
         raise InputError(

@@ -19,13 +19,8 @@ def diagnose_stage(
 ) -> None:
     """Find out why a plan harms; the diagnosis is in `run.diagnosis`.
 
-    The run's own plan is tried as a way to share less.
-
-    Args:
-        run: A recorded run.
-        choice: The plan: a file, "separate" or "all-in-one".
-        replicates: How many.
-        quick: Whether to test only the cheapest interventions (`QUICK_CAUSES`).
+    The plan is a file, "separate" or "all-in-one"; the run's own is tried as a way to share less.
+    With `quick`, only the cheapest interventions are tested (`QUICK_CAUSES`).
     """
     directory = run.directory
     plan = find_plan(run, choice)

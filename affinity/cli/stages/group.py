@@ -44,11 +44,7 @@ _LARGEST_BUDGET = 8
 
 
 def group_stage(run: Run) -> Plan:
-    """Find a grouping within the budget and make a plan of it; an edited plan is kept.
-
-    Raises:
-        InputError: If an edited plan would be overwritten, or the settings do not fit.
-    """
+    """Find a grouping within the budget and make a plan of it; an edited plan is kept."""
     directory, settings = run.directory, run.settings
     file, method = directory.file(PLAN), _method(run)
     uses_tolerance = method != "affinity" or settings.sharing in (None, "auto")

@@ -27,11 +27,7 @@ def is_run(source: str) -> bool:
 
 
 def check_settings(options: CompareObjectivesOptions) -> None:
-    """Refuse settings of a run, where its folder is given: they are those of the folder.
-
-    Raises:
-        InputError: Naming the settings.
-    """
+    """Refuse settings of a run, where its folder is given: they are those of the folder."""
     usual = CompareObjectivesOptions(options.source)
     given = [
         field.name
@@ -53,16 +49,9 @@ def objectives_stage(
     replicates: int | None = None,
     names: Sequence[str] = (),
 ) -> ObjectiveComparison:
-    """Compare objectives; the comparison is in `run.objectives`, too.
+    """Compare objectives (all without `names`); the comparison is in `run.objectives`, too.
 
-    Args:
-        run: A run.
-        choice: The plan: a file, "separate" or "all-in-one", which is used if None.
-        replicates: How many; `REPLICATES` if None.
-        names: The objectives; all if empty.
-
-    Raises:
-        InputError: If an objective is unknown.
+    The plan is a file, "separate" or "all-in-one" (the default).
     """
     directory, settings = run.directory, run.settings
     plan, replicates = find_plan(run, choice or "all-in-one"), replicates or REPLICATES

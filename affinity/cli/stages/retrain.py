@@ -78,12 +78,6 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
 
     If another candidate is advised, it becomes the plan: in plan.yaml, in the audit, and for saved
     networks. A plan that the user gave or edited is judged itself, and never overwritten.
-
-    Args:
-        run: The run.
-        plan: The plan.
-        options: How to train.
-        is_given: Whether the user named the plan.
     """
     directory, settings = run.directory, run.settings
     decides = not is_given and not is_edited(directory)

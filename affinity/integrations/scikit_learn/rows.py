@@ -52,23 +52,15 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of arrays as a problem whose statistics come from training rows alone.
-
-    Args:
-        inputs: Finite numbers.
-        targets: Numbers, or numbers of classes; NaN where a label is missing.
-        groups: The group of each row; rows of one group stay together in every split.
-        weights: How much each row counts; None: all the same.
-        is_number: Whether targets are numbers.
-        seed: Decides which rows are test rows.
-    """
+    """Rows of arrays as a problem whose statistics come from training rows alone."""
 
     inputs: Float[Tensor, "row feature"]
+    # numbers, or numbers of classes; NaN where a label is missing
     targets: Float[Tensor, "row task"]
-    groups: Int[Tensor, " row"] | None
-    weights: Float[Tensor, " row"] | None
-    is_number: bool
-    seed: int
+    groups: Int[Tensor, " row"] | None  # rows of one group stay together in every split
+    weights: Float[Tensor, " row"] | None  # how much each row counts
+    is_number: bool  # targets are numbers
+    seed: int  # decides which rows are test rows
 
     @cached_property
     def examples(self) -> Examples:

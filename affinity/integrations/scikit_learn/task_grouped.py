@@ -162,11 +162,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
         return self
 
     def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
-        """Inputs and targets as arrays; missing labels are NaN.
-
-        Raises:
-            InputError: If a target has no labels.
-        """
+        """Inputs and targets as arrays; missing labels are NaN."""
         labels = None if y is None else np.asarray(y)
         is_missing = np.zeros(0, dtype=bool) if labels is None else np.asarray(pd.isna(labels))
         if labels is None or not is_missing.any():
