@@ -103,8 +103,10 @@ def _convert(key: str, value: object, options: type, argument: Argument, path: P
         raise msgspec.ValidationError(f"Expected {expected.__name__}, got {text!r}")
 
     try:
+        if isinstance(value, str) and argument.parameter.metavar == "DURATION":
+            return argument.parameter.converter(hint, [Token(value=value)])  # pyright: ignore
         return msgspec.convert(value, hint, dec_hook=decode)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError) as error:
         raise InputError(
             f"Invalid value {value!r} of {key!r} in the config {str(path)!r}: {error}.",
             "invalid-option",

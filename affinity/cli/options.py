@@ -210,17 +210,23 @@ def _values_by_name(of: type, tokens: Sequence[Token]) -> dict[str, float | int 
     return {name: value_of(value) for name, value in _pairs(of, tokens).items()}
 
 
-def _seconds(_: type, tokens: Sequence[Token]) -> float:
-    """A duration: 90, 90s, 30m, 6h or 2d; without a unit it is in seconds."""
-    text = tokens[-1].value.strip().lower()
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:])
-    try:
-        seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"Expected a duration such as 90s, 30m or 6h, but got {text!r}.")
-    return seconds
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(unit: str) -> Callable[[type, Sequence[Token]], float]:
+    """A parser of 90s, 30m, 6h, 2d, or a number of `unit`, into a number of `unit`."""
+
+    def parse(_: type, tokens: Sequence[Token]) -> float:
+        text = tokens[-1].value.strip().lower()
+        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(min|[smhd]?)", text)
+        if match is None or float(match[1]) == 0:
+            raise ValueError(
+                f"Expected a time above 0, such as 30s, 10m or 1h, but got {text!r}. A number "
+                f"without a unit is in {'minutes' if unit == 'm' else 'seconds'}."
+            )
+        return float(match[1]) * _SECONDS[match[2] or unit] / _SECONDS[unit]
+
+    return parse
 
 
 @Parameter(name="*")  # its fields are the command's parameters
@@ -561,9 +567,11 @@ class GroupSettings(ToleranceSettings):
         shown="the first that fits time and number of tasks",
     )
     race_minutes: float = option(
-        "Length of the race: the trainings that take N minutes on a usual processor core, by "
-        "counted work. The first round is always trained.",
+        "Length of the race: the trainings that take this long on a usual processor core, by "
+        "counted work (N minutes, 30s, 10m, 1h). The first round is always trained.",
         default=3.0,
+        metavar="DURATION",
+        parse=_duration("m"),
         above=0,
     )
 
@@ -579,7 +587,11 @@ class RetrainSettings(ToleranceSettings):
         least=1,
     )
     minutes: float | None = option(
-        "Add replicates until every verdict is decided, for up to N minutes.", default=None, above=0
+        "Add replicates until every verdict is decided, for up to N minutes (or 30s, 10m, 1h).",
+        default=None,
+        metavar="DURATION",
+        parse=_duration("m"),
+        above=0,
     )
     max_replicates: int | None = option(
         "Add replicates until every verdict is decided, up to N.",
@@ -614,10 +626,13 @@ class RunSettings(RetrainSettings, GroupSettings, EstimateSettings, RecordSettin
         shown="the plan that is found",
     )
     time_limit: float | None = option(
-        "Time of the whole audit in minutes, without --diagnose. To keep it, the audit uses fewer "
-        "rows, epochs, trainings, replicates or baselines, and prints what it left out.",
+        "Time of the whole audit, without --diagnose: N minutes, 30s, 10m, 1h. To keep it, the "
+        "audit uses fewer rows, epochs, trainings, replicates or baselines, and prints what it "
+        "left out.",
         default=None,
         shown="10; more if --minutes or --race-minutes ask for more",
+        metavar="DURATION",
+        parse=_duration("m"),
         above=0,
     )
 
@@ -1014,7 +1029,7 @@ class WorkerOptions:
         "End a training after this time: 90s, 30m, 6h.",
         default=None,
         metavar="DURATION",
-        parse=_seconds,
+        parse=_duration("s"),
     )
     retries: int = option(
         "How often a training that failed is run again, with the same seed.", default=1, least=0

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from affinity.cli.main import make_app
+
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 SMALL = ["--epochs", "3", "--measure-every", "2", "--width", "8"]
 
@@ -24,14 +26,27 @@ def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path):
     assert set(audit["candidates"]) <= {"plan", "proposed", "separate", "all-in-one"}
     assert {"time-limit", "late"} <= {note["code"] for note in audit["context"]["notes"]}
     assert audit["n_replicates"] == 2  # the limit is over before the first one
+    arguments[-1] = "0.6s"
     again = call(*arguments, "--out", run)
     assert again.skipped == ["record", "estimate", "group", "retrain", "report"]
     assert time_plan(run) == plan
 
 
 @pytest.mark.parametrize(
+    ("typed", "minutes"), [("3", 3), ("30s", 0.5), ("1.5m", 1.5), ("10 min", 10), ("1H", 60)]
+)
+def test_a_time_is_in_minutes_or_has_a_unit(tmp_path, typed, minutes):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"minutes: {typed}\nrace_minutes: {typed}\n")
+    words = ["audit", "digits", "--time-limit", typed, "--config", str(config)]
+    _, bound, _ = make_app().parse_args(words, exit_on_error=False, print_error=False)
+    options = bound.arguments["options"]
+    assert [options.time_limit, options.minutes, options.race_minutes] == [minutes] * 3
+
+
+@pytest.mark.parametrize(
     "wrong",
-    [["--time-limit", "0"], ["--time-limit", "-3"], ["--time-limit", "soon"], ["--max-rows", "0"]],
+    [*(["--time-limit", text] for text in ("0", "-3", "soon", "1:30", "3x")), ["--max-rows", "0"]],
 )
 def test_wrong_limits_are_refused(call, csv, wrong):
     assert call("audit", csv, *TARGETS, *wrong)[0] == 2
