@@ -11,7 +11,6 @@ class InputError(ValueError):
     """Invalid input; the message says what was expected, what was received and what to do.
 
     Args:
-        message: The text for the user.
         code: A stable name for the cause, such as ``"unknown-task"``; the wording may change.
 
     Example:
@@ -39,7 +38,6 @@ class AffinityWarning(UserWarning):
     """A warning about a result that may be wrong or incomplete.
 
     Args:
-        message: The text for the user.
         code: A stable name for the cause.
     """
 

@@ -56,12 +56,9 @@ class Audit(markup.ShownAsTable):
     HTML report.
 
     Args:
-        problem: The problem's name.
         tasks: The tasks, with the names of their losses and metrics.
-        plan: The plan that was audited.
         candidates: By name: "plan", "separate", "all-in-one" and other baselines.
         matrix: The affinities that the plan was made from, if known.
-        test: The statistical test behind the verdicts.
         context: How the audit was made, and its limitations.
         networks: The trained networks of each candidate, if they were kept: for each network, in
             the order of the plan, one entry per replicate.

@@ -50,7 +50,6 @@ def audit_plan(
 
     Args:
         plan: Which tasks are trained together.
-        trainer: Runs the trainings.
         tasks: The score of each task: "maximize", "minimize" or a `Score`.
         replicates: Number of replicates; intervals need two.
         seed: Random seed of the first replicate; the next replicates use the next integers. Do not
@@ -60,9 +59,7 @@ def audit_plan(
             None.
         retries: Maximum number of times that a failed training is repeated, with the same seed.
         name: Title of the audit in the report.
-        test: The statistical test behind the verdicts.
         matrix: The affinities that the plan was made from; they are compared with measured gains.
-        context: How the plan was made, for the report.
 
     Raises:
         InputError: If the plan does not serve the tasks, `replicates` is below 1, a baseline is
@@ -109,11 +106,8 @@ def audit_jobs(
     """The training jobs of an audit: one per seed and per group of tasks that any candidate needs.
 
     Args:
-        plan: The plan to evaluate.
-        tasks: All tasks.
         seeds: One per replicate.
         baselines: As in `audit_plan`.
-        accepts: The settings that the trainer accepts.
 
     Raises:
         InputError: If the plan does not serve the tasks or has a width, or a baseline is unknown.
@@ -141,17 +135,8 @@ def audit_from_results(
 ) -> Audit:
     """The audit of the results of `audit_jobs`, called with the same arguments.
 
-    Args:
-        plan: The plan to evaluate.
-        tasks: The score of each task.
-        seeds: One per replicate.
-        results: Results of the jobs, in any order; a job without a result counts as failed.
-        baselines: As in `audit_plan`.
-        accepts: The settings that the trainer accepts.
-        name: Title of the audit in the report.
-        test: The statistical test behind the verdicts.
-        matrix: The affinities that the plan was made from.
-        context: How the plan was made.
+    Results come in any order; a job without a result counts as failed. The arguments are those of
+    `audit_plan` and `audit_jobs`.
 
     Raises:
         InputError: If all trainings of the plan or of separate networks failed.

@@ -107,12 +107,9 @@ class ObjectiveComparison:
     """The gains of a plan over separate networks with each objective, on the same replicates.
 
     Args:
-        problem: The problem's name.
-        plan: The plan that was trained.
         scores: One entry per objective; the sum of the losses is always among them.
         skipped: Objectives that were not trained, with the reason.
         test: The statistical test behind the verdicts; not adjusted for the number of objectives.
-        context: How the comparison was made.
     """
 
     problem: str
@@ -237,16 +234,12 @@ def compare_objectives(
     the sum and fixed weights train networks one by one, which takes longer.
 
     Args:
-        problem: Tasks, rows, trunk and heads.
         plan: Which networks to train; one network for all tasks if None.
         objectives: By name; the sum is always added. If None, all of `OBJECTIVES` and "weighted",
             with weights of 1 / loss scale.
         replicates: Number of replicates (new data split and seed each); intervals need two.
-        seed: Random seed of the replicates.
-        test: The statistical test behind the verdicts.
         store: A folder in which finished trainings are kept, and not repeated.
         backend: Where to train networks one by one: ``loky``, ``ray`` or ``dask``.
-        context: How the problem and the plan were made, for the report.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, no two of its tasks share a

@@ -50,16 +50,12 @@ def diagnose(
     Costs about fifteen times as much as the separate networks alone.
 
     Args:
-        problem: Tasks, rows, trunk and heads.
-        plan: The plan to explain.
         replicates: Number of replicates (new data split and seed each); intervals need two.
-        seed: Random seed of the replicates.
         trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
             when needed.
         instead: A plan with less sharing that is tried as an intervention.
         causes: The causes to measure: entries of `CAUSES`, or the same classes with other settings.
         store: A folder in which finished trainings are kept, so that a stopped diagnosis resumes.
-        context: How the problem and the plan were made, for the report.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, or `replicates` is below 1.
@@ -103,17 +99,13 @@ def diagnose_plan(
     tested.
 
     Args:
-        plan: The plan to explain.
-        trainer: Runs the trainings.
         tasks: The score of each task: "maximize", "minimize" or a `Score`.
         replicates: Number of replicates; intervals need two.
         seed: Random seed of the first replicate; the next replicates use the next integers.
         instead: A plan with less sharing that is tried as an intervention.
         causes: The causes to measure: entries of `CAUSES`, or the same classes with other settings.
         retries: Maximum number of times that a failed training is repeated, with the same seed.
-        name: Title of the diagnosis.
         trace: A recorded run of all tasks in one network, for the conflicts of gradients.
-        context: How the plan was made, for the report.
 
     Raises:
         InputError: If the plan does not serve the tasks, or `replicates` is below 1.

@@ -148,16 +148,11 @@ class Diagnosis(markup.ShownAsTable):
     their order. The same values on test rows are reported next to them.
 
     Args:
-        problem: The problem's name.
-        tasks: Names of the tasks.
-        plan: The plan that is diagnosed.
         harmed: Tasks that the plan harms significantly, tested separately.
         evaluation_harm: Excess loss of the plan over separate networks, as a share of their loss,
             on selection rows; below 0 if sharing helps.
         test_harm: The same on test rows.
-        results: The measurements of each cause.
         test: The statistical test of whether an intervention recovers loss.
-        context: How the diagnosis was made.
         together: Whether the plan significantly harms the mean over all tasks, and more clearly
             than the mean over the harmed tasks. Interventions are then evaluated on all tasks, as
             they are if no harm is shown.

@@ -48,9 +48,6 @@ def measure_sharing(
     Args:
         problem: Tasks, rows, trunk and heads; or any trainer that accepts the setting "sharing",
             which itself sees to networks of about equal size.
-        grouping: The networks.
-        replicates: Number of replicates.
-        seed: Random seed of the replicates.
         ways: The ways to share that are compared; hard sharing is always included.
         store: A folder in which finished trainings of a problem are kept.
         tasks: The score of each task: "maximize", "minimize" or a `Score`; needed for a trainer.

@@ -72,7 +72,6 @@ class Race:
         branching: Cheap measurement of groups before the first round; skipped if None.
         branches: Number of groups that `branching` measures, including each task alone; six per
             task if None, which costs about as much as training each task alone.
-        predictor: Model of the gains of groups.
         n_draws: Number of posterior samples per round.
         seed: Random seed of replicates, random groupings and samples. Use another seed than the
             audit, whose replicates must be new.
@@ -209,7 +208,6 @@ class Race:
         """Race with your own training function, such as jobs on a cluster or a table of results.
 
         Args:
-            tasks: All tasks.
             train: Called once per round, with the number of a replicate that was not used before.
             matrices: Affinities as predictors of gains; their predictive value is learned.
             predictors: Other predictions of gains, by name.

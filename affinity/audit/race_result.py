@@ -96,18 +96,13 @@ class RaceResult(markup.ShownAsTable):
     Args:
         candidates: The candidates, the plan first.
         networks: Each network of a candidate, with the expected mean gain of its tasks.
-        ended: Why the race ended.
         tolerance: Differences of mean gain smaller than this were ignored.
-        measured: All measurements.
         variances: Variance of each effect in the predictor, relative to a task's own variance: how
             much each effect predicts.
         trainings: Number of networks that were trained to the end.
         branches: Number of short branches measured before the first round.
-        rounds: Number of rounds.
-        seconds: Duration.
         detectable: The smallest gains that the trainings of this race, and 4, 12 and 40 trainings
             per task, can tell from the noise that was measured.
-        unit: The unit of gains.
     """
 
     candidates: tuple[Candidate, ...]

@@ -280,7 +280,6 @@ def repeat_holdout(
         make: Function from the number of a split to the problem with its test rows.
         decide: Function from a problem to a plan; it may use only the development rows.
         splits: Number of test splits; intervals need at least two.
-        replicates: Number of replicates in each audit.
         **settings: Further arguments of `retrain`.
 
     Raises:

@@ -61,12 +61,9 @@ def retrain(
 
     Args:
         plan: Which networks to train.
-        problem: Tasks, rows, trunk and heads.
         replicates: Number of replicates (new data split and seed each); intervals need two.
-        seed: Random seed of the replicates.
         baselines: Optional baselines: a random grouping, separate networks and all-in-one at the
             plan's number of parameters (`baselines.make_candidates`).
-        test: The statistical test behind the verdicts.
         until: ``"decided"`` to add replicates until the verdicts are decided; None for a fixed
             number.
         max_replicates: Maximum number of replicates with ``until="decided"``.
@@ -74,7 +71,6 @@ def retrain(
         seconds: Time limit for a fixed number of replicates: no more are trained than fit, by the
             time that those before took. Two are always trained.
         matrix: The affinities that the plan was made from, to be compared with measured gains.
-        context: How the plan was made, for the report.
         keep: Whether the audit keeps the trained networks and their predictions.
         store: A folder for finished trainings: the same call runs only the missing ones.
         backend: Train networks separately on ``loky``, ``ray`` or ``dask``; chosen if None.

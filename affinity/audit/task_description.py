@@ -21,11 +21,8 @@ class TaskDescription:
     """A task's name, the names of its loss and metric, and its output size.
 
     Args:
-        name: The task's name.
         loss: Name of the loss that it was trained on.
         metric: Name of the metric that is reported next to the loss.
-        higher_is_better: Whether a larger metric is better.
-        n_outputs: Number of outputs of the task's head.
         judge_by: Whether gains and verdicts are of the loss or of the metric.
         constant_loss: Test loss of the prediction that is constant and best on development rows;
             None if it is unknown.

@@ -27,11 +27,9 @@ class TrainedPlan:
     """The networks of a plan as the audit trained them on its first replicate.
 
     Args:
-        plan: Which network serves which task.
         preprocessing: Maps rows to inputs and outputs to labels; fitted on the replicate's rows.
         trunks: Makes the trunk of each network.
         tasks: The tasks of each network, in the order of its heads.
-        outputs: Number of outputs of each task's head.
         states: Parameters and buffers of each network.
     """
 

@@ -126,11 +126,7 @@ class CalibratedGains:
 
 @dataclass(frozen=True, eq=False)
 class PredictedGains:
-    """The posterior of every task's gain in every group.
-
-    Args:
-        tasks: The tasks, in the order of the columns.
-    """
+    """The posterior of every task's gain in every group."""
 
     tasks: tuple[str, ...]
     _data: "_Data" = field(repr=False)

@@ -30,12 +30,8 @@ class DataStatistics:
     """Means over the labels of each data set, at one network.
 
     Args:
-        names: The data sets.
-        losses: The loss of the network.
         gradients: Its gradient, projected.
         curvatures: The Gauss-Newton matrix of the loss, projected.
-        n_labels: Number of labels.
-        n_rows: Number of rows.
     """
 
     names: tuple[str, ...]

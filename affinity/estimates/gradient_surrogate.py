@@ -37,7 +37,6 @@ class GradientSurrogate:
             the selection rows.
         rows: Maximum number of labelled training rows and of selection rows per task, drawn at
             random; None uses all.
-        seed: Random seed of the projection and of the rows.
 
     Raises:
         InputError: If a setting is out of range.

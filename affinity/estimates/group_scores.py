@@ -58,7 +58,6 @@ class GroupScores:
     """Candidate networks with the scores of their tasks. Any group of tasks may be missing.
 
     Args:
-        tasks: Every task.
         candidates: Several may train the same tasks at different costs.
 
     Raises:

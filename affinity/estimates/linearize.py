@@ -52,7 +52,6 @@ class Linearization(LossPredictor):
         held_out: Statistics of the targets, on rows that nothing is trained on.
         ridge: lambda.
         parameters: Names of the parameters whose gradients were taken.
-        n_parameters: Their number.
         shared_rows: For each target, the number of its held-out rows that a data set trains on.
         same_epochs: Whether a group without shares reads each of its data sets as often as a single
             data set would be read, so that larger groups take more steps.
@@ -143,7 +142,6 @@ class Linearization(LossPredictor):
         Args:
             group: Data sets, each with the same share of the steps (1 with `same_epochs`); or the
                 share of each. Shares that add up to 2 stand for twice as many steps.
-            targets: Targets to predict; all if None.
 
         Raises:
             InputError: If a data set is unknown, or there is none, or a share is not above 0.
@@ -293,7 +291,6 @@ def linearize(
             read equally often; otherwise all groups are trained for the same number of steps.
         evaluate: Function of model and batch to outputs and labels; by default for batches of
             Transformers (mappings with labels) and pairs of inputs and labels.
-        seed: Random seed of projection and probes.
         gradients: A folder to keep the projected gradients of each row in, for
             `Linearization.with_rows`; (1 + probes) d numbers per row, written as they are measured.
         bits: Of each of these numbers: float32, or integers of 8 bits with a scale per vector.

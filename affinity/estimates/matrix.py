@@ -22,9 +22,7 @@ class AffinityMatrix(markup.ShownAsTable):
     Args:
         tasks: Names, in the order of both axes.
         values: NaN where nothing was measured.
-        standard_error: The standard error of each value.
         n_steps: The number of measurements that each value averages.
-        estimator: The estimator's name.
 
     Raises:
         InputError: If shapes and names do not fit.

@@ -23,7 +23,6 @@ class MixtureRuns:
     """Runs whose mixtures vary: the shares of the data sets, and the losses of the targets.
 
     Args:
-        sources: The data sets.
         targets: Whose loss was measured.
         shares: Add up to 1 in each run.
         losses: NaN where not measured.
@@ -103,7 +102,6 @@ class MixtureFit:
     """How well a regression ranks runs that it has not seen, for one target.
 
     Args:
-        target: The target.
         full: Spearman's correlation of predicted and measured losses.
         own_share: The same for the target's own share alone; NaN if it is not trained on.
         rest: Of what is left of both, once the effect of the own share is taken away: what the
@@ -126,11 +124,6 @@ class MixtureRegression:
     on all shares, fitted to what is left. The own share explains most of the order of losses in
     published mixtures, so that a regression that ranks them well need not know anything about
     interactions: `check` tells both apart.
-
-    Args:
-        runs: The runs to learn from.
-        trees: Number of trees.
-        seed: Random seed.
 
     References:
         Liu et al. (2025), `RegMix <https://arxiv.org/abs/2407.01492>`_, regress on all shares.
@@ -211,7 +204,6 @@ class MixtureRegression:
 
         Args:
             weights: What each target counts; equal if None.
-            candidates: Number of mixtures that are compared.
             averaged: How many of the best are averaged.
         """
         weights = dict.fromkeys(self.runs.targets, 1.0) if weights is None else weights

@@ -67,7 +67,6 @@ def seed_to_seed(
 
     Args:
         traces: Traces of runs with different seeds (and rows), or one trace of several runs.
-        estimator: Estimates the affinities of a run.
 
     Raises:
         InputError: If there are fewer than two runs.

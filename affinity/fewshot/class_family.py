@@ -21,9 +21,7 @@ class ClassFamily(Family):
     """Tasks with `ways` classes each, which are drawn from `classes` and numbered in random order.
 
     Args:
-        inputs: One entry per row.
         labels: The index of each row's class in `classes`.
-        classes: Names of the classes.
         ways: Classes per task.
 
     Raises:

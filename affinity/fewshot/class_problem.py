@@ -70,17 +70,12 @@ def class_problem(
     meta-training classes would favour methods that memorize these classes.) Inputs are not scaled.
 
     Args:
-        name: Name of the problem.
         inputs: One entry per row.
         labels: The class of each row.
         ways: Classes per task.
-        trunk: Makes the trunk.
-        head: Makes a head.
         test_classes: Meta-test classes; by default a third of the classes, drawn with `seed`.
         queries: Query rows per class.
         inner_rate: Step size of the inner loop.
-        settings: Settings of meta-training.
-        seed: Random seed of the splits of classes and rows.
 
     Raises:
         InputError: If there are too few classes or rows.

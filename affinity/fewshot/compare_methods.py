@@ -73,12 +73,9 @@ def compare_few_shot(
     the meta-test tasks are the same for all replicates.
 
     Args:
-        problem: Tasks, trunk and head.
         shots: Support rows per task, or per class.
         methods: By name, the simplest first; all applicable ones of `METHODS` by default.
         n_tasks: Maximum number of meta-test tasks; no task is used twice.
-        replicates: Number of meta-trainings.
-        seed: Seed of the first replicate.
 
     Raises:
         InputError: If there is nothing to compare, or the tasks have too few rows.

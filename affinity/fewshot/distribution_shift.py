@@ -91,9 +91,6 @@ def check_distribution_shift(
     1/3.
 
     Args:
-        training: Meta-training tasks.
-        test: Meta-test tasks.
-        seed: Random seed of the choice of tasks and of the splits.
         losses: Losses of training from scratch on meta-training and on meta-test tasks.
 
     Raises:

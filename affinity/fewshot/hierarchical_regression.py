@@ -35,7 +35,6 @@ class HierarchicalRegression(GeneratedRegressions):
         shared: s, the standard deviation of θ around zero.
         own: τ, the standard deviation of a task's parameters around θ.
         noise: σ.
-        seed: Random seed of θ.
 
     Raises:
         InputError: If a setting is not above 0.

@@ -37,11 +37,9 @@ class LearnedInitialization(FewShotLearner):
     """Parameters from which a few gradient steps adapt to a new task.
 
     Args:
-        network: Trunk and head.
         parameters: θ.
         task: Provides the loss.
         rate: Step size of the adaptation.
-        is_adapted: Which parameters are adapted, by name.
     """
 
     network: FewShotNetwork

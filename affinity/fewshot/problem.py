@@ -23,7 +23,6 @@ class FewShotProblem:
     """Methods learn from meta-training tasks and are evaluated on unseen meta-test tasks.
 
     Args:
-        name: Name of the problem in reports.
         training: Meta-training tasks.
         validation: Tasks to choose step sizes and methods on.
         test: Meta-test tasks.
@@ -34,7 +33,6 @@ class FewShotProblem:
         steps: Numbers of gradient steps after which an adaptation is evaluated; methods are
             compared after the last one.
         inner_rate: Step size of the inner loop in meta-training.
-        settings: Settings of meta-training.
 
     Raises:
         InputError: If the families have different tasks, have too few rows for the shots, or there

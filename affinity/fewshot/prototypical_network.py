@@ -61,7 +61,6 @@ class LearnedEmbedding(FewShotLearner):
 
     Args:
         network: Its trunk is the embedding.
-        parameters: Parameters of the trunk.
         ways: Classes per task.
 
     Example:

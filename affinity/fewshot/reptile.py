@@ -68,9 +68,7 @@ class Reptile:
         """The parameters after training on each task, averaged over tasks.
 
         Args:
-            network: The network.
             parameters: The initialization.
-            episodes: The tasks.
             problem: Provides the loss and the step size.
             order: Order of the rows of a task, support rows first.
         """

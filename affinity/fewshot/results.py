@@ -53,7 +53,6 @@ class FewShotSummary:
     """The numbers and sentences of a `FewShotResult`: what ``fewshot.json`` contains.
 
     Args:
-        problem: Name of the problem.
         score: ``accuracy`` or ``loss``.
         steps: Numbers of gradient steps.
         n_tasks: Number of meta-test tasks.
@@ -63,7 +62,6 @@ class FewShotSummary:
         advised: The advised method by number of shots.
         advice: A sentence per number of shots.
         warnings: Reasons why the advice may not hold.
-        context: Settings, seeds and methods.
     """
 
     problem: str
@@ -85,12 +83,10 @@ class FewShotResult:
     """Scores of several methods on the same meta-test tasks.
 
     Args:
-        name: The problem.
         score: ``accuracy`` (higher is better) or a loss (lower is better).
         steps: Numbers of gradient steps on the support rows.
         scores: By shots and method, from the simplest method to the most expensive one.
         shift: Whether meta-test tasks differ from meta-training tasks.
-        context: Settings, seeds and methods.
     """
 
     name: str

@@ -55,11 +55,6 @@ def few_shot_table(
         test_classes: Meta-test classes, or with a task column meta-test tasks; by default a third
             of the classes, or a fifth of the tasks. A number is named as it is written, with or
             without decimals: 7 and 7.0 are the same class.
-        exclude: Columns that are not features.
-        width: Width of the trunk.
-        depth: Number of layers of the trunk.
-        settings: Settings of meta-training.
-        seed: Random seed of the splits.
 
     Raises:
         InputError: If a column is missing, there are too few classes, tasks or rows, or the target

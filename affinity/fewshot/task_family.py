@@ -20,7 +20,6 @@ class TaskFamily(Family):
     """Tasks that predict the same quantity, each with its own rows.
 
     Args:
-        names: The tasks' names.
         rows: Rows of each task, with one target.
         predicts: Loss, metric and outputs of every task.
 

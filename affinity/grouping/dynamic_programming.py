@@ -162,8 +162,6 @@ def solve_posterior_samples(
 
     Args:
         values: The value of each of `all_groups` in each sample.
-        n_tasks: The number of tasks.
-        networks: The maximum number of groups.
 
     Returns:
         The best sum of each sample, and the rows of its groups in `all_groups`; -1 where fewer

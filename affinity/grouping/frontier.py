@@ -30,17 +30,12 @@ def frontier(
     """The best grouping for every budget of 1, 2, ... networks.
 
     Every number of networks is solved separately, and a budget gets the best of all numbers up to
-    it, so scores never fall. Budgets too small for the constraints are left out.
+    it, so scores never fall. Budgets too small for the constraints are left out. Arguments that are
+    not described are those of `solve`.
 
     Args:
-        scores: As for `solve`.
         largest: The largest budget; the number of tasks by default.
-        overlap: As for `solve`.
-        objective: As for `solve`.
-        constraints: As for `solve`.
-        solver: As for `solve`.
         time_limit: Seconds for all budgets together.
-        seed: As for `solve`.
 
     Example:
         >>> import torch

@@ -44,8 +44,6 @@ def prefer_simple(
     Args:
         scores: Predicted gains of the best grouping's networks, of all tasks together and, where
             the budget allows separate networks, of each task alone.
-        best: The grouping with the highest score.
-        budget: The maximum number of networks.
         tolerance: Differences of mean gain up to this are ignored.
 
     Example:

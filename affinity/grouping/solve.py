@@ -54,7 +54,6 @@ def solve(
         constraints: Which tasks must, must not or may share networks.
         solver: One of `SOLVERS`; by default an exact one where it is feasible.
         time_limit: Seconds after which the best grouping found is returned with its gap.
-        seed: Random seed.
 
     Example:
         >>> import torch

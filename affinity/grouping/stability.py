@@ -121,21 +121,17 @@ def stability(
     .. math::
         p = \frac{1 + \#\{r : \max_P s_{E_r}(P) - s_{E_r}(P_0) \ge s(P^*) - s(P_0)\}}{1 + R},
 
-    which is White's reality check. It is conservative.
+    which is White's reality check. It is conservative. Arguments that are not described are those
+    of `solve`.
 
     Args:
         matrix: With standard errors, unless `replicates` are given.
-        budget: As for `solve`.
         replicates: Matrices of the same tasks, of bootstrap samples for example.
         n_replicates: Number of replicates sampled from the standard errors.
         n_runners_up: The number of other groupings to return.
-        overlap: As for `solve`.
-        objective: As for `solve`.
-        constraints: As for `solve`.
         time_limit: Seconds. Up to 12 tasks without costs, all replicates are solved exactly. With
             more tasks each is solved by local search, with costs by the default solver, and fewer
             may be done by the time limit.
-        seed: Random seed of the noise.
 
     References:
         White (2000), `A Reality Check for Data Snooping

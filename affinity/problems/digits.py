@@ -29,8 +29,6 @@ def load_digits(
     them, which makes sharing harmful for most.
 
     Args:
-        width: Width of the trunk.
-        depth: Layers of the trunk.
         test_share: Share of the rows set aside for the audit.
         draw: Which rows these are.
     """

@@ -64,7 +64,6 @@ class NetworkTrainer:
     with hard sharing (`at_equal_size`).
 
     Args:
-        problem: Tasks, rows, trunk and heads.
         store: A folder in which finished trainings are kept, and not repeated.
         backend: Where to train networks one by one: ``loky``, ``ray``, ``dask``; chosen if None.
         keep: Whether results keep parameters and predictions; the store is not used then.

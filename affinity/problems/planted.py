@@ -44,13 +44,9 @@ def planted(
 
     Args:
         strength: s, how much of their directions the tasks of a cluster share, from 0 to 1.
-        n_clusters: Number of clusters.
-        tasks_per_cluster: Number of tasks per cluster.
         n_rows: Development rows.
         n_features: Numbers an input has.
         test_share: Test rows as a share of all rows.
-        width: Width of the trunk.
-        depth: Layers of the trunk.
         seed: Decides directions, readouts and rows.
         draw: Decides which of the rows are set aside for the audit.
 

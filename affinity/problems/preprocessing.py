@@ -43,7 +43,6 @@ class Preprocessing:
         means: Subtracted.
         scales: Divided by.
         gaps: Columns with an input of their own that says whether the value is missing.
-        labels: One label per task.
     """
 
     columns: FeatureColumns

@@ -99,7 +99,6 @@ class Problem:
     development rows; only audits use the test rows.
 
     Args:
-        name: What the problem is called in reports.
         tasks: The tasks, in the order of the targets' columns.
         development: Rows for training and validation.
         test: Held-out rows that audits evaluate on.
@@ -108,11 +107,9 @@ class Problem:
         encoder: Encodes all rows with statistics of the training rows of a replicate; None if the
             inputs need no encoding.
         resampling: Draws the rows of a replicate.
-        settings: How a network is trained.
         width: Width of the trunk, if `parts` is given.
         parts: Trunk and heads of any width, so that networks can be compared at equal size.
         notes: Remarks on the data for the report.
-        source: Where the data came from.
         device: Where networks are trained (`TrainingSettings.device`); that of `settings` if None.
             The problem's rows are kept on the CPU.
 
@@ -388,7 +385,6 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | Sharin
 
     Args:
         problem: Its width is that of hard sharing.
-        tasks: The tasks of the network.
         sharing: A name in `SHARINGS`, or one of them with other settings.
 
     Raises:

@@ -57,7 +57,6 @@ def record(
     The run uses `problem.replicate(seed)`: development rows only. Recording does not change it.
 
     Args:
-        problem: Tasks, rows, trunk and heads.
         every: Steps between measurements; `steps_between_measurements` if None.
         seed: Seed of the split, of the initial parameters and of the order of rows.
         runs: How many runs to record, each with its own split and initialization, in one trace.

@@ -24,7 +24,6 @@ class Strengths:
     """Soft sharing at several strengths, on the same replicates.
 
     Args:
-        strengths: The strengths that were tried.
         scores: The validation loss over that of the best constant prediction, averaged over tasks;
             the criterion of early stopping.
         trained: The trainings, ``[strength][replicate]``.
@@ -71,7 +70,6 @@ def try_strengths(
     """Train tasks with soft sharing at each strength; test rows play no part in the choice.
 
     Args:
-        problem: Tasks, trunk and heads.
         tasks: Names of the tasks that share.
         replicates: Draws of rows; networks have the problem's width (see `at_equal_size`).
         strengths: From separate networks (0) to nearly hard sharing.

@@ -113,9 +113,6 @@ def load_table(
         known: Share of the rows, in order of time, that are used; later ones are left out.
         test_share: Share of the rows set aside for the audit, where no column says which.
         validation_share: Share of the other rows that decide when to stop.
-        width: Width of the trunk.
-        depth: Layers of the trunk.
-        settings: How a network is trained.
         rows: Largest number of rows to use, drawn at random (whole groups); all of them if None.
             Parquet is read part by part, so that the other rows take no memory.
         cells: The same limit as a number of cells: rows times columns.

@@ -32,13 +32,10 @@ class TrainingResults:
 
     Args:
         networks: The sets of tasks that were trained together.
-        tasks: All tasks of the problem.
         test_loss: ``[network replicate task]``.
         validation_loss: ``[network replicate task]``; of the rows used for early stopping.
         evaluation_loss: ``[network replicate task]``; of development rows used for decisions.
         test_metric: ``[network replicate task]``.
-        parameters: Parameters of each network.
-        seconds: Time spent on each training.
         diverged: A message for each training that diverged; its scores are NaN.
         trained: The trained networks with parameters and predictions, if they were kept.
         test_blocks: For each network the test loss of its tasks on blocks of their test rows
@@ -98,7 +95,6 @@ def train_networks(
     see the same rows in the same order.
 
     Args:
-        problem: Tasks, trunk and heads.
         networks: Sets of task names; duplicates are trained once.
         replicates: Draws of rows, from `Problem.replicates`.
         settings: How to train; the problem's own settings if None.

@@ -160,9 +160,7 @@ def position_effect(
     probability :math:`e_k / e_1`.
 
     Args:
-        model: A trained model.
         impressions: Rows over which to average; best from lists in random order.
-        objective: Its name.
 
     Raises:
         InputError: If the model does not use positions, met fewer than two in training, or does not

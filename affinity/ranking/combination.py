@@ -86,7 +86,6 @@ class WeightFront:
     """All choices of weights that were compared.
 
     Args:
-        metric: Of the values.
         choices: In the order given.
         cost: Of serving: the same for all, as one model predicts every objective.
     """
@@ -127,11 +126,9 @@ def compare_weights(
     Choose weights on days before those that judge them.
 
     Args:
-        predictions: Of each objective.
         impressions: The same rows, with labels.
         scores: The choices to compare.
         metric: ``"ndcg"`` and ``"gauc"`` within users, ``"auc"`` over all (binary objectives only).
-        cost: Of serving, shown with them.
 
     Raises:
         InputError: If there is no choice, or the metric is unknown.

@@ -34,7 +34,6 @@ class ObjectiveMetrics:
         rows: Number of labels.
         rate: Their mean.
         predicted: Mean of the predictions of the same impressions.
-        loss: The loss.
         auc: Over all impressions; NaN for times, and without both classes.
         gauc: Within users.
         ndcg: Within users, with the labels as gains.
@@ -54,12 +53,8 @@ class DayResult:
     """One day of the stream.
 
     Args:
-        day: Its name.
-        rows: Number of impressions.
-        users: Number of users.
         new_users: Number of users that no earlier day had.
         step: Number of training steps before the day; batches without labels are none.
-        seconds: Time to evaluate and train on it.
         metrics: Of each objective with labels; empty on the first day, before any training.
         gates: The tasks of the rows of `utilization`; empty unless sharing is a mixture of experts.
         utilization: Mean weight of each expert on the day's impressions.
@@ -85,13 +80,10 @@ class RankingRun:
     """What daily training measured; `affinity.write_report(run, path)` writes its page.
 
     Args:
-        objectives: What was predicted.
         settings: Of the model and its training.
-        days: One entry per day, in order.
         trace: What the recorder measured; None if it was off.
         recording: What the recorder cost so far; None if it was off.
         cost: Of serving: parameters, and multiply-adds per impression for all objectives.
-        notes: On the log.
     """
 
     objectives: tuple[RankingObjective, ...]
@@ -124,12 +116,6 @@ class RankingCheckpoint:
 
     Args:
         run: Identifies model, settings and features.
-        days: Results of the days so far.
-        step: Training steps so far.
-        users: The users met.
-        network: Parameters and buffers.
-        optimizer: State of the optimizer.
-        random: State of the random generator.
         recorder: Tensors of the recorder's state.
         recorder_text: The rest of it; empty without a recorder.
     """
@@ -155,7 +141,6 @@ class DailyTrainer:
     the log up to today.
 
     Args:
-        settings: Of the model and its training.
         checkpoint: A file; written after every day.
         overhead: Time of the recorder's measurements relative to the run's own; None records
             nothing.

@@ -24,11 +24,8 @@ class Period:
     """Affinities of consecutive days.
 
     Args:
-        first: The first day.
-        last: The last day.
         affinity: Estimated from the measurements of these days.
         conflict: ``[source target]``, fraction of measurements at which gradients conflict.
-        measurements: Their number.
     """
 
     first: str
@@ -46,7 +43,6 @@ def affinity_by_day(
     """Affinities by day; days with few measurements are joined with the next ones.
 
     Args:
-        run: A recorded run.
         estimator: Gradient cosine if None.
         fewest: The fewest measurements of a period; the rest of a run joins its last period.
     """

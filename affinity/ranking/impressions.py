@@ -28,9 +28,6 @@ class Impressions:
     """Impressions in the order of time.
 
     Args:
-        objectives: What is predicted.
-        identifier_names: Columns of `identifiers`.
-        number_names: Columns of `numbers`.
         identifiers: Hashed values, from 1 on; 0 is missing.
         numbers: Other features; NaN is missing.
         labels: NaN where the label is missing, or outside the objective's sample space.
@@ -38,7 +35,6 @@ class Impressions:
             cannot use it.
         users: A number per user, the same in every log.
         days: The number of each row's day, in `day_names`.
-        day_names: The days, in order.
         positions: From 1 on; 0 where missing.
         devices: A hashed number per type of device; 0 where missing.
         buckets: Number of hash values per identifier.
@@ -126,14 +122,12 @@ def read_impressions(
             own, so that metrics within users leave them out.
         identifiers: Columns that are hashed and embedded, of the query, the candidate and the
             context. Columns of numbers with few values may be among them.
-        numbers: Columns of numbers.
         day: Column with the day; by default the day of `time`, in its own time zone.
         time_unit: Unit of a time that is a number, such as ``"ms"``.
         position: Column with the position at which the candidate was shown, from 1 on.
         device: Column with the type of device.
         known_at: For labels or features, the column with the time at which they became known (in
             the same unit): a feature must be known at the impression, a label not before it.
-        buckets: Number of hash values per identifier.
 
     Raises:
         InputError: If columns or times are missing, times or days are out of order, labels do not

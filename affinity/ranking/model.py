@@ -36,7 +36,6 @@ class RankingSettings:
         buckets: Number of hash values per identifier, as in `read_impressions`.
         learning_rate: Of Adagrad.
         batch_size: Impressions per step.
-        seed: Random seed.
 
     Raises:
         InputError: If a name is unknown or a number out of range.
@@ -101,12 +100,6 @@ class RankingModel(nn.Module):
     objective, by default) with a tower per objective. A shallow tower adds a scalar that depends
     on position and device alone to the outputs of objectives with position bias.
 
-    Args:
-        objectives: What is predicted.
-        identifier_names: Columns of identifiers.
-        number_names: Columns of numbers.
-        settings: Sizes and kinds.
-
     Example:
         >>> objectives = [RankingObjective("click")]
         >>> model = RankingModel(objectives, ["user", "video"], [], RankingSettings())
@@ -165,7 +158,6 @@ class RankingModel(nn.Module):
         """The output of each objective.
 
         Args:
-            impressions: Rows.
             positions: In place of the logged ones, which are used in training only; 0 is missing.
         """
         if positions is None:
@@ -227,7 +219,6 @@ class RankingModel(nn.Module):
         """The prediction of each objective as when serving: without gate dropout or positions.
 
         Args:
-            impressions: Rows.
             positions: Predict as if shown at these positions; 0 is missing, and one that training
                 never met counts as missing, with a warning.
 
@@ -292,7 +283,6 @@ class PositionTower(nn.Module):
 
     Args:
         n_positions: The largest position; 0 stands for a missing one.
-        n_outputs: Number of objectives.
         width: Width of both embeddings and of the hidden layer.
 
     Example:

@@ -31,13 +31,10 @@ class OfflineComparison:
         candidate: The candidate's mean reward per position.
         production: That of the ranker in production.
         gain: Difference relative to production.
-        low: Lower end of its interval.
-        high: Upper end.
         verdict: Beneficial, harmful, neutral (within the tolerance) or undecided, as where lists
             are not in random order.
         p_value: Of no difference.
         tolerance: Relative gains smaller than this do not matter.
-        lists: Number of lists.
         users: Number of users, over whom the interval is clustered.
         matches: Impressions at which the candidate's position is the logged one, and the same for
             production.

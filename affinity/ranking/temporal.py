@@ -29,7 +29,6 @@ class TemporalTrainer:
     Scores are AUCs of binary objectives and losses of times, over all rows of these days.
 
     Args:
-        impressions: The log.
         settings: Of the model; objectives alone are trained with hard sharing.
         training: Number of days to train on.
         validation: Number of days that decide.

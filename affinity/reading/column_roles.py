@@ -21,8 +21,6 @@ class ColumnRoles:
         targets: The targets; of a long table the one column of labels.
         kinds: The kinds that a user chose, by target.
         task: The task of each row of a long table.
-        time: The time of each row.
-        split: The split of each row.
         group: Rows with the same value belong together.
         weight: How much each row counts.
         exclude: Columns that are not looked at.

@@ -87,7 +87,6 @@ class DrawnRows:
     Args:
         most: Largest number of rows; with groups, the last one drawn may exceed it.
         cells: Largest number of cells (rows times columns), if `most` is None.
-        seed: Random seed.
         group_column: Rows with the same value are all drawn, or none of them.
     """
 

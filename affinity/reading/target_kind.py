@@ -20,7 +20,6 @@ class TargetKind:
     """The kind that a user chose for a target.
 
     Args:
-        kind: Its kind.
         names: The levels of an ordinal or binary target, lowest first; the columns of a vector; the
             event column of a censored time, which says whether the event had happened.
     """

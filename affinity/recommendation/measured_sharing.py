@@ -16,7 +16,6 @@ class MeasuredSharing:
     """The gain of one way to share for a group of tasks, at the parameter count of hard sharing.
 
     Args:
-        sharing: The way to share.
         gains: Mean gain over the tasks compared with hard sharing on validation rows, one per
             replicate; 0 for hard sharing itself.
         test_gains: The same on test rows; not used by the choice.

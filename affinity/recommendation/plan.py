@@ -34,8 +34,6 @@ class PlanProvenance:
         probability: Probability that no other grouping in the race is better by more than the
             tolerance.
         indistinguishable_from: Which of separate and all-in-one may be as good as the plan.
-        problem: The name of the problem.
-        budget: The maximum number of networks.
         unit: Unit of the expected gain.
         unknown: Limitations of the results, in sentences.
     """
@@ -62,10 +60,8 @@ class Plan(markup.ShownAsTable):
     """Which networks to train, how the tasks of each share parameters, and the reasons.
 
     Args:
-        grouping: The networks.
         sharing: How each network's tasks share parameters, in the order of the networks.
         reasons: Why, in words, in the same order.
-        provenance: What the plan was made from.
         width: Width of the trunks; the problem's own if None.
         settings: Settings of each network's way to share (`SharingMethod.settings`), such as
             ``{"strength": 1.0}`` of soft sharing; the usual ones if empty.

@@ -31,8 +31,6 @@ def recommend(
     estimates from one run; an audit measures the gain of a group.
 
     Args:
-        matrix: Estimated affinities.
-        grouping: The result of a solver.
         provenance: The plan's origin; the estimator and the evidence are added.
         measured: For sets of tasks, the measured gain of each way to share
             (`affinity.audit.measure_sharing`).
@@ -75,8 +73,6 @@ def plan_from_predictions(
 
     Args:
         scores: Predicted gains of the grouping's networks, 0 for a task alone.
-        grouping: The result of a solver.
-        estimator: What predicted the gains.
         provenance: What is known of the plan's origin; the estimator and the evidence are added.
 
     Example:
@@ -149,7 +145,6 @@ def share_as_given(
     """The same networks, but those of several tasks all share in this way.
 
     Args:
-        plan: Any plan.
         sharing: A name in `SHARINGS`.
         settings: Its settings; the usual ones if None.
         why: Why, for the reasons.

@@ -17,7 +17,6 @@ class RecordingSummary:
         private: Number of trained numbers that are not shared by module; empty if the recorder
             knows the shared part alone.
         level: Where gradients were taken.
-        cost: The time of the measurements and of the run.
         notes: What a reader of the trace should know.
     """
 

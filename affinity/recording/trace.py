@@ -46,8 +46,6 @@ class Trace:
         held_out_lookahead_losses: Loss of the target on the held-out batch, after a step along
             the source's gradient.
         layers: Names of the layers, where Gramians per layer were measured.
-        layer_gramians: Gramian of each layer.
-        layer_norms: Norm of each layer's parameters.
         learning_rates: Learning rate of the lookahead step.
         directions: Number of random directions of a sketched Gramian; 0 where it is exact.
         momentum_products: Inner product of each task's gradient with the sum of earlier gradients

@@ -22,8 +22,6 @@ class AdaptationCurves(AxesPicture):
 
     Args:
         table: Columns method, steps, score, low and high; others are ignored.
-        score: Name of the score.
-        title: Title of the picture.
     """
 
     table: pd.DataFrame

@@ -110,7 +110,6 @@ class ConsensusHeatmap(AxesPicture):
     """Share of resampled matrices in which one network serves both tasks.
 
     Args:
-        stability: Of the grouping.
         matrix: Sets the order of the tasks.
     """
 

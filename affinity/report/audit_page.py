@@ -255,7 +255,6 @@ def write_report(
     Args:
         result: An audit, a study, a recorded or ranking run, or the summary of a transfer or of
             few-shot results.
-        path: The HTML file.
         matrices: Estimates of other estimators, to switch between.
         trace: The recorded run, to show changes over time and between layers.
         diagnosis: Why sharing does harm, for the same problem.

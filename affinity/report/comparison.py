@@ -59,7 +59,6 @@ def write_comparison(
     Args:
         first: The audit to start from.
         second: The audit to compare with it.
-        path: The HTML file.
         names: Names for the two audits.
 
     Raises:

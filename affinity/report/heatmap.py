@@ -36,7 +36,6 @@ class Heatmap(AxesPicture):
     tasks that it serves, its rows the tasks that it trains.
 
     Args:
-        matrix: The affinities.
         grouping: The networks to frame.
 
     Example:

@@ -34,8 +34,6 @@ class OverTime(Picture):
     tasks cancel, so that they appear to conflict.
 
     Args:
-        trace: The recorded run.
-        estimator: Estimates the affinities of each part of the trace.
         grouping: Sets the order of the tasks, if given.
         n_parts: Number of parts, with about equal numbers of measurements.
 

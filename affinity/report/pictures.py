@@ -42,7 +42,6 @@ def write_figures(
         folder: Made if it is missing.
         formats: Of "png", "pdf" and "svg".
         matrices: Further estimates; those that the trace gives are added.
-        trace: The recorded run.
         diagnosis: Why sharing does harm, for the same problem.
 
     Raises:

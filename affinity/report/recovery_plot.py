@@ -24,9 +24,6 @@ class RecoveryPlot(AxesPicture):
 
     The dashed line is the harm: an intervention that reaches it removed all of it. Hollow dots are
     undecided.
-
-    Args:
-        diagnosis: What was measured.
     """
 
     diagnosis: Diagnosis

@@ -86,10 +86,6 @@ class LivePage:
 
     It is written in a thread, at the start, after updates, and at the end.
 
-    Args:
-        study: The study.
-        path: The HTML file.
-
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())

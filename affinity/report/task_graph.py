@@ -28,7 +28,6 @@ class TaskGraph(AxesPicture):
     target. Blue: helps. Orange, dashed: harms. Wider: stronger.
 
     Args:
-        matrix: The affinities.
         grouping: Sets colours and order.
         most_onto: Maximum number of arrows per target.
     """

@@ -20,10 +20,8 @@ class Attention(Sharing):
     mask sees :math:`u^{(1)}` alone. The last masked output is the task's representation.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the shared module: an `nn.Sequential` of at least two stages, each with one
             vector per row as output.
-        head: Makes the head of a task.
         sample: A few rows of inputs, from which the stages' sizes are read.
 
     Raises:

@@ -16,9 +16,7 @@ class Branched(Sharing):
     After 0 stages this is `Separate`, after all of them hard sharing.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes a trunk: an `nn.Sequential` of at least two stages.
-        head: Makes the head of a task.
         after: Number of shared stages.
 
     Raises:

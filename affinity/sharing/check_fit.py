@@ -16,7 +16,6 @@ def check_fit(network: Sharing, tasks: Sequence[Task], sample: Tensor) -> None:
 
     Args:
         network: Predicts some or all of `tasks`.
-        tasks: The tasks.
         sample: A few rows of inputs.
 
     Raises:

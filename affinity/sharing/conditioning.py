@@ -24,9 +24,7 @@ class TaskConditioning(Sharing):
       trunks, which is the same as `Separate`.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the shared module; with ``one_hot``, the module of each task.
-        head: Makes the head of a task.
         width: Size of the trunk's output.
         conditioning: How the task is used: one of the above.
 

@@ -27,7 +27,6 @@ def cost_of(network: nn.Module, sample: Sized) -> Cost:
     """Count parameters, and multiply-adds in matrix products and convolutions.
 
     Args:
-        network: Any way of sharing, or another module.
         sample: Rows of inputs, as the network takes them, on its device; the multiply-adds are
             those of one row.
 

@@ -21,9 +21,7 @@ class CrossStitch(Sharing):
     evenly. With :math:`\alpha = I` this is `Separate`.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the trunk of a task: an `nn.Sequential` of at least two stages.
-        head: Makes the head of a task.
         own: Weight of a task's own activation at the start.
 
     Raises:

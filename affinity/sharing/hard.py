@@ -13,9 +13,7 @@ class HardSharing(Sharing):
     """One trunk feeds one head per task (the shared bottom of Caruana, 1997).
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the shared module.
-        head: Makes the head of a task.
 
     Example:
         >>> import torch

@@ -23,12 +23,9 @@ class MMoE(Sharing):
     all experts keeps them. A single gate for all tasks is the usual mixture of experts.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes an expert.
-        head: Makes the head of a task.
         n_features: Number of values that gates see per row: of the inputs, flattened, or of the
             output of the shared layers.
-        n_experts: Number of experts.
         gate_dropout: Probability that an expert's weight is set to 0 in training.
         n_gates: 1 for all tasks together, or one per task; one per task if None.
         shared_layers: How many of the first stages of the trunk all experts and gates share; an

@@ -29,7 +29,6 @@ class Perceiver(Sharing):
     shared.
 
     Args:
-        tasks: The tasks to predict, in order.
         head: Makes the head of a task, on a representation of `width` numbers.
         sample: A few rows of inputs, from which the number of tokens is read.
         width: d, the size of tokens, latents and queries.

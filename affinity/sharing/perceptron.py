@@ -14,7 +14,6 @@ class Perceptron(nn.Sequential):
     Args:
         n_features: Number of inputs per row.
         width: Number of outputs of every layer, and of the trunk.
-        depth: Number of layers.
         residual: Whether layers are added to their inputs.
 
     Example:

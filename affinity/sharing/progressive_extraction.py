@@ -24,9 +24,7 @@ class ProgressiveExtraction(Sharing):
     level has no shared gate.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes an expert of all levels.
-        head: Makes the head of a task.
         sample: A few rows of inputs, for the sizes of gates.
         n_shared: Number of shared experts per level.
         n_own: Number of experts per task and level.

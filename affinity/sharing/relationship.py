@@ -42,7 +42,6 @@ class RelationshipNetwork(HardSharing):
     the covariance of tasks alone, here all three are learned.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the shared module.
         head: Makes the head of a task, with at least one `nn.Linear`.
         strength: :math:`\lambda`, at least 0; 0 is hard sharing.
@@ -165,7 +164,6 @@ def flip_flop(
     Args:
         weights: At least one of them is not 0.
         covariances: Where to start; identities if None.
-        rounds: Number of rounds over the three axes.
 
     Example:
         >>> related = torch.tensor([[[1.0, 2.0, -1.0]], [[1.0, 2.0, -1.0]]])

@@ -15,9 +15,7 @@ class Separate(Sharing):
     T single-task networks in one module: the baseline of every measured gain.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the trunk of a task.
-        head: Makes the head of a task.
 
     Example:
         >>> import torch

@@ -38,7 +38,6 @@ class SoftSharing(Sharing):
     task is pulled towards tasks that help it, but not towards tasks that harm it.
 
     Args:
-        tasks: The tasks to predict, in order.
         trunk: Makes the trunk of a task; all start from the same parameters.
         head: Makes the head of a task.
         strength: :math:`\lambda`, at least 0; `affinity.problems.try_strengths` chooses it on

@@ -23,7 +23,6 @@ class FeatureTransformer(nn.Module):
     Its cost grows with the square of the number of inputs. Needs the extra `ft-transformer`.
 
     Args:
-        n_features: Number of inputs per row.
         width: Outputs per row; tokens have as many numbers, rounded up to a multiple of 8.
         depth: Number of blocks; dropout and other settings are the package's for it.
 

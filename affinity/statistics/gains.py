@@ -27,8 +27,6 @@ class Gains:
 
     Args:
         tasks: Names, in the order of the task axis.
-        scores: The scores to be judged.
-        baseline: The scores of the baseline.
         definitions: How the scores of each task are compared; by default all are losses, compared
             relatively.
         score_blocks: Scores on blocks of test rows, if known; NaN beyond the task's last block.

@@ -30,7 +30,6 @@ class Verdict:
     """The conclusion from the replicates for one task, or for all together.
 
     Args:
-        task: The task's name.
         verdict: Harmful, neutral, beneficial or undecided.
         gain: Mean gain, in its unit.
         low: Lower end of its 95 % interval; NaN from a single replicate.

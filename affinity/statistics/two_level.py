@@ -41,7 +41,6 @@ class Estimate:
         of_replicates: Variance of the mean by replicates; NaN from a single one.
         of_rows: Variance added by test rows; 0 where losses on blocks of rows are unknown, NaN
             where there is a single labelled row.
-        n_replicates: The number of replicates.
         n_blocks: The number of blocks of test rows; 0 where they are unknown.
 
     References:

@@ -47,11 +47,8 @@ class StudyState:
     """All results, jobs and settings that a decision is based on.
 
     Args:
-        tasks: The score of each task.
         budget: Maximum number of networks.
         results: Results of trainings that decide, those from before the study among them.
-        pending: Jobs without a result.
-        failed: Jobs that failed.
         trainings_left: Number of jobs that may still be planned.
         prior: Affinities that may predict gains; how far to trust them is learned.
         tolerance: Differences of the overall gain smaller than this do not matter.

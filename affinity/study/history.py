@@ -30,7 +30,6 @@ class StudyCandidate:
         networks: The tasks of each network.
         gain: Expected mean gain over the tasks, compared with separate networks; None if unknown.
         low: Lower end of its 95 % interval; None for separate networks, whose gain is 0.
-        high: Upper end.
         probability: That no other candidate is better by more than the tolerance.
     """
 

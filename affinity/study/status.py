@@ -27,7 +27,6 @@ class StudyStatus:
         waiting: Jobs that are planned and not yet handed out.
         running: Jobs that were handed out.
         done: Jobs with scores.
-        failed: Jobs that failed.
         stale: Jobs whose process died; they are handed out again.
         past: Runs from before the study.
         judging: Jobs of audits and diagnoses, in any state; they count in none of the numbers

@@ -54,7 +54,6 @@ class Study:
     may use the folder at the same time.
 
     Args:
-        folder: The study's folder.
         tasks: The score of each task: "maximize", "minimize" or a `Score`. Can be omitted if
             the study exists, like all arguments below.
         budget: Maximum number of networks.
@@ -234,9 +233,7 @@ class Study:
         """Record the scores of a job.
 
         Args:
-            job_id: The job's `id`.
             scores: A score for each of its tasks, or `Scores`.
-            seconds: The time that the training took.
 
         Raises:
             InputError: If the job was never handed out, the scores are invalid, or the job already
@@ -357,16 +354,12 @@ class Study:
         (`Audit.decide`). A plan that you give is judged itself.
 
         Args:
-            train: As in `run`. Without it, the audit's jobs wait for `ask`, and the same call
-                returns the audit when all have results.
+            train: As in `run`, like the arguments that are not described. Without it, the audit's
+                jobs wait for `ask`, and the same call returns the audit when all have results.
             replicates: Number of replicates; intervals need two.
-            workers: As in `run`.
-            executor: As in `run`.
             baselines: Optional baselines (`affinity.audit.audit_plan`).
             plan: The plan to evaluate; if None, the study's, or the one of an unfinished audit of
                 an earlier plan of the study.
-            retries: As in `run`.
-            observe: As in `run`.
             settings: Without `train`: the settings among `affinity.training.protocol.SETTINGS` that
                 your trainings can apply. Only jobs with these (`Job.settings`) are planned.
 
@@ -415,19 +408,15 @@ class Study:
         same call continues a diagnosis that was stopped.
 
         Args:
-            train: As in `run`. Without it, the trainings wait for `ask`, and the same call returns
-                the diagnosis when all have results. It plans them in about three steps, because
-                later ones follow from earlier results.
+            train: As in `run`, like the arguments that are not described. Without it, the
+                trainings wait for `ask`, and the same call returns the diagnosis when all have
+                results. It plans them in about three steps: later ones follow from earlier results.
             replicates: Number of replicates; intervals need two.
-            workers: As in `run`.
-            executor: As in `run`.
             plan: The plan to explain; one network for all tasks if None. If it is not the
                 study's, the study's plan is tried as a way to share less.
             causes: The causes to measure (`affinity.audit.CAUSES`).
             trace: A recorded run of all tasks in one network, for the conflicts of gradients; the
                 study's own (`trace`) if None.
-            retries: As in `run`.
-            observe: As in `run`.
             settings: Without `train`: what your trainings can change, such as ``("width",)``, as in
                 `audit`.
 

@@ -42,12 +42,9 @@ class AuditDecision:
     """The result of an audit that decided about the study's plan.
 
     Args:
-        replicates: Number of replicates.
         is_replaced: Whether the audit advises another grouping than the trainings before it.
         gain: Measured mean gain of the plan over separate networks.
         low: Lower end of its 95 % interval; None with one replicate.
-        high: Upper end.
-        verdict: The verdict on that gain.
     """
 
     replicates: int
@@ -66,7 +63,6 @@ class StudySummary:
         tasks: Whether the score of each task is maximized or minimized.
         units: The unit of each task's gains.
         unit: The unit of gains that are means over tasks.
-        budget: Maximum number of networks.
         status: How many trainings are done, running, and so on.
         seconds_left: The time that the trainings left take, one after the other, at the pace of
             the last one; 0 once the answer is decided, None before the first training.

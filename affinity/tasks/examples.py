@@ -91,7 +91,6 @@ class Replicate:
 
     Args:
         seed: Random seed of the initial parameters and the order of rows.
-        training: Rows to train on.
         validation: Rows for early stopping.
         test: Held-out rows; no decision uses them.
         evaluation: Development rows for decisions between networks: neither training nor early

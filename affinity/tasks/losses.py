@@ -260,9 +260,6 @@ def loss_on_labelled(
     """The loss on the rows with a label, 0 if there are none: a user's loss never meets NaN.
 
     Args:
-        loss: The loss of a task.
-        prediction: A network's outputs.
-        target: The labels.
         weight: The weight of each row, which only the losses of this package take.
 
     Example:

@@ -160,7 +160,6 @@ def concordance_index(
     Args:
         times: Time of the event; minus the time until which it had not happened (censored).
         risks: A larger risk predicts an earlier event.
-        sample_weight: Weight of each row.
 
     References:
         Harrell et al. (1982), `Evaluating the Yield of Medical Tests

@@ -25,7 +25,6 @@ class Task:
         metric: ``metric(prediction [row output], target [row]) -> float``, reported with the
             loss; NaN if it is undefined (such as a test split with only one class).
         higher_is_better: Whether a larger metric is better.
-        n_outputs: Number of outputs of the task's head.
         judge_by: Whether networks are compared by the loss or by the metric.
         weight: The task's weight in means over tasks: in groupings, overall verdicts and advice.
 

@@ -61,9 +61,7 @@ def train_members(
     Args:
         build: Makes a new network of some of the tasks; one for all members, or one per member.
         tasks: All tasks, in the order of the targets' columns.
-        members: The trainings to run.
         replicates: The rows and seeds that members refer to.
-        settings: How to train.
         keep: Whether to return parameters and predictions.
         at_once: Maximum number of members to train at once; chosen to fit the machine if None.
         store: Store of finished trainings, which are not repeated. Ignored with `keep`, because

@@ -35,23 +35,17 @@ def fan_out(
 ) -> list[TrainedNetwork]:
     """Train every member separately, `n_jobs` at a time with one thread each.
 
-    The results are the same as those of `train_members`, for any objective, sampling and
+    Arguments and results are the same as those of `train_members`, for any objective, sampling and
     architecture. ``loky`` uses local processes; ``ray`` and ``dask`` use the cluster that this
     program is connected to, or start a local one. If a worker crashes, finished trainings are kept.
     The others are repeated once, one at a time in a local process; the error message names those
     that crash again.
 
     Args:
-        build: Makes a new network of some of the tasks.
-        tasks: All tasks, in the order of the targets' columns.
-        members: The trainings to run.
-        replicates: The rows and seeds that members refer to.
-        settings: How to train.
         n_jobs: Number of parallel trainings; -1 means one per core. Local processes are at most
             as many as fit in the free memory (`fitting_processes`), which is warned of.
         backend: ``loky``, ``ray`` or ``dask``.
         store: Store of finished trainings, which are not repeated.
-        starts: The initialization of each member; new parameters if None.
 
     Raises:
         InputError: If the backend is unknown or not installed, or a member cannot be trained.

@@ -61,7 +61,6 @@ def train(
         network: Predicts some or all of `tasks`.
         tasks: The tasks, in the order of the targets' columns.
         replicate: The rows, and the seed that decides their order and the dropout masks.
-        settings: How to train.
         watch: Called before every backward pass, as a recorder needs.
         prepare: Called with the optimizer before the first step, for a recorder that reads it.
         checkpoint: A file written after every epoch. If it exists, training continues from it, with

@@ -19,12 +19,7 @@ Build = Callable[[tuple[Task, ...]], Sharing]
 
 @dataclass(frozen=True)
 class Member:
-    """One training: a network of these tasks on one of the replicates.
-
-    Args:
-        tasks: Names of the tasks it is trained on.
-        replicate: The number of the replicate.
-    """
+    """One training: a network of these tasks on one of the replicates."""
 
     tasks: frozenset[str]
     replicate: int

@@ -40,11 +40,9 @@ class Job:
 
     Args:
         id: A name that is unique within a study.
-        tasks: The tasks to train together.
         seed: Decides the data split and the initialization; results of equal seeds are compared
             as pairs.
         purpose: Whether the result helps to decide on a grouping, or judges one.
-        sharing: How the tasks share parameters.
         settings: What differs from the usual training: only settings that the trainer accepts.
     """
 
@@ -91,14 +89,11 @@ class Result:
     """What came back from a job.
 
     Args:
-        job: The job.
         validation: A score per task; None if the training failed or gave only test scores.
         test: A score per task; None if the training failed or gave only one score per task.
         rows: For each task its test score on blocks of test rows (at most `MOST_BLOCKS`).
         metrics: For each task a second score on test rows, only reported: a metric next to a loss.
-        parameters: The number of parameters.
         multiply_adds: Multiply-adds to predict one row; None if not counted.
-        seconds: The time that the training took.
         error: Why the training failed; None if it did not.
         code: A stable name for the reason, such as "exception", "timeout" or "missing-task".
     """
@@ -129,7 +124,6 @@ class Result:
         """Check what a training returned.
 
         Args:
-            job: The job.
             scores: A score per task, `Scores`, or a dictionary with the fields of `Scores`. One
                 score per task counts as validation score.
             seconds: The time that the training took, unless the scores say it.

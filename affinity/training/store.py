@@ -34,9 +34,6 @@ class Store:
     That is the initial parameters, the network's modules, tasks and losses, rows and seed, the
     settings and the version of torch. A damaged file counts as missing. Parameters and predictions
     are not stored.
-
-    Args:
-        folder: Where the files are.
     """
 
     folder: Path

@@ -10,8 +10,6 @@ class TrainedNetwork:
     """One network trained on one replicate, judged at its best epoch.
 
     Args:
-        tasks: The tasks that the network was trained on.
-        replicate: Which of the replicates.
         training_loss: Each task's loss on the training rows, dropout off; NaN without labels.
         validation_loss: Each task's loss on the validation rows; NaN without labels.
         evaluation_loss: Each task's loss on the selection rows; NaN without labels or such rows.
@@ -20,9 +18,7 @@ class TrainedNetwork:
         best_epoch: The epoch, from 1, whose parameters were kept.
         best_epoch_of_task: The epoch whose parameters would have been kept for a task alone: where
             its own validation loss was lowest. The last one without labels.
-        epochs: How many epochs were trained.
         seconds: Time spent, a share of it where networks were trained together.
-        n_parameters: Parameters of the network.
         state: The kept parameters and buffers, if requested.
         predictions: One prediction per test row for each task, if requested.
         diverged: Which task's loss became NaN or infinite and when; None if all went well.

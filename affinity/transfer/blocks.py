@@ -22,7 +22,6 @@ def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str
     the heads.
 
     Args:
-        model: Any module.
         blocks: Names of modules, or prefixes of parameter names, from inputs to outputs.
             Normalization layers that none of them contains belong to the block before them.
 
@@ -92,7 +91,6 @@ def relative_gradient_norms(
         \mathrm{RGN}_k = \lVert \nabla_k L \rVert / \lVert \theta_k \rVert
 
     Args:
-        model: The network.
         losses: One loss per batch, with its graph; a generator keeps one graph at a time. Lee et
             al. use five batches.
         blocks: The parameter names of each block, from `blocks_of`.

@@ -57,7 +57,6 @@ def distortion(
     Args:
         before: The source's trunk.
         after: The trunk after fine-tuning.
-        inputs: The rows.
 
     References:
         Kumar et al. (2022), `Fine-Tuning can Distort Pretrained Features and Underperform
@@ -116,11 +115,8 @@ class FeatureDistortion:
     Before fine-tuning the representation is the source's: the drift is 0, the similarity 1.
 
     Args:
-        pairs: Source and target of each pair.
-        recipes: Names.
         drift: See `Distortion`.
         similarity: See `Distortion`.
-        loss: Loss of the target.
         blocks: Losses on blocks of the rows; NaN beyond a task's own.
     """
 
@@ -253,13 +249,11 @@ def measure_distortion(
     in Kumar et al. (2022), so that forgetting shows on the shifted rows.
 
     Args:
-        problem: Tasks, trunk and heads.
         sources: From `learn_sources`.
         pairs: Source and target of each pair; all pairs of the sources if None.
         recipes: By name; all that start from the source if None.
         share: Fraction of shifted rows, see `hold_out_shifted`.
         position: What the rows are shifted in; their first principal component if None.
-        settings: Training settings; the problem's own if None.
 
     Raises:
         InputError: If a pair is unknown, a trunk does not fit, or there are too few rows.

@@ -65,14 +65,11 @@ class PairComparison:
     """Verdicts on transfer and joint training of one pair, on test rows.
 
     Args:
-        source: The source.
-        target: The target.
         sequential: The target from the source's trunk, compared with from scratch.
         joint: The target trained with the source, compared with alone.
         joint_on_source: The source trained with the target, compared with alone.
         difference: Sequential compared with joint.
         beyond_own_inputs: Sequential compared with the control; None if that was not measured.
-        rows: Number of training rows of the target.
     """
 
     source: str
@@ -185,11 +182,8 @@ def compare_joint(
     On the same replicates: "from scratch" in `transfer` and "alone" here are the same training.
 
     Args:
-        problem: Tasks, trunk and heads.
         sources: The sources of `transfer`.
         transfer: Measured with all rows of the targets.
-        settings: Training settings; the problem's own if None.
-        store: A folder of finished trainings.
 
     Raises:
         InputError: If no source is a task.

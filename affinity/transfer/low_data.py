@@ -45,8 +45,6 @@ class LowDataCurve:
     """The gain of a source on a target by the number of the target's training rows.
 
     Args:
-        source: The source.
-        target: The target.
         gains: Gain over training from scratch by number of rows, in increasing order.
         own_inputs: The same for the control, if it was measured.
         test: The test behind the verdicts, over all sizes together.
@@ -126,13 +124,9 @@ def low_data_curves(
     rows of each size. Sizes that exceed the target's rows are omitted; the last point is all rows.
 
     Args:
-        problem: Tasks, trunk and heads.
         sources: From `learn_sources`.
         recipe: How targets are fine-tuned; full fine-tuning if None.
-        targets: The tasks; all if None.
         sizes: Numbers of training rows.
-        settings: Training settings; the problem's own if None.
-        store: A folder of finished trainings.
 
     Raises:
         InputError: If there are no sizes, or one is below 2.

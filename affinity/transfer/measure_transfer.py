@@ -33,14 +33,11 @@ def measure_transfer(
     from scratch or from a source; many networks are trained at once.
 
     Args:
-        problem: Tasks, trunk and heads.
         recipe: How targets are fine-tuned; full fine-tuning if None.
         sources: From `learn_sources`; each task, all others, and the control if None.
         replicates: Number of replicates; or data splits of the targets, one per replicate of the
             sources. If `sources` is given and this is a number, the sources' own splits are used.
         targets: The tasks to transfer to; all if None.
-        seed: Seed of the replicates.
-        settings: Training settings; the problem's own if None.
         store: A folder of finished trainings; repeating the call only does what is missing.
 
     Raises:

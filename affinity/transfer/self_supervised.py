@@ -26,7 +26,6 @@ def pretrain_on_inputs(
     Args:
         trunk: Freshly initialized.
         replicate: Provides training and validation inputs, and the seed.
-        settings: Epochs, batch size, learning rate, weight decay and patience.
 
     References:
         Krishna et al. (2023), `Downstream Datasets Make Surprisingly Good Pretraining Corpora

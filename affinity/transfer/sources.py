@@ -57,14 +57,11 @@ def learn_sources(
     """Train a trunk on every source, on each replicate.
 
     Args:
-        problem: Tasks, trunk and heads.
-        replicates: Data splits.
         sources: Tasks, ``all others`` (one network for all tasks but the target), and ``own
             inputs`` (the control, see `pretrain_on_inputs`); all of them if None.
         groups: More sources by name: tasks that are trained together.
         weights: More sources by name: files of trunks that were trained elsewhere.
         targets: The tasks to transfer to; all if None.
-        settings: Training settings; the problem's own if None.
 
     Raises:
         InputError: If a source or target is unknown, a name occurs twice, or the weights in a file

@@ -66,7 +66,6 @@ class Transfer:
     source. 0.1 is a tenth less loss; below 0 is negative transfer.
 
     Args:
-        problem: The problem's name.
         sources: The rows.
         targets: The columns.
         recipe: How targets were fine-tuned.
@@ -74,7 +73,6 @@ class Transfer:
         scratch: Losses from scratch, as a single row.
         is_measured: Which pairs were measured; a source is not transferred to its own tasks.
         test: The test behind the verdicts, over all measured pairs together.
-        context: Settings, seeds, versions and notes.
         seconds: Time of fine-tuning from the sources.
     """
 

@@ -210,10 +210,8 @@ def transferability_scores(
     undefined, and where the source was trained on the target.
 
     Args:
-        problem: Tasks, trunk and heads.
         sources: From `learn_sources`.
         score: One of `SCORES`.
-        targets: The tasks; all if None.
     """
 
     def score_of(source: str, target: str, replicate: int) -> float:
@@ -250,7 +248,6 @@ class RankCorrelation:
     """How well a score ranks the sources of a target, compared with measured gains.
 
     Args:
-        score: Name of the score.
         spearman: Rank correlation over the sources of a target, averaged over targets; scores of
             different targets are not compared.
         ceiling: Noise ceiling: the square root of the reliability of the measured gains, from
@@ -272,7 +269,6 @@ def rank_correlation(
     Args:
         transfer: Measured gains.
         values: From `transferability_scores` or `representation_similarity`.
-        name: Name of the score.
 
     Raises:
         InputError: If the scores are for other pairs.

@@ -39,8 +39,6 @@ class TuningJob:
     """One network to fine-tune.
 
     Args:
-        target: The task.
-        replicate: Index of the replicate.
         trunk: Initial values by name (``trunk.0.weight``); empty for a random initialization.
     """
 
@@ -101,9 +99,7 @@ def tune(
     target's validation loss.
 
     Args:
-        problem: Tasks, trunk and heads.
         plan: From `plan_for`.
-        jobs: The networks.
         replicates: Data splits; jobs refer to them by index.
         settings: Batch size, learning rate and patience; the plan decides the epochs.
         keep: Whether to return parameters and predictions.

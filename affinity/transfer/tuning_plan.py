@@ -26,9 +26,7 @@ class Phase:
     """One phase of fine-tuning.
 
     Args:
-        name: Its name.
         learning_rate_scales: Factor on the learning rate of each block; 0 freezes the block.
-        epochs: Maximum number of epochs.
         by_gradient: Blocks whose scale is multiplied by their `relative_gradient_norms`, divided
             by the largest of them.
     """
@@ -44,7 +42,6 @@ class TuningPlan:
     """A recipe applied to the blocks of a network; can be edited before it is used.
 
     Args:
-        recipe: The name of the recipe that made it.
         phases: In order; each starts from the best state so far.
         fresh: Blocks that are initialized at random instead of from the source.
         pull: Strength of the penalty on the distance from the source.

@@ -11,8 +11,6 @@ class CauseResult:
 
     Args:
         cause: A name in `CAUSES`.
-        evidence: Observations, in sentences with numbers.
-        changes: The interventions, and the loss that they recovered.
         skipped: What could not be measured, and why.
     """
 

@@ -35,9 +35,7 @@ class PlanLosses:
 
     Args:
         evaluation: Scores on the rows used for decisions.
-        test: Scores on test rows.
         validation: Losses on validation rows, which are used for early stopping.
-        training: Losses on training rows.
         best_epoch: For each task, the epoch with its own lowest validation loss.
         parameters: Total number of parameters of all networks; None if unknown.
     """
@@ -66,15 +64,11 @@ class DiagnosisContext:
     """A plan whose harm is to be explained, compared with separate networks.
 
     Args:
-        trainer: Runs the trainings.
-        tasks: The score of each task.
-        plan: The plan.
         seeds: One per replicate; the same for everything that is compared. Replicates on which a
             training of the plan or of separate networks fails are left out.
         trace: A recorded run of all tasks in one network, with its layers; if None, it is recorded
             when needed, where the trainer trains our own networks.
         instead: Another plan with less sharing, tried as an intervention.
-        retries: How many times a failed training is repeated.
     """
 
     trainer: Trainer
@@ -205,9 +199,6 @@ class DiagnosisContext:
         """Train a plan's networks with something changed.
 
         Args:
-            plan: The networks.
-            settings: Settings of all jobs.
-            trainer: Another trainer.
             sharing: How all networks of several tasks share, instead of as planned.
         """
         return self.losses_of_each([(plan, settings or {})], trainer, sharing)[0]
@@ -275,9 +266,6 @@ class DiagnosisContext:
         """The loss that a change recovers.
 
         Args:
-            name: What was changed.
-            advice: What to do.
-            joint: The plan with the change.
             alone: Separate networks with the change, if it applies to them.
             passes: Backward passes per step, as a multiple of the plan's.
             decides: Whether a recovery shows that the cause is at work.

@@ -24,9 +24,7 @@ class Intervention:
 
     Args:
         name: What was changed, as "twice the width".
-        advice: What to do, in one line.
         evaluation: Recovered loss on selection rows, used for decisions; NaN without labels.
-        test: Recovered loss on test rows.
         parameters: Number of parameters of all networks, as a multiple of the plan's.
         passes: Backward passes per step, as a multiple of the plan's.
         decides: Whether a recovery by this change shows that its cause is at work.

@@ -25,10 +25,7 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         budget: Maximum number of networks; any number if None.
         trainings: Maximum number of networks that the race trains; four per target if None.
         replicates: Number of splits and seeds; predictions are averaged over them.
-        width: Width of the trunk.
-        depth: Layers of the trunk.
         epochs: Maximum epochs.
-        batch_size: Batch size.
         learning_rate: Step size of Adam.
         patience: Epochs without progress before stopping.
         every: Steps between affinity measurements.
@@ -36,7 +33,6 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         judge_by: Whether losses or metrics decide and judge: ``"loss"`` or ``"metric"``.
         task_weights: Weight of a target, by name or number, in the overall verdict and advice.
         reference: Whether to compare with gradient boosting, for up to a minute.
-        random_state: Random seed.
 
     Attributes:
         audit_: The audit; None for a single target.

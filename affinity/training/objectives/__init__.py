@@ -32,7 +32,6 @@ def make_objective(name: str, settings: Mapping[str, float] | None = None) -> Ob
     """An objective by name: one of `OBJECTIVES` or ``weighted``, with other settings.
 
     Args:
-        name: Its name.
         settings: Values by name; for ``weighted``, the weight of each task.
 
     Raises:

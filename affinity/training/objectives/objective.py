@@ -54,7 +54,6 @@ class Objective(ABC):
         """Begin a training.
 
         Args:
-            names: The network's tasks.
             like: New tensors take its type and device.
         """
 
