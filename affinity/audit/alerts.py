@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 TOO_FEW_LABELS = "Too few test labels to judge every task"
 FEWEST_REPLICATES = 3
 FEWEST_ROWS = 200
-NEAR_ZERO = 0.01
-"""A task is nearly solved if its loss is a smaller share than this of a constant's loss."""
+NEAR_ZERO = 0.01  # a task whose loss is below this share of a constant's loss is nearly solved
 
 
 def audit_alerts(audit: "Audit") -> list[Alert]:

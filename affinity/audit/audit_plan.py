@@ -24,8 +24,7 @@ from .limitations import Limitation
 from .task_description import SCORE, TaskDescription
 from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
 
-FEWEST_COMPLETE = 2
-"""Replicates with missing scores are excluded if at least this many complete ones remain."""
+FEWEST_COMPLETE = 2  # complete replicates needed to leave out those with missing scores
 
 
 def audit_plan(

@@ -20,8 +20,7 @@ SAME_SIZE = {
     "separate": "separate at equal parameters",
     "all-in-one": "all-in-one at equal parameters",
 }
-BASELINES = (RANDOM, *SAME_SIZE.values())
-"""Optional baselines; separate networks and all-in-one are always trained."""
+BASELINES = (RANDOM, *SAME_SIZE.values())  # optional: two more are always trained
 
 
 def make_candidates(

@@ -27,12 +27,8 @@ from affinity.grouping.solve import grouping_problem
 
 from .race_result import Candidate, NetworkGain
 
-LISTED = 9
-"""The number of tasks, or of blocks of tasks, up to which all groups are candidates."""
-
-LOSS_AVERSION = 2.0
-"""How much a loss against the safer of separate networks and all-in-one counts besides itself."""
-
+LISTED = 9  # the number of tasks, or of blocks of tasks, up to which all groups are candidates
+LOSS_AVERSION = 2.0  # how much a loss against the safer choice counts besides itself
 _PROPOSED = 8  # samples of pair gains that propose groupings if not all groups can be listed
 _MOVES = 40  # steps of the search that starts from the best expected grouping
 _SOLVED = 48  # samples for which a grouping is solved if not all groups can be listed

@@ -20,11 +20,8 @@ from .causes import CauseResult, Intervention, Split
 from .context import AuditContext
 from .summary import SCHEMA_VERSION, MeanSummary, finite, summarize_mean, write_json
 
-LEAST_SHARE = 0.1
-"""A cause that accounts for a smaller share of the harm than this is not reported as at work."""
-ABOUT = 0.7
-"""An intervention that recovers this share of what the best one recovers is about as good."""
-
+LEAST_SHARE = 0.1  # a cause with a smaller share of the harm is not reported as at work
+ABOUT = 0.7  # recovering this share of what the best one recovers is about as good
 Status = Literal["at work", "undecided", "ruled out", "not tested"]
 STATUSES: tuple[Status, ...] = ("at work", "undecided", "ruled out", "not tested")
 

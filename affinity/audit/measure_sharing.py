@@ -16,12 +16,8 @@ from affinity.training import Job, Result, Trainer
 from .gates import Gates
 from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
 
-STRENGTH_REPLICATES = 3
-"""Replicates on which a strength is chosen."""
-
-REPLICATES = 6
-"""Replicates on which ways to share are compared."""
-
+STRENGTH_REPLICATES = 3  # replicates on which a strength is chosen
+REPLICATES = 6  # replicates on which ways to share are compared
 WAYS = tuple(name for name, method in SHARINGS.items() if method.step_work is not None)
 """The ways to share that are tried by default."""
 

@@ -32,8 +32,7 @@ from affinity.training.judge import block_losses, block_metrics, losses_of, metr
 BOOSTING = "gradient boosting"
 MOST_REPLICATES = 3
 MOST_ITERATIONS = 100
-_Predict = Callable[[np.ndarray], Iterable[np.ndarray]]
-"""Inputs of rows to outputs with one tree, two trees, ..."""
+_Predict = Callable[[np.ndarray], Iterable[np.ndarray]]  # inputs to outputs by number of trees
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,8 @@ from .evaluated_plan import EvaluatedPlan
 from .retrain import retrain
 from .summary import SCHEMA_VERSION, finite, write_json
 
-Followed = Literal["plan", "advice"]
-"""Whether to follow the plan or the audit's advice."""
-Networks = tuple[tuple[str, ...], ...]
-"""The tasks of each network of a plan."""
+Followed = Literal["plan", "advice"]  # whether to follow the plan or the audit's advice
+Networks = tuple[tuple[str, ...], ...]  # the tasks of each network of a plan
 
 
 @dataclass(frozen=True)

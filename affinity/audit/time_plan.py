@@ -30,16 +30,10 @@ from affinity.words import count, listed
 from .blocks import MOST_BLOCKS
 from .measure_sharing import REPLICATES, STRENGTH_REPLICATES, WAYS
 
-SPEED = 2e10
-"""Operations per second of a usual processor core."""
-STEP_WORK = 2e6
-"""Operations that a training step of a network takes besides its arithmetic."""
-HEAD_WORK = 9e4
-"""The same for each of its heads."""
-
-FEWEST_TRAINING_ROWS = 20_000
-"""Fewer training rows than this are never used to save time: gains depend on their number."""
-
+SPEED = 2e10  # operations per second of a usual processor core
+STEP_WORK = 2e6  # operations that a training step of a network takes besides its arithmetic
+HEAD_WORK = 9e4  # the same for each of its heads
+FEWEST_TRAINING_ROWS = 20_000  # never fewer to save time: gains depend on their number
 _ONE_BY_ONE = 2e7  # operations of a step, besides its arithmetic, of a network trained by itself
 _EXPECTED_EPOCHS = 25  # of a usual training, until its validation loss stops falling
 _SECONDS_PER_CELL = 1.5e-6  # to read, clean, check and encode a table
@@ -52,10 +46,7 @@ _MARGIN = 0.9  # of the limit that is planned for
 
 _SHARING_SHARE = 0.5  # of the other trainings' time, for trying ways to share
 _START_SECONDS = 1.0  # to prepare networks that are trained at once
-
-SHARING = "ways to share"
-"""The stage that tries other ways to share than hard."""
-
+SHARING = "ways to share"  # the stage that tries other ways to share than hard
 Baselines = Literal["all", "minimal"]
 
 

@@ -22,9 +22,7 @@ from affinity.training.protocol import Setting, check_accepted
 from .evaluated_plan import EvaluatedPlan
 
 Part = Literal["validation", "test"]
-PlanOfSeed = Callable[[int], Plan]
-"""Maps the seed of a replicate to the plan that is trained on it."""
-
+PlanOfSeed = Callable[[int], Plan]  # seed of a replicate to the plan that is trained on it
 _Key = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]
 
 

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from affinity.audit import Audit
 
 DEFAULTS = OutputOptions()
-HARMED = 3
-"""Exit code of --fail-on harmful if the plan harms a task, or the tasks on average."""
+HARMED = 3  # exit code of --fail-on harmful if the plan harms a task, or the tasks on average
 
 
 def audit(options: AuditOptions) -> int:

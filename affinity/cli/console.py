@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-LOG_WIDTH = 100
-"""Characters per line in logs and pipes, in which no table is cut."""
+LOG_WIDTH = 100  # characters per line in logs and pipes, in which no table is cut
 
 
 class Stopped(Exception):  # noqa: N818

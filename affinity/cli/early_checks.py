@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from .options import DataOptions
 
-BUILT_IN = ("digits", "planted")
-"""Problems that need no file."""
+BUILT_IN = ("digits", "planted")  # problems that need no file
 
 
 def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:

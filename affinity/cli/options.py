@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from cyclopts import Group, Parameter, Token
 
-Method = Literal["race", "surrogate", "affinity"]
-"""How a grouping is found, best first."""
-
+Method = Literal["race", "surrogate", "affinity"]  # how a grouping is found, best first
 ARGUMENTS = Group("Arguments", sort_key=0)
 DATA = Group("Data", sort_key=1)
 NETWORK = Group("Network", sort_key=2)

@@ -13,8 +13,7 @@ from .run_directory import HOLDOUT, HOLDOUT_JSON, SPLITS
 from .stages.audit import run_stages
 from .stages.report import report_stage
 
-SEED_STEP = 1_000
-"""Distance between the seeds of two splits, so that all seeds differ."""
+SEED_STEP = 1_000  # distance between the seeds of two splits, so that all seeds differ
 
 
 def check_test_splits(settings: RunSettings, n_splits: int | None) -> None:

@@ -56,12 +56,8 @@ from .run_directory import (
 from .source import BUILT_IN, known_tasks, read_problem
 from .summary import print_time_plan, show_problem
 
-REFERENCE_SECONDS = 60.0
-"""Most seconds that the reference may take."""
-
-USUAL_MINUTES = 10.0
-"""Time limit of an audit whose options do not ask for a longer one."""
-
+REFERENCE_SECONDS = 60.0  # most seconds that the reference may take
+USUAL_MINUTES = 10.0  # time limit of an audit whose options do not ask for a longer one
 _BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
 _REPORT_SECONDS = 10.0
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it

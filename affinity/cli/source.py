@@ -13,11 +13,8 @@ from affinity.training import TrainingSettings, make_objective, make_sampling
 from .early_checks import check_source, reading_options
 from .options import RecordSettings
 
-MOST_CELLS = 12_000_000
-"""Cells of a table that are used by default; an audit of them takes less than 3 GB of memory."""
-
-BUILT_IN = {"digits": load_digits, "planted": planted}
-"""Problems that need no file."""
+MOST_CELLS = 12_000_000  # used by default; an audit of them takes less than 3 GB
+BUILT_IN = {"digits": load_digits, "planted": planted}  # problems that need no file
 
 
 def read_problem(settings: RecordSettings) -> Problem:

@@ -34,8 +34,7 @@ from affinity.words import clock, count
 from .console import plain_table
 
 MOST_ROWS = 30
-LARGEST_PERCENTAGE = 10_000
-"""From here on numbers are printed as powers of ten."""
+LARGEST_PERCENTAGE = 10_000  # from here on numbers are printed as powers of ten
 UNKNOWN = "\N{EN DASH}"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
 

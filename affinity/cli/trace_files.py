@@ -18,9 +18,7 @@ from .console import print_file, warnings_as_notes
 from .options import EstimateOptions, EstimateSettings, ReportOptions
 from .run_directory import FIGURES, PAGE, RECORD
 
-WITHOUT_LOOKAHEAD = "gradient cosine"
-"""The estimator for a trace that lacks what the default needs."""
-
+WITHOUT_LOOKAHEAD = "gradient cosine"  # for a trace without what the default needs
 MOST_PRINTED = 12
 
 

@@ -12,18 +12,10 @@ from torch import Tensor
 
 from .group_kernel import Cells, components
 
-LIMITS = (-10.0, 5.0)
-"""Bounds on the logarithm of a variance."""
-
-NOISE = 0.3
-"""Prior variance of the noise, and of the effect of a replicate's rows."""
-
-ON_THESE_ROWS = ("any on these rows", "partner on these rows")
-"""Effects of sharing on the rows of one replicate."""
-
-TRAINING = "training"
-"""The effect of a single training, common to its tasks."""
-
+LIMITS = (-10.0, 5.0)  # bounds on the logarithm of a variance
+NOISE = 0.3  # prior variance of the noise, and of the effect of a replicate's rows
+ON_THESE_ROWS = ("any on these rows", "partner on these rows")  # effects on one replicate's rows
+TRAINING = "training"  # the effect of a single training, common to its tasks
 _VAGUE_SCALE = 0.7  # prior standard deviation of the logarithm of a task's scale
 _FLAT = 1e2  # prior variance of a task's mean: practically unbounded
 _JITTER = 1e-8

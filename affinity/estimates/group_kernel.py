@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NEAR = 2.0
-"""Groups that differ in this many tasks have a correlation of 1/e."""
+NEAR = 2.0  # groups that differ in this many tasks have a correlation of 1/e
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,7 @@ from .loss_predictor import LossPredictor
 from .output_losses import OUTPUT_LOSSES, OutputLoss
 from .sparse_projection import SparseProjection
 
-Group = Collection[str] | Mapping[str, float]
-"""Data sets that share the steps equally, or the share of each in the steps."""
-
+Group = Collection[str] | Mapping[str, float]  # sharing the steps equally, or by these shares
 _TABLES = ("losses", "gradients", "curvatures", "n_labels", "n_rows")
 _RIDGES = tuple(10 ** (power / 2) for power in range(-8, 7))  # of the mean curvature
 

@@ -12,8 +12,7 @@ from affinity.errors import InputError, warn
 from affinity.files import write_atomically
 from affinity.tasks import check_names
 
-RATIO, METRIC = "train_", "metric/"
-"""How columns of ratios and of metrics begin in the files of mixture tools."""
+RATIO, METRIC = "train_", "metric/"  # how columns of mixture tools' files begin
 _ENDINGS = ("_val_loss", "_val/loss", "_loss")
 _FEW = 10
 

@@ -14,8 +14,7 @@ OutputLoss = Literal["next token", "classes", "binary", "squared error"]
 labels of -100; binary cross-entropy of logits, or the squared error, both without labels of NaN."""
 
 OUTPUT_LOSSES: tuple[OutputLoss, ...] = ("next token", "classes", "binary", "squared error")
-IGNORED = -100
-"""The label that cross-entropies leave out, as in PyTorch and Transformers."""
+IGNORED = -100  # the label that cross-entropies leave out, as in PyTorch and Transformers
 
 
 def labelled_outputs(

@@ -12,8 +12,7 @@ from affinity.errors import AffinityWarning
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
 
-RatioMode = Literal["auto", "steps", "means"]
-"""Mean over steps of ratios, ratio of means over steps, or a choice for each target."""
+RatioMode = Literal["auto", "steps", "means"]  # mean of ratios, ratio of means, or by target
 
 
 class RatioWarning(AffinityWarning):

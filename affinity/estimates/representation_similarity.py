@@ -15,8 +15,7 @@ from affinity.training import Member, train_members
 from .matrix import AffinityMatrix
 from .over_runs import combine
 
-Representations = Mapping[str, Float[Tensor, "row feature"]]
-"""For each task, the representation of the same rows by its separate network."""
+Representations = Mapping[str, Float[Tensor, "row feature"]]  # by task: of its separate network
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,7 @@ class Family(ABC):
 class GeneratedRegressions(Family):
     """Regressions with generated tasks and rows; subclasses generate them."""
 
-    rows_per_task: ClassVar[int] = 1
-    """Rows of each task among the pooled rows."""
+    rows_per_task: ClassVar[int] = 1  # rows of each task among the pooled rows
 
     @abstractmethod
     def generate(

@@ -13,8 +13,7 @@ from affinity.tasks import Examples
 
 from .family import GeneratedRegressions
 
-Moments = tuple[Float[Tensor, " feature"], Float[Tensor, "feature feature"]]
-"""Mean and covariance of a Gaussian."""
+Moments = tuple[Float[Tensor, " feature"], Float[Tensor, "feature feature"]]  # mean and covariance
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from .network import FewShotNetwork, Parameters, adapt, is_any
 from .problem import FewShotProblem
 from .random_numbers import generator_of
 
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Candidates for the step size of the adaptation, the same for every method."""
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # step sizes to choose from, for every method
 TASKS_TO_CHOOSE_ON = 100
 
 

@@ -7,8 +7,7 @@ from torch.func import functional_call, grad
 
 from affinity.errors import InputError
 
-Parameters = dict[str, Tensor]
-"""Parameters by name."""
+Parameters = dict[str, Tensor]  # parameters by name
 
 
 class FewShotNetwork(nn.Module):

@@ -18,9 +18,7 @@ from .serving import grouping_of, over_subsets, serving_values
 _COLUMNS = 200  # added at a time
 _MOST_KEPT = 20_000  # for the integer program
 _NAME = "integer_program"
-
-MOST_UNITS = 22
-"""The values take 8 MB for 20 units, and twice as much for each further one."""
+MOST_UNITS = 22  # the values take 8 MB for 20 units, and twice as much for each further one
 
 
 def solve_by_columns(problem: GroupingProblem) -> Grouping:

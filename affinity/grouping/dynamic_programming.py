@@ -12,8 +12,7 @@ from .grouping import Grouping
 from .grouping_problem import GroupingProblem, NothingFoundError
 from .serving import grouping_of, serving_values, submasks
 
-MOST_LISTED_TASKS = 10
-"""The number of tasks up to which all groups are listed."""
+MOST_LISTED_TASKS = 10  # the number of tasks up to which all groups are listed
 
 
 @dataclass(frozen=True)

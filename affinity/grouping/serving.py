@@ -10,8 +10,7 @@ from .grouping_problem import GroupingProblem
 from .solver_scores import Pairs
 
 _CHUNK = 1 << 15
-_MOST_CONFLICTING = 13
-"""Up to this number of helpers, all sets are tried if some helpers must stay apart."""
+_MOST_CONFLICTING = 13  # helpers of which all sets are tried, if some must stay apart
 
 
 def serving_values(problem: GroupingProblem) -> Float64[np.ndarray, "subset"]:

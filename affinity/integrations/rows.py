@@ -10,8 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError, warn
 from affinity.recording import Recorder, Trace, select_rows
 
-TaskOfBatch = str | int | Callable[[Any], Any]
-"""A column of the batch, or a function of the batch, that says which task it or each row has."""
+TaskOfBatch = str | int | Callable[[Any], Any]  # column or function that gives the task of rows
 
 
 def labels_of(batch: Any, task: TaskOfBatch) -> object:

@@ -24,13 +24,9 @@ from .rows import (
     warn_of_missing_pairs,
 )
 
-FILE = "affinity_recorder.safetensors"
-"""The file with the recorder's state in each of the run's checkpoints."""
-
+FILE = "affinity_recorder.safetensors"  # the recorder's state, in each checkpoint
 KIND, VERSION = "recorder", 2
-
-Inputs = dict[str, Any]
-"""The keyword arguments of the model's forward pass."""
+Inputs = dict[str, Any]  # the keyword arguments of the model's forward pass
 
 
 class AffinityTrainerCallback(RecordingCallback, TrainerCallback):

@@ -12,10 +12,8 @@ from affinity.errors import InputError
 from affinity.reading.cleaning import clean_table
 from affinity.reading.formats import ColumnFormat
 
-MISSING = "(missing)"
-"""Stands for a missing category."""
-RARE = "(rare)"
-"""Stands for every category that had no input of its own and no bucket."""
+MISSING = "(missing)"  # stands for a missing category
+RARE = "(rare)"  # stands for every category that had no input of its own and no bucket
 MOST_BUCKETS = 16
 
 

@@ -28,15 +28,12 @@ from affinity.tasks import (
     VectorRSquared,
 )
 
-MOST_CLASSES = 10
-"""Numbers with more distinct values than this are a regression."""
+MOST_CLASSES = 10  # numbers with more distinct values than this are a regression
 NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal", "censored")
 """Kinds whose labels are numbers; levels given by name may be text."""
 MOST_LEVELS = 30
-ROWS_OF_CLASS = 10
-"""Rows that a class should have, so that each split holds one or two of them."""
-FEW_CLASSES = 10
-"""More classes than this must have two rows each on average."""
+ROWS_OF_CLASS = 10  # rows that a class should have, so that each split holds one or two of them
+FEW_CLASSES = 10  # more classes than this must have two rows each on average
 
 
 def find_kind(values: pd.Series) -> Kind:

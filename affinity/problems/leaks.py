@@ -11,10 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from affinity.reading import DataNote, Kind
 
-CERTAIN = 0.99
-"""A rank correlation, AUC or explained share of this size is called a leak."""
-LIKELY = 0.95
-"""From this size on it is called a possible leak."""
+CERTAIN = 0.99  # a rank correlation, AUC or explained share of this size is called a leak
+LIKELY = 0.95  # from this size on it is called a possible leak
 MOST_ROWS = 20_000
 MOST_CELLS = 60_000_000  # rows x columns x targets
 FEWEST_OF_CLASS = 8

@@ -61,11 +61,8 @@ class Standardizing(Protocol):
         ...
 
 
-WEIGHTED = (Accuracy, NamedMetric, RocAuc, RSquared, VectorRSquared)
-"""Metrics that take weights of rows."""
-
-Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]
-"""Makes a trunk, and makes the head of a task on it."""
+WEIGHTED = (Accuracy, NamedMetric, RocAuc, RSquared, VectorRSquared)  # metrics with weights of rows
+Parts = tuple[Callable[[], nn.Module], Callable[[Task], nn.Module]]  # makes a trunk, and its heads
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from affinity.training.device import move_rows
 
 from .problem import Problem
 
-MANY_TASKS = 16
-"""From more tasks than this, one measurement visits this many sources in turn."""
-
+MANY_TASKS = 16  # from more tasks than this, one measurement visits this many sources in turn
 MOST_EXACT = 100
 """From more tasks than this, products of gradients are sketched, since exact ones take a backward
 pass per task, and one measurement visits a sixteenth of the sources."""

@@ -12,8 +12,7 @@ from affinity.reading import DataNote, Kind
 
 from .leaks import MOST_ROWS, Labels, RawColumn, as_numbers
 
-FEWEST_VALUES = 20
-"""A column with fewer values is taken for a category."""
+FEWEST_VALUES = 20  # a column with fewer values is taken for a category
 ROWS_PER_VALUE = 2.0, 100.0
 EXPLAINED_BY_GROUPS = 0.5
 LARGEST_SHARE_IN_ORDER = 0.8

@@ -57,13 +57,9 @@ from .test_rows import (
     without_divided_groups,
 )
 
-MANY_ROWS = 100_000
-"""Development rows from which on all replicates are encoded with the same statistics."""
-
+MANY_ROWS = 100_000  # from here on, all replicates are encoded with the same statistics
 _ROWS_AT_ONCE = 16_384  # rows that are encoded at once
-
-FEWEST_GROUPS = 20
-"""Groups of test rows from which on an interval over groups can be relied on."""
+FEWEST_GROUPS = 20  # groups of test rows from which on an interval over groups can be relied on
 
 
 def load_table(

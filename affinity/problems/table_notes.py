@@ -17,8 +17,7 @@ from .related_rows import (
     find_wrong_order,
 )
 
-MOSTLY = 0.9
-"""Share of rows from which on something holds of most of them."""
+MOSTLY = 0.9  # share of rows from which on something holds of most of them
 
 
 def notes_on_table(

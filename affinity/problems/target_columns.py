@@ -16,8 +16,7 @@ from affinity.reading.formats import FALSE, TRUE, plain_label
 
 from .kinds import check_target
 
-MOST_VECTORS = 2**24
-"""Rows whose numbers are exact as 32-bit floats."""
+MOST_VECTORS = 2**24  # rows whose numbers are exact as 32-bit floats
 
 
 def join_columns(

@@ -164,8 +164,7 @@ class DailyTrainer:
     checkpoint: str | Path | None = None
     overhead: float | None = 0.05
     every: int | None = None
-    model: RankingModel = field(init=False, repr=False)
-    """The model after the last day, once trained."""
+    model: RankingModel = field(init=False, repr=False)  # after the last day, once trained
 
     def train(self, impressions: Impressions, days: slice | None = None) -> RankingRun:
         """Evaluate and train on each day in turn, and return what was measured.

@@ -41,10 +41,8 @@ from .formats import (
 from .note import DataNote, Severity
 
 SAMPLE = 1000
-FEW_CODES = 20
-"""Up to this many distinct values, numbers mixed with text are codes, such as 0, 1, 2, 3+."""
-FEWEST_DAYS = 5
-"""With this many distinct values, whole numbers such as 20230131 that are all days are dates."""
+FEW_CODES = 20  # up to this many values, numbers mixed with text are codes: 0, 1, 2, 3+
+FEWEST_DAYS = 5  # this many values such as 20230131, all of them days, are dates
 FIRST_DAYS = {"1900-01-01", "1970-01-01", "1899-12-30", "1899-12-31", "1753-01-01", "0001-01-01"}
 """Days from which clocks and calendars count; they often stand for a missing date."""
 TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt", "somme"}

@@ -40,8 +40,7 @@ COMMON = {
     "cp949": ("euc_kr", r"[\xb0-\xc8]."),
 }
 """Encodings of several bytes: the standard they extend, and the bytes of its common characters."""
-SYMBOLS = "€£¥§©®°±²³µ·×«»“”‘’„–—…•™‰№½¿¡\xa0"
-"""Signs that tables have besides letters."""
+SYMBOLS = "€£¥§©®°±²³µ·×«»“”‘’„–—…•™‰№½¿¡\xa0"  # signs that tables have besides letters
 _LATIN = tuple(ALPHABETS)[:8]
 _WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*")
 

@@ -30,8 +30,7 @@ FALSE = {
     "아니요",
 }
 """Words for yes and no, in several languages; read as such only if all values are among them."""
-MOST_EXACT = 2**53
-"""Larger whole numbers are codes: as floats, neighbouring ones would be equal."""
+MOST_EXACT = 2**53  # larger whole numbers are codes: as floats, neighbouring ones would be equal
 MULTIPLIERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "bn": 1e9, "B": 1e9}
 CURRENCY = r"(?:[$€£¥₹₽₩₺฿]|US\$|USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|CNY|SEK|NOK|DKK|PLN|BRL|R\$)"
 NUMBER = (

@@ -42,8 +42,7 @@ UNPACK: dict[str, Callable[[Any], Any]] = {
     ".zip": lambda file: _only_member(file),
 }
 """Opens a packed file as the file that is in it."""
-HEAD = 1 << 20
-"""Bytes of a text in which the names of its columns are looked for."""
+HEAD = 1 << 20  # bytes of a text in which the names of its columns are looked for
 TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ""}
 ARROW = {".feather", ".arrow", ".ipc"}
 EXCEL = {".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"}

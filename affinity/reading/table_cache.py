@@ -15,8 +15,7 @@ from pyarrow import feather
 
 from .note import DataNote
 
-LEAST_BYTES = 64 * 2**20
-"""Smaller files are read each time."""
+LEAST_BYTES = 64 * 2**20  # smaller files are read each time
 _KEY = b"affinity"
 _VERSION = "1"  # raise it when text is converted in another way
 

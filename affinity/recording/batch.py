@@ -22,8 +22,7 @@ TaskLosses = Mapping[str, Tensor | None] | Mapping[str, Callable[[], Tensor]]
 """One loss per task, None where the batch holds no rows of it; or one function per task that
 evaluates its loss, where tasks have batches of their own."""
 
-Closure = Callable[[], Mapping[str, Tensor | None]]
-"""Evaluates the losses of a batch again."""
+Closure = Callable[[], Mapping[str, Tensor | None]]  # evaluates the losses of a batch again
 
 
 class Batch:
@@ -55,12 +54,9 @@ class Batch:
         """Whether each task has a batch of its own."""
         self.can_evaluate = closure is not None or self.is_apart
         """Whether the losses can be evaluated again."""
-        self.has_drawn = False
-        """Whether an evaluation drew random numbers."""
-        self.ranks_with: list[float] = []
-        """The number of ranks on which each task has a loss."""
-        self.missing: set[str] = set()
-        """Tasks whose loss is not finite, or exactly 0 with a gradient of 0: without labels."""
+        self.has_drawn = False  # whether an evaluation drew random numbers
+        self.ranks_with: list[float] = []  # the number of ranks on which each task has a loss
+        self.missing: set[str] = set()  # without labels: not finite, or 0 with a gradient of 0
 
     @classmethod
     def from_closure(

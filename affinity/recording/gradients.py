@@ -12,8 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from affinity.errors import InputError
 
-Gradient = list[Tensor | None]
-"""One entry per shared tensor; None where the loss does not reach it."""
+Gradient = list[Tensor | None]  # by shared tensor; None where the loss does not reach it
 
 KEEP_COMPILED_GRAPHS = (
     "Before the model is compiled, set torch._functorch.config.donated_buffer = False and the "
@@ -22,8 +21,7 @@ KEEP_COMPILED_GRAPHS = (
     'backend="aot_eager".'
 )
 
-CHUNK = 1 << 22
-"""Elements of each gradient that are compared at a time."""
+CHUNK = 1 << 22  # elements of each gradient that are compared at a time
 
 
 def task_gradient(

@@ -28,8 +28,7 @@ from .sketch import Sketch, held_out_products, sketch_gradients
 from .task_round import TaskRound
 from .trace import Trace
 
-MOST_TRIES = 2
-"""A measurement may begin just before a step of the optimizer, but not twice in a row."""
+MOST_TRIES = 2  # a measurement may begin just before a step, but not twice in a row
 
 
 class Measurement:

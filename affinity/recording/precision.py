@@ -7,8 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.graph import Node
 
-MARGIN = 100
-"""A change of a loss counts as measured if it is this many times its rounding error."""
+MARGIN = 100  # a change of a loss counts as measured if it is this many times its rounding error
 
 
 def rounding_error(nodes: Sequence[Node]) -> float:

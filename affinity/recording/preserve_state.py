@@ -22,8 +22,7 @@ from affinity.errors import InputError
 
 from .shards import reshard
 
-MERSENNE_BYTES = 625 * 4
-"""Size of NumPy's generator in memory: 624 words and a position."""
+MERSENNE_BYTES = 625 * 4  # size of NumPy's generator in memory: 624 words and a position
 
 OTHER_LIBRARIES = {
     "accelerate", "affinity", "deepspeed", "lightning", "lightning_fabric", "logging",
@@ -31,9 +30,7 @@ OTHER_LIBRARIES = {
 }  # fmt: skip
 """Libraries whose objects are not searched; modules and generators are, of any library."""
 
-MOST_LEVELS = 4
-"""Attributes of attributes are searched up to this depth."""
-
+MOST_LEVELS = 4  # attributes of attributes are searched up to this depth
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 MOST_CONTENTS, MOST_NUMBERS, MOST_OBJECTS = 10_000, 1_000_000, 100_000
 """Longer lists are restored without what they contain; larger tensors must not change in place."""
@@ -130,8 +127,7 @@ class KeptState:
         self._known: set[int] = set()
         self._undo: list[Callable[[], None]] = []
         self._objects: list[object] = []  # so that no other object gets the id of a known one
-        self.tensors: list[tuple[Tensor, Tensor]] = []
-        """Plain tensors, with copies."""
+        self.tensors: list[tuple[Tensor, Tensor]] = []  # plain tensors, with copies
 
     def restore(self) -> None:
         """Put everything back."""

@@ -130,8 +130,7 @@ class Recorder:
             raise InputError(
                 'Expected optimizer=... for step="optimizer", but got none.', "missing-optimizer"
             )
-        self.optimizer = optimizer
-        """The run's optimizer; may be set later."""
+        self.optimizer = optimizer  # the run's optimizer; may be set later
         self._settings = Settings(
             level,
             layers,

@@ -9,12 +9,8 @@ from affinity.errors import InputError
 Level = Literal["parameters", "last layer", "representation"]
 StepKind = Literal["gradient", "optimizer"]
 HeldOut = Literal["micro-batch"] | None
-
-FEW_TASKS = 12
-"""Largest number of tasks whose measurements are exact; with more, a sketch is cheaper."""
-
-DIRECTIONS = 8
-"""Random directions of a sketch, and sources of a lookahead among many tasks."""
+FEW_TASKS = 12  # up to this many, measurements are exact; above, sketches are cheaper
+DIRECTIONS = 8  # random directions of a sketch, and sources of a lookahead among many tasks
 
 
 @dataclass(frozen=True)

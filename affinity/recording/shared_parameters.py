@@ -15,8 +15,7 @@ from .graph import leaf_of
 Shared = nn.Module | str | re.Pattern[str] | Iterable[str | nn.Parameter] | None
 """A module, names or glob patterns of modules or parameters, parameters, or None to find them."""
 
-Layers = dict[str, list[int]]
-"""The indices of the shared parameters that belong to each layer."""
+Layers = dict[str, list[int]]  # the indices of the shared parameters that belong to each layer
 
 
 def selected_parameters(model: nn.Module, shared: Shared) -> dict[str, nn.Parameter]:

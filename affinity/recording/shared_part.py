@@ -38,8 +38,7 @@ class SharedPart:
     # the shared module, if none of its parameters is trained
     frozen_module: nn.Module | None = None
     is_sharded: bool = False  # a process may hold a part of a parameter
-    device: torch.device = field(init=False)
-    """The model's device."""
+    device: torch.device = field(init=False)  # the model's device
 
     def __post_init__(self) -> None:
         device = next(self.model.parameters(), torch.zeros(())).device

@@ -22,8 +22,7 @@ from .shards import has_shards, local_part
 from .shared_parameters import Shared, last_layer, layers_of, selected_parameters, unwrapped
 from .shared_part import SharedPart
 
-EARLY = 4
-"""The first observations at each of which the search continues; later at each power of 2."""
+EARLY = 4  # the first observations at each of which the search continues; later at each power of 2
 
 
 class SharedSearch:

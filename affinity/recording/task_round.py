@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from .gradients import Gradient
 
-PATIENCE = 4
-"""A round ends at the latest after this many observations per task."""
+PATIENCE = 4  # a round ends at the latest after this many observations per task
 
 
 @dataclass
@@ -25,8 +24,7 @@ class TaskRound:
     """The latest gradient of each task that was present."""
     measured: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Pairs that were wanted and are measured."""
-    parameters: tuple[str, ...] = ()
-    """Names of the parameters of the kept gradients."""
+    parameters: tuple[str, ...] = ()  # names of the parameters of the kept gradients
 
     @property
     def is_finished(self) -> bool:

@@ -46,20 +46,11 @@ from .study_page import study_page_of
 from .trace_page import trace_page_of
 from .transfer_page import transfer_page_of
 
-MOST_CARDS = 12
-"""Networks of the plan that are shown at once; the others are folded."""
-
-MOST_FOLDED = 100
-"""Networks of the plan on the page; the others are in its JSON alone."""
-
-DIGITS = 6
-"""Significant digits of the JSON, where a page has no numbers of pairs of tasks."""
-
-MOST_IN_TABLE = 200
-"""Tasks in the table of gains; those with the largest effects if there are more."""
-
-MOST_OPEN = 40
-"""With more tasks, the table and the picture of gains are folded."""
+MOST_CARDS = 12  # networks of the plan that are shown at once; the others are folded
+MOST_FOLDED = 100  # networks of the plan on the page; the others are in its JSON alone
+DIGITS = 6  # significant digits of the JSON, where a page has no numbers of pairs of tasks
+MOST_IN_TABLE = 200  # tasks in the table of gains, those with the largest effects
+MOST_OPEN = 40  # with more tasks, the table and the picture of gains are folded
 
 
 @dataclass(frozen=True, eq=False)

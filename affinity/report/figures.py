@@ -13,8 +13,7 @@ from .picture import Picture
 from .pictures import audit_pictures, title_of
 from .rendering import PageFigure
 
-MOST_PAIRED = 150
-"""With more tasks, the page has only pictures that stay readable, and no numbers of pairs."""
+MOST_PAIRED = 150  # with more tasks, only pictures that stay readable, no numbers of pairs
 AT_ANY_SIZE = ("heatmap", "gates", "causes")
 NUMBERS = " Numbers in brackets are the networks of the plan."
 TEXTS = {

@@ -8,8 +8,7 @@ from torch import Tensor
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 
-MOST_ORDERED = 300
-"""With more tasks, clusters are in the order in which they were found."""
+MOST_ORDERED = 300  # with more tasks, clusters are in the order in which they were found
 
 
 def clustered_order(matrix: AffinityMatrix, grouping: Grouping | None = None) -> list[int]:

@@ -22,9 +22,7 @@ from .probability_plot import SHOWN, ProbabilityPlot
 from .rendering import PageFigure, render
 from .study_words import study_headline, study_sentences
 
-RELOAD = 30
-"""Seconds after which an open page of an unfinished study reloads itself."""
-
+RELOAD = 30  # seconds after which an open page of an unfinished study reloads itself
 _SHORTEST = 30.0  # seconds between two writes of a page
 MOST_JOBS = 12
 MOST_GROUPS = 40

@@ -4,8 +4,7 @@ import re
 
 from .picture import Picture
 
-ENLARGEMENT = 1.35
-"""Pixels of the page per point of the picture, so that small labels are readable."""
+ENLARGEMENT = 1.35  # pixels of the page per point, so that small labels are readable
 ATTRIBUTES = re.compile(
     r"clip-path|fill(-\w+)?|font-(size|style|weight)|image-rendering|opacity|stop-color|stroke(-\w+)?"
     r"|text-anchor"

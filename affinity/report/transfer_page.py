@@ -13,8 +13,7 @@ from .rendering import PageFigure, render
 from .transfer_heatmap import TransferHeatmap
 from .transfer_words import transfer_facts, transfer_headline
 
-MOST_OPEN = 24
-"""Tables of more pairs are collapsed."""
+MOST_OPEN = 24  # tables of more pairs are collapsed
 
 
 def transfer_pictures(summary: TransferSummary) -> dict[str, Picture]:

@@ -27,8 +27,7 @@ class Sharing(nn.Module, ABC):
 
     names: tuple[str, ...]
     heads: nn.ModuleList
-    represents_once: bool = False
-    """Whether `represent` gives one representation for all tasks."""
+    represents_once: bool = False  # whether `represent` gives one representation for all tasks
 
     def __init__(self, tasks: Iterable[Task], head: Head) -> None:
         super().__init__()

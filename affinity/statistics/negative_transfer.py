@@ -17,9 +17,7 @@ from .spending import levels
 from .two_level import Estimate, combined
 
 VerdictName = Literal["harmful", "neutral", "beneficial", "undecided"]
-Look = tuple[int, float]
-"""A number of replicates, and its fraction of the planned number."""
-
+Look = tuple[int, float]  # a number of replicates, and its fraction of the planned number
 ALL_TASKS = "all tasks"
 POWER = 0.8
 MOST_REPLICATES = 10_000

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-BINS = 32
-"""Number of bins of test rows for a mean over tasks."""
+BINS = 32  # number of bins of test rows for a mean over tasks
 _LEAST_TAIL = 1e-300
 _HALVINGS = 60  # of a range of logarithms: exact to the last digits
 

@@ -25,18 +25,12 @@ from affinity.training import Job, Result
 
 from .untried import LEAST_SURPRISE, UntriedGroups
 
-CONFIDENCE = 0.95
-"""The probability of being best above which no more trainings are planned."""
+CONFIDENCE = 0.95  # the probability of being best above which no more trainings are planned
 
 
-MOST_CELLS = 1000
-"""Number of scores, the latest ones, that the predictor uses; its cost is cubic in this number."""
-
+MOST_CELLS = 1000  # latest scores that the predictor uses: its cost is cubic in them
 _CELLS_TO_FIT = 200  # scores from which the sizes of effects are learned, the most expensive part
-
-NEGLIGIBLE = 0.01
-"""An untried group with at least this chance to win keeps the study from stopping early."""
-
+NEGLIGIBLE = 0.01  # an untried group with this chance to win keeps the study from stopping
 _FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 _DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
 _DRAWS_OF_MANY = 12  # to ask, if not all groups of the tasks can be listed

@@ -14,9 +14,7 @@ from affinity.grouping import Grouping
 
 from .deciding import Answer
 
-HISTORY = "history.jsonl"
-"""The file inside a study's folder with what was computed before."""
-
+HISTORY = "history.jsonl"  # the file inside a study's folder with what was computed before
 _MOST_POINTS = 24
 
 

@@ -16,8 +16,7 @@ from affinity.training import Job, Result
 from .ledger import AuditPlanned, Contents, Entry
 from .queue import check_ended, without_id
 
-FIRST_SEED = 1_000_000
-"""Offset of an audit's seeds from the study's seed; deciding trainings never use such seeds."""
+FIRST_SEED = 1_000_000  # offset of an audit's seeds, which deciding trainings never use
 
 
 def next_audit(

@@ -29,12 +29,8 @@ from .ledger import (
     Told,
 )
 
-TRAININGS = "trainings"
-"""The folder inside a study's with the scores and output of each job."""
-
-Observer = Callable[[Job | Result], object]
-"""Called with each job when it is handed out, and with each result when it is recorded."""
-
+TRAININGS = "trainings"  # the folder inside a study's with the scores and output of each job
+Observer = Callable[[Job | Result], object]  # called with jobs handed out, results recorded
 _TRANSIENT = ("exception", "worker-died", "exit-status")  # failures that may not happen again
 _FAILURES = 3  # failed jobs, without any success, after which a run stops
 _DECIDING = "deciding.lock"

@@ -42,8 +42,7 @@ from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, wit
 from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
 from .status import StudyStatus, frame_of, status_of
 
-TRACE = "trace.safetensors"
-"""The recorded run that was given as prior, inside a study's folder."""
+TRACE = "trace.safetensors"  # the recorded run that was given as prior, inside a study's folder
 
 
 class Study:
@@ -144,8 +143,7 @@ class Study:
                 "seed": seed,
             }
         )
-        self.tasks = self._created.tasks
-        """The score of each task."""
+        self.tasks = self._created.tasks  # the score of each task
         self._prior = matrices or self._read_prior()
         self._queue = JobQueue(self._ledger, self.tasks, self._prior)
         self._answer: tuple[int, Answer] | None = None

@@ -13,9 +13,7 @@ from jaxtyping import Bool, Float
 from affinity.grouping import Grouping
 from affinity.tasks.score import MATTERS
 
-LEAST_SURPRISE = 5 * MATTERS
-"""Smallest assumed mean size of a surprise, per task, on the common scale of gains."""
-
+LEAST_SURPRISE = 5 * MATTERS  # smallest assumed mean size per task, on the common scale
 _RARER = 0.25  # a surprise in a group of one more task is this much less likely
 
 

@@ -21,8 +21,7 @@ from torch.nn import functional
 class RowLoss(ABC):
     """A loss of each row, averaged over the labelled rows; it takes stacks of networks."""
 
-    stand_in: ClassVar[float] = 0.0
-    """What takes the place of a missing label in `of_rows`; it has no effect on the mean."""
+    stand_in: ClassVar[float] = 0.0  # in place of a missing label; no effect on the mean
 
     @abstractmethod
     def of_rows(

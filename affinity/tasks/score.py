@@ -11,10 +11,7 @@ from torch import Tensor
 from affinity.errors import InputError
 
 Direction = Literal["maximize", "minimize"]
-
-MATTERS = 0.01
-"""The gain that matters for scores without a unit: 1 % of a loss, 0.01 of a metric."""
-
+MATTERS = 0.01  # the gain that matters for scores without a unit: 1 % of a loss, 0.01 of a metric
 GainUnit = Literal["relative", "difference", "common"]
 """Type of a gain: a fraction of the baseline, a difference of scores, or, for means over tasks of
 different units, a gain on the common scale, on which 0.01 is the gain that matters."""

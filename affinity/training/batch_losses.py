@@ -11,9 +11,7 @@ from affinity.tasks import Examples, Task, loss_on_labelled, takes_stacks
 
 from .head_layout import head_kinds
 
-FEW_TASKS = 16
-"""Up to this many tasks, computing heads one by one costs no more than computing them together."""
-
+FEW_TASKS = 16  # up to this many, heads one by one cost no more than together
 LossByTask = dict[str, Tensor]
 
 

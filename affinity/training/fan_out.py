@@ -18,8 +18,7 @@ from .settings import TrainingSettings
 from .store import FinishedTrainings, Store
 from .trained_network import TrainedNetwork
 
-_PROCESS_BYTES = 400 * 2**20
-"""Memory of a process that has imported torch, before it has any rows."""
+_PROCESS_BYTES = 400 * 2**20  # memory of a process that has imported torch, before it has any rows
 
 
 def fan_out(

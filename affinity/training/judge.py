@@ -17,9 +17,7 @@ from .reference import constant_loss
 MOST_BLOCKS = 128
 """Into how many blocks a task's test rows are cut at most; see `block_losses`."""
 
-METRIC_BLOCKS = 32
-"""Into how many blocks they are cut for a metric; see `block_metrics`."""
-
+METRIC_BLOCKS = 32  # into how many blocks they are cut for a metric; see `block_metrics`
 _ROWS_AT_ONCE = 4096
 
 

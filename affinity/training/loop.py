@@ -277,8 +277,7 @@ class _Run:
         """The lowest validation loss of each task, and its epoch."""
         self.best_state = _copy_of(network)
         self.average = _copy_of(network) if settings.average_weights else {}
-        self.steps_before = 0
-        """Steps of the epochs before this one."""
+        self.steps_before = 0  # steps of the epochs before this one
 
     def begin_epoch(self) -> None:
         """Set the learning rate and the mode."""

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from affinity.errors import InputError
 from affinity.sharing import HardSharing
 
-HEADS = "heads"
-"""The last block of a `HardSharing` network: its tasks' heads."""
+HEADS = "heads"  # the last block of a `HardSharing` network: its tasks' heads
 
 
 def blocks_of(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:

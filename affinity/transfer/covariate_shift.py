@@ -10,8 +10,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.tasks import Examples, Replicate
 
-RowPosition = Callable[[Tensor], Tensor]
-"""Maps inputs to one number per row; rows with the largest numbers are shifted."""
+RowPosition = Callable[[Tensor], Tensor]  # one number per row: the largest are shifted
 
 LEAST_ROWS = 4
 

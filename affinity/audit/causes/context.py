@@ -23,8 +23,7 @@ from affinity.training.protocol import Setting
 
 from .intervention import Intervention
 
-Version = tuple[Plan, Mapping[str, Setting]]
-"""A plan with the settings of its jobs."""
+Version = tuple[Plan, Mapping[str, Setting]]  # a plan with the settings of its jobs
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 from .context import DiagnosisContext
 from .intervention import Intervention
 
-EPOCHS_FACTOR = 3
-"""Multiple of the epochs, and of the patience, of a longer training."""
+EPOCHS_FACTOR = 3  # multiple of the epochs, and of the patience, of a longer training
 
 
 def train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:

@@ -21,8 +21,7 @@ from .intervention import Intervention
 from .loss_scale import by_loss_scale
 from .more_epochs import train_longer
 
-MOST_TASKS = 20
-"""For more tasks, interventions that need one training or backward pass per task are skipped."""
+MOST_TASKS = 20  # above, no intervention that needs a training or backward pass per task
 
 
 @dataclass(frozen=True)
