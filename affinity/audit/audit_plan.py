@@ -7,6 +7,7 @@ from math import sqrt
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
+from affinity.sharing import MERGED
 from affinity.statistics import NegativeTransferTest
 from affinity.tasks import Score, check_names
 from affinity.training import Job, Result, Trainer
@@ -55,7 +56,8 @@ def audit_plan(
             use seeds of trainings from which the plan was chosen.
         baselines: Optional baselines: a random grouping, and separate networks and all-in-one at
             about the same number of parameters, for trainers that accept a width; all of these if
-            None.
+            None. "averaged" and "added" add the networks of the plan and all-in-one, merged from
+            those of single tasks, for trainers that accept a sharing.
         retries: Maximum number of times that a failed training is repeated, with the same seed.
         name: Title of the audit in the report.
         matrix: The affinities that the plan was made from; they are compared with measured gains.
@@ -203,14 +205,21 @@ def _candidates(
             "width-unknown",
         )
     can_widen = "width" in accepts
-    if baselines is None:
-        baselines = (RANDOM, *SAME_SIZE.values()) if can_widen else (RANDOM,)
-    check_baselines(baselines)
+    baselines = usual_baselines(accepts) if baselines is None else baselines
+    check_baselines(baselines, MERGED)
     fixed = {
         "plan": plan,
         "separate": Plan.separate(names),
         "all-in-one": Plan.all_in_one(names),
     }
+    if any(sharing in MERGED for sharing in plan.sharing):
+        fixed["plan, trained jointly"] = _shared(plan, "hard")
+    for way in MERGED:
+        if way in baselines:
+            for name in ("plan", "all-in-one"):
+                merged = _shared(fixed[name], way)
+                if not any(has_same_networks(merged, each) for each in fixed.values()):
+                    fixed[f"{name}, {way}"] = merged
     candidates = {name: CandidatePlan.fixed(each) for name, each in fixed.items()}
     if RANDOM in baselines:
         candidates[RANDOM] = CandidatePlan(lambda seed: permute_tasks(plan, seed))
@@ -228,6 +237,39 @@ def _candidates(
             )
             left_out.append(Limitation("baseline-left-out", message, candidate=title))
     return candidates, left_out
+
+
+def usual_baselines(accepts: frozenset[str]) -> tuple[str, ...]:
+    """The optional baselines that a trainer with these settings can train, but for merged ones."""
+    return (RANDOM, *SAME_SIZE.values()) if "width" in accepts else (RANDOM,)
+
+
+def has_same_networks(one: Plan, other: Plan) -> bool:
+    """Whether two plans train the same networks."""
+    networks = (
+        {
+            (network, sharing, tuple(sorted(settings.items())))
+            for network, sharing, settings in zip(
+                plan.grouping.networks, plan.sharing, plan.settings, strict=True
+            )
+        }
+        for plan in (one, other)
+    )
+    return one.width == other.width and next(networks) == next(networks)
+
+
+def _shared(plan: Plan, way: str) -> Plan:
+    """The plan with all networks of several tasks shared in one way."""
+    reason = (
+        f"Merged from networks of single tasks: {way}." if way in MERGED else "Trained jointly."
+    )
+    networks = plan.grouping.networks
+    return replace(
+        plan,
+        sharing=tuple("separate" if network.is_alone else way for network in networks),
+        reasons=tuple("Trained alone." if network.is_alone else reason for network in networks),
+        settings=(),
+    )
 
 
 def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]:

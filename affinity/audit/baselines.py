@@ -1,6 +1,6 @@
 """Baselines: the plans that a plan is compared with, at equal width or equal parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -59,11 +59,12 @@ def make_candidates(
     return candidates, left_out
 
 
-def check_baselines(baselines: Sequence[str]) -> None:
-    """Raise an error if a baseline is unknown."""
-    if unknown := sorted(set(baselines) - set(BASELINES)):
+def check_baselines(baselines: Sequence[str], others: Collection[str] = ()) -> None:
+    """Raise an error if a baseline is neither in `BASELINES` nor in `others`."""
+    known = [*BASELINES, *others]
+    if unknown := sorted(set(baselines) - set(known)):
         raise InputError(
-            f"Expected baselines among {list(BASELINES)}, but got {unknown}.", "unknown-baseline"
+            f"Expected baselines among {known}, but got {unknown}.", "unknown-baseline"
         )
 
 

@@ -1009,6 +1009,12 @@ class CreateStudyOptions(JsonOptions, OutputOptions, StudyFolder):
         default=(),
     )
     seed: int = option("First of the seeds that trainings get.", default=0)
+    merging: tuple[str, ...] = option(
+        "Ways to merge networks of single tasks that are compared with joint training: averaged, "
+        "added. The command gets them as {sharing}.",
+        default=(),
+        parse=_listed,
+    )
 
 
 @options(TRAINING)

@@ -69,6 +69,7 @@ def create_study(options: CreateStudyOptions) -> None:
         options.trainings,
         prior=list(map(_read_prior, options.prior)),
         seed=options.seed,
+        merging=options.merging or None,
     )
     _write_page(study)
     with open_console(is_error=options.json) as console:

@@ -16,8 +16,8 @@ from affinity.recording import select_rows
 from affinity.recording.preserve_state import preserve_state
 from affinity.recording.shared_parameters import unwrapped
 
-from .gradient_files import GradientFile, gradient_path
-from .gradient_sums import Sums, digests_of_ranks, rank
+from .gradient_files import GradientFile, gradient_path, remove_others
+from .gradient_sums import Sums, digests_of_ranks, n_ranks, rank
 from .output_losses import OutputLoss, curvature_root, labelled_outputs, sum_of_losses
 from .sparse_projection import SparseProjection
 
@@ -113,6 +113,8 @@ class Measure:
                 file = None
                 if self.folder is not None:
                     path = gradient_path(self.folder, part, number, rank())
+                    if rank() == 0:
+                        remove_others(self.folder, part, number, n_ranks())
                     shape = 1 + self.probes, self.projection.dimensions
                     file = GradientFile(path, shape, self.bits)
                 with file or nullcontext():

@@ -1,6 +1,7 @@
 """Gradient files: projected gradients of the rows of a data set on disk, in 8 or 32 bits."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +36,31 @@ class GradientFile:
             ]
         )
         self._count = 0
-        try:
+        self._path = path
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb")
-        except OSError as error:
-            raise InputError(
-                f"Could not write gradients to {str(path)!r}: {error.strerror}.", "cannot-write"
-            ) from error
-        self._write_header()
+            self._write_header()
 
     def __enter__(self) -> "GradientFile":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
+        with self._writing(), self._file:
+            if error[0] is None:  # otherwise the header says that there are no rows
+                self._file.seek(0)
+                self._write_header()
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"Could not write gradients to {str(self._path)!r}: {error.strerror}. Choose a "
+                "folder that can be written to and has space left, or bits=8.",
+                "cannot-write",
+            ) from error
 
     def write(
         self, loss: float, n_labels: int, n_rows: int, vectors: Float[Tensor, "vector dimension"]
@@ -61,10 +71,11 @@ class GradientFile:
         values, scales = vectors, torch.ones(len(vectors)).double()
         if self._type["vectors"].base.kind == "i":
             scales = vectors.abs().amax(dim=1).clamp(min=1e-30) / 127
-            values = (vectors / scales[:, None]).round()
+            values = (vectors / scales[:, None]).round().nan_to_num()
         record["scales"][0, : len(values)] = scales
         record["vectors"][0, : len(values)] = values
-        self._file.write(record.tobytes())
+        with self._writing():
+            self._file.write(record.tobytes())
         self._count += 1
 
     def _write_header(self) -> None:
@@ -79,6 +90,13 @@ class GradientFile:
 def gradient_path(folder: str | Path, part: str, number: int, rank: int = 0) -> Path:
     """The file of a data set, by its number, and of a process of a distributed run."""
     return Path(folder) / f"{part}-{number}-{rank}.npy"
+
+
+def remove_others(folder: Path, part: str, number: int, n_ranks: int) -> None:
+    """Remove the files of a data set that an earlier call with more processes wrote."""
+    while (path := gradient_path(folder, part, number, n_ranks)).exists():
+        path.unlink()
+        n_ranks += 1
 
 
 def read_sums(

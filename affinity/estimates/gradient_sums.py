@@ -46,6 +46,11 @@ def rank() -> int:
     return dist.get_rank() if _has_ranks() else 0
 
 
+def n_ranks() -> int:
+    """The number of processes of a distributed run; 1 if there is none."""
+    return dist.get_world_size() if _has_ranks() else 1
+
+
 def digests_of_ranks(digests: set[str]) -> set[str]:
     """The digests of all processes of a distributed run."""
     if not _has_ranks():

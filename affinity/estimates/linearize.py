@@ -28,6 +28,7 @@ from .sparse_projection import SparseProjection
 
 Group = Collection[str] | Mapping[str, float]  # sharing the steps equally, or by these shares
 _TABLES = ("losses", "gradients", "curvatures", "n_labels", "n_rows")
+_BITS_DIFFER = 0.1  # relative error of a curvature, above that of 8 bits
 _RIDGES = tuple(10 ** (power / 2) for power in range(-8, 7))  # of the mean curvature
 
 
@@ -388,8 +389,14 @@ def _of_rows(
         everything = read_sums(folder, part, number)
         counts = torch.stack([statistics.n_labels[number], statistics.n_rows[number]])
         loss = statistics.losses[number].item()
-        if not everything.counts.equal(counts.double()) or not isclose(
-            everything.loss.item(), loss * counts[0].item(), rel_tol=1e-6, abs_tol=1e-12
+        curvature = counts[0] * statistics.curvatures[number]
+        if (
+            not everything.counts.equal(counts.double())
+            or not isclose(
+                everything.loss.item(), loss * counts[0].item(), rel_tol=1e-6, abs_tol=1e-12
+            )  # adapters that start at 0 have the same loss: compare gradients, too
+            or everything.curvature.shape != curvature.shape
+            or (everything.curvature - curvature).norm() > _BITS_DIFFER * curvature.norm()
         ):
             raise InputError(
                 f"Expected gradients of {name!r} with a loss of {loss:.6g} and {counts.tolist()} "

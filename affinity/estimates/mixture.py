@@ -77,7 +77,8 @@ class MixtureRuns:
                 "missing-run",
             )
         tables[1] = tables[1].loc[tables[0].index]
-        sources, targets = ([_name(str(c)) for c in table.columns] for table in tables)
+        sources = _names(tables[0], RATIO, ("",))
+        targets = _names(tables[1], METRIC, (*_ENDINGS, ""))
         shares, losses = (table.to_numpy(dtype=float) for table in tables)
         return cls(tuple(sources), tuple(targets), shares, losses)
 
@@ -274,8 +275,9 @@ def _read(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def _name(column: str) -> str:
-    name = column.removeprefix(METRIC).removeprefix(RATIO)
-    for ending in _ENDINGS:
-        name = name.removesuffix(ending)
-    return name
+def _names(table: pd.DataFrame, prefix: str, endings: tuple[str, ...]) -> list[str]:
+    """Names of columns, without a prefix and the first ending, if all columns have them."""
+    columns = list(map(str, table.columns))
+    prefix = prefix if all(name.startswith(prefix) for name in columns) else ""
+    ending = next(end for end in endings if all(name.endswith(end) for name in columns))
+    return [name.removeprefix(prefix).removesuffix(ending) for name in columns]

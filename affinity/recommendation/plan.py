@@ -13,13 +13,14 @@ from affinity import markup
 from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
-from affinity.sharing import SHARINGS, SharingSettings
+from affinity.sharing import MERGED, SHARINGS, SharingSettings
 from affinity.storage import to_jsonable
 from affinity.words import count
 
 KEYS = ("serves", "also_trains", "sharing", "settings", "reason")
 VERSION = 1
 PREDICTED = "predicted from one run, not measured"
+_WAYS = {**SHARINGS, **MERGED}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Plan(markup.ShownAsTable):
 
     Raises:
         InputError: If there is not one sharing and one reason for each network, a sharing is
-            not in `SHARINGS`, its settings are unknown or invalid, a network of one task is not
+            unknown, its settings are unknown or invalid, a network of one task is not
             "separate", or the width is below 1.
 
     Example:
@@ -97,12 +98,12 @@ class Plan(markup.ShownAsTable):
                     "invalid-plan",
                 )
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
-            if sharing not in SHARINGS:
+            if sharing not in _WAYS:
                 raise InputError(
-                    f"Expected ways to share among {list(SHARINGS)}, but got {sharing!r}.",
+                    f"Expected ways to share among {list(_WAYS)}, but got {sharing!r}.",
                     "unknown-sharing",
                 )
-            if network.is_alone and not SHARINGS[sharing].allows_one_task:
+            if network.is_alone and not _WAYS[sharing].allows_one_task:
                 raise InputError(
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
                     f"'separate', but got {sharing!r}.",
@@ -110,7 +111,7 @@ class Plan(markup.ShownAsTable):
                 )
         for sharing, settings in zip(self.sharing, self.settings, strict=True):
             if settings:
-                SHARINGS[sharing].with_settings(settings)
+                _WAYS[sharing].with_settings(settings)
         if self.width is not None and self.width < 1:
             raise InputError(
                 f"Expected a width of at least 1, but got {self.width}.", "invalid-width"
@@ -290,13 +291,13 @@ def _wrong_entries(networks: list[Any]) -> Generator[tuple[_EntryPath, str]]:
             yield path, "the network serves no task"
         sharing = entry.get("sharing")
         n_tasks = len({*_names(entry, "serves"), *_names(entry, "also_trains")})
-        if sharing is not None and sharing not in SHARINGS:
-            yield (*path, "sharing"), f"sharing is one of {list(SHARINGS)}, not {sharing!r}"
-        elif n_tasks == 1 and sharing is not None and not SHARINGS[sharing].allows_one_task:
+        if sharing is not None and sharing not in _WAYS:
+            yield (*path, "sharing"), f"sharing is one of {list(_WAYS)}, not {sharing!r}"
+        elif n_tasks == 1 and sharing is not None and not _WAYS[sharing].allows_one_task:
             yield (*path, "sharing"), f"a network of one task is 'separate', not {sharing!r}"
         elif (settings := entry.get("settings")) is not None:
             try:
-                method = SHARINGS[sharing or ("hard" if n_tasks > 1 else "separate")]
+                method = _WAYS[sharing or ("hard" if n_tasks > 1 else "separate")]
                 method.with_settings(cast("SharingSettings", dict(settings)))
             except (InputError, TypeError, ValueError) as error:
                 yield (*path, "settings"), str(error)

@@ -8,7 +8,7 @@ import numpy as np
 from affinity.audit import Audit
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Network
-from affinity.sharing import SHARINGS, Cost, SharingSettings
+from affinity.sharing import MERGED, SHARINGS, Cost, SharingSettings
 from affinity.tasks.score import GainUnit
 
 
@@ -33,7 +33,7 @@ class NetworkRow:
     def sharing_label(self) -> str:
         """The way of sharing in words, with its settings."""
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        return SHARINGS[self.sharing].label + (f" ({settings})" if settings else "")
+        return {**SHARINGS, **MERGED}[self.sharing].label + (f" ({settings})" if settings else "")
 
     @property
     def is_baseline(self) -> bool:

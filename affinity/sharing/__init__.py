@@ -12,7 +12,7 @@ from .mmoe import MMoE
 from .perceiver import Perceiver
 from .perceptron import Perceptron
 from .progressive_extraction import ProgressiveExtraction
-from .registry import SHARINGS, MakeSharing, SharingMethod, SharingSettings
+from .registry import MERGED, SHARINGS, MakeSharing, SharingMethod, SharingSettings
 from .relationship import RelationshipNetwork, flip_flop
 from .separate import Separate
 from .sharing import Head, Sharing, Trunk
@@ -20,6 +20,7 @@ from .soft import SoftSharing
 from .trunks import TRUNKS, FeatureTransformer, MakeTrunk, find_trunk
 
 __all__ = [
+    "MERGED",
     "SHARINGS",
     "TRUNKS",
     "Attention",

@@ -202,4 +202,19 @@ SHARINGS: dict[str, SharingMethod] = {
         step_work=13.0,
     ),
 }
-"""Every way to share; the only list of them."""
+"""Every way to share of our networks; the only list of them."""
+
+
+def _refuse(*_: object) -> Sharing:
+    raise InputError(
+        "Expected a way to share that our networks know, but got merged ones: merging needs a "
+        "common start that was trained before, and your own training (affinity.Study).",
+        "unknown-sharing",
+    )
+
+
+MERGED = {
+    "averaged": SharingMethod("averaged", "The mean of networks of single tasks.", _refuse),
+    "added": SharingMethod("added up", "The changes of networks of single tasks, summed.", _refuse),
+}
+"""Ways to make a network of several tasks without training it, for trainings of your own."""

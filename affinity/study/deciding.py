@@ -5,7 +5,7 @@ Pure functions of the results: the same results give the same jobs and the same 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
 
@@ -47,6 +47,8 @@ class StudyState:
         prior: Affinities that may predict gains; how far to trust them is learned.
         tolerance: Differences of the overall gain smaller than this do not matter.
         seed: Random seed of groups and posterior draws; the first seed of the trainings.
+        merged: Groups of which `results` holds merged networks, with the way (`with_best_ways`).
+        n_ended: Number of jobs that have ended, of all ways.
     """
 
     tasks: Mapping[str, Score]
@@ -58,6 +60,8 @@ class StudyState:
     prior: tuple[AffinityMatrix, ...] = ()
     tolerance: float = 0.01
     seed: int = 0
+    merged: Mapping[frozenset[str], str] = field(default_factory=dict[frozenset[str], str])
+    n_ended: int = 0
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -225,6 +229,36 @@ def measured_gains(state: StudyState, group: frozenset[str]) -> dict[str, tuple[
         gain = state.tasks[task].gain(float(np.mean(of_shared)), float(np.mean(of_alone)))
         gains[task] = (gain, len(of_shared))
     return gains
+
+
+def with_best_ways(state: StudyState) -> StudyState:
+    """The state with results of one way to share per group: joint training, or merged networks.
+
+    A merged network has to gain more than joint training by the tolerance, on the same seeds.
+    """
+    by_way: dict[frozenset[str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for result in state.results:
+        if result.validation:
+            by_way[result.job.tasks][result.job.sharing].append(result)
+    alone = [result for result in state.results if len(result.job.tasks) == 1]
+    merged: dict[frozenset[str], str] = {}
+    for group, ways in by_way.items():
+        seeds = set.intersection(*({each.job.seed for each in found} for found in ways.values()))
+        gains = dict.fromkeys(ways, 0.0)
+        for way, found in ways.items():
+            paired = [each for each in found if each.job.seed in seeds]
+            measured = measured_gains(replace(state, results=(*alone, *paired)), group)
+            scaled = [state.tasks[task].scale * gain for task, (gain, _) in measured.items()]
+            gains[way] = sum(scaled) / max(1, len(scaled)) - (way != "hard") * state.tolerance
+        best = max(gains, key=gains.__getitem__) if seeds or "hard" not in ways else "hard"
+        if best != "hard":
+            merged[group] = best
+    results = tuple(
+        result
+        for result in state.results
+        if result.job.sharing == merged.get(result.job.tasks, "hard")
+    )
+    return replace(state, results=results, merged=merged)
 
 
 def training_results(state: StudyState) -> TrainingResults:

@@ -49,6 +49,7 @@ class Created(_Event, tag="created"):
     tolerance: float
     seed: int
     prior: list[str]
+    merging: list[str] = []
 
 
 class Extended(_Event, tag="extended"):

@@ -17,7 +17,10 @@ def propose_plan(state: StudyState, answer: Answer) -> Plan:
     ended = "the best grouping was found" if answer.is_decided else "no clear winner yet"
     return Plan(
         grouping=best.grouping,
-        sharing=tuple("separate" if network.is_alone else "hard" for network in networks),
+        sharing=tuple(
+            "separate" if network.is_alone else state.merged.get(network.trained, "hard")
+            for network in networks
+        ),
         reasons=tuple(_reason(state, network) for network in networks),
         provenance=PlanProvenance(
             evidence=f"measured: {count(len(state.results), 'training')} on "
@@ -41,7 +44,11 @@ def _reason(state: StudyState, network: Network) -> str:
         return "Proposed by the prior or predicted from other groups; not measured."
     texts = [f"{task} {state.tasks[task].format(gain)}" for task, (gain, _) in gains.items()]
     most = max(trainings for _, trainings in gains.values())
-    return (
+    way = state.merged.get(network.trained)
+    merged = (
+        f"Merged from networks of single tasks ({way}), which gained more than joint training. "
+    )
+    return (merged if way else "") + (
         f"Measured gains over single-task training ({count(most, 'training')}): {', '.join(texts)}."
     )
 

@@ -15,7 +15,7 @@ from affinity.training.function_trainer import SCORES
 from affinity.training.protocol import read_scores
 from affinity.words import count
 
-from .deciding import StudyState, next_jobs
+from .deciding import NextJob, StudyState, next_jobs, with_best_ways
 from .ledger import (
     AuditPlanned,
     Contents,
@@ -64,17 +64,20 @@ class JobQueue:
             judging = {e.job.id for e in contents.entries.values() if e.job.purpose == "judge"}
             first = [job_id for job_id in contents.ended if job_id not in judging][:ended]
             deciding = [entry for entry in deciding if entry.job.id in set(first)]
-        return StudyState(
+        trained = [entry for entry in deciding if entry.job.sharing == "hard"]
+        state = StudyState(
             tasks=self._tasks,
             budget=contents.created.budget,
             results=tuple(e.result for e in deciding if e.is_done and e.result is not None),
             pending=tuple(e.job for e in deciding if e.state in ("waiting", "running")),
-            failed=tuple(e.job for e in deciding if e.state == "failed"),
-            trainings_left=contents.trainings - sum(not e.is_past for e in deciding),
+            failed=tuple(e.job for e in trained if e.state == "failed"),
+            trainings_left=contents.trainings - sum(not e.is_past for e in trained),
             prior=self._prior,
             tolerance=contents.created.tolerance,
             seed=contents.created.seed,
+            n_ended=sum(entry.has_ended for entry in deciding),
         )
+        return with_best_ways(state) if contents.created.merging else state
 
     def plan(self, jobs: Sequence[tuple[Job, str]], audit: AuditPlanned | None = None) -> None:
         """Write jobs, each with the reason for it, and an audit to the ledger.
@@ -110,7 +113,7 @@ class JobQueue:
             if only is None and len(ready) < (n or 1):
                 planned = next_jobs(state)
                 while planned:
-                    self.plan([(Job("", job.tasks, job.seed), job.why) for job in planned])
+                    self.plan(self._with_merged(planned))
                     with self._ledger.reading() as contents:
                         ready = self._ready(contents)
                         state = self._state(contents)
@@ -120,6 +123,20 @@ class JobQueue:
                 if jobs:
                     self._ledger.append(*(Started(id=job.id, runner=runner) for job in jobs))
         return jobs
+
+    def _with_merged(self, planned: Sequence[NextJob]) -> list[tuple[Job, str]]:
+        """The jobs with their reasons, and last the networks that are merged from single tasks."""
+        with self._ledger.reading() as contents:
+            assert contents.created is not None
+            merging = contents.created.merging
+        jobs = [(Job("", job.tasks, job.seed), job.why) for job in planned]
+        merged = [
+            (replace(job, sharing=way), f"the same tasks, {way}")
+            for job, _ in jobs
+            if len(job.tasks) > 1
+            for way in merging
+        ]
+        return jobs + merged
 
     def _ready(self, contents: Contents, only: Collection[Job] | None = None) -> list[Entry]:
         """Jobs that can be handed out, those of a process that died first."""

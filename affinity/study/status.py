@@ -26,7 +26,7 @@ class StudyStatus:
         trainings: Maximum number of trainings that decide.
         waiting: Jobs that are planned and not yet handed out.
         running: Jobs that were handed out.
-        done: Jobs with scores.
+        done: Trainings with scores; merged networks are not counted.
         stale: Jobs whose process died; they are handed out again.
         past: Runs from before the study.
         judging: Jobs of audits and diagnoses, in any state; they count in none of the numbers
@@ -74,8 +74,9 @@ def status_of(contents: Contents, state_of: Callable[[Entry], State]) -> StudySt
     entries = list(contents.entries.values())
     own = [e for e in entries if e.job.purpose == "decide" and not e.is_past]
     judging = [entry for entry in entries if entry.job.purpose == "judge"]
-    states = Counter(state_of(entry) for entry in own)
-    seconds = [e.result.seconds for e in own if e.result is not None and e.result.seconds]
+    trained = [entry for entry in own if entry.job.sharing == "hard"]
+    states = Counter(state_of(entry) for entry in own if entry in trained or not entry.has_ended)
+    seconds = [e.result.seconds for e in trained if e.result is not None and e.result.seconds]
     return StudyStatus(
         trainings=contents.trainings,
         waiting=states["waiting"],

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
+from affinity.audit.audit_plan import has_same_networks
 from affinity.audit.causes import Cause
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
@@ -28,7 +29,6 @@ from .deciding import Answer, StudyState, current_answer
 from .history import PastAnswer, append_history, list_candidates, points_to_show, read_history
 from .judging import (
     FIRST_SEED,
-    are_same,
     finished_audit,
     is_finished,
     jobs_of_audit,
@@ -39,7 +39,15 @@ from .ledger import VERSION, Added, Created, Extended, Ledger, Released
 from .past_runs import read_past_runs
 from .proposal import propose_plan
 from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
-from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
+from .settings import (
+    check_at_least,
+    check_merging,
+    check_prior,
+    check_tasks,
+    describe,
+    digest,
+    read_priors,
+)
 from .status import StudyStatus, frame_of, status_of
 
 TRACE = "trace.safetensors"  # the recorded run that was given as prior, inside a study's folder
@@ -63,6 +71,9 @@ class Study:
         tolerance: Differences of the overall gain smaller than this do not matter: 0.01 is one
             difference that matters (`Score.unit`).
         seed: The first seed of the trainings.
+        merging: Ways to merge networks of single tasks that are compared with joint training in
+            each group of tasks: "averaged", "added" (`affinity.transfer.merge_adapters`). They
+            are jobs with that `sharing`, and do not count as trainings.
 
     Raises:
         InputError: If the folder holds a study with other settings, a setting is invalid, or there
@@ -90,6 +101,7 @@ class Study:
         prior: AffinityMatrix | Trace | Sequence[AffinityMatrix | Trace] = (),
         tolerance: float | None = None,
         seed: int | None = None,
+        merging: Sequence[str] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._ledger = Ledger(folder)
@@ -102,6 +114,7 @@ class Study:
             check_at_least("trainings", trainings, 2, "too-few-trainings")
         if seed is not None:
             check_at_least("seed", seed, 0, "negative-seed")
+        ways = None if merging is None else check_merging(merging)
         is_number = isinstance(tolerance, float | int)  # pyright: ignore[reportUnnecessaryIsInstance]
         if tolerance is not None and not (is_number and tolerance >= 0):
             raise InputError(
@@ -131,6 +144,7 @@ class Study:
                     tolerance=0.01 if tolerance is None else float(tolerance),
                     seed=int(seed or 0),
                     prior=list(map(digest, matrices)),
+                    merging=ways or [],
                 )
             )
         self._check_same(
@@ -141,6 +155,7 @@ class Study:
                 "prior": list(map(digest, matrices)) or None,
                 "tolerance": tolerance,
                 "seed": seed,
+                "merging": ways,
             }
         )
         self.tasks = self._created.tasks  # the score of each task
@@ -425,7 +440,7 @@ class Study:
         trainer, accepts = self._trainer_of(train, workers, executor, settings)
         explained = Plan.all_in_one(tuple(self.tasks)) if plan is None else plan
         instead = self.plan() if self._has_answer else None
-        if instead is not None and are_same(instead, explained):
+        if instead is not None and has_same_networks(instead, explained):
             instead = None
         diagnose = partial(
             diagnose_plan,
@@ -512,15 +527,24 @@ class Study:
     ) -> Trainer:
         folder = (self.folder / TRAININGS).absolute()
         if not isinstance(train, Trainer):
-            return FunctionTrainer(train, workers, executor, folder=folder)
-        if workers is not None or executor is not None:
+            trainer = FunctionTrainer(train, workers, executor, folder=folder)
+        elif workers is not None or executor is not None:
             raise InputError(
                 "Expected workers and executor to be set in the trainer, not in run.",
                 "trainer-has-workers",
             )
-        if isinstance(train, FunctionTrainer | CommandTrainer) and train.folder is None:
-            return replace(train, folder=folder)
-        return train
+        elif isinstance(train, FunctionTrainer | CommandTrainer) and train.folder is None:
+            trainer = replace(train, folder=folder)
+        else:
+            trainer = train
+        if self._created.merging and "sharing" not in trainer.accepts:
+            raise InputError(
+                f"Expected trainings that can also merge networks ({self._created.merging}), as in "
+                'train(tasks, seed, sharing="hard") or a command with {sharing}, but these do not '
+                "take a sharing.",
+                "setting-not-accepted",
+            )
+        return trainer
 
     @property
     def _has_answer(self) -> bool:
@@ -537,9 +561,8 @@ class Study:
             InputError: If there is neither a result nor a prior.
         """
         state = self.state()
-        n_ended = len(state.results) + len(state.failed)
-        if self._answer is None or self._answer[0] != n_ended:
-            self._answer = (n_ended, current_answer(state))
+        if self._answer is None or self._answer[0] != state.n_ended:
+            self._answer = (state.n_ended, current_answer(state))
         return self._answer[1]
 
     def history(self, seconds: float = 1.0) -> tuple[PastAnswer, ...]:
@@ -552,7 +575,7 @@ class Study:
         """
         began, answers = time.monotonic(), read_history(self.folder)
         state = self.state()
-        points = points_to_show(len(state.results) + len(state.failed))
+        points = points_to_show(state.n_ended)
         new: list[PastAnswer] = []
         for ended in points:
             if ended in answers:
@@ -597,7 +620,7 @@ class Study:
             audit = contents.audit
         if audit is None or audit.is_given:
             return None
-        if not are_same(Plan.from_yaml(audit.plan), self.proposal()):
+        if not has_same_networks(Plan.from_yaml(audit.plan), self.proposal()):
             return None
         return self.latest_audit()
 

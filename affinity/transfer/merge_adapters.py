@@ -12,7 +12,7 @@ from affinity.tasks import check_names
 def merge_adapters(
     states: Mapping[str, Mapping[str, Tensor]],
     base: Mapping[str, Tensor],
-    weight: float | None = None,
+    weight: float | str | None = None,
 ) -> dict[str, Tensor]:
     r"""Add the changes of several fine-tuned models or adapters to their common start.
 
@@ -24,10 +24,11 @@ def merge_adapters(
     Args:
         states: Parameters by name, for each task or data set.
         base: The parameters before fine-tuning, the same for all.
-        weight: a.
+        weight: a, or what a study asks for: "averaged" (1/K, the default) or "added" (1).
 
     Raises:
-        InputError: If names or shapes differ from those of `base`, or there is nothing to merge.
+        InputError: If names or shapes differ from those of `base`, the weight is unknown, or there
+            is nothing to merge.
 
     References:
         Ilharco et al. (2023), `Editing Models with Task Arithmetic
@@ -52,7 +53,11 @@ def merge_adapters(
                 "target modules), saved the same way.",
                 "different-parameters",
             )
-    size = 1 / len(states) if weight is None else weight
+    size = {None: 1 / len(states), "averaged": 1 / len(states), "added": 1.0}.get(weight, weight)
+    if isinstance(size, str):
+        raise InputError(
+            f"Expected a weight, 'averaged' or 'added', but got {size!r}.", "unknown-sharing"
+        )
     merged: dict[str, Tensor] = {}
     for key, start in base.items():
         if start.is_floating_point():

@@ -1,11 +1,14 @@
 """Linearized fine-tuning: exact for linear models, and its statistics for any."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from codes import raises, warns
 from torch import nn
 
 import affinity
+from affinity.estimates.gradient_files import GradientFile
 from affinity.estimates.sparse_projection import SparseProjection
 
 NAMES = ("one", "two", "three")
@@ -101,6 +104,65 @@ def test_kept_gradients_that_do_not_fit_are_refused(tmp_path):
         other.with_rows(tmp_path / "b", {"one": [0]})
     with raises("invalid-setting"):
         linearized(bits=4)
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_gradients_of_another_adapter_are_refused_where_its_loss_is_the_same(tmp_path, bits):
+    """As a low-rank adapter whose second factor starts at 0: every rank and seed has one loss."""
+
+    def adapted(seed, folder):
+        generator = torch.Generator().manual_seed(seed)
+        model = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 1, bias=False)).double()
+        with torch.no_grad():
+            model[0].weight.copy_(torch.randn(2, 4, generator=generator))
+            model[1].weight.zero_()
+        data = {name: [batch] for name, batch in linear_data().items()}
+        rest = {name: [batch] for name, batch in linear_data(40, seed=1).items()}
+        settings = {"ridge": 1.0, "dimensions": 3, "gradients": folder, "bits": bits}
+        return affinity.linearize(model, data, rest, "squared error", **settings)
+
+    one, other = adapted(1, tmp_path / "1"), adapted(2, tmp_path / "2")
+    assert one.training.losses.tolist() == other.training.losses.tolist()
+    assert one.with_rows(tmp_path / "1", {"one": range(60)}).training.n_rows[0] == 60
+    with raises("gradients-do-not-fit"):
+        one.with_rows(tmp_path / "2", {"one": range(60)})
+
+
+def test_gradient_files_that_were_not_finished_are_refused(tmp_path):
+    whole = linearized(gradients=tmp_path, bits=8)
+    path = tmp_path / "training-0-0.npy"
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-20])  # the end is missing
+    with raises("damaged-file"):
+        whole.with_rows(tmp_path, {"one": [0]})
+    with GradientFile(path, (3, 4), 8) as file:  # killed while it was written
+        file.write(1.0, 1, 1, torch.ones(3, 4))
+        file._file.flush()
+        killed = path.read_bytes()
+    path.write_bytes(killed)
+    with raises("gradients-do-not-fit"):
+        whole.with_rows(tmp_path, {"one": [0]})
+    path.write_bytes(complete)
+    whole.with_rows(tmp_path, {"one": [0]})
+    infinite = [(torch.full((2, 4), torch.inf).double(), torch.ones(2))]
+    with raises("not-finite") as info:
+        affinity.linearize(
+            linear_model(),
+            {"good": [linear_data()["one"]], 'an "odd"/../name': infinite},
+            {"good": [linear_data(seed=1)["one"]]},
+            "squared error",
+            gradients=tmp_path / "odd",
+            bits=8,
+        )
+    assert "odd" in str(info.value)
+    assert not list((tmp_path / "odd").glob("*name*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said(tmp_path):
+    (tmp_path / "training-0-0.npy").symlink_to("/dev/full")
+    with raises("cannot-write"):
+        linearized(gradients=tmp_path)
 
 
 def test_the_ridge_is_chosen_on_held_out_rows():

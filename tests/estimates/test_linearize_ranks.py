@@ -35,7 +35,7 @@ def data(seed: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     }
 
 
-def linearized(network: nn.Module, part: Any, held_out: Any) -> Linearization:
+def linearized(network: nn.Module, part: Any, held_out: Any, **keep: Any) -> Linearization:
     return affinity.linearize(
         network,
         {name: [batch] for name, batch in part.items()},
@@ -43,6 +43,7 @@ def linearized(network: nn.Module, part: Any, held_out: Any) -> Linearization:
         loss="squared error",
         dimensions=20,
         rows=None,
+        **keep,
     )
 
 
@@ -55,7 +56,8 @@ def parts_of(whole: Any, rank: int) -> dict[str, tuple[torch.Tensor, torch.Tenso
 
 def a_part_each(rank: int, folder: Path) -> None:
     network = DistributedDataParallel(model())
-    made = linearized(network, parts_of(data(0), rank), parts_of(data(1), rank))
+    keep = {"gradients": folder / "gradients", "bits": 8}
+    made = linearized(network, parts_of(data(0), rank), parts_of(data(1), rank), **keep)
     affinity.save(made, folder / f"{rank}.safetensors")
 
 
@@ -79,3 +81,12 @@ def test_all_processes_get_the_statistics_of_the_whole(tmp_path: Path) -> None:
             torch.testing.assert_close(one.gradients, other.gradients)
             torch.testing.assert_close(one.curvatures, other.curvatures)
         assert made.losses(["sum"]) == pytest.approx(whole.losses(["sum"]))
+        every = made.with_rows(tmp_path / "gradients", {"sum": range(24), "difference": range(24)})
+        assert every.training.n_rows.tolist() == [24, 24]
+        torch.testing.assert_close(
+            every.training.gradients, whole.training.gradients, rtol=0.02, atol=0.02
+        )
+    linearized(model(), data(0), data(1), gradients=tmp_path / "gradients").with_rows(
+        tmp_path / "gradients",
+        {"sum": range(5)},  # those of the second process are gone
+    )
