@@ -260,16 +260,9 @@ def has_same_networks(one: Plan, other: Plan) -> bool:
 
 def _shared(plan: Plan, way: str) -> Plan:
     """The plan with all networks of several tasks shared in one way."""
-    reason = (
-        f"Merged from networks of single tasks: {way}." if way in MERGED else "Trained jointly."
-    )
     networks = plan.grouping.networks
-    return replace(
-        plan,
-        sharing=tuple("separate" if network.is_alone else way for network in networks),
-        reasons=tuple("Trained alone." if network.is_alone else reason for network in networks),
-        settings=(),
-    )
+    sharing = tuple("separate" if network.is_alone else way for network in networks)
+    return replace(plan, sharing=sharing, reasons=("",) * len(networks), settings=())
 
 
 def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]:

@@ -39,11 +39,20 @@ def check_tasks_are_named(task: TaskOfBatch | None, settings: Mapping[str, Any])
 
 
 def warn_of_missing_pairs(recorder: Recorder) -> None:
-    """Warn if nothing was recorded, or no two tasks were measured together."""
+    """Warn if nothing was recorded, no two tasks were measured together, or a task never was."""
     try:
-        recorder.trace()  # warns of missing pairs
+        trace = recorder.trace()  # warns of missing pairs
     except InputError as error:
         warn(str(error), error.code)
+        return
+    never = trace.losses.isnan().all(dim=0).tolist()
+    absent = [task for task, is_never in zip(trace.tasks, never, strict=True) if is_never]
+    if absent and len(absent) < len(trace.tasks) - 1:
+        warn(
+            f"Nothing was measured of the tasks {absent}: their affinities are missing. Check "
+            "their names, labels, and whether the run reads any of their rows.",
+            "absent-task",
+        )
 
 
 class RecordingCallback:

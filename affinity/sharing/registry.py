@@ -206,11 +206,7 @@ SHARINGS: dict[str, SharingMethod] = {
 
 
 def _refuse(*_: object) -> Sharing:
-    raise InputError(
-        "Expected a way to share that our networks know, but got merged ones: merging needs a "
-        "common start that was trained before, and your own training (affinity.Study).",
-        "unknown-sharing",
-    )
+    raise InputError("Expected trainings of your own to merge networks.", "unknown-sharing")
 
 
 MERGED = {

@@ -47,7 +47,7 @@ class StudyState:
         prior: Affinities that may predict gains; how far to trust them is learned.
         tolerance: Differences of the overall gain smaller than this do not matter.
         seed: Random seed of groups and posterior draws; the first seed of the trainings.
-        merged: Groups of which `results` holds merged networks, with the way (`with_best_ways`).
+        ways: How groups share in `results`, if not all jointly (`with_best_ways`).
         n_ended: Number of jobs that have ended, of all ways.
     """
 
@@ -60,7 +60,7 @@ class StudyState:
     prior: tuple[AffinityMatrix, ...] = ()
     tolerance: float = 0.01
     seed: int = 0
-    merged: Mapping[frozenset[str], str] = field(default_factory=dict[frozenset[str], str])
+    ways: Mapping[frozenset[str], str] = field(default_factory=dict[frozenset[str], str])
     n_ended: int = 0
 
     @cached_property
@@ -236,29 +236,23 @@ def with_best_ways(state: StudyState) -> StudyState:
 
     A merged network has to gain more than joint training by the tolerance, on the same seeds.
     """
-    by_way: dict[frozenset[str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in state.results:
-        if result.validation:
-            by_way[result.job.tasks][result.job.sharing].append(result)
     alone = [result for result in state.results if len(result.job.tasks) == 1]
-    merged: dict[frozenset[str], str] = {}
-    for group, ways in by_way.items():
-        seeds = set.intersection(*({each.job.seed for each in found} for found in ways.values()))
-        gains = dict.fromkeys(ways, 0.0)
-        for way, found in ways.items():
-            paired = [each for each in found if each.job.seed in seeds]
+    best = dict.fromkeys(state.trained, "hard")
+    for group, results in state.trained.items():
+        seeds_of = {result.job.sharing: set[int]() for result in results}
+        for result in results:
+            seeds_of[result.job.sharing].add(result.job.seed)
+        seeds = set.intersection(*seeds_of.values())
+        gains: dict[str, float] = {}
+        for way in seeds_of:
+            paired = [r for r in results if r.job.sharing == way and r.job.seed in seeds]
             measured = measured_gains(replace(state, results=(*alone, *paired)), group)
             scaled = [state.tasks[task].scale * gain for task, (gain, _) in measured.items()]
             gains[way] = sum(scaled) / max(1, len(scaled)) - (way != "hard") * state.tolerance
-        best = max(gains, key=gains.__getitem__) if seeds or "hard" not in ways else "hard"
-        if best != "hard":
-            merged[group] = best
-    results = tuple(
-        result
-        for result in state.results
-        if result.job.sharing == merged.get(result.job.tasks, "hard")
-    )
-    return replace(state, results=results, merged=merged)
+        if seeds or "hard" not in gains:
+            best[group] = max(gains, key=gains.__getitem__)
+    results = (r for r in state.results if r.job.sharing == best.get(r.job.tasks, "hard"))
+    return replace(state, results=tuple(results), ways=best)
 
 
 def training_results(state: StudyState) -> TrainingResults:

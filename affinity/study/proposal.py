@@ -18,7 +18,7 @@ def propose_plan(state: StudyState, answer: Answer) -> Plan:
     return Plan(
         grouping=best.grouping,
         sharing=tuple(
-            "separate" if network.is_alone else state.merged.get(network.trained, "hard")
+            "separate" if network.is_alone else state.ways.get(network.trained, "hard")
             for network in networks
         ),
         reasons=tuple(_reason(state, network) for network in networks),
@@ -44,11 +44,9 @@ def _reason(state: StudyState, network: Network) -> str:
         return "Proposed by the prior or predicted from other groups; not measured."
     texts = [f"{task} {state.tasks[task].format(gain)}" for task, (gain, _) in gains.items()]
     most = max(trainings for _, trainings in gains.values())
-    way = state.merged.get(network.trained)
-    merged = (
-        f"Merged from networks of single tasks ({way}), which gained more than joint training. "
-    )
-    return (merged if way else "") + (
+    way = state.ways.get(network.trained, "hard")
+    merged = f"Merged from networks of single tasks ({way}): better than joint training. "
+    return (merged if way != "hard" else "") + (
         f"Measured gains over single-task training ({count(most, 'training')}): {', '.join(texts)}."
     )
 

@@ -110,10 +110,11 @@ class JobQueue:
             with self._ledger.reading() as contents:
                 ready = self._ready(contents, only)
                 state = self._state(contents)
+                merging = contents.created.merging if contents.created else []
             if only is None and len(ready) < (n or 1):
                 planned = next_jobs(state)
                 while planned:
-                    self.plan(self._with_merged(planned))
+                    self.plan(_jobs_of(planned, merging))
                     with self._ledger.reading() as contents:
                         ready = self._ready(contents)
                         state = self._state(contents)
@@ -123,20 +124,6 @@ class JobQueue:
                 if jobs:
                     self._ledger.append(*(Started(id=job.id, runner=runner) for job in jobs))
         return jobs
-
-    def _with_merged(self, planned: Sequence[NextJob]) -> list[tuple[Job, str]]:
-        """The jobs with their reasons, and last the networks that are merged from single tasks."""
-        with self._ledger.reading() as contents:
-            assert contents.created is not None
-            merging = contents.created.merging
-        jobs = [(Job("", job.tasks, job.seed), job.why) for job in planned]
-        merged = [
-            (replace(job, sharing=way), f"the same tasks, {way}")
-            for job, _ in jobs
-            if len(job.tasks) > 1
-            for way in merging
-        ]
-        return jobs + merged
 
     def _ready(self, contents: Contents, only: Collection[Job] | None = None) -> list[Entry]:
         """Jobs that can be handed out, those of a process that died first."""
@@ -272,6 +259,14 @@ class QueuedTrainer:
             self.queue.run(self.trainer, self.retries, self.observe, jobs_by_key.keys())
         for key, result in self.queue.results(jobs_by_key.keys(), "diagnosis").items():
             yield replace(result, job=jobs_by_key[key])
+
+
+def _jobs_of(planned: Sequence[NextJob], merging: Sequence[str]) -> list[tuple[Job, str]]:
+    """The jobs with their reasons, and last the networks that are merged from single tasks."""
+    jobs = [(Job("", each.tasks, each.seed), each.why) for each in planned]
+    groups = [job for job, _ in jobs if len(job.tasks) > 1]
+    merged = ((replace(job, sharing=way), way) for job in groups for way in merging)
+    return [*jobs, *((job, f"the same tasks, {way}") for job, way in merged)]
 
 
 def without_id(job: Job) -> Job:

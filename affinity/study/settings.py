@@ -28,11 +28,7 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
 
 
 def check_merging(merging: Sequence[str]) -> list[str]:
-    """The ways to merge networks, each once.
-
-    Raises:
-        InputError: If one is unknown.
-    """
+    """The ways to merge networks, each once, if they are known."""
     ways = list(dict.fromkeys([merging] if isinstance(merging, str) else merging))
     if unknown := [way for way in ways if way not in MERGED]:
         raise InputError(

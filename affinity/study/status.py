@@ -75,7 +75,8 @@ def status_of(contents: Contents, state_of: Callable[[Entry], State]) -> StudySt
     own = [e for e in entries if e.job.purpose == "decide" and not e.is_past]
     judging = [entry for entry in entries if entry.job.purpose == "judge"]
     trained = [entry for entry in own if entry.job.sharing == "hard"]
-    states = Counter(state_of(entry) for entry in own if entry in trained or not entry.has_ended)
+    counted = [e for e in own if e.job.sharing == "hard" or not e.has_ended]
+    states = Counter(map(state_of, counted))
     seconds = [e.result.seconds for e in trained if e.result is not None and e.result.seconds]
     return StudyStatus(
         trainings=contents.trainings,

@@ -22,7 +22,7 @@ from affinity.recording import Trace
 from affinity.storage import load_as, save
 from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
-from affinity.training.protocol import check_settings
+from affinity.training.protocol import check_accepted, check_settings
 from affinity.training.scheduling import JobExecutor
 
 from .deciding import Answer, StudyState, current_answer
@@ -527,24 +527,17 @@ class Study:
     ) -> Trainer:
         folder = (self.folder / TRAININGS).absolute()
         if not isinstance(train, Trainer):
-            trainer = FunctionTrainer(train, workers, executor, folder=folder)
+            train = FunctionTrainer(train, workers, executor, folder=folder)
         elif workers is not None or executor is not None:
             raise InputError(
                 "Expected workers and executor to be set in the trainer, not in run.",
                 "trainer-has-workers",
             )
         elif isinstance(train, FunctionTrainer | CommandTrainer) and train.folder is None:
-            trainer = replace(train, folder=folder)
-        else:
-            trainer = train
-        if self._created.merging and "sharing" not in trainer.accepts:
-            raise InputError(
-                f"Expected trainings that can also merge networks ({self._created.merging}), as in "
-                'train(tasks, seed, sharing="hard") or a command with {sharing}, but these do not '
-                "take a sharing.",
-                "setting-not-accepted",
-            )
-        return trainer
+            train = replace(train, folder=folder)
+        merged = (Job(way, frozenset(self.tasks), 0, sharing=way) for way in self._created.merging)
+        check_accepted(train, merged)
+        return train
 
     @property
     def _has_answer(self) -> bool:

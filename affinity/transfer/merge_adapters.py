@@ -53,11 +53,12 @@ def merge_adapters(
                 "target modules), saved the same way.",
                 "different-parameters",
             )
-    size = {None: 1 / len(states), "averaged": 1 / len(states), "added": 1.0}.get(weight, weight)
-    if isinstance(size, str):
+    if isinstance(weight, str) and weight not in ("averaged", "added"):
         raise InputError(
-            f"Expected a weight, 'averaged' or 'added', but got {size!r}.", "unknown-sharing"
+            f"Expected a weight, 'averaged' or 'added', but got {weight!r}.", "unknown-sharing"
         )
+    size = 1.0 if weight == "added" else weight
+    size = size if isinstance(size, float | int) else 1 / len(states)
     merged: dict[str, Tensor] = {}
     for key, start in base.items():
         if start.is_floating_point():

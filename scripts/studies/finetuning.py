@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 from finetuning_cases import CASES, N_HELD_OUT, REPORT, Batch, Case, joined, size_of, taken
 from scipy.stats import spearmanr
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.isotonic import IsotonicRegression
 from torch import nn
 
 import affinity
@@ -318,6 +320,30 @@ def merging(case: Case, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(["start", "way", "size"]).gain.mean().unstack("size")
 
 
+def rest_of_forest(small: MixtureRuns, test: MixtureRuns, count: int) -> float:
+    """What a forest on all shares knows beyond the own share's effect at the small scale.
+
+    Spearman's correlation of the forest's predictions minus a falling function of the own share,
+    learned from the same small runs, with losses minus such a function at the scale itself. Mean
+    over targets and over five choices of `count` runs.
+    """
+
+    def of_share(share: np.ndarray, losses: np.ndarray) -> IsotonicRegression:
+        return IsotonicRegression(increasing=False, out_of_bounds="clip").fit(share, losses)
+
+    generator, values = np.random.default_rng(0), []
+    n_choices = 5 if count < len(small) else 1
+    choices = [generator.permutation(len(small))[:count] for _ in range(n_choices)]
+    for runs, (column, target) in itertools.product(choices, enumerate(small.targets)):
+        share, losses = small.own_share(target)[runs], small.losses[runs, column]
+        forest = RandomForestRegressor(100, random_state=0).fit(small.shares[runs], losses)
+        new, measured = test.own_share(target), test.losses[:, column]
+        expected = forest.predict(test.shares) - of_share(share, losses).predict(new)
+        left = measured - of_share(new, measured).predict(new)
+        values.append(spearmanr(expected, left)[0])
+    return float(np.mean(values))
+
+
 def mixtures(folder: Path) -> None:
     """Learn from runs at 1 million parameters; rank the runs at three scales."""
 
@@ -335,7 +361,9 @@ def mixtures(folder: Path) -> None:
                 name: float(np.nanmean([getattr(fit, name) for fit in fits]))
                 for name in ("own_share", "full", "rest")
             }
+            means["rest_of_forest"] = rest_of_forest(small, read("test", scale), count)
             rows.append({"learned_from": count, "scale": scale, "targets": len(fits), **means})
+            print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     REPORT.mkdir(parents=True, exist_ok=True)
     table.to_csv(REPORT / "regmix.csv", index=False, float_format="%.3f")

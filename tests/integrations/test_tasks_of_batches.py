@@ -230,6 +230,9 @@ def test_a_run_without_pairs_says_so_at_its_end() -> None:
     recorder.observe(loss_by_row(model, torch.randn(2, 4), ["code"] * 2).mean(), task="code")
     with warns("no-pairs"):
         warn_of_missing_pairs(recorder)
+    recorder.observe(loss_by_row(model, torch.randn(2, 4), ["speech"] * 2).mean(), task="speech")
+    with warns("absent-task"):  # no row of "prose" was read
+        warn_of_missing_pairs(recorder)
 
 
 def test_a_row_that_packs_several_tasks_is_refused() -> None:
