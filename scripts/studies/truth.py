@@ -84,7 +84,7 @@ def problem_of(arguments: argparse.Namespace) -> Problem:
     excluded = arguments.exclude.split(",") if arguments.exclude else []
     others = [name for name in options.targets if name not in chosen]  # no features either
     options = replace(options, targets=chosen, exclude=(*excluded, *others))
-    problem = read_problem(options)
+    problem = read_problem(replace(options, average_weights=arguments.average_weights))
     resampling: Resampling = (
         TimeBlocks(arguments.validation_share, arguments.evaluation_share, arguments.blocks)
         if arguments.blocks
@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--patience", type=int)
+    parser.add_argument("--average-weights", action="store_true", help="judge them too")
     parser.add_argument("--traces", type=int, default=0, help="record all-in-one on the first")
     parser.add_argument("--branches", type=int, default=0, help="branch on the first replicates")
     parser.add_argument("--foretold", type=int, default=0, help="say gains without training them")
