@@ -23,7 +23,7 @@ from fidelities.measured import Measured, gains_of
 from fidelities.methods import METHODS
 from fidelities.ours import RaceResult
 from fidelities.report import markdown
-from fidelities.shares import Shares, harm, shares
+from fidelities.shares import DRAWS, Shares, harm, shares
 from fidelities.simple import AllInOne
 from numpy.typing import NDArray
 
@@ -98,11 +98,9 @@ def compared(judged: Sequence[tuple[Judged, Judged]]) -> tuple[list[dict[str, ob
                 worthwhile.append((*pair, budget))
     rows: list[dict[str, object]] = []
     for method in dict.fromkeys(name for name, _ in judged[0][0].choices):
-        share = [_mean(every, method, signs) for signs in ((1, 0), (0, 1), (-1, 1))]
-        gains = [
-            [100 * harm(each[which], method, each[2])[0] for each in worthwhile] for which in (0, 1)
-        ]
-        harms = [
+        of_share = [_mean(every, method, signs) for signs in ((1, 0), (0, 1), (-1, 1))]
+        of_gain = _gains(worthwhile, method)
+        worst = [
             min(
                 100 * harm(pair[which], method, budget)[0]
                 for pair in judged
@@ -113,16 +111,36 @@ def compared(judged: Sequence[tuple[Judged, Judged]]) -> tuple[list[dict[str, ob
         rows.append(
             {
                 "method": method,
-                "share, raw": f"{share[0][0]:+.2f}",
-                "share, averaged": f"{share[1][0]:+.2f}",
-                "difference": "{:+.2f} ({:+.2f} to {:+.2f})".format(*share[2]),
-                "gain in %, raw and averaged": " and ".join(
-                    f"{np.mean(g or [0.0]):+.2f}" for g in gains
-                ),
-                "worst in %, raw and averaged": " and ".join(f"{h:+.2f}" for h in harms),
+                "share, raw and averaged": f"{of_share[0][0]:+.2f} and {of_share[1][0]:+.2f}",
+                "more": "{:+.2f} ({:+.2f} to {:+.2f})".format(*of_share[2]),
+                "gain in %": f"{of_gain[0]:.2f} and {of_gain[1]:.2f}",
+                "more gain": "{:+.2f} ({:+.2f} to {:+.2f})".format(*of_gain[2:]),
+                "worst in %": f"{worst[0]:+.1f} and {worst[1]:+.1f}",
             }
         )
     return rows, len(every), len(worthwhile)
+
+
+def _gains(cases: Sequence[tuple[Judged, Judged, int]], method: str) -> list[float]:
+    """Mean gain over the safe choice, raw and averaged, and its difference with a 95 % interval."""
+    by_replicate: dict[str, list[NDArray[np.float64]]] = {}
+    for *pair, budget in cases:
+        gains: list[NDArray[np.float64]] = []
+        for each in pair:
+            safe = [each.choices[name, budget].gains for name in ("all-in-one", "separate")]
+            gains.append(each.choices[method, budget].gains - max(safe, key=np.mean))
+        by_replicate.setdefault(pair[0].table, []).append(100 * np.array(gains))
+    if not by_replicate:
+        return [np.nan] * 5
+    totals = np.zeros((2, DRAWS + 1))
+    for gains in by_replicate.values():
+        total = np.sum(gains, axis=0)  # world replicate
+        count = total.shape[1]
+        drawn = np.random.default_rng(0).integers(count, size=(DRAWS, count))
+        totals += np.column_stack([total.mean(axis=1), total[:, drawn].mean(axis=2)])
+    raw, averaged = totals / len(cases)
+    bounds = np.quantile((averaged - raw)[1:], [0.025, 0.975])
+    return [float(raw[0]), float(averaged[0]), float(averaged[0] - raw[0]), *map(float, bounds)]
 
 
 def _mean(
@@ -138,6 +156,8 @@ def _mean(
             for each in both
         ]
         by_table.setdefault(both[0].table, []).append(np.dot(signs, of_both))
+    if not by_table:
+        return (np.nan, np.nan, np.nan)
     mean = np.mean([np.mean(own, axis=0) for own in by_table.values()], axis=0)
     return float(mean[0]), *map(float, np.quantile(mean[1:], [0.025, 0.975]))
 

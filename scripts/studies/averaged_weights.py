@@ -66,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     settings = {"epochs": 40, "batch_size": 64, "patience": 6, "learning_rate": None}
     shares = {"validation_share": 0.15, "evaluation_share": 0.3, "blocks": None}
-    sizes = {"width": None, "depth": None, "exclude": None}
+    sizes = {"width": None, "depth": None, "exclude": None, "average_weights": False}
     problem = problem_of(argparse.Namespace(**vars(given), **settings, **shares, **sizes))
     tasks = problem.names
     of_size = sorted({1, *map(int, given.sizes.split(",")), len(tasks)})
