@@ -1,6 +1,6 @@
 """Rows: the part of a batch that belongs to one task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -75,6 +75,21 @@ class RecordingCallback:
         return self.recorder.trace()
 
 
+PACKED = (
+    "sequences of several data sets are packed into one row. Set packing=False and "
+    "padding_free=False, or pack each data set on its own and then add the column."
+)
+
+
+def _lengths(batch: Any, kind: type[Tensor] | type[list[Any]]) -> set[int]:
+    """The first sizes of all tensors, or lists, of a batch."""
+    own = {len(batch)} if isinstance(batch, kind) and getattr(batch, "ndim", 1) else set[int]()
+    parts = cast("Mapping[Any, Any]", batch).values() if isinstance(batch, Mapping) else batch
+    if isinstance(batch, Tensor | str) or not isinstance(batch, Mapping | Sequence):
+        return own
+    return own.union(*(_lengths(part, kind) for part in cast("Iterable[Any]", parts)))
+
+
 class LatestRows:
     """The latest rows of each task, so that every measurement can evaluate every task."""
 
@@ -82,7 +97,19 @@ class LatestRows:
         self._rows: dict[str, tuple[Any, Bool[Tensor, " row"] | None]] = {}
 
     def add(self, batch: Any, rows: Mapping[str, Bool[Tensor, " row"]]) -> None:
-        """Keep a batch for the tasks of its rows, as `rows_by_task` gives them."""
+        """Keep a batch for the tasks of its rows, as `rows_by_task` gives them.
+
+        Raises:
+            InputError: If its rows are others than those whose tasks are given.
+        """
+        count = len(next(iter(rows.values()), ()))
+        lengths = _lengths(batch, Tensor) or _lengths(batch, list)
+        if len(rows) > 1 and count not in lengths:
+            raise InputError(
+                f"Expected the tasks of {count} rows in a batch with as many, but it has "
+                f"{sorted(lengths)}: {PACKED}",
+                "packed-rows",
+            )
         for task, mask in rows.items():
             self._rows[task] = (batch, None if len(rows) == 1 else mask)
 

@@ -16,6 +16,7 @@ from affinity.recording.shared_parameters import Shared
 from affinity.tensor_file import read_tensors, write_tensors
 
 from .rows import (
+    PACKED,
     LatestRows,
     RecordingCallback,
     TaskOfBatch,
@@ -197,6 +198,8 @@ class KeepColumn:
 
     def __call__(self, rows: list[Inputs]) -> Inputs:
         """The batch of some rows."""
+        if self.column not in rows[0] and "seq_lengths" in rows[0]:  # as TRL packs
+            raise InputError(f"Expected a column {self.column!r}, but {PACKED}", "packed-rows")
         if any(self.column not in row for row in rows):
             raise InputError(
                 f"Expected a column {self.column!r} in every row, but got {sorted(rows[0])}. Keep "

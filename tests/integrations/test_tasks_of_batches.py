@@ -8,6 +8,7 @@ from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity import Recorder
+from affinity.integrations.rows import LatestRows
 from affinity.recording import rows_by_task, select_rows
 
 TASKS = ["code", "prose", "speech"]
@@ -239,6 +240,10 @@ def test_a_row_that_packs_several_tasks_is_refused() -> None:
     for labels in (torch.tensor([[0, 0, 1], [1, 1, 1]]), [["code", "prose"], ["code", "code"]]):
         with raises("packed-rows"):
             rows_by_task(labels, TASKS)
+    flat = {"input_ids": torch.ones(1, 9), "position_ids": torch.ones(1, 9)}  # padding-free
+    with raises("packed-rows"):
+        LatestRows().add(flat, rows_by_task(["code", "prose"], TASKS))
+    LatestRows().add(flat, rows_by_task(["code", "code"], TASKS))
     rows = rows_by_task(torch.tensor([[0, 0], [2, 2]]), TASKS)  # a label per position
     assert {task: mask.tolist() for task, mask in rows.items()} == {
         "code": [True, False],

@@ -17,7 +17,7 @@ from affinity.recording import Trace
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from affinity.integrations.transformers import FILE, AffinityTrainerCallback  # noqa: E402
+from affinity.integrations.transformers import FILE, AffinityTrainerCallback, KeepColumn  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Transformers warns of much else
 
@@ -208,6 +208,8 @@ def test_unsuitable_outputs_and_inputs_are_refused(tmp_path: Path) -> None:
         train(tmp_path, AffinityTrainerCallback("transformer", losses="of_tasks"))
     with raises("missing-tasks"):
         AffinityTrainerCallback(task="source")
+    with raises("packed-rows"):  # what packing of TRL leaves of a row
+        KeepColumn(collate, "source")([{"input_ids": [1, 2], "seq_lengths": [1, 1]}])
     mixture = AffinityTrainerCallback("transformer", task="domain", tasks=["code", "prose"])
     with raises("missing-input"):
         train(tmp_path, mixture)
