@@ -212,14 +212,11 @@ def _candidates(
         "separate": Plan.separate(names),
         "all-in-one": Plan.all_in_one(names),
     }
-    if any(sharing in MERGED for sharing in plan.sharing):
+    if not set(plan.sharing).isdisjoint(MERGED):
         fixed["plan, trained jointly"] = _shared(plan, "hard")
-    for way in MERGED:
-        if way in baselines:
-            for name in ("plan", "all-in-one"):
-                merged = _shared(fixed[name], way)
-                if not any(has_same_networks(merged, each) for each in fixed.values()):
-                    fixed[f"{name}, {way}"] = merged
+    for way in (way for way in MERGED if way in baselines):
+        for name in ("plan", "all-in-one"):
+            fixed[f"{name}, {way}"] = _shared(fixed[name], way)
     candidates = {name: CandidatePlan.fixed(each) for name, each in fixed.items()}
     if RANDOM in baselines:
         candidates[RANDOM] = CandidatePlan(lambda seed: permute_tasks(plan, seed))
@@ -242,20 +239,6 @@ def _candidates(
 def usual_baselines(accepts: frozenset[str]) -> tuple[str, ...]:
     """The optional baselines that a trainer with these settings can train, but for merged ones."""
     return (RANDOM, *SAME_SIZE.values()) if "width" in accepts else (RANDOM,)
-
-
-def has_same_networks(one: Plan, other: Plan) -> bool:
-    """Whether two plans train the same networks."""
-    networks = (
-        {
-            (network, sharing, tuple(sorted(settings.items())))
-            for network, sharing, settings in zip(
-                plan.grouping.networks, plan.sharing, plan.settings, strict=True
-            )
-        }
-        for plan in (one, other)
-    )
-    return one.width == other.width and next(networks) == next(networks)
 
 
 def _shared(plan: Plan, way: str) -> Plan:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from affinity.audit import Audit, AuditContext, Limitation, audit_from_results, audit_jobs
-from affinity.audit.audit_plan import has_same_networks, usual_baselines
+from affinity.audit.audit_plan import usual_baselines
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
@@ -36,7 +36,7 @@ def next_audit(
     assert contents.created is not None
     latest = contents.audit
     seeds: list[int] = []
-    if latest is not None and has_same_networks(Plan.from_yaml(latest.plan), plan):
+    if latest is not None and are_same(Plan.from_yaml(latest.plan), plan):
         plan, seeds = Plan.from_yaml(latest.plan), latest.seeds
         baselines = latest.baselines if baselines is None else baselines
         accepts = accepts | set(latest.accepts)
@@ -118,6 +118,20 @@ def _repeated_looks(looks: tuple[int, ...], n_replicates: int) -> Limitation:
 
 def _result_of(entry: Entry) -> Result:
     return entry.result or Result.failed(entry.job, "No result came back.", "no-result")
+
+
+def are_same(one: Plan, other: Plan) -> bool:
+    """Whether two plans train the same networks."""
+    networks = (
+        {
+            (network, sharing, tuple(sorted(settings.items())))
+            for network, sharing, settings in zip(
+                plan.grouping.networks, plan.sharing, plan.settings, strict=True
+            )
+        }
+        for plan in (one, other)
+    )
+    return one.width == other.width and next(networks) == next(networks)
 
 
 def jobs_of_audit(audit: AuditPlanned, tasks: Mapping[str, Score]) -> list[Job]:

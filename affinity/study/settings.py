@@ -9,7 +9,6 @@ import numpy as np
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, GradientCosine, InterTaskAffinity
 from affinity.recording import Trace
-from affinity.sharing import MERGED
 from affinity.tasks import Score, check_names
 
 
@@ -25,16 +24,6 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
     if len(names) < 2:
         raise InputError(f"Expected at least 2 tasks, but got {list(names)}.", "too-few-tasks")
     return {name: Score.of(tasks[name]) for name in names}
-
-
-def check_merging(merging: Sequence[str]) -> list[str]:
-    """The ways to merge networks, each once, if they are known."""
-    ways = list(dict.fromkeys([merging] if isinstance(merging, str) else merging))
-    if unknown := [way for way in ways if way not in MERGED]:
-        raise InputError(
-            f"Expected ways to merge among {list(MERGED)}, but got {unknown}.", "unknown-sharing"
-        )
-    return ways
 
 
 def check_at_least(name: str, value: int, least: int, code: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
-from affinity.audit.audit_plan import has_same_networks
 from affinity.audit.causes import Cause
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
@@ -19,6 +18,7 @@ from affinity.files import write_atomically
 from affinity.reading.source import to_pandas
 from affinity.recommendation import Plan
 from affinity.recording import Trace
+from affinity.sharing import MERGED
 from affinity.storage import load_as, save
 from affinity.tasks import Score
 from affinity.training import CommandTrainer, FunctionTrainer, Job, Result, Trainer
@@ -29,6 +29,7 @@ from .deciding import Answer, StudyState, current_answer
 from .history import PastAnswer, append_history, list_candidates, points_to_show, read_history
 from .judging import (
     FIRST_SEED,
+    are_same,
     finished_audit,
     is_finished,
     jobs_of_audit,
@@ -39,15 +40,7 @@ from .ledger import VERSION, Added, Created, Extended, Ledger, Released
 from .past_runs import read_past_runs
 from .proposal import propose_plan
 from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
-from .settings import (
-    check_at_least,
-    check_merging,
-    check_prior,
-    check_tasks,
-    describe,
-    digest,
-    read_priors,
-)
+from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
 from .status import StudyStatus, frame_of, status_of
 
 TRACE = "trace.safetensors"  # the recorded run that was given as prior, inside a study's folder
@@ -114,7 +107,10 @@ class Study:
             check_at_least("trainings", trainings, 2, "too-few-trainings")
         if seed is not None:
             check_at_least("seed", seed, 0, "negative-seed")
-        ways = None if merging is None else check_merging(merging)
+        if unknown := sorted(set(merging or ()) - set(MERGED)):
+            raise InputError(
+                f"Expected merging among {list(MERGED)}, but got {unknown}.", "unknown-sharing"
+            )
         is_number = isinstance(tolerance, float | int)  # pyright: ignore[reportUnnecessaryIsInstance]
         if tolerance is not None and not (is_number and tolerance >= 0):
             raise InputError(
@@ -144,7 +140,7 @@ class Study:
                     tolerance=0.01 if tolerance is None else float(tolerance),
                     seed=int(seed or 0),
                     prior=list(map(digest, matrices)),
-                    merging=ways or [],
+                    merging=list(merging or ()),
                 )
             )
         self._check_same(
@@ -155,7 +151,7 @@ class Study:
                 "prior": list(map(digest, matrices)) or None,
                 "tolerance": tolerance,
                 "seed": seed,
-                "merging": ways,
+                "merging": None if merging is None else list(merging),
             }
         )
         self.tasks = self._created.tasks  # the score of each task
@@ -440,7 +436,7 @@ class Study:
         trainer, accepts = self._trainer_of(train, workers, executor, settings)
         explained = Plan.all_in_one(tuple(self.tasks)) if plan is None else plan
         instead = self.plan() if self._has_answer else None
-        if instead is not None and has_same_networks(instead, explained):
+        if instead is not None and are_same(instead, explained):
             instead = None
         diagnose = partial(
             diagnose_plan,
@@ -613,7 +609,7 @@ class Study:
             audit = contents.audit
         if audit is None or audit.is_given:
             return None
-        if not has_same_networks(Plan.from_yaml(audit.plan), self.proposal()):
+        if not are_same(Plan.from_yaml(audit.plan), self.proposal()):
             return None
         return self.latest_audit()
 

@@ -47,7 +47,7 @@ def ways_of(plan: Plan) -> dict[tuple[str, ...], str]:
 
 def new_study(folder: Path) -> Study:
     tasks = dict.fromkeys(MINIMA, "minimize")
-    return Study(folder, tasks, budget=2, trainings=14, merging=("averaged", "added"))
+    return Study(folder, tasks, budget=2, trainings=24, merging=("averaged", "added"))
 
 
 def test_each_group_is_trained_or_merged_as_is_better_and_judged_on_one_page(tmp_path):
@@ -55,7 +55,7 @@ def test_each_group_is_trained_or_merged_as_is_better_and_judged_on_one_page(tmp
     status = study.run(train)
     jobs = study.frame().drop_duplicates("job")
     assert ways_of(study.plan()) == BEST
-    assert status.done <= 14 < len(jobs)  # merging counts as no training
+    assert status.done <= 24 < len(jobs)  # merging counts as no training
     audit = study.audit(train, replicates=3)
     assert ways_of(audit.plan) == BEST
     merged = {"plan, trained jointly", "plan, averaged", "plan, added", "all-in-one, averaged"}
