@@ -1,16 +1,29 @@
 """Alerts on the data, on the measured gains and on the trained networks of an audit."""
 
 from collections.abc import Iterator
+from math import hypot
 from typing import TYPE_CHECKING
 
+from affinity.grouping import Network
+from affinity.statistics import Verdict
 from affinity.words import count
 
 from .alert import SEVERITIES, Alert, format_gain, quote_names
+from .race_result import Candidate
 
 if TYPE_CHECKING:
     from .audit import Audit
 
-TOO_FEW_LABELS = "Too few test labels to judge every task"
+_ABOUT_DATA = {
+    "too-few-to-judge": "Some tasks have too few test labels to be judged",
+    "leak": "A column gives a target away",
+    "copied-rows": "Test rows are copies of development rows",
+    "near-rows": "Test rows and development rows seem to be of the same persons or things",
+    "looks-like-groups": "Rows of one group are in both development and test rows",
+    "similar-in-time": "Rows that are similar in time are split at random",
+    "trained-on-the-future": "Development rows are later than test rows",
+}
+"""Titles of notes on the data, by code."""
 FEWEST_REPLICATES = 3
 FEWEST_ROWS = 200
 NEAR_ZERO = 0.01  # a task whose loss is below this share of a constant's loss is nearly solved
@@ -83,14 +96,14 @@ def _nearly_solved(audit: "Audit") -> Iterator[Alert]:
 
 def _data(audit: "Audit") -> Iterator[Alert]:
     for note in audit.context.notes:
-        title = TOO_FEW_LABELS if note.code == "too-few-to-judge" else "About the data"
+        title = _ABOUT_DATA.get(note.code, "About the data")
         yield Alert(note.code, note.severity, title, note.message)
     noted = {note.code for note in audit.context.notes}
     if audit.too_few_labels and "too-few-to-judge" not in noted:
         yield Alert(
             "too-few-to-judge",
             "serious",
-            TOO_FEW_LABELS,
+            _ABOUT_DATA["too-few-to-judge"],
             f"{quote_names(list(audit.too_few_labels))}: there are too few test rows of each class "
             "for a verdict.",
         )
@@ -175,36 +188,68 @@ def _contradicted(audit: "Audit") -> Iterator[Alert]:
 
 
 def _race(audit: "Audit") -> Iterator[Alert]:
-    """What the race expected and what was measured, where they differ."""
-    if not audit.context.race:
+    """Candidates of which the audit measured something else than the race expected."""
+    race = audit.context.race
+    if not race or audit.name_of(race[0].grouping) is None:
         return
-    winner = audit.context.race[0]
-    measured_name = audit.name_of(winner.grouping)
-    if measured_name is None:
-        return
-    measured = audit.overall_of(measured_name)
-    expected = f"{format_gain(winner.gain, winner.low, winner.high, measured.unit)}"
-    is_replaced = audit.name_of(audit.candidates[audit.advice].plan.grouping) != measured_name
-    is_outside = measured.low > winner.high or measured.high < winner.low
-    if not (is_replaced or is_outside):
-        return
-    in_audit = format_gain(measured.gain, measured.low, measured.high, measured.unit)
-    what = "The race preferred separate networks, whose gain is 0 by definition"
-    if winner.low < winner.high:
-        what = (
-            f"The race expected a mean gain of {expected} of its winner; in the audit, with new "
-            f"trainings, it is {in_audit}"
+    winner, advised = (
+        frozenset(grouping.networks)
+        for grouping in (race[0].grouping, audit.candidates[audit.advice].plan.grouping)
+    )
+    is_replaced = winner != advised
+    figures: dict[frozenset[Network], str] = {}
+    title = "The audit advises another grouping than the race"
+    for candidate in race:
+        networks, name = frozenset(candidate.grouping.networks), audit.name_of(candidate.grouping)
+        if name is None or networks in figures:
+            continue
+        measured = audit.overall_of(name)
+        if _is_beyond_noise(candidate, measured, audit.test.tolerance):
+            title = "The audit contradicts the race"
+        elif not (is_replaced and networks in (winner, advised)):
+            continue
+        who = {1: "one network for all tasks", len(audit.tasks): "separate networks"}.get(
+            len(networks), count(len(networks), "network")
         )
-    if is_replaced:
-        advised = audit.overall_of(audit.advice)
-        other = format_gain(advised.gain, advised.low, advised.high, advised.unit)
-        what += f"; the candidate that is advised instead has a mean gain of {other} in the audit"
+        who += " (the winner of the race)" if networks == winner else ""
+        if all(network.is_alone for network in networks):
+            figures[networks] = f"{who}: 0 by definition"
+            continue
+        unit = measured.unit
+        figures[networks] = (
+            f"{who}: {format_gain(candidate.gain, candidate.low, candidate.high, unit)} expected "
+            "by the race, "
+            f"{format_gain(measured.gain, measured.low, measured.high, unit)} in the audit"
+        )
+    if not figures:
+        return
+    means = ""
+    if audit.left_out_of_means:
+        n_tasks = len(audit.tasks)
+        means = (
+            f" The race averages over all {n_tasks} tasks, the audit over the "
+            f"{n_tasks - len(audit.left_out_of_means)} that have enough test labels."
+        )
     yield Alert(
         "race-contradicted",
         "warning",
-        "The audit contradicts the race",
-        f"{what}. The audit's measurement decides: the race predicts from few trainings.",
+        title,
+        f"Mean gains of {'; '.join(figures.values())}. The audit's measurement decides: the race "
+        f"predicts from few trainings, those of the audit are new.{means}",
     )
+
+
+def _is_beyond_noise(candidate: Candidate, measured: Verdict, tolerance: float) -> bool:
+    """Whether two gains differ by more than the tolerance and than their intervals allow.
+
+    The half widths that face each other are added as those of independent measurements.
+    """
+    difference = measured.gain - candidate.gain
+    if difference > 0:
+        halves = candidate.high - candidate.gain, measured.gain - measured.low
+    else:
+        halves = candidate.gain - candidate.low, measured.high - measured.gain
+    return abs(difference) > max(hypot(*halves), tolerance)
 
 
 def _budget(audit: "Audit") -> Iterator[Alert]:

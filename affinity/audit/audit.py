@@ -323,6 +323,17 @@ class Audit(markup.ShownAsTable):
         return tuple(audit_alerts(self))
 
     @property
+    def same_as_separate(self) -> tuple[str, ...]:
+        """Tasks whose network in the plan is their separate network: a gain of 0 by definition."""
+        plan, separate = (self.candidates[name].test.scores for name in ("plan", "separate"))
+        is_same = (plan.nan_to_num() == separate.nan_to_num()).all(dim=0).tolist()
+        return tuple(
+            task.name
+            for task, same in zip(self.tasks, is_same, strict=True)
+            if same and self.plan.grouping.network_of(task.name).is_alone
+        )
+
+    @property
     def too_few_labels(self) -> tuple[str, ...]:
         """Tasks with too few test labels for a verdict."""
         return tuple(counts.task for counts in self.context.labels if counts.is_too_few)

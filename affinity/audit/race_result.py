@@ -28,7 +28,7 @@ ENDED: dict[Ended, str] = {
 }
 
 _FINDINGS: dict[RaceFinding, str] = {
-    "better plan": "a better plan than separate networks and one network for all was found",
+    "better plan": "more is expected of it than of separate networks and of one network for all",
     "no difference": "no grouping is better than the plan by more than the tolerance",
     "not enough trainings": "a better grouping may exist, but trainings were too few to see it",
 }

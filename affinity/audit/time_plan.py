@@ -45,6 +45,7 @@ _MEASUREMENTS = 3
 _MARGIN = 0.9  # of the limit that is planned for
 
 _SHARING_SHARE = 0.5  # of the other trainings' time, for trying ways to share
+_LEAST_SHARING = 0.1  # of the limit, if the other trainings leave that much
 _START_SECONDS = 1.0  # to prepare networks that are trained at once
 SHARING = "ways to share"  # the stage that tries other ways to share than hard
 Baselines = Literal["all", "minimal"]
@@ -302,7 +303,8 @@ def plan_trainings(
     if not is_full and race > 0:
         race_trainings = max(work.fewest_race_trainings, int(race / of_one))
     trainings = slowness * work.record(steps) + race + audit
-    sharing = max(0.0, min(_SHARING_SHARE * trainings, room - race - audit))
+    sharing = max(_SHARING_SHARE * trainings, _LEAST_SHARING * 60 * requested.minutes)
+    sharing = max(0.0, min(sharing, room - race - audit))
     if is_raced:
         race_trainings = plan.race_trainings
         race = plan.seconds.get("grouping", race)

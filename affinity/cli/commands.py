@@ -410,11 +410,13 @@ def print_audit(
 
 def exit_code(console: Console, audit: "Audit", options: VerdictOptions) -> int:
     """0, or `HARMED` if --fail-on requires it."""
+    from affinity.audit.alert import quote_names
+
     harmed = [
         task for task, verdict in audit.verdicts.items() if verdict.verdict == options.fail_on
     ]
     if options.fail_on is None or not (harmed or audit.overall.verdict == options.fail_on):
         return 0
-    what = escape(", ".join(harmed)) if harmed else "the tasks on average"
+    what = escape(quote_names(harmed)) if harmed else "the tasks on average"
     console.print(f"[bold red]The plan harms {what}.[/bold red]")
     return HARMED

@@ -17,6 +17,7 @@ from affinity.audit import (
     RepeatedHoldout,
     metric_name,
 )
+from affinity.audit.alert import quote_names
 from affinity.audit.task_description import METRIC_NAMES, SCORE
 from affinity.audit.time_plan import TimePlan
 from affinity.estimates import LabelOverlap
@@ -36,6 +37,7 @@ from .console import plain_table
 MOST_ROWS = 30
 LARGEST_PERCENTAGE = 10_000  # from here on numbers are printed as powers of ten
 UNKNOWN = "\N{EN DASH}"
+_SAME = "same as separate"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
 
 
@@ -164,19 +166,54 @@ def count_networks(plan: Plan) -> str:
 
 
 def show_audit(console: Console, audit: Audit) -> None:
-    """Print one row per task, then the candidates and the advice."""
-    table = plain_table(
-        *("task", "net>", "metric", "separate>", "plan>", "all-in-one>", "gain of plan>"), "verdict"
-    )
+    """Print serious warnings, one row per task, the other warnings, the candidates and the advice.
+
+    If the plan is separate networks, the rows show all-in-one.
+    """
+    for alert in audit.alerts:
+        if alert.severity == "serious":
+            print_note(console, f"{alert.title}. {alert.text}", is_warning=True)
+    is_separate = "separate" in audit.distinct["plan"]
+    judged = "all-in-one" if is_separate else "plan"
+    _show_tasks(console, audit, judged)
+    _show_metrics(console, audit, judged)
+    _show_reference(console, audit)
+    codes = {limit.code for limit in audit.context.limits}
+    codes |= {"race-contradicted", "fewer-networks-harm", "budget-binds"}
+    for alert in audit.alerts:
+        if alert.severity != "serious" and alert.code in codes:
+            print_note(console, f"{alert.title}. {alert.text}")
+    if not is_separate:
+        overall, over = audit.overall, "All tasks together"
+        if audit.left_out_of_means:
+            over = f"Mean over {averaged_tasks(audit)}"
+        needed = _needed(overall, audit.gains.n_replicates)
+        console.print(f"{over}: {_coloured(overall.verdict)}, {_gain(overall)}{needed}")
+    for name, names in audit.distinct.items():
+        size = _size_of(audit.candidates[name])
+        is_baseline = "separate" in names
+        gain = "the baseline" if is_baseline else f"mean gain {_gain(audit.overall_of(name))}"
+        console.print(f"{', '.join(names)}: {size}, {gain}")
+    console.print(f"[bold]{escape(audit_headline(audit).title)}[/bold]")
+
+
+def _show_tasks(console: Console, audit: Audit, judged: str) -> None:
+    """Print one row per task: its metric in each candidate, and the gain of one of them."""
+    grouping = audit.plan.grouping
+    same = audit.same_as_separate if judged == "plan" else ()
+    columns = ["separate", judged]
+    if judged == "plan" and "all-in-one" not in audit.distinct["plan"]:
+        columns.append("all-in-one")
+    gain = f"gain of {judged}>"
+    table = plain_table("task", "net>", "metric", *(f"{n}>" for n in columns), gain, "verdict")
     metrics = {
-        name: candidate.metrics.scores.double().mean(dim=0).tolist()
-        for name, candidate in audit.candidates.items()
+        name: audit.candidates[name].metrics.scores.double().mean(dim=0).tolist()
+        for name in columns
     }
-    verdicts = audit.verdicts
-    networks = audit.plan.grouping.networks
+    verdicts = audit.verdicts_of(judged)
     order = sorted(
         range(len(audit.tasks)),
-        key=lambda task: networks.index(audit.plan.grouping.network_of(audit.tasks[task].name)),
+        key=lambda task: grouping.networks.index(grouping.network_of(audit.tasks[task].name)),
     )
     if len(order) > MOST_ROWS:  # the largest gains and losses
         order.sort(key=lambda task: -_size(verdicts[audit.tasks[task].name]))
@@ -186,25 +223,24 @@ def show_audit(console: Console, audit: Audit) -> None:
         verdict = verdicts[task.name]
         table.add_row(
             escape(task.name),
-            str(1 + networks.index(audit.plan.grouping.network_of(task.name))),
+            str(1 + grouping.networks.index(grouping.network_of(task.name))),
             task.metric.removeprefix("ROC "),
-            *(_number(metrics[name][column]) for name in ("separate", "plan", "all-in-one")),
-            _gain(verdict),
-            _coloured(verdict.verdict),
+            *(_number(metrics[name][column]) for name in columns),
+            *((UNKNOWN, _SAME) if task.name in same else (_gain(verdict), _word(audit, verdict))),
         )
     console.print(table)
     if len(audit.tasks) > len(order):
-        counts = {name: sum(v.verdict == name for v in verdicts.values()) for name in COLOURS}
+        words = [_SAME if v.task in same else v.verdict for v in verdicts.values()]
+        counts = [f"{words.count(n)} {n}" for n in (*COLOURS, _SAME) if n in words]
         console.print(
             f"({len(order)} of {len(audit.tasks)} tasks, those with the largest gains and losses; "
-            f"all tasks: {', '.join(f'{n} {name}' for name, n in counts.items() if n)})"
+            f"all tasks: {', '.join(counts)})"
         )
-    n_replicates = audit.gains.n_replicates
     console.print(
         f"Gain: {describe_gains(audit)}"
         + (
             f", with its 95 % interval over {_levels(audit)}."
-            if n_replicates > 1
+            if audit.gains.n_replicates > 1
             else ". One replicate gives no intervals and no verdicts; use --replicates 5."
         ),
         style="dim",
@@ -216,33 +252,16 @@ def show_audit(console: Console, audit: Audit) -> None:
     ]
     if corrected:
         console.print(
-            f"Undecided although the interval excludes 0: {escape(', '.join(corrected))}. Verdicts "
-            f"are corrected for {count(len(verdicts), 'task')}, intervals are not.",
+            f"Undecided although the interval excludes 0: {escape(quote_names(corrected))}. "
+            f"Verdicts are corrected for {count(len(verdicts), 'task')}, intervals are not.",
             style="dim",
         )
-    _show_metrics(console, audit)
-    _show_reference(console, audit)
-    limits = {limit.code for limit in audit.context.limits}
-    for alert in audit.alerts:
-        if alert.severity == "serious" or alert.code in {
-            *limits,
-            "race-contradicted",
-            "fewer-networks-harm",
-        }:
-            print_note(console, f"{alert.title}. {alert.text}", alert.severity == "serious")
-    overall = audit.overall
-    over = "All tasks together"
-    if audit.left_out_of_means:
-        over = f"Mean over {averaged_tasks(audit)}"
-    console.print(
-        f"{over}: {_coloured(overall.verdict)}, {_gain(overall)}{_needed(overall, n_replicates)}"
-    )
-    for name, names in audit.distinct.items():
-        if name != "separate":
-            size = _size_of(audit.candidates[name])
-            gain = "the baseline" if "separate" in names else _gain(audit.overall_of(name))
-            console.print(f"{', '.join(names)}: {size}, mean gain {gain}")
-    console.print(f"[bold]{escape(audit_headline(audit).title)}[/bold]")
+
+
+def _word(audit: Audit, verdict: Verdict) -> str:
+    """A task's verdict, or why it has none."""
+    is_few = verdict.task in audit.too_few_labels
+    return "too few labels" if is_few else _coloured(verdict.verdict)
 
 
 def _show_reference(console: Console, audit: Audit) -> None:
@@ -266,9 +285,8 @@ def _show_reference(console: Console, audit: Audit) -> None:
     for column, (task, verdict) in list(enumerate(zip(audit.tasks, verdicts, strict=True)))[
         :MOST_ROWS
     ]:
-        word = {"beneficial": "better", "harmful": "worse", "neutral": "equal"}.get(
-            verdict.verdict, verdict.verdict
-        )
+        words = {"beneficial": "better", "harmful": "worse", "neutral": "equal"}
+        word = words.get(verdict.verdict) or _word(audit, verdict)
         table.add_row(
             escape(task.name),
             task.metric.removeprefix("ROC "),
@@ -285,9 +303,9 @@ def _show_reference(console: Console, audit: Audit) -> None:
     console.print(table)
 
 
-def _show_metrics(console: Console, audit: Audit) -> None:
+def _show_metrics(console: Console, audit: Audit, judged: str) -> None:
     """Print the improvement of metrics that were asked for, unless they are the gains above."""
-    differences = audit.candidates["plan"].metrics.frame()
+    differences = audit.candidates[judged].metrics.frame()
     chosen = [
         column
         for column, task in enumerate(audit.tasks)
@@ -295,7 +313,7 @@ def _show_metrics(console: Console, audit: Audit) -> None:
     ]
     if not chosen:
         return
-    table = plain_table("task", "metric", "gain of plan, in its units>")
+    table = plain_table("task", "metric", f"gain of {judged}, in its units>")
     for column in chosen:
         mean, low, high = (
             percent(float(differences[name].iloc[column]), unit="difference")

@@ -111,4 +111,4 @@ def notes_on_counts(
         )
 
 
-_REMEDY = "gather more, raise --test-share, or leave it out"
+_REMEDY = "gather more rows, raise --test-share, or leave out such tasks"

@@ -148,7 +148,7 @@ def find_near_rows(
                     f"{by_chance:.0%}). There seem to be several rows of the same person or thing: "
                     "name the column that says whose they are with --group-column, or scores are "
                     "too good.",
-                    "warning",
+                    "serious" if share >= 0.3 else "warning",
                     value=share,
                 )
             ]

@@ -35,6 +35,11 @@ _FINDINGS: dict[VerdictName, Finding] = {
     "undecided": "undecided",
 }
 
+_IN_OTHER_SENTENCES = (
+    *("nothing-learned", "plan-harms", "harmful-tasks", "test-contradicts-selection"),
+)
+"""Codes of serious alerts that the title or the verdicts say anyway."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -67,11 +72,10 @@ def audit_headline(audit: Audit) -> Headline:
     serious = [
         alert.title
         for alert in audit.alerts
-        if alert.severity == "serious" and alert.code in ("too-few-to-judge", "loss-near-zero")
+        if alert.severity == "serious" and alert.code not in _IN_OTHER_SENTENCES
     ]
-    tasks = [f"{text.rstrip('.')} (see the warnings)." for text in dict.fromkeys(serious)]
     sentences = (
-        *tasks,
+        *(f"{text} (see the warnings)." for text in dict.fromkeys(serious)),
         _gain(audit, audit.advice),
         _gain(audit, "plan") if audit.advice != "plan" else "",
         _verdicts(audit),
@@ -206,8 +210,11 @@ def _verdicts(audit: Audit) -> str:
     """How many tasks have which verdict under the plan."""
     if not _shares(audit.plan):
         return ""
-    few = set(audit.too_few_labels)
-    verdicts = [each.verdict for each in audit.verdicts.values() if each.task not in few]
+    same = audit.same_as_separate
+    few = set(audit.too_few_labels) - set(same)
+    verdicts = [
+        each.verdict for each in audit.verdicts.values() if each.task not in few | set(same)
+    ]
     parts = [
         f"{verdicts.count(name)} {words}"
         for name, words in {
@@ -218,6 +225,8 @@ def _verdicts(audit: Audit) -> str:
         }.items()
         if name in verdicts
     ]
+    if same:
+        parts.append(f"{len(same)} the same as separate")
     if few:
         parts.append(f"{len(few)} without a verdict")
     return f"Of {count(len(audit.tasks), 'task')} under the plan: {listed(parts)}."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.statistics import VerdictName
@@ -25,18 +26,27 @@ class KeyNumber:
 
 @dataclass(frozen=True)
 class VerdictCount:
-    """How many tasks have a verdict, and how many tasks are drawn before them in a bar."""
+    """How many tasks have a verdict, and how many tasks are drawn before them in a bar.
 
-    verdict: VerdictName
+    "same" stands for tasks that the plan gives their separate network.
+    """
+
+    verdict: VerdictName | Literal["same"]
     count: int
     start: int
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        return "same as separate" if self.verdict == "same" else self.verdict
 
 
 def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Iterator[KeyNumber]:
     """Gains, networks, parameters and replicates of an audit."""
     plan, separate = audit.candidates["plan"], audit.candidates["separate"]
     overall = audit.overall
-    yield gain_number("Mean gain, plan", overall.gain, overall.low, overall.high, overall.unit)
+    if "separate" not in audit.distinct["plan"]:
+        yield gain_number("Mean gain, plan", overall.gain, overall.low, overall.high, overall.unit)
     if holdout is not None:
         mean = holdout.procedure("plan")
         name = f"Mean gain, plan, over {count(len(holdout.audits), 'test split')}"
@@ -71,9 +81,12 @@ def gain_number(
 
 def count_verdicts(audit: Audit) -> list[VerdictCount]:
     """How many tasks have each verdict under the plan; verdicts that do not occur are left out."""
-    verdicts = [verdict.verdict for verdict in audit.verdicts.values()]
+    same = audit.same_as_separate
+    verdicts = [
+        "same" if verdict.task in same else verdict.verdict for verdict in audit.verdicts.values()
+    ]
     counts: list[VerdictCount] = []
-    for name in VERDICTS:
+    for name in (*VERDICTS, "same"):
         if amount := verdicts.count(name):
             counts.append(VerdictCount(name, amount, sum(each.count for each in counts)))
     return counts

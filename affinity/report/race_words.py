@@ -12,7 +12,8 @@ from .alternatives import served_tasks
 from .numbers import gain_text
 
 _FINDINGS: dict[RaceFinding, str] = {
-    "better plan": "The race found a better plan than separate networks and one network for all.",
+    "better plan": "The race expects more of the plan than of separate networks and of one "
+    "network for all tasks.",
     "no difference": "The race found no grouping that is better than the plan by more than the "
     "tolerance.",
     "not enough trainings": "A better grouping may exist, but the race had too few trainings to "

@@ -10,15 +10,18 @@ import torch
 
 from affinity import Grouping, Network, Plan
 from affinity.audit import Audit, AuditContext, Candidate, EvaluatedPlan, TaskDescription
+from affinity.audit.alert import format_gain
 from affinity.problems.label_counts import LabelCounts
+from affinity.reading import DataNote
 from affinity.report import audit_headline
 from affinity.report.headline import averaged_tasks
+from affinity.report.key_numbers import count_verdicts
 from affinity.statistics import Gains
 
 
 def simulated(n: int, seed: int) -> Iterator[Audit]:
     """Audits of any size: gains, losses, identical networks, nothing learned, few labels."""
-    random = np.random.default_rng(seed)
+    random, races = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     for _ in range(n):
         n_tasks, n_replicates = int(random.integers(2, 6)), int(random.choice([1, 2, 3, 8]))
         names = tuple(f"t{task}" for task in range(n_tasks))
@@ -60,7 +63,16 @@ def simulated(n: int, seed: int) -> Iterator[Audit]:
             LabelCounts(name, {"test": 400}, {"test": count})
             for name, count in zip(names, few, strict=True)
         )
-        winner = Candidate("plan", plan.grouping, 0.02, 0.01, 0.03, 0.96, 1.0)
+        expected = {
+            each.grouping.networks: float(races.choice([-0.02, 0.02, 0.2]))
+            for each in plans.values()
+        }
+        expected[plans["separate"].grouping.networks] = 0.0
+        race = tuple(
+            Candidate(name, each.grouping, gain, gain - 0.01, gain + 0.01, 0.9, 1.0)
+            for name, each in plans.items()
+            for gain in [expected[each.grouping.networks]]
+        )
         yield Audit(
             "simulated",
             tuple(
@@ -71,7 +83,7 @@ def simulated(n: int, seed: int) -> Iterator[Audit]:
             candidates,
             context=AuditContext(
                 labels=labels if random.random() < 0.4 else (),
-                race=(winner,) if random.random() < 0.5 else (),
+                race=race if random.random() < 0.5 else (),
                 budget=int(random.integers(1, 6)) if random.random() < 0.3 else None,
             ),
         )
@@ -261,17 +273,54 @@ def test_no_candidate_that_is_as_good_harms_fewer_tasks_than_the_advised_one() -
 
 
 def test_a_race_that_the_audit_contradicts_is_told_with_both_figures() -> None:
-    codes: set[bool] = set()
+    n_told = n_agreeing = 0
     for proposed in simulated(16, 6):
-        if not proposed.context.race or proposed.gains.n_replicates < 2:
-            continue
-        audit = proposed.decide()
-        alerts = {alert.code: alert.text for alert in audit.alerts}
-        if audit is not proposed:
-            assert "race-contradicted" in alerts
-            assert "+2.0 %" in alerts["race-contradicted"]
-        codes.add("race-contradicted" in alerts)
-    assert True in codes
+        audit, race = proposed.decide(), proposed.context.race
+        told = {alert.code: alert.text for alert in audit.alerts}.get("race-contradicted")
+        is_replaced = audit is not proposed
+        for candidate in race:
+            name = audit.name_of(candidate.grouping)
+            assert name is not None
+            measured = audit.overall_of(name)
+            is_one_sided = candidate.low > 0 > measured.high or candidate.high < 0 < measured.low
+            are_apart = measured.low > candidate.high or measured.high < candidate.low
+            is_separate = all(network.is_alone for network in candidate.grouping.networks)
+            if is_separate or not (is_one_sided or are_apart):
+                n_agreeing += told is None
+                continue
+            if abs(measured.gain - candidate.gain) > audit.test.tolerance:
+                assert told is not None
+                for gain in (candidate, measured):
+                    assert format_gain(gain.gain, gain.low, gain.high) in told
+                n_told += 1
+        if race and is_replaced:
+            assert told is not None
+        assert (told is None) or race
+    assert n_told > 3
+    assert n_agreeing > 1
+
+
+def test_serious_alerts_are_in_the_headline() -> None:
+    leak = DataNote("looks-like-groups", "Column 'patient' looks like groups.", "serious")
+    audit = measured({"plan": [0.02] * 3})
+    assert audit_headline(audit).sentences[0] == audit_headline(audit.decide()).sentences[0]
+    warned = replace(audit, context=AuditContext(notes=(leak,)))
+    (alert,) = (alert for alert in warned.alerts if alert.code == leak.code)
+    assert alert.title in audit_headline(warned).sentences[0]
+
+
+def test_tasks_of_a_separate_network_are_the_same_as_separate() -> None:
+    audit = measured({"plan": [0.02, 0.02, 0.0]})
+    baseline = audit.candidates["separate"].test.scores
+    gains = audit.candidates["plan"].test
+    scores = torch.cat([gains.scores[:, :2], baseline[:, 2:]], dim=1)
+    planned = replace(audit.candidates["plan"], test=Gains(gains.tasks, scores, baseline))
+    audit = replace(audit, candidates={**audit.candidates, "plan": planned})
+    assert audit.same_as_separate == ("c",)
+    assert [(each.verdict, each.count) for each in count_verdicts(audit)] == [
+        ("beneficial", 2),
+        ("same", 1),
+    ]
 
 
 def test_a_budget_that_binds_is_told() -> None:
