@@ -23,14 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from affinity.audit import (
-        Audit,
-        Diagnosis,
-        Race,
-        RaceResult,
-        diagnose,
-        retrain,
-    )
+    from affinity.audit import Audit, Diagnosis, Race, RaceResult, diagnose, retrain
     from affinity.errors import AffinityWarning, DivergenceError, InputError
     from affinity.estimates import (
         ESTIMATORS,
@@ -53,14 +46,7 @@ if TYPE_CHECKING:
     from affinity.training import Scores, TrainingSettings
 
 _ROOMS = {
-    "audit": (
-        "Audit",
-        "Diagnosis",
-        "Race",
-        "RaceResult",
-        "diagnose",
-        "retrain",
-    ),
+    "audit": ("Audit", "Diagnosis", "Race", "RaceResult", "diagnose", "retrain"),
     "errors": ("AffinityWarning", "DivergenceError", "InputError"),
     "estimates": (
         "ESTIMATORS",

@@ -2,8 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Iterable
+from math import inf
+from operator import ge, gt, le, lt
 from pathlib import Path
+from typing import Any
 
+Number = int | float
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -32,6 +37,35 @@ class InputError(ValueError):
 
 class DivergenceError(ArithmeticError):
     """A loss became NaN or infinite; the message names the task and the step."""
+
+
+def check_number(
+    name: str,
+    value: Any,
+    code: str = "out-of-range",
+    *,
+    least: Number | None = None,
+    above: Number | None = None,
+    most: Number | None = None,
+    below: Number | None = None,
+) -> None:
+    """Refuse a number outside of its range, and NaN; None is a setting that is not given."""
+    limits = (
+        ("at least", ge, least),
+        ("above", gt, above),
+        ("at most", le, most),
+        ("below", lt, below),
+    )
+    given = [(words, holds, bound) for words, holds, bound in limits if bound is not None]
+    if value is not None and not all(holds(value, bound) for _, holds, bound in given):
+        expected = ["finite" if bound == inf else f"{words} {bound}" for words, _, bound in given]
+        raise InputError(f"Expected {name} to be {' and '.join(expected)}, but got {value}.", code)
+
+
+def check_choice(name: str, value: object, choices: Iterable[object], code: str) -> None:
+    """Refuse a value that is none of the choices."""
+    if value not in (known := [*choices]):
+        raise InputError(f"Expected {name} to be one of {known}, but got {value!r}.", code)
 
 
 class AffinityWarning(UserWarning):

@@ -30,7 +30,7 @@ from affinity.audit.time_plan import (
     plan_trainings,
     with_usual_epochs,
 )
-from affinity.errors import DivergenceError, InputError
+from affinity.errors import DivergenceError, InputError, check_choice
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
 from affinity.problems.record import steps_between_measurements
@@ -393,11 +393,7 @@ def versions() -> dict[str, str]:
 
 
 def _check(settings: RunSettings) -> None:
-    if settings.estimator not in ESTIMATORS:
-        raise InputError(
-            f"Expected one of the estimators {list(ESTIMATORS)}, but got {settings.estimator!r}.",
-            "unknown-estimator",
-        )
+    check_choice("the estimator", settings.estimator, ESTIMATORS, "unknown-estimator")
     sharing, given = settings.sharing, settings.sharing_settings
     if given and sharing in (None, "auto"):
         raise InputError(

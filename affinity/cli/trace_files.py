@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.files import write_atomically
 from affinity.recording import Trace
@@ -96,11 +96,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def _estimate(trace: Trace, name: str, console: Console) -> tuple[str, AffinityMatrix]:
-    if name not in ESTIMATORS:
-        raise InputError(
-            f"Expected one of the estimators {list(ESTIMATORS)}, but got {name!r}.",
-            "unknown-estimator",
-        )
+    check_choice("the estimator", name, ESTIMATORS, "unknown-estimator")
     try:
         return name, ESTIMATORS[name]()(trace)
     except InputError as error:

@@ -24,13 +24,7 @@ class FirstOrderAffinity:
     Args:
         held_out: Use the target's gradient and loss on another batch than the source's gradient.
         layer: Use this layer's parameters alone, where the trace has layers.
-        ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
-            of means over steps; ``"auto"``, the latter where the target's loss is near 0 at single
-            steps, with a warning (see `relative_change`).
-        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
-            ``(first, end)``, the steps from `first` to before `end`.
-        block: Number of consecutive measurements that are resampled together for the standard
-            error; by default it follows from their autocorrelation.
+        ratio, window, block: As for `InterTaskAffinity`.
 
     Raises:
         InputError: If the trace holds no Gramians or learning rates, or no held-out ones with

@@ -21,10 +21,7 @@ class GradientConflict:
 
     Args:
         layer: Use this layer's parameters alone, where the trace has layers.
-        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
-            ``(first, end)``, the steps from `first` to before `end`.
-        block: Number of consecutive measurements that are resampled together for the standard
-            error; by default it follows from their autocorrelation.
+        window, block: As for `InterTaskAffinity`.
 
     Raises:
         InputError: If the trace holds no Gramians, or not that layer.

@@ -29,13 +29,7 @@ class MomentumAffinity:
     The released code divides by the learning rate; this is the paper's form.
 
     Args:
-        ratio: ``"steps"``, the mean over steps of ratios, as in the formula; ``"means"``, the ratio
-            of means over steps; ``"auto"``, the latter where the target's loss is near 0 at single
-            steps, with a warning (see `relative_change`).
-        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
-            ``(first, end)``, the steps from `first` to before `end`.
-        block: Number of consecutive measurements that are resampled together for the standard
-            error; by default it follows from their autocorrelation.
+        ratio, window, block: As for `InterTaskAffinity`.
 
     Raises:
         InputError: If the trace holds no products of gradients with the optimizer's momentum.

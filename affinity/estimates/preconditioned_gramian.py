@@ -41,10 +41,7 @@ class PreconditionedGramian:
     Args:
         damping: :math:`\lambda` relative to the mean squared norm of the gradients.
         layer: Use this layer's parameters alone, where the trace has layers.
-        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
-            ``(first, end)``, the steps from `first` to before `end`.
-        block: Number of consecutive measurements that are resampled together for the standard
-            error; by default it follows from their autocorrelation.
+        window, block: As for `InterTaskAffinity`.
 
     Raises:
         InputError: If the damping is not above 0, or the trace holds no Gramians, or not that

@@ -30,10 +30,7 @@ class SignalCosine:
     direction: its pairs are NaN. The ratio itself may exceed 1 by chance.
 
     Args:
-        window: Part of each run: the ``"early"`` or ``"late"`` third of its measurements, or
-            ``(first, end)``, the steps from `first` to before `end`.
-        block: Number of consecutive measurements that are resampled together for the standard
-            error; by default it follows from their autocorrelation.
+        window, block: As for `InterTaskAffinity`.
 
     Raises:
         InputError: If the trace holds no held-out Gramians.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Accuracy, CrossEntropy, Examples, Task
 
 from .episodes import Episodes
@@ -41,8 +41,7 @@ class ClassFamily(Family):
     ways: int
 
     def __post_init__(self) -> None:
-        if self.ways < 2:
-            raise InputError(f"Expected at least two ways, but got {self.ways}.", "too-few-ways")
+        check_number("ways", self.ways, "too-few-ways", least=2)
         if self.ways > len(self.classes):
             raise InputError(
                 f"Expected at least as many classes as ways, but got {self.ways} ways and "

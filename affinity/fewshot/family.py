@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 
 from .episodes import Episodes
@@ -59,12 +59,8 @@ class Family(ABC):
         Raises:
             InputError: If one has too few, or a number is below 1.
         """
-        if shots < 1 or queries < 1:
-            raise InputError(
-                f"Expected at least one shot and one query row, but got {shots} shots and "
-                f"{queries} queries.",
-                "invalid-shots",
-            )
+        check_number("the number of shots", shots, "invalid-shots", least=1)
+        check_number("the number of query rows", queries, "invalid-shots", least=1)
 
 
 class GeneratedRegressions(Family):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.tasks import Examples
 
 from .family import GeneratedRegressions
@@ -53,10 +53,7 @@ class HierarchicalRegression(GeneratedRegressions):
 
     def __post_init__(self) -> None:
         for name in ("n_features", "shared", "own", "noise"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(
-                    f"Expected {name} above 0, but got {getattr(self, name)}.", "not-positive"
-                )
+            check_number(name, getattr(self, name), "not-positive", above=0, below=math.inf)
 
     @property
     def theta(self) -> Float[Tensor, " feature"]:

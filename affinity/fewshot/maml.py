@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 
 from .episodes import Episodes
 from .learner import LearnedInitialization
@@ -39,7 +39,7 @@ class MAML:
     inner_steps: int = 3
 
     def __post_init__(self) -> None:
-        check_inner_steps(self.inner_steps, least=1)
+        check_number("inner_steps", self.inner_steps, "too-few-steps", least=1)
 
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn the initialization."""
@@ -66,7 +66,7 @@ class FirstOrderMAML:
     inner_steps: int = 3
 
     def __post_init__(self) -> None:
-        check_inner_steps(self.inner_steps, least=1)
+        check_number("inner_steps", self.inner_steps, "too-few-steps", least=1)
 
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn the initialization."""
@@ -93,7 +93,7 @@ class ANIL:
     inner_steps: int = 3
 
     def __post_init__(self) -> None:
-        check_inner_steps(self.inner_steps, least=1)
+        check_number("inner_steps", self.inner_steps, "too-few-steps", least=1)
 
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn trunk and head."""
@@ -123,14 +123,6 @@ def adapted_losses(
         return loss(network.run(adapted, query_inputs), query_targets)
 
     return vmap(query_loss, randomness="different")(*episodes.parts)
-
-
-def check_inner_steps(inner_steps: int, least: int) -> None:
-    """Refuse a number of inner steps that is too small."""
-    if inner_steps < least:
-        raise InputError(
-            f"Expected at least {least} inner steps, but got {inner_steps}.", "too-few-steps"
-        )
 
 
 def _learn_initialization(

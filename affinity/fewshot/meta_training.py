@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
-from affinity.errors import DivergenceError, InputError
+from affinity.errors import DivergenceError, check_number
 from affinity.progress import track
 from affinity.training.device import use_seed
 
@@ -34,15 +35,10 @@ class MetaTraining:
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(
-                    f"Expected {name} of at least 1, but got {value}.", f"invalid-{name}"
-                )
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(
-                f"Expected a positive, finite learning_rate, but got {self.learning_rate}.",
-                "invalid-learning-rate",
-            )
+            check_number(name, getattr(self, name), f"invalid-{name}", least=1)
+        check_number(
+            "learning_rate", self.learning_rate, "invalid-learning-rate", above=0, below=inf
+        )
 
     def rate_at(self, iteration: int) -> float:
         """The learning rate in an iteration, counted from 0.

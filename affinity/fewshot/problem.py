@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from torch import nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import CrossEntropy, Task
 from affinity.training.device import use_seed
 
@@ -57,10 +58,7 @@ class FewShotProblem:
                 f"Expected increasing numbers of steps from 1 up, but got {self.steps}.",
                 "invalid-steps",
             )
-        if not 0 < self.inner_rate < float("inf"):
-            raise InputError(
-                f"Expected an inner rate above 0, but got {self.inner_rate}.", "invalid-inner-rate"
-            )
+        check_number("inner_rate", self.inner_rate, "invalid-inner-rate", above=0, below=inf)
         for part in (self.validation, self.test):
             if part.task != self.training.task:
                 raise InputError(

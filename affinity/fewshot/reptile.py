@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from affinity.errors import check_number
+
 from .episodes import Episodes
 from .learner import LearnedInitialization
-from .maml import check_inner_steps
 from .meta_training import meta_train
 from .network import FewShotNetwork, Parameters, adapt
 from .problem import FewShotProblem
@@ -37,7 +38,7 @@ class Reptile:
     inner_steps: int = 5
 
     def __post_init__(self) -> None:
-        check_inner_steps(self.inner_steps, least=2)
+        check_number("inner_steps", self.inner_steps, "too-few-steps", least=2)
 
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn the initialization."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from numbers import Integral
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,8 @@ class Budget:
                 "they cost is Budget(cost=...).",
                 "invalid-budget",
             )
-        if self.networks is not None and self.networks < 1:
-            raise InputError(
-                f"Expected a budget of at least 1 network, but got {self.networks}.",
-                "budget-too-small",
-            )
-        if self.cost is not None and not (isfinite(self.cost) and self.cost > 0):
-            raise InputError(
-                f"Expected a finite cost above 0, but got {self.cost}.", "invalid-budget"
-            )
+        check_number("the budget of networks", self.networks, "budget-too-small", least=1)
+        check_number("the budget of cost", self.cost, "invalid-budget", above=0, below=inf)
         if self.networks is None and self.cost is None:
             raise InputError(
                 "Expected a budget of networks or of cost, but got neither.", "invalid-budget"
@@ -58,12 +51,7 @@ class Budget:
     def of(self, trained: frozenset[str]) -> float:
         """The cost of a network trained on these tasks."""
         cost = 1.0 if self.cost_of is None else self.cost_of(trained)
-        if not 0 <= cost < float("inf"):
-            raise InputError(
-                f"Expected a finite cost of at least 0 for the network of {sorted(trained)}, but "
-                f"cost_of gives {cost}.",
-                "invalid-cost",
-            )
+        check_number(f"cost_of({sorted(trained)})", cost, "invalid-cost", least=0, below=inf)
         return cost
 
     def check(self, tasks: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.estimates import AffinityMatrix, GroupScores
 
 from .grouping import Grouping
@@ -53,10 +53,7 @@ class GroupingObjective:
     unknown: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("mean", "sum"):
-            raise InputError(
-                f'Expected pooling "mean" or "sum", but got {self.pooling!r}.', "invalid-objective"
-            )
+        check_choice("pooling", self.pooling, ("mean", "sum"), "invalid-objective")
         if isinstance(self.lone, str) and self.lone not in ("diagonal", "forbidden"):
             raise InputError(
                 f'Expected lone to be a number, one per task, "diagonal" or "forbidden", but got '

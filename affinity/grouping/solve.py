@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 from affinity.estimates import AffinityMatrix, GroupScores
 
 from .budget import Budget
@@ -72,10 +72,7 @@ def solve_problem(problem: GroupingProblem, solver: str | None = None) -> Groupi
     """The best grouping of a problem that was found, with its bound and time."""
     began, time_limit = time.perf_counter(), problem.time_limit
     name = solver or solver_for(problem)
-    if name not in SOLVERS:
-        raise InputError(
-            f"Expected one of the solvers {sorted(SOLVERS)}, but got {name!r}.", "unknown-solver"
-        )
+    check_choice("the solver", name, SOLVERS, "unknown-solver")
     share = _SEARCH_SHARE if name == "local_search" else 1.0
     try:
         grouping = SOLVERS[name](replace(problem, time_limit=share * time_limit))
@@ -107,13 +104,8 @@ def grouping_problem(
             "have a from_frame for tables.",
             "wrong-type",
         )
-    if not time_limit >= 0:
-        raise InputError(
-            f"Expected a time limit of at least 0 seconds, but got {time_limit}.",
-            "invalid-time-limit",
-        )
-    if seed < 0:
-        raise InputError(f"Expected a seed of at least 0, but got {seed}.", "invalid-seed")
+    check_number("time_limit", time_limit, "invalid-time-limit", least=0)
+    check_number("seed", seed, "invalid-seed", least=0)
     budget = budget if isinstance(budget, Budget) else Budget(networks=budget)
     budget.check(scores.tasks)
     constraints.check(scores.tasks)

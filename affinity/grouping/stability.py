@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float64
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.estimates import AffinityMatrix
 
 from .budget import Budget
@@ -188,11 +188,7 @@ def _noises(
     seed: int,
 ) -> list[Pairs]:
     """Errors of the affinities, as the solvers read them."""
-    if n_replicates < 1:
-        raise InputError(
-            f"Expected at least 1 replicate, but got n_replicates={n_replicates}.",
-            "too-few-replicates",
-        )
+    check_number("n_replicates", n_replicates, "too-few-replicates", least=1)
     if replicates is not None:
         if any(set(each.tasks) != set(matrix.tasks) for each in replicates) or not replicates:
             raise InputError(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.sharing import Cost
 
 from .impressions import Impressions
@@ -48,10 +48,7 @@ class CombinedScore:
                 f"Expected a finite weight for at least one objective, but got {self.weights}.",
                 "invalid-weight",
             )
-        if self.form not in get_args(CombinationForm):
-            raise InputError(
-                f"Expected 'product' or 'sum' as form, but got {self.form!r}.", "unknown-form"
-            )
+        check_choice("the form", self.form, get_args(CombinationForm), "unknown-form")
 
     def __call__(self, predictions: Mapping[str, Float[Tensor, " row"]]) -> Float[Tensor, " row"]:
         """The score of each impression.
@@ -151,10 +148,7 @@ def compare_weights(
     scores = list(scores)
     if not scores:
         raise InputError("Expected at least one combined score, but got none.", "no-scores")
-    if metric not in ("ndcg", "gauc", "auc"):
-        raise InputError(
-            f"Expected the metric 'ndcg', 'gauc' or 'auc', but got {metric!r}.", "unknown-metric"
-        )
+    check_choice("the metric", metric, ("ndcg", "gauc", "auc"), "unknown-metric")
     users = impressions.users
     table: list[dict[str, float]] = []
     for score in scores:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_number, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
 from affinity.reading import DataNote
@@ -148,8 +148,7 @@ def read_impressions(
     known_at = dict(known_at or {})
     identifiers, numbers = _listed(identifiers), _listed(numbers)
     log = to_pandas(log)
-    if buckets < 2:
-        raise InputError(f"Expected at least 2 buckets, but got {buckets}.", "out-of-range")
+    check_number("buckets", buckets, least=2)
     _check_columns(
         log,
         [time, user, *identifiers, *numbers, *names, *known_at, *known_at.values()]

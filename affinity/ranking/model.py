@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_choice, check_number, warn
 from affinity.sharing import SHARINGS, Perceptron
 
 from .impressions import BUCKETS, Impressions
@@ -63,23 +63,10 @@ class RankingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.sharing not in SHARINGS:
-            raise InputError(
-                f"Expected a sharing among {list(SHARINGS)}, but got {self.sharing!r}.",
-                "unknown-sharing",
-            )
+        check_choice("sharing", self.sharing, SHARINGS, "unknown-sharing")
         SHARINGS[self.sharing].with_settings(self.sharing_settings)
-        if self.position not in get_args(PositionUse):
-            raise InputError(
-                f"Expected a position among {list(get_args(PositionUse))}, but got "
-                f"{self.position!r}.",
-                "unknown-position-use",
-            )
-        if not 0 <= self.position_dropout < 1:
-            raise InputError(
-                f"Expected a position_dropout in [0, 1), but got {self.position_dropout}.",
-                "invalid-dropout",
-            )
+        check_choice("position", self.position, get_args(PositionUse), "unknown-position-use")
+        check_number("position_dropout", self.position_dropout, "invalid-dropout", least=0, below=1)
         sizes = (
             *(self.n_positions, self.embedding, self.hidden, self.width, self.depth, self.tower),
             *(self.buckets - 1, self.batch_size),

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_choice, check_number, warn
 from affinity.statistics import VerdictName
 
 from .clicks import positions_by_score
@@ -131,12 +131,8 @@ def compare_rankers(
         **({} if propensities is None else {"propensities": propensities}),
     )  # fmt: skip
     _check(reward, lists, positions, propensities, estimator, top)
-    if not (tolerance >= 0 and 0 < level < 1):
-        raise InputError(
-            f"Expected a tolerance of at least 0 and a level between 0 and 1, but got {tolerance} "
-            f"and {level}.",
-            "out-of-range",
-        )
+    check_number("tolerance", tolerance, least=0)
+    check_number("level", level, above=0, below=1)
     _, place, sizes = lists.unique(return_inverse=True, return_counts=True)
     size = sizes[place]
     weight = size.double() if propensities is None else 1 / propensities.double()
@@ -235,14 +231,8 @@ def _check(
     estimator: str,
     top: int | None,
 ) -> None:
-    if estimator not in get_args(OfflineEstimator):
-        raise InputError(
-            f"Expected an estimator among {list(get_args(OfflineEstimator))}, but got "
-            f"{estimator!r}.",
-            "unknown-estimator",
-        )
-    if top is not None and top < 1:
-        raise InputError(f"Expected top of at least 1, but got {top}.", "out-of-range")
+    check_choice("the estimator", estimator, get_args(OfflineEstimator), "unknown-estimator")
+    check_number("top", top, least=1)
     if not len(reward) or bool(reward.isnan().any()):
         raise InputError(
             "Expected a reward for every impression, but some are NaN, or there are none: leave "

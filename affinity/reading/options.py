@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,7 @@ class ReadingOptions:
                 f"{self.separator!r}.",
                 "invalid-option",
             )
-        if self.decimal not in (None, ".", ","):
-            raise InputError(
-                f"Expected '.' or ',' as decimal mark, but got {self.decimal!r}.", "invalid-option"
-            )
+        check_choice("the decimal mark", self.decimal, (None, ".", ","), "invalid-option")
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)

@@ -25,7 +25,7 @@ from jaxtyping import Int
 from pyarrow import dataset, feather, parquet
 from pyarrow import json as arrow_json
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.extras import needs
 
 from .note import DataNote
@@ -95,10 +95,7 @@ class DrawnRows:
     group_column: str | None = None
 
     def __post_init__(self) -> None:
-        if self.most is not None and self.most < 1:
-            raise InputError(
-                f"Expected at least one row to use, but got rows={self.most}.", "out-of-range"
-            )
+        check_number("the number of rows to use", self.most, least=1)
 
     def __call__(
         self, n_rows: int, names: Sequence[str], values_of: Callable[[str], pd.Series]

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from affinity import markup
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 from affinity.files import write_atomically
 from affinity.grouping import Grouping, Network
 from affinity.sharing import MERGED, SHARINGS, SharingSettings
@@ -98,11 +98,7 @@ class Plan(markup.ShownAsTable):
                     "invalid-plan",
                 )
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
-            if sharing not in _WAYS:
-                raise InputError(
-                    f"Expected ways to share among {list(_WAYS)}, but got {sharing!r}.",
-                    "unknown-sharing",
-                )
+            check_choice("ways to share", sharing, _WAYS, "unknown-sharing")
             if network.is_alone and not _WAYS[sharing].allows_one_task:
                 raise InputError(
                     f"Expected a network of the one task {next(iter(network.trained))!r} to be "
@@ -112,10 +108,7 @@ class Plan(markup.ShownAsTable):
         for sharing, settings in zip(self.sharing, self.settings, strict=True):
             if settings:
                 _WAYS[sharing].with_settings(settings)
-        if self.width is not None and self.width < 1:
-            raise InputError(
-                f"Expected a width of at least 1, but got {self.width}.", "invalid-width"
-            )
+        check_number("the width of a plan", self.width, "invalid-width", least=1)
 
     @classmethod
     def separate(cls, tasks: tuple[str, ...]) -> "Plan":

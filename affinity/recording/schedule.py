@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,13 @@ class Schedule:
     overhead: float | None = None
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(
-                f"Expected every to be at least 1, but got {self.every}.", "out-of-range"
-            )
+        check_number("every", self.every, least=1)
         if self.after < 0 or (self.until is not None and self.until <= self.after):
             raise InputError(
                 f"Expected 0 <= after < until, but got after={self.after}, until={self.until}.",
                 "out-of-range",
             )
-        if self.overhead is not None and self.overhead <= 0:
-            raise InputError(
-                "Expected an overhead above 0 (0.05 is 5 % of the run's time), but got "
-                f"{self.overhead}.",
-                "out-of-range",
-            )
+        check_number("overhead (0.05 is 5 % of the run's time)", self.overhead, above=0)
 
     def is_due(self, step: int, timing: Timing) -> bool:
         """Whether to measure at this step."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 
 Level = Literal["parameters", "last layer", "representation"]
 StepKind = Literal["gradient", "optimizer"]
@@ -32,24 +32,14 @@ class Settings:
         is_exact = self.layers is not None or self.level == "representation"
         at_representation = self.level == "representation"
         for name, allowed in (("level", get_args(Level)), ("step", get_args(StepKind))):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"Expected {name} to be one of {allowed}.", "unknown-choice")
-        if self.held_out not in {None, "micro-batch"}:
-            raise InputError('Expected held_out to be "micro-batch" or None.', "unknown-choice")
+            check_choice(name, getattr(self, name), allowed, "unknown-choice")
+        check_choice("held_out", self.held_out, (None, "micro-batch"), "unknown-choice")
         for name in ("lookahead_every", "sources", "memory", "layers"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise InputError(
-                    f"Expected {name} to be at least 1, but got {value}.", "out-of-range"
-                )
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise InputError(
-                f"Expected a learning rate above 0, but got {self.learning_rate}.", "out-of-range"
-            )
-        if self.sketch != "auto" and self.sketch < 0:
-            raise InputError(
-                f"Expected 0 or more directions of a sketch, but got {self.sketch}.", "out-of-range"
-            )
+            if isinstance(value := getattr(self, name), int):
+                check_number(name, value, least=1)
+        check_number("learning_rate", self.learning_rate, above=0)
+        if self.sketch != "auto":
+            check_number("sketch", self.sketch, least=0)
         conflicts = {
             "a sketch together with layers or the representation, whose Gramians are exact": (
                 self.sketch not in {"auto", 0} and is_exact

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from affinity.errors import InputError
+from affinity.errors import check_choice
 from affinity.fewshot import FewShotSummary
 from affinity.words import count
 
@@ -35,10 +35,7 @@ class AdaptationCurves(AxesPicture):
         Raises:
             InputError: If there are no results for this number of shots.
         """
-        if shots not in summary.advised:
-            raise InputError(
-                f"Expected shots among {list(summary.advised)}, but got {shots}.", "unknown-shots"
-            )
+        check_choice("shots", shots, summary.advised, "unknown-shots")
         table = pd.DataFrame([row for row in summary.rows if row.shots == shots])
         return cls(table, summary.score, count(shots, "shot"))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, make_equal, stages_of
@@ -35,8 +35,7 @@ class CrossStitch(Sharing):
 
     def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head, own: float = 0.9) -> None:
         super().__init__(tasks, head)
-        if not 0 <= own <= 1:
-            raise InputError(f"Expected an own weight in [0, 1], but got {own}.", "invalid-weight")
+        check_number("own", own, "invalid-weight", least=0, most=1)
         n_tasks = len(self.names)
         self.trunks = make_equal(n_tasks, trunk)
         n_stages = [len(stages_of(each, "cross-stitch")) for each in self.trunks]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 
 from .mmoe import MMoE
 
@@ -69,11 +69,7 @@ def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.1) -> GateHe
         raise InputError(
             "Expected at least two experts to choose from, but there is one.", "too-few-experts"
         )
-    if not 0 <= threshold < 0.5:
-        raise InputError(
-            f"Expected a threshold of at least 0 and below 0.5, but got {threshold}.",
-            "invalid-threshold",
-        )
+    check_number("threshold", threshold, "invalid-threshold", least=0, below=0.5)
     with torch.no_grad():
         inputs = network.stem(inputs)
         weights = torch.stack(network.gate_weights(inputs))  # gate row expert

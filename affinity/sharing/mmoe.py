@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, per_task, stages_of
@@ -64,14 +64,8 @@ class MMoE(Sharing):
     ) -> None:
         tasks = tuple(tasks)
         super().__init__(tasks, head)
-        if n_experts < 1:
-            raise InputError(
-                f"Expected at least one expert, but got n_experts={n_experts}.", "too-few-experts"
-            )
-        if not 0 <= gate_dropout < 1:
-            raise InputError(
-                f"Expected a gate_dropout in [0, 1), but got {gate_dropout}.", "invalid-dropout"
-            )
+        check_number("n_experts", n_experts, "too-few-experts", least=1)
+        check_number("gate_dropout", gate_dropout, "invalid-dropout", least=0, below=1)
         if n_gates not in (None, 1, len(tasks)):
             raise InputError(
                 f"Expected one gate for all tasks (n_gates=1) or one gate for each of the "

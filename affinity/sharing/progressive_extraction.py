@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, per_task
@@ -57,12 +57,8 @@ class ProgressiveExtraction(Sharing):
     ) -> None:
         tasks = tuple(tasks)
         super().__init__(tasks, head)
-        if n_shared < 1 or n_own < 1:
-            raise InputError(
-                f"Expected at least one shared expert and one of each task, but got {n_shared} and "
-                f"{n_own}.",
-                "too-few-experts",
-            )
+        check_number("n_shared", n_shared, "too-few-experts", least=1)
+        check_number("n_own", n_own, "too-few-experts", least=1)
         shared = [_levels_of(trunk()) for _ in range(n_shared)]
         own = [[_levels_of(trunk()) for _ in range(n_own)] for _ in tasks]
         n_levels = len(shared[0])

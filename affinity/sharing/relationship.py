@@ -1,12 +1,13 @@
 """Relationship networks: heads with a prior that learns how tasks, classes and features covary."""
 
 from collections.abc import Iterable, Sequence
+from math import inf
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Task
 
 from .hard import HardSharing
@@ -79,12 +80,8 @@ class RelationshipNetwork(HardSharing):
         every: int = 10,
     ) -> None:
         super().__init__(tasks, trunk, head)
-        if not 0 <= strength < float("inf"):
-            raise InputError(
-                f"Expected a finite strength of at least 0, but got {strength}.", "invalid-strength"
-            )
-        if every < 1:
-            raise InputError(f"Expected every of at least 1, but got {every}.", "out-of-range")
+        check_number("strength", strength, "invalid-strength", least=0, below=inf)
+        check_number("every", every, least=1)
         self.strength = float(strength)
         self.every = every
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))

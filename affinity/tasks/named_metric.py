@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 
 from .metrics import concordance_index
 
@@ -173,11 +173,7 @@ class NamedMetric:
             InputError: If not, or a quantile is not between 0 and 1.
         """
         base, colon, quantile = NamedMetric._parts(name)
-        if base not in METRICS:
-            raise InputError(
-                f"Expected a metric for task {task!r} among {list(METRICS)}, but got {name!r}.",
-                "unknown-metric",
-            )
+        check_choice(f"the metric of task {task!r}", base, METRICS, "unknown-metric")
         if colon:
             try:
                 is_valid = base == "mean_pinball_loss" and 0 < float(quantile) < 1

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_choice, check_number
 
 Direction = Literal["maximize", "minimize"]
 MATTERS = 0.01  # the gain that matters for scores without a unit: 1 % of a loss, 0.01 of a metric
@@ -68,8 +68,7 @@ class Score:
     def __post_init__(self) -> None:
         _check_direction(self.direction)
         for name, value in (("unit", self.unit), ("weight", self.weight)):
-            if value is not None and not (isfinite(value) and value > 0):
-                raise InputError(f"Expected a {name} above 0, but got {value}.", f"invalid-{name}")
+            check_number(f"the {name} of a score", value, f"invalid-{name}", above=0, below=inf)
 
     @classmethod
     def of(cls, score: "Score | str") -> "Score":
@@ -133,11 +132,7 @@ class Score:
 
 
 def _check_direction(direction: str) -> Direction:
-    if direction not in get_args(Direction):
-        raise InputError(
-            f"Expected 'maximize' or 'minimize' as direction, but got {direction!r}.",
-            "unknown-direction",
-        )
+    check_choice("the direction", direction, get_args(Direction), "unknown-direction")
     return cast("Direction", direction)
 
 

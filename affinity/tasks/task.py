@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf
 from typing import Literal
 
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 
 from .score import Score
 
@@ -45,23 +45,15 @@ class Task:
     def __post_init__(self) -> None:
         if not self.name:
             raise InputError("Expected a task name, but got an empty string.", "empty-task-name")
-        if self.n_outputs < 1:
-            raise InputError(
-                f"Expected task {self.name!r} to have at least one output, "
-                f"but got n_outputs={self.n_outputs}.",
-                "invalid-n-outputs",
-            )
-        if self.judge_by not in ("loss", "metric"):
-            raise InputError(
-                f"Expected task {self.name!r} to be judged by 'loss' or 'metric', but got "
-                f"{self.judge_by!r}.",
-                "invalid-judge-by",
-            )
-        if not (isfinite(self.weight) and self.weight > 0):
-            raise InputError(
-                f"Expected a weight of task {self.name!r} above 0, but got {self.weight}.",
-                "invalid-weight",
-            )
+        check_number(
+            f"n_outputs of task {self.name!r}", self.n_outputs, "invalid-n-outputs", least=1
+        )
+        check_choice(
+            f"judge_by of task {self.name!r}", self.judge_by, ("loss", "metric"), "invalid-judge-by"
+        )
+        check_number(
+            f"the weight of task {self.name!r}", self.weight, "invalid-weight", above=0, below=inf
+        )
 
     @property
     def is_judged_by_metric(self) -> bool:

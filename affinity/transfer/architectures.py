@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.problems import Problem
 from affinity.problems.problem import TableParts
 from affinity.sharing import find_trunk
@@ -34,12 +34,8 @@ class Architecture:
     kind: str = "mlp"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise InputError(
-                f"Expected a width and a depth of at least 1, but got {self.width} and "
-                f"{self.depth}.",
-                "invalid-architecture",
-            )
+        for name in ("width", "depth"):
+            check_number(name, getattr(self, name), "invalid-architecture", least=1)
         find_trunk(self.kind)
 
     @classmethod

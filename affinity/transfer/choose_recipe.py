@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
 
@@ -204,11 +204,7 @@ class ChosenRecipe:
         )
 
     def _measured(self, recipe: str) -> Transfer:
-        if recipe not in self.measured:
-            raise InputError(
-                f"Expected one of the recipes {[*self.measured]}, but got {recipe!r}.",
-                "unknown-recipe",
-            )
+        check_choice("the recipe", recipe, self.measured, "unknown-recipe")
         return self.measured[recipe]
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Examples, Replicate
 
 RowPosition = Callable[[Tensor], Tensor]  # one number per row: the largest are shifted
@@ -51,11 +51,7 @@ def hold_out_shifted(
         >>> split.shifted.inputs.flatten().tolist()
         [4.0, 5.0, 6.0, 7.0]
     """
-    if not 0 < share < 1:
-        raise InputError(
-            f"Expected a share of shifted rows between 0 and 1, but got {share}.",
-            "invalid-fraction",
-        )
+    check_number("the share of shifted rows", share, "invalid-fraction", above=0, below=1)
     position = position or _first_component(replicate.training.inputs)
     threshold = torch.quantile(position(replicate.training.inputs).double(), 1 - share)
 

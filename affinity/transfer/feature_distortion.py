@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
 from affinity.statistics import Gains, interval
@@ -134,11 +134,7 @@ class FeatureDistortion:
             InputError: If a recipe was not measured.
         """
         for name in (recipe, against):
-            if name not in self.recipes:
-                raise InputError(
-                    f"Expected one of the recipes {self.recipes}, but got {name!r}.",
-                    "unknown-recipe",
-                )
+            check_choice("the recipe", name, self.recipes, "unknown-recipe")
         one, other = self.recipes.index(recipe), self.recipes.index(against)
         place = ROWS.index(rows)
         return Gains(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_number, warn
 
 from .tuning_plan import Phase, TuningPlan
 
@@ -86,7 +86,7 @@ class SmallerLearningRate:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_fraction("scale", self.scale)
+        check_number("scale", self.scale, "invalid-fraction", above=0, most=1)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
@@ -121,7 +121,7 @@ class LayerwiseDecay:
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_fraction("decay", self.decay)
+        check_number("decay", self.decay, "invalid-fraction", above=0, most=1)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
@@ -170,10 +170,7 @@ class ReinitializedTopBlocks:
     count: int = 1
 
     def __post_init__(self) -> None:
-        if self.count < 0:
-            raise InputError(
-                f"Expected a count of blocks of at least 0, but got {self.count}.", "invalid-count"
-            )
+        check_number("count", self.count, "invalid-count", least=0)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
@@ -210,7 +207,7 @@ class GradualUnfreezing:
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_fraction("share", self.share)
+        check_number("share", self.share, "invalid-fraction", above=0, most=1)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
@@ -266,8 +263,8 @@ class ProbeThenTune:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_fraction("share", self.share)
-        _check_fraction("scale", self.scale)
+        check_number("share", self.share, "invalid-fraction", above=0, most=1)
+        check_number("scale", self.scale, "invalid-fraction", above=0, most=1)
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
@@ -376,13 +373,6 @@ def _one_phase(
     recipe: str, scales: dict[str, float], epochs: int, fresh: Sequence[str] = (), pull: float = 0.0
 ) -> TuningPlan:
     return TuningPlan(recipe, (Phase("tuning", scales, epochs),), tuple(fresh), pull)
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise InputError(
-            f"Expected a {name} above 0 and of at most 1, but got {value}.", "invalid-fraction"
-        )
 
 
 RECIPES: Mapping[str, Recipe] = {

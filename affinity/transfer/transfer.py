@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_choice
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName
 
 from .sources import OWN_INPUTS
@@ -200,10 +200,7 @@ class Transfer:
         return [(self.sources[row], self.targets[column]) for row, column in pairs.nonzero()]
 
     def _row(self, source: str) -> int:
-        if source not in self.sources:
-            raise InputError(
-                f"Expected one of the sources {self.sources}, but got {source!r}.", "unknown-source"
-            )
+        check_choice("the source", source, self.sources, "unknown-source")
         return self.sources.index(source)
 
     def _comparable(self, against: str | None) -> Bool[Tensor, "source target"]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import cast
 
 import msgspec
 import yaml
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.storage import to_jsonable
 
 _EXPLANATION = """\
@@ -66,10 +67,7 @@ class TuningPlan:
             raise InputError(
                 f"Expected at least one phase in the tuning plan {self.recipe!r}.", "no-phase"
             )
-        if not 0 <= self.pull < float("inf"):
-            raise InputError(
-                f"Expected a finite pull of at least 0, but got {self.pull}.", "invalid-pull"
-            )
+        check_number("pull", self.pull, "invalid-pull", least=0, below=inf)
         for phase in self.phases:
             scales = phase.learning_rate_scales
             if set(scales) != set(self.blocks):
@@ -86,11 +84,7 @@ class TuningPlan:
                     f"{phase.name!r}, but got {negative or dict(scales)}.",
                     "invalid-scale",
                 )
-            if phase.epochs < 1:
-                raise InputError(
-                    f"Expected at least one epoch in phase {phase.name!r}, but got {phase.epochs}.",
-                    "invalid-epochs",
-                )
+            check_number(f"epochs of phase {phase.name!r}", phase.epochs, "invalid-epochs", least=1)
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from affinity.audit import Audit, Race, retrain
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.estimates import InterTaskAffinity
 from affinity.problems import Problem, record
 from affinity.problems.arrays import check_rows, name_of_target
@@ -106,11 +106,7 @@ class TaskGrouped(MultiOutputMixin, BaseEstimator):
                 has no labels, or a weight is negative or missing.
         """
         choices = ("advice", "plan", "separate", "all-in-one")
-        if self.candidate not in choices:
-            raise InputError(
-                f"Expected a candidate among {list(choices)}, but got {self.candidate!r}.",
-                "unknown-candidate",
-            )
+        check_choice("the candidate", self.candidate, choices, "unknown-candidate")
         if isinstance(X, pd.DataFrame) and isinstance(y, pd.DataFrame | pd.Series):
             check_rows(X, y, "y")
         inputs, targets = self._validated(self._encoded(X, is_fit=True), y)
