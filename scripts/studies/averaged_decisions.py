@@ -159,7 +159,8 @@ def _mean(
     if not by_table:
         return (np.nan, np.nan, np.nan)
     mean = np.mean([np.mean(own, axis=0) for own in by_table.values()], axis=0)
-    return float(mean[0]), *map(float, np.quantile(mean[1:], [0.025, 0.975]))
+    low, high = np.quantile(mean[1:], [0.025, 0.975])
+    return float(mean[0]), float(low), float(high)
 
 
 def main() -> None:
