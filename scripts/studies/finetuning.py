@@ -3,6 +3,7 @@
     scripts/finetuning truth    # every group, every start and replicate; stops after --minutes
     scripts/finetuning predict  # the predictions of each replicate
     scripts/finetuning report   # the tables of reports/finetuning/README.md
+    scripts/finetuning decide   # a study: which data sets share a network, jointly or merged
     scripts/finetuning mixtures # published mixtures: what is left beside a target's own share
 
 Each command continues where it stopped. `--case vision` is a convolution on variations of MNIST.
@@ -10,16 +11,17 @@ Each command continues where it stopped. `--case vision` is a convolution on var
 
 import argparse
 import copy
+import functools
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from finetuning_cases import CASES, N_HELD_OUT, REPORT, Batch, Case, joined, size_of, taken
+from finetuning_cases import CACHE, CASES, N_HELD_OUT, REPORT, Batch, Case, joined, size_of, taken
 from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.isotonic import IsotonicRegression
@@ -54,8 +56,10 @@ def groups_of(case: Case) -> list[tuple[str, ...]]:
 
 
 @torch.no_grad()
-def losses_on(case: Case, model: nn.Module, test: dict[str, Batch]) -> dict[str, float]:
-    return {name: case.loss_on(model, test[name]).item() for name in case.names}
+def losses_on(
+    case: Case, model: nn.Module, test: dict[str, Batch], names: Collection[str] = ()
+) -> dict[str, float]:
+    return {name: case.loss_on(model, test[name]).item() for name in names or case.names}
 
 
 def measure(case: Case, end: float, starts: list[str]) -> None:
@@ -320,6 +324,57 @@ def merging(case: Case, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(["start", "way", "size"]).gain.mean().unstack("size")
 
 
+def decide(case: Case, trainings: int = 24, replicates: int = 5) -> None:
+    """A study of all data sets for two networks, each trained jointly or merged, and its audit."""
+    start = next(iter(case.starts))
+
+    @functools.cache
+    def single(name: str, seed: int) -> dict[str, torch.Tensor]:
+        return case.tuned(start, seed, [name]).state_dict()
+
+    def train(names: tuple[str, ...], seed: int, sharing: str = "hard") -> affinity.Scores:
+        if sharing == "hard":
+            model = case.tuned(start, seed, names)
+        else:
+            model = case.model_of(start, seed)
+            states = {name: single(name, seed) for name in names}
+            model.load_state_dict(merge_adapters(states, model.state_dict(), sharing))
+        validation, test = (
+            losses_on(case, model, case.held_out(seed, part), names)
+            for part in ("validation", "test")
+        )
+        return affinity.Scores(validation=validation, test=test)
+
+    _, _, predictor = next(predictors(case, start, 0))
+    study = affinity.Study(
+        CACHE / case.loss / "study",
+        dict.fromkeys(case.names, "minimize"),
+        budget=2,
+        trainings=trainings,
+        prior=[predictor.matrix()],
+        merging=["averaged", "added"],
+    )
+    study.run(train)
+    audit = study.audit(train, replicates)
+    affinity.write_report(audit, study.folder / "report.html")
+    rows: list[dict[str, object]] = []
+    for name, candidate in audit.candidates.items():
+        networks = zip(candidate.plan.grouping.networks, candidate.plan.sharing, strict=True)
+        shown = (f"{' + '.join(sorted(net.served))} ({sharing})" for net, sharing in networks)
+        verdict = audit.overall_of(name)
+        rows.append(
+            {
+                "candidate": name,
+                "networks": "; ".join(shown) if name != "random" else "",
+                **{key: 100 * getattr(verdict, key) for key in ("gain", "low", "high")},
+                "verdict": verdict.verdict,
+            }
+        )
+    table = pd.DataFrame(rows)
+    table.to_csv(case.report / "decisions.csv", index=False, float_format="%.1f")
+    print(study.status(), study.plan(), table.round(1).to_string(), sep="\n")
+
+
 def rest_of_forest(small: MixtureRuns, test: MixtureRuns, count: int) -> float:
     """What a forest on all shares knows beyond the own share's effect at the small scale.
 
@@ -372,7 +427,7 @@ def mixtures(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=("truth", "predict", "mixtures", "report"))
+    parser.add_argument("step", choices=("truth", "predict", "decide", "mixtures", "report"))
     parser.add_argument("--case", choices=CASES, default="language")
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--start", help="only this start")
@@ -381,6 +436,8 @@ def main() -> None:
     case, end = CASES[arguments.case], time.time() + 60 * arguments.minutes
     if arguments.step == "report":
         report(case)
+    elif arguments.step == "decide":
+        decide(case)
     elif arguments.step == "mixtures":
         mixtures(arguments.folder)
     else:
