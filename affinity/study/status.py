@@ -13,7 +13,7 @@ from affinity.words import count
 from .ledger import Contents, Entry, State
 
 _COLUMNS = (
-    *("job", "purpose", "state", "tasks", "seed", "task"),
+    *("job", "purpose", "state", "tasks", "sharing", "seed", "task"),
     *("validation", "test", "seconds", "why", "error"),
 )
 
@@ -117,6 +117,7 @@ def _rows(entry: Entry, state: State) -> Iterator[tuple[object, ...]]:
             job.purpose,
             state,
             " + ".join(job.names),
+            job.sharing,
             job.seed,
             task,
             validation,
