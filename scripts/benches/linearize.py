@@ -11,6 +11,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -91,10 +92,16 @@ def record(size: str, what: str, rows: int) -> dict[str, object]:
     del loss, logits
     before = peak()
     began = time.process_time()
-    made = affinity.linearize(
-        model, {"a": [tokens]}, {"a": [batch(1, 1)]}, "next token", ridge=1.0, rows=rows
-    )
-    seconds = (time.process_time() - began) / (rows + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        made = affinity.linearize(
+            *(model, {"a": [tokens]}, {"a": [batch(1, 1)]}, "next token"),
+            ridge=1.0,
+            rows=rows,
+            gradients=folder,
+            bits=8,
+        )
+        seconds = (time.process_time() - began) / (rows + 1)
+        size_of_file = (Path(folder) / "training-0-0.npy").stat().st_size
     return {
         "size": size,
         "trained": what,
@@ -104,6 +111,7 @@ def record(size: str, what: str, rows: int) -> dict[str, object]:
         "plain_ms": round(1000 * min(plain), 1),
         "ms_per_row": round(1000 * seconds, 1),
         "times_plain": round(seconds / min(plain), 2),
+        "file_bytes": size_of_file,
         "more_mb": round(peak() - before),
         "peak_mb": round(peak()),
     }
