@@ -324,8 +324,11 @@ def merging(case: Case, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(["start", "way", "size"]).gain.mean().unstack("size")
 
 
-def decide(case: Case, trainings: int = 24, replicates: int = 5) -> None:
-    """A study of all data sets for two networks, each trained jointly or merged, and its audit."""
+def decide(case: Case, trainings: int, replicates: int = 5) -> None:
+    """A study of all data sets for two networks, each trained jointly or merged, and its audit.
+
+    More trainings than before extend it.
+    """
     start = next(iter(case.starts))
 
     @functools.cache
@@ -350,10 +353,12 @@ def decide(case: Case, trainings: int = 24, replicates: int = 5) -> None:
         CACHE / case.loss / "study",
         dict.fromkeys(case.names, "minimize"),
         budget=2,
-        trainings=trainings,
+        trainings=None if (CACHE / case.loss / "study").exists() else trainings,
         prior=[predictor.matrix()],
         merging=["averaged", "added"],
     )
+    if trainings > study.status().trainings:
+        study.extend(trainings)
     study.run(train)
     audit = study.audit(train, replicates)
     affinity.write_report(audit, study.folder / "report.html")
@@ -364,14 +369,18 @@ def decide(case: Case, trainings: int = 24, replicates: int = 5) -> None:
         verdict = audit.overall_of(name)
         rows.append(
             {
+                "trainings": study.status().trainings,
                 "candidate": name,
                 "networks": "; ".join(shown) if name != "random" else "",
                 **{key: 100 * getattr(verdict, key) for key in ("gain", "low", "high")},
                 "verdict": verdict.verdict,
             }
         )
-    table = pd.DataFrame(rows)
-    table.to_csv(case.report / "decisions.csv", index=False, float_format="%.1f")
+    table, path = pd.DataFrame(rows), case.report / "decisions.csv"
+    if path.exists():
+        before = pd.read_csv(path)
+        table = pd.concat([before[before.trainings != trainings], table])
+    table.to_csv(path, index=False, float_format="%.1f")
     print(study.status(), study.plan(), table.round(1).to_string(), sep="\n")
 
 
@@ -431,13 +440,14 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, default="language")
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--start", help="only this start")
+    parser.add_argument("--trainings", type=int, default=24, help="to decide")
     parser.add_argument("--folder", default="../shared/data/published/regmix2024", type=Path)
     arguments = parser.parse_args()
     case, end = CASES[arguments.case], time.time() + 60 * arguments.minutes
     if arguments.step == "report":
         report(case)
     elif arguments.step == "decide":
-        decide(case)
+        decide(case, arguments.trainings)
     elif arguments.step == "mixtures":
         mixtures(arguments.folder)
     else:
