@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -229,7 +229,7 @@ def _logits(task: Task, probabilities: np.ndarray, classes: np.ndarray) -> np.nd
 
 
 def _column(rows: Examples, column: int) -> Examples:
-    return replace(rows, targets=rows.targets[:, column : column + 1])
+    return rows.with_targets(rows.targets[:, column : column + 1])
 
 
 def _labelled(rows: Examples) -> Examples:

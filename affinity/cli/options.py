@@ -402,7 +402,18 @@ class TrunkOptions:
 
 
 @options(NETWORK)
-class NetworkOptions(TrunkOptions):
+class DeviceOptions:
+    """On which device."""
+
+    device: str | None = option(
+        "Where networks are trained: auto, cpu, cuda, cuda:1 or mps.",
+        default=None,
+        shown="auto: a CUDA GPU if there is one",
+    )
+
+
+@options(NETWORK)
+class NetworkOptions(DeviceOptions, TrunkOptions):
     """The networks and their training."""
 
     trunk: str = option(
@@ -418,11 +429,6 @@ class NetworkOptions(TrunkOptions):
         "Also judge an exponential average of the weights over about one epoch on the validation "
         "rows after each epoch, and keep the better of the two.",
         default=False,
-    )
-    device: str | None = option(
-        "Where networks are trained: auto, cpu, cuda, cuda:1 or mps.",
-        default=None,
-        shown="auto: a CUDA GPU if there is one",
     )
 
 
@@ -906,7 +912,13 @@ class TransferOptions(
 
 @options(EPISODES)
 class FewShotOptions(
-    JsonOptions, QuietOptions, SeedOptions, TrunkOptions, ColumnOptions, SourceOptions
+    JsonOptions,
+    QuietOptions,
+    SeedOptions,
+    DeviceOptions,
+    TrunkOptions,
+    ColumnOptions,
+    SourceOptions,
 ):
     """Of `affinity fewshot`; a value of None is chosen from the data."""
 

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from affinity.tasks import SquaredError, Task
+from affinity.training.device import move_rows
 
 from .episodes import Episodes
 from .learner import (
@@ -21,7 +22,7 @@ from .learner import (
     validation_episodes,
 )
 from .meta_training import meta_train
-from .network import Parameters, is_any, is_of_head
+from .network import Parameters, device_of, is_any, is_of_head
 from .problem import FewShotProblem
 
 STEP_COUNTS = (10, 30, 100, 300)
@@ -154,6 +155,7 @@ class Pretrained:
 
         def loss_of(parameters: Parameters, generator: torch.Generator) -> Tensor:
             rows = problem.training.pooled_rows(n_rows, generator)
+            rows = move_rows(rows, device_of(parameters))
             return task.loss(network.run(parameters, rows.inputs), rows.targets[:, 0])
 
         network.train()

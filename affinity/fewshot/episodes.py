@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,6 +50,10 @@ class Episodes:
         """Each task as a batch of one."""
         for task in range(len(self)):
             yield Episodes(*(part[task : task + 1] for part in self.parts))
+
+    def to(self, device: torch.device) -> "Episodes":
+        """The same tasks on a device."""
+        return Episodes(*(part.to(device) for part in self.parts))
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch.func import vmap
 from affinity.tasks import Task
 
 from .episodes import Episodes
-from .network import FewShotNetwork, Parameters, adapt, is_any
+from .network import FewShotNetwork, Parameters, adapt, device_of, is_any
 from .problem import FewShotProblem
 from .random_numbers import generator_of
 
@@ -69,11 +69,12 @@ class LearnedInitialization(FewShotLearner):
             return torch.stack(predictions)
 
         self.network.eval()
+        here = episodes.to(device_of(self.parameters))
         with torch.no_grad():
             predictions = vmap(predict_task)(
-                episodes.support_inputs, episodes.support_targets, episodes.query_inputs
+                here.support_inputs, here.support_targets, here.query_inputs
             )
-        return predictions.transpose(0, 1)
+        return predictions.transpose(0, 1).to(episodes.query_inputs.device)
 
     def with_chosen_rate(self, problem: FewShotProblem, seed: int) -> "LearnedInitialization":
         """The same parameters with the best step size after the last step.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from affinity.errors import DivergenceError, check_number
 from affinity.progress import track
-from affinity.training.device import use_seed
+from affinity.training.device import AUTO, check_device, use_seed
 
 from .network import Parameters
 from .random_numbers import generator_of
@@ -24,16 +24,20 @@ class MetaTraining:
         iterations: Number of batches.
         batch: Tasks per batch; by default 32, or all meta-training tasks if there are fewer.
         learning_rate: Initial learning rate.
+        device: Where networks are trained and adapted, as in `TrainingSettings`. Rows and
+            predictions stay on the CPU.
 
     Raises:
-        InputError: If a setting is out of range.
+        InputError: If a setting is out of range, or this machine has no such device.
     """
 
     iterations: int = 500
     batch: int | None = None
     learning_rate: float = 2e-3
+    device: str = field(default=AUTO, repr=False)
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         for name in ("iterations", "batch"):
             check_number(name, getattr(self, name), f"invalid-{name}", least=1)
         check_number(

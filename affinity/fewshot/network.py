@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
@@ -54,6 +55,11 @@ class FewShotNetwork(nn.Module):
             if name.startswith("trunk.")
         }
         return functional_call(self.trunk, of_trunk, (inputs,))
+
+
+def device_of(parameters: Parameters) -> torch.device:
+    """Where the parameters are; the CPU if there are none."""
+    return next((value.device for value in parameters.values()), torch.device("cpu"))
 
 
 def is_of_head(name: str) -> bool:

@@ -1,7 +1,7 @@
 """Few-shot problem: meta-training, validation and meta-test tasks, with a trunk and head."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from math import inf
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 
 from affinity.errors import InputError, check_number
 from affinity.tasks import CrossEntropy, Task
-from affinity.training.device import use_seed
+from affinity.training.device import find_device, use_seed
 
 from .episodes import Episodes
 from .family import Family
@@ -34,6 +34,7 @@ class FewShotProblem:
         steps: Numbers of gradient steps after which an adaptation is evaluated; methods are
             compared after the last one.
         inner_rate: Step size of the inner loop in meta-training.
+        device: Where networks are trained (`MetaTraining.device`); that of `settings` if None.
 
     Raises:
         InputError: If the families have different tasks, have too few rows for the shots, or there
@@ -51,8 +52,11 @@ class FewShotProblem:
     steps: tuple[int, ...] = (1, 5, 10)
     inner_rate: float = 0.1
     settings: MetaTraining = field(default_factory=MetaTraining)
+    device: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, device: str | None) -> None:
+        if device is not None:
+            object.__setattr__(self, "settings", replace(self.settings, device=device))
         if not self.steps or list(self.steps) != sorted({*self.steps}) or self.steps[0] < 1:
             raise InputError(
                 f"Expected increasing numbers of steps from 1 up, but got {self.steps}.",
@@ -86,8 +90,9 @@ class FewShotProblem:
         return self.settings.batch or int(min(DEFAULT_BATCH, self.training.n_tasks))
 
     def draw_batch(self, generator: torch.Generator) -> Episodes:
-        """A batch of meta-training tasks."""
-        return self.training.draw(self.batch, self.shots, self.queries, generator)
+        """A batch of meta-training tasks, on the device of the networks."""
+        batch = self.training.draw(self.batch, self.shots, self.queries, generator)
+        return batch.to(find_device(self.settings.device))
 
     @property
     def has_classes(self) -> bool:
@@ -101,4 +106,5 @@ class FewShotProblem:
     def network(self, seed: int, task: Task | None = None) -> FewShotNetwork:
         """A randomly initialized trunk and head; the same for the same seed."""
         with use_seed(seed):
-            return FewShotNetwork(self.trunk(), self.head(task or self.task))
+            network = FewShotNetwork(self.trunk(), self.head(task or self.task))
+        return network.to(find_device(self.settings.device))

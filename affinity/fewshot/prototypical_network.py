@@ -12,7 +12,7 @@ from affinity.errors import InputError
 from .episodes import Episodes
 from .learner import FewShotLearner
 from .meta_training import meta_train
-from .network import FewShotNetwork, Parameters, is_of_head
+from .network import FewShotNetwork, Parameters, device_of, is_of_head
 from .problem import FewShotProblem
 
 
@@ -82,7 +82,9 @@ class LearnedEmbedding(FewShotLearner):
         def score_task(inputs: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
             support = self.network.represent(self.parameters, inputs).flatten(1)
             query = self.network.represent(self.parameters, queries).flatten(1)
-            is_of = (targets.unsqueeze(1) == torch.arange(self.ways)).to(support)  # support way
+            is_of = (targets.unsqueeze(1) == torch.arange(self.ways, device=targets.device)).to(
+                support
+            )  # support way
             means = is_of.T @ support / is_of.sum(dim=0).unsqueeze(1)
             return -(query.unsqueeze(1) - means).square().sum(dim=2)
 
@@ -95,5 +97,6 @@ class LearnedEmbedding(FewShotLearner):
     ) -> Float[Tensor, "step task query output"]:
         """The scores, the same at every step."""
         with torch.no_grad():
-            scores = self.scores(episodes)
+            scores = self.scores(episodes.to(device_of(self.parameters)))
+        scores = scores.to(episodes.query_inputs.device)
         return scores.expand(len(steps), *scores.shape)

@@ -237,13 +237,13 @@ class NetworkTrainer:
         replicate = self.problem.replicate(job.seed)
         if (fraction := _multiple(job, "rows")) is not None:
             count = max(1, round(fraction * len(replicate.training)))
-            training = replicate.training.take(torch.arange(min(count, len(replicate.training))))
+            training = replicate.training.view(torch.arange(min(count, len(replicate.training))))
             replicate = replace(replicate, training=training)
         if (task := job.settings.get("stop")) is not None:
             rows = replicate.validation
             is_other = torch.tensor([name != task for name in self.problem.names])
             targets = rows.targets.masked_fill(is_other, torch.nan)
-            replicate = replace(replicate, validation=replace(rows, targets=targets))
+            replicate = replace(replicate, validation=rows.with_targets(targets))
         if job.purpose == "judge":
             return replicate
         assert replicate.evaluation is not None  # the problem drew it

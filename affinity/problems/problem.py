@@ -231,10 +231,10 @@ class Problem:
         )
         return Replicate(
             seed=seed,
-            training=development.take(draw.training),
-            validation=development.take(draw.validation),
+            training=development.view(draw.training),
+            validation=development.view(draw.validation),
             test=test,
-            evaluation=development.take(draw.evaluation),
+            evaluation=development.view(draw.evaluation),
             target_scales=self.encoder.target_scales(draw.training)
             if isinstance(self.encoder, Standardizing)
             else None,
@@ -299,7 +299,7 @@ class Problem:
         """
         draw = self.draw(seed)
         parts = (draw.training, draw.validation, draw.evaluation)
-        splits = [*(self.development.take(rows) for rows in parts), self.test]
+        splits = [*(self.development.view(rows) for rows in parts), self.test]
         return count_labels(self.tasks, dict(zip(SPLITS, splits, strict=True)))
 
     def with_settings(self, settings: TrainingSettings) -> "Problem":

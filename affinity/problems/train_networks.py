@@ -20,10 +20,15 @@ from affinity.training import (
     TrainingSettings,
     fan_out,
     train_members,
+    train_on_devices,
     works_at_once,
 )
+from affinity.training.device import find_gpus
 
 from .problem import Problem
+
+FEWEST_PER_GPU = 64
+"""Fewer networks than this per GPU take less time on one, without another process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,8 @@ def train_networks(
 ) -> TrainingResults:
     """Train every network on every replicate, and evaluate it.
 
-    Training is batched over networks (`train_members`) if the objective and the sampling allow it;
+    Training is batched over networks (`train_members`) if the objective and the sampling allow it,
+    of many networks with one process for each visible GPU (`train_on_devices`);
     otherwise each network is trained in a process of its own (`fan_out`).
 
     Comparisons are paired: on one replicate all networks start from the same trunk and heads and
@@ -178,7 +184,7 @@ def train_each(
             "leave only their scores. Leave one of the two out.",
             "keep-with-backend",
         )
-    sample = replicates[0].training.inputs[:2]
+    sample = replicates[0].training.inputs_of(slice(2))
     settings = settings or problem.settings
     finished = None if store is None else Store(Path(store))
     begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
@@ -187,9 +193,22 @@ def train_each(
         return make(tasks, problem.trunk, problem.head, sample)
 
     if keep or (backend is None and works_at_once(problem.tasks, settings)):
-        return train_members(
-            build, problem.tasks, members, replicates, settings, keep, store=finished, starts=begin
-        )
+
+        def train(
+            members: Sequence[Member],
+            replicates: Sequence[Replicate],
+            settings: TrainingSettings,
+            starts: Sequence[Initialization] | None,
+        ) -> list[TrainedNetwork]:
+            tasks = problem.tasks
+            return train_members(
+                build, tasks, members, replicates, settings, keep, store=finished, starts=starts
+            )
+
+        devices = find_gpus(settings.device)[: len(members) // FEWEST_PER_GPU]
+        if len(devices) > 1:
+            return train_on_devices(devices, train, members, replicates, settings, begin)
+        return train(members, replicates, settings, begin)
     return fan_out(
         build,
         problem.tasks,

@@ -2,7 +2,7 @@
 
 from affinity.names import check_names
 
-from .examples import Examples, Replicate
+from .examples import Examples, ExamplesView, Replicate
 from .losses import (
     BinaryCrossEntropy,
     CensoredDeviance,
@@ -29,6 +29,7 @@ __all__ = [
     "CrossEntropy",
     "Direction",
     "Examples",
+    "ExamplesView",
     "NamedMetric",
     "OrdinalCrossEntropy",
     "PoissonDeviance",

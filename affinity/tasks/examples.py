@@ -1,6 +1,6 @@
 """Labelled examples, and a replicate: one random split into training, validation and test rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -73,13 +73,68 @@ class Examples:
         return ~self.targets.isnan()
 
     def take(self, rows: Int[Tensor, " chosen"]) -> "Examples":
-        """The chosen rows, in the order given."""
-        return Examples(
-            self.inputs[rows],
-            self.targets[rows],
-            None if self.groups is None else self.groups[rows],
-            None if self.weights is None else self.weights[rows],
-        )
+        """A copy of the chosen rows, in the order given."""
+        return Examples(self.inputs_of(rows), *self._labels_of(rows))
+
+    def view(self, rows: Int[Tensor, " chosen"]) -> "Examples":
+        """The chosen rows, in the order given; their inputs are copied only where they are read.
+
+        Example:
+            >>> import torch
+            >>> rows = Examples(torch.arange(3.0)[:, None], torch.zeros(3, 1))
+            >>> rows.view(torch.tensor([2, 0])).inputs.flatten().tolist()
+            [2.0, 0.0]
+        """
+        return ExamplesView(self.inputs, rows, *self._labels_of(rows))
+
+    def inputs_of(self, rows: slice | Int[Tensor, " chosen"]) -> Float[Tensor, "chosen *feature"]:
+        """The inputs of these rows; of a view, only these are copied."""
+        return self.inputs[rows]
+
+    def with_targets(self, targets: Float[Tensor, "row column"]) -> "Examples":
+        """The same rows with other targets."""
+        return replace(self, targets=targets)
+
+    def _labels_of(self, rows: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        groups = None if self.groups is None else self.groups[rows]
+        return self.targets[rows], groups, None if self.weights is None else self.weights[rows]
+
+
+class ExamplesView(Examples):
+    """Rows whose inputs stay in a table that other examples use, too.
+
+    Args:
+        table: Inputs of these and other rows.
+        rows: The place of each row in the table.
+        labels: Targets, groups and weights of these rows.
+    """
+
+    table: Float[Tensor, "place *feature"]
+    rows: Int[Tensor, " row"]
+
+    def __init__(self, table: Tensor, rows: Tensor, *labels: Tensor | None) -> None:
+        names = ("targets", "groups", "weights")
+        vars(self).update(table=table, rows=rows, **dict(zip(names, labels, strict=True)))
+
+    @property
+    def inputs(self) -> Float[Tensor, "row *feature"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A copy of the inputs of these rows."""
+        return self.table[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def view(self, rows: Int[Tensor, " chosen"]) -> Examples:
+        """The chosen rows, in the order given, of the same table."""
+        return ExamplesView(self.table, self.rows[rows], *self._labels_of(rows))
+
+    def inputs_of(self, rows: slice | Int[Tensor, " chosen"]) -> Float[Tensor, "chosen *feature"]:
+        """A copy of the inputs of these rows."""
+        return self.table[self.rows[rows]]
+
+    def with_targets(self, targets: Float[Tensor, "row column"]) -> Examples:
+        """The same rows with other targets."""
+        return ExamplesView(self.table, self.rows, targets, self.groups, self.weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from .command_trainer import CommandTrainer
 from .ensemble import train_members, works_at_once
-from .fan_out import fan_out
+from .fan_out import fan_out, train_on_devices
 from .function_trainer import FunctionTrainer
 from .initialization import Initialization
 from .judge import MOST_BLOCKS
@@ -58,5 +58,6 @@ __all__ = [
     "make_sampling",
     "train",
     "train_members",
+    "train_on_devices",
     "works_at_once",
 ]

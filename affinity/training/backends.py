@@ -13,6 +13,7 @@ from affinity.tasks import Replicate, Task
 
 from .initialization import Initialization
 from .loop import train_one
+from .mapped_rows import MappedReplicate
 from .settings import TrainingSettings
 from .trained_network import TrainedNetwork
 
@@ -25,7 +26,7 @@ class WorkItem(NamedTuple):
     number: int
     network: Sharing
     tasks: Sequence[Task]
-    replicate: Replicate
+    replicate: Replicate | MappedReplicate
     settings: TrainingSettings
     start: Initialization
 
@@ -33,7 +34,8 @@ class WorkItem(NamedTuple):
 def work(job: WorkItem) -> Done:
     """Run one training on one thread; called in a worker."""
     torch.set_num_threads(1)
-    result = train_one(job.network, job.tasks, [job.replicate], 0, job.settings, start=job.start)
+    rows = job.replicate.read() if isinstance(job.replicate, MappedReplicate) else job.replicate
+    result = train_one(job.network, job.tasks, [rows], 0, job.settings, start=job.start)
     return job.number, result
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +38,21 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def find_gpus(name: str) -> list[str]:
+    """All visible CUDA GPUs if ``auto`` or ``cuda`` leaves open which one; otherwise none."""
+    n_gpus = torch.cuda.device_count() if name in (AUTO, "cuda") else 0
+    return [f"cuda:{number}" for number in range(n_gpus)]
+
+
 def move_rows(examples: Examples, device: torch.device) -> Examples:
-    """The rows on a device; their groups stay where they are."""
-    return replace(
-        examples,
-        inputs=examples.inputs.to(device),
-        targets=examples.targets.to(device),
-        weights=None if examples.weights is None else examples.weights.to(device),
+    """The rows on a device; their groups stay where they are. No copy if they are there."""
+    if examples.targets.device == device == examples.inputs_of(slice(0)).device:
+        return examples
+    return Examples(
+        examples.inputs.to(device),
+        examples.targets.to(device),
+        examples.groups,
+        None if examples.weights is None else examples.weights.to(device),
     )
 
 

@@ -87,7 +87,7 @@ def train_members(
         for numbers in _groups(networks, tasks, members, replicates, settings, finished.missing):
             first = networks[numbers[0]]
             replicate = replicates[members[numbers[0]].replicate]
-            check_fit(first, tasks, replicate.training.inputs[:2])
+            check_fit(first, tasks, replicate.training.inputs_of(slice(2)))
             reason = unbatched_reason(first, tasks, replicate, settings)
             size = 1 if reason else at_once or _fitting(first, replicates[0], settings)
             frozen = [n for n in numbers if starts[n].frozen_normalizations(networks[n])]
@@ -190,7 +190,7 @@ def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _fitting(network: Sharing, replicate: Replicate, settings: TrainingSettings) -> int:
-    each = _bytes_per_step(network, replicate.training.inputs[: settings.batch_size])
+    each = _bytes_per_step(network, replicate.training.inputs_of(slice(settings.batch_size)))
     on_cpu = find_device(settings.device).type == "cpu"
     return max(1, min(_MOST, (_CACHE if on_cpu else _GPU_MEMORY) // each))
 
@@ -228,7 +228,7 @@ def unbatched_reason(
     if any(isinstance(module, nn.RNNBase) for module in network.modules()):
         return "recurrent cells cannot be stacked"
     some = Examples(
-        inputs=replicate.training.inputs[:2],
+        inputs=replicate.training.inputs_of(slice(2)),
         targets=torch.zeros_like(replicate.training.targets[:2]),
     )
     tiny = Replicate(seed=0, training=some, validation=some, test=some)

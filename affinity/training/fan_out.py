@@ -2,17 +2,21 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from affinity.errors import InputError, warn
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
-from affinity.tasks import Replicate, Task
+from affinity.tasks import ExamplesView, Replicate, Task
 
 from .backends import BACKENDS, Done, WorkItem, one_by_one
+from .device import find_gpus
 from .initialization import Initialization
+from .mapped_rows import RowFiles
 from .members import Build, Member, start_all
 from .settings import TrainingSettings
 from .store import FinishedTrainings, Store
@@ -38,7 +42,8 @@ def fan_out(
     architecture. ``loky`` uses local processes; ``ray`` and ``dask`` use the cluster that this
     program is connected to, or start a local one. If a worker crashes, finished trainings are kept.
     The others are repeated once, one at a time in a local process; the error message names those
-    that crash again.
+    that crash again. Local processes map the rows from files, so that they share their memory, and
+    take the visible GPUs in turn.
 
     Args:
         n_jobs: Number of parallel trainings; -1 means one per core. Local processes are at most
@@ -58,29 +63,32 @@ def fan_out(
     networks = start_all(build, tasks, members, replicates, starts)
     begin = starts or [Initialization()] * len(members)
     for network, member in zip(networks, members, strict=True):
-        check_fit(network, tasks, replicates[member.replicate].training.inputs[:2])
+        check_fit(network, tasks, replicates[member.replicate].training.inputs_of(slice(2)))
+    gpus = find_gpus(settings.device) if backend == "loky" else []
     if backend == "loky":
         n_jobs = _within_memory(n_jobs, networks, replicates)
-    with tempfile.TemporaryDirectory() as folder:
-        kept = store or Store(Path(folder))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        kept, files = store or Store(Path(folder)), RowFiles(Path(folder))
         finished = FinishedTrainings(kept, networks, tasks, members, replicates, settings, begin)
 
-        def missing() -> list[WorkItem]:
+        def missing(is_local: bool) -> list[WorkItem]:
+            rows = {members[number].replicate for number in finished.missing}
+            rows_of = {n: files.write(replicates[n]) if is_local else replicates[n] for n in rows}
             return [
                 WorkItem(
                     number,
                     networks[number],
                     tasks,
-                    replicates[members[number].replicate],
-                    settings,
+                    rows_of[members[number].replicate],
+                    settings if not gpus else replace(settings, device=gpus[number % len(gpus)]),
                     begin[number],
                 )
                 for number in finished.missing
             ]
 
         def trainings() -> Iterator[Done]:
-            yield from BACKENDS[backend](missing(), n_jobs)
-            yield from one_by_one(missing())
+            yield from BACKENDS[backend](missing(backend == "loky"), n_jobs)
+            yield from one_by_one(missing(is_local=True))
 
         with track("training networks", len(members)) as progress:
             progress.advance(len(finished.results))
@@ -90,6 +98,39 @@ def fan_out(
     if finished.missing:
         raise RuntimeError(_deaths([members[number] for number in finished.missing], finished))
     return [finished.results[number] for number in range(len(members))]
+
+
+TrainMembers = Callable[
+    [Sequence[Member], Sequence[Replicate], TrainingSettings, Sequence[Initialization] | None],
+    list[TrainedNetwork],
+]
+"""Trains members on replicates with these settings, each from its initialization."""
+
+
+def train_on_devices(
+    devices: Sequence[str],
+    train: TrainMembers,
+    members: Sequence[Member],
+    replicates: Sequence[Replicate],
+    settings: TrainingSettings,
+    starts: Sequence[Initialization] | None = None,
+) -> list[TrainedNetwork]:
+    """What `train` returns, with an equal share of the members on each device, in processes."""
+    from joblib import Parallel, delayed
+
+    count = len(devices)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        files = RowFiles(Path(folder))
+        rows = [files.write(replicate) for replicate in replicates]
+
+        def train_share(first: int) -> list[TrainedNetwork]:
+            torch.set_num_threads(1)
+            here = replace(settings, device=devices[first])
+            of_share = None if starts is None else starts[first::count]
+            return train(members[first::count], [r.read() for r in rows], here, of_share)
+
+        shares = Parallel(count, backend="loky")(map(delayed(train_share), range(count)))
+    return [shares[number % count][number // count] for number in range(len(members))]
 
 
 def _deaths(died: Sequence[Member], finished: FinishedTrainings) -> str:
@@ -106,17 +147,22 @@ def fitting_processes(
 ) -> int:
     """How many processes fit in `free` bytes of memory, at least one.
 
-    A process takes about 400 MB, twice the largest replicate (as received, and the rows with
-    labels), and four times the largest network (parameters, gradients and two moments).
+    A process takes about 400 MB, the labels of the largest replicate twice, and the largest network
+    four times (parameters, gradients and two moments). The inputs are in memory once more for all.
     """
-
-    def size_of(replicate: Replicate) -> int:
-        parts = (replicate.training, replicate.validation, replicate.test, replicate.evaluation)
-        return sum(part.inputs.nbytes + part.targets.nbytes for part in parts if part is not None)
-
-    rows = max(map(size_of, replicates), default=0)
+    parts = [[r.training, r.validation, r.test, r.evaluation] for r in replicates]
+    labels = max(
+        (sum(p.targets.nbytes for p in some if p is not None) for some in parts), default=0
+    )
+    tables = [
+        part.table if isinstance(part, ExamplesView) else part.inputs
+        for some in parts
+        for part in some
+        if part is not None
+    ]
+    shared = sum({table.data_ptr(): table.nbytes for table in tables}.values())
     parameters = max((sum(p.nbytes for p in n.parameters()) for n in networks), default=0)
-    return max(1, free // (_PROCESS_BYTES + 2 * rows + 4 * parameters))
+    return max(1, (free - shared) // (_PROCESS_BYTES + 2 * labels + 4 * parameters))
 
 
 def _within_memory(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,14 +29,15 @@ def predict(network: Sharing, examples: Examples) -> dict[str, Tensor]:
     """
     was_training = network.training
     network.eval()
-    inputs = examples.inputs
-    device = next((parameter.device for parameter in network.parameters()), inputs.device)
+    home = examples.targets.device
+    device = next((parameter.device for parameter in network.parameters()), home)
     with torch.no_grad():
-        parts = [network(chunk.to(device)) for chunk in inputs.split(_ROWS_AT_ONCE)]
+        parts = [
+            network(examples.inputs_of(slice(first, first + _ROWS_AT_ONCE)).to(device))
+            for first in range(0, max(1, len(examples)), _ROWS_AT_ONCE)
+        ]
     network.train(was_training)
-    return {
-        name: torch.cat([part[name] for part in parts]).to(inputs.device) for name in network.names
-    }
+    return {name: torch.cat([part[name] for part in parts]).to(home) for name in network.names}
 
 
 def losses_of(
@@ -51,6 +53,31 @@ def losses_of(
             else math.nan
             for task, targets in zip(tasks, examples.targets.T, strict=True)
         }
+
+
+class RowScores(NamedTuple):
+    """Metrics on test rows, and losses and metrics on blocks of them; see `TrainedNetwork`."""
+
+    test_metric: dict[str, float]
+    test_blocks: dict[str, list[float]]
+    metric_blocks: dict[str, list[float]]
+
+
+def score_test_rows(
+    tasks: Sequence[Task],
+    predictions: Mapping[str, Tensor],
+    test: Examples,
+    target_scales: Tensor | None,
+) -> RowScores:
+    """Scores of each task; column k of targets and scales is the k-th task's."""
+    scores = RowScores(metrics_of(tasks, predictions, test, target_scales), {}, {})
+    for column, (task, target) in enumerate(zip(tasks, test.targets.T, strict=True)):
+        rows = task, predictions[task.name], target, test.groups
+        scores.test_blocks[task.name] = block_losses(*rows, test.weights)
+        if task.is_judged_by_metric:
+            scale = 1.0 if target_scales is None else float(target_scales[column])
+            scores.metric_blocks[task.name] = block_metrics(*rows, scale, test.weights)
+    return scores
 
 
 def block_losses(

@@ -21,14 +21,13 @@ from .checkpoint import Checkpoint, optimizer_tensors, read_checkpoint, restore_
 from .device import find_device, move_rows, move_to_cpu, use_device, use_seed
 from .initialization import Initialization
 from .judge import (
-    block_losses,
-    block_metrics,
     describe_divergence,
     losses_of,
     metrics_of,
     predict,
     scales_of,
     score_of,
+    score_test_rows,
 )
 from .objectives import Balance
 from .rows import columns_of, labelled, normalizes_batches, ranks
@@ -99,7 +98,7 @@ def _train(
     settings.objective.check_tasks([task.name for task in tasks])
     columns = columns_of(network.names, tasks)
     network_tasks = [tasks[column] for column in columns]
-    check_fit(network, tasks, replicate.training.inputs[:2].to(device))
+    check_fit(network, tasks, replicate.training.inputs_of(slice(2)).to(device))
     rows, training = labelled(replicate.training, columns, network.names)
     _, validation = labelled(replicate.validation, columns, network.names)
     scales = scales_of(network_tasks, training, validation)
@@ -151,16 +150,17 @@ def _train(
     network.load_state_dict(run.best_state)
     test = _of(replicate.test, columns)
     target_scales = None if replicate.target_scales is None else replicate.target_scales[columns]
-    judged = [task.name for task in network_tasks if task.is_judged_by_metric]
     predictions = predict(network, test)
+    evaluation_loss, evaluation_metric = _evaluate(
+        network, network_tasks, replicate.evaluation, columns, target_scales
+    )
     return TrainedNetwork(
         tasks=network.names,
         replicate=0,
         training_loss=losses_of(network_tasks, predict(network, training), training),
         validation_loss=losses_of(network_tasks, predict(network, validation), validation),
-        evaluation_loss=_evaluation_loss(network, network_tasks, replicate.evaluation, columns),
+        evaluation_loss=evaluation_loss,
         test_loss=losses_of(network_tasks, predictions, test),
-        test_metric=metrics_of(network_tasks, predictions, test, target_scales),
         best_epoch=run.best_epoch,
         best_epoch_of_task={name: epoch for name, (_, epoch) in run.lowest.items()},
         epochs=run.epoch,
@@ -168,27 +168,8 @@ def _train(
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         state=move_to_cpu(run.best_state),
         predictions=predictions,
-        test_blocks={
-            task.name: block_losses(task, predictions[task.name], target, test.groups, test.weights)
-            for task, target in zip(network_tasks, test.targets.T, strict=True)
-        },
-        evaluation_metric=_evaluation_metric(
-            network, network_tasks, replicate.evaluation, columns, target_scales
-        )
-        if judged
-        else {},
-        metric_blocks={
-            task.name: block_metrics(
-                task,
-                predictions[task.name],
-                test.targets[:, column],
-                test.groups,
-                1.0 if target_scales is None else float(target_scales[column]),
-                test.weights,
-            )
-            for column, task in enumerate(network_tasks)
-            if task.is_judged_by_metric
-        },
+        evaluation_metric=evaluation_metric,
+        **score_test_rows(network_tasks, predictions, test, target_scales)._asdict(),
     )
 
 
@@ -353,32 +334,26 @@ class _Run:
         self.lowest = dict(before.lowest)
 
 
-def _evaluation_loss(
-    network: Sharing, tasks: Sequence[Task], rows: Examples | None, columns: Sequence[int]
-) -> dict[str, float]:
-    if rows is None or len(rows) == 0:
-        return dict.fromkeys(network.names, math.nan)
-    rows = _of(rows, columns)
-    return losses_of(tasks, predict(network, rows), rows)
-
-
-def _evaluation_metric(
+def _evaluate(
     network: Sharing,
     tasks: Sequence[Task],
     rows: Examples | None,
     columns: Sequence[int],
     target_scales: Tensor | None,
-) -> dict[str, float]:
-    """The metrics of the tasks that are judged by them."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The losses on these rows, and the metrics of the tasks that are judged by them."""
     if rows is None or len(rows) == 0:
-        return {}
+        return dict.fromkeys(network.names, math.nan), {}
     rows = _of(rows, columns)
-    metrics = metrics_of(tasks, predict(network, rows), rows, target_scales)
-    return {task.name: metrics[task.name] for task in tasks if task.is_judged_by_metric}
+    predictions = predict(network, rows)
+    judged = {task.name for task in tasks if task.is_judged_by_metric}
+    metrics = metrics_of(tasks, predictions, rows, target_scales) if judged else {}
+    losses = losses_of(tasks, predictions, rows)
+    return losses, {name: value for name, value in metrics.items() if name in judged}
 
 
 def _of(rows: Examples, columns: Sequence[int]) -> Examples:
-    return replace(rows, targets=rows.targets[:, list(columns)])
+    return rows.with_targets(rows.targets[:, list(columns)])
 
 
 def _present(losses: LossByTask, examples: Examples) -> LossByTask:

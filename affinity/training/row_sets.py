@@ -8,18 +8,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from affinity.tasks import Examples
+from affinity.tasks import Examples, ExamplesView
 
 from .head_layout import EMPTY
 
 
 class RowSets:
-    """Rows of all replicates in one table, and which of them each member uses.
+    """Rows of all replicates in one list, and which of them each member uses.
 
-    Members that use the same rows share a row set. An empty row closes the table and fills up
-    the shorter sets. `columns` are the targets' columns by slot, `on` is each member's replicate.
-    With `every_row`, members use rows without a label for them, too; `is_ordered`: each replicate
-    goes through its rows in an order of its own.
+    Members that use the same rows share a row set. A row without labels ends the list and fills up
+    the shorter sets. Inputs are not copied if all replicates have theirs in one table on the CPU.
+    `columns` are the targets' columns by slot, `on` is each member's replicate. With `every_row`,
+    members use rows without a label for them, too; `is_ordered`: each replicate goes through its
+    rows in an order of its own.
     """
 
     def __init__(
@@ -35,8 +36,7 @@ class RowSets:
         sizes = [len(table) for table in tables.values()]
         ends = list(accumulate(sizes))
         start_of = {key: end - size for key, end, size in zip(tables, ends, sizes, strict=True)}
-        empty = parts[0].inputs.new_zeros(1, *parts[0].inputs.shape[1:])
-        self.inputs = torch.cat([*(table.inputs for table in tables.values()), empty]).to(device)
+        self._inputs, self._places_of_inputs = _one_table(list(tables.values()), device)
         self._targets: Float[Tensor, "column row"] = (
             nn.functional.pad(  # the last of both are NaN
                 torch.cat([table.targets for table in tables.values()]),
@@ -80,8 +80,13 @@ class RowSets:
             own_set.append(set_of[wanted])
         self._set_of = torch.tensor(own_set, device=device)
         self._counts = [len(some) for some in rows]
-        self.rows: Int[Tensor, "set row"] = _padded(rows, len(self.inputs) - 1).to(device)
+        self.rows: Int[Tensor, "set row"] = _padded(rows, ends[-1]).to(device)
         self._places: Int[Tensor, "set row"] = _padded(places, rank_starts[-1])
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in the inputs of a row."""
+        return self._inputs[:1].numel()
 
     def count(self, member: int) -> int:
         """Number of rows that a member uses."""
@@ -113,18 +118,36 @@ class RowSets:
         Float[Tensor, "member slot batch"] | None,
     ]:
         """Inputs, targets and weights; inputs only once if all members use the same rows."""
-        here = here.to(self.inputs.device)
+        here = here.to(self._inputs.device)
         columns = self._columns[here]
         if len(rows) == 1:
             targets = self._targets[:, rows[0]][columns]
             weights = None if self._weights is None else self._weights[rows[0]].expand_as(targets)
-            return self.inputs[rows], targets, weights
+            return self._inputs[self._places_of_inputs[rows]], targets, weights
         chosen = rows[self._set_of[here]]  # member batch
-        inputs = self.inputs.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
+        places = self._places_of_inputs[chosen]
+        inputs = self._inputs.index_select(0, places.flatten()).unflatten(0, chosen.shape)
         targets = self._targets[columns[:, :, None], chosen[:, None, :]]
         if self._weights is None:
             return inputs, targets, None
         return inputs, targets, self._weights[chosen][:, None].expand_as(targets)
+
+
+def _one_table(
+    parts: Sequence[Examples], device: torch.device
+) -> tuple[Float[Tensor, "place *feature"], Int[Tensor, " row"]]:
+    """A table with the inputs of all rows, and the place in it of each of them and of one more."""
+    views = [
+        part if isinstance(part, ExamplesView) else part.view(torch.arange(len(part)))
+        for part in parts
+    ]
+    rows = torch.cat([view.rows for view in views])
+    if device.type == "cpu" and len({id(view.table) for view in views}) == 1 and len(rows):
+        is_labelled = torch.cat([view.labelled.any(dim=1) for view in views])
+        return views[0].table, torch.cat([rows, rows[is_labelled.int().argmax()].unsqueeze(0)])
+    empty = views[0].table.new_zeros(1, *views[0].table.shape[1:])
+    table = torch.cat([*(view.inputs for view in views), empty]).to(device)
+    return table, torch.arange(len(table), device=device)
 
 
 def _padded(rows: list[Tensor], value: int) -> Tensor:

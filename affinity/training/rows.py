@@ -1,7 +1,6 @@
 """Rows and columns that a network is trained on, and their order."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Int
@@ -35,7 +34,7 @@ def labelled(
             f"{len(examples)} rows is. Leave these tasks out, or draw more rows.",
             "no-labels",
         )
-    return rows, replace(examples, targets=targets, groups=None).take(rows)
+    return rows, examples.with_targets(targets).view(rows)
 
 
 def normalizes_batches(network: nn.Module) -> bool:

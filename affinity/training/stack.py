@@ -15,7 +15,7 @@ from .device import find_device, use_seed
 from .early_stopping import EarlyStopping
 from .head_layout import HeadLayout
 from .initialization import Initialization
-from .judge import block_losses, block_metrics, describe_divergence, metric_of, scales_of
+from .judge import RowScores, describe_divergence, metrics_of, scales_of, score_test_rows
 from .per_parameter_lr import ParameterRates
 from .row_sets import RowSets
 from .rows import normalizes_batches, ranks
@@ -160,7 +160,7 @@ class Stack:
     ]:
         """Predictions ``[member slot row output]`` of each kind of head, targets and weights."""
         self._network.set_mode(training=False)
-        width = max(1, _AT_ONCE // (len(here) * rows.inputs[0].numel()))
+        width = max(1, _AT_ONCE // (len(here) * rows.row_size))
         predictions: list[list[Tensor]] = []
         targets: list[Tensor] = []
         weights: list[Tensor] = []
@@ -225,28 +225,13 @@ class Stack:
         for number in diverged:
             for losses in (training_loss, validation_loss, evaluation_loss, test_loss):
                 losses[number] = math.nan
-        task_of = {task.name: task for task in self._tasks}
         evaluation_metrics = self._evaluation_metrics(stopping.kept)
         results: list[TrainedNetwork] = []
         for number, network in enumerate(self._networks):
             slots = self._layout.slots_of(number)
-            n_rows = test.count(number)
-            own = {
-                name: self._of_slot(predictions, number, slot)[:n_rows]
-                for name, slot in slots.items()
-            }
-            metric = {
-                name: math.nan
-                if number in diverged
-                else metric_of(
-                    task_of[name],
-                    own[name],
-                    targets[number, slot, :n_rows],
-                    self._target_scale(number, slot),
-                    test.weights_of(number),
-                )
-                for name, slot in slots.items()
-            }
+            judged = self._of_member(number, test, predictions, targets)
+            undefined = RowScores(dict.fromkeys(slots, math.nan), {}, {})
+            scores = undefined if number in diverged else score_test_rows(*judged)
             state = unstacked(stopping.kept, network, self._layout, number) if keep else None
             results.append(
                 TrainedNetwork(
@@ -256,7 +241,6 @@ class Stack:
                     validation_loss=_by_name(validation_loss[number], slots),
                     evaluation_loss=_by_name(evaluation_loss[number], slots),
                     test_loss=_by_name(test_loss[number], slots),
-                    test_metric=metric,
                     best_epoch=int(stopping.best_epoch[number]),
                     best_epoch_of_task={
                         name: int(stopping.best_epoch_of_slot[number, slot])
@@ -266,37 +250,15 @@ class Stack:
                     seconds=float(seconds[number]),
                     n_parameters=sum(parameter.numel() for parameter in network.parameters()),
                     state=state,
-                    predictions={name: value.clone() for name, value in own.items()}
+                    predictions={name: value.clone() for name, value in judged[1].items()}
                     if keep
                     else None,
                     diverged=diverged.get(number),
-                    test_blocks={
-                        name: block_losses(
-                            task_of[name],
-                            own[name],
-                            targets[number, slot, :n_rows],
-                            test.groups_of(number),
-                            test.weights_of(number),
-                        )
-                        for name, slot in slots.items()
-                        if number not in diverged
-                    },
                     evaluation_metric={
                         name: math.nan if number in diverged else value
                         for name, value in evaluation_metrics[number].items()
                     },
-                    metric_blocks={
-                        name: block_metrics(
-                            task_of[name],
-                            own[name],
-                            targets[number, slot, :n_rows],
-                            test.groups_of(number),
-                            self._target_scale(number, slot),
-                            test.weights_of(number),
-                        )
-                        for name, slot in slots.items()
-                        if number not in diverged and task_of[name].is_judged_by_metric
-                    },
+                    **scores._asdict(),
                 )
             )
         return results
@@ -311,28 +273,36 @@ class Stack:
         """The metrics on selection rows of the tasks that are judged by them."""
         by_network: list[dict[str, float]] = [{} for _ in self._networks]
         parts = [r.evaluation for r in self._replicates if r.evaluation is not None]
-        task_of = {task.name: task for task in self._tasks if task.is_judged_by_metric}
-        if not task_of or len(parts) < len(self._replicates) or not all(map(len, parts)):
+        judged = {task.name for task in self._tasks if task.is_judged_by_metric}
+        if not judged or len(parts) < len(self._replicates) or not all(map(len, parts)):
             return by_network
         rows = self._rows(parts)
         predictions, targets, _ = self._judge(tensors, rows, torch.arange(len(self._networks)))
         predictions, targets = [kind.cpu() for kind in predictions], targets.cpu()
         for number, metrics in enumerate(by_network):
-            n_rows = rows.count(number)
-            for name, slot in self._layout.slots_of(number).items():
-                if name in task_of:
-                    metrics[name] = metric_of(
-                        task_of[name],
-                        self._of_slot(predictions, number, slot)[:n_rows],
-                        targets[number, slot, :n_rows],
-                        self._target_scale(number, slot),
-                        rows.weights_of(number),
-                    )
+            tasks, own, examples, scales = self._of_member(number, rows, predictions, targets)
+            every = metrics_of(tasks, own, examples, scales)
+            metrics |= {name: value for name, value in every.items() if name in judged}
         return by_network
 
-    def _target_scale(self, number: int, slot: int) -> float:
+    def _of_member(
+        self, number: int, rows: RowSets, predictions: list[Tensor], targets: Tensor
+    ) -> tuple[list[Task], dict[str, Tensor], Examples, Tensor | None]:
+        """The tasks of a member, its predictions and targets on its rows, and their scales."""
+        slots, n_rows = self._layout.slots_of(number), rows.count(number)
+        places = list(slots.values())
+        columns = self._layout.columns[number, places]
+        own = {
+            name: self._of_slot(predictions, number, slot)[:n_rows] for name, slot in slots.items()
+        }
+        labels = targets[number, places, :n_rows].T
         scales = self._replicates[self._on[number]].target_scales
-        return 1.0 if scales is None else float(scales[self._layout.columns[number, slot]])
+        return (
+            [self._tasks[column] for column in columns.tolist()],
+            own,
+            Examples(labels, labels, rows.groups_of(number), rows.weights_of(number)),
+            None if scales is None else scales[columns],
+        )
 
     def _of_slot(self, predictions: list[Tensor], member: int, slot: int) -> Tensor:
         """``[row output]`` of one head."""

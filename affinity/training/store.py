@@ -131,13 +131,17 @@ class FinishedTrainings:
             self._store.put(self.keys[number], result)
 
 
+_ROWS_AT_ONCE = 2**16
 _digests: WeakKeyDictionary[Examples, bytes] = WeakKeyDictionary()
 
 
 def _digest_inputs(examples: Examples) -> bytes:
     """Digest of the inputs; remembered, because many trainings share their rows."""
     if examples not in _digests:
-        _digests[examples] = hashlib.sha256(_bytes(examples.inputs)).digest()
+        digest = hashlib.sha256()
+        for first in range(0, len(examples), _ROWS_AT_ONCE):
+            digest.update(_bytes(examples.inputs_of(slice(first, first + _ROWS_AT_ONCE))))
+        _digests[examples] = digest.digest()
     return _digests[examples]
 
 

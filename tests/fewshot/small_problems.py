@@ -16,7 +16,7 @@ def waves(settings=SETTINGS, **changes):
     return replace(few_shot_sines(settings, width=8), shots=5, steps=(1, 3), **changes)
 
 
-def clouds(ways=3, settings=SETTINGS, per_class=24, **options):
+def clouds(settings=SETTINGS, ways=3, per_class=24, **options):
     """Eight Gaussian clouds, three of them for the meta-test."""
     generator = torch.Generator().manual_seed(0)
     centres = 3 * torch.randn(8, 4, generator=generator)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from codes import raises
+from fake_gpu import GPU, fake_gpu
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from small_problems import clouds, waves
@@ -53,6 +54,27 @@ def test_the_same_seed_learns_the_same_and_leaves_random_numbers_alone(name, mak
     assert first.shape == (2, 6, *episodes.query_targets.shape[1:], problem.task.n_outputs)
     assert not first.requires_grad
     assert first.isfinite().all()
+
+
+@each_method
+def test_networks_are_on_the_device_and_predictions_on_the_cpu(name, make, monkeypatch):
+    problem = make(MetaTraining(iterations=2, batch=4, device="cpu"))
+    episodes = drawn(problem)
+    expected = METHODS[name](problem, 3).predict(episodes, problem.steps)
+    monkeypatch.setattr("affinity.fewshot.problem.find_device", lambda _: GPU)
+    adam = torch.optim.Adam  # the stand-in knows no fused kernels
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: adam(*a, **k, foreach=False))
+    with fake_gpu():
+        predictions = METHODS[name](problem, 3).predict(episodes, problem.steps)
+    assert type(predictions) is torch.Tensor
+    assert torch.allclose(predictions, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_problem_takes_the_device_of_its_networks():
+    assert waves().settings.device == "auto"
+    assert waves(device="cpu").settings.device == "cpu"
+    with raises("no-device"):
+        waves(device="cuda:99")
 
 
 @each_method

@@ -10,8 +10,18 @@ from codes import raises, warns
 from torch import Tensor, nn
 
 from affinity.sharing import HardSharing
-from affinity.tasks import Examples, Replicate, RSquared, SquaredError, Task
-from affinity.training import Build, Member, Store, TrainingSettings, fan_out, train_members
+from affinity.tasks import Examples, ExamplesView, Replicate, RSquared, SquaredError, Task
+from affinity.training import (
+    Build,
+    Member,
+    Store,
+    TrainingSettings,
+    fan_out,
+    train_members,
+    train_on_devices,
+)
+from affinity.training.device import find_gpus
+from affinity.training.mapped_rows import RowFiles
 
 TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("a", "b"))
 SETTINGS = TrainingSettings(epochs=3, batch_size=16)
@@ -50,6 +60,26 @@ def assert_like_an_ensemble(backend: str) -> None:
 
 def test_processes_give_what_an_ensemble_gives() -> None:
     assert_like_an_ensemble("loky")
+
+
+def test_devices_share_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = train_members(build, TASKS, MEMBERS, replicates(), SETTINGS, keep=True)
+    results = train_on_devices(
+        ["cpu", "cpu"],
+        lambda members, on, settings, _: train_members(
+            build, TASKS, members, on, settings, keep=True
+        ),
+        MEMBERS,
+        replicates(),
+        SETTINGS,
+    )
+    for one, other in zip(results, expected, strict=True):
+        assert (one.tasks, one.replicate) == (other.tasks, other.replicate)
+        assert one.test_loss == pytest.approx(other.test_loss, rel=1e-4)
+        assert one.state is not None
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_gpus("auto") == find_gpus("cuda") == ["cuda:0", "cuda:1"]
+    assert find_gpus("cuda:1") == find_gpus("cpu") == []
 
 
 @pytest.mark.slow
@@ -139,6 +169,43 @@ def test_a_training_whose_worker_dies_once_is_tried_again(tmp_path: Path) -> Non
 def test_an_unknown_backend_is_refused() -> None:
     with raises("unknown-backend"):
         fan_out(build, TASKS, MEMBERS, replicates(), SETTINGS, backend="slurm")
+
+
+def test_rows_are_mapped_from_files_that_processes_share(tmp_path: Path) -> None:
+    table, files = examples(5000, 0), RowFiles(tmp_path)
+    parts = [table.view(part) for part in torch.randperm(5000).split(2000)]
+    on = [Replicate(seed, *parts) for seed in (0, 1)]
+    sent = [files.write(replicate) for replicate in on]
+    assert max(len(replicate.data) for replicate in sent) < 4000
+    assert [f.stat().st_size for f in tmp_path.iterdir()].count(table.inputs.nbytes) == 1
+    first, second = (replicate.read() for replicate in sent)
+    if (maps := Path("/proc/self/maps")).exists():
+        assert str(tmp_path) in maps.read_text()
+    for one in (first, second):
+        assert torch.equal(one.training.inputs, parts[0].inputs)
+        assert torch.equal(one.test.targets, parts[2].targets)
+    assert isinstance(first.training, ExamplesView)
+    first.training.table[:] = 0.0  # stays in this process
+    assert torch.equal(second.training.inputs, parts[0].inputs)
+
+
+def test_views_of_a_table_give_what_copies_give() -> None:
+    table = examples(120, 0)
+    table.targets[:15, 0] = torch.nan
+    table.inputs[0] = torch.nan  # of a row without a label
+    table.targets[0] = torch.nan
+    draws = [torch.randperm(120, generator=torch.Generator().manual_seed(k)) for k in (0, 1)]
+    views, copies = (
+        [Replicate(k, *map(make, draw.split(40))) for k, draw in enumerate(draws)]
+        for make in (table.view, table.take)
+    )
+    for one, other in zip(
+        train_members(build, TASKS, MEMBERS, views, SETTINGS, keep=True),
+        train_members(build, TASKS, MEMBERS, copies, SETTINGS, keep=True),
+        strict=True,
+    ):
+        assert one.test_loss == other.test_loss
+        assert one.diverged is None
 
 
 def test_processes_are_as_many_as_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
