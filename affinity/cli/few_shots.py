@@ -55,8 +55,9 @@ def read_few_shot_problem(options: FewShotOptions) -> FewShotProblem:
 
 
 def _read(options: FewShotOptions) -> FewShotProblem:
-    device = {} if options.device is None else {"device": options.device}
-    settings = MetaTraining(iterations=options.iterations, batch=options.batch, **device)
+    settings = MetaTraining(
+        iterations=options.iterations, batch=options.batch, device=options.device or "auto"
+    )
     size = {} if options.width is None else {"width": options.width}
     ways = WAYS if options.ways is None else options.ways
     is_file = Path(options.source).exists()

@@ -76,7 +76,7 @@ class Examples:
         """A copy of the chosen rows, in the order given."""
         return Examples(self.inputs_of(rows), *self._labels_of(rows))
 
-    def view(self, rows: Int[Tensor, " chosen"]) -> "Examples":
+    def view(self, rows: Int[Tensor, " chosen"]) -> "ExamplesView":
         """The chosen rows, in the order given; their inputs are copied only where they are read.
 
         Example:
@@ -124,7 +124,7 @@ class ExamplesView(Examples):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def view(self, rows: Int[Tensor, " chosen"]) -> Examples:
+    def view(self, rows: Int[Tensor, " chosen"]) -> "ExamplesView":
         """The chosen rows, in the order given, of the same table."""
         return ExamplesView(self.table, self.rows[rows], *self._labels_of(rows))
 

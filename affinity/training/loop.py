@@ -124,9 +124,11 @@ def _train(
                 run.step += 1
 
                 def closure(examples: Examples = examples) -> LossByTask:
-                    return _present(task_losses(examples), examples)
+                    with settings.autocast(device):
+                        return _present(task_losses(examples), examples)
 
-                losses = task_losses(examples)
+                with settings.autocast(device):
+                    losses = task_losses(examples)
                 _check_finite(losses, run.step)
                 if watch is not None:
                     watch(_present(losses, examples), closure)
@@ -239,6 +241,7 @@ class _Run:
             f"{settings}, tasks {network.names}, seed {replicate.seed}, "
             f"{len(replicate.training)} training rows"
             + (f", {start.description}" if start.changes_training else "")
+            + (f", {settings.precision}" if settings.precision != "float32" else "")
         )
         by_scale: dict[float, list[Tensor]] = {}
         for name, parameter in network.named_parameters():

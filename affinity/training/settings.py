@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
+
+import torch
 
 from affinity.errors import InputError
 
@@ -32,6 +35,8 @@ class TrainingSettings:
             CUDA GPU if there is one and otherwise the CPU. Rows and results stay on the CPU. It is
             not part of a training's identity: devices differ by rounding only, but for dropout
             masks.
+        precision: ``bfloat16`` computes predictions of training steps with 8 bits of mantissa where
+            torch deems it safe (`torch.autocast`); parameters and what judges stay float32.
 
     Raises:
         InputError: If a setting is out of range, or this machine has no such device.
@@ -47,9 +52,15 @@ class TrainingSettings:
     objective: Objective = field(default_factory=Sum)
     sampling: Sampling = field(default_factory=JointBatches)
     device: str = field(default=AUTO, repr=False)
+    precision: str = field(default="float32", repr=False)
 
     def __post_init__(self) -> None:
         check_device(self.device)
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(
+                f"Expected the precision 'float32' or 'bfloat16', but got {self.precision!r}.",
+                "unknown-precision",
+            )
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(
@@ -70,6 +81,12 @@ class TrainingSettings:
                 f"Expected the schedule 'constant' or 'cosine', but got {self.schedule!r}.",
                 "unknown-schedule",
             )
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context of the predictions of training steps."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
 
     def to_dict(self) -> dict[str, bool | int | float | str]:
         """The settings as names and numbers: an objective and a sampling by the name of `--help`.

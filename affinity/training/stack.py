@@ -139,7 +139,9 @@ class Stack:
             if self._normalizes and losses and rows.shape[1] == 1 < size:
                 continue
             inputs, targets, row_weights = training.take(rows, here)
-            predictions = self._network.predictions(tensors, inputs)
+            with self._settings.autocast(self._device):
+                predictions = self._network.predictions(tensors, inputs)
+            predictions = [kind.to(self._weights.dtype) for kind in predictions]
             loss = self._network.losses(predictions, targets, row_weights)
             optimizer.zero_grad()
             ((weights * loss).sum() + rates.penalty(tensors, here)).backward()

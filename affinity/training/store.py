@@ -53,6 +53,7 @@ class Store:
         columns = columns_of(network.names, tasks)
         network_tasks = [tasks[column] for column in columns]
         described = [torch.__version__, network, network_tasks, settings, replicate.seed]
+        described += [settings.precision] if settings.precision != "float32" else []
         digest.update(repr(described).encode())
         for module in network.modules():
             digest.update(_own_code(module).encode())

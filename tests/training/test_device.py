@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from affinity.tasks import Examples
 from affinity.training import (
     GradNorm,
     Member,
+    Objective,
+    Store,
+    Sum,
     TrainedNetwork,
     TrainingSettings,
     make_sampling,
@@ -136,6 +140,24 @@ def test_the_rows_of_a_problem_are_kept_on_the_cpu(problem: Problem) -> None:
 def test_a_problem_takes_the_device_of_its_networks(problem: Problem) -> None:
     assert problem.settings.device == "auto"
     assert replace(problem, device="cpu").settings.device == "cpu"
+
+
+@pytest.mark.parametrize("objective", [Sum(), GradNorm()], ids=repr)
+def test_bfloat16_gives_nearly_what_float32_gives(
+    problem: Problem, objective: Objective, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, objective=objective, device="cpu")
+    low = replace(settings, precision="bfloat16")
+    exact, rounded = (train_two(problem, "hard", each)[0] for each in (settings, low))
+    assert rounded.test_loss == pytest.approx(exact.test_loss, rel=0.05)
+    assert rounded.test_loss != exact.test_loss
+    assert rounded.state is not None
+    assert {value.dtype for value in rounded.state.values()} == {torch.float32}
+    network, (replicate,) = problem.network(), problem.replicates(1)
+    keys = {Store(tmp_path).key(network, problem.tasks, replicate, s) for s in (settings, low)}
+    assert len(keys) == 2
+    with raises("unknown-precision"):
+        replace(settings, precision="float16")
 
 
 @pytest.mark.parametrize(

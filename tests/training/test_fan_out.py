@@ -174,7 +174,7 @@ def test_an_unknown_backend_is_refused() -> None:
 def test_rows_are_mapped_from_files_that_processes_share(tmp_path: Path) -> None:
     table, files = examples(5000, 0), RowFiles(tmp_path)
     parts = [table.view(part) for part in torch.randperm(5000).split(2000)]
-    on = [Replicate(seed, *parts) for seed in (0, 1)]
+    on = [Replicate(seed, parts[0], parts[1], parts[2]) for seed in (0, 1)]
     sent = [files.write(replicate) for replicate in on]
     assert max(len(replicate.data) for replicate in sent) < 4000
     assert [f.stat().st_size for f in tmp_path.iterdir()].count(table.inputs.nbytes) == 1
@@ -196,7 +196,10 @@ def test_views_of_a_table_give_what_copies_give() -> None:
     table.targets[0] = torch.nan
     draws = [torch.randperm(120, generator=torch.Generator().manual_seed(k)) for k in (0, 1)]
     views, copies = (
-        [Replicate(k, *map(make, draw.split(40))) for k, draw in enumerate(draws)]
+        [
+            Replicate(k, make(draw[:40]), make(draw[40:80]), make(draw[80:]))
+            for k, draw in enumerate(draws)
+        ]
         for make in (table.view, table.take)
     )
     for one, other in zip(
