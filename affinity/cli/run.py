@@ -60,6 +60,7 @@ REFERENCE_SECONDS = 60.0  # most seconds that the reference may take
 USUAL_MINUTES = 10.0  # time limit of an audit whose options do not ask for a longer one
 _BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
 _REPORT_SECONDS = 10.0
+_RECORDING_SHARE = 0.3  # of the time that is left
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
 
@@ -247,6 +248,14 @@ class Run:
             return None
         left = 60 * plan.minutes - (time.monotonic() - self.started)
         return max(0.0, left - plan.seconds["reference"] - _REPORT_SECONDS)
+
+    def seconds_for_recording(self) -> float | None:
+        """Wall time for the recorded run; None if time is no issue."""
+        plan = self.time_plan
+        if plan is None or self.is_far_from_limit:
+            return None
+        left = 60 * plan.minutes - (time.monotonic() - self.started)
+        return max(_RECORDING_SHARE * left, 2 * plan.seconds["recording"])
 
     def seconds_for_race(self) -> float | None:
         """Wall time for a race that leaves some for three replicates; None if time is no issue."""

@@ -1,6 +1,7 @@
 """Record a problem: one multi-task training, observed by a recorder."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ def record(
     layers: bool = False,
     partial: str | Path | None = None,
     on_cost: Callable[[RecordingCost], None] | None = None,
+    seconds: float | None = None,
 ) -> Trace:
     """Train one hard-shared network for all tasks, and record how the tasks affect each other.
 
@@ -67,6 +69,7 @@ def record(
         layers: Also measure each layer of the trunk separately.
         partial: Where to save the measurements made so far if the run is interrupted.
         on_cost: Called with the cost of recording, once per run.
+        seconds: Wall time after which a run ends early, with at least two measurements.
 
     Raises:
         InputError: If a run ends before two measurements were made.
@@ -88,6 +91,7 @@ def record(
                     layers=layers,
                     partial=partial,
                     on_cost=on_cost,
+                    seconds=None if seconds is None else seconds / runs,
                 )
                 for each in (seed + 1_000_003 * number for number in range(runs))
             ]
@@ -100,6 +104,7 @@ def record(
     n_steps = problem.settings.epochs * math.ceil(n_rows / problem.settings.batch_size)
     _check_measurements(math.ceil(n_steps / every), every)
     network = initial(problem.network, problem.tasks, seed)
+    began = time.monotonic()
     recorder: Recorder | None = None
 
     def prepare(optimizer: torch.optim.Optimizer) -> None:
@@ -128,11 +133,16 @@ def record(
 
     def watch(losses: dict[str, Tensor], closure: Callable[[], dict[str, Tensor]]) -> None:
         assert recorder is not None
+        is_over = seconds is not None and time.monotonic() - began > seconds
+        if is_over and recorder.cost.measurements > 1:
+            raise _TimeIsOver
         other = held_out_losses() if held_out and recorder.is_due() else None
         recorder.observe(losses, closure=closure, held_out=other)
 
     try:
         train(network, problem.tasks, replicate, problem.settings, watch=watch, prepare=prepare)
+    except _TimeIsOver:
+        pass
     except BaseException:
         if partial is not None and recorder is not None:
             with suppress(InputError):  # nothing was measured yet
@@ -144,6 +154,10 @@ def record(
         on_cost(recorder.cost)
     _check_measurements(len(trace), every)
     return trace
+
+
+class _TimeIsOver(Exception):  # noqa: N818
+    """The run has taken as long as it may."""
 
 
 def _check_measurements(count: int, every: int) -> None:

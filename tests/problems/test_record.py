@@ -39,6 +39,13 @@ def test_a_recorded_run_of_a_problem_is_the_same_run(clusters):
     assert len(traced) == -(-len(seen) // 3)
 
 
+def test_a_run_that_takes_too_long_ends_with_what_was_measured(clusters):
+    whole, short = record(clusters, every=3), record(clusters, every=3, seconds=0.0)
+    assert len(short) == 2 < len(whole)
+    assert torch.equal(short.losses, whole.losses[:2])
+    assert len(record(clusters, every=3, seconds=600.0)) == len(whole)
+
+
 def test_a_task_helps_itself_most(clusters):
     values = InterTaskAffinity()(record(clusters, every=2)).values
     assert torch.all(values.diagonal() > 0)

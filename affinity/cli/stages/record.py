@@ -32,6 +32,7 @@ def record_stage(run: Run) -> None:
             layers=len(run.problem.tasks) <= MOST_TASKS_BY_LAYER,
             partial=directory.file(PARTIAL_TRACE),
             on_cost=costs.append,
+            seconds=run.seconds_for_recording(),
         )
         more["cost"] = RecordingCost(
             measurements=sum(cost.measurements for cost in costs),
