@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -130,7 +130,10 @@ def train_on_devices(
             of_share = None if starts is None else starts[first::count]
             return train(members[first::count], [r.read() for r in rows], here, of_share)
 
-        shares: Any = Parallel(count, backend="loky")(map(delayed(train_share), range(count)))
+        shares = cast(
+            "list[list[TrainedNetwork]]",
+            Parallel(count, backend="loky")(map(delayed(train_share), range(count))),
+        )
     return [shares[number % count][number // count] for number in range(len(members))]
 
 
