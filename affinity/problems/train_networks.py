@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -189,26 +190,17 @@ def train_each(
     finished = None if store is None else Store(Path(store))
     begin = None if starts is None else [starts.get(m.tasks, Initialization()) for m in members]
 
+    trunk, head = problem.trunk, problem.head  # processes receive these, not the problem
+
     def build(tasks: tuple[Task, ...]) -> Sharing:
-        return make(tasks, problem.trunk, problem.head, sample)
+        return make(tasks, trunk, head, sample)
 
     if keep or (backend is None and works_at_once(problem.tasks, settings)):
-
-        def train(
-            members: Sequence[Member],
-            replicates: Sequence[Replicate],
-            settings: TrainingSettings,
-            starts: Sequence[Initialization] | None,
-        ) -> list[TrainedNetwork]:
-            tasks = problem.tasks
-            return train_members(
-                build, tasks, members, replicates, settings, keep, store=finished, starts=starts
-            )
-
+        train = partial(train_members, build, problem.tasks, keep=keep, store=finished)
         devices = find_gpus(settings.device)[: len(members) // FEWEST_PER_GPU]
         if len(devices) > 1:
             return train_on_devices(devices, train, members, replicates, settings, begin)
-        return train(members, replicates, settings, begin)
+        return train(members, replicates, settings, starts=begin)
     return fan_out(
         build,
         problem.tasks,

@@ -101,22 +101,15 @@ def fan_out(
     return [finished.results[number] for number in range(len(members))]
 
 
-TrainMembers = Callable[
-    [Sequence[Member], Sequence[Replicate], TrainingSettings, Sequence[Initialization] | None],
-    list[TrainedNetwork],
-]
-"""Trains members on replicates with these settings, each from its initialization."""
-
-
 def train_on_devices(
     devices: Sequence[str],
-    train: TrainMembers,
+    train: Callable[..., list[TrainedNetwork]],
     members: Sequence[Member],
     replicates: Sequence[Replicate],
     settings: TrainingSettings,
     starts: Sequence[Initialization] | None = None,
 ) -> list[TrainedNetwork]:
-    """What `train` returns, with an equal share of the members on each device, in processes."""
+    """`train`, as `train_members`, with a share of the members on each device, in processes."""
     from joblib import Parallel, delayed
 
     count = len(devices)
@@ -128,7 +121,7 @@ def train_on_devices(
             torch.set_num_threads(1)
             here = replace(settings, device=devices[first])
             of_share = None if starts is None else starts[first::count]
-            return train(members[first::count], [r.read() for r in rows], here, of_share)
+            return train(members[first::count], [r.read() for r in rows], here, starts=of_share)
 
         shares = cast(
             "list[list[TrainedNetwork]]",

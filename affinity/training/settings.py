@@ -56,11 +56,6 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        if self.precision not in ("float32", "bfloat16"):
-            raise InputError(
-                f"Expected the precision 'float32' or 'bfloat16', but got {self.precision!r}.",
-                "unknown-precision",
-            )
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(
@@ -76,11 +71,13 @@ class TrainingSettings:
                 f"Expected a weight_decay of at least 0, but got {self.weight_decay}.",
                 "invalid-weight-decay",
             )
-        if self.schedule not in ("constant", "cosine"):
-            raise InputError(
-                f"Expected the schedule 'constant' or 'cosine', but got {self.schedule!r}.",
-                "unknown-schedule",
-            )
+        choices = {"schedule": ("constant", "cosine"), "precision": ("float32", "bfloat16")}
+        for name, (usual, other) in choices.items():
+            if (value := getattr(self, name)) not in (usual, other):
+                raise InputError(
+                    f"Expected the {name} {usual!r} or {other!r}, but got {value!r}.",
+                    f"unknown-{name}",
+                )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The context of the predictions of training steps."""

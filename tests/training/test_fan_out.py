@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,7 @@ def test_devices_share_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train_members(build, TASKS, MEMBERS, replicates(), SETTINGS, keep=True)
     results = train_on_devices(
         ["cpu", "cpu"],
-        lambda members, on, settings, _: train_members(
-            build, TASKS, members, on, settings, keep=True
-        ),
+        partial(train_members, build, TASKS, keep=True),
         MEMBERS,
         replicates(),
         SETTINGS,
