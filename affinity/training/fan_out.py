@@ -144,20 +144,18 @@ def fitting_processes(
 ) -> int:
     """How many processes fit in `free` bytes of memory, at least one.
 
-    A process takes about 400 MB, the labels of the largest replicate twice, and the largest network
-    four times (parameters, gradients and two moments). The inputs are in memory once more for all.
+    A process takes about 400 MB, the labels of a replicate twice, and the largest network four
+    times (parameters, gradients and two moments). The inputs are in memory once more for all.
     """
-    parts = [[r.training, r.validation, r.test, r.evaluation] for r in replicates]
-    labels = max(
-        (sum(p.targets.nbytes for p in some if p is not None) for some in parts), default=0
-    )
-    tables = [
-        part.table if isinstance(part, ExamplesView) else part.inputs
-        for some in parts
-        for part in some
+    parts = [
+        part
+        for replicate in replicates
+        for part in (replicate.training, replicate.validation, replicate.test, replicate.evaluation)
         if part is not None
     ]
-    shared = sum({table.data_ptr(): table.nbytes for table in tables}.values())
+    labels = sum(part.targets.nbytes for part in parts) // max(1, len(replicates))
+    tables = [part.table if isinstance(part, ExamplesView) else part.inputs for part in parts]
+    shared = sum({id(table): table.nbytes for table in tables}.values())
     parameters = max((sum(p.nbytes for p in n.parameters()) for n in networks), default=0)
     return max(1, (free - shared) // (_PROCESS_BYTES + 2 * labels + 4 * parameters))
 
