@@ -81,15 +81,7 @@ class AffinityWarning(UserWarning):
 
 
 def warn(message: str, code: str) -> None:
-    """Issue an `AffinityWarning` at the line outside of this package that led here.
-
-    Example:
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn("No pair of tasks was measured.", "no-pairs")
-        >>> caught[0].message.code
-        'no-pairs'
-    """
+    """Issue an `AffinityWarning` at the line outside of this package that led here."""
     level, frame = 2, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

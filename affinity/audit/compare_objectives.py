@@ -237,9 +237,7 @@ def compare_objectives(
         plan: Which networks to train; one network for all tasks if None.
         objectives: By name; the sum is always added. If None, all of `OBJECTIVES` and "weighted",
             with weights of 1 / loss scale.
-        replicates: Number of replicates (new data split and seed each); intervals need two.
-        store: A folder in which finished trainings are kept, and not repeated.
-        backend: Where to train networks one by one: ``loky``, ``ray`` or ``dask``.
+        replicates, store, backend: As for `retrain`.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, no two of its tasks share a

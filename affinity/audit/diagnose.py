@@ -99,12 +99,8 @@ def diagnose_plan(
     tested.
 
     Args:
-        tasks: The score of each task: "maximize", "minimize" or a `Score`.
-        replicates: Number of replicates; intervals need two.
-        seed: Random seed of the first replicate; the next replicates use the next integers.
-        instead: A plan with less sharing that is tried as an intervention.
-        causes: The causes to measure: entries of `CAUSES`, or the same classes with other settings.
-        retries: Maximum number of times that a failed training is repeated, with the same seed.
+        tasks, replicates, seed, retries: As for `audit_plan`.
+        instead, causes: As for `diagnose`.
         trace: A recorded run of all tasks in one network, for the conflicts of gradients.
 
     Raises:

@@ -231,13 +231,8 @@ def plan_time(
     """Choose rows, epochs and batch size before anything is trained.
 
     Rows are reduced first, down to `FEWEST_TRAINING_ROWS`; then epochs, then batches are enlarged.
-
-    Args:
-        work: The workload.
-        requested: What would be trained without a limit.
-        slowness: Seconds that this machine takes for a counted second.
-        waiting: Seconds per second of processor time, while other programs want it, too. As that
-            may pass, only rows are reduced for it; the plan is corrected later (`plan_trainings`).
+    Other programs' need of the processor (`waiting`: seconds per second of its time) may pass: only
+    rows are reduced for it; the plan is corrected later (`plan_trainings`).
     """
     plan = TimePlan(requested.minutes, requested.replicates, requested.baselines, slowness)
     limit = _MARGIN * 60 * requested.minutes

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.progress import track
 
 from .baselines import FromScratch, LinearModel, Pretrained
@@ -94,12 +94,8 @@ def compare_few_shot(
         raise InputError(
             "Expected at least one method and one number of shots.", "nothing-to-compare"
         )
-    if n_tasks < 2 or replicates < 1:
-        raise InputError(
-            f"Expected at least two meta-test tasks and one replicate, but got {n_tasks} and "
-            f"{replicates}.",
-            "too-few-tasks" if n_tasks < 2 else "too-few-replicates",
-        )
+    check_number("the number of meta-test tasks", n_tasks, "too-few-tasks", least=2)
+    check_number("replicates", replicates, "too-few-replicates", least=1)
     first = seed * 1_000_003
     problems = {number: problem.with_shots(number) for number in dict.fromkeys(shots)}
     scores: dict[int, dict[str, MethodScores]] = {}

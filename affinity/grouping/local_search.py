@@ -20,19 +20,12 @@ class LocalSearch:
     Every number of networks up to the budget is searched separately, so that a larger budget never
     gives a lower score. It gives no bound on the best score: `solve` adds the one of
     `relaxation.upper_bound`.
-
-    Args:
-        perturbations: How often the best partition is perturbed and improved again.
     """
 
-    perturbations: int = 10
+    perturbations: int = 10  # how often the best partition is perturbed and improved again
 
     def __call__(self, problem: GroupingProblem) -> Grouping:
-        """The best grouping found by the time limit; the search stops only after a first one.
-
-        Raises:
-            NothingFoundError: If no partition that respects the constraints was found.
-        """
+        """The best grouping found by the time limit; the search stops only after a first one."""
         began = time.perf_counter()
         best: tuple[float, Grouping] | None = None
 

@@ -10,15 +10,10 @@ from .highs import maximize
 
 
 class Partition:
-    """Units in networks, with the gain of every move and every swap as one table.
+    """Units in networks (some may be empty), with the gain of every move and swap as one table.
 
     A violated constraint costs a penalty larger than any score, so that climbing also repairs a
     start that violates constraints. Helpers are left out.
-
-    Args:
-        problem: Scores and constraints.
-        labels: The network of each unit.
-        n_networks: The number of networks; some may be empty.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ _STEPS = 500  # after which the bound hardly falls
 def upper_bound(
     problem: GroupingProblem, seconds: float = 10.0, score: float | None = None
 ) -> float:
-    r"""An upper bound on the score of every grouping of `problem`.
+    r"""An upper bound on the score of every grouping of `problem`, whose costs are ignored.
 
     Let every task choose the size of its network and its partners. With :math:`u_t(m)`
     the best that :math:`t` gets from :math:`m - 1` partners,
@@ -32,18 +32,11 @@ def upper_bound(
       :math:`W` added to :math:`c`, diagonal included, because :math:`s^\top W s \ge 0`. This
       couples the choices of all tasks: two tasks that share a network must agree on a third.
 
-    A projected subgradient method finds the shares and :math:`W` that minimize the bound. This is
-    the semidefinite relaxation of the problem, which is tight for planted groups even with much
+    A projected subgradient method finds the shares and :math:`W` that minimize the bound; each step
+    needs an eigenvalue decomposition. `score`, of a known grouping, sets the step size, and the
+    method stops there. This is the semidefinite relaxation of the problem (Peng and Wei, 2007, for
+    groups of one cost: https://doi.org/10.1137/050641983), tight for planted groups even with much
     noise; with :math:`W = 0` it is the Lagrangian relaxation of the pairwise linearization.
-
-    Args:
-        problem: The grouping problem; its costs are ignored, and the bound remains valid.
-        seconds: Time limit of the subgradient method; each step needs an eigenvalue decomposition.
-        score: The score of a known grouping; it sets the step size, and the method stops there.
-
-    References:
-        Peng and Wei (2007), `Approximating K-means-type Clustering via Semidefinite Programming
-        <https://doi.org/10.1137/050641983>`_, for groups of one cost.
     """
     deadline = time.perf_counter() + seconds
     pairs = problem.pairs

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task, check_names
 
 ObjectiveKind = Literal["binary", "squared error", "weighted logistic"]
@@ -69,25 +69,18 @@ class RankingObjective:
     time_unit: float = 1.0
 
     def __post_init__(self) -> None:
-        for value, values in ((self.kind, ObjectiveKind), (self.family, ObjectiveFamily)):
-            if value not in get_args(values):
-                raise InputError(
-                    f"Expected one of {list(get_args(values))} for objective {self.name!r}, but "
-                    f"got {value!r}.",
-                    "unknown-objective-kind",
-                )
+        for name, choices in (("kind", ObjectiveKind), ("family", ObjectiveFamily)):
+            what = f"the {name} of objective {self.name!r}"
+            check_choice(what, getattr(self, name), get_args(choices), "unknown-objective-kind")
         if self.product and (self.after is None or not self.is_binary):
             raise InputError(
                 f"Expected objective {self.name!r} with product=True to be binary and to name the "
                 "objective that it follows (after=...).",
                 "product-without-after",
             )
-        if not (self.weight > 0 and self.time_unit > 0):
-            raise InputError(
-                f"Expected a weight and a time_unit above 0 of objective {self.name!r}, but got "
-                f"{self.weight} and {self.time_unit}.",
-                "invalid-weight",
-            )
+        for name in ("weight", "time_unit"):
+            what = f"the {name} of objective {self.name!r}"
+            check_number(what, getattr(self, name), "invalid-weight", above=0)
 
     @property
     def is_binary(self) -> bool:

@@ -27,16 +27,12 @@ class LinearLayer:
 
     where :math:`X X^T` has one row and one column per row of the batch.
 
-    Args:
-        output: Its output, as an edge that ``torch.autograd.grad`` accepts.
-        inputs: Its inputs.
-
     References:
         Goodfellow (2015), `Efficient Per-Example Gradient Computations
         <https://arxiv.org/abs/1510.01799>`_, which computes norms this way.
     """
 
-    output: GradientEdge
+    output: GradientEdge  # an edge that torch.autograd.grad accepts
     inputs: Float[Tensor, "row input"]
 
     def inner_products(self, deltas: Gradient) -> Float[Tensor, "task task"]:

@@ -28,18 +28,14 @@ class Momentum:
 
 
 def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> Momentum | None:
-    r"""The weighted sum of earlier gradients in the optimizer's next step.
+    r"""The weighted sum of earlier gradients in the optimizer's next step; None if it keeps none.
 
     .. math:: m^t = \sum_{k \ge 1} \beta^k g^{t-k}
 
     so that a step of heavy-ball momentum on a gradient g is :math:`-\eta (g + m^t)`. That is
     :math:`\beta` times the buffer of SGD, over :math:`1 - \text{dampening}`; of the Adam family
     :math:`\beta_1 / (1 - \beta_1)` times ``exp_avg``, before its division by the second moment.
-    Zero before the first step, and without momentum.
-
-    Returns:
-        None without an optimizer, or where it keeps no such sum (RMSprop, Adagrad) or does not
-        train all of the shared parameters.
+    Zero before the first step, and without momentum. It must train all of the shared parameters.
     """
     if optimizer is None:
         return None
