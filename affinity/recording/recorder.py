@@ -339,7 +339,8 @@ class Recorder:
             self._joined()
         timing = self._state.timing
         timing = replace(timing, elapsed=timing.seconds())
-        state = replace(self._state, timing=timing, search=self._search.state)
+        search, named = self._search.state, self._search.named
+        state = replace(self._state, timing=timing, search=search, named=named)
         if self._is_sharded:  # leave out what differs from rank to rank: it is measured again
             state = replace(state, round=None, search=SearchState(state.search.shared))
         return state.pack()
@@ -348,13 +349,19 @@ class Recorder:
         """Continue recording from where `state_dict` was called.
 
         Raises:
-            InputError: If the state is of other tasks, or of another version.
+            InputError: If the state is of other tasks or parameters, or of another version.
         """
         loaded, tasks = RecorderState.unpack(state), self._state.tasks
         if tasks is not None and loaded.tasks is not None and tasks != loaded.tasks:
             raise InputError(
                 f"Expected the state of a recorder of the tasks {tasks}, but got {loaded.tasks}.",
                 "different-tasks",
+            )
+        if others := sorted(set(loaded.named) ^ set(self._search.named)) if loaded.named else []:
+            raise InputError(
+                f"Expected the shared parameters that were recorded before, but these differ: "
+                f"{others[:5]}. Resume with the same adapters and names, or record anew.",
+                "different-parameters",
             )
         self._state = replace(loaded, tasks=loaded.tasks or tasks)
         self._search.state = loaded.search

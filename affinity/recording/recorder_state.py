@@ -47,6 +47,7 @@ class RecorderState:
     # tasks (or "") and codes of warnings
     warned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     search: SearchState = field(default_factory=SearchState)
+    named: tuple[str, ...] = ()  # the shared parameters, where the user named them
     round: TaskRound | None = None  # the measurement over observations that is not complete
     complete: int = 0  # how often all tasks were measured together
     # how often [source, target] was measured at other times

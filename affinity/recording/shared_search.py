@@ -44,6 +44,11 @@ class SharedSearch:
         self._is_warned = False
         self._is_sharded = has_shards(model)
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The shared parameters; none if they are found by the losses' gradients."""
+        return tuple(self._named) if self._is_named else ()
+
     def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
         """The shared part; None while nothing is known to be shared and trained."""
         losses = [batch.loss(task) for task in batch.names]

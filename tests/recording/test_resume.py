@@ -152,11 +152,17 @@ def test_a_resumed_run_continues_its_round_of_alternating_tasks() -> None:
         assert_equal(recorded(step), unbroken)
 
 
-def test_a_state_of_other_tasks_is_refused() -> None:
+def test_a_state_of_other_tasks_or_adapters_is_refused() -> None:
     model = nn.Linear(2, 2)
     one, other = Recorder(model, tasks=["a", "b"]), Recorder(model, tasks=["a", "c"])
     with raises("different-tasks"):
         other.load_state_dict(one.state_dict())
+    adapters = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("lora_a", "lora_b")})
+    one, other = Recorder(adapters, "lora_a"), Recorder(adapters, "lora_b")
+    with raises("different-parameters") as info:
+        other.load_state_dict(one.state_dict())
+    assert "lora_b.weight" in str(info.value)
+    one.load_state_dict(one.state_dict())
 
 
 if __name__ == "__main__":
