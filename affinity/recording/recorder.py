@@ -360,7 +360,7 @@ class Recorder:
         if others := sorted(set(loaded.named) ^ set(self._search.named)) if loaded.named else []:
             raise InputError(
                 f"Expected the shared parameters that were recorded before, but these differ: "
-                f"{others[:5]}. Resume with the same adapters and names, or record anew.",
+                f"{others[:5]}. Resume with the same adapters and names, or start a new recording.",
                 "different-parameters",
             )
         self._state = replace(loaded, tasks=loaded.tasks or tasks)
