@@ -64,7 +64,7 @@ class Headline:
 def audit_headline(audit: Audit) -> Headline:
     """The advised candidate, chosen on selection rows, with its results on test rows."""
     advised = audit.candidates[audit.advice].plan
-    finding, verdict = _find(audit)
+    finding, verdict, _ = _find(audit)
     title = {
         "nothing-learned": "Nothing was learned: no network predicts better than a constant.",
         "too-few-to-judge": "There are too few test labels to judge anything.",
@@ -85,17 +85,17 @@ def audit_headline(audit: Audit) -> Headline:
     return Headline(title, tuple(filter(None, sentences)), is_sure, finding)
 
 
-def _find(audit: Audit) -> tuple[Finding, Verdict | None]:
-    """What the audit shows, and the verdict that shows it.
+def _find(audit: Audit) -> tuple[Finding, Verdict | None, str]:
+    """What the audit shows, the verdict that shows it, and the candidate that it is on.
 
     That is the verdict on the advised candidate or, if it shares nothing, on the best one on
     selection rows that does.
     """
     names = {task.name for task in audit.tasks}
     if set(audit.not_learned) == names:
-        return "nothing-learned", None
+        return "nothing-learned", None, ""
     if set(audit.too_few_labels) == names:
-        return "too-few-to-judge", None
+        return "too-few-to-judge", None, ""
     judged = audit.advice
     if not _shares(audit.candidates[judged].plan):
         means = {
@@ -106,12 +106,12 @@ def _find(audit: Audit) -> tuple[Finding, Verdict | None]:
             and math.isfinite(mean := audit.selection_gain(name))
         }
         if not means:
-            return "not-shared", None
+            return "not-shared", None, ""
         judged = max(means, key=means.__getitem__)
     verdict = audit.overall_of(judged)
     if math.isnan(verdict.low):
-        return "one-replicate", verdict
-    return _FINDINGS[verdict.verdict], verdict
+        return "one-replicate", verdict, judged
+    return _FINDINGS[verdict.verdict], verdict, judged
 
 
 def _shares(plan: Plan) -> bool:
@@ -125,7 +125,8 @@ def _action(audit: Audit, plan: Plan) -> str:
     if not _shares(plan):
         return f"Train {count(n_tasks, 'separate network')}{width}, one per task"
     if n_networks == 1:
-        return f"Train all {n_tasks} tasks in one network{width}"
+        which = "both" if n_tasks == 2 else f"all {n_tasks}"
+        return f"Train {which} tasks in one network{width}"
     return f"Train {n_networks} networks{width} for {n_tasks} tasks"
 
 
@@ -194,13 +195,13 @@ def averaged_tasks(audit: Audit) -> str:
 
 def _best_shared(audit: Audit) -> str:
     """The gain of the best candidate that shares, where the plan does not."""
-    _, verdict = _find(audit)
+    _, verdict, name = _find(audit)
     if verdict is None:
         return ""
     interval = gain_range(verdict.low, verdict.high, verdict.unit)
     over = f", over {averaged_tasks(audit)}" if audit.left_out_of_means else ""
     return (
-        "The mean gain of the best candidate that shares is "
+        f"Of the candidates that share, {name} is best on selection rows: its mean gain is "
         f"{gain_text(verdict.gain, verdict.unit)} on test rows{over}"
         + (f" (95{NARROW}% interval: {interval})." if interval else ".")
     )

@@ -28,17 +28,18 @@ class KeyNumber:
 class VerdictCount:
     """How many tasks have a verdict, and how many tasks are drawn before them in a bar.
 
-    "same" stands for tasks that the plan gives their separate network.
+    "same" stands for tasks that the plan gives their separate network, "few" for tasks with too few
+    test labels.
     """
 
-    verdict: VerdictName | Literal["same"]
+    verdict: VerdictName | Literal["same", "few"]
     count: int
     start: int
 
     @property
     def words(self) -> str:
         """The verdict in words."""
-        return "same as separate" if self.verdict == "same" else self.verdict
+        return {"same": "same as separate", "few": "too few labels"}.get(self.verdict, self.verdict)
 
 
 def audit_numbers(audit: Audit, holdout: RepeatedHoldout | None = None) -> Iterator[KeyNumber]:
@@ -81,12 +82,13 @@ def gain_number(
 
 def count_verdicts(audit: Audit) -> list[VerdictCount]:
     """How many tasks have each verdict under the plan; verdicts that do not occur are left out."""
-    same = audit.same_as_separate
+    same, few = audit.same_as_separate, audit.too_few_labels
     verdicts = [
-        "same" if verdict.task in same else verdict.verdict for verdict in audit.verdicts.values()
+        "same" if each.task in same else "few" if each.task in few else each.verdict
+        for each in audit.verdicts.values()
     ]
     counts: list[VerdictCount] = []
-    for name in (*VERDICTS, "same"):
+    for name in (*VERDICTS, "same", "few"):
         if amount := verdicts.count(name):
             counts.append(VerdictCount(name, amount, sum(each.count for each in counts)))
     return counts

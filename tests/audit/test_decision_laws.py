@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from affinity import Grouping, Network, Plan
 from affinity.audit import Audit, AuditContext, Candidate, EvaluatedPlan, TaskDescription
 from affinity.audit.alert import format_gain
+from affinity.cli.summary import show_audit
 from affinity.problems.label_counts import LabelCounts
 from affinity.reading import DataNote
 from affinity.report import audit_headline
@@ -164,7 +167,31 @@ def test_too_few_labels_give_no_verdict_and_no_interval() -> None:
             assert math.isnan(verdict.p_value)
             assert "too-few-to-judge" in {alert.code for alert in audit.alerts}
             n_seen += 1
+        of_page = {each.verdict: each.count for each in count_verdicts(audit)}
+        known = set(audit.same_as_separate) | set(audit.too_few_labels)
+        shown = [each.verdict for task, each in audit.verdicts.items() if task not in known]
+        assert of_page.get("undecided", 0) == shown.count("undecided")
     assert n_seen > 3
+
+
+def test_the_terminal_begins_with_serious_warnings_and_shows_networks_once() -> None:
+    n_serious = n_separate = 0
+    for proposed in simulated(12, 11):
+        audit, out = proposed.decide(), StringIO()
+        show_audit(Console(file=out, width=500), audit)
+        lines = out.getvalue().splitlines()
+        titles = [alert.title for alert in audit.alerts if alert.severity == "serious"]
+        for line, title in zip(lines, titles, strict=False):
+            assert line.startswith(f"Warning: {title}.")
+        n_serious += len(titles) > 0
+        (heading,) = (line.split() for line in lines if line.startswith("task net"))
+        if "separate" in audit.distinct["plan"]:
+            assert "plan" not in heading
+            n_separate += 1
+        elif "all-in-one" in audit.distinct["plan"]:
+            assert "all-in-one" not in heading
+    assert n_serious > 3
+    assert n_separate > 1
 
 
 def test_means_leave_out_tasks_with_too_few_labels() -> None:

@@ -103,9 +103,10 @@ def share(run: Run, plan: Plan) -> Plan:
         )
         if others:
             needed = listed([f"{way} ({clock(needed)} min)" for way, needed in others.items()])
+            left = f"within the {clock(seconds)} min planned for ways to share"
             note = (
-                f"Not tried within the {clock(seconds)} min planned for ways to share: {needed}. "
-                "--sharing auto tries every way."
+                f"Not tried {left if seconds >= 1 else 'since the time limit leaves no time'}: "
+                f"{needed}. --sharing auto tries every way."
             )
         if not ways:
             note = f"Hard sharing is assumed. {note}"
