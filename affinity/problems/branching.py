@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Replicate
 from affinity.training import Initialization, works_at_once
 
@@ -49,12 +49,8 @@ class Branching:
 
     def __post_init__(self) -> None:
         for name in ("after", "epochs"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(
-                    f"Expected {name} as a fraction of the epochs above 0 and at most 1, but got "
-                    f"{getattr(self, name)}.",
-                    "invalid-share",
-                )
+            share = f"{name}, a fraction of the epochs,"
+            check_number(share, getattr(self, name), "invalid-share", above=0, most=1)
 
     def __call__(
         self, problem: Problem, networks: Sequence[frozenset[str]], replicate: Replicate

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.sharing import (
     SHARINGS,
     Cost,
@@ -114,12 +114,8 @@ class NetworkTrainer:
         widths: dict[str, int | None] = {}  # at which a network is as large as with hard sharing
         for job in jobs:
             check_accepted(self, [job])
-            if job.sharing not in {*SHARINGS, *self.ways}:
-                raise InputError(
-                    f"Expected a sharing among {[*SHARINGS, *self.ways]} in job {job.id!r}, but "
-                    f"got {job.sharing!r}.",
-                    "unknown-sharing",
-                )
+            where = f"sharing of job {job.id!r}"
+            check_choice(where, job.sharing, [*SHARINGS, *self.ways], "unknown-sharing")
             settings = {name: value for name, value in job.settings.items() if name != "stop"}
             size = repr((job.sharing, sorted(settings.items()), job.names))
             if job.sharing != "hard" and job.sharing not in self.ways and size not in widths:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.tasks import Examples, RSquared, SquaredError, Task
 from affinity.training import TrainingSettings
 
@@ -57,18 +57,10 @@ def planted(
         >>> planted(n_clusters=2, tasks_per_cluster=2).names
         ('a1', 'a2', 'b1', 'b2')
     """
-    if not 0 <= strength <= 1:
-        raise InputError(f"Expected a strength in [0, 1], but got {strength}.", "out-of-range")
-    if not 1 <= n_clusters <= len(LETTERS) or tasks_per_cluster < 1:
-        raise InputError(
-            f"Expected 1 to {len(LETTERS)} clusters of at least one task, but got {n_clusters} of "
-            f"{tasks_per_cluster}.",
-            "out-of-range",
-        )
-    if not 0 < test_share < 1:
-        raise InputError(
-            f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
-        )
+    check_number("strength", strength, least=0, most=1)
+    check_number("n_clusters", n_clusters, least=1, most=len(LETTERS))
+    check_number("tasks_per_cluster", tasks_per_cluster, least=1)
+    check_number("test_share", test_share, "invalid-share", above=0, below=1)
     generator = torch.Generator().manual_seed(seed)
     n_tests = round(n_rows * test_share / (1 - test_share))
     inputs = torch.randn(n_rows + n_tests, n_features, generator=generator)

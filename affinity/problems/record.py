@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
 from affinity.recording.settings import DIRECTIONS
 from affinity.sharing import Sharing
@@ -75,10 +75,7 @@ def record(
         InputError: If a run ends before two measurements were made.
         DivergenceError: If a loss becomes NaN or infinite; the message names the task and step.
     """
-    if runs < 1:
-        raise InputError(
-            f"Expected at least one run to record, but got runs={runs}.", "out-of-range"
-        )
+    check_number("runs", runs, least=1)
     if runs > 1:
         return merge_traces(
             [

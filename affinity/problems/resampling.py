@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Examples
 
 
@@ -141,10 +141,7 @@ class TimeBlocks:
 
     def __post_init__(self) -> None:
         _check_shares(self.validation_share, self.evaluation_share, self.used_share)
-        if self.blocks < 3:
-            raise InputError(
-                f"Expected at least three blocks of time, but got {self.blocks}.", "out-of-range"
-            )
+        check_number("the number of blocks of time", self.blocks, least=3)
 
     def __call__(self, development: Examples, seed: int) -> Draw:
         """Draw with this seed."""
@@ -214,14 +211,8 @@ def _blocks_of_groups(groups: Int[Tensor, " row"], blocks: int) -> Int[Tensor, "
 
 
 def _check_shares(validation: float, evaluation: float, used: float) -> None:
-    if not 0 < used <= 1:
-        raise InputError(
-            f"Expected a used share above 0 and at most 1, but got {used}.", "invalid-share"
-        )
-    if not 0 < validation < 1:
-        raise InputError(
-            f"Expected a validation share between 0 and 1, but got {validation}.", "invalid-share"
-        )
+    check_number("the used share", used, "invalid-share", above=0, most=1)
+    check_number("the validation share", validation, "invalid-share", above=0, below=1)
     if not 0 <= evaluation < 1 - validation:
         raise InputError(
             f"Expected an evaluation share of at least 0 that leaves training rows with the "

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.sharing import SHARINGS, MakeSharing, Sharing
 from affinity.tasks import Replicate, Task
 from affinity.training import (
@@ -174,11 +174,9 @@ def train_each(
     starts: Mapping[frozenset[str], Initialization] | None = None,
 ) -> list[TrainedNetwork]:
     """One trained network per member; arguments and errors are those of `train_networks`."""
-    make = SHARINGS.get(sharing) if isinstance(sharing, str) else sharing
-    if make is None:
-        raise InputError(
-            f"Expected a sharing among {list(SHARINGS)}, but got {sharing!r}.", "unknown-sharing"
-        )
+    if isinstance(sharing, str):
+        check_choice("sharing", sharing, SHARINGS, "unknown-sharing")
+    make = SHARINGS[sharing] if isinstance(sharing, str) else sharing
     if keep and backend is not None:
         raise InputError(
             f"Expected networks to be kept, or to be trained on {backend!r}: those trained there "

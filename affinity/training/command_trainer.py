@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 
 from .children import LAUNCHER, end_group
 from .function_trainer import SCORES
@@ -92,8 +92,7 @@ class CommandTrainer:
                 f"task, but got {mixed[0]!r}. AFFINITY_TASKS holds the tasks as a JSON list, too.",
                 "tasks-in-token",
             )
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"Expected at least 1 worker, but got {self.workers}.", "no-workers")
+        check_number("workers", self.workers, "no-workers", least=1)
         if self.gpus and (self.workers or 1) > len(self.gpus):
             raise InputError(
                 f"Expected a GPU for each of the {self.workers} workers, but got "

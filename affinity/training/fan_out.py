@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from affinity.errors import InputError, warn
+from affinity.errors import check_choice, warn
 from affinity.progress import track
 from affinity.sharing import Sharing, check_fit
 from affinity.tasks import ExamplesView, Replicate, Task
@@ -56,10 +56,7 @@ def fan_out(
         InputError: If the backend is unknown or not installed, or a member cannot be trained.
         RuntimeError: If a training crashed its worker twice; the message names it.
     """
-    if backend not in BACKENDS:
-        raise InputError(
-            f"Expected a backend among {tuple(BACKENDS)}, but got {backend!r}.", "unknown-backend"
-        )
+    check_choice("the backend", backend, BACKENDS, "unknown-backend")
     settings.objective.check_tasks([task.name for task in tasks])
     networks = start_all(build, tasks, members, replicates, starts)
     begin = starts or [Initialization()] * len(members)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.files import write_atomically
 from affinity.storage import to_jsonable
 
@@ -64,8 +64,7 @@ class FunctionTrainer:
                 "use CommandTrainer.",
                 "not-a-function",
             )
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"Expected at least 1 worker, but got {self.workers}.", "no-workers")
+        check_number("workers", self.workers, "no-workers", least=1)
 
     @property
     def accepts(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_choice, check_number
 from affinity.tasks import Examples
 
 
@@ -56,10 +56,7 @@ def make_sampling(name: str, temperature: float = 2.0) -> Sampling:
         >>> make_sampling("uniform")
         TaskBatches(tasks=1, temperature=inf)
     """
-    if name not in SAMPLINGS:
-        raise InputError(
-            f"Expected a task sampling among {SAMPLINGS}, but got {name!r}.", "unknown-sampling"
-        )
+    check_choice("the task sampling", name, SAMPLINGS, "unknown-sampling")
     if name == "joint":
         return JointBatches()
     temperatures = {"uniform": math.inf, "proportional": 1.0}
@@ -87,12 +84,8 @@ class TaskBatches:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.tasks < 1 or not self.temperature > 0:
-            raise InputError(
-                "Expected at least one task per batch and a positive temperature, but got "
-                f"tasks={self.tasks} and temperature={self.temperature}.",
-                "invalid-sampling",
-            )
+        check_number("tasks per batch", self.tasks, "invalid-sampling", least=1)
+        check_number("the temperature", self.temperature, "invalid-sampling", above=0)
 
     def __call__(
         self, examples: Examples, order: Int[Tensor, " row"], size: int, seed: int

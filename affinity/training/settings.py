@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import check_choice, check_number
 
 from .device import AUTO, check_device
 from .objectives import OBJECTIVES, Objective, Sum
@@ -57,27 +57,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_device(self.device)
         for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"Expected {name} of at least 1, but got {getattr(self, name)}.", "out-of-range"
-                )
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(
-                f"Expected a positive, finite learning_rate, but got {self.learning_rate}.",
-                "invalid-learning-rate",
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(
-                f"Expected a weight_decay of at least 0, but got {self.weight_decay}.",
-                "invalid-weight-decay",
-            )
-        choices = {"schedule": ("constant", "cosine"), "precision": ("float32", "bfloat16")}
-        for name, (usual, other) in choices.items():
-            if (value := getattr(self, name)) not in (usual, other):
-                raise InputError(
-                    f"Expected the {name} {usual!r} or {other!r}, but got {value!r}.",
-                    f"unknown-{name}",
-                )
+            check_number(name, getattr(self, name), least=1)
+        rate, decay = self.learning_rate, self.weight_decay
+        check_number("learning_rate", rate, "invalid-learning-rate", above=0, below=math.inf)
+        check_number("weight_decay", decay, "invalid-weight-decay", least=0, below=math.inf)
+        check_choice("schedule", self.schedule, ("constant", "cosine"), "unknown-schedule")
+        check_choice("precision", self.precision, ("float32", "bfloat16"), "unknown-precision")
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The context of the predictions of training steps."""

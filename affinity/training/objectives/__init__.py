@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 
 from .dynamic_weight_average import DynamicWeightAverage
 from .gradnorm import GradNorm
@@ -46,11 +46,7 @@ def make_objective(name: str, settings: Mapping[str, float] | None = None) -> Ob
     settings = dict(settings or {})
     if name == "weighted":
         return Weighted(tuple(settings.items()))
-    if name not in OBJECTIVES:
-        raise InputError(
-            f"Expected an objective among {[*OBJECTIVES, 'weighted']}, but got {name!r}.",
-            "unknown-objective",
-        )
+    check_choice("the objective", name, [*OBJECTIVES, "weighted"], "unknown-objective")
     objective = OBJECTIVES[name]
     if isinstance(objective, JacobianDescent):
         objective = replace(objective, settings=tuple(settings.items()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 
 from .objective import Balance, Objective, WeightedSum
 
@@ -34,11 +34,7 @@ class DynamicWeightAverage(Objective):
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(
-                f"Expected a positive temperature, but got {self.temperature}.",
-                "invalid-temperature",
-            )
+        check_number("temperature", self.temperature, "invalid-temperature", above=0)
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:
         """Begin a training."""

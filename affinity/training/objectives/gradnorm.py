@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 
 from .objective import Balance, Objective
 from .task_gradients import shared_gradients
@@ -38,12 +38,8 @@ class GradNorm(Objective):
     learning_rate: float = 0.025
 
     def __post_init__(self) -> None:
-        if self.alpha < 0 or not self.learning_rate > 0:
-            raise InputError(
-                "Expected an alpha of at least 0 and a positive learning_rate, but got "
-                f"{self.alpha} and {self.learning_rate}.",
-                "invalid-setting",
-            )
+        check_number("alpha", self.alpha, "invalid-setting", least=0)
+        check_number("learning_rate", self.learning_rate, "invalid-setting", above=0)
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:
         """Begin a training."""

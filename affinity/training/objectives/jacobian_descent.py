@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.extras import needs
 
 from .objective import Balance, Objective
@@ -47,11 +47,7 @@ class JacobianDescent(Objective):
         with needs("torchjd"):
             from torchjd import aggregation  # pyright: ignore[reportMissingImports]
         known = [name for name in aggregation.__all__ if name[0].isupper()]
-        if self.aggregator not in known:
-            raise InputError(
-                f"Expected an aggregator among {known}, but got {self.aggregator!r}.",
-                "unknown-aggregator",
-            )
+        check_choice("the aggregator", self.aggregator, known, "unknown-aggregator")
         try:
             with needs("torchjd"):
                 return getattr(aggregation, self.aggregator)(**dict(self.settings))
