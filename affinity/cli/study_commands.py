@@ -77,7 +77,9 @@ def create_study(options: CreateStudyOptions) -> None:
         folder = escape(shlex.quote(str(options.folder)))
         console.print(
             f'Next: [bold]affinity study run {folder} --command "python train.py --tasks '
-            '{tasks} --seed {seed} --out {out}"[/bold]',
+            + "{tasks} --seed {seed} "
+            + ("--sharing {sharing} " if options.merging else "")
+            + '--out {out}"[/bold]',
             soft_wrap=True,
         )
 
