@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -85,7 +86,7 @@ class Examples:
             >>> rows.view(torch.tensor([2, 0])).inputs.flatten().tolist()
             [2.0, 0.0]
         """
-        return ExamplesView(self.inputs, rows, *self._labels_of(rows))
+        return ExamplesView(self.inputs, *self._labels_of(rows), rows=rows)
 
     def inputs_of(self, rows: slice | Int[Tensor, " chosen"]) -> Float[Tensor, "chosen *feature"]:
         """The inputs of these rows; of a view, only these are copied."""
@@ -104,17 +105,23 @@ class ExamplesView(Examples):
     """Rows whose inputs stay in a table that other examples use, too.
 
     Args:
-        table: Inputs of these and other rows.
-        rows: The place of each row in the table.
-        labels: Targets, groups and weights of these rows.
+        inputs: The table: inputs of these and other rows.
+        rows: The place of each row in the table; all rows in their order if None.
     """
 
     table: Float[Tensor, "place *feature"]
     rows: Int[Tensor, " row"]
 
-    def __init__(self, table: Tensor, rows: Tensor, *labels: Tensor | None) -> None:
-        names = ("targets", "groups", "weights")
-        vars(self).update(table=table, rows=rows, **dict(zip(names, labels, strict=True)))
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        groups: Tensor | None = None,
+        weights: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> None:
+        rows = torch.arange(len(inputs)) if rows is None else rows
+        vars(self).update(table=inputs, rows=rows, targets=targets, groups=groups, weights=weights)
 
     @property
     def inputs(self) -> Float[Tensor, "row *feature"]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -126,7 +133,7 @@ class ExamplesView(Examples):
 
     def view(self, rows: Int[Tensor, " chosen"]) -> "ExamplesView":
         """The chosen rows, in the order given, of the same table."""
-        return ExamplesView(self.table, self.rows[rows], *self._labels_of(rows))
+        return ExamplesView(self.table, *self._labels_of(rows), rows=self.rows[rows])
 
     def inputs_of(self, rows: slice | Int[Tensor, " chosen"]) -> Float[Tensor, "chosen *feature"]:
         """A copy of the inputs of these rows."""
@@ -134,7 +141,7 @@ class ExamplesView(Examples):
 
     def with_targets(self, targets: Float[Tensor, "row column"]) -> Examples:
         """The same rows with other targets."""
-        return ExamplesView(self.table, self.rows, targets, self.groups, self.weights)
+        return ExamplesView(self.table, targets, self.groups, self.weights, self.rows)
 
 
 @dataclass(frozen=True, eq=False)

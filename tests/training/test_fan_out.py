@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -184,6 +185,9 @@ def test_rows_are_mapped_from_files_that_processes_share(tmp_path: Path) -> None
         assert torch.equal(one.training.inputs, parts[0].inputs)
         assert torch.equal(one.test.targets, parts[2].targets)
     assert isinstance(first.training, ExamplesView)
+    changed = replace(first.training, targets=first.training.targets + 1)
+    assert torch.equal(changed.inputs, first.training.inputs)
+    assert torch.equal(changed.targets, first.training.with_targets(changed.targets).targets)
     first.training.table[:] = 0.0  # stays in this process
     assert torch.equal(second.training.inputs, parts[0].inputs)
 
