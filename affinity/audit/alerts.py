@@ -21,6 +21,7 @@ _ABOUT_DATA = {
     "near-rows": "Test rows and development rows seem to be of the same persons or things",
     "looks-like-groups": "Rows of one group are in both development and test rows",
     "similar-in-time": "Rows that are similar in time are split at random",
+    "few-epochs": "Networks were trained for few epochs to keep the time limit",
     "trained-on-the-future": "Development rows are later than test rows",
 }
 """Titles of notes on the data, by code."""

@@ -190,7 +190,8 @@ def _with_notes(run: Run) -> Problem:
             "of many tasks often need more than those of one, so gains from sharing may be "
             "larger with a longer --time-limit."
         )
-        notes.append(DataNote("few-epochs", text, "warning", value=float(plan.epochs)))
+        severity = "serious" if plan.epochs < 25 else "warning"  # usual: about 25
+        notes.append(DataNote("few-epochs", text, severity, value=float(plan.epochs)))
     if plan.used_share < 1:
         costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
         if costs:
