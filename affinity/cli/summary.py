@@ -37,7 +37,7 @@ from .console import plain_table
 MOST_ROWS = 30
 LARGEST_PERCENTAGE = 10_000  # from here on numbers are printed as powers of ten
 UNKNOWN = "\N{EN DASH}"
-_SAME = "same as separate"
+_SAME, _FEW = "same as separate", "too few labels"
 COLOURS = {"harmful": "red", "beneficial": "green", "neutral": "cyan", "undecided": "yellow"}
 
 
@@ -230,8 +230,9 @@ def _show_tasks(console: Console, audit: Audit, judged: str) -> None:
         )
     console.print(table)
     if len(audit.tasks) > len(order):
-        words = [_SAME if v.task in same else v.verdict for v in verdicts.values()]
-        counts = [f"{words.count(n)} {n}" for n in (*COLOURS, _SAME) if n in words]
+        reasons = {**dict.fromkeys(audit.too_few_labels, _FEW), **dict.fromkeys(same, _SAME)}
+        words = [reasons.get(v.task, v.verdict) for v in verdicts.values()]
+        counts = [f"{words.count(n)} {n}" for n in (*COLOURS, _SAME, _FEW) if n in words]
         console.print(
             f"({len(order)} of {len(audit.tasks)} tasks, those with the largest gains and losses; "
             f"all tasks: {', '.join(counts)})"
@@ -260,8 +261,7 @@ def _show_tasks(console: Console, audit: Audit, judged: str) -> None:
 
 def _word(audit: Audit, verdict: Verdict) -> str:
     """A task's verdict, or why it has none."""
-    is_few = verdict.task in audit.too_few_labels
-    return "too few labels" if is_few else _coloured(verdict.verdict)
+    return _FEW if verdict.task in audit.too_few_labels else _coloured(verdict.verdict)
 
 
 def _show_reference(console: Console, audit: Audit) -> None:
