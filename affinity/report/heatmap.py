@@ -25,6 +25,7 @@ from .picture import AxesPicture, style_ticks
 MOST_NUMBERED = 12
 MOST_NAMED = 60
 MOST_VECTOR = 24
+MOST_CELLS = 300  # for more tasks, a cell is the mean of several neighbouring pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,10 @@ class Heatmap(AxesPicture):
     def _draw(self, axes: Axes) -> None:
         values, noise = self.frame(), self.within_noise()
         n_tasks, limit = len(values), self.limit
+        if (side := pairs_per_cell(n_tasks)) > 1:
+            values, noise = _block_means(values, noise, side)
+            clear = float(values.mask(noise).abs().max(axis=None))
+            limit = clear if clear > 0 else limit  # False where no cell is clear of noise
         labels = short_labels(self.tasks) if n_tasks <= MOST_NAMED else False
         look: dict[str, Any] = {
             "ax": axes,
@@ -183,6 +188,26 @@ class Heatmap(AxesPicture):
             breaks = [row for row in range(1, len(rows)) if rows[row] != rows[row - 1] + 1]
             for run in np.split(np.array(rows), breaks):
                 yield min(columns), int(run[0]), len(columns), len(run)
+
+
+def pairs_per_cell(n_tasks: int) -> int:
+    """How many sources, and how many targets, a cell stands for."""
+    return math.ceil(n_tasks / MOST_CELLS)
+
+
+def _block_means(
+    values: pd.DataFrame, noise: pd.DataFrame, side: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every value replaced by its block's mean, and which blocks are mostly within noise."""
+    block = np.arange(len(values)) // side
+
+    def total(table: pd.DataFrame) -> pd.DataFrame:
+        sums = np.add.reduceat(table.to_numpy(float), np.unique(block) * side, axis=0)
+        sums = np.add.reduceat(sums, np.unique(block) * side, axis=1)
+        return pd.DataFrame(sums[block][:, block], table.index, table.columns)
+
+    known = total(values.notna())
+    return total(values.fillna(0)) / known.where(known > 0), total(noise) > known / 2
 
 
 def _short(value: float) -> str:

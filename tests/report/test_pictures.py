@@ -91,6 +91,18 @@ def test_the_heatmap_leaves_out_the_diagonal_and_greys_what_is_within_two_errors
     assert picture.limit == pytest.approx(0.3)
 
 
+def test_a_cell_of_many_tasks_is_the_mean_of_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affinity.report.heatmap.MOST_CELLS", 2)
+    values = torch.full((4, 4), 0.01)
+    values[0, 1], values[1, 0], values[2, 3], values[3, 2] = 0.2, 0.4, 0.3, 0.5
+    matrix = AffinityMatrix(("a", "b", "c", "d"), values, torch.full((4, 4), 0.05))
+    cells = Heatmap(matrix).plot().collections[0].get_array()
+    assert isinstance(cells, np.ma.MaskedArray)
+    blocks = cells.reshape(4, 4)[::2, ::2]
+    assert sorted(blocks.diagonal()) == pytest.approx([0.3, 0.4])
+    assert blocks.mask.tolist() == [[False, True], [True, False]]
+
+
 def test_a_pair_within_its_noise_does_not_set_the_colours() -> None:
     values = torch.tensor([[0.0, 0.3, -99.0], [0.3, 0.0, 50.0], [0.1, -0.2, 0.0]])
     error = torch.full((3, 3), 0.1)
