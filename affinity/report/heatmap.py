@@ -107,8 +107,7 @@ class Heatmap(AxesPicture):
         n_tasks, limit = len(values), self.limit
         if (side := pairs_per_cell(n_tasks)) > 1:
             values, noise = _block_means(values, noise, side)
-            clear = float(values.mask(noise).abs().max(axis=None))
-            limit = clear if clear > 0 else limit  # False where no cell is clear of noise
+            limit = float(values.mask(noise).abs().fillna(0).to_numpy().max()) or limit
         labels = short_labels(self.tasks) if n_tasks <= MOST_NAMED else False
         look: dict[str, Any] = {
             "ax": axes,
