@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError, check_number
+from affinity.errors import InputError, check_number, warn
 from affinity.recording import Recorder, RecordingCost, StepKind, Trace, merge_traces
 from affinity.recording.settings import DIRECTIONS
 from affinity.sharing import Sharing
 from affinity.tasks import Examples, Task, loss_on_labelled
 from affinity.training import initial, train
 from affinity.training.device import move_rows
+from affinity.words import count
 
 from .problem import Problem
 
@@ -139,7 +140,13 @@ def record(
     try:
         train(network, problem.tasks, replicate, problem.settings, watch=watch, prepare=prepare)
     except _TimeIsOver:
-        pass
+        assert recorder is not None
+        measured = count(recorder.cost.measurements, "measurement")
+        warn(
+            f"The recorded run ended early, after {measured}, since it had {seconds:.0f} seconds. "
+            "Affinities describe the start of training only; with more time, all of it.",
+            "recording-cut-short",
+        )
     except BaseException:
         if partial is not None and recorder is not None:
             with suppress(InputError):  # nothing was measured yet
