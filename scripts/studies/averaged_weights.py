@@ -31,27 +31,33 @@ class Noise:
     loss: float
 
 
-def noise_of(results: TrainingResults, rows: Sequence[int], scale: np.ndarray) -> Noise:
-    """Noise, signal and losses on some replicates; `scale` is a loss of each task."""
+def mean_gains(results: TrainingResults, rows: Sequence[int] | slice = slice(None)) -> np.ndarray:
+    """``[group replicate]``: of the groups of several tasks, on some replicates."""
     losses = np.asarray(results.evaluation_loss, dtype=float)[:, rows]  # network replicate task
     members = [np.array([task in each for task in results.tasks]) for each in results.networks]
     alone = np.empty(losses.shape[1:])
     for network, inside in enumerate(members):
         if inside.sum() == 1:
             alone[:, inside] = losses[network][:, inside]
-    gains = np.array(
+    return np.array(
         [
             ((alone - losses[network]) / np.abs(alone.mean(0)))[:, inside].mean(1)
             for network, inside in enumerate(members)
             if inside.sum() > 1
         ]
     )
+
+
+def noise_of(results: TrainingResults, rows: Sequence[int], scale: np.ndarray) -> Noise:
+    """Noise, signal and losses on some replicates; `scale` is a loss of each task."""
+    gains = mean_gains(results, rows)
     noise = gains.var(1, ddof=1).mean()
-    relative = [(losses[network].mean(0) / scale)[each] for network, each in enumerate(members)]
+    losses = np.asarray(results.evaluation_loss, dtype=float)[:, rows].mean(1) / scale
+    inside = np.array([[task in each for task in results.tasks] for each in results.networks])
     return Noise(
         float(noise),
         float(gains.mean(1).var(ddof=1) - noise / len(rows)),
-        float(np.concatenate(relative).mean()),
+        float(losses[inside].mean()),
     )
 
 

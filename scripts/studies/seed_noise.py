@@ -13,30 +13,14 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from averaged_weights import mean_gains
 from numpy.typing import NDArray
 from truth import problem_of
 
-from affinity.problems import TrainingResults, train_networks
+from affinity.problems import train_networks
 
 OTHER = 1_000_000
 BOOTSTRAPS = 1000
-
-
-def mean_gains(results: TrainingResults) -> NDArray[np.float64]:
-    """``[group replicate]``, of the groups of several tasks."""
-    losses = np.asarray(results.evaluation_loss, dtype=float)  # network replicate task
-    members = [np.array([task in each for task in results.tasks]) for each in results.networks]
-    alone = np.empty(losses.shape[1:])
-    for network, inside in enumerate(members):
-        if inside.sum() == 1:
-            alone[:, inside] = losses[network][:, inside]
-    return np.array(
-        [
-            ((alone - losses[network]) / np.abs(alone.mean(0)))[:, inside].mean(1)
-            for network, inside in enumerate(members)
-            if inside.sum() > 1
-        ]
-    )
 
 
 def parts(gains: NDArray[np.float64]) -> NDArray[np.float64]:
