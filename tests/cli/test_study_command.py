@@ -280,6 +280,14 @@ def test_units_and_weights_of_tasks_are_kept(call, tmp_path):
     assert (tasks["auc"].unit, tasks["loss"].weight) == (0.001, 2.0)
 
 
+def test_ways_to_merge_are_tried_for_each_group(call, tmp_path):
+    create = ("study", "create", tmp_path, *TASKS, "--budget", "2", "--trainings", "16")
+    assert call(*create, "--merging", "averaged,mixed").error == "unknown-sharing"
+    assert call(*create, "--merging", "averaged,added").exit_code == 0
+    jobs = [job for job in Study(tmp_path).ask(30) if len(job.tasks) > 1]
+    assert {job.sharing for job in jobs} == {"hard", "averaged", "added"}
+
+
 SLOW = """
 import json, os, sys, time
 gpu = os.environ["CUDA_VISIBLE_DEVICES"]
