@@ -35,7 +35,7 @@ STEP_WORK = 2e6  # operations that a training step of a network takes besides it
 HEAD_WORK = 9e4  # the same for each of its heads
 FEWEST_TRAINING_ROWS = 20_000  # never fewer to save time: gains depend on their number
 _ONE_BY_ONE = 2e7  # operations of a step, besides its arithmetic, of a network trained by itself
-_EXPECTED_EPOCHS = 25  # of a usual training, until its validation loss stops falling
+USUAL_EPOCHS = 25  # of a usual training, until its validation loss stops falling
 _SECONDS_PER_CELL = 1.5e-6  # to read, clean, check and encode a table
 _FIXED_SECONDS = 15.0  # start, estimates, report
 _JUDGE_SECONDS = 5e-4  # scores of a head on every split
@@ -89,7 +89,7 @@ class Workload:
     @property
     def expected_steps(self) -> int:
         """Steps of a usual training."""
-        epochs = min(self.epochs, _EXPECTED_EPOCHS)
+        epochs = min(self.epochs, USUAL_EPOCHS)
         return epochs * math.ceil(self.n_training / self.batch_size)
 
     def seconds(self, n_networks: float, n_heads: float, steps: int) -> float:
@@ -337,7 +337,7 @@ def with_usual_epochs(
     races = 0 < requested.race_seconds < race
     if not races and _least(work, requested, plan.slowness, steps) <= limit:
         return plan
-    return replace(plan, epochs=_EXPECTED_EPOCHS, is_cut=True)
+    return replace(plan, epochs=USUAL_EPOCHS, is_cut=True)
 
 
 def _least(

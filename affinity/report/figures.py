@@ -9,7 +9,7 @@ from affinity.grouping import Stability
 from affinity.recording import Trace
 from affinity.words import count
 
-from .heatmap import pairs_per_cell
+from .heatmap import tasks_per_cell
 from .picture import Picture
 from .pictures import audit_pictures, title_of
 from .rendering import PageFigure
@@ -100,16 +100,18 @@ def page_figures(
 
 
 def _heatmap_texts(matrix: AffinityMatrix, tasks: str) -> tuple[str, str, str]:
-    title, side = title_of(matrix), pairs_per_cell(len(matrix.tasks))
-    is_paired = len(matrix.tasks) <= MOST_PAIRED
-    where = "in the JSON of this page" if is_paired else "in affinity.csv"
-    reading = "Point at a cell for its interval." if is_paired else f"The numbers are {where}."
+    title, side = title_of(matrix), tasks_per_cell(len(matrix.tasks))
+    if len(matrix.tasks) <= MOST_PAIRED:
+        where = "The same numbers are in the JSON of this page."
+        reading = "Point at a cell for its interval."
+    else:
+        where = reading = "The numbers are in affinity.csv, where a run has written it."
     if side > 1:
         reading = f"A cell is the mean of {side**2} pairs of neighbouring tasks. {reading}"
     return (
         title,
         f"Heatmap of the affinities between {tasks}, {title}: sources as rows, targets as "
-        f"columns. The same numbers are {where}.",
+        f"columns. {where}",
         f"{matrix.estimator or title}. {reading}",
     )
 

@@ -105,7 +105,7 @@ class Heatmap(AxesPicture):
     def _draw(self, axes: Axes) -> None:
         values, noise = self.frame(), self.within_noise()
         n_tasks, limit = len(values), self.limit
-        if (side := pairs_per_cell(n_tasks)) > 1:
+        if (side := tasks_per_cell(n_tasks)) > 1:
             values, noise = _block_means(values, noise, side)
             limit = float(values.mask(noise).abs().fillna(0).to_numpy().max()) or limit
         labels = short_labels(self.tasks) if n_tasks <= MOST_NAMED else False
@@ -189,8 +189,8 @@ class Heatmap(AxesPicture):
                 yield min(columns), int(run[0]), len(columns), len(run)
 
 
-def pairs_per_cell(n_tasks: int) -> int:
-    """How many sources, and how many targets, a cell stands for."""
+def tasks_per_cell(n_tasks: int) -> int:
+    """The number of neighbouring sources, and of neighbouring targets, of a cell."""
     return math.ceil(n_tasks / MOST_CELLS)
 
 

@@ -36,7 +36,7 @@ class TrainingSettings:
             not part of a training's identity: devices differ by rounding only, but for dropout
             masks.
         precision: ``bfloat16`` computes predictions of training steps with 8 bits of mantissa where
-            torch deems it safe (`torch.autocast`); parameters and what judges stay float32.
+            that is safe (`torch.autocast`); parameters and what judges stay float32.
 
     Raises:
         InputError: If a setting is out of range, or this machine has no such device.

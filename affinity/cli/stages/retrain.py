@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from affinity.audit import Audit, AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
-from affinity.audit.time_plan import cost_of_fewer_rows
+from affinity.audit.time_plan import USUAL_EPOCHS, cost_of_fewer_rows
 from affinity.cli.options import TrainerOptions
 from affinity.cli.run import REFERENCE_SECONDS, Run
 from affinity.cli.run_directory import (
@@ -190,7 +190,7 @@ def _with_notes(run: Run) -> Problem:
             "of many tasks often need more than those of one, so gains from sharing may be "
             "larger with a longer --time-limit."
         )
-        severity = "serious" if plan.epochs < 25 else "warning"  # usual: about 25
+        severity = "serious" if plan.epochs < USUAL_EPOCHS else "warning"
         notes.append(DataNote("few-epochs", text, severity, value=float(plan.epochs)))
     if plan.used_share < 1:
         costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
