@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, int]] = {
     "race": ("affinity.audit:RaceResult", 1),
     "repeated hold-out": ("affinity.audit:RepeatedHoldout", 2),
     "trace": ("affinity.recording:Trace", 2),
-    "trained plan": ("affinity.audit:TrainedPlan", 4),
+    "trained plan": ("affinity.audit:TrainedPlan", 5),
     "transfer": ("affinity.transfer:TransferReport", 1),
     "few-shot": ("affinity.fewshot:FewShotResult", 1),
     "ranking run": ("affinity.ranking:RankingRun", 1),

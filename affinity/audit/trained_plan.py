@@ -12,6 +12,7 @@ from affinity import storage
 from affinity.errors import InputError
 from affinity.problems import NetworkTrainer, Preprocessing, Problem, TableEncoder, TableTrunk
 from affinity.problems.problem import linear_heads
+from affinity.reading import RawTable, ReadingOptions, read_source
 from affinity.recommendation import Plan
 from affinity.sharing import SHARINGS, Sharing, SharingSettings
 from affinity.tasks import BinaryCrossEntropy, RocAuc, Task
@@ -83,8 +84,12 @@ class TrainedPlan:
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
         """Predictions for the rows of a table, in their order.
 
+        A text file is read by `read`, so that its columns have the formats of training. A warning
+        names columns with values that no row had in training.
+
         Raises:
-            InputError: If a column that the networks need is missing or has another type of values.
+            InputError: If a column that the networks need is missing or has another type of values,
+                or numbers of another unit.
         """
         inputs = self.preprocessing(table)
         outputs: dict[str, Tensor] = {}
@@ -94,6 +99,11 @@ class TrainedPlan:
             for name in served.served:
                 outputs[name] = torch.cat([part[name] for part in parts])
         return self.preprocessing.decode(outputs)
+
+    def read(self, path: str | Path) -> RawTable:
+        """A file with rows to predict; its text is read as that of the rows of training."""
+        columns = self.preprocessing.columns
+        return read_source(path, ReadingOptions(as_text=columns.as_text))
 
     def test_predictions(self, audit: Audit, problem: Problem) -> pd.DataFrame:
         """The audit's own predictions for its test rows, indexed by their row in the table."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from .console import open_console, print_file, print_json, print_next
+from .console import open_console, print_file, print_json, print_next, warnings_as_notes
 from .early_checks import check_backend, check_columns, check_plan, check_run
 from .options import (
     AuditOptions,
@@ -284,10 +284,10 @@ def predict(options: PredictOptions) -> None:
     from affinity.audit import TrainedPlan
     from affinity.errors import InputError
     from affinity.files import write_atomically
-    from affinity.reading import read_table
 
     from .run import use_one_thread
     from .run_directory import TRAINED, RunDirectory
+    from .summary import print_note
 
     use_one_thread()
     directory = RunDirectory(options.run)
@@ -297,12 +297,16 @@ def predict(options: PredictOptions) -> None:
             f"affinity retrain {shlex.quote(str(options.run))} --save-models",
             "no-saved-models",
         )
-    predictions = TrainedPlan.load(directory.file(TRAINED))(read_table(options.table))
-    text = predictions.to_csv(index=False)
-    if options.out is None:
-        sys.stdout.write(text)
-    else:
-        print_file(Console(stderr=True), "Predictions", write_atomically(options.out, text))
+    plan = TrainedPlan.load(directory.file(TRAINED))
+    with open_console(is_error=True) as console, warnings_as_notes(console):
+        table = plan.read(options.table)
+        for note in table.notes:
+            print_note(console, note.message, is_warning=note.severity != "note")
+        text = plan(table.frame).to_csv(index=False)
+        if options.out is None:
+            sys.stdout.write(text)
+        else:
+            print_file(console, "Predictions", write_atomically(options.out, text))
 
 
 def transfer(options: TransferOptions) -> None:

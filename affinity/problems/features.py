@@ -10,7 +10,7 @@ import pandas as pd
 
 from affinity.errors import InputError
 from affinity.reading.cleaning import clean_table
-from affinity.reading.formats import ColumnFormat
+from affinity.reading.formats import SHORTEST_WORD, ColumnFormat
 
 MISSING = "(missing)"  # stands for a missing category
 RARE = "(rare)"  # stands for every category that had no input of its own and no bucket
@@ -45,6 +45,15 @@ class FeatureColumns:
             columns[name] = self._categories(name, self.formats[name](table[name]))
         return pd.DataFrame(columns, index=table.index)
 
+    @property
+    def as_text(self) -> tuple[str, ...]:
+        """The columns whose cells a text file must give as they are written: codes, 1.234."""
+        return tuple(
+            name
+            for name, each in self.formats.items()
+            if each.read_as == "text" or (each.read_as == "number" and each.thousands)
+        )
+
     def levels(self, name: str) -> list[str]:
         """The categories and buckets of a column, one input each."""
         buckets = [_bucket(number) for number in range(self.buckets.get(name, 0))]
@@ -70,13 +79,16 @@ class FeatureColumns:
         text = text.where(text.notna(), MISSING)
         is_frequent = text.isin(self.categories[name])
         n_buckets = self.buckets.get(name, 0)
-        if not n_buckets:
-            return text.where(is_frequent, RARE)
-        hashes = {
-            value: _bucket(zlib.crc32(str(value).encode()) % n_buckets)
-            for value in text[~is_frequent].unique()
-        }
-        return text.where(is_frequent, text.map(hashes))
+        spellings = {each.casefold(): each for each in self.categories[name]}
+
+        def name_of(value: str) -> str:
+            """A frequent category in another case, as new rows may have it; or a rare one."""
+            if len(value) >= SHORTEST_WORD and value.casefold() in spellings:
+                return spellings[value.casefold()]
+            return _bucket(zlib.crc32(value.encode()) % n_buckets) if n_buckets else RARE
+
+        names = {value: name_of(value) for value in text[~is_frequent].unique()}
+        return text.where(is_frequent, text.map(names))
 
     def transformer(self, development: pd.DataFrame) -> Any:
         """An unfitted transformer of what `read` returns; its width does not depend on the fit."""

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, warn
 from affinity.reading import Kind
+from affinity.words import count
 
-from .features import FeatureColumns
+from .features import RARE, FeatureColumns
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,29 @@ class Preprocessing:
                 "missing-column",
             )
         clean = self.columns.read(table)
+        self._warn_of_new_values(table, clean)
         return torch.tensor(np.hstack([*self._parts(clean)]), dtype=torch.float32)
+
+    def _warn_of_new_values(self, table: pd.DataFrame, clean: pd.DataFrame) -> None:
+        for name in self.columns.numbers:
+            used = self.columns.formats[name]
+            if used.lacks_units(table[name]):
+                warn(
+                    f"Column {name!r}: numbers without a unit are read as if they had the unit "
+                    f"{used.units[0]!r}, as all of them had when the networks were trained.",
+                    "mixed-units",
+                )
+        for name in self.columns.categories:
+            is_new = (clean[name] == RARE).to_numpy()
+            if is_new.any():
+                first = table[name][is_new].iloc[0]
+                example = "no value" if pd.isna(first) or not str(first) else repr(str(first))
+                warn(
+                    f"Column {name!r} has values that no row had when the networks were trained: "
+                    f"{example} and the like, in {int(is_new.sum()):,} of "
+                    f"{count(len(table), 'row')}. They count as none of the known values.",
+                    "unseen-values",
+                )
 
     def _parts(self, clean: pd.DataFrame) -> list[np.ndarray]:
         numbers = clean[[*self.columns.numbers, *self.columns.dates]].to_numpy(dtype=np.float64)

@@ -24,6 +24,7 @@ from .formats import (
     NUMBER,
     ORDERS,
     SEPARATORS,
+    SHORTEST_WORD,
     TRUE,
     ColumnFormat,
     fold,
@@ -245,7 +246,7 @@ def _units(
 ) -> tuple[ColumnFormat, list[Remark]] | None:
     """The format of a column in which every value is a number, with or without a unit."""
     name = str(text.name)
-    units = units_of(distinct)
+    units = set(units_of(distinct))
     named = units - {""}
     is_scaled = len(units) > 1 and units <= set(MULTIPLIERS)
     if len(named) > 1 and not is_scaled:
@@ -259,7 +260,8 @@ def _units(
         return ColumnFormat("text"), [
             Remark("mixed-units", f"numbers with the units {listed} were read as text.", "warning")
         ]
-    shape = ColumnFormat("number", style[0], style[1], scaled=is_scaled)
+    known = tuple(sorted(MULTIPLIERS if is_scaled else units if named else ()))
+    shape = ColumnFormat("number", *style, scaled=is_scaled, units=known)
     example = distinct[distinct.str.contains(r"[^\d-]")].head(1).tolist() or [distinct.iloc[0]]
     read = parse_numbers(pd.Series(example, dtype=object), *style, scaled=is_scaled).iloc[0]
     remarks = [Remark("numbers-in-text", f"text such as {example[0]!r} was read as {read:.10g}.")]
@@ -475,15 +477,15 @@ def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list
     words = set(keys)
     remarks: list[Remark] = []
     spellings: dict[str, str] = {}
-    if len(words) > 2 and words <= TRUE | FALSE:
-        for side in (TRUE, FALSE):
-            name = next((value for value in counts.index if value.casefold() in side), None)
+    if words <= TRUE | FALSE and (len(words) > 2 or (words & TRUE and words & FALSE)):
+        for side in (TRUE, FALSE):  # new rows may have other words
+            name = next((str(value) for value in counts.index if value.casefold() in side), None)
             if name is not None:
-                spellings |= dict.fromkeys(sorted(words & side), name)
+                spellings |= dict.fromkeys(sorted(side), name)
     elif len(words) < len(counts):
         values = pd.Series(counts.index, dtype=object)[keys.duplicated(keep=False)]
         for key, names in values.groupby(keys):
-            if len(str(key)) > 2 or words <= TRUE | FALSE:
+            if len(str(key)) >= SHORTEST_WORD or words <= TRUE | FALSE:
                 spellings[str(key)] = str(names.iloc[0])  # the most frequent
             else:
                 listed = " and ".join(map(repr, names))

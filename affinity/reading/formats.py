@@ -30,6 +30,7 @@ FALSE = {
     "아니요",
 }
 """Words for yes and no, in several languages; read as such only if all values are among them."""
+SHORTEST_WORD = 3  # from this many letters on, case does not tell values apart
 MOST_EXACT = 2**53  # larger whole numbers are codes: as floats, neighbouring ones would be equal
 MULTIPLIERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "bn": 1e9, "B": 1e9}
 CURRENCY = r"(?:[$€£¥₹₽₩₺฿]|US\$|USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|CNY|SEK|NOK|DKK|PLN|BRL|R\$)"
@@ -66,6 +67,7 @@ class ColumnFormat:
     decimal: str = "."
     thousands: str = ""  # mark between groups of digits; empty: none
     scaled: bool = False  # the letters k, M, B and bn multiply a number
+    units: tuple[str, ...] = ()  # of numbers, such as kg or %; empty: none has one
     durations: bool = False  # such as 1:30:00, read as seconds
     # "dmy", "mdy", "ymd", "iso" (ISO 8601) or a format of `datetime.strptime`
     date_order: str = "iso"
@@ -82,28 +84,46 @@ class ColumnFormat:
             return column
         if self.read_as == "number" and pd.api.types.is_numeric_dtype(column):
             return column.astype(float)
-        if pd.api.types.is_float_dtype(column) and self.read_as == "date":
-            column = column.map("{:.0f}".format, na_action="ignore")  # 20230131
+        if pd.api.types.is_float_dtype(column):  # 20230131, or a code
+            column = column.map(lambda number: str(plain_label(number)), na_action="ignore")
         places, cells = pd.factorize(column)  # every distinct cell is read once
         text = fold_spaces(pd.Series(cells, dtype=object).astype(str))
         if not self.levels:  # a level may be called "none"
             text = text.where(~is_missing_mark(text), None)
         values = self._read(text.dropna()).reindex(text.index)
-        unreadable = text.notna() & values.isna()
-        if unreadable.any():
-            bad = int(np.flatnonzero(unreadable)[0])
+
+        def refuse(is_bad: pd.Series, expected: str, code: str) -> None:
+            """Raise an error that names the first row with one of these cells."""
+            bad = int(np.flatnonzero(is_bad)[0])
             row = column.index[int(np.flatnonzero(places == bad)[0])]
-            expected = f"one of the levels {self.levels}" if self.levels else f"{self.read_as}s"
             raise InputError(
                 f"Expected {expected} in the column {str(column.name)!r}, but row {row} holds "
-                f"{text[bad]!r}.",
-                "text-among-numbers" if self.read_as == "number" else "text-among-dates",
+                f"{text[bad]!r}. Leave the cell empty if the value is missing.",
+                code,
             )
+
+        unreadable = text.notna() & values.isna()
+        if unreadable.any():
+            expected = f"one of the levels {self.levels}" if self.levels else f"{self.read_as}s"
+            code = "text-among-numbers" if self.read_as == "number" else "text-among-dates"
+            refuse(unreadable, expected, code)
+        if self.read_as == "number" and not (self.levels or self.durations):
+            is_other = text.notna() & ~units_of(text).isin({"", *self.units})
+            if is_other.any():
+                unit = f"with the unit {self.units[0]!r}" if self.units else "without a unit"
+                refuse(is_other, f"numbers {unit}", "mixed-units")
         read = values.reindex(places).set_axis(column.index)
         if self.read_as == "text":
             read = read.astype(object).where(read.notna(), None)
         read.name = column.name
         return read
+
+    def lacks_units(self, column: pd.Series) -> bool:
+        """Whether numbers have no unit here, although all had one when the format was found."""
+        if not self.units or "" in self.units:
+            return False
+        cells = plain(column).dropna()
+        return bool((units_of(cells.astype(str)) == "").any())
 
     def _read(self, text: pd.Series) -> pd.Series:
         if self.levels and self.read_as == "number":
@@ -259,11 +279,10 @@ def parse_numbers(
     return numbers
 
 
-def units_of(text: pd.Series) -> set[str]:
-    """The currencies and units of numbers in text; an empty text for numbers without one."""
+def units_of(text: pd.Series) -> pd.Series:
+    """The currency or unit of each number in text; an empty text for numbers without one."""
     parts = text.str.extract(NUMBER)
-    units = parts["prefix"].fillna("") + parts["unit"].fillna("").str.strip()
-    return set(units.unique())
+    return parts["prefix"].fillna("") + parts["unit"].fillna("").str.strip()
 
 
 def parse_durations(text: pd.Series) -> pd.Series:

@@ -16,6 +16,7 @@ class ReadingOptions:
         encoding: Encoding of a text file; UTF-8, or found from its first bytes, if None.
         missing: Values that mean a missing value, in all columns, or in one: ``COLUMN=VALUE``.
         date_formats: Formats of `datetime.strptime` for columns of dates.
+        as_text: Columns of a text file that are kept as text, because their format is known.
 
     Raises:
         InputError: If the separator or the decimal mark is not one character, or the encoding is
@@ -27,6 +28,7 @@ class ReadingOptions:
     encoding: str | None = None
     missing: tuple[str, ...] = ()
     date_formats: Mapping[str, str] = field(default_factory=dict[str, str])
+    as_text: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,8 @@ def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd
     if all(map(_is_decimal, names)):
         text = f"The first line, {', '.join(names[:6])}, was read as the names of the columns."
         notes.append(DataNote("numbers-as-names", text, "warning"))
-    frame = _parse(data, names, _header_lines(head, separator), separator, decimal)
+    skip = _header_lines(head, separator)
+    frame = _parse(data, names, skip, separator, decimal, options.as_text)
     if data.count(b"\n") > len(frame) + 10:
         _refuse_unclosed_quote(frame, separator)
     frame = _without_repeated_header(frame, notes)
@@ -118,7 +119,14 @@ def _without_repeated_header(frame: pd.DataFrame, notes: list[DataNote]) -> pd.D
     return frame[~is_header].reset_index(drop=True)
 
 
-def _parse(data: bytes, names: list[str], skip: int, separator: str, decimal: str) -> pd.DataFrame:
+def _parse(
+    data: bytes,
+    names: list[str],
+    skip: int,
+    separator: str,
+    decimal: str,
+    as_text: Collection[str],
+) -> pd.DataFrame:
     places = list(map(str, range(len(names))))  # names may be repeated
 
     def parse(use_threads: bool, **options: Any) -> pd.DataFrame:
@@ -133,11 +141,12 @@ def _parse(data: bytes, names: list[str], skip: int, separator: str, decimal: st
         frame = parse(use_threads=True)
     except pa.ArrowInvalid:
         frame = parse(use_threads=False)  # its error names the row
-    if numbers := [place for place in places if _may_be_text(frame[place])]:
-        as_text = dict.fromkeys(numbers, pa.string())
-        texts = parse(use_threads=True, include_columns=numbers, column_types=as_text)
+    is_known = {place: name in as_text for place, name in zip(places, names, strict=True)}
+    if numbers := [p for p in places if is_known[p] or _may_be_text(frame[p])]:
+        types = dict.fromkeys(numbers, pa.string())
+        texts = parse(use_threads=True, include_columns=numbers, column_types=types)
         for place in numbers:
-            if _is_text(texts[place], separator):
+            if is_known[place] or _is_text(texts[place], separator):
                 frame[place] = texts[place]
     return frame.set_axis(names, axis=1)
 

@@ -64,6 +64,14 @@ def test_predictions_equal_the_audits_own(call, mixed, saved):
     assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
+def test_notes_on_the_table_do_not_mix_with_predictions(call, mixed, saved, tmp_path):
+    other = tmp_path / "other.csv"
+    pd.read_csv(mixed).head(9).to_csv(other, sep=";", index=False)  # noted
+    code, said = call("predict", saved, other)
+    assert code == 0, said
+    assert len(pd.read_csv(StringIO(said))) == 9
+
+
 def test_rows_are_predicted_one_by_one_as_together(mixed, saved):
     kept, table = TrainedPlan.load(saved / "trained.safetensors"), pd.read_csv(mixed)
     features = table.drop(columns=["sum", "sign, of y", "thirds"])  # targets are not needed
