@@ -44,6 +44,7 @@ from .note import DataNote, Severity
 SAMPLE = 1000
 FEW_CODES = 20  # up to this many values, numbers mixed with text are codes: 0, 1, 2, 3+
 FEWEST_DAYS = 5  # this many values such as 20230131, all of them days, are dates
+LATEST_SHORT_YEAR = 2040  # later years of two digits are named: they may be of the last century
 FIRST_DAYS = {"1900-01-01", "1970-01-01", "1899-12-30", "1899-12-31", "1753-01-01", "0001-01-01"}
 """Days from which clocks and calendars count; they often stand for a missing date."""
 TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt", "somme"}
@@ -209,7 +210,7 @@ def _number_format(
         return ColumnFormat("text"), [
             Remark("codes", "numbers with leading zeros were read as codes, not as numbers.")
         ]
-    if distinct.str.fullmatch(r"\d{17,}|9\d{15}").any():
+    if distinct.str.fullmatch(r"-?(?:\d{17,}|9\d{15})").any():
         return ColumnFormat("text"), [_LONG_CODES]
     styles = sorted(SEPARATORS, key=lambda marks: (marks[0] != (decimal or "."), marks[1] != ","))
     has_commas = distinct.str.contains(",", regex=False).any()
@@ -379,10 +380,14 @@ def _date_order(text: pd.Series, distinct: pd.Series) -> str:
     """The only order of day, month and year in which all dates are valid."""
     name = str(text.name)
     parts = distinct.str.extract(DATE)
-    orders = ["ymd"] if parts["a"].str.len().max() > 2 else ["dmy", "mdy", "ymd"]
-    if parts["c"].str.len().max() > 2:
+    is_date, starts_with_year = parts["a"].notna(), parts["a"].str.len() > 2
+    ends_with_year = parts["c"].str.len() > 2
+    if starts_with_year.any() and ends_with_year.any():
+        both = distinct[starts_with_year].iloc[0], distinct[ends_with_year].iloc[0]
+        raise _mixed_dates(name, both)
+    orders = ["ymd"] if starts_with_year.any() else ["dmy", "mdy", "ymd"]
+    if ends_with_year.any():
         orders = [order for order in orders if order != "ymd"]
-    is_date = parts["a"].notna()
     read = {order: parse_dates(distinct[is_date], order) for order in orders}
     valid = {order: dates for order, dates in read.items() if dates.notna().all()}
     if not valid:
@@ -390,12 +395,7 @@ def _date_order(text: pd.Series, distinct: pd.Series) -> str:
         examples = [
             distinct[is_date][~others].iloc[0] for others in dates.values() if (~others).any()
         ]
-        raise InputError(
-            f"Expected dates in one format in the column {name!r}, but {examples[0]!r} and "
-            f"{examples[-1]!r} do not fit one order of day, month and year. Mend the column, or "
-            f"leave it out with --exclude.",
-            "mixed-date-formats",
-        )
+        raise _mixed_dates(name, examples)
     first, *others = valid
     for other in others:
         differs = (valid[first] != valid[other]).to_numpy()
@@ -416,6 +416,15 @@ def _date_order(text: pd.Series, distinct: pd.Series) -> str:
                 "ambiguous-dates",
             )
     return first
+
+
+def _mixed_dates(name: str, examples: Sequence[str]) -> InputError:
+    shown = " and ".join(map(repr, dict.fromkeys((examples[0], examples[-1]))))
+    return InputError(
+        f"Expected dates in one format in the column {name!r}, but {shown} do not fit one order of "
+        "day, month and year. Mend the column, or leave it out with --exclude.",
+        "mixed-date-formats",
+    )
 
 
 def _checked(text: pd.Series, distinct: pd.Series, order: str) -> tuple[ColumnFormat, list[Remark]]:
@@ -447,6 +456,16 @@ def _checked(text: pd.Series, distinct: pd.Series, order: str) -> tuple[ColumnFo
         example = f"{distinct.iloc[0]!r} is {dates.iloc[0]:%d %B %Y}"
         shown = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}.get(order, shown)
         remarks.append(Remark("date-format", f"dates were read {shown}: {example}."))
+    late = distinct[(dates.dt.year > LATEST_SHORT_YEAR) & ~distinct.str.contains(r"\d{4}")]
+    if len(late):
+        remarks.append(
+            Remark(
+                "two-digit-years",
+                f"{late.iloc[0]!r} was read as {dates[late.index[0]]:%d %B %Y}: of years with two "
+                "digits, 69 to 99 are read as 1969 to 1999. If that is wrong, write four.",
+                "warning",
+            )
+        )
     return ColumnFormat("date", date_order=order), remarks
 
 
@@ -505,7 +524,11 @@ def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list
             for value, names in several[:3]
         )
         remarks.append(Remark("spellings", f"several spellings were read as one value: {listed}."))
+    answers = [{word for word in words & side if len(word) > 1} for side in (TRUE, FALSE)]
+    others = words - TRUE - FALSE if all(answers) else set()
     marks = [value for value in counts.index if value.casefold() in LIKELY_MISSING]
+    if not marks and len(others) == 1:  # neither yes nor no
+        marks = [value for value in counts.index if value.casefold() in others]
     if marks:
         listed = ", ".join(map(repr, marks))
         remarks.append(

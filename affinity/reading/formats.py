@@ -16,9 +16,18 @@ ReadAs = Literal["number", "date", "text"]
 MISSING = {
     *("", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "NaT", "nil"),
     *("NULL", "Null", "null", "None", "none", "NONE", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!"),
+    *("\\N", "(null)", "#NAME?"),
 }
 """Texts that mean a missing value wherever they stand."""
-LIKELY_MISSING = {"?", "-", "--", "---", ".", "..", "...", "*", "n.a.", "unknown", "missing", "#"}
+LIKELY_MISSING = {
+    *("?", "-", "--", "---", ".", "..", "...", "*", "#", "n.a.", "n.a", "n. a.", "tbd"),
+    *("unknown", "missing", "not available", "not applicable", "not known", "not specified"),
+    *("not asked", "no answer", "no response", "no data", "refused", "don't know", "blank"),
+    *("(blank)", "empty", "(empty)", "undefined", "unspecified"),
+    *("k.a.", "k. a.", "k.a", "keine angabe", "unbekannt", "fehlt", "inconnu", "non renseigné"),
+    *("desconocido", "sin datos", "s/d", "desconhecido", "sconosciuto", "onbekend", "okänd"),
+    *("ukjent", "ukendt", "неизвестно", "нет данных", "不明", "未知"),
+}
 """Texts that may mean a missing value; they are named, and `--missing` takes them out."""
 TRUE = {
     *("true", "yes", "y", "t", "1", "on", "ja", "wahr", "oui", "vrai", "si", "sí", "sim", "da"),
@@ -151,8 +160,11 @@ def plain(column: pd.Series) -> pd.Series:
     if pd.api.types.is_complex_dtype(column):
         _refuse(column, "complex numbers", column.iloc[0])
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        nullable = pd.api.types.is_extension_array_dtype(column)
-        return column.astype(float) if nullable else column
+        if not pd.api.types.is_extension_array_dtype(column):
+            return column
+        if pd.api.types.is_integer_dtype(column) and (column.abs() > MOST_EXACT).any():
+            return column.astype(object).map(str, na_action="ignore").where(column.notna(), None)
+        return column.astype(float)
     if pd.api.types.is_timedelta64_dtype(column):
         return column.dt.total_seconds()
     if isinstance(column.dtype, pd.DatetimeTZDtype):
@@ -176,6 +188,13 @@ def plain_label(label: object) -> object:
     """A label as it is shown: whole numbers without a decimal point."""
     label = label.item() if isinstance(label, np.generic) else label
     return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def names_of(column: pd.Series) -> pd.Series:
+    """The values as text; whole numbers without a decimal point."""
+    if not pd.api.types.is_float_dtype(column):
+        return column.astype(str)
+    return column.map(lambda number: str(plain_label(number)))
 
 
 def _plain_objects(column: pd.Series) -> pd.Series:
@@ -218,10 +237,11 @@ def without_marks(column: pd.Series, marks: tuple[str, ...]) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column):
         numbers = pd.to_numeric(pd.Series(marks), errors="coerce").dropna()
         return column.astype(float).where(~column.astype(float).isin(numbers))
-    is_marked = column.astype(object).map(
-        lambda cell: isinstance(cell, str) and cell.strip() in marks
-    )
-    return column.where(~is_marked.astype(bool), None)
+    places, texts = pd.factorize(column.map(lambda cell: cell if isinstance(cell, str) else None))
+    cells = pd.Series(texts, dtype=object)
+    folded = fold_spaces(pd.Series(marks, dtype=object))  # as notes show them
+    is_mark = cells.str.strip().isin(marks) | fold_spaces(cells).isin(folded)
+    return column.where(~np.append(is_mark, False)[places], None)  # place -1: no text
 
 
 def is_text(column: pd.Series) -> bool:
@@ -240,7 +260,7 @@ def fold_spaces(text: pd.Series) -> pd.Series:
 
 def _fold_unicode(text: str) -> str:
     """Composed letters, spaces and minus as in ASCII, ASCII digits, and no invisible characters."""
-    text = unicodedata.normalize("NFC", text).replace("\u2212", "-")
+    text = re.sub("[\u2010-\u2015\u2212]", "-", unicodedata.normalize("NFC", text))
     text = re.sub("[\u200b-\u200d\u2060\ufeff]", "", text)
     return re.sub(r"[^\x00-\x7f\D]", lambda digit: str(unicodedata.decimal(digit[0])), text)
 

@@ -22,12 +22,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jaxtyping import Int
-from pyarrow import dataset, feather, parquet
+from pyarrow import compute, dataset, feather, parquet
 from pyarrow import json as arrow_json
 
 from affinity.errors import InputError, check_number
 from affinity.extras import needs
 
+from .formats import MOST_EXACT
 from .note import DataNote
 from .options import ReadingOptions
 from .table_cache import cached_file, keep_table, notes_of
@@ -305,7 +306,10 @@ def check_column(name: str, columns: Collection[str]) -> None:
     near = difflib.get_close_matches(name, list(columns), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(list(columns))}."
     if len(columns) == 1:
-        hint = f"the only column is {next(iter(columns))!r}. If it is several, say --separator."
+        hint = (
+            f"the only column is {next(iter(columns))!r}. If it is several, say --separator; if it "
+            "is a title, remove it."
+        )
     raise InputError(
         f"Expected a column named {name!r}, but there is none; {hint}", "missing-column"
     )
@@ -448,6 +452,12 @@ def _open_folder(path: Path) -> Any:
 
 
 def _from_arrow(table: Any) -> pd.DataFrame:
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        if pa.types.is_integer(field.type) and column.null_count:  # floats would be inexact
+            ends = compute.call_function("min_max", [column]).as_py()
+            if max(abs(each or 0) for each in ends.values()) > MOST_EXACT:
+                table = table.set_column(place, field.name, column.cast(pa.string()))
     return table.to_pandas(ignore_metadata=True, date_as_object=False)
 
 

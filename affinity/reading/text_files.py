@@ -46,7 +46,8 @@ def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd
     if separator == " ":  # or several of them
         in_tabs = b"\n".join(b"\t".join(line.split()) for line in data.splitlines())
         return read_text(in_tabs, replace(options, separator="\t", encoding="utf-8"), notes)
-    header, *rows = [row for row in csv.reader(lines[:2000], delimiter=separator) if row] or [[]]
+    with_ends = (f"{line}\n" for line in lines[:2000])  # quoted cells may have several lines
+    header, *rows = [row for row in csv.reader(with_ends, delimiter=separator) if row] or [[]]
     if {len(row) - len(header) for row in rows} == {1}:
         if not any(row[-1].strip() for row in rows):
             header = [*header, ""]  # a separator at the end of each row
@@ -156,7 +157,7 @@ def _may_be_text(column: pd.Series) -> bool:
     values = column.to_numpy()
     if values.dtype.kind != "f":
         return values.dtype.kind == "i"
-    known = values[~np.isnan(values)]
+    known = values[np.isfinite(values)]
     return bool(((np.abs(known) > MOST_EXACT) | (np.abs(known * 1000 % 1 - 0.5) > 0.499)).all())
 
 

@@ -194,3 +194,61 @@ def test_new_rows_are_read_in_the_same_format():
         clean.formats["x"](pd.Series(["1.5"], name="x"))
     with raises("text-among-dates"):
         clean.formats["day"](pd.Series(["01/13/2023"], name="day"))
+
+
+@pytest.mark.parametrize("other", ["05/01/2023", "5.1.2023"])
+def test_dates_with_the_year_at_either_end_are_refused(other):
+    with raises("mixed-date-formats"):
+        clean_table(pd.DataFrame({"day": ["2023-01-05", "2023-01-06", other, other]}))
+
+
+def test_years_of_two_digits_that_may_be_of_the_last_century_are_warned_of():
+    codes = {
+        days: {remark.code for remark in clean_table(pd.DataFrame({"x": list(days)})).remarks["x"]}
+        for days in (
+            ("31.12.45", "31.12.46"),
+            ("31.12.2045", "31.12.2046"),
+            ("31.12.98", "31.12.99"),
+            ("28.02.23", "01.03.23", "15.12.32"),
+            ("31-Dec-45", "31-Dec-46"),
+        )
+    }
+    assert [days[0] for days, found in codes.items() if "two-digit-years" in found] == [
+        "31.12.45",
+        "31-Dec-45",
+    ]
+
+
+@pytest.mark.parametrize("mark", ["\u2013", "\u2014", "keine Angabe", "k.A.", "n. a.", "green"])
+def test_words_and_dashes_that_may_mean_a_missing_value_are_named(mark):
+    cells = pd.DataFrame({"x": ["red", "blue", mark] * 9})
+    remarks = clean_table(cells).remarks.get("x", ())
+    assert ({remark.code for remark in remarks} == {"likely-missing"}) == (mark != "green")
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_named"),
+    [
+        (("yes", "no", "not sure"), True),
+        (("ja", "nein", "vielleicht"), True),
+        (("yes", "no", "perhaps", "never"), False),
+        (("t", "n", "m"), False),  # stages of a tumour
+        (("0", "1", "3+"), False),
+    ],
+)
+def test_a_third_answer_next_to_yes_and_no_is_named(cells, is_named):
+    remarks = clean_table(pd.DataFrame({"x": list(cells) * 9})).remarks.get("x", ())
+    assert ("likely-missing" in {remark.code for remark in remarks}) == is_named
+
+
+def test_a_missing_mark_is_found_as_notes_spell_it():
+    cells = pd.DataFrame({"x": ["1.5", "k.\u00a0 A.", "\u2013", "2.5"] * 9})
+    clean = clean_table(cells, missing=["k. A.", "-"])
+    assert clean.frame["x"][:4].isna().tolist() == [False, True, True, False]
+
+
+def test_large_whole_numbers_next_to_missing_ones_stay_exact():
+    codes = [2**60, 2**60 + 1, None, -(2**60)]
+    for column in (pd.Series(codes, dtype="Int64"), pd.Series(codes, dtype=object)):
+        read = clean_table(pd.DataFrame({"x": column})).frame["x"]
+        assert read.dropna().tolist() == [str(code) for code in codes if code is not None]

@@ -369,3 +369,23 @@ def test_sixteen_digits_beyond_exact_floats_stay_codes(tmp_path):
     table = clean_table(read_source(path, ReadingOptions()).frame).frame
     assert table["card"].dropna().astype(str).str.fullmatch(r"90071992547\d{5}").all()
     assert table["card"].nunique() == 20
+
+
+def test_large_whole_numbers_of_parquet_stay_exact_next_to_missing_ones(tmp_path):
+    codes = [2**60, None, 2**60 + 1]
+    table = pa.table({"code": pa.array(codes), "few": pa.array([1, None, 2])})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    frame = read_source(tmp_path / "t.parquet").frame
+    assert frame["code"].dropna().tolist() == [str(2**60), str(2**60 + 1)]
+    assert frame["few"].dropna().tolist() == [1, 2]
+
+
+def test_a_name_of_two_lines_keeps_both(tmp_path):
+    (tmp_path / "t.csv").write_text('"total\nprice","a, b"\n1,2\n3,4\n')
+    assert list(read_source(tmp_path / "t.csv").frame) == ["total\nprice", "a, b"]
+
+
+def test_columns_that_are_kept_as_text_lose_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n1.50,1,true\n2,,false\n")
+    frame = read_source(tmp_path / "t.csv", ReadingOptions(as_text=("a", "b", "c"))).frame
+    assert frame.astype(str).to_numpy().tolist() == [["1.50", "1", "true"], ["2", "", "false"]]
