@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ABOUT_DATA = {
     "too-few-to-judge": "Some tasks have too few test labels to be judged",
+    "one-label": "Some tasks have one label in all rows to learn from",
+    "unseen-classes": "Test rows have classes that no development row has",
     "leak": "A column gives a target away",
     "copied-rows": "Test rows are copies of development rows",
     "near-rows": "Test rows and development rows seem to be of the same persons or things",

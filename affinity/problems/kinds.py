@@ -27,6 +27,7 @@ from affinity.tasks import (
     VectorError,
     VectorRSquared,
 )
+from affinity.words import count
 
 MOST_CLASSES = 10  # numbers with more distinct values than this are a regression
 NUMBERS: tuple[Kind, ...] = ("regression", "count", "log", "ordinal", "censored")
@@ -71,8 +72,8 @@ def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str]
     distinct = labels.nunique()
     if distinct == 1:
         raise InputError(
-            f"Expected the target {name!r} to vary, but all its {len(labels)} labels are "
-            f"{labels.tolist()[0]!r}. Leave it out.",
+            f"Expected the target {name!r} to vary, but its only label is "
+            f"{plain_label(labels.iloc[0])!r} ({count(len(labels), 'row')}). Leave it out.",
             "constant-target",
         )
     if kind == "binary" and distinct != 2:
@@ -121,7 +122,7 @@ def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str]
         raise InputError(
             f"Expected classes with several rows each in the target {name!r}, but its "
             f"{len(labels)} labels have {distinct} different values, such as "
-            f"{labels.iloc[0]!r}. If they are numbers, mend the column and use "
+            f"{plain_label(labels.iloc[0])!r}. If they are numbers, mend the column and use "
             f"--kind {name}=regression; an identifier or free text cannot be predicted.",
             "too-many-classes",
         )
@@ -257,10 +258,14 @@ def kind_hint(name: str, values: pd.Series, kind: Kind) -> DataNote | None:
 
 
 _MARKS = re.compile("[;|,]")
+LIST = r"\s*\[.*\]\s*"
+"""A list of labels, as JSON and Python write it."""
 
 
 def _holds_sets(cells: pd.Series) -> bool:
     """Whether cells of text hold several labels each, which come again in other combinations."""
+    if cells.str.fullmatch(LIST).all():
+        return bool(cells.str.contains(",").any())
     parts = cells.str.split(_MARKS.pattern, regex=True)
     is_several = parts.map(len) > 1
     labels = parts.explode().str.strip()

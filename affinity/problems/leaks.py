@@ -54,23 +54,52 @@ def find_leaks(
 
 
 def find_derived_targets(targets: pd.DataFrame, kinds: Mapping[str, Kind]) -> list[DataNote]:
-    """A note on each target that follows from another one, or from the others together."""
+    """A note on each target that follows from an earlier one, or from the others together.
+
+    Of more than `MOST_TARGETS` targets, only rank correlations are compared.
+    """
     targets, _ = _sampled(targets, targets)
     labels = Labels.of(targets, kinds)
-    notes: list[DataNote] = []
+    notes: dict[str, DataNote] = {}
     names = list(map(str, targets.columns))
-    for name in names if len(names) <= MOST_TARGETS else ():
+    find = _revealed_targets if len(names) <= MOST_TARGETS else _correlated_targets
+    for name, other, value, reason in find(targets, labels, kinds):
+        if names.index(other) > names.index(name) and other not in notes:
+            message = (
+                f"Target {other!r} follows from target {name!r}: {reason}. A network for both "
+                "learns one task twice; leave one of them out, or read their gains together."
+            )
+            notes[other] = DataNote("derived-target", message, "warning", name, other, value)
+    return [*notes.values(), *_sums_of_targets(targets)]
+
+
+def _revealed_targets(
+    targets: pd.DataFrame, labels: "Labels", kinds: Mapping[str, Kind]
+) -> Iterator[tuple[str, str, float, str]]:
+    """Pairs of targets of which the first gives the second away, as in `find_leaks`."""
+    for name in map(str, targets.columns):
         column = RawColumn(targets[name])
         if kinds[name] == "regression":  # rows of one person repeat their numbers
             column.codes = np.where(column.is_missing, -1, 0)
         for other, value, reason in labels.revealed_by(column, CERTAIN):
-            if names.index(other) > names.index(name):
-                message = (
-                    f"Target {other!r} follows from target {name!r}: {reason}. A network for both "
-                    "learns one task twice; leave one of them out, or read their gains together."
-                )
-                notes.append(DataNote("derived-target", message, "warning", name, other, value))
-    return [*notes, *_sums_of_targets(targets)]
+            yield name, other, value, reason
+
+
+def _correlated_targets(
+    targets: pd.DataFrame, labels: "Labels", kinds: Mapping[str, Kind]
+) -> Iterator[tuple[str, str, float, str]]:
+    """Pairs of targets with a rank correlation near 1, all at once."""
+    del targets, kinds
+    known = labels.is_known.astype(float)
+    ranks = np.nan_to_num(labels.label_ranks - np.nanmean(labels.label_ranks, axis=0))
+    squares = (ranks**2).T @ known  # of the one task's ranks in rows that both have
+    spread = np.sqrt(squares * squares.T)
+    correlation = np.abs(ranks.T @ ranks) / np.where(spread > 0, spread, np.inf)
+    correlation[known.T @ known < FEWEST_ROWS] = 0.0
+    for one, other in zip(*np.nonzero(np.triu(correlation >= CERTAIN, k=1)), strict=True):
+        value = float(correlation[one, other])
+        reason = f"their rank correlation is {value:.4f}"
+        yield labels.tasks[one], labels.tasks[other], value, reason
 
 
 def _sums_of_targets(targets: pd.DataFrame) -> Iterator[DataNote]:
@@ -220,7 +249,7 @@ class Labels:
             return result
         for place in np.flatnonzero(self.is_ordered & ~self.is_binary):
             rows = self.is_known[:, place] & (True if is_used is None else is_used)
-            result[place] = _auc(self._label_ranks[rows, place], is_one[rows])
+            result[place] = _auc(self.label_ranks[rows, place], is_one[rows])
         return result
 
     def explained(self, codes: Int[np.ndarray, " row"]) -> Float[np.ndarray, " task"]:
@@ -290,16 +319,18 @@ class Labels:
             if self.is_binary[place]:
                 is_positive = labels == labels.max()
                 result[place] = _auc(column_ranks, is_positive)
-            elif abs(np.corrcoef(column_ranks, self._label_ranks[rows, place])[0, 1]) > 0.8:
+            elif abs(np.corrcoef(column_ranks, self.label_ranks[rows, place])[0, 1]) > 0.8:
                 ranked = stats.rankdata(column_ranks), stats.rankdata(labels)
                 result[place] = abs(np.corrcoef(*ranked)[0, 1])
         return result
 
     @cached_property
-    def _label_ranks(self) -> Float[np.ndarray, "row task"]:
+    def label_ranks(self) -> Float[np.ndarray, "row task"]:
+        """The place of each label among those of its task; NaN where it is missing."""
         from scipy import stats
 
-        return np.asarray(stats.rankdata(self.values, axis=0, nan_policy="omit"))
+        ranks = stats.rankdata(self.values, axis=0, nan_policy="omit")
+        return np.where(self.is_known, ranks, np.nan)
 
     def _by_task(self, values: np.ndarray) -> Float[np.ndarray, " task"]:
         return np.bincount(self.task_of, weights=values, minlength=len(self.tasks))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.reading import DataNote
+from affinity.reading.formats import plain_label
 
 
 def row_weights(values: pd.Series) -> Float[Tensor, " row"]:
@@ -20,8 +21,8 @@ def row_weights(values: pd.Series) -> Float[Tensor, " row"]:
         row = int(np.flatnonzero(~is_valid)[0])
         raise InputError(
             f"Expected a weight of at least 0 in every row of {values.name!r}, but row {row} holds "
-            f"{values.iloc[row]!r} ({int((~is_valid).sum())} rows in all). Leave such rows out, or "
-            "set their weight to 0.",
+            f"{plain_label(values.iloc[row])!r} ({int((~is_valid).sum())} rows in all). Leave such "
+            "rows out, or set their weight to 0.",
             "invalid-weight",
         )
     if not (numbers > 0).any():

@@ -1,5 +1,6 @@
 """Tables as problems: wide (one column per target) or long (each row belongs to one task)."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,12 +16,11 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.reading import ColumnRoles, DataNote, ReadingOptions, TargetKind
 from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column
-from affinity.reading.formats import ordered_levels, plain_label, without_marks
+from affinity.reading.formats import names_of, ordered_levels, plain_label, without_marks
 from affinity.reading.source import (
     DrawnRows,
     fingerprint,
     read_source,
-    shorten,
 )
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
@@ -41,7 +41,7 @@ from .kinds import (
     task_of,
     unit_of,
 )
-from .label_counts import notes_on_counts
+from .label_counts import notes_on_counts, notes_on_unseen_labels
 from .preprocessing import Label, Preprocessing
 from .problem import DataSource, Problem, TableParts
 from .resampling import RandomRows, TimeBlocks
@@ -49,10 +49,12 @@ from .row_weights import notes_on_weights, row_weights
 from .table_notes import notes_on_table
 from .target_columns import VectorLabels, encode_event, expand_sets, join_columns
 from .test_rows import (
+    VALIDATION,
     first_rows,
     group_numbers,
     in_order_of_time,
     set_aside,
+    split_names_of,
     times_of,
     without_divided_groups,
 )
@@ -185,7 +187,7 @@ def load_table(
     sets = roles.of_kind("set")
     marks = marks_by_column(list(map(str, table.columns)), reading.missing, reading.date_formats)
     table = table.assign(**{name: without_marks(table[name], marks[name]) for name in sets})
-    table, made, rare = expand_sets(table, sets)
+    table, made, notes_on_sets = expand_sets(table, sets)
     rest = [name for name in marks if name not in {*sets, *roles.exclude}]
     chosen = [column for name in roles.targets for column in made.get(name, [name])]
     chosen_kinds = {name: kind for name, kind in roles.kinds.items() if kind.kind != "set"}
@@ -307,7 +309,11 @@ def load_table(
         notes=(
             *raw.notes,
             *cleaned.notes,
-            *_kind_notes(labels, task_kinds, rare, labels if task_column else roles.kinds),
+            *notes_on_sets,
+            *_kind_notes(labels, task_kinds, labels if task_column else roles.kinds),
+            *notes_on_unseen_labels(tensor, classes, development, test),
+            *_event_notes(roles),
+            *_split_notes(table, split_column),
             *_group_notes(group_column, group, development, test),
             *notes_on_weights(weight_column, weights),
             *notes_on_table(
@@ -492,6 +498,31 @@ def _with_column(table: pd.DataFrame, name: str, values: Any) -> tuple[str, pd.D
     return name, table.assign(**{name: values})
 
 
+def _event_notes(roles: ColumnRoles) -> Iterator[DataNote]:
+    for target in roles.of_kind("censored"):
+        event = roles.kinds[target].names[0]
+        if re.search(r"cens|alive|surviv|lost", event.casefold()):
+            yield DataNote(
+                "event-column",
+                f"A 1 or yes in the column {event!r} is taken to mean that the event of {target!r} "
+                "happened, but its name sounds as if it had not. If so, recode the column.",
+                "warning",
+                column=event,
+                task=target,
+            )
+
+
+def _split_notes(table: pd.DataFrame, column: str | None) -> Iterator[DataNote]:
+    if column is not None and (n_rows := int(split_names_of(table[column]).isin(VALIDATION).sum())):
+        yield DataNote(
+            "validation-rows",
+            f"Rows that {column!r} calls validation ({n_rows:,}) are used like its training rows: "
+            "every replicate draws its own validation rows from both.",
+            column=column,
+            value=float(n_rows),
+        )
+
+
 def _group_notes(
     column: str | None,
     groups: Int[Tensor, " row"] | None,
@@ -538,7 +569,6 @@ def _settings_for(n_rows: int) -> TrainingSettings:
 def _kind_notes(
     labels: pd.DataFrame,
     kinds: Mapping[str, Kind],
-    rare: Mapping[str, list[str]],
     chosen: Mapping[str, TargetKind] | pd.DataFrame,
 ) -> Iterator[DataNote]:
     for name, kind in kinds.items():
@@ -554,14 +584,6 @@ def _kind_notes(
                 "warning",
                 task=name,
                 value=float(len(few)),
-            )
-    for name, names in rare.items():
-        if names:
-            yield DataNote(
-                "rare-labels",
-                f"Labels of {name!r} that too few rows have (or lack) are no tasks: "
-                f"{shorten(names)}.",
-                column=name,
             )
 
 
@@ -588,7 +610,7 @@ def _long_targets(
         )
     chosen = kinds.get(target) or TargetKind(find_kind(table[target]))
     kind = chosen.kind
-    names = table[task_column].astype(str)
+    names = names_of(table[task_column])
     labels: dict[str, pd.Series] = {}
     for name in names.unique():
         labels[name] = table[target].where(names == name)

@@ -1,7 +1,9 @@
 """Targets that are not one column of labels: sets, vectors, and times with an event column."""
 
+import re
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +13,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity.errors import InputError
-from affinity.reading import TargetKind
-from affinity.reading.formats import FALSE, TRUE, plain_label
+from affinity.reading import DataNote, TargetKind
+from affinity.reading.formats import (
+    FALSE,
+    LIKELY_MISSING,
+    SHORTEST_WORD,
+    TRUE,
+    fold_spaces,
+    is_missing_mark,
+    plain_label,
+)
+from affinity.reading.source import shorten
 
-from .kinds import check_target
+from .kinds import LIST, check_target
 
 MOST_VECTORS = 2**24  # rows whose numbers are exact as 32-bit floats
 
@@ -102,21 +113,25 @@ class VectorLabels:
 
 def expand_sets(
     table: pd.DataFrame, names: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, list[str]], dict[str, list[str]]]:
+) -> tuple[pd.DataFrame, dict[str, list[str]], list[DataNote]]:
     """Replace each column of label sets by one column of 0 and 1 per label, ``"column: label"``.
 
-    Labels are separated by ``;``, ``|`` or commas, or cells are lists. An empty text or list is a
-    set without labels; a missing cell is a missing label of every task. Also returns the new
-    columns of each column, and its labels that too few rows have.
+    Labels are separated by ``;``, ``|`` or commas, or cells are lists, also as text
+    (``["a", "b"]``). An empty text or list is a set without labels; a missing cell is a missing
+    label of every task. Also returns the new columns of each column, and what was remarkable.
     """
     made: dict[str, list[str]] = {}
-    rare: dict[str, list[str]] = {}
+    notes: list[DataNote] = []
     for name in names:
         cells = table[name]
         text = cells[cells.map(lambda cell: isinstance(cell, str))].astype(str)
+        is_mark = is_missing_mark(fold_spaces(text)) & (text.str.strip() != "")
+        cells = cells.astype(object).where(~is_mark.reindex(cells.index, fill_value=False), None)
         marks = {mark: text.str.contains(mark, regex=False).sum() for mark in ";|,"}
         mark = max(marks, key=lambda each: marks[each])
         sets = [_labels(cell, mark) for cell in cells]
+        spellings = _spellings(Counter(label for labels in sets for label in labels or ()))
+        sets = [None if each is None else {spellings[label] for label in each} for each in sets]
         counts = Counter(label for labels in sets for label in labels or ())
         known = sum(labels is not None for labels in sets)
         least = max(2, min(10, known // 20))
@@ -140,8 +155,11 @@ def expand_sets(
             )
         table = table.drop(columns=name).assign(**columns)
         made[name] = list(columns)
-        rare[name] = sorted(set(counts) - set(frequent))
-    return table, made, rare
+        merged = [label for label, spelling in spellings.items() if label != spelling]
+        notes += _notes_on_sets(
+            name, sorted(set(text[is_mark])), merged, frequent, sorted(set(counts) - set(frequent))
+        )
+    return table, made, notes
 
 
 def _labels(cell: object, mark: str) -> set[str] | None:
@@ -149,4 +167,40 @@ def _labels(cell: object, mark: str) -> set[str] | None:
         return {str(label).strip() for label in cell}
     if not isinstance(cell, str):
         return None if cell is None or cell != cell else {str(cell)}  # NaN differs from itself
-    return {label.strip() for label in cell.split(mark)} - {""}
+    if re.fullmatch(LIST, cell):
+        inner = cell.strip()[1:-1]
+        quoted = re.findall(r"\"([^\"]*)\"|'([^']*)'", inner)
+        labels = ["".join(pair) for pair in quoted] or inner.split(",")
+    else:
+        labels = cell.split(mark)
+    return {label.strip() for label in labels} - {""}
+
+
+def _spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Each label's most frequent spelling; short labels that differ by case are different."""
+    usual: dict[str, str] = {}
+    for label in sorted(counts, key=lambda each: (-counts[each], each)):
+        usual.setdefault(label.casefold(), label)
+    return {
+        label: usual[label.casefold()] if len(label) >= SHORTEST_WORD else label for label in counts
+    }
+
+
+def _notes_on_sets(
+    name: str, missing: list[str], merged: list[str], frequent: list[str], rare: list[str]
+) -> Iterator[DataNote]:
+    if missing:
+        text = f"{shorten(missing)}: read as a missing value, not as a label of {name!r}."
+        yield DataNote("missing-marks", text, column=name)
+    if merged:
+        text = f"Labels of {name!r} that differ only by case were read as one: {shorten(merged)}."
+        yield DataNote("spellings", text, column=name)
+    if likely := [label for label in frequent if label.casefold() in LIKELY_MISSING]:
+        text = (
+            f"The label {likely[0]!r} of {name!r} may mean a missing value; if it does, use "
+            f"--missing {shlex.quote(f'{name}={likely[0]}')}."
+        )
+        yield DataNote("likely-missing", text, "warning", column=name)
+    if rare:
+        text = f"Labels of {name!r} that too few rows have (or lack) are no tasks: {shorten(rare)}."
+        yield DataNote("rare-labels", text, column=name)

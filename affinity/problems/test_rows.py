@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from affinity.errors import InputError
+from affinity.reading.formats import names_of, plain_label
 from affinity.reading.source import check_column
 from affinity.tasks import Examples
 
@@ -14,7 +15,8 @@ from .features import days_since_1970
 from .resampling import RandomRows
 
 TEST_NAMES = {"test", "testing", "holdout", "held-out", "heldout"}
-DEVELOPMENT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "development"}
+VALIDATION = {"validation", "valid", "val", "dev"}
+DEVELOPMENT_NAMES = VALIDATION | {"train", "training", "development"}
 
 
 def set_aside(
@@ -33,7 +35,7 @@ def set_aside(
     """
     is_test = torch.zeros(len(table), dtype=torch.bool)
     if split_column is not None:
-        parts = table[split_column].astype(str).str.strip().str.lower()
+        parts = split_names_of(table[split_column])
         unknown = sorted(set(parts) - TEST_NAMES - DEVELOPMENT_NAMES)
         if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
             raise InputError(
@@ -49,6 +51,11 @@ def set_aside(
     rows = Examples(torch.zeros(len(table), 0), targets, groups)
     is_test[RandomRows(share, evaluation_share=0.0)(rows, seed).validation] = True
     return is_test
+
+
+def split_names_of(column: pd.Series) -> pd.Series:
+    """What a split column calls each row."""
+    return names_of(column).str.strip().str.lower()
 
 
 def without_divided_groups(
@@ -90,7 +97,7 @@ def times_of(table: pd.DataFrame, name: str) -> pd.Series:
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
             f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
-            f"holds {column.iloc[row]!r}.",
+            f"holds {plain_label(column.iloc[row])!r}.",
             "invalid-time",
         )
     if not is_date:

@@ -108,15 +108,55 @@ def test_predictions_are_in_the_units_of_the_table(problem, table):
 
 def test_sets_are_one_task_per_label():
     table = pd.DataFrame({"tags": ["a|b", "b", "", None] * 10 + ["rare", "a"], "b": range(42)})
-    expanded, made, rare = expand_sets(table, ["tags"])
+    expanded, made, notes = expand_sets(table, ["tags"])
     assert made == {"tags": ["tags: a", "tags: b"]}
-    assert rare == {"tags": ["rare"]}
+    assert [note.code for note in notes] == ["rare-labels"]
     assert expanded["tags: a"][:3].tolist() == [1, 0, 0]
     assert np.isnan(expanded["tags: a"][3])
     lists = pd.DataFrame({"tags": [["a", "b"], ["b"], []] * 10})
     assert expand_sets(lists, ["tags"])[0]["tags: b"].tolist() == [1, 1, 0] * 10
     with raises("no-labels"):
         expand_sets(pd.DataFrame({"tags": ["a"] * 9}), ["tags"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ['["a", "b"]', '["b"]', "[]"],
+        ["['a', 'b']", "['b']", "[]"],
+        ["['a' 'b']", "['b']", "[ ]"],  # as NumPy writes it
+        ["[a, b]", "[b]", "[]"],
+        ["A name;b", "b", ""],
+    ],
+)
+def test_lists_may_be_text(cells):
+    table = pd.DataFrame({"tags": cells * 10})
+    expanded, made, _ = expand_sets(table, ["tags"])
+    first = "tags: A name" if "A name" in cells[0] else "tags: a"
+    assert made["tags"] == [first, "tags: b"]
+    assert expanded["tags: b"].tolist() == [1, 1, 0] * 10
+
+
+def test_spellings_and_missing_marks_of_sets_are_noted():
+    table = pd.DataFrame({"tags": ["Red;b", "red", "N/A", "unknown", "b; B", "Red"] * 10})
+    expanded, made, notes = expand_sets(table, ["tags"])
+    assert made["tags"] == ["tags: B", "tags: Red", "tags: b", "tags: unknown"]
+    assert expanded["tags: Red"].isna().sum() == 10
+    assert expanded["tags: Red"].sum() == 30
+    assert {note.code for note in notes} == {"missing-marks", "spellings", "likely-missing"}
+
+
+def test_lists_as_text_are_said_to_be_sets(table):
+    lists = [['["a", "b"]', '["b"]', "[]"][row % 3] for row in range(len(table))]
+    notes = load_table(table.assign(tags=lists), ["revenue", "tags"]).notes
+    assert ("other-kind", "tags") in {(note.code, note.task) for note in notes}
+
+
+def test_an_event_column_that_sounds_like_its_opposite_is_warned_of(table):
+    for event, found in (("left", []), ("is_censored", ["is_censored"])):
+        named, kinds = table.rename(columns={"left": event}), {"months": f"censored:{event}"}
+        notes = load_table(named, ["months", "stars"], kinds=kinds).notes
+        assert [note.column for note in notes if note.code == "event-column"] == found
 
 
 def test_a_heavy_tail_is_noted(table):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from affinity import load_table
+from affinity.problems.leaks import find_derived_targets
 
 N = 800
 
@@ -140,13 +141,25 @@ def test_targets_that_follow_from_others_are_found(table):
         for note in load_table(table, ["height", "inches", "tall"]).notes
         if note.code == "derived-target"
     }
-    assert pairs == {("height", "inches"), ("height", "tall"), ("inches", "tall")}
+    assert pairs == {("height", "inches"), ("height", "tall")}  # each with the first
     notes = load_table(table, ["height", "more", "sum"]).notes
     assert {note.task for note in notes if note.code == "derived-target"} == {
         "height",
         "more",
         "sum",
     }
+
+
+def test_copies_among_many_targets_are_found():
+    random = np.random.default_rng(0)
+    targets = pd.DataFrame(random.normal(size=(300, 60)), columns=[f"y{i}" for i in range(60)])
+    targets["y7"] = -targets["y3"]
+    targets["y50"] = np.exp(targets["y3"])
+    targets.loc[::5, "y50"] = np.nan
+    targets["y59"] = (targets["y58"] > 0).astype(float)
+    kinds = dict.fromkeys(targets, "regression")
+    notes = [note for note in find_derived_targets(targets, kinds) if note.column]
+    assert {(note.column, note.task) for note in notes} == {("y3", "y7"), ("y3", "y50")}
 
 
 def test_time_in_the_wrong_direction_is_found(table):

@@ -139,3 +139,54 @@ def test_labels_of_each_split_are_counted_and_too_few_are_said():
     assert (number.is_too_few, fraud.is_too_few) == (False, True)
     (note,) = [note for note in problem.notes if note.code == "too-few-to-judge"]
     assert (note.task, note.severity, note.value) == ("fraud", "serious", 3.0)
+
+
+def test_numbers_that_are_mostly_equal_are_counted_as_classes_are():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"x": random.normal(size=1200), "y": random.normal(size=1200)})
+    table["claims"] = np.where(np.arange(1200) % 100 == 0, random.uniform(1, 9, 1200), 0)
+    _, claims = load_table(table, ["y", "claims"]).label_counts()
+    assert sum(claims.minority.values()) == 12
+    assert claims.is_too_few
+
+
+def split_table():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"x": random.normal(size=400), "y": random.normal(size=400)})
+    table["part"] = np.where(np.arange(400) % 4 == 0, "test", "train")
+    return table.assign(sick=random.integers(0, 2, 400), blood=random.choice(["A", "B"], 400))
+
+
+def notes_of(table, targets, column="part"):
+    notes = load_table(table, targets, split_column=column).notes
+    return {(note.code, note.task, note.severity) for note in notes}
+
+
+@pytest.mark.parametrize(("n_rows", "severity"), [(1, "warning"), (40, "serious")])
+def test_classes_that_only_test_rows_have_are_said(n_rows, severity):
+    table = split_table()
+    table.loc[table.index[table["part"] == "test"][:n_rows], "blood"] = "O"
+    assert ("unseen-classes", "blood", severity) in notes_of(table, ["blood", "y"])
+    table.loc[1, "blood"] = "O"  # a row to learn from
+    assert "unseen-classes" not in {code for code, _, _ in notes_of(table, ["blood", "y"])}
+
+
+@pytest.mark.parametrize("target", ["sick", "y"])
+def test_a_target_that_varies_in_test_rows_alone_is_said(target):
+    table = split_table()
+    table.loc[table["part"] == "train", target] = 0
+    other = "y" if target == "sick" else "sick"
+    assert ("one-label", target, "serious") in notes_of(table, [target, other])
+
+
+def test_validation_rows_of_a_split_column_are_said_to_be_used_for_training():
+    table = split_table()
+    assert "validation-rows" not in {code for code, _, _ in notes_of(table, ["sick", "y"])}
+    table.loc[1::8, "part"] = "Val "
+    assert ("validation-rows", None, "note") in notes_of(table, ["sick", "y"])
+
+
+def test_tasks_of_a_long_table_have_the_numbers_as_names():
+    table = split_table().assign(school=np.arange(400) % 3 + 8)
+    problem = load_table(table.drop(columns="part"), task_column="school", target="y")
+    assert sorted(problem.names) == ["10", "8", "9"]
