@@ -374,7 +374,7 @@ def fewshot(options: FewShotOptions) -> None:
 
     use_one_thread()
     with open_console(options.quiet, options.json) as console:
-        result = compare_methods(options)
+        result = compare_methods(options, console)
         show_result(console, result)
         for path in write_result(result, options.out) if options.out is not None else ():
             print_file(console, "Wrote", path)

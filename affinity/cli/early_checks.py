@@ -13,7 +13,7 @@ from affinity.extras import needs
 if TYPE_CHECKING:
     from affinity.reading import ReadingOptions
 
-    from .options import DataOptions
+    from .options import DataOptions, ReadingSettings
 
 BUILT_IN = ("digits", "planted")  # problems that need no file
 
@@ -57,7 +57,7 @@ def check_columns(settings: "DataOptions") -> None:
     roles.check_header(settings.source, reading_options(settings))
 
 
-def reading_options(settings: "DataOptions") -> "ReadingOptions":
+def reading_options(settings: "ReadingSettings") -> "ReadingOptions":
     """How the options of a command say that the table is read."""
     from affinity.reading import ReadingOptions
 

@@ -24,17 +24,20 @@ from affinity.storage import save, to_jsonable
 from affinity.words import count
 
 from .console import plain_table
-from .early_checks import check_source
+from .early_checks import check_source, reading_options
 from .options import FewShotOptions
 from .run import typed_command, versions
+from .summary import print_note
 
 BUILT_IN = ("digits", "sines")
 WAYS = 5
 
 
-def compare_methods(options: FewShotOptions) -> FewShotResult:
-    """Train and evaluate every requested method."""
+def compare_methods(options: FewShotOptions, console: Console) -> FewShotResult:
+    """Print notes on the data; train and evaluate every requested method."""
     problem = read_few_shot_problem(options)
+    for note in problem.notes:
+        print_note(console, note.message, is_warning=note.severity != "note")
     result = compare_few_shot(
         problem,
         options.shots,
@@ -85,6 +88,7 @@ def _read(options: FewShotOptions) -> FewShotProblem:
         queries=options.queries,
         test_classes=options.test_classes or None,
         exclude=options.exclude,
+        reading=reading_options(options),
         depth=2 if options.depth is None else options.depth,
         settings=settings,
         seed=options.seed,
@@ -131,8 +135,8 @@ def show_result(console: Console, result: FewShotResult) -> None:
         "gain: paired improvement over training from scratch.",
         style="dim",
     )
-    for warning in summary.warnings:
-        console.print(f"[yellow]Warning:[/yellow] {escape(warning)}")
+    if result.shift.warning is not None:
+        print_note(console, result.shift.warning, is_warning=True)
     shift = summary.distribution_shift
     console.print(
         f"Meta-test against meta-training tasks: p = {shift.p_value:.3g}. {shift.scope}",

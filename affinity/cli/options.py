@@ -918,7 +918,7 @@ class FewShotOptions(
     DeviceOptions,
     TrunkOptions,
     ColumnOptions,
-    SourceOptions,
+    ReadingSettings,
 ):
     """Of `affinity fewshot`; a value of None is chosen from the data."""
 

@@ -124,6 +124,7 @@ def compare_few_shot(
             "settings": asdict(replace(problem.settings, batch=problem.batch)),
             "methods": [repr(method) for method in chosen.values()],
         },
+        warnings=tuple(note.message for note in problem.notes if note.severity != "note"),
     )
 
 

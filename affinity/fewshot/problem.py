@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from affinity.errors import InputError, check_number
+from affinity.reading import DataNote
 from affinity.tasks import CrossEntropy, Task
 from affinity.training.device import find_device, use_seed
 
@@ -34,6 +35,7 @@ class FewShotProblem:
         steps: Numbers of gradient steps after which an adaptation is evaluated; methods are
             compared after the last one.
         inner_rate: Step size of the inner loop in meta-training.
+        notes: Remarks on the data; warnings among them are those of the result, too.
         device: Where networks are trained (`MetaTraining.device`); that of `settings` if None.
 
     Raises:
@@ -52,6 +54,7 @@ class FewShotProblem:
     steps: tuple[int, ...] = (1, 5, 10)
     inner_rate: float = 0.1
     settings: MetaTraining = field(default_factory=MetaTraining)
+    notes: tuple[DataNote, ...] = ()
     device: InitVar[str | None] = None
 
     def __post_init__(self, device: str | None) -> None:

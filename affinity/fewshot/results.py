@@ -95,6 +95,7 @@ class FewShotResult:
     scores: Mapping[int, Mapping[str, MethodScores]]
     shift: DistributionShift
     context: Mapping[str, object] = field(default_factory=dict[str, object])
+    warnings: tuple[str, ...] = ()  # of the data
 
     @property
     def sign(self) -> int:
@@ -153,7 +154,7 @@ class FewShotResult:
             rows=self.rows(),
             advised={shots: self.advised(shots) for shots in self.scores},
             advice=tuple(self.advice()),
-            warnings=() if self.shift.warning is None else (self.shift.warning,),
+            warnings=(*filter(None, [self.shift.warning]), *self.warnings),
             context=self.context,
         )
 

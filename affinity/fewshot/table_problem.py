@@ -1,7 +1,8 @@
 """Few-shot problem from a table: a column of classes, or a column of tasks."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from affinity.errors import InputError
 from affinity.problems import TableTrunk
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
+from affinity.problems.leaks import find_leaks
 from affinity.problems.problem import linear_heads
+from affinity.reading import DataNote, ReadingOptions
 from affinity.reading.cleaning import clean_table
 from affinity.reading.column_roles import split_names
+from affinity.reading.formats import ColumnFormat, names_of
 from affinity.reading.source import check_column, read_source
 from affinity.tasks import Examples
 
@@ -38,6 +42,7 @@ def few_shot_table(
     queries: int | None = None,
     test_classes: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
+    reading: ReadingOptions | None = None,
     width: int = 64,
     depth: int = 2,
     settings: MetaTraining | None = None,
@@ -67,24 +72,34 @@ def few_shot_table(
         >>> problem.training.classes, problem.test.classes
         (('a', 'b', 'd', 'e', 'g', 'h'), ('c', 'f'))
     """
-    raw = read_source(source)
+    reading = reading or ReadingOptions()
+    raw = read_source(source, reading)
     name, table = raw.name, raw.frame
     special = [target, *([task_column] if task_column is not None else [])]
     exclude = split_names(exclude, table.columns)
     for column in (*special, *exclude):
         check_column(column, table.columns)
-    cleaned = clean_table(table.drop(columns=list(exclude)), [target], special[1:])
+    cleaned = clean_table(
+        table.drop(columns=list(exclude)),
+        [target],
+        special[1:],
+        missing=reading.missing,
+        date_formats=reading.date_formats,
+        decimal=raw.decimal,
+    )
     table = cleaned.frame.dropna(subset=special).reset_index(drop=True)
     features = table.drop(columns=special)
+    notes = (*raw.notes, *cleaned.notes, *_leaks(features, table[target], task_column is None))
     if task_column is not None:
-        return _of_tasks(
-            name, table[target], _names_of(table[task_column]), features, queries or 10,
-            width, depth, settings, test_classes, seed,
+        problem = _of_tasks(
+            name, table[target], names_of(table[task_column]), features, cleaned.formats,
+            queries or 10, width, depth, settings, test_classes, seed,
         )  # fmt: skip
-    labels = _names_of(table[target]).tolist()
+        return replace(problem, notes=notes)
+    labels = names_of(table[target]).tolist()
     training, _ = split_classes(classes_in(labels), ways, test_classes, seed)
-    inputs = _encoded(features, np.isin(labels, training))
-    return class_problem(
+    inputs = _encoded(features, np.isin(labels, training), cleaned.formats)
+    problem = class_problem(
         name,
         inputs,
         labels,
@@ -96,6 +111,14 @@ def few_shot_table(
         settings=settings,
         seed=seed,
     )
+    return replace(problem, notes=notes)
+
+
+def _leaks(features: pd.DataFrame, target: pd.Series, has_classes: bool) -> list[DataNote]:
+    kind = "classes" if has_classes else find_kind(target)
+    codes = pd.Series(pd.factorize(target)[0]) if kind != "regression" else target
+    name = str(target.name)
+    return find_leaks(features, pd.DataFrame({name: codes}), {name: kind})
 
 
 def _of_tasks(
@@ -103,6 +126,7 @@ def _of_tasks(
     target: pd.Series,
     task_of_row: pd.Series,
     features: pd.DataFrame,
+    formats: Mapping[str, ColumnFormat],
     queries: int,
     width: int,
     depth: int,
@@ -144,7 +168,7 @@ def _of_tasks(
         )
     parts = {"test": test, "validation": others[:share], "training": others[share:]}
     is_training = task_of_row.isin(parts["training"]).to_numpy()
-    inputs = _encoded(features, is_training)
+    inputs = _encoded(features, is_training, formats)
     classes = classes_of(str(target.name), target, kind)
     values = encode_target(target, classes)
     if kind == "regression":
@@ -170,17 +194,11 @@ def _of_tasks(
     )
 
 
-def _names_of(column: pd.Series) -> pd.Series:
-    """The values as text; whole numbers without decimals, also where missing ones made them 7.0."""
-    numbers = pd.to_numeric(column, errors="coerce") if column.dtype.kind == "f" else None
-    if numbers is not None and (numbers == numbers.round()).all():
-        column = numbers.astype("int64")
-    return column.astype(str)
-
-
-def _encoded(features: pd.DataFrame, is_training: np.ndarray) -> Float[Tensor, "row feature"]:
+def _encoded(
+    features: pd.DataFrame, is_training: np.ndarray, formats: Mapping[str, ColumnFormat]
+) -> Float[Tensor, "row feature"]:
     """Features of all rows, with statistics of the meta-training rows."""
-    columns = find_columns(features[is_training])
+    columns = find_columns(features[is_training], formats)
     clean = columns.read(features)
     transformer = columns.transformer(clean[is_training]).fit(clean[is_training])
     return torch.tensor(np.asarray(transformer.transform(clean)), dtype=torch.float32)

@@ -9,6 +9,7 @@ from small_problems import schools
 
 from affinity.errors import InputError
 from affinity.fewshot import few_shot_table
+from affinity.reading import ReadingOptions
 
 
 def plants():
@@ -92,3 +93,21 @@ def test_tables_that_cannot_be_used_are_refused():
         few_shot_table(schools(10, 8), "score", task_column="school")
     with raises("unsupported-target"):
         few_shot_table(schools().assign(of=list("abcdefghij") * 24), "of", task_column="school")
+
+
+def test_a_column_of_codes_is_read_as_in_the_whole_table():
+    table = plants().assign(code="1")
+    table.loc[table["plant"] == "plant 2", "code"] = "3+"  # not in meta-training
+    problem = few_shot_table(table, "plant", ways=2, test_classes=["plant 2", "plant 5"])
+    assert problem.training.inputs.isfinite().all()
+
+
+def test_options_of_reading_and_notes_on_the_data():
+    table = plants().assign(mark="0.5")
+    table.loc[::9, "mark"] = "?"
+    with raises("text-among-numbers"):
+        few_shot_table(table, "plant", ways=2)
+    table["twin"] = table["plant"].str[-1].astype(int)
+    problem = few_shot_table(table, "plant", ways=2, reading=ReadingOptions(missing=("?",)))
+    found = {(note.code, note.column) for note in problem.notes if note.severity != "note"}
+    assert found == {("leak", "twin")}
