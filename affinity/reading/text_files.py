@@ -75,8 +75,9 @@ def _refuse_comments(lines: Sequence[str]) -> None:
             f"{lines[0][:60]!r}. Remove the lines of comments.",
             "comment-line",
         )
-    has_marks = any(mark in line for line in lines[:1] for mark in SEPARATORS)
-    if has_marks or len(lines) < 4 or len(lines[0].split()) == len(lines[1].split()):
+    is_header = any(mark in line for line in lines[:1] for mark in SEPARATORS)
+    is_header |= any(line.count('"') % 2 for line in lines[:1])  # a name of several lines
+    if is_header or len(lines) < 4 or len(lines[0].split()) == len(lines[1].split()):
         return
     for separator in SEPARATORS:
         widths = Counter(len(row) for row in csv.reader(lines[1:50], delimiter=separator) if row)

@@ -64,12 +64,15 @@ def test_predictions_equal_the_audits_own(call, mixed, saved):
     assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
-def test_notes_on_the_table_do_not_mix_with_predictions(call, mixed, saved, tmp_path):
+def test_notes_on_the_table_do_not_mix_with_predictions(mixed, saved, tmp_path, capsys):
     other = tmp_path / "other.csv"
     pd.read_csv(mixed).head(9).to_csv(other, sep=";", index=False)  # noted
-    code, said = call("predict", saved, other)
-    assert code == 0, said
-    assert len(pd.read_csv(StringIO(said))) == 9
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(saved), str(other)])
+    printed = capsys.readouterr()
+    assert stop.value.code == 0
+    assert len(pd.read_csv(StringIO(printed.out))) == 9
+    assert "--separator" in printed.err
 
 
 def test_rows_are_predicted_one_by_one_as_together(mixed, saved):
