@@ -10,15 +10,17 @@ from rich.markup import escape
 
 from affinity.audit import Audit, HoldoutSummary
 from affinity.errors import InputError
+from affinity.reading.source import shorten
 from affinity.report import write_comparison
-from affinity.report.comparison import correlate_affinities
+from affinity.report.comparison import DIFFERENT_DATA, correlate_affinities, different_data
 from affinity.statistics import VerdictName
 from affinity.study.ledger import LEDGER
+from affinity.words import count
 
 from .console import plain_table
 from .run import Run
 from .run_directory import MEASUREMENTS, RunDirectory
-from .summary import COLOURS, percent
+from .summary import COLOURS, percent, print_note
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class RunComparison:
     tasks: tuple[TaskVerdicts, ...]
     only_in: tuple[tuple[str, ...], ...]  # tasks that only one of them has
     affinity_correlation: float | None  # rank correlation, if both have affinities
+    different_data: bool
     test_splits: tuple[HoldoutSummary | None, ...]
 
 
@@ -81,6 +84,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
         ),
         only_in=tuple(tuple(task for task in of if task not in shared) for of in verdicts),
         affinity_correlation=None if math.isnan(correlation) else correlation,
+        different_data=different_data(*audits),
         test_splits=tuple(None if each is None else each.summary() for each in holdouts),
     )
 
@@ -99,6 +103,11 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
     ):
         shown = " | ".join(", ".join(served) for served in networks)
         console.print(f"{letter}: {escape(run)}; advice: {advice}; plan: {escape(shown)}")
+    for letter, names in zip("AB", comparison.only_in, strict=True):
+        if names:
+            print_note(console, f"Only {letter} has {count(len(names), 'task')}: {shorten(names)}.")
+    if comparison.different_data:
+        print_note(console, DIFFERENT_DATA)
     for letter, holdout in zip("AB", comparison.test_splits, strict=True):
         if holdout is not None:
             console.print(f"{letter}, {_over_splits(holdout)}")

@@ -25,6 +25,8 @@ from .numbers import NARROW, gain_text, number
 from .provenance import NAMES, context_settings
 from .rendering import PageFigure, render
 
+DIFFERENT_DATA = "The audits used different data, so differences may come from the data."
+
 
 @dataclass(frozen=True)
 class MovedPair:
@@ -90,9 +92,7 @@ def render_comparison(
     gains = (first.gains.of(shared), second.gains.of(shared))
     page = ComparisonPage(
         names=names,
-        title=f"Both audits advise the same: {first.advice}."
-        if first.advice == second.advice
-        else f"The advice differs: {first.advice} in {names[0]}, {second.advice} in {names[1]}.",
+        title=_title(first, second, names),
         sentences=list(_sentences(first, second, verdicts, names)),
         numbers=[*_numbers(first, names[0]), *_numbers(second, names[1])],
         figure=PageFigure(
@@ -148,6 +148,27 @@ def correlate_affinities(first: AffinityMatrix | None, second: AffinityMatrix | 
     return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _title(first: Audit, second: Audit, names: tuple[str, str]) -> str:
+    """Whether the same tasks are advised to share, whatever the candidates are called."""
+    grouping, other = (audit.candidates[audit.advice].plan.grouping for audit in (first, second))
+    if not moved_pairs(grouping, other):
+        advised = " and ".join(dict.fromkeys((first.advice, second.advice)))
+        return f"Both audits advise the same networks: {advised}."
+    one, two = (
+        f"{audit.advice} ({count(len(networks.networks), 'network')})"
+        for audit, networks in ((first, grouping), (second, other))
+    )
+    return f"The advice differs: {one} in {names[0]}, {two} in {names[1]}."
+
+
+def different_data(first: Audit, second: Audit) -> bool:
+    """Whether two audits used different tables or problems."""
+    prints = [
+        audit.context.source and audit.context.source.fingerprint for audit in (first, second)
+    ]
+    return first.problem != second.problem or prints[0] != prints[1]
+
+
 def _sentences(
     first: Audit, second: Audit, verdicts: list[tuple[Verdict, Verdict]], names: tuple[str, str]
 ) -> Iterator[str]:
@@ -163,12 +184,8 @@ def _sentences(
             f"The rank correlation of the estimated affinities is "
             f"{number(correlation, signed=True, digits=2)}."
         )
-    if first.problem != second.problem or _fingerprint(first) != _fingerprint(second):
-        yield "The audits used different data, so differences may come from the data."
-
-
-def _fingerprint(audit: Audit) -> str | None:
-    return None if audit.context.source is None else audit.context.source.fingerprint
+    if different_data(first, second):
+        yield DIFFERENT_DATA
 
 
 def _numbers(audit: Audit, name: str) -> Iterator[KeyNumber]:

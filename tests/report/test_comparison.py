@@ -27,6 +27,15 @@ def test_a_comparison_names_the_verdicts_that_changed_and_the_settings_that_diff
     assert sorted(settings) == ["Maximum number of networks", "Steps between measurements"]
 
 
+@pytest.mark.parametrize("second", [an_audit(6), an_audit(6, n_groups=2)])
+def test_the_title_tells_whether_the_advised_networks_are_the_same(second) -> None:
+    first = an_audit(6)
+    assert first.advice == second.advice == "plan"
+    page = render_comparison(first, second)
+    is_same = len(first.plan.grouping.networks) == len(second.plan.grouping.networks)
+    assert ("Both audits advise the same networks" in page) == is_same
+
+
 def test_an_audit_compared_with_itself_differs_in_nothing() -> None:
     audit = an_audit(4)
     page = render_comparison(audit, audit, ("run", "run"))
