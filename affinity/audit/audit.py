@@ -345,6 +345,15 @@ class Audit(markup.ShownAsTable):
         return few if len(few) < len(self.tasks) else ()
 
     @property
+    def verdict_words(self) -> dict[str, str]:
+        """The verdict on each task under the plan, or why it has none."""
+        return {
+            **{name: verdict.verdict for name, verdict in self.verdicts.items()},
+            **dict.fromkeys(self.too_few_labels, "too few labels"),
+            **dict.fromkeys(self.same_as_separate, "same as separate"),
+        }
+
+    @property
     def not_learned(self) -> tuple[str, ...]:
         """Tasks that no network predicts better than a constant, by more than the tolerance."""
         losses = torch.stack(

@@ -29,6 +29,7 @@ class TaskVerdicts:
 
     name: str
     verdict: tuple[VerdictName, ...]
+    word: tuple[str, ...]  # the verdict, or why there is none
     unit: tuple[str, ...]
     gain: tuple[float, ...]
     low: tuple[float, ...]
@@ -75,6 +76,7 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
             TaskVerdicts(
                 task,
                 verdict=tuple(of[task].verdict for of in verdicts),
+                word=tuple(audit.verdict_words[task] for audit in audits),
                 unit=tuple(of[task].unit for of in verdicts),
                 gain=tuple(of[task].gain for of in verdicts),
                 low=tuple(of[task].low for of in verdicts),
@@ -94,8 +96,9 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
     table = plain_table("task", "gain A>", "verdict A", "gain B>", "verdict B")
     for task in comparison.tasks:
         cells: list[str] = []
-        for gain, verdict, unit in zip(task.gain, task.verdict, task.unit, strict=True):
-            cells += [percent(gain, unit=unit), f"[{COLOURS[verdict]}]{verdict}"]
+        for gain, word, unit in zip(task.gain, task.word, task.unit, strict=True):
+            shown = f"[{COLOURS[word]}]{word}" if word in COLOURS else word
+            cells += [percent(gain, unit=unit), shown]
         table.add_row(escape(task.name), *cells)
     console.print(table)
     for letter, run, advice, networks in zip(

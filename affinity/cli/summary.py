@@ -69,6 +69,8 @@ def show_problem(console: Console, problem: Problem) -> None:
     has_classes = any(each.minority for each in counts)
     has_events = "censored" in problem.source.kinds.values()
     rarer = "rarer classes or events" if has_events else "rarer classes"
+    if problem.development.groups is not None:
+        rarer = f"groups with {rarer}"
     splits = (f"{rarer} in train/valid/select/test",) if has_classes else ()
     table = plain_table("task", "type", "labelled>", "", "metric", *splits)
     for column, task in enumerate(problem.tasks[:MOST_ROWS]):
@@ -179,7 +181,7 @@ def show_audit(console: Console, audit: Audit) -> None:
     _show_metrics(console, audit, judged)
     _show_reference(console, audit)
     codes = {limit.code for limit in audit.context.limits}
-    codes |= {"race-contradicted", "fewer-networks-harm", "budget-binds"}
+    codes |= {"race-contradicted", "fewer-networks-harm", "budget-binds", "task-not-learned"}
     for alert in audit.alerts:
         if alert.severity != "serious" and alert.code in codes:
             print_note(console, f"{alert.title}. {alert.text}")

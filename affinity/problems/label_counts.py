@@ -88,15 +88,16 @@ def _n_units(rows: Examples, is_counted: Bool[Tensor, " row"]) -> int:
 
 
 def notes_on_counts(
-    counts: Sequence[LabelCounts], censored: Collection[str] = ()
+    counts: Sequence[LabelCounts], censored: Collection[str] = (), has_groups: bool = False
 ) -> Iterator[DataNote]:
     """A note on each task with too few labels; one on all of them together if they are many."""
+    unit = "test groups with rows" if has_groups else "test rows"
     few = [each for each in counts if each.is_too_few]
     if len(few) > MOST_NAMED:
         names = ", ".join(repr(each.task) for each in few[:MOST_NAMED])
         yield DataNote(
             "too-few-to-judge",
-            f"{len(few)} tasks have fewer than {FEWEST_TO_JUDGE} test rows outside their most "
+            f"{len(few)} tasks have fewer than {FEWEST_TO_JUDGE} {unit} outside their most "
             f"frequent class or value, or fewer labelled test rows: {names} and "
             f"{len(few) - MOST_NAMED} more. That is too few to judge them: {_REMEDY}.",
             "serious",
@@ -105,14 +106,15 @@ def notes_on_counts(
         return
     for each in few:
         part = each.labelled if each.minority is None else each.minority
-        rarer = "rows outside its most frequent class or value"
-        rarer = "rows with an event" if each.task in censored else rarer
+        of = "groups with rows" if has_groups else "rows"
+        rarer = f"{of} outside its most frequent class or value"
+        rarer = f"{of} with an event" if each.task in censored else rarer
         what = "labelled rows" if each.minority is None else rarer
         shown = ", ".join(f"{part[name]} {name}" for name in SPLITS if name in part)
         yield DataNote(
             "too-few-to-judge",
-            f"Task {each.task!r} has {shown} {what}. Fewer than {FEWEST_TO_JUDGE} test rows are "
-            f"too few to judge it: {_REMEDY}.",
+            f"Task {each.task!r} has {shown} {what}. Fewer than {FEWEST_TO_JUDGE} of them in the "
+            f"test split are too few to judge it: {_REMEDY}.",
             "serious",
             task=each.task,
             value=float(part["test"]),

@@ -344,7 +344,12 @@ def load_table(
     )
     return replace(
         problem,
-        notes=(*notes_on_counts(problem.label_counts(), roles.of_kind("censored")), *problem.notes),
+        notes=(
+            *notes_on_counts(
+                problem.label_counts(), roles.of_kind("censored"), has_groups=group is not None
+            ),
+            *problem.notes,
+        ),
     )
 
 

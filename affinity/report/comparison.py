@@ -47,6 +47,7 @@ class ComparisonPage:
     numbers: list[KeyNumber]
     figure: PageFigure
     verdicts: list[tuple[Verdict, Verdict]]
+    words: dict[str, tuple[str, str]]
     left_out: list[str]
     networks: tuple[list[NetworkRow], list[NetworkRow]]
     moved: list[MovedPair]
@@ -89,11 +90,12 @@ def render_comparison(
         names = (f"{names[0]} (1)", f"{names[1]} (2)")
     of_first, of_second = first.verdicts, second.verdicts
     verdicts = [(of_first[task], of_second[task]) for task in shared]
+    words = {task: (first.verdict_words[task], second.verdict_words[task]) for task in shared}
     gains = (first.gains.of(shared), second.gains.of(shared))
     page = ComparisonPage(
         names=names,
         title=_title(first, second, names),
-        sentences=list(_sentences(first, second, verdicts, names)),
+        sentences=list(_sentences(first, second, words, names)),
         numbers=[*_numbers(first, names[0]), *_numbers(second, names[1])],
         figure=PageFigure(
             name="gain-plot",
@@ -103,6 +105,7 @@ def render_comparison(
             picture=GainPlot(dict(zip(names, gains, strict=True))),
         ),
         verdicts=verdicts,
+        words=words,
         left_out=sorted({*tasks, *other_tasks} - set(shared)),
         networks=(network_rows(first), network_rows(second)),
         moved=moved_pairs(first.plan.grouping, second.plan.grouping),
@@ -170,13 +173,13 @@ def different_data(first: Audit, second: Audit) -> bool:
 
 
 def _sentences(
-    first: Audit, second: Audit, verdicts: list[tuple[Verdict, Verdict]], names: tuple[str, str]
+    first: Audit, second: Audit, words: Mapping[str, tuple[str, str]], names: tuple[str, str]
 ) -> Iterator[str]:
-    n_changed = sum(one.verdict != other.verdict for one, other in verdicts)
+    n_changed = sum(one != other for one, other in words.values())
     one, other = (gain_text(audit.overall.gain, audit.overall.unit) for audit in (first, second))
     yield (
         f"The plan's mean gain is {one} in {names[0]} and {other} in {names[1]}. {n_changed} of "
-        f"{count(len(verdicts), 'verdict')} differ."
+        f"{count(len(words), 'verdict')} differ."
     )
     correlation = correlate_affinities(first.matrix, second.matrix)
     if np.isfinite(correlation):

@@ -344,6 +344,7 @@ def test_tasks_of_a_separate_network_are_the_same_as_separate() -> None:
     planned = replace(audit.candidates["plan"], test=Gains(gains.tasks, scores, baseline))
     audit = replace(audit, candidates={**audit.candidates, "plan": planned})
     assert audit.same_as_separate == ("c",)
+    assert audit.verdict_words == {"a": "beneficial", "b": "beneficial", "c": "same as separate"}
     assert [(each.verdict, each.count) for each in count_verdicts(audit)] == [
         ("beneficial", 2),
         ("same", 1),

@@ -190,3 +190,10 @@ def test_tasks_of_a_long_table_have_the_numbers_as_names():
     table = split_table().assign(school=np.arange(400) % 3 + 8)
     problem = load_table(table.drop(columns="part"), task_column="school", target="y")
     assert sorted(problem.names) == ["10", "8", "9"]
+
+
+def test_notes_on_few_labels_count_groups_where_there_are_groups():
+    table = split_table().drop(columns="part").assign(person=np.arange(400) // 20)
+    notes = {note.code: note for note in load_table(table, ["sick", "y"], groups="person").notes}
+    assert notes["too-few-to-judge"].value == 5
+    assert "groups" in notes["too-few-to-judge"].message

@@ -1,14 +1,16 @@
 """Two audits side by side."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from codes import raises
 from example_audits import HOSTILE, an_audit
 
+from affinity.cli import compare
 from affinity.report import render_comparison, write_comparison
-from affinity.report.comparison import correlate_affinities
+from affinity.report.comparison import correlate_affinities, different_data
 
 
 @pytest.mark.usefixtures("blank_pictures")
@@ -34,6 +36,24 @@ def test_the_title_tells_whether_the_advised_networks_are_the_same(second) -> No
     page = render_comparison(first, second)
     is_same = len(first.plan.grouping.networks) == len(second.plan.grouping.networks)
     assert ("Both audits advise the same networks" in page) == is_same
+
+
+def test_a_comparison_in_the_terminal_says_which_tasks_and_data_differ(
+    tmp_path, monkeypatch
+) -> None:
+    audits = {"one": an_audit(("a", "b", "c")), "two": an_audit(("b", "c", "d"))}
+    monkeypatch.setattr(
+        compare,
+        "_read",
+        lambda path: compare._StudyAudit(audits[path.name]),
+    )
+    found = compare.compare_runs(tmp_path / "one", tmp_path / "two")
+    assert found.only_in == (("a",), ("d",))
+    assert not found.different_data
+    other = replace(audits["two"], problem="another table")
+    assert different_data(audits["one"], other)
+    for task in found.tasks:
+        assert task.word == tuple(audit.verdict_words[task.name] for audit in audits.values())
 
 
 def test_an_audit_compared_with_itself_differs_in_nothing() -> None:
