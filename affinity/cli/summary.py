@@ -385,6 +385,9 @@ def show_objectives(console: Console, comparison: ObjectiveComparison) -> None:
         + f". Cost: time of a training step, relative to that of the sum ({usual:.2g} ms).",
         style="dim",
     )
+    for note in comparison.context.notes:
+        if note.severity == "serious":
+            print_note(console, note.message, is_warning=True)
     advice = (
         "No objective gains more than the sum of the losses, the simplest one."
         if summary.advice == "sum"

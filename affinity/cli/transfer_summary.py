@@ -12,7 +12,7 @@ from affinity.words import count
 
 from .run import Run
 from .run_directory import FIGURES
-from .summary import COLOURS, MOST_ROWS, UNKNOWN
+from .summary import COLOURS, MOST_ROWS, UNKNOWN, print_note
 
 MOST_COLUMNS = 10
 
@@ -52,6 +52,8 @@ def show_transfer(console: Console, summary: TransferSummary) -> None:
     sentences += [summary.distortion.summary] if summary.distortion else []
     for line in filter(None, sentences):
         console.print(escape(line), soft_wrap=True)
+    for warning in summary.warnings:
+        print_note(console, warning, is_warning=True)
     title, *others = summary.lines
     console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
     for line in others[:MOST_ROWS]:

@@ -38,7 +38,7 @@ class TransferSummary:
 
     `estimates` are transferability scores ``[source, target]`` by name, `scores` their rank
     correlations with the gains; `curve_lines` has one sentence per curve, `lines` the conclusions,
-    the most important one first.
+    the most important one first, and `warnings` what is wrong with the data.
     """
 
     problem: str
@@ -60,6 +60,7 @@ class TransferSummary:
     distortion: DistortionSummary | None = None
     context: Mapping[str, object] = field(default_factory=dict[str, object])
     lines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,7 @@ class TransferReport:
         joint: Joint training compared with transfer.
         choice: The recipe chosen for each pair.
         distortion: The change of representations by each recipe.
+        warnings: What is wrong with the data, such as a column that gives a target away.
     """
 
     transfer: Transfer
@@ -81,6 +83,7 @@ class TransferReport:
     joint: JointOrSequential | None = None
     choice: ChosenRecipe | None = None
     distortion: FeatureDistortion | None = None
+    warnings: tuple[str, ...] = ()
 
     def summary(self) -> TransferSummary:
         """The numbers and sentences."""
@@ -116,6 +119,7 @@ class TransferReport:
                 distortion.summary, distortion.by_recipe(), distortion.by_pair()
             ),
             context=transfer.context,
+            warnings=self.warnings,
         )
 
     def _describe(self, curve: LowDataCurve) -> str:

@@ -48,6 +48,15 @@ def test_one_command_goes_from_a_table_to_what_to_learn_first(run, tmp_path):
         assert line in said
 
 
+def test_the_result_holds_what_is_wrong_with_the_data(call, csv, tmp_path):
+    table = tmp_path / "leak.csv"
+    pd.read_csv(csv).assign(twin=lambda each: each["sum"] * 2).to_csv(table, index=False)
+    few = ["--from", "sum", "--to", "thirds", "--out", tmp_path / "run"]
+    assert call("transfer", table, *DATA, *QUICK, *few)[0] == 0
+    warnings = json.loads((tmp_path / "run/transfer.json").read_text())["warnings"]
+    assert any("'twin'" in warning for warning in warnings)
+
+
 def test_the_same_command_does_nothing_again(run, tmp_path):
     few = ["--from", "sum", "--to", "thirds"]
     code, said = run(*few)

@@ -29,6 +29,13 @@ def test_a_page_holds_the_result_and_the_same_result_gives_the_same_page(tmp_pat
     assert not re.search(r"https?:|//\w+\.", page)
 
 
+def test_a_page_shows_what_is_wrong_with_the_data() -> None:
+    warned = replace(a_transfer(), warnings=("Column '<b>x</b>' gives target 'a' away.",))
+    assert 'id="warnings"' in transfer_page_of(warned)
+    assert "<b>x</b>" not in transfer_page_of(warned)
+    assert 'id="warnings"' not in transfer_page_of(a_transfer())
+
+
 def with_verdicts(summary: TransferSummary, **changes: dict[str, object]) -> TransferSummary:
     """The summary with changed fields of the pairs whose source is named."""
     pairs = (

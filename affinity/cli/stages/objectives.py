@@ -78,7 +78,11 @@ def objectives_stage(
             seed=settings.seed + 1,
             test=NegativeTransferTest(tolerance=settings.tolerance),
             store=directory.file(TRAININGS),
-            context=AuditContext(seed=settings.seed, versions=directory.record.versions),
+            context=AuditContext(
+                seed=settings.seed,
+                versions=directory.record.versions,
+                notes=run.problem.notes,
+            ),
         )
         save(comparison, directory.file(OBJECTIVES))
         comparison.to_json(directory.file(OBJECTIVES_JSON))

@@ -215,6 +215,7 @@ def _measure(
         joint=compare_joint(problem, sources, transfer, store=store) if options.joint else None,
         choice=choice,
         distortion=measure_distortion(problem, sources, pairs) if options.distortion else None,
+        warnings=tuple(note.message for note in problem.notes if note.severity != "note"),
     )
 
 
