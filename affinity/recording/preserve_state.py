@@ -6,11 +6,13 @@ representations, counters, caches and generators as plain attributes; closures i
 
 import ctypes
 import random
+import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -26,9 +28,16 @@ MERSENNE_BYTES = 625 * 4  # size of NumPy's generator in memory: 624 words and a
 
 OTHER_LIBRARIES = {
     "accelerate", "affinity", "deepspeed", "lightning", "lightning_fabric", "logging",
-    "pytorch_lightning", "threading", "torch",
+    "pytorch_lightning", "torch",
 }  # fmt: skip
 """Libraries whose objects are not searched; modules and generators are, of any library."""
+
+CONCURRENT = {
+    "_asyncio", "_queue", "_thread", "asyncio", "concurrent", "multiprocessing", "queue",
+    "subprocess", "threading",
+}  # fmt: skip
+"""Libraries of threads, locks and queues. Other threads change an object that holds one of these
+while a step is observed, so it is left as it is."""
 
 MOST_LEVELS = 4  # attributes of attributes are searched up to this depth
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
@@ -57,8 +66,9 @@ def preserve_state(
     inside does not change the counters either: the user's own backward pass, which comes later,
     finds the versions that it saved.
 
-    Also preserved: with `and_called`, every other module that is called; the variables of
-    `functions`; and `parameters`, which forward passes change.
+    Also preserved: with `and_called`, every other module that this thread calls; the variables of
+    `functions`; and `parameters`, which forward passes change. Objects that hold a thread, a lock
+    or a queue are not.
     """
     saved: list[tuple[Tensor, Tensor]] = []
     buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
@@ -89,8 +99,11 @@ def preserve_state(
             for part in parts:
                 known.add(id(part))
                 by_name = part._buffers  # pyright: ignore[reportPrivateUsage]
-                buffers.append((by_name, dict(by_name)))
-                for buffer in by_name.values():
+                if isinstance(part, torch.jit.ScriptModule):
+                    kept.add_script(part)
+                else:
+                    buffers.append((by_name, dict(by_name)))
+                for _name, buffer in by_name.items():  # noqa: PERF102 (TorchScript has no values)
                     if buffer is not None:
                         keep(buffer, buffer.detach().clone())
             kept.add_modules(parts)
@@ -108,7 +121,13 @@ def preserve_state(
         for parameter in parameters:
             keep(parameter, parameter.detach().clone())
         if and_called:
-            stack.callback(register_module_forward_pre_hook(save).remove)
+            thread = threading.get_ident()
+
+            def save_called(module: nn.Module, _: object) -> None:
+                if threading.get_ident() == thread:  # the hook is that of all threads
+                    save(module)
+
+            stack.callback(register_module_forward_pre_hook(save_called).remove)
         try:
             yield restore
         finally:
@@ -153,6 +172,17 @@ class KeptState:
                 for value in list(vars(part).values()):
                     self.add_function(value, 1)  # globals that its methods name
         self._add_names(cast("dict[str, object]", module.__dict__), INTERNAL, MOST_LEVELS)
+
+    def add_script(self, module: torch.jit.ScriptModule) -> None:
+        """Add the attributes that a TorchScript module keeps outside of Python."""
+        names = getattr(module, "_concrete_type", None)
+        values = {
+            name: getattr(module, name)
+            for name in (names.get_attributes() if names is not None else ())
+            if name not in INTERNAL
+        }
+        self._undo.append(lambda: _restore_attributes(module, values))
+        self._add_all(values.values(), MOST_LEVELS)
 
     def add_function(self, function: object, levels: int = MOST_LEVELS) -> None:
         """Add the variables of a function: those around it, and globals that it names."""
@@ -206,12 +236,18 @@ class KeptState:
             position = value.getstate()
             self._undo.append(lambda: value.setstate(position))
         elif isinstance(value, np.random.Generator):
-            bits = value.bit_generator
-            numpy_state = bits.state
-            self._undo.append(lambda: setattr(bits, "state", numpy_state))
+            self._add(value.bit_generator, levels)
+        elif isinstance(value, np.random.BitGenerator):
+            numpy_state = value.state
+            self._undo.append(lambda: setattr(value, "state", numpy_state))
+        elif isinstance(value, np.random.RandomState):
+            legacy_state = value.get_state(legacy=False)
+            self._undo.append(lambda: value.set_state(legacy_state))
         elif isinstance(value, np.ndarray) and value.size <= MOST_NUMBERS:
-            array = value.copy()
-            self._undo.append(lambda: np.copyto(value, array))
+            numbers = value.copy()
+            self._undo.append(lambda: np.copyto(value, numbers))
+        elif isinstance(value, array | bytearray):
+            self._add_numbers(value)
         elif isinstance(value, dict):
             self._add_mapping(cast("dict[object, object]", value), levels)
         elif isinstance(value, list | deque):
@@ -220,10 +256,22 @@ class KeptState:
             self._add_set(cast("set[object]", value))
         elif isinstance(value, tuple | frozenset):
             self._add_all(cast("tuple[object, ...]", value), levels)
-        elif _library(value) not in OTHER_LIBRARIES and isinstance(
-            names := getattr(value, "__dict__", None), dict
-        ):
-            self._add_names(cast("dict[str, object]", names), frozenset(), levels - 1)
+        elif isinstance(value, BuiltinMethodType):
+            self._add(value.__self__, levels)
+        elif _library(value) not in OTHER_LIBRARIES | CONCURRENT:
+            self._add_object(value, levels - 1)
+
+    def _add_object(self, value: object, levels: int) -> None:
+        """Add the attributes of an object, unless it is one that several threads use."""
+        names: object = getattr(value, "__dict__", None)
+        named = cast("dict[str, object]", names) if isinstance(names, dict) else {}
+        slots = {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
+        if any(_library(content) in CONCURRENT for content in [*named.values(), *slots.values()]):
+            return
+        self._add_names(named, frozenset(), levels)
+        if slots:
+            self._undo.append(lambda: _restore_attributes(value, slots))
+            self._add_all(slots.values(), levels)
 
     def _add_tensor(self, value: Tensor) -> None:
         if isinstance(value, nn.Parameter):
@@ -274,6 +322,15 @@ class KeptState:
         if len(contents) <= MOST_CONTENTS:
             self._add_all(contents, levels)
 
+    def _add_numbers(self, value: Any) -> None:
+        contents = value[:]
+
+        def undo() -> None:
+            if value != contents:
+                value[:] = contents
+
+        self._undo.append(undo)
+
     def _add_set(self, value: set[object]) -> None:
         contents = set(value)
 
@@ -293,6 +350,19 @@ def _restore_names(
     for name, value in before.items():
         if names.get(name, names) is not value:
             names[name] = value
+
+
+def _slots(value: object) -> list[str]:
+    """The attributes of an object that are slots of its classes."""
+    named = [vars(part).get("__slots__", ()) for part in type(value).__mro__]
+    slots = [(each,) if isinstance(each, str) else each for each in named]
+    return [name for each in slots for name in each if not name.startswith("__")]
+
+
+def _restore_attributes(value: object, attributes: Mapping[str, object]) -> None:
+    for name, content in attributes.items():
+        if getattr(value, name, attributes) is not content:
+            setattr(value, name, content)
 
 
 def _restore_class(part: type, values: Mapping[str, object]) -> None:

@@ -1,6 +1,12 @@
 """What modules and closures keep from a forward pass is as in a run without a recorder."""
 
 import itertools
+import random
+import threading
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -23,6 +29,13 @@ class Memory:
         self.latest: dict[str, Tensor] = {}
 
 
+@dataclass(slots=True)
+class Slotted:
+    """An object without a dictionary of attributes."""
+
+    passes: int = 0
+
+
 class Keeping(nn.Module):
     """Keeps much of its forward passes, and its output depends on all of it."""
 
@@ -38,12 +51,18 @@ class Keeping(nn.Module):
         self.numbers = np.random.default_rng(2)
         self.usage = torch.zeros(2)
         self.passes, self.history, self.memory = 0, list[Tensor](), Memory()
+        self.slotted, self.bytes, self.doubles = Slotted(), bytearray(1), array("d", [0.0])
+        self.legacy = np.random.RandomState(3)
+        self.draw = random.Random(4).random  # the method of a generator, without the generator
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         self.passes += 1
         type(self).total += 1
         SEEN["passes"] += 1
         self.memory.passes += 1
+        self.slotted.passes += 1
+        self.bytes[0] += 1
+        self.doubles.append(self.legacy.rand() + self.draw())
         hidden = self.trunk(inputs).relu() + self.table(torch.arange(12) % 3)
         hidden = self.aside[0](hidden) + 0.1 * torch.rand(4, generator=self.generator)
         gates = self.gate(hidden).softmax(1).mean(0)
@@ -52,6 +71,7 @@ class Keeping(nn.Module):
         self.memory.latest["gates"] = gates
         self.auxiliary = (gates * self.usage).sum()
         counted = self.passes + self.total + self.memory.passes + SEEN["passes"]
+        counted += self.slotted.passes + self.bytes[0] + sum(self.doubles)
         scale = 1 + 0.01 * counted + 0.01 * self.numbers.random()
         return {t: scale * getattr(self, t)(hidden).square().mean() for t in "ab"}
 
@@ -76,6 +96,7 @@ def train(**settings: Any) -> dict[str, Any]:
         (now["a"] + now["b"] + model.auxiliary).backward()
         optimizer.step()
     kept = [calls, model.total, SEEN["passes"], model.passes, model.memory.passes]
+    kept += [model.slotted.passes, model.bytes[0], model.doubles.tolist()]
     drawn = [model.numbers.random(), torch.rand(1, generator=model.generator).item()]
     tensors = [*model.state_dict().values(), model.usage, *model.history, *model.aside[0].buffers()]
     return {"kept": kept, "drawn": drawn, "tensors": [tensor.tolist() for tensor in tensors]}
@@ -93,6 +114,80 @@ def train(**settings: Any) -> dict[str, Any]:
 )
 def test_a_recorded_run_keeps_the_same(settings: dict[str, Any]) -> None:
     assert train(**settings) == train()
+
+
+class Loader:
+    """Batches that another thread prepares: in a queue, and in a list with a lock."""
+
+    def __init__(self) -> None:
+        self.queue: Queue[int] = Queue()
+        self.made, self.lock, self.waiting = 0, threading.Lock(), deque[int]()
+        self.norm = nn.BatchNorm1d(3)
+
+    def make(self) -> None:
+        self.norm(INPUTS)
+        with self.lock:
+            self.made += 1
+            self.waiting.append(self.made)
+        self.queue.put(self.made)
+
+
+@dataclass
+class Run:
+    """A user's object for a whole run, whose method is the closure."""
+
+    model: Keeping
+    loader: Loader
+
+    def losses(self) -> dict[str, Tensor]:
+        thread = threading.Thread(target=self.loader.make)  # while a step is observed
+        thread.start()
+        thread.join()
+        return self.model(INPUTS)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_other_threads_change_in_between_stays(*, is_whole: bool) -> None:
+    run = Run(Keeping(), Loader())
+    model, shared = (run.model, "trunk") if is_whole else (None, run.model.trunk)
+    recorder = Recorder(model, shared, every=1, lookahead_every=1)
+    recorder.observe(run.losses(), closure=lambda: run.losses())
+    made = run.loader.made
+    assert made > 1
+    assert [*run.loader.waiting] == [*run.loader.queue.queue] == [*range(1, made + 1)]
+    assert run.loader.norm.num_batches_tracked == made
+
+
+class Scripted(nn.Module):
+    """A TorchScript trunk with a counter and batch normalization."""
+
+    passes: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm, self.passes = nn.Linear(3, 4), nn.BatchNorm1d(4), 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.passes += 1
+        return self.norm(self.linear(inputs))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_torchscript_module_keeps_the_same() -> None:
+    trunk = torch.jit.script(Scripted())
+    model = nn.ModuleDict({"trunk": trunk, "a": nn.Linear(4, 1), "b": nn.Linear(4, 1)})
+
+    def losses() -> dict[str, Tensor]:
+        hidden = model["trunk"](INPUTS)
+        return {task: model[task](hidden).square().mean() for task in "ab"}
+
+    now = losses()
+    before = [each.clone() for each in model.state_dict().values()]
+    recorder = Recorder(model, "trunk", every=1, lookahead_every=1)
+    recorder.observe(now, closure=losses)
+    assert trunk.passes == 1
+    assert all(map(torch.equal, before, model.state_dict().values()))
+    assert recorder.trace().lookahead_losses is not None
 
 
 def observe_with(model: Keeping, closure: Any) -> None:
