@@ -7,16 +7,25 @@ from affinity.errors import InputError
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return `names` as a tuple, or raise an error that names empty or repeated ones.
+    """Return `names` as a tuple, or raise an error that names invalid or repeated ones.
 
     Raises:
-        InputError: If a name is empty or not unique.
+        InputError: If a name is no text, empty or not unique.
 
     Example:
         >>> check_names(["depth", "edges"])
         ('depth', 'edges')
     """
+    if isinstance(names, str):
+        raise InputError(
+            f"Expected a list of task names, but got the text {names!r}.", "not-a-task-name"
+        )
     tasks = tuple(names)
+    if others := [name for name in tasks if not isinstance(name, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"Expected texts as task names, but got {others[:5]}: {str(others[0])!r}, for example.",
+            "not-a-task-name",
+        )
     if any(not name for name in tasks):
         raise InputError(f"Expected non-empty task names, but got {tasks}.", "empty-task-name")
     twice = [name for name, count in Counter(tasks).items() if count > 1]

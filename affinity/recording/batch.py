@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.nn.utils import parametrize
 
 from affinity.errors import InputError
 
@@ -40,6 +41,7 @@ class Batch:
         restore: Callable[[], bool],
         model: nn.Module,
         state: RecorderState,
+        dtype: torch.dtype,
         first: Float[Tensor, " task"] | None = None,
     ) -> None:
         self._tasks = tasks
@@ -50,6 +52,7 @@ class Batch:
         self._closure = closure
         self._restore = restore
         self._model = model
+        self.dtype = dtype  # in which losses are recorded
         self.is_apart = any(callable(loss) for loss in losses.values())
         """Whether each task has a batch of its own."""
         self.can_evaluate = closure is not None or self.is_apart
@@ -66,6 +69,7 @@ class Batch:
         restore: Callable[[], bool],
         model: nn.Module,
         state: RecorderState,
+        dtype: torch.dtype,
     ) -> "Batch":
         """The batch that a closure evaluates."""
         restore()
@@ -73,7 +77,7 @@ class Batch:
             losses = closure()
         restore()
         check_losses(losses, tasks, model)
-        return cls(tasks, losses, closure, restore, model, state)
+        return cls(tasks, losses, closure, restore, model, state, dtype)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -312,15 +316,11 @@ class Batch:
 
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:
         if len(losses) == len(self._tasks) and not self.missing:
-            return torch.stack([losses[task] for task in self._tasks]).float()
+            return torch.stack([losses[task] for task in self._tasks]).to(self.dtype)
         device = next((loss.device for loss in losses.values()), self.device)
-        missing = torch.full((), torch.nan, device=device)
-        return torch.stack(
-            [
-                losses[task].float() if task in losses and task not in self.missing else missing
-                for task in self._tasks
-            ]
-        )
+        missing = torch.full((), torch.nan, device=device, dtype=self.dtype)
+        known = {t: loss.to(self.dtype) for t, loss in losses.items() if t not in self.missing}
+        return torch.stack([known.get(task, missing) for task in self._tasks])
 
     def _check_evaluated(self, losses: object) -> dict[str, Tensor]:
         """The losses that a closure evaluated, of the tasks that are present."""
@@ -379,6 +379,12 @@ def check_loss(task: str, loss: object, *, needs_graph: bool = True) -> Tensor:
             f"{type(loss).__name__}: pass the loss itself, not loss.item().",
             "no-tensor",
         )
+    if loss.is_complex():
+        raise InputError(
+            f"Expected a real loss for the task {task!r}, but it is complex: take loss.real, or "
+            "loss.abs().",
+            "no-scalar",
+        )
     if loss.numel() != 1:
         raise InputError(
             f"Expected a scalar loss for the task {task!r}, but got the shape "
@@ -414,12 +420,14 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 def without_effects(model: nn.Module) -> Generator[None]:
     """Evaluate losses and gradients of a model without effects on later passes.
 
-    No low-precision copies of parameters are cached, since the parameters' values change; the
-    state of DistributedDataParallel stays as it is, and what FSDP2 has gathered is gathered again.
+    No low-precision copies of parameters and no parametrizations are cached, since the parameters'
+    values change; the state of DistributedDataParallel stays as it is, and what FSDP2 has gathered
+    is gathered again.
     """
     gathered = reshard(model)
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
+    levels, parametrize._cache_enabled = parametrize._cache_enabled, 0
     parallel = getattr(model, "_orig_mod", model)  # below `torch.compile`
     settings: dict[str, bool] = {}
     if isinstance(parallel, nn.parallel.DistributedDataParallel):
@@ -433,6 +441,7 @@ def without_effects(model: nn.Module) -> Generator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(is_cached)
+        parametrize._cache_enabled = levels
         for name, value in before.items():
             setattr(parallel, name, value)
     for module in gathered:  # not after an error, since other ranks would have to take part

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from .gradients import Gradient, Gradients, inner_products
+from .gradients import Gradient, Gradients, are_in_range, inner_products
 from .graph import graph_nodes, leaf_of
+from .precision import recorded_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,11 @@ class LinearLayer:
     output: GradientEdge  # an edge that torch.autograd.grad accepts
     inputs: Float[Tensor, "row input"]
 
-    def inner_products(self, deltas: Gradient) -> Float[Tensor, "task task"]:
+    def inner_products(self, deltas: Gradient, dtype: torch.dtype) -> Float[Tensor, "task task"]:
         """Inner products of the weight's gradients, from each task's gradient at the output."""
         zeros = torch.zeros_like(next(delta for delta in deltas if delta is not None))
-        stacked = torch.stack([zeros if delta is None else delta for delta in deltas]).float()
-        inputs = self.inputs.float()
+        stacked = torch.stack([zeros if delta is None else delta for delta in deltas]).to(dtype)
+        inputs = self.inputs.to(dtype)
         spread = (inputs @ inputs.T) @ stacked  # task row output
         return spread.flatten(1) @ stacked.flatten(1).T
 
@@ -51,7 +52,8 @@ class LinearLayer:
         self, deltas: Gradient, matrix: Float[Tensor, "output input"]
     ) -> Float[Tensor, " task"]:
         """Inner products of the weight's gradients with a matrix of the weight's shape."""
-        along = self.inputs.float() @ matrix.float().T  # row output
+        dtype = recorded_type([matrix])
+        along = self.inputs.to(dtype) @ matrix.to(dtype).T  # row output
         zero = along.new_zeros(())
         return torch.stack([zero if delta is None else (delta * along).sum() for delta in deltas])
 
@@ -77,17 +79,25 @@ class FactoredGradients:
     linear: Mapping[int, LinearLayer]
 
     def inner_products(
-        self, layers: Sequence[Sequence[int]]
+        self, layers: Sequence[Sequence[int]], dtype: torch.dtype
     ) -> Float[Tensor, "layer source target"]:
         """Inner products of all pairs of tasks, per layer, as `gradients.inner_products`."""
         whole = [[place for place in places if place not in self.linear] for places in layers]
-        products = inner_products(self.gradients, self.gradients, whole)
+        products = inner_products(self.gradients, self.gradients, whole, dtype)
         for number, places in enumerate(layers):
             for place in places:
                 deltas = self._parts(place)
                 if place in self.linear and any(delta is not None for delta in deltas):
-                    products[number] += self.linear[place].inner_products(deltas)
+                    products[number] += self._products_of_layer(place, deltas, dtype)
         return products
+
+    def _products_of_layer(
+        self, place: int, deltas: Gradient, dtype: torch.dtype
+    ) -> Float[Tensor, "task task"]:
+        products = self.linear[place].inner_products(deltas, dtype)
+        if are_in_range(products):
+            return products
+        return self.linear[place].inner_products(deltas, torch.float64)
 
     def whole(self) -> dict[str, WholeGradient]:
         """Each task's gradient, of which no more than one part is in memory at a time."""
@@ -96,7 +106,8 @@ class FactoredGradients:
     def products_with(self, other: Gradient) -> Float[Tensor, " task"]:
         """Inner products of each gradient with one more, which is not factored."""
         whole = [place for place in range(len(other)) if place not in self.linear]
-        products = inner_products(self.gradients, Gradients({"one": other}), [whole])[0, :, 0]
+        one, dtype = Gradients({"one": other}), recorded_type(p for p in other if p is not None)
+        products = inner_products(self.gradients, one, [whole], dtype)[0, :, 0]
         for place, layer in self.linear.items():
             if (matrix := other[place]) is not None:
                 products += layer.products_with(self._parts(place), matrix)
@@ -156,6 +167,8 @@ def _is_cheaper(node: Any, n_tasks: int, needs_gradients: bool) -> bool:
         return False  # the inputs of a checkpoint would have to be computed again
     weight = _weight(node)
     assert weight is not None
+    if weight.is_complex():
+        return False
     outputs, inputs = weight.shape
     try:
         rows = len(node._saved_mat1)

@@ -22,6 +22,7 @@ KEEP_COMPILED_GRAPHS = (
 )
 
 CHUNK = 1 << 22  # elements of each gradient that are compared at a time
+SMALLEST, LARGEST = 1e-30, 1e37  # between which inner products are exact in single precision
 
 
 def task_gradient(
@@ -54,6 +55,13 @@ def reusable_graph(device: str) -> Generator[None]:
                 "call recorder.observe(losses) before backward().",
                 "freed-graph",
             ) from None
+        if "modified by an inplace operation" in str(error):
+            raise InputError(
+                "Expected losses whose graph is as it was computed, but a tensor of it was changed "
+                "in place: call recorder.observe(losses) before the optimizer's step and before "
+                f"other changes in place. PyTorch says: {error}",
+                "changed-graph",
+            ) from None
         if "donated" not in str(error):
             raise
         raise InputError(
@@ -70,22 +78,29 @@ class Gradients:
     by_task: dict[str, Gradient]
 
     def sizes(self) -> list[int]:
-        """Number of elements of each shared tensor; 0 where no gradient reaches it."""
+        """Number of real elements of each shared tensor; 0 where no gradient reaches it."""
         return [
-            max((part.numel() for part in parts if part is not None), default=0)
+            max((_size(part) for part in parts if part is not None), default=0)
             for parts in zip(*self.by_task.values(), strict=True)
         ]
 
     def stacked(
-        self, place: int, rows: Tensor | None, start: int, stop: int
+        self, place: int, rows: Tensor | None, start: int, stop: int, dtype: torch.dtype
     ) -> Float[Tensor, "task chunk"]:
         """Elements `start` to `stop` of one shared tensor, or of these rows of it."""
         parts = [gradient[place] for gradient in self.by_task.values()]
-        example = next(part for part in parts if part is not None)
-        dense = [None if part is None else _rows(part, rows) for part in parts]
-        zeros = example.new_zeros((), layout=torch.strided).expand(stop - start)
+        dense = [None if part is None else as_real(_rows(part, rows)) for part in parts]
+        example = next(part for part in dense if part is not None)
+        zeros = example.new_zeros(()).expand(stop - start)
         flat = [zeros if part is None else part.reshape(-1)[start:stop] for part in dense]
-        return torch.stack(flat).float()
+        return torch.stack(flat).to(dtype)
+
+    def largest(self) -> float:
+        """The largest absolute value of any element."""
+        parts = (part for gradient in self.by_task.values() for part in gradient)
+        values = [p.coalesce().values() if p.is_sparse else p for p in parts if p is not None]
+        sizes = [torch.linalg.vector_norm(value, torch.inf) for value in values if value.numel()]
+        return torch.stack(sizes).max().item() if sizes else 0.0
 
     def rows(self, place: int) -> Int[Tensor, " row"] | None:
         """The rows at which the sparse gradients of an embedding are not 0; None if one is dense.
@@ -102,6 +117,10 @@ class Gradients:
         return torch.cat(indices).unique() if indices else None
 
 
+def _size(part: Tensor) -> int:
+    return (2 if part.is_complex() else 1) * part.numel()
+
+
 def _rows(part: Tensor, rows: Tensor | None) -> Tensor:
     """A gradient without zeros left out, or these rows of it."""
     if part.is_sparse:
@@ -110,16 +129,45 @@ def _rows(part: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def inner_products(
-    sources: Gradients, targets: Gradients, layers: Sequence[Sequence[int]]
+    sources: Gradients,
+    targets: Gradients,
+    layers: Sequence[Sequence[int]],
+    dtype: torch.dtype,
 ) -> Float[Tensor, "layer source target"]:
     """Inner products of each source's gradient with each target's, per layer.
 
-    Gradients are read once, in blocks; of sparse ones, only the rows that are not 0.
+    Gradients are read once, in blocks; of sparse ones, only the rows that are not 0. They are read
+    again in double precision if products are too large or too small for `dtype`.
     """
+    products = _inner_products(sources, targets, layers, dtype)
+    if are_in_range(products):
+        return products
+    is_too_large = bool((products.abs() > LARGEST).any()) or not products.isfinite().all()
+    if is_too_large or 0 < sources.largest() * targets.largest() < SMALLEST:
+        return _inner_products(sources, targets, layers, torch.float64)
+    return products
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """A complex tensor as one with real and imaginary parts, so that inner products are real."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def are_in_range(products: Tensor) -> bool:
+    """Whether no product is too large, or too small, for the widest type that the device has."""
+    if products.dtype == torch.float64 or products.device.type == "mps":
+        return True
+    sizes = products.abs()
+    return bool(((sizes <= LARGEST) & (sizes >= SMALLEST)).all())
+
+
+def _inner_products(
+    sources: Gradients, targets: Gradients, layers: Sequence[Sequence[int]], dtype: torch.dtype
+) -> Float[Tensor, "layer source target"]:
     example = next(iter(sources.by_task.values()))
     device = next(part.device for part in example if part is not None)
     size = len(layers), len(sources.by_task), len(targets.by_task)
-    products = torch.zeros(size, device=device)
+    products = torch.zeros(size, device=device, dtype=dtype)
     sizes = [min(pair) for pair in zip(sources.sizes(), targets.sizes(), strict=True)]
     for layer, places in enumerate(layers):
         for place in places:
@@ -131,8 +179,10 @@ def inner_products(
                 size = len(rows) * (size // max(_length(sources, place), 1))
             for start in range(0, size, CHUNK):
                 stop = min(start + CHUNK, size)
-                left = sources.stacked(place, rows, start, stop)
-                right = left if sources is targets else targets.stacked(place, rows, start, stop)
+                left = sources.stacked(place, rows, start, stop, dtype)
+                right = left
+                if sources is not targets:
+                    right = targets.stacked(place, rows, start, stop, dtype)
                 products[layer].addmm_(left, right.T)
     return products
 

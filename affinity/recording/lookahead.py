@@ -63,16 +63,25 @@ def write_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None
         parameter.data.copy_(value)
 
 
-def step_size(rate: float | None, optimizer: Optimizer | None, shared: Sequence[Tensor]) -> float:
-    """The learning rate of a plain step: `rate`, else the optimizer's current one, else 0.001."""
+USUAL_RATE = 0.001  # the learning rate of a plain step where none is known
+
+
+def step_size(
+    rate: float | None, optimizer: Optimizer | None, shared: Sequence[Tensor]
+) -> float | None:
+    """The learning rate of a plain step: `rate`, else the optimizer's current one.
+
+    None if the optimizer's groups have none, as of Adafactor with relative steps.
+    """
     if rate is not None:
         return rate
     if optimizer is None:
-        return 0.001
+        return USUAL_RATE
     ids = {id(parameter) for parameter in shared}
     for group in optimizer.param_groups:
         if not ids or any(id(parameter) in ids for parameter in group["params"]):
-            return float(group["lr"])
+            rate = group.get("lr")
+            return None if rate is None else float(rate)
     raise InputError(
         "Expected the optimizer to train the shared parameters, but none of its groups contains "
         "one: pass the optimizer of this model, or learning_rate=...",

@@ -9,8 +9,9 @@ from torch.optim import Optimizer
 from affinity.errors import InputError
 
 from .batch import Batch
-from .gradients import Gradient, Gradients
+from .gradients import Gradient, Gradients, as_real
 from .lookahead import (
+    USUAL_RATE,
     GradientStep,
     OptimizerStep,
     lookahead_losses,
@@ -50,13 +51,22 @@ class Measurement:
         self._looks_ahead = looks_ahead
         at_parameters = settings.level != "representation"
         parameters = list(part.parameters.values())
-        self._rate = step_size(
-            settings.learning_rate, optimizer, parameters if at_parameters else []
-        )
+        rate = step_size(settings.learning_rate, optimizer, parameters if at_parameters else [])
+        if rate is None:
+            rate = USUAL_RATE
+            state.warn_once(
+                f"The optimizer {type(optimizer).__name__} has no learning rate of its own (lr): "
+                f"the lookahead makes steps with {rate:g}. Pass Recorder(learning_rate=...) for "
+                "another one.",
+                "no-learning-rate",
+            )
+        self._rate = rate
         self._momentum: Momentum | None = None
         if settings.gramians and at_parameters and optimizer is not None:
             self._momentum = carried_momentum(optimizer, parameters)
-        self._buffer = ObservationBuffer(part.tasks, part.layers, part.device)
+        self._buffer = ObservationBuffer(
+            part.tasks, part.layers, part.device, part.dtype, part.wide
+        )
         self._sketch: Sketch | None = None
         self._sources: dict[str, Gradient] = {}  # kept for the next micro-batch
 
@@ -146,7 +156,7 @@ class Measurement:
         for after, (losses, between) in zip(predictions, batches, strict=True):
             if losses is None:
                 continue
-            losses = losses.cpu().float()
+            losses = losses.cpu()
             if can_predict:
                 lost = below_precision(
                     losses, products.cpu(), rate, part.rounding_error, parameter_error
@@ -180,7 +190,7 @@ class Measurement:
         )
 
     def _places(self, tasks: Iterator[str] | Mapping[str, Gradient] | set[str]) -> Tensor:
-        return torch.tensor([self._part.tasks.index(task) for task in tasks])
+        return torch.tensor([self._part.tasks.index(task) for task in tasks], device="cpu")
 
     def _measure_held_out_losses(self, batch: Batch) -> None:
         losses = batch.finite_values(self._buffer.step, self._part.ranks)
@@ -210,7 +220,7 @@ class Measurement:
                 target = part.gradients(batch, [task])
                 if target.by_task:
                     self._measure_momentum(target)
-                    products, column = self._part.products(sources, target), part.tasks.index(task)
+                    products, column = self._products(sources, target), part.tasks.index(task)
                     buffer.layer_gramians[:, rows, column] = products[:, :, 0]
                     buffer.layer_gramians[:, column, rows] = products[:, :, 0]
             if held_out is not None:
@@ -228,12 +238,12 @@ class Measurement:
             return
         sources = Gradients({**task_round.kept, **present.by_task})
         rows, columns = self._places(sources.by_task), self._places(present.by_task)
-        products = self._part.products(sources, present)
+        products = self._products(sources, present)
         gramians[:, rows[:, None], columns] = products
         gramians[:, columns[:, None], rows] = products.transpose(1, 2)
         for task in sources.by_task.keys() - present.by_task.keys():
             one, place = Gradients({task: sources.by_task[task]}), part.tasks.index(task)
-            gramians[:, place, place] = self._part.products(one, one)[:, 0, 0]
+            gramians[:, place, place] = self._products(one, one)[:, 0, 0]
         self._measure_momentum(present)
         if held_out is not None:
             self._measure_held_out_products(sources, held_out)
@@ -261,14 +271,37 @@ class Measurement:
             state.has_factors = factored is not None
         if factored is not None and factored.gradients.by_task:
             rows = self._places(factored.gradients.by_task)
-            products = factored.inner_products(list(self._buffer.layers.values()))
-            self._buffer.layer_gramians[:, rows[:, None], rows] = products
+            wide = self._part.wide
+            layers = list(self._buffer.layers.values())
+            products = factored.inner_products(layers, self._part.dtype)
+            self._warn_of_gradients(factored.gradients, products)
+            self._buffer.layer_gramians[:, rows[:, None], rows] = products.to(wide)
             if self._momentum is not None:
                 products = factored.products_with(self._momentum.buffers)
-                self._buffer.momentum_products[rows] = self._momentum.factor * products
+                self._buffer.momentum_products[rows] = self._momentum.factor * products.to(wide)
             if self._looks_ahead:
                 self._look_ahead(batch, None, factored.whole())
         return factored is not None
+
+    def _products(self, sources: Gradients, targets: Gradients) -> Tensor:
+        """The inner products by layer; what is not finite is missing, with a warning."""
+        products = self._part.products(sources, targets)
+        if sources is targets:
+            self._warn_of_gradients(sources, products)
+        return products
+
+    def _warn_of_gradients(self, gradients: Gradients, products: Tensor) -> None:
+        norms = products.diagonal(dim1=1, dim2=2).sum(0)
+        for task, is_finite in zip(gradients.by_task, norms.isfinite().tolist(), strict=True):
+            if task and not is_finite:
+                self._state.warn_once(
+                    f"The gradient of the task {task!r} is NaN or infinite at step "
+                    f"{self._buffer.step}, though its loss is finite; the task is recorded as "
+                    "missing at such steps. Check the loss for a square root or a norm of 0, a "
+                    "logarithm of 0, or a division by 0, and for numbers too large for its type.",
+                    "gradient-not-finite",
+                    task,
+                )
 
     def _measure_sources(self, sources: Gradients) -> None:
         """Measure the Gramian of these tasks, and their products with the momentum."""
@@ -277,11 +310,11 @@ class Measurement:
             part is not None and part.is_sparse for g in sources.by_task.values() for part in g
         )
         if momentum is None or is_sparse:
-            self._buffer.layer_gramians[:, rows, rows.T] = self._part.products(sources, sources)
+            self._buffer.layer_gramians[:, rows, rows.T] = self._products(sources, sources)
             self._measure_momentum(sources)
             return
         together = Gradients({**sources.by_task, "": momentum.buffers})  # each is read once
-        products = self._part.products(together, together)
+        products = self._products(together, together)
         self._buffer.layer_gramians[:, rows, rows.T] = products[:, :-1, :-1]
         along = momentum.factor * products[:, :-1, -1].sum(0)
         self._buffer.momentum_products[rows[:, 0]] = along
@@ -289,7 +322,7 @@ class Measurement:
     def _measure_momentum(self, gradients: Gradients) -> None:
         if self._momentum is not None:
             momentum = Gradients({"momentum": self._momentum.buffers})
-            products = self._momentum.factor * self._part.products(gradients, momentum).sum(0)[:, 0]
+            products = self._momentum.factor * self._products(gradients, momentum).sum(0)[:, 0]
             self._buffer.momentum_products[self._places(gradients.by_task)] = products
 
     def _measure_held_out_products(self, sources: Gradients, held_out: Batch) -> None:
@@ -298,7 +331,7 @@ class Measurement:
         for task in held_out.names:
             target = self._part.gradients(held_out, [task])
             if target.by_task:
-                products = self._part.products(sources, target).sum(0)[:, 0]
+                products = self._products(sources, target).sum(0)[:, 0]
                 self._buffer.held_out_gramian[rows, self._part.tasks.index(task)] = products
 
     def _look_ahead(
@@ -379,5 +412,6 @@ class PendingHoldout:
         return False
 
     def _parameter_sums(self) -> Tensor:
-        sums = [tensor.detach().double().sum() for tensor in self._part.tensors]
+        tensors, wide = self._part.tensors, self._part.wide
+        sums = [as_real(tensor.detach()).to(wide).sum() for tensor in tensors]
         return self._part.total(torch.stack(sums))

@@ -1,6 +1,6 @@
-"""Precision: whether the change of a loss by a lookahead is larger than its rounding error."""
+"""Precision: the type of what is recorded, and whether a lookahead's change exceeds rounding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,12 +10,23 @@ from torch.autograd.graph import Node
 MARGIN = 100  # a change of a loss counts as measured if it is this many times its rounding error
 
 
-def rounding_error(nodes: Sequence[Node]) -> float:
-    """Relative rounding error of losses with these nodes: of the coarsest type in their graph."""
-    error = torch.finfo(torch.float32).eps  # in which losses are recorded
+_DOUBLE = {torch.float64, torch.complex128}
+
+
+def recorded_type(tensors: Iterable[Tensor]) -> torch.dtype:
+    """Double precision if a tensor has it, else single precision."""
+    return torch.float64 if any(each.dtype in _DOUBLE for each in tensors) else torch.float32
+
+
+def rounding_error(nodes: Sequence[Node], recorded: torch.dtype) -> float:
+    """Relative rounding error of losses with these nodes: of the coarsest type in their graph.
+
+    `recorded` is the type in which losses are recorded.
+    """
+    error = torch.finfo(recorded).eps
     for node in nodes:
         for value in getattr(node, "_input_metadata", ()):
-            if value.dtype.is_floating_point:
+            if value.dtype.is_floating_point or value.dtype.is_complex:
                 error = max(error, torch.finfo(value.dtype).eps)
                 if value.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
                     error = max(error, 2.0**-10)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from affinity.errors import InputError
 
-from .gradients import Gradient
+from .gradients import Gradient, as_real
+from .precision import recorded_type
 
 _numbers = itertools.count()
 
@@ -75,7 +76,7 @@ class Ranks:
         """The sum of each number over ranks."""
         if self.count == 1:
             return list(numbers)
-        return self.total(torch.tensor(numbers, device=device)).tolist()
+        return self.total(torch.tensor(numbers, dtype=torch.float64, device=device)).tolist()
 
     def largest(self, seconds: float, device: torch.device) -> float:
         """The largest value of any rank, so that all take the same decision."""
@@ -101,12 +102,17 @@ class Ranks:
             torch.zeros_like(tensor) if part is None else part.to_dense()
             for part, tensor in zip(parts, shared, strict=True)
         ]
-        is_present = torch.full((1,), float(gradient is not None), device=shared[0].device)
-        flat = torch.cat([*(part.flatten().float() for part in dense), is_present])
+        dtype, places = recorded_type(shared), [as_real(tensor.detach()) for tensor in shared]
+        is_present = torch.full((1,), gradient is not None, dtype=dtype, device=shared[0].device)
+        flat = torch.cat([*(as_real(part).flatten().to(dtype) for part in dense), is_present])
         dist.all_reduce(flat)
         n_with = flat[-1].item()
         if not n_with:
             return None
         flat /= n_with
-        pieces = flat[:-1].split([tensor.numel() for tensor in shared])
-        return [piece.view_as(tensor) for piece, tensor in zip(pieces, shared, strict=True)]
+        pieces = flat[:-1].split([place.numel() for place in places])
+        pieces = [piece.view_as(place) for piece, place in zip(pieces, places, strict=True)]
+        return [
+            torch.view_as_complex(piece) if tensor.is_complex() else piece
+            for piece, tensor in zip(pieces, shared, strict=True)
+        ]

@@ -15,6 +15,7 @@ from affinity.tasks import check_names
 from .batch import Batch, Closure, TaskLosses, check_losses, without_effects
 from .by_task import TaskLabels, losses_by_task
 from .measurement import Measurement, PendingHoldout
+from .precision import recorded_type
 from .preserve_state import preserve_state
 from .ranks import Ranks
 from .recorder_state import RecorderState, SearchState
@@ -28,6 +29,7 @@ from .summary import RecordingSummary, numbers_by_module
 from .trace import Trace, concatenate_traces
 
 EXPLAIN_MISSING_PAIRS = {
+    "gradient-not-finite",
     "lookahead-below-precision",
     "no-representation",
     "unreached-shared-part",
@@ -144,6 +146,7 @@ class Recorder:
             held_out,
         )
         self._model = module_to_watch(model, shared)
+        self._dtype = recorded_type(self._model.parameters())
         self._is_sharded = check_shards(self._model, self._settings)
         if self._is_sharded:
             self._settings = replace(self._settings, sketch=0)
@@ -218,6 +221,14 @@ class Recorder:
         if not is_due:
             return
         check_losses(losses, state.tasks, self._model)
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            self._observe_now(step, losses, closure, held_out)
+
+    def _observe_now(
+        self, step: int, losses: TaskLosses, closure: Closure | None, held_out: Closure | None
+    ) -> None:
+        """Measure a step that is due, if it fits into the allowed overhead."""
+        state = self._state
         state.tasks = state.tasks or check_names(losses)
         device = next(self._model.parameters(), torch.zeros(())).device
         started = _now(device)
@@ -233,7 +244,8 @@ class Recorder:
             with without_effects(self._model):
                 first = self._check_closure(state.tasks, losses, closure, functions)
                 with self._preserve(functions, self._moving) as restore:
-                    batch = Batch(state.tasks, losses, closure, restore, self._model, state, first)
+                    arguments = (restore, self._model, state, self._dtype)
+                    batch = Batch(state.tasks, losses, closure, *arguments, first)
                     other = self._held_out_batch(state.tasks, held_out, restore)
                     self._measure(step, state.tasks, batch, other)
         finally:
@@ -349,7 +361,8 @@ class Recorder:
         """Continue recording from where `state_dict` was called.
 
         Raises:
-            InputError: If the state is of other tasks or parameters, or of another version.
+            InputError: If it is no state of a recorder, or one of other tasks or parameters, or of
+                another version.
         """
         loaded, tasks = RecorderState.unpack(state), self._state.tasks
         if tasks is not None and loaded.tasks is not None and tasks != loaded.tasks:
@@ -441,7 +454,7 @@ class Recorder:
         parameters = list(unwrapped(self._model).parameters())
         versions = [_versions(parameter) for parameter in parameters]
         with self._preserve(functions, parameters) as restore:
-            batch = Batch(tasks, losses, closure, restore, self._model, self._state)
+            batch = Batch(tasks, losses, closure, restore, self._model, self._state, self._dtype)
             if not batch.names:
                 return None
             evaluated = batch.evaluate()
@@ -472,7 +485,7 @@ class Recorder:
                 'Recorder(held_out=...): omit it, or level="representation", or the other.',
                 "conflicting-settings",
             )
-        return Batch.from_closure(tasks, closure, restore, self._model, self._state)
+        return Batch.from_closure(tasks, closure, restore, self._model, self._state, self._dtype)
 
     def _summary(self) -> RecordingSummary | None:
         """None in a resumed run that has not observed yet."""
@@ -498,7 +511,8 @@ class Recorder:
         tasks_with: dict[str, list[str]] = {}
         for task, code in sorted(self._state.warned):
             tasks_with.setdefault(code, []).append(task)
-        missing = {*tasks_with.get("absent-task", []), *tasks_with.get("loss-not-finite", [])}
+        codes = ("absent-task", "loss-not-finite", "gradient-not-finite")
+        missing = {task for code in codes for task in tasks_with.get(code, [])}
         notes: list[str] = []
         if missing:
             notes.append(f"Missing in some batches: {', '.join(sorted(missing))}.")

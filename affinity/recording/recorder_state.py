@@ -111,6 +111,11 @@ class RecorderState:
     @classmethod
     def unpack(cls, state: Mapping[str, Tensor | str]) -> "RecorderState":
         """Read what `pack` of the same version wrote."""
+        if not isinstance(state.get("recorder"), str):
+            raise InputError(
+                f"Expected what recorder.state_dict() returned, but got {sorted(state)[:5]}.",
+                "no-recorder-state",
+            )
         tensors = {name: value.cpu() for name, value in state.items() if isinstance(value, Tensor)}
         content = json.loads(cast("str", state["recorder"]))
         if content["version"] != VERSION:

@@ -35,14 +35,18 @@ class SharedPart:
     settings: Settings
     ranks: Ranks
     rounding_error: float  # relative, of the losses
+    dtype: torch.dtype  # in which losses are recorded
     # the shared module, if none of its parameters is trained
     frozen_module: nn.Module | None = None
     is_sharded: bool = False  # a process may hold a part of a parameter
     device: torch.device = field(init=False)  # the model's device
+    wide: torch.dtype = field(init=False)  # the type of inner products, whose range is larger
 
     def __post_init__(self) -> None:
         device = next(self.model.parameters(), torch.zeros(())).device
         object.__setattr__(self, "device", device)
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        object.__setattr__(self, "wide", wide)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -66,18 +70,20 @@ class SharedPart:
     ) -> Float[Tensor, "layer source target"]:
         """The inner products of gradients, by layer."""
         if self.settings.level != "representation":
-            return self.total(inner_products(sources, targets, self.counted_layers()))
-        products = inner_products(sources, targets, [list(range(len(sources.sizes())))])
+            layers = self.counted_layers()
+            return self.total(inner_products(sources, targets, layers, self.dtype).to(self.wide))
+        layers = [list(range(len(sources.sizes())))]
+        products = inner_products(sources, targets, layers, self.dtype).to(self.wide)
         # each rank has the gradients at its part of the batch
         return self.ranks.total(products) / self.ranks.count**2
 
     def squared_norms(self, factors: Sequence[float]) -> Float[Tensor, " layer"]:
         """The squared norm of each layer's parameters, each multiplied by its factor."""
         squares = [
-            (factor * torch.linalg.vector_norm(tensor.detach()).float()).square()
+            (factor * torch.linalg.vector_norm(tensor.detach()).to(self.dtype)).square()
             for factor, tensor in zip(factors, self.tensors, strict=True)
         ]
-        zero = torch.zeros((), device=self.device)
+        zero = torch.zeros((), device=self.device, dtype=self.dtype)
         return self.total(
             torch.stack([sum((squares[i] for i in layer), zero) for layer in self.counted_layers()])
         )

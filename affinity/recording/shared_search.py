@@ -79,7 +79,8 @@ class SharedSearch:
                 self._layers(trained),
                 self._settings,
                 ranks,
-                rounding_error(graph_nodes(losses)),
+                rounding_error(graph_nodes(losses), batch.dtype),
+                batch.dtype,
                 self._frozen_module() if self._is_named and not trained else None,
                 self._is_sharded,
             )

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from affinity.errors import InputError
 
 from .batch import Batch
+from .gradients import as_real
 from .momentum import Momentum
 from .recorder_state import RecorderState
 from .shared_parameters import unwrapped
@@ -37,7 +38,8 @@ class Sketch:
 
     def gramian(self, targets: Float[Tensor, "task direction"]) -> Float[Tensor, "source target"]:
         """The unbiased estimate of inner products, from the products of the targets' gradients."""
-        return self.products @ targets.T / self.products.shape[1]
+        products, targets = self.products.cpu().double(), targets.cpu().double()
+        return products @ targets.T / products.shape[1]
 
 
 def sketch_gradients(
@@ -87,16 +89,17 @@ def _products(
     shared, ranks_with = part.tensors, torch.tensor(batch.ranks_with, device=part.device)
     random = (random_signs(shared, generator) for _ in range(n_directions))
     directions = chain(random, more)
-    products = torch.zeros(len(part.tasks), n_directions + len(more), device=shared[0].device)
+    shape = len(part.tasks), n_directions + len(more)
+    products = torch.zeros(shape, device=shared[0].device, dtype=part.dtype)
     rows = [part.tasks.index(task) for task in batch.names]
     if state.sketch_method == "double backward":
         losses = [batch.loss(task) for task in batch.names]
         if losses:
-            products[rows] = sketch_by_double_backward(losses, shared, directions)
+            products[rows] = sketch_by_double_backward(losses, shared, directions, part.dtype)
     else:
         products[rows] = sketch_by_forward_mode(
             batch.evaluate_with_tangents, unwrapped(part.model), shared, directions
-        ).float()
+        ).to(part.dtype)
     if part.ranks.count == 1:  # a loss of 0 with a gradient of 0: no labels in this batch
         values = batch.values()
         for task, row in zip(batch.names, rows, strict=True):
@@ -110,6 +113,7 @@ def sketch_by_double_backward(
     losses: Sequence[Float[Tensor, ""]],
     shared: Sequence[Tensor],
     directions: Iterable[Sequence[Tensor]],
+    dtype: torch.dtype,
 ) -> Float[Tensor, "task direction"]:
     r"""Products with every task's gradient, on the losses' own graph.
 
@@ -119,7 +123,7 @@ def sketch_by_double_backward(
     of the time of forward mode on perceptrons and a transformer, and more time on convolutions.
     A RuntimeError if an operation has no second derivative (``torch.compile``, fused attention).
     """
-    stacked = torch.stack([loss.float() for loss in losses])
+    stacked = torch.stack([loss.to(dtype) for loss in losses])
     with torch.enable_grad():
         weights = torch.ones_like(stacked).requires_grad_()
         parts = cast(
@@ -139,9 +143,10 @@ def sketch_by_double_backward(
 def _check_sum(total: Sequence[Tensor], along: Sequence[Tensor], products: Tensor) -> None:
     """The tasks' products must add up to that of their sum, or an operation hides a part."""
     expected = sum(
-        (part.detach() * signs).sum().item() for part, signs in zip(total, along, strict=True)
+        (as_real(part.detach()) * as_real(signs)).sum().item()
+        for part, signs in zip(total, along, strict=True)
     )
-    size = sum(part.detach().square().sum().item() for part in total) ** 0.5
+    size = sum(part.detach().abs().square().sum().item() for part in total) ** 0.5
     if abs(products.sum().item() - expected) > 0.01 * size + 1e-3 * products.abs().sum().item():
         raise RuntimeError("an operation of the losses' graph cannot be differentiated twice")
 
@@ -183,8 +188,12 @@ def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Ten
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    if like.is_complex():
+        return torch.view_as_complex(_signs(as_real(like.detach()), generator))
     count = like.numel()
-    words = torch.randint(-(2**63), 2**63 - 1, ((count + 63) // 64,), generator=generator)
+    words = torch.randint(
+        -(2**63), 2**63 - 1, ((count + 63) // 64,), generator=generator, device="cpu"
+    )
     octets = words.view(torch.uint8).to(like.device)
     bits = (octets[:, None] >> torch.arange(8, dtype=torch.uint8, device=like.device)) & 1
     return bits.flatten()[:count].to(like.dtype).mul_(2).sub_(1).view(like.shape)

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from codes import raises, warns
 from torch import Tensor, nn
 
-from affinity.errors import AffinityWarning, InputError
-from affinity.recording import Recorder
+from affinity.errors import AffinityWarning
+from affinity.recording import Recorder, Trace
 from affinity.recording.batch import check_loss
 
 
@@ -38,8 +39,42 @@ def test_losses_that_cannot_be_used_are_refused(model: nn.ModuleDict, name: str)
 
 
 def test_an_empty_name_is_refused(model: nn.ModuleDict) -> None:
-    with pytest.raises(InputError):
+    with raises("empty-task-name"):
         Recorder(model, "trunk").observe({"": losses_of(model)["a"]})
+
+
+def test_one_text_is_no_list_of_names(model: nn.ModuleDict) -> None:
+    with raises("not-a-task-name"):
+        Recorder(model, "trunk", tasks="ab")
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_losses_with_their_graph_may_be_observed_without_gradients(
+    model: nn.ModuleDict, mode: Callable[[], Any]
+) -> None:
+    def closure() -> dict[str, Tensor]:
+        return losses_of(model)
+
+    traces: list[Trace] = []
+    for each in (nullcontext, mode):
+        recorder = Recorder(model, "trunk", lookahead_every=1)
+        losses = losses_of(model)
+        with each():
+            recorder.observe(losses, closure=closure, held_out=closure)
+        traces.append(recorder.trace())
+    for name in ("gramians", "lookahead_losses", "held_out_gramians"):
+        assert torch.equal(getattr(traces[0], name), getattr(traces[1], name))
+
+
+def test_an_optimizer_without_a_learning_rate_makes_a_usual_step(model: nn.ModuleDict) -> None:
+    optimizer = torch.optim.SGD(model.parameters())
+    optimizer.param_groups[0]["lr"] = None  # as in Adafactor with relative steps
+    recorder = Recorder(model, "trunk", optimizer=optimizer)
+    with warns("no-learning-rate"):
+        recorder.observe(losses_of(model))
+    rates = recorder.trace().learning_rates
+    assert rates is not None
+    assert rates.tolist() == pytest.approx([0.001])
 
 
 def test_a_number_is_no_loss() -> None:
@@ -242,6 +277,14 @@ def test_losses_of_a_freed_graph_are_refused(
     sum(losses.values(), torch.tensor(0.0)).backward()
     with raises("freed-graph"):
         Recorder(model, "trunk", **settings).observe(losses)
+
+
+def test_losses_from_before_the_optimizers_step_are_refused(model: nn.ModuleDict) -> None:
+    losses = losses_of(model)
+    sum(losses.values(), torch.tensor(0.0)).backward(retain_graph=True)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    with raises("changed-graph"):
+        Recorder(model, "trunk").observe(losses)
 
 
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {

@@ -165,6 +165,12 @@ def test_a_state_of_other_tasks_or_adapters_is_refused() -> None:
     one.load_state_dict(one.state_dict())
 
 
+def test_what_is_no_state_of_a_recorder_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    with raises("no-recorder-state"):
+        Recorder(model).load_state_dict(model.state_dict())
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     run(Path(sys.argv[1]), kill_at=6)
