@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from affinity.errors import InputError
 
-from .gradients import Gradient, task_gradient
+from .gradients import Gradient, scaled_gradient, task_gradient
 from .preserve_state import accelerators, advance_generators
 from .ranks import Ranks
 from .recorder_state import RecorderState
@@ -95,8 +95,13 @@ class Batch:
         check_loss(task, loss)
         return loss.reshape(())
 
-    def gradient(self, task: str, inputs: Sequence[Tensor | GradientEdge]) -> Gradient | None:
-        """The gradient of a task's loss with respect to `inputs`; None where it is missing."""
+    def gradient(
+        self, task: str, inputs: Sequence[Tensor | GradientEdge], *, is_half: bool = False
+    ) -> Gradient | None:
+        """The gradient of a task's loss with respect to `inputs`; None where it is missing.
+
+        With `is_half`, through numbers in float16 (`scaled_gradient`).
+        """
         if task not in self._losses or task in self.missing:
             return None
         loss = self.loss(task)
@@ -104,7 +109,7 @@ class Batch:
         if not math.isfinite(value):
             self.missing.add(task)
             return None
-        gradient = task_gradient([loss], inputs)
+        gradient = (scaled_gradient if is_half else task_gradient)([loss], inputs)
         if is_without_labels(value, gradient):
             self.missing.add(task)
             return None
@@ -427,7 +432,8 @@ def without_effects(model: nn.Module) -> Generator[None]:
     gathered = reshard(model)
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
-    levels, parametrize._cache_enabled = parametrize._cache_enabled, 0
+    caching = parametrize.__dict__
+    levels, caching["_cache_enabled"] = caching["_cache_enabled"], 0
     parallel = getattr(model, "_orig_mod", model)  # below `torch.compile`
     settings: dict[str, bool] = {}
     if isinstance(parallel, nn.parallel.DistributedDataParallel):
@@ -441,7 +447,7 @@ def without_effects(model: nn.Module) -> Generator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(is_cached)
-        parametrize._cache_enabled = levels
+        caching["_cache_enabled"] = levels
         for name, value in before.items():
             setattr(parallel, name, value)
     for module in gathered:  # not after an error, since other ranks would have to take part

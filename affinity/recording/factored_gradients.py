@@ -46,7 +46,7 @@ class LinearLayer:
 
     def gradient(self, delta: Float[Tensor, "row output"]) -> Float[Tensor, "output input"]:
         """The weight's gradient."""
-        return delta.T @ self.inputs
+        return delta.T @ self.inputs.to(delta.dtype)
 
     def products_with(
         self, deltas: Gradient, matrix: Float[Tensor, "output input"]

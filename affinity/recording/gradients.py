@@ -1,6 +1,7 @@
 """Gradients of single losses with respect to the shared parameters, and their inner products."""
 
 import contextlib
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -21,22 +22,45 @@ KEEP_COMPILED_GRAPHS = (
     'backend="aot_eager".'
 )
 
+FIRST_SCALE = 2.0**16  # by which losses in float16 are multiplied, unless that is too much
 CHUNK = 1 << 22  # elements of each gradient that are compared at a time
 SMALLEST, LARGEST = 1e-30, 1e37  # between which inner products are exact in single precision
 
 
 def task_gradient(
-    losses: Sequence[Float[Tensor, ""]], inputs: Sequence[Tensor | GradientEdge]
+    losses: Sequence[Float[Tensor, ""]],
+    inputs: Sequence[Tensor | GradientEdge],
+    scale: float | None = None,
 ) -> Gradient:
-    """Gradient of the sum of `losses` (usually one) with respect to `inputs`.
+    """Gradient of the sum of `losses` (usually one), times `scale`, with respect to `inputs`.
 
     The graph is kept for the user's own backward pass; nothing is accumulated into ``.grad``.
     """
     with reusable_graph(losses[0].device.type):
         parts = torch.autograd.grad(
-            losses, cast("list[Tensor]", inputs), retain_graph=True, allow_unused=True
+            losses,
+            cast("list[Tensor]", inputs),
+            None if scale is None else [torch.full_like(loss, scale) for loss in losses],
+            retain_graph=True,
+            allow_unused=True,
         )
     return list(cast("tuple[Tensor | None, ...]", parts))  # None because of `allow_unused`
+
+
+def scaled_gradient(
+    losses: Sequence[Float[Tensor, ""]], inputs: Sequence[Tensor | GradientEdge]
+) -> Gradient:
+    """The same through numbers in float16, of which those below 6e-8 are 0.
+
+    Like `torch.amp.GradScaler`: the gradient of the losses times a scale, divided by the scale, the
+    largest with which nothing overflows.
+    """
+    scale = FIRST_SCALE
+    gradient = task_gradient(losses, inputs, scale)
+    while scale > 1 and not math.isfinite(Gradients({"": gradient}).largest()):
+        scale /= 16
+        gradient = task_gradient(losses, inputs, scale)
+    return [None if part is None else part.float() / scale for part in gradient]
 
 
 @contextlib.contextmanager

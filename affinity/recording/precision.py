@@ -18,19 +18,21 @@ def recorded_type(tensors: Iterable[Tensor]) -> torch.dtype:
     return torch.float64 if any(each.dtype in _DOUBLE for each in tensors) else torch.float32
 
 
-def rounding_error(nodes: Sequence[Node], recorded: torch.dtype) -> float:
-    """Relative rounding error of losses with these nodes: of the coarsest type in their graph.
+def rounding_of(nodes: Sequence[Node], recorded: torch.dtype) -> tuple[float, bool]:
+    """Relative rounding error of losses with these nodes, and whether some are in float16.
 
-    `recorded` is the type in which losses are recorded.
+    The error is that of the coarsest type in their graph; `recorded` is the type in which losses
+    are recorded.
     """
-    error = torch.finfo(recorded).eps
+    error, is_half = torch.finfo(recorded).eps, False
     for node in nodes:
         for value in getattr(node, "_input_metadata", ()):
             if value.dtype.is_floating_point or value.dtype.is_complex:
                 error = max(error, torch.finfo(value.dtype).eps)
+                is_half = is_half or value.dtype == torch.float16
                 if value.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
                     error = max(error, 2.0**-10)
-    return error
+    return error, is_half
 
 
 def below_precision(

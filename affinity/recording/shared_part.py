@@ -35,6 +35,7 @@ class SharedPart:
     settings: Settings
     ranks: Ranks
     rounding_error: float  # relative, of the losses
+    is_half: bool  # whether backward passes go through numbers in float16
     dtype: torch.dtype  # in which losses are recorded
     # the shared module, if none of its parameters is trained
     frozen_module: nn.Module | None = None
@@ -167,7 +168,8 @@ class SharedPart:
     def _local_gradient(
         self, batch: Batch, task: str, inputs: Sequence[Tensor | GradientEdge]
     ) -> Gradient | None:
-        return _unless_unreached(batch, task, batch.gradient(task, inputs))
+        gradient = batch.gradient(task, inputs, is_half=self.is_half)
+        return _unless_unreached(batch, task, gradient)
 
     def _representation_gradients(self, batch: Batch, tasks: Sequence[str]) -> Gradients:
         losses = {task: batch.loss(task) for task in batch.names}

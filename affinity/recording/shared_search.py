@@ -14,7 +14,7 @@ from .graph import (
     refuse_reentrant_checkpoints,
     shared_graph,
 )
-from .precision import rounding_error
+from .precision import rounding_of
 from .ranks import Ranks
 from .recorder_state import SearchState
 from .settings import Settings
@@ -79,7 +79,7 @@ class SharedSearch:
                 self._layers(trained),
                 self._settings,
                 ranks,
-                rounding_error(graph_nodes(losses), batch.dtype),
+                *rounding_of(graph_nodes(losses), batch.dtype),
                 batch.dtype,
                 self._frozen_module() if self._is_named and not trained else None,
                 self._is_sharded,

@@ -1,6 +1,6 @@
 """Numbers of every type and size: complex, double, half, default types, too large and too small."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ class Network(nn.Module):
 
 
 @contextmanager
-def default_type(dtype: torch.dtype) -> Iterator[None]:
+def default_type(dtype: torch.dtype) -> Generator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -150,6 +150,24 @@ def test_a_gradient_that_is_not_finite_is_missing_with_a_warning() -> None:
     gramians = recorder.trace().gramians
     assert gramians is not None
     assert gramians.isnan().tolist() == [[[True, True], [True, False]]]
+
+
+@pytest.mark.parametrize("n_rows", [2, 64])  # few rows: inner products from factors
+def test_gradients_below_the_range_of_float16_are_not_lost(n_rows: int) -> None:
+    torch.manual_seed(0)
+    network = Network(nn.Sequential(nn.Linear(6, 80), nn.Tanh(), nn.Linear(80, 8)), 1e-6)
+    inputs = torch.randn(n_rows, 6)
+
+    def losses() -> dict[str, Tensor]:
+        with torch.autocast("cpu", torch.float16):
+            return network(inputs)
+
+    recorder = Recorder(network, "trunk")
+    recorder.observe(losses())
+    gramians = recorder.trace().gramians
+    assert gramians is not None
+    right = gramian_by_hand(network(inputs), list(network.trunk.parameters()))
+    assert torch.allclose(gramians[0].double() / right.max(), right / right.max(), atol=0.01)
 
 
 def test_a_complex_loss_is_refused() -> None:
