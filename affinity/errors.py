@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from math import inf
+from numbers import Integral
 from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,15 @@ def check_number(
     if value is not None and not all(holds(value, bound) for _, holds, bound in given):
         expected = ["finite" if bound == inf else f"{words} {bound}" for words, _, bound in given]
         raise InputError(f"Expected {name} to be {' and '.join(expected)}, but got {value}.", code)
+
+
+def check_whole_number(name: str, value: object, least: int, code: str) -> None:
+    """Refuse what is no whole number, or too small a one."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(
+            f"Expected a whole number as {name}, but got {value!r}.", "not-a-whole-number"
+        )
+    check_number(name, value, code, least=least)
 
 
 def check_choice(name: str, value: object, choices: Iterable[object], code: str) -> None:

@@ -1,8 +1,8 @@
 """Candidates: the groupings that may be best, given the posterior of every group's gain."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -88,6 +88,13 @@ class CandidateSet:
             values=values,
             chosen=_best(tasks, groups, values, budget),
         )
+
+    def without(self, groups: Collection[frozenset[str]]) -> "CandidateSet":
+        """The candidates, of which these groups of several tasks are never expected to be best."""
+        rows = [row for row in map(self._row_of.get, groups) if row is not None]
+        mean = self.mean.copy()
+        mean[rows] -= 1e3 * max(1.0, float(np.abs(self.mean).max()))
+        return replace(self, mean=mean)
 
     @property
     def best(self) -> Float[np.ndarray, " draw"]:

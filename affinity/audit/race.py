@@ -2,15 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_number, check_whole_number, warn
 from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
@@ -22,7 +22,7 @@ from affinity.words import count
 from .blocks import MOST_BLOCKS, blocks_of
 from .candidates import LISTED, LOSS_AVERSION, CandidateSet
 from .race_result import Candidate, DetectableGain, Ended, RaceResult
-from .score_losses import ScoreLevel, as_losses, levels_of
+from .score_losses import losses_of_scores, tasks_around_zero
 from .trainings import run_jobs
 
 _POWER = 0.8  # the probability with which a detectable gain is found
@@ -30,6 +30,11 @@ _FEW = (2, 3, 5, 8)  # networks of the random groupings of the first round
 
 TrainGroups = Callable[[Sequence[frozenset[str]], int], TrainingResults]
 """Trains the given groups on the replicate of the given number, and returns evaluation losses."""
+
+ToLosses = Callable[[TrainingResults, Sequence[frozenset[str]]], TrainingResults]
+"""Turns the scores of all trainings into losses, given the blocks of tasks."""
+
+_FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ class Race:
         <https://arxiv.org/abs/1602.08448>`_.
 
     Raises:
-        InputError: If the budget is below 1, the confidence is not between 0 and 1, or the loss
-            aversion is negative.
+        InputError: If the budget is below 1, the confidence is not between 0 and 1, or another
+            setting is out of its range.
     """
 
     budget: int | None = None
@@ -100,20 +105,17 @@ class Race:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.budget is not None and self.budget < 1:
-            raise InputError(
-                f"Expected a budget of at least 1 network, but got {self.budget}.",
-                "budget-too-small",
-            )
+        if self.budget is not None:
+            check_whole_number("a budget", self.budget, 1, "budget-too-small")
+        for name, least in (("trainings", 0), ("groups", 0), ("n_draws", 1), ("seed", 0)):
+            if (value := getattr(self, name)) is not None:
+                check_whole_number(name, value, least, "out-of-range")
+        for name in ("tolerance", "loss_aversion", "seconds"):
+            check_number(name, getattr(self, name), least=0)
         if not 0 <= self.confidence <= 1:
             raise InputError(
                 f"Expected a confidence between 0 and 1, but got {self.confidence}.",
                 "not-a-probability",
-            )
-        if self.loss_aversion < 0:
-            raise InputError(
-                f"Expected a loss aversion of 0 or more, but got {self.loss_aversion}.",
-                "out-of-range",
             )
 
     def __call__(
@@ -142,8 +144,8 @@ class Race:
             store: A folder for finished trainings of a problem; the same race resumes from them.
 
         Raises:
-            InputError: If a trainer comes without tasks, or some task has no score in the first
-                round.
+            InputError: If a trainer comes without tasks, it is no trainer, there is one task only,
+                or some task has no score in the first round.
 
         Example:
             >>> from affinity.training import FunctionTrainer
@@ -160,16 +162,22 @@ class Race:
             trainer = trainer.problem
         if isinstance(trainer, Problem):
             return self._over_problem(trainer, matrices, predictors, store)
-        if tasks is None:
+        if not isinstance(trainer, Trainer):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"Expected a problem or a trainer, but got {trainer!r}. "
+                "affinity.training.FunctionTrainer(train) makes a trainer of a function.",
+                "not-a-trainer",
+            )
+        if not isinstance(tasks, Mapping):
             raise InputError(
                 "Expected the score of each task, as in tasks={'click': 'maximize'}, because a "
-                "trainer does not know it.",
+                f"trainer does not know it, but got {tasks!r}.",
                 "no-tasks",
             )
         scores = {task: Score.of(tasks[task]) for task in check_names(tasks)}
         rounds = _Rounds(trainer, scores, lambda number: self.seed + number, retries)
-        result = self.over(tuple(scores), rounds, matrices, predictors)
-        rounds.warn_of_failures()
+        result = self.over(tuple(scores), rounds, matrices, predictors, to_losses=rounds.to_losses)
+        rounds.warn()
         return replace(result, unit=common_unit(scores.values()))
 
     def _over_problem(
@@ -189,11 +197,15 @@ class Race:
             return self.branching(problem, groups, replace(replicate, test=replicate.evaluation))
 
         scores = {task.name: task.score for task in problem.tasks}
-        has_losses = all(score == Score("minimize") for score in scores.values())
-        rounds = _Rounds(NetworkTrainer(problem, store), scores, seed_of, has_losses=has_losses)
+        rounds = _Rounds(NetworkTrainer(problem, store), scores, seed_of)
         can_branch = self.branching and works_at_once(problem.tasks, problem.settings)
         result = self.over(
-            problem.names, rounds, matrices, predictors, branch if can_branch else None
+            problem.names,
+            rounds,
+            matrices,
+            predictors,
+            branch if can_branch else None,
+            rounds.to_losses,
         )
         return replace(result, unit=common_unit(scores.values()))
 
@@ -204,6 +216,7 @@ class Race:
         matrices: Sequence[AffinityMatrix] = (),
         predictors: Mapping[str, GainPredictor] | None = None,
         branch: TrainGroups | None = None,
+        to_losses: ToLosses | None = None,
     ) -> RaceResult:
         """Race with your own training function, such as jobs on a cluster or a table of results.
 
@@ -212,7 +225,14 @@ class Race:
             matrices: Affinities as predictors of gains; their predictive value is learned.
             predictors: Other predictions of gains, by name.
             branch: A cheaper way to measure, called once before the first round.
+            to_losses: Turns what `train` returned in all rounds into losses, given the blocks of
+                tasks that are trained together.
+
+        Raises:
+            InputError: If there is one task only.
         """
+        if len(tasks) < 2:
+            raise InputError(f"Expected at least 2 tasks, but got {list(tasks)}.", "too-few-tasks")
         start = time.perf_counter()
         blocks = blocks_of(tasks, matrices)
         budget = min(self.budget or len(tasks), len(tasks))
@@ -225,6 +245,7 @@ class Race:
         n_groups = self.groups or len(blocks)
         limit = most_trainings(len(tasks)) if self.trainings is None else self.trainings
         rounds: list[TrainingResults] = []
+        asked: Counter[frozenset[str]] = Counter()
         branches: TrainingResults | None = None
         if branch is not None:
             n_more = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
@@ -240,21 +261,25 @@ class Race:
             groups = [*some, *(group for group in groups if len(group) > 1)]
         while True:
             rounds.append(train(groups, offset + len(rounds)))
-            results = merge(rounds)
+            asked.update(groups)
+            measured = merge(rounds)
+            results = measured if to_losses is None else to_losses(measured, blocks)
+            failing = _without_scores(results)
             predicted = self.predictor(results, matrices, predictors, blocks)
             seed = self.seed + len(rounds)
             posterior = CandidateSet.from_prediction(
                 predicted, budget, results.networks, self.n_draws, seed, blocks
             )
-            best = posterior.best_expected(budget)
-            allowed = [each for each in safe.values() if len(each.networks) <= budget]
+            best = posterior.without(failing).best_expected(budget)
+            feasible = [each for each in safe.values() if not _holds(each, failing)]
+            allowed = [each for each in feasible if len(each.networks) <= budget]
             within, plan = (
                 posterior.prefer_simple(best, each, self.loss_aversion, self.tolerance)
-                for each in (allowed, list(safe.values()))
+                for each in (allowed, feasible)
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}
             if budget < len(tasks):
-                unlimited = posterior.best_expected(len(tasks))
+                unlimited = posterior.without(failing).best_expected(len(tasks))
                 if posterior.expected(unlimited) > posterior.expected(within) + self.tolerance:
                     named["any number of networks"] = unlimited
             top = np.max([posterior.best, *map(posterior.samples_of, safe.values())], axis=0)
@@ -265,17 +290,17 @@ class Race:
             trainings = sum(len(each.networks) for each in rounds)
             room = limit - trainings - len(blocks)
             seconds = time.perf_counter() - start
-            safest = max(safe.values(), key=posterior.expected)
+            safest = max(feasible, key=posterior.expected)
             rival = next(each for each in (best, *safe.values()) if each != safest)
             error = posterior.error_of_difference(predicted, rival, safest)
 
-            def detectable(number: int, error: float = error) -> DetectableGain:
-                later = max(0, number - len(rounds[0].networks)) / (len(blocks) + n_groups)
-                gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
-                return DetectableGain(number, gain)
-
+            counts = (limit, trainings, *(n * len(tasks) for n in (4, 12, 40)))
+            first, per_round = len(rounds[0].networks), len(blocks) + n_groups
+            at_limit, *detectable = (
+                self._detectable(number, error, first, per_round) for number in counts
+            )
             possible = float(np.quantile(top - posterior.samples_of(safest), self.confidence))
-            is_hopeless = plan in safe.values() and detectable(limit).gain > possible
+            is_hopeless = plan in safe.values() and at_limit.gain > possible
             ended = self._ended(candidates[0], len(rounds), room, seconds, is_hopeless)
             if ended is not None:
                 networks = dict.fromkeys(n for each in named.values() for n in each.networks)
@@ -290,15 +315,20 @@ class Race:
                     branches=0 if branches is None else len(branches.networks),
                     rounds=len(rounds),
                     seconds=seconds,
-                    detectable=tuple(
-                        map(detectable, [trainings, *(n * len(tasks) for n in (4, 12, 40))])
-                    ),
+                    detectable=tuple(detectable),
                 )
             leading = [plan, *safe.values()]
+            hopeless = {group for group in failing if asked[group] >= _FAILURES}
             groups = [
                 *_one_of_each(blocks, seed),
-                *self._next(posterior, leading, min(n_groups, room)),
+                *self._next(posterior, leading, min(n_groups, room), hopeless),
             ]
+
+    def _detectable(self, number: int, error: float, first: int, per_round: int) -> DetectableGain:
+        """The gain that so many trainings show: `first` in the first round, then in full rounds."""
+        later = max(0, number - first) / per_round
+        gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
+        return DetectableGain(number, gain)
 
     @property
     def _reach(self) -> float:
@@ -359,30 +389,30 @@ class Race:
         )
 
     def _next(
-        self, posterior: CandidateSet, leading: Sequence[Grouping], count: int
+        self,
+        posterior: CandidateSet,
+        leading: Sequence[Grouping],
+        count: int,
+        hopeless: Collection[frozenset[str]],
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose training is most likely to change the winner."""
         worth = posterior.worth_of_training(leading)
         shared = [row for row in worth if posterior.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-worth[row], row))
-        return [posterior.group(row) for row in shared[:count]]
+        groups = map(posterior.group, shared)
+        return [group for group in groups if group not in hopeless][:count]
 
 
 @dataclass(eq=False)
 class _Rounds:
-    """Trains the groups of each round with a trainer, and returns losses.
-
-    With `has_losses`, all scores are losses above 0 and used as they are; otherwise they become
-    losses relative to those of the first round (`as_losses`).
-    """
+    """Trains the groups of each round with a trainer, and returns their scores."""
 
     trainer: Trainer
     scores: Mapping[str, Score]
     seed_of: Callable[[int], int]
     retries: int = 0
-    has_losses: bool = False
-    _levels: dict[str, ScoreLevel] | None = None
     _results: list[Result] = field(default_factory=list[Result])
+    _around_zero: tuple[str, ...] = ()
 
     def __call__(self, groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
         """Train the groups on one replicate."""
@@ -393,26 +423,40 @@ class _Rounds:
             self._results.append(result)
             for task, score in (result.validation or {}).items():
                 scores[groups.index(result.job.tasks), 0, names.index(task)] = score
-        if not self.has_losses:
-            self._levels = self._levels or self._first_levels(groups, scores)
-            scores = as_losses(scores, self.scores, self._levels)
+        self._check_known()
         return TrainingResults.from_losses(groups, names, scores)
 
-    def _first_levels(
-        self, groups: Sequence[frozenset[str]], scores: Tensor
-    ) -> dict[str, ScoreLevel]:
-        levels = levels_of(groups, scores, self.scores)
-        if missing := [task for task in self.scores if task not in levels]:
+    def to_losses(
+        self, measured: TrainingResults, blocks: Sequence[frozenset[str]]
+    ) -> TrainingResults:
+        """The scores of all rounds as losses; as they are, if they are losses above 0."""
+        scores = measured.evaluation_loss
+        self._around_zero = tasks_around_zero(measured.networks, scores, self.scores)
+        are_losses = all(score == Score("minimize") for score in self.scores.values())
+        if are_losses and not (scores <= 0).any():
+            return measured
+        return losses_of_scores(measured, self.scores, blocks)
+
+    def _check_known(self) -> None:
+        known = {task for result in self._results for task in result.validation or {}}
+        if missing := [task for task in self.scores if task not in known]:
             errors = [result.error for result in self._results if result.error]
             raise InputError(
                 f"Expected a validation score of each task in the first round, but {missing} have "
                 f"none{f'. The last error was: {errors[-1]}' if errors else '.'}",
                 "all-trainings-failed" if len(missing) == len(self.scores) else "no-scores",
             )
-        return levels
 
-    def warn_of_failures(self) -> None:
-        """Warn if trainings failed, and name the groups that never gave scores."""
+    def warn(self) -> None:
+        """Warn of scores that have no ratios, and of failed trainings with their groups."""
+        if self._around_zero:
+            tasks = ", ".join(map(repr, self._around_zero))
+            warn(
+                f"The scores of {tasks} alone are above 0 in some trainings and below 0 in others, "
+                "so that gains relative to them say nothing. Give the difference that matters in "
+                "the score's own units: for example, affinity.Score('minimize', unit=0.01).",
+                "scores-around-zero",
+            )
         failed = [result for result in self._results if result.is_failed]
         if not failed:
             return
@@ -433,6 +477,18 @@ def most_trainings(n_tasks: int) -> int:
     20 per task; above 40 tasks, one per task and 19 per block.
     """
     return n_tasks + 19 * min(n_tasks, MOST_BLOCKS)
+
+
+def _without_scores(results: TrainingResults) -> frozenset[frozenset[str]]:
+    """The groups of several tasks that were trained and never gave a score."""
+    has_scores = results.evaluation_loss.isfinite().flatten(1).any(dim=1).tolist()
+    rows = zip(results.networks, has_scores, strict=True)
+    return frozenset(group for group, is_known in rows if not is_known and len(group) > 1)
+
+
+def _holds(grouping: Grouping, groups: Collection[frozenset[str]]) -> bool:
+    """Whether a grouping has one of these groups as a network."""
+    return any(network.trained in groups for network in grouping.networks)
 
 
 def _one_of_each(blocks: Sequence[frozenset[str]], seed: int) -> list[frozenset[str]]:

@@ -1,12 +1,13 @@
 """Scores as losses: losses whose relative reductions are the gains of scores of any kind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from affinity.problems import TrainingResults
 from affinity.tasks import Score
 from affinity.tasks.score import weights_of
 
@@ -23,17 +24,53 @@ def levels_of(
     networks: Sequence[frozenset[str]],
     scores: Float[Tensor, "network replicate task"],
     tasks: Mapping[str, Score],
+    blocks: Sequence[frozenset[str]] | None = None,
 ) -> dict[str, ScoreLevel]:
-    """The level of each task that has a score."""
+    """The level of each task that has a score: alone, or in any network of several tasks.
+
+    The latter where a task of its block was never alone, as in `CalibratedGains`, which is then
+    given the same `blocks`.
+    """
+    is_alone = torch.tensor([len(network) == 1 for network in networks])
+    known = {task: scores[:, :, column] for column, task in enumerate(tasks)}
+    was_alone = {task for task, each in known.items() if each[is_alone].isfinite().any()}
     levels: dict[str, ScoreLevel] = {}
-    for column, task in enumerate(tasks):
-        known = scores[:, :, column]
-        alone = known[[network == frozenset({task}) for network in networks]]
-        baseline = alone if alone.isfinite().any() else known
-        baseline = baseline[baseline.isfinite()]
-        if len(baseline):
-            levels[task] = ScoreLevel(float(baseline.mean()), float(baseline.abs().mean()))
+    for block in blocks or [frozenset({task}) for task in tasks]:
+        rows = is_alone if block <= was_alone else ~is_alone
+        for task in block:
+            baseline = known[task][rows]
+            baseline = baseline[baseline.isfinite()]
+            if len(baseline):
+                levels[task] = ScoreLevel(float(baseline.mean()), float(baseline.abs().mean()))
     return levels
+
+
+def losses_of_scores(
+    measured: TrainingResults,
+    tasks: Mapping[str, Score],
+    blocks: Sequence[frozenset[str]] | None = None,
+) -> TrainingResults:
+    """The same trainings with losses (`as_losses`) instead of scores.
+
+    The levels are those of all trainings: gains are exact only where the mean loss alone is 1.
+    """
+    scores = measured.evaluation_loss
+    levels = levels_of(measured.networks, scores, tasks, blocks)
+    return replace(measured, evaluation_loss=as_losses(scores, tasks, levels))
+
+
+def tasks_around_zero(
+    networks: Sequence[frozenset[str]],
+    scores: Float[Tensor, "network replicate task"],
+    tasks: Mapping[str, Score],
+) -> tuple[str, ...]:
+    """Tasks compared relatively whose scores alone are above and below 0: a ratio says nothing."""
+    around: list[str] = []
+    for column, (task, score) in enumerate(tasks.items()):
+        alone = scores[[network == frozenset({task}) for network in networks], :, column]
+        if score.is_relative and (alone > 0).any() and (alone < 0).any():
+            around.append(task)
+    return tuple(around)
 
 
 def as_losses(

@@ -501,14 +501,12 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
 
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
-    """The candidates with groups of several tasks that always fail made useless."""
+    """The candidates without groups of several tasks that always fail."""
     if not state.failed:
         return candidates
     groups = map(candidates.group, range(len(candidates.groups)))
-    rows = [row for row, group in enumerate(groups) if len(group) > 1 and state.is_hopeless(group)]
-    mean = candidates.mean.copy()
-    mean[rows] -= 1e3
-    return replace(candidates, mean=mean)
+    failing = [group for group in groups if len(group) > 1 and state.is_hopeless(group)]
+    return candidates.without(failing)
 
 
 def _untried_to_train(prediction: _Prediction, answer: Answer) -> dict[frozenset[str], str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 
@@ -24,16 +23,6 @@ def check_tasks(tasks: Mapping[str, Score | str]) -> dict[str, Score]:
     if len(names) < 2:
         raise InputError(f"Expected at least 2 tasks, but got {list(names)}.", "too-few-tasks")
     return {name: Score.of(tasks[name]) for name in names}
-
-
-def check_at_least(name: str, value: int, least: int, code: str) -> None:
-    """Raise an error if a setting is no whole number, or too small."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InputError(
-            f"Expected a whole number as {name}, but got {value!r}.", "not-a-whole-number"
-        )
-    if value < least:
-        raise InputError(f"Expected {name} of at least {least}, but got {value}.", code)
 
 
 def read_priors(priors: Sequence[AffinityMatrix | Trace]) -> tuple[AffinityMatrix, ...]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
 from affinity.audit.causes import Cause
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number, check_whole_number
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.reading.source import to_pandas
@@ -40,7 +40,7 @@ from .ledger import VERSION, Added, Created, Extended, Ledger, Released
 from .past_runs import read_past_runs
 from .proposal import propose_plan
 from .queue import TRAININGS, JobQueue, Observer, QueuedTrainer, told_twice, without_id
-from .settings import check_at_least, check_prior, check_tasks, describe, digest, read_priors
+from .settings import check_prior, check_tasks, describe, digest, read_priors
 from .status import StudyStatus, frame_of, status_of
 
 TRACE = "trace.safetensors"  # the recorded run that was given as prior, inside a study's folder
@@ -102,11 +102,12 @@ class Study:
         priors = (prior,) if isinstance(prior, AffinityMatrix | Trace) else tuple(prior)
         matrices = read_priors(priors)
         if budget is not None:
-            check_at_least("budget", budget, 1, "budget-too-small")
+            check_whole_number("budget", budget, 1, "budget-too-small")
         if trainings is not None:
-            check_at_least("trainings", trainings, 2, "too-few-trainings")
+            check_whole_number("trainings", trainings, 2, "too-few-trainings")
         if seed is not None:
-            check_at_least("seed", seed, 0, "negative-seed")
+            check_whole_number("seed", seed, 0, "negative-seed")
+            check_number("seed", seed, below=2**31)
         if unknown := sorted(set(merging or ()) - set(MERGED)):
             raise InputError(
                 f"Expected merging among {list(MERGED)}, but got {unknown}.", "unknown-sharing"
@@ -217,7 +218,7 @@ class Study:
         Raises:
             InputError: If it is not more than before.
         """
-        check_at_least("trainings", trainings, 2, "too-few-trainings")
+        check_whole_number("trainings", trainings, 2, "too-few-trainings")
         with self._ledger.writing() as contents:
             if trainings <= contents.trainings:
                 raise InputError(
@@ -235,7 +236,7 @@ class Study:
         Raises:
             InputError: If `n` is below 1.
         """
-        check_at_least("n", n, 1, "no-jobs")
+        check_whole_number("n", n, 1, "no-jobs")
         return self._queue.hand_out(n, None)
 
     def tell(self, job_id: str, scores: object, seconds: float | int | None = None) -> None:
@@ -377,7 +378,7 @@ class Study:
                 result and there is no function to run them, or all trainings of the plan or of
                 separate networks failed.
         """
-        check_at_least("replicates", replicates, 1, "no-replicates")
+        check_whole_number("replicates", replicates, 1, "no-replicates")
         if plan is not None and not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(
                 f"Expected an affinity.Plan, but got {plan!r}. Plan.all_in_one(tasks) and "

@@ -183,6 +183,13 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
         ("budget", 0, "budget-too-small"),
         ("confidence", 1.5, "not-a-probability"),
         ("loss_aversion", -1.0, "out-of-range"),
+        ("loss_aversion", math.nan, "out-of-range"),
+        ("tolerance", -0.1, "out-of-range"),
+        ("tolerance", math.nan, "out-of-range"),
+        ("seconds", -1.0, "out-of-range"),
+        ("n_draws", 0, "out-of-range"),
+        ("groups", -1, "out-of-range"),
+        ("seed", -1, "out-of-range"),
     ],
 )
 def test_a_race_that_cannot_be_run_is_refused(name, value, code):
@@ -298,6 +305,62 @@ def test_a_failed_training_of_a_race_is_missing_and_told():
     with warns("failed-trainings"):
         raced = race(FunctionTrainer(train), tasks=scores)
     assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e6])
+def test_the_unit_of_a_metric_does_not_matter(scale):
+    """Noise of a hundredth of the scores: in units of 1e-4, it is a hundred times 1."""
+
+    def train(tasks, seed):
+        noise = np.random.default_rng([seed, *map(ord, tasks)]).normal(0, 0.01, len(tasks))
+        gains = [Table(within=0.2, across=-0.2).gain(task, frozenset(tasks)) for task in tasks]
+        return {
+            task: scale * (0.5 + 0.5 * gain + each)
+            for task, gain, each in zip(tasks, gains, noise, strict=True)
+        }
+
+    scores = dict.fromkeys(TASKS, Score("maximize"))
+    race = Race(budget=2, trainings=60, tolerance=0.01 * scale)
+    raced = race(FunctionTrainer(train), tasks=scores)
+    assert _groups(raced) == {frozenset(cluster) for cluster in CLUSTERS}
+    assert raced.winner.gain / scale == pytest.approx(0.1, rel=0.15)
+
+
+def test_groups_that_cannot_be_trained_are_not_recommended():
+    def train(tasks, seed):
+        if len(tasks) > 1:
+            raise RuntimeError("out of memory")
+        return {task: loss_of(tasks, task, seed) for task in tasks}
+
+    with warns("failed-trainings"):
+        raced = Race(trainings=40)(FunctionTrainer(train), tasks=dict.fromkeys(TASKS, "minimize"))
+    assert _groups(raced) == {frozenset({task}) for task in TASKS}
+    counts = [raced.measured.networks.count(network) for network in raced.measured.networks]
+    assert max(counts) == 1
+
+
+def test_scores_around_zero_have_no_ratio_and_are_told():
+    def train(tasks, seed):
+        return {task: loss_of(tasks, task, seed) - 0.5 for task in tasks}
+
+    with warns("scores-around-zero"):
+        Race(budget=2, trainings=30)(FunctionTrainer(train), tasks=dict.fromkeys(TASKS, "minimize"))
+
+
+def test_losses_below_zero_of_a_problem_have_the_right_sign(monkeypatch):
+    def train(_: NetworkTrainer, jobs: Iterable[Job]) -> Iterator[Result]:
+        for job in jobs:  # sharing reduces the losses, which are below 0
+            losses = {task: -2.0 - 0.2 * (len(job.tasks) > 1) for task in job.names}
+            yield Result(job, {task: loss - 0.001 * job.seed % 7 for task, loss in losses.items()})
+
+    monkeypatch.setattr(NetworkTrainer, "__call__", train)
+    raced = Race(budget=1, trainings=30)(load_digits())
+    assert raced.candidate("all-in-one").gain == pytest.approx(0.1, abs=0.02)
+
+
+def test_one_task_cannot_be_raced():
+    with raises("too-few-tasks"):
+        Race()(FunctionTrainer(loss_of), tasks={"a": "maximize"})
 
 
 def test_a_race_needs_scores_of_every_task():
