@@ -153,27 +153,47 @@ def refuse_reentrant_checkpoints(losses: Iterable[Tensor]) -> None:
 
 
 def refuse_overwritten_graphs(losses: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
-    """Raise an error for compiled graphs that overwrite what they saved.
+    """Raise an error for graphs that overwrite or free what they saved.
 
     With donated buffers off, PyTorch may still load code from its cache that was compiled with
     them on (the cache's key does not contain the setting). Such code silently overwrites tensors
-    saved for backward, and the run's own backward pass would be wrong, too. So the gradient of a
-    compiled graph is taken twice and compared.
+    saved for backward, and the run's own backward pass would be wrong, too. The same holds for
+    functions of the user's own that save memory. So the gradient of a graph with one of these is
+    taken twice and compared.
     """
-    if not any(node.name().startswith("CompiledFunction") for node in graph_nodes(losses)):
+    functions = {name for node in graph_nodes(losses) if (name := _function_of(node))}
+    if not functions:
         return
+    is_compiled = any(name.startswith("CompiledFunction") for name in functions)
+    what = (
+        f"torch.compile took one from its cache that overwrites its saved tensors. "
+        f"{KEEP_COMPILED_GRAPHS}"
+        if is_compiled
+        else f"the backward pass of {' or '.join(sorted(functions))} changes or frees what it "
+        "saved. Save tensors with ctx.save_for_backward, and leave them as they are in backward."
+    )
+    message = f"Expected a graph that can be used more than once, but {what}"
     for loss in losses:
-        pair = (task_gradient([loss], shared) for _ in range(2))
-        for first, second in zip(*pair, strict=True):
-            if first is None or second is None:
-                continue
-            if (first - second).norm() > 1e-3 * first.norm():
-                raise InputError(
-                    "Expected a graph that can be used more than once, but torch.compile took one "
-                    "from its cache that overwrites its saved tensors: its gradient changes from "
-                    f"one pass to the next. {KEEP_COMPILED_GRAPHS}",
-                    "overwritten-graph",
-                )
+        first = task_gradient([loss], shared)
+        try:
+            second = task_gradient([loss], shared)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(message, "overwritten-graph") from error
+        for one, other in zip(first, second, strict=True):
+            if one is not None and (other is None or (one - other).norm() > 1e-3 * one.norm()):
+                raise InputError(message, "overwritten-graph")
+
+
+def _function_of(node: Node) -> str | None:
+    """The name of the function in Python whose node it is: compiled, or not one of PyTorch's."""
+    function = getattr(type(node), "_forward_cls", None)
+    if function is None:
+        return None
+    name = str(function.__name__)
+    is_own = function.__module__.partition(".")[0] != "torch"
+    return name if is_own or name.startswith("CompiledFunction") else None
 
 
 def graph_nodes(losses: Iterable[Tensor]) -> list[Node]:

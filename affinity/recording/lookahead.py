@@ -77,8 +77,15 @@ def step_size(
         return rate
     if optimizer is None:
         return USUAL_RATE
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        raise InputError(
+            f"Expected an optimizer with param_groups, but got {type(optimizer).__name__}: pass "
+            "the one that trains the shared parameters.",
+            "no-optimizer",
+        )
     ids = {id(parameter) for parameter in shared}
-    for group in optimizer.param_groups:
+    for group in groups:
         if not ids or any(id(parameter) in ids for parameter in group["params"]):
             rate = group.get("lr")
             return None if rate is None else float(rate)
@@ -146,19 +153,19 @@ class OptimizerStep:
                 name: value.clone() if isinstance(value, Tensor) else value
                 for name, value in entry.items()
             }
-            for parameter, entry in self.optimizer.state.items()
+            for parameter, entry in getattr(self.optimizer, "state", {}).items()
             if id(parameter) in copies
         }
         # Built as unpickling does: the same class, without hooks and scheduler.
         optimizer = object.__new__(type(self.optimizer))
-        optimizer.__setstate__(
-            {
-                "defaults": self.optimizer.defaults,
-                "state": defaultdict(dict[str, object], state),
-                "param_groups": [group for group in groups if group["params"]],
-            }
-        )
         try:
+            optimizer.__setstate__(
+                {
+                    "defaults": self.optimizer.defaults,
+                    "state": defaultdict(dict[str, object], state),
+                    "param_groups": [group for group in groups if group["params"]],
+                }
+            )
             with torch.enable_grad():
                 optimizer.step()
         except (TypeError, AttributeError, AssertionError, KeyError, RuntimeError) as error:

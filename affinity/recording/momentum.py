@@ -36,8 +36,10 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> M
     :math:`\beta` times the buffer of SGD, over :math:`1 - \text{dampening}`; of the Adam family
     :math:`\beta_1 / (1 - \beta_1)` times ``exp_avg``, before its division by the second moment.
     Zero before the first step, and without momentum. It must train all of the shared parameters.
+    None for a wrapper that hides the state of an optimizer.
     """
-    if optimizer is None:
+    state = getattr(optimizer, "state", None)
+    if optimizer is None or state is None:
         return None
     group_of = {
         id(parameter): group for group in optimizer.param_groups for parameter in group["params"]
@@ -50,7 +52,7 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> M
         if buffer is None:
             return None
         name, factor = buffer
-        entry = optimizer.state.get(parameter, {})
+        entry = state.get(parameter, {})
         if entry and name not in entry:
             return None  # a wrapper that keeps other things (SAM)
         value = entry.get(name)

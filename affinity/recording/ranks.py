@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from affinity.errors import InputError
@@ -85,6 +85,12 @@ class Ranks:
         value = torch.tensor(seconds, dtype=torch.float64, device=device)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return value.item()
+
+    def differ(self, values: Float[Tensor, " value"]) -> Bool[Tensor, " value"]:
+        """Whether a value differs from rank to rank by more than rounding, relative to the last."""
+        extremes = torch.stack([values, -values])
+        dist.all_reduce(extremes, op=dist.ReduceOp.MAX)
+        return extremes.sum(0) > 1e-5 * extremes[0, -1]
 
     def mean_losses(self, losses: Float[Tensor, "*any task"]) -> Float[Tensor, "*any task"]:
         """The mean over the ranks on which a task is present."""

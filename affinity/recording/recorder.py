@@ -405,6 +405,7 @@ class Recorder:
             state.begin_round(present)
         part = self._search.find(tasks, batch, self._ranks)
         if part is not None and self._part is None:
+            part.check_ranks()
             part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
         self._part = part or self._part
         if part is None or not present:

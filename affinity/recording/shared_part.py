@@ -13,7 +13,7 @@ from affinity.errors import InputError, warn
 from .batch import Batch, is_without_labels
 from .factored_gradients import FactoredGradients, linear_layers
 from .frozen_trunk import frozen_trunk_gradients
-from .gradients import Gradient, Gradients, inner_products
+from .gradients import Gradient, Gradients, as_real, inner_products
 from .graph import overlapping_gradients, shared_graph
 from .ranks import Ranks
 from .settings import Settings
@@ -88,6 +88,27 @@ class SharedPart:
         return self.total(
             torch.stack([sum((squares[i] for i in layer), zero) for layer in self.counted_layers()])
         )
+
+    def check_ranks(self) -> None:
+        """Raise an error if processes hold different parameters, of which gradients have no mean.
+
+        Raises:
+            InputError: On all processes.
+        """
+        if self.ranks.count == 1 or self.is_sharded or not self.parameters:
+            return
+        parts = [as_real(tensor.detach()).to(self.wide) for tensor in self.tensors]
+        size = torch.stack([part.abs().sum() for part in parts]).sum()
+        sums = torch.stack([*(part.sum() for part in parts), size])
+        differ = self.ranks.differ(sums)[:-1].tolist()
+        if different := [name for name, each in zip(self.parameters, differ, strict=True) if each]:
+            raise InputError(
+                f"Expected the same model on each of the {self.ranks.count} processes, since "
+                f"gradients are averaged over them, but {different[:3]} differ. Wrap the model in "
+                "DistributedDataParallel; if each process trains a model of its own, record in "
+                "processes without torch.distributed.",
+                "different-models",
+            )
 
     def parameter_error(self) -> float:
         """The rounding error of all parameters, as a norm."""

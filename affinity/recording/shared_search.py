@@ -42,6 +42,7 @@ class SharedSearch:
         self.state = SearchState()
         self._part: SharedPart | None = None
         self._is_warned = False
+        self._is_checked = False  # whether the losses' graphs can be used more than once
         self._is_sharded = has_shards(model)
 
     @property
@@ -52,8 +53,11 @@ class SharedSearch:
     def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
         """The shared part; None while nothing is known to be shared and trained."""
         losses = [batch.loss(task) for task in batch.names]
-        if self._part is None:
+        named = [parameter for parameter in self._named.values() if parameter.requires_grad]
+        if not self._is_checked and named:
+            self._is_checked = True
             refuse_reentrant_checkpoints(losses)
+            refuse_overwritten_graphs(losses, named)
         at_representation = self._settings.level == "representation"
         if not self._is_named and not at_representation:
             self._search(tasks, batch, ranks)
@@ -71,7 +75,8 @@ class SharedSearch:
             if not trained:
                 return None
         if self._part is None or list(self._part.parameters) != list(trained):
-            refuse_overwritten_graphs(losses, list(trained.values()))
+            if self._part is not None:
+                refuse_overwritten_graphs(losses, list(trained.values()))
             self._part = SharedPart(
                 tasks,
                 self._model,

@@ -282,6 +282,54 @@ def test_reentrant_checkpoints_are_refused() -> None:
         recorder.observe(model(torch.randn(4, 5, requires_grad=True)))
 
 
+class Overwriting(torch.autograd.Function):
+    """A product whose backward pass changes what it saved."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.kept = inputs.detach().clone()
+        return inputs.square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 2 * gradients[0] * ctx.kept.mul_(0.5)
+
+
+class Freeing(Overwriting):
+    """A product whose backward pass frees what it saved."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        kept, ctx.kept = ctx.kept, None
+        return 2 * gradients[0] * kept
+
+
+class Kept(Overwriting):
+    """A product that may be differentiated again."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 2 * gradients[0] * ctx.kept
+
+
+@pytest.mark.parametrize("shared", ["trunk", None])
+@pytest.mark.parametrize("function", [Overwriting, Freeing])
+def test_functions_that_can_be_differentiated_once_are_refused(
+    function: type[torch.autograd.Function], shared: Shared
+) -> None:
+    model = Network()
+    recorder = Recorder(model, shared)
+    with raises("overwritten-graph"):
+        recorder.observe(model.losses(function.apply(model.trunk(torch.randn(4, 5)))))
+
+
+def test_functions_of_the_users_own_are_recorded() -> None:
+    model = Network()
+    recorder = Recorder(model, "trunk")
+    recorder.observe(model.losses(Kept.apply(model.trunk(torch.randn(4, 5)))))
+    assert len(recorder.trace()) == 1
+
+
 def test_nothing_is_kept_alive() -> None:
     model = Network()
     recorder = Recorder(model, "trunk", every=1, lookahead_every=1)

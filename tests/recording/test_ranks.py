@@ -91,6 +91,17 @@ def averaged(rank: int, folder: Path) -> None:
         alone.trace().save(folder / f"averaged {name} alone {rank}")
 
 
+def different_models(rank: int, _: Path) -> None:
+    torch.manual_seed(rank)  # each process trains a model of its own
+    model = Network()
+    with raises("different-models"):
+        Recorder(model, "trunk").observe(model(torch.randn(8, 4)))
+    dist.broadcast(torch.zeros(1), 0)  # both are still there
+    torch.manual_seed(0)
+    model = Network()  # equal, and averaged by hand
+    Recorder(model, "trunk").observe(model(torch.randn(8, 4)))
+
+
 def accumulated(rank: int, *, is_recorded: bool) -> tuple[list[Tensor], Recorder | None]:
     """Two micro-batches a step, synchronized at the second."""
     torch.manual_seed(0)
@@ -188,8 +199,8 @@ def linearized(rank: int, folder: Path) -> None:
 
 
 BODIES = (
-    *(the_same_run, averaged, micro_batches, present_on_one_rank, linearized, away),
-    at_another_step,
+    *(the_same_run, averaged, different_models, micro_batches, present_on_one_rank, linearized),
+    *(away, at_another_step),
 )
 
 
@@ -236,6 +247,10 @@ def test_a_micro_batch_is_held_out_on_every_rank(folder: Path) -> None:
         first, second = getattr(one, field), getattr(two, field)
         assert first.isfinite().all(), field
         assert torch.allclose(first, second, rtol=1e-6), field
+
+
+def test_processes_with_models_of_their_own_are_refused(folder: Path) -> None:
+    check(folder, different_models)
 
 
 def test_a_task_may_be_present_on_one_rank_only(folder: Path) -> None:
