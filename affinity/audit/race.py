@@ -412,7 +412,6 @@ class _Rounds:
     seed_of: Callable[[int], int]
     retries: int = 0
     _results: list[Result] = field(default_factory=list[Result])
-    _around_zero: tuple[str, ...] = ()
 
     def __call__(self, groups: Sequence[frozenset[str]], number: int) -> TrainingResults:
         """Train the groups on one replicate."""
@@ -431,7 +430,6 @@ class _Rounds:
     ) -> TrainingResults:
         """The scores of all rounds as losses; as they are, if they are losses above 0."""
         scores = measured.evaluation_loss
-        self._around_zero = tasks_around_zero(measured.networks, scores, self.scores)
         are_losses = all(score == Score("minimize") for score in self.scores.values())
         if are_losses and not (scores <= 0).any():
             return measured
@@ -449,12 +447,13 @@ class _Rounds:
 
     def warn(self) -> None:
         """Warn of scores that have no ratios, and of failed trainings with their groups."""
-        if self._around_zero:
-            tasks = ", ".join(map(repr, self._around_zero))
+        if around_zero := tasks_around_zero(self._results, self.scores):
+            tasks = ", ".join(map(repr, around_zero))
             warn(
                 f"The scores of {tasks} alone are above 0 in some trainings and below 0 in others, "
-                "so that gains relative to them say nothing. Give the difference that matters in "
-                "the score's own units: for example, affinity.Score('minimize', unit=0.01).",
+                "so that gains relative to them can be of any size. Give the difference that "
+                "matters in the score's own units: affinity.Score('minimize', unit=0.01), for "
+                "example.",
                 "scores-around-zero",
             )
         failed = [result for result in self._results if result.is_failed]

@@ -1,6 +1,6 @@
 """Scores as losses: losses whose relative reductions are the gains of scores of any kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from affinity.problems import TrainingResults
 from affinity.tasks import Score
 from affinity.tasks.score import weights_of
+from affinity.training import Result
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,18 @@ def losses_of_scores(
     return replace(measured, evaluation_loss=as_losses(scores, tasks, levels))
 
 
-def tasks_around_zero(
-    networks: Sequence[frozenset[str]],
-    scores: Float[Tensor, "network replicate task"],
-    tasks: Mapping[str, Score],
-) -> tuple[str, ...]:
-    """Tasks compared relatively whose scores alone are above and below 0: a ratio says nothing."""
-    around: list[str] = []
-    for column, (task, score) in enumerate(tasks.items()):
-        alone = scores[[network == frozenset({task}) for network in networks], :, column]
-        if score.is_relative and (alone > 0).any() and (alone < 0).any():
-            around.append(task)
-    return tuple(around)
+def tasks_around_zero(results: Iterable[Result], tasks: Mapping[str, Score]) -> tuple[str, ...]:
+    """Tasks compared relatively whose scores alone are above and below 0: ratios of any size."""
+    alone: dict[str, list[float]] = {task: [] for task in tasks}
+    for result in results:
+        if len(result.job.tasks) == 1:
+            for task, score in (result.validation or {}).items():
+                alone[task].append(score)
+    return tuple(
+        task
+        for task, score in tasks.items()
+        if score.is_relative and alone[task] and min(alone[task]) < 0 < max(alone[task])
+    )
 
 
 def as_losses(

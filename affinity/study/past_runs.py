@@ -24,6 +24,12 @@ def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
         raise InputError(
             f"Expected runs of the tasks {list(tasks)}, but got {unknown} as well.", "unknown-task"
         )
+    if runs["run"].isna().any():
+        raise InputError(
+            "Expected the name or number of a run in each row, but some are missing: rows with the "
+            "same one are tasks that were trained together.",
+            "missing-run",
+        )
     events: list[Added] = []
     seen: Counter[frozenset[str]] = Counter()
     for run, rows in runs.groupby("run", sort=False):

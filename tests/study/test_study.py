@@ -73,6 +73,13 @@ def test_the_best_grouping_is_found_for_every_kind_of_score(
     assert gain > 0
 
 
+@pytest.mark.parametrize(("score", "is_told"), [("minimize", True), ("maximize", False)])
+def test_scores_around_zero_are_told(tmp_path: Path, score: str, *, is_told: bool) -> None:
+    study = new_study(tmp_path, score)
+    study.run(trainer(lambda loss: loss - 0.5))
+    assert any("Score(" in sentence for sentence in study.answer().unknown) == is_told
+
+
 def test_gains_of_tasks_with_units_count_differences_that_matter(tmp_path: Path) -> None:
     study = new_study(tmp_path, Score("maximize", unit=0.001))
     study.run(trainer(lambda loss: 1 - loss))
@@ -463,6 +470,8 @@ def test_past_runs_are_checked(tmp_path: Path) -> None:
         study.add(frame.assign(score="bad"))
     with raises("several-seeds"):
         study.add(frame.assign(seed=range(len(frame))))
+    with raises("missing-run"):
+        study.add(frame.assign(run=None))
     study.add(frame)
     with raises("told-twice"):
         study.add(frame.assign(score=0.0))
