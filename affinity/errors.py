@@ -58,9 +58,14 @@ def check_number(
         ("below", lt, below),
     )
     given = [(words, holds, bound) for words, holds, bound in limits if bound is not None]
-    if value is not None and not all(holds(value, bound) for _, holds, bound in given):
+    try:
+        is_allowed = value is None or all(holds(value, bound) for _, holds, bound in given)
+    except TypeError:  # no number at all
+        is_allowed = False
+    if not is_allowed:
         expected = ["finite" if bound == inf else f"{words} {bound}" for words, _, bound in given]
-        raise InputError(f"Expected {name} to be {' and '.join(expected)}, but got {value}.", code)
+        got = value if isinstance(value, Number) else repr(value)
+        raise InputError(f"Expected {name} to be {' and '.join(expected)}, but got {got}.", code)
 
 
 def check_whole_number(name: str, value: object, least: int, code: str) -> None:

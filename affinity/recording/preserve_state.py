@@ -5,14 +5,24 @@ representations, counters, caches and generators as plain attributes; closures i
 """
 
 import ctypes
+import itertools
 import random
+import sys
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import BuiltinMethodType, CellType, FunctionType, MethodType, ModuleType
+from operator import is_not, length_hint
+from types import (
+    BuiltinMethodType,
+    CellType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, cast
 
 import numpy as np
@@ -256,6 +266,8 @@ class KeptState:
             self._add_set(cast("set[object]", value))
         elif isinstance(value, tuple | frozenset):
             self._add_all(cast("tuple[object, ...]", value), levels)
+        elif isinstance(value, Iterator) and type(value).__module__ in {"builtins", "itertools"}:
+            self._add_iterator(cast("Iterator[object]", value))
         elif isinstance(value, BuiltinMethodType):
             self._add(value.__self__, levels)
         elif _library(value) not in OTHER_LIBRARIES | CONCURRENT:
@@ -290,6 +302,23 @@ class KeptState:
                     "place, so that the recorder cannot put it back. Assign a new tensor, or "
                     "record without a closure.",
                     "kept-tensor",
+                )
+
+        self._undo.append(check)
+
+    def _add_iterator(self, value: Iterator[object]) -> None:
+        """An iterator cannot be put back: that it moves is an error, as far as it shows."""
+        position = _position(value)
+
+        def check() -> None:
+            now = _position(value)
+            if len(now) != len(position) or any(map(is_not, now, position)):
+                raise InputError(
+                    f"Expected a closure that moves no iterator, but it moves a "
+                    f"{type(value).__name__} that it or a module keeps, which the recorder cannot "
+                    "put back. Keep a number that is counted up, or take the next value in the "
+                    "training loop.",
+                    "kept-iterator",
                 )
 
         self._undo.append(check)
@@ -357,6 +386,15 @@ def _slots(value: object) -> list[str]:
     named = [vars(part).get("__slots__", ()) for part in type(value).__mro__]
     slots = [(each,) if isinstance(each, str) else each for each in named]
     return [name for each in slots for name in each if not name.startswith("__")]
+
+
+def _position(value: Iterator[object]) -> list[object]:
+    """Objects that change when an iterator moves: a generator's variables, or how much is left."""
+    if isinstance(value, GeneratorType):
+        frame = value.gi_frame
+        return [] if frame is None else [frame.f_lasti, *frame.f_locals.values()]
+    left = repr(value) if isinstance(value, itertools.count) else length_hint(value, -1)
+    return [sys.intern(str(left))]
 
 
 def _restore_attributes(value: object, attributes: Mapping[str, object]) -> None:

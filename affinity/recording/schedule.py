@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from affinity.errors import InputError, check_number
+from affinity.errors import InputError, check_number, check_whole_number
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,10 @@ class Schedule:
     overhead: float | None = None
 
     def __post_init__(self) -> None:
-        check_number("every", self.every, least=1)
+        check_whole_number("every", self.every, 1, "out-of-range")
+        for name in ("after", "until"):
+            if (value := getattr(self, name)) is not None:
+                check_whole_number(name, value, 0, "out-of-range")
         if self.after < 0 or (self.until is not None and self.until <= self.after):
             raise InputError(
                 f"Expected 0 <= after < until, but got after={self.after}, until={self.until}.",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from affinity.errors import InputError, check_choice, check_number
+from affinity.errors import InputError, check_choice, check_number, check_whole_number
 
 Level = Literal["parameters", "last layer", "representation"]
 StepKind = Literal["gradient", "optimizer"]
@@ -34,12 +34,14 @@ class Settings:
         for name, allowed in (("level", get_args(Level)), ("step", get_args(StepKind))):
             check_choice(name, getattr(self, name), allowed, "unknown-choice")
         check_choice("held_out", self.held_out, (None, "micro-batch"), "unknown-choice")
-        for name in ("lookahead_every", "sources", "memory", "layers"):
-            if isinstance(value := getattr(self, name), int):
-                check_number(name, value, least=1)
+        check_whole_number("lookahead_every", self.lookahead_every, 1, "out-of-range")
+        for name in ("sources", "layers"):
+            if isinstance(value := getattr(self, name), int | float):
+                check_whole_number(name, value, 1, "out-of-range")
+        check_number("memory", self.memory, least=1)
         check_number("learning_rate", self.learning_rate, above=0)
         if self.sketch != "auto":
-            check_number("sketch", self.sketch, least=0)
+            check_whole_number("sketch", self.sketch, 0, "out-of-range")
         conflicts = {
             "a sketch together with layers or the representation, whose Gramians are exact": (
                 self.sketch not in {"auto", 0} and is_exact

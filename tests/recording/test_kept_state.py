@@ -5,6 +5,7 @@ import random
 import threading
 from array import array
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Queue
 from typing import Any
@@ -194,11 +195,34 @@ def observe_with(model: Keeping, closure: Any) -> None:
     Recorder(model, "trunk").observe(model(INPUTS), closure=closure)
 
 
-def test_a_closure_that_moves_an_iterator_is_refused() -> None:
+ITERATORS: dict[str, Callable[[], Iterator[float]]] = {
+    "generator": lambda: (1 + 1e-5 * factor for factor in itertools.count()),  # tiny differences
+    "count": itertools.count,
+    "list": lambda: iter([1.0] * 100),
+}
+
+
+@pytest.mark.parametrize("name", ITERATORS)
+def test_a_closure_that_moves_an_iterator_is_refused(name: str) -> None:
     torch.manual_seed(0)
-    model, batches = Keeping(), (INPUTS * factor for factor in itertools.count(2))
+    model, factors = Keeping(), ITERATORS[name]()
+    with raises("kept-iterator"):
+        observe_with(model, lambda: model(INPUTS * next(factors)))
+
+
+def test_a_closure_that_reads_on_is_refused() -> None:
+    torch.manual_seed(0)
+    model, batches = Keeping(), map(INPUTS.mul, itertools.count(2))  # does not show where it is
     with raises("different-closure"):
         observe_with(model, lambda: model(next(batches)))
+
+
+def test_iterators_that_the_closure_leaves_alone_are_fine() -> None:
+    model, batches = Keeping(), (INPUTS * factor for factor in itertools.count(2))
+    inputs = next(batches)
+    recorder = Recorder(model, "trunk", lookahead_every=1)
+    recorder.observe(model(inputs), closure=lambda: model(inputs) if batches else {})
+    assert len(recorder.trace()) == 1
 
 
 def test_a_closure_that_clears_gradients_is_refused() -> None:
