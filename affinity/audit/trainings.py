@@ -95,13 +95,16 @@ def jobs_of(candidates: Mapping[str, CandidatePlan], seeds: Iterable[int]) -> li
 
 
 def run_jobs(trainer: Trainer, jobs: Sequence[Job], retries: int = 0) -> list[Result]:
-    """The results of jobs; those that fail are repeated up to `retries` times."""
+    """A result of each job; those that fail are repeated up to `retries` times.
+
+    A job of which the trainer returned no result has failed.
+    """
     check_accepted(trainer, jobs)
     results = {result.job.id: result for result in trainer(jobs)}
     for _ in range(retries):
         if failed := [job for job in jobs if job.id not in results or results[job.id].is_failed]:
             results |= {result.job.id: result for result in trainer(failed)}
-    return list(results.values())
+    return [results.get(job.id) or _missing(job) for job in jobs]
 
 
 @dataclass(frozen=True, eq=False)

@@ -335,6 +335,12 @@ def linearize(
             "Expected parameters that require gradients, but all that are selected are frozen.",
             "no-parameters",
         )
+    if is_complex := [name for name, parameter in chosen.items() if parameter.is_complex()]:
+        raise InputError(
+            f"Expected real parameters, but {is_complex[:5]} are complex: name others with "
+            "parameters=...",
+            "complex-parameters",
+        )
     measure = Measure(
         model=unwrapped(model),
         parameters=chosen,

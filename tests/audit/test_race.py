@@ -326,6 +326,22 @@ def test_the_unit_of_a_metric_does_not_matter(scale):
     assert raced.winner.gain / scale == pytest.approx(0.1, rel=0.15)
 
 
+class Losing(FunctionTrainer):
+    """A trainer that returns no result for networks of three tasks or more."""
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        return super().__call__([job for job in jobs if len(job.tasks) < 3])
+
+
+def test_a_training_without_a_result_has_failed():
+    def train(tasks, seed):
+        return {task: loss_of(tasks, task, seed) for task in tasks}
+
+    with warns("failed-trainings"):
+        raced = Race(trainings=30)(Losing(train), tasks=dict.fromkeys(TASKS, "minimize"))
+    assert all(len(group) < 3 for group in _groups(raced))
+
+
 def test_groups_that_cannot_be_trained_are_not_recommended():
     def train(tasks, seed):
         if len(tasks) > 1:

@@ -434,6 +434,9 @@ def test_bad_data_are_refused_by_name():
     frozen = linear_model().requires_grad_(False)
     with raises("no-parameters"):
         affinity.linearize(frozen, {"a": good}, {"a": good}, "next token")
+    turned = torch.nn.Linear(2, 1, dtype=torch.complex64)
+    with raises("complex-parameters"):
+        affinity.linearize(turned, {"a": good}, {"a": good}, "next token")
     infinite = [(torch.full((2, 4), torch.inf).double(), torch.ones(2))]
     with raises("not-finite"):
         affinity.linearize(linear_model(), {"a": infinite}, {"a": infinite}, "squared error")
