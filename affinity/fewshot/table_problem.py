@@ -18,7 +18,7 @@ from affinity.problems.kinds import check_target, classes_of, encode_target, fin
 from affinity.problems.leaks import find_leaks
 from affinity.problems.problem import linear_heads
 from affinity.reading import DataNote, ReadingOptions
-from affinity.reading.cleaning import clean_table
+from affinity.reading.cleaning import clean_table, notes_on_marks
 from affinity.reading.column_roles import split_names
 from affinity.reading.formats import ColumnFormat, names_of
 from affinity.reading.source import check_column, read_source
@@ -79,8 +79,10 @@ def few_shot_table(
     exclude = split_names(exclude, table.columns)
     for column in (*special, *exclude):
         check_column(column, table.columns)
+    table = table.drop(columns=list(exclude))
+    notes = [*raw.notes, *notes_on_marks(table, reading.missing, reading.date_formats)]
     cleaned = clean_table(
-        table.drop(columns=list(exclude)),
+        table,
         [target],
         special[1:],
         missing=reading.missing,
@@ -89,13 +91,13 @@ def few_shot_table(
     )
     table = cleaned.frame.dropna(subset=special).reset_index(drop=True)
     features = table.drop(columns=special)
-    notes = (*raw.notes, *cleaned.notes, *_leaks(features, table[target], task_column is None))
+    notes += [*cleaned.notes, *_leaks(features, table[target], task_column is None)]
     if task_column is not None:
         problem = _of_tasks(
             name, table[target], names_of(table[task_column]), features, cleaned.formats,
             queries or 10, width, depth, settings, test_classes, seed,
         )  # fmt: skip
-        return replace(problem, notes=notes)
+        return replace(problem, notes=tuple(notes))
     labels = names_of(table[target]).tolist()
     training, _ = split_classes(classes_in(labels), ways, test_classes, seed)
     inputs = _encoded(features, np.isin(labels, training), cleaned.formats)
@@ -111,7 +113,7 @@ def few_shot_table(
         settings=settings,
         seed=seed,
     )
-    return replace(problem, notes=notes)
+    return replace(problem, notes=tuple(notes))
 
 
 def _leaks(features: pd.DataFrame, target: pd.Series, has_classes: bool) -> list[DataNote]:

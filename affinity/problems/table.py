@@ -15,7 +15,7 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.reading import ColumnRoles, DataNote, ReadingOptions, TargetKind
-from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column
+from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column, notes_on_marks
 from affinity.reading.formats import names_of, ordered_levels, plain_label, without_marks
 from affinity.reading.source import (
     DrawnRows,
@@ -186,6 +186,10 @@ def load_table(
         roles = replace(roles, kinds={**roles.kinds, **_ordered_kinds(table, roles)})
     sets = roles.of_kind("set")
     marks = marks_by_column(list(map(str, table.columns)), reading.missing, reading.date_formats)
+    notes = [*raw.notes]
+    if all(note.code != "rows-drawn" for note in raw.notes):
+        used = table.drop(columns=list(roles.exclude))
+        notes += notes_on_marks(used, reading.missing, reading.date_formats)
     table = table.assign(**{name: without_marks(table[name], marks[name]) for name in sets})
     table, made, notes_on_sets = expand_sets(table, sets)
     rest = [name for name in marks if name not in {*sets, *roles.exclude}]
@@ -307,7 +311,7 @@ def load_table(
         width=width,
         parts=parts,
         notes=(
-            *raw.notes,
+            *notes,
             *cleaned.notes,
             *notes_on_sets,
             *_kind_notes(labels, task_kinds, labels if task_column else roles.kinds),

@@ -3,7 +3,7 @@
 Not by skrub's `Cleaner`, which reads few of these formats and guesses silently (docs/tables.md).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -628,6 +628,22 @@ def marks_by_column(
             "missing-column",
         )
     return {name: tuple(entries) for name, entries in marks.items()}
+
+
+def notes_on_marks(
+    table: pd.DataFrame, missing: Collection[str], date_formats: Collection[str]
+) -> Iterator[DataNote]:
+    """A note on each missing mark that no cell of a table holds."""
+    for mark in missing:
+        marks = marks_by_column(list(map(str, table.columns)), [mark], date_formats)
+        if not any(
+            (without_marks(column, marks[name]).isna() & column.notna()).any()
+            for name in marks
+            if marks[name]
+            for column in [table[name]]
+        ):
+            text = f"No cell holds the missing mark {str(mark)!r} of --missing. Check its spelling."
+            yield DataNote("unused-mark", text, "warning")
 
 
 def _for(marks: Mapping[str, tuple[str, ...]], names: Collection[str]) -> list[str]:

@@ -259,5 +259,6 @@ def test_a_missing_mark_of_a_set_of_labels_is_no_label():
         options = ReadingOptions(missing=(mark, "0"))
         problem = load_table(table, targets=["tags"], kinds={"tags": "set"}, reading=options)
         assert problem.names == ("tags: a", "tags: b")
+        assert "unused-mark" not in {note.code for note in problem.notes}
         labels = torch.cat([problem.development.targets, problem.test.targets])
         assert labels.isnan().sum(dim=0).tolist() == [10, 10]

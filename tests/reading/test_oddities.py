@@ -11,7 +11,7 @@ import pytest
 from codes import raises
 
 from affinity.errors import InputError
-from affinity.reading.cleaning import clean_table
+from affinity.reading.cleaning import clean_table, notes_on_marks
 from affinity.reading.options import ReadingOptions
 from affinity.reading.source import read_source
 
@@ -252,3 +252,10 @@ def test_large_whole_numbers_next_to_missing_ones_stay_exact():
     for column in (pd.Series(codes, dtype="Int64"), pd.Series(codes, dtype=object)):
         read = clean_table(pd.DataFrame({"x": column})).frame["x"]
         assert read.dropna().tolist() == [str(code) for code in codes if code is not None]
+
+
+def test_a_missing_mark_that_no_cell_holds_is_said():
+    table = pd.DataFrame({"x": [-99, 1, 2], "y": ["k.\u00a0A.", "a", "b"], "z": [["p"], ["q"], []]})
+    marks = ["-99", "x=-99.0", "k. A.", "y=k.A.", "-98", "x=a"]
+    unused = [note.message for note in notes_on_marks(table, marks, ())]
+    assert [mark for mark in marks if any(repr(mark) in text for text in unused)] == marks[3:]
