@@ -55,7 +55,7 @@ def set_aside(
 
 def split_names_of(column: pd.Series) -> pd.Series:
     """What a split column calls each row."""
-    return names_of(column).str.strip().str.lower()
+    return names_of(column).fillna("").str.strip().str.lower()
 
 
 def without_divided_groups(

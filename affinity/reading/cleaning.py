@@ -182,7 +182,10 @@ def find_format(
         return ColumnFormat("date", date_order="%Y%m%d"), (remark,)
     places, cells = pd.factorize(column.dropna())
     distinct = fold_spaces(pd.Series(cells, dtype=object).astype(str))
-    is_mark = is_missing_mark(distinct)
+    is_mark, kept = is_missing_mark(distinct), ()
+    if role == "target" and not distinct[~is_mark].str.match(NUMBER).any():
+        is_none = fold(distinct) == "none"  # a class, such as of mild and severe
+        is_mark, kept = is_mark & ~is_none, tuple(sorted(distinct[is_none].unique()))
     remarks: list[Remark] = []
     if is_mark.any() and (named := sorted(set(distinct[is_mark]) - {""})):
         remarks.append(
@@ -196,7 +199,7 @@ def find_format(
     if of_values is not None:
         return of_values[0], (*remarks, *of_values[1])
     spellings, more = _spellings(text, column)
-    return ColumnFormat("text", spellings=spellings), (*remarks, *more)
+    return ColumnFormat("text", kept=kept, spellings=spellings), (*remarks, *more)
 
 
 def _number_format(

@@ -21,7 +21,15 @@ MISSING = {
 """Texts that mean a missing value wherever they stand."""
 LIKELY_MISSING = {
     *("?", "-", "--", "---", ".", "..", "...", "*", "#", "n.a.", "n.a", "n. a.", "tbd"),
-    *("unknown", "missing", "not available", "not applicable", "not known", "not specified"),
+    *(
+        "none",
+        "unknown",
+        "missing",
+        "not available",
+        "not applicable",
+        "not known",
+        "not specified",
+    ),
     *("not asked", "no answer", "no response", "no data", "refused", "don't know", "blank"),
     *("(blank)", "empty", "(empty)", "undefined", "unspecified"),
     *("k.a.", "k. a.", "k.a", "keine angabe", "unbekannt", "fehlt", "inconnu", "non renseigné"),
@@ -81,6 +89,7 @@ class ColumnFormat:
     # "dmy", "mdy", "ymd", "iso" (ISO 8601) or a format of `datetime.strptime`
     date_order: str = "iso"
     missing: tuple[str, ...] = ()  # further values that mean a missing value
+    kept: tuple[str, ...] = ()  # values that would mean a missing value elsewhere
     # spellings (see `fold`) that are read as one value
     spellings: Mapping[str, str] = field(default_factory=dict[str, str])
     # of an ordered category, lowest first; as numbers they are 0, 1, 2, ...
@@ -98,7 +107,7 @@ class ColumnFormat:
         places, cells = pd.factorize(column)  # every distinct cell is read once
         text = fold_spaces(pd.Series(cells, dtype=object).astype(str))
         if not self.levels:  # a level may be called "none"
-            text = text.where(~is_missing_mark(text), None)
+            text = text.where(~is_missing_mark(text) | text.isin(self.kept), None)
         values = self._read(text.dropna()).reindex(text.index)
 
         def refuse(is_bad: pd.Series, expected: str, code: str) -> None:

@@ -218,6 +218,11 @@ BAD = {
         {"kinds": {"blood": "regression"}},
     ),
     "invalid-split": lambda t: (t, TARGETS, {"split_column": "city"}),
+    "invalid-split with a gap": lambda t: (
+        t.assign(part=["train", "test", None, *["train"] * (len(t) - 3)]),
+        TARGETS,
+        {"split_column": "part"},
+    ),
     "invalid-time": lambda t: (t, TARGETS, {"time_column": "city"}),
 }
 

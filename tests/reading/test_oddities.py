@@ -259,3 +259,15 @@ def test_a_missing_mark_that_no_cell_holds_is_said():
     marks = ["-99", "x=-99.0", "k. A.", "y=k.A.", "-98", "x=a"]
     unused = [note.message for note in notes_on_marks(table, marks, ())]
     assert [mark for mark in marks if any(repr(mark) in text for text in unused)] == marks[3:]
+
+
+def test_none_is_a_class_of_a_target_of_words_and_missing_elsewhere():
+    cells = pd.DataFrame({"x": ["none", "mild", "severe", "None", "NA"] * 9})
+    target, feature = clean_table(cells, ["x"]), clean_table(cells)
+    assert target.frame["x"][:4].tolist() == ["none", "mild", "severe", "none"]
+    assert target.frame["x"].isna().sum() == 9
+    assert "likely-missing" in {remark.code for remark in target.remarks["x"]}
+    assert feature.frame["x"].isna().sum() == 27
+    assert clean_table(cells, ["x"], missing=["None"]).frame["x"].isna().sum() == 18
+    numbers = pd.DataFrame({"x": ["1.5", "None", "2.5"] * 9})
+    assert clean_table(numbers, ["x"]).frame["x"].isna().sum() == 9
