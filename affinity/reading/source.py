@@ -329,7 +329,8 @@ def _read_file(
     kind = Path(name).with_suffix("").suffix if Path(name).suffix in UNPACK else Path(name).suffix
     cached = None
     if kind in TEXT:
-        cached = cached_file(path, [options.separator, options.decimal, options.encoding])
+        given = [options.separator, options.decimal, options.encoding, *options.as_text]
+        cached = cached_file(path, given)
     if cached is None:
         return _read_bytes(path.read_bytes(), name, options, notes)
     if (known := notes_of(cached)) is not None:

@@ -17,7 +17,7 @@ from .note import DataNote
 
 LEAST_BYTES = 64 * 2**20  # smaller files are read each time
 _KEY = b"affinity"
-_VERSION = "1"  # raise it when text is converted in another way
+_VERSION = "2"  # raise it when text is converted in another way
 
 
 def cached_file(path: Path, settings: Sequence[object]) -> Path | None:

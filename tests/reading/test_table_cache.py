@@ -72,3 +72,11 @@ def test_a_damaged_cache_and_a_folder_without_space_are_no_error(
     folder.rmdir()
     folder.write_text("a file, not a folder")
     assert "converted" not in {note.code for note in read_source(file).notes}
+
+
+@pytest.mark.usefixtures("folder")
+def test_columns_that_are_kept_as_text_have_a_cached_table_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("a,b\n1,1.50\n2,2.25\n")
+    for as_text, cells in (((), [1.5, 2.25]), (("b",), ["1.50", "2.25"])) * 2:
+        assert read_source(file, ReadingOptions(as_text=as_text)).frame["b"].tolist() == cells
