@@ -325,7 +325,7 @@ class Race:
             ]
 
     def _detectable(self, number: int, error: float, first: int, per_round: int) -> DetectableGain:
-        """The gain that so many trainings show: `first` in the first round, then in full rounds."""
+        """The gain that this number of trainings shows: `first` in the first round, then full ones."""
         later = max(0, number - first) / per_round
         gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
         return DetectableGain(number, gain)
