@@ -325,7 +325,7 @@ class Race:
             ]
 
     def _detectable(self, number: int, error: float, first: int, per_round: int) -> DetectableGain:
-        """The gain that this number of trainings shows: `first` in the first round, then full ones."""
+        """The gain that a number of trainings shows; the first round has `first` of them."""
         later = max(0, number - first) / per_round
         gain = self.tolerance / 2 + self._reach * error / math.sqrt(1 + later)
         return DetectableGain(number, gain)

@@ -194,7 +194,8 @@ def current_answer(state: StudyState) -> Answer:
             "no-results",
         )
     if not _has_comparison(state):
-        grouping = _proposed_by_prior(state) if state.prior else state.all_in_one
+        proposed = _proposed_by_prior(state) if state.prior else state.all_in_one
+        grouping = state.separate if _is_hopeless(state, proposed) else proposed
         plan = Candidate("plan", grouping, nan, nan, nan, nan, nan)
         unknown = (
             "No two trainings have a task in common, so no gain could be measured.",
@@ -458,11 +459,7 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
     possible = {
         name: grouping
         for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
-        if not any(
-            state.is_hopeless(network.trained)
-            for network in grouping.networks
-            if not network.is_alone
-        )
+        if not _is_hopeless(state, grouping)
     }
     best = _without_failing(state, candidates).best_expected(state.budget)
     within_budget = [
@@ -498,6 +495,12 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
         unknown=(*_unknown(state, plan), *_unknown_groups(prediction.untried, chances, untried)),
         untried=untried,
     )
+
+
+def _is_hopeless(state: StudyState, grouping: Grouping) -> bool:
+    """Whether a grouping has a network of several tasks whose trainings are expected to fail."""
+    shared = (network for network in grouping.networks if not network.is_alone)
+    return any(state.is_hopeless(network.trained) for network in shared)
 
 
 def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:

@@ -340,6 +340,17 @@ def test_failures_are_missing_data(
         assert "failed" in told or "'d'" in told
 
 
+def test_groups_that_all_fail_are_not_proposed(tmp_path: Path) -> None:
+    def train(tasks: tuple[str, ...], seed: int) -> dict[str, float]:
+        if len(tasks) > 1:
+            raise RuntimeError("out of memory")
+        return {task: loss(tasks, task, seed) for task in tasks}
+
+    study = new_study(tmp_path, trainings=14)
+    study.run(train)
+    assert groups_of(study) == {frozenset(task) for task in TASKS}
+
+
 def test_a_transient_failure_is_retried_with_the_same_seed(tmp_path: Path) -> None:
     study = new_study(tmp_path, trainings=3)
     tried: list[tuple[tuple[str, ...], int]] = []
