@@ -182,9 +182,12 @@ class Audit(markup.ShownAsTable):
     def as_good_as_best(self) -> tuple[str, ...]:
         """The candidates among which advice is chosen.
 
-        Those whose mean gain on selection rows is within the test's tolerance of the best one.
+        Those whose mean gain on selection rows is within the test's tolerance of the best one; the
+        plan alone if failed trainings left no mean gain of any.
         """
         gains = {name: gain for name, gain in self._selection_gains.items() if self._fits(name)}
+        if not gains:
+            return ("plan",)
         enough = max(gains.values()) - self.test.tolerance
         return tuple(name for name, gain in gains.items() if gain >= enough)
 
@@ -231,6 +234,8 @@ class Audit(markup.ShownAsTable):
     def beyond_budget(self) -> str | None:
         """A candidate that is better by more than the tolerance, but has too many networks."""
         gains = self._selection_gains
+        if self.advice not in gains:
+            return None
         best = max(gains, key=gains.__getitem__)
         is_better = gains[best] > gains[self.advice] + self.test.tolerance
         return best if is_better and not self._fits(best) else None

@@ -280,6 +280,18 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]
                 "gain is missing. Trainings returned None for it."
             )
             limits.append(Limitation("undefined-score", message, task))
+    alone = trainings.table("separate", trainings.judged)
+    for (task, column), score in zip(
+        trainings.tasks.items(), trainings.scores.values(), strict=True
+    ):
+        if score.is_relative and (alone[:, column] > 0).any() and (alone[:, column] < 0).any():
+            message = (
+                f"The scores of task {task!r} alone are above 0 in some replicates and below 0 in "
+                "others, so that gains relative to them can be of any size. Give the difference "
+                "that matters in the score's own units: affinity.Score('minimize', unit=0.01), for "
+                "example."
+            )
+            limits.append(Limitation("scores-around-zero", message, task))
     if trainings.judged == trainings.decided:
         message = (
             f"The trainings gave only {trainings.judged} scores, one per task: decision and "

@@ -279,3 +279,26 @@ def test_a_width_that_no_plan_can_hold_is_neither_advised_nor_ignored() -> None:
         audit_plan(
             replace(PLAN, width=32), FunctionTrainer(train), dict.fromkeys(TASKS, "maximize")
         )
+
+
+def test_where_no_replicate_is_complete_nothing_is_advised() -> None:
+    train = made_up(0.7, 0.03)
+
+    def failing(tasks: tuple[str, ...], seed: int) -> Scores:
+        if len(tasks) == 3 or (len(tasks) == 2) == bool(seed % 2):
+            raise RuntimeError("out of memory")
+        return train(tasks, seed)
+
+    audit = audited(failing, "maximize", replicates=4)
+    assert audit.advice == "plan"
+    assert audit.overall.verdict == "undecided"
+    assert audit.beyond_budget is None
+    assert audit.decide().plan == PLAN
+    assert "failed-training" in {limit.code for limit in audit.context.limits}
+
+
+def test_scores_around_zero_are_told() -> None:
+    for score, is_told in (("minimize", True), (Score("minimize", unit=0.01), False)):
+        audit = audited(made_up(0.0, 0.0), score, replicates=4)
+        codes = {limit.code for limit in audit.context.limits}
+        assert ("scores-around-zero" in codes) == is_told
