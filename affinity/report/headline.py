@@ -19,6 +19,7 @@ MOST_REPLICATES = 1000
 Finding = Literal[
     "nothing-learned",
     "too-few-to-judge",
+    "incomplete",
     "one-replicate",
     "gain",
     "equal",
@@ -68,6 +69,7 @@ def audit_headline(audit: Audit) -> Headline:
     title = {
         "nothing-learned": "Nothing was learned: no network predicts better than a constant.",
         "too-few-to-judge": "There are too few test labels to judge anything.",
+        "incomplete": "Nothing can be judged: no replicate has the scores of all tasks.",
     }.get(finding) or f"{_action(audit, advised)}{_because(audit, advised, finding, verdict)}"
     serious = [
         alert.title
@@ -109,6 +111,8 @@ def _find(audit: Audit) -> tuple[Finding, Verdict | None, str]:
             return "not-shared", None, ""
         judged = max(means, key=means.__getitem__)
     verdict = audit.overall_of(judged)
+    if math.isnan(verdict.gain):
+        return "incomplete", None, ""
     if math.isnan(verdict.low):
         return "one-replicate", verdict, judged
     return _FINDINGS[verdict.verdict], verdict, judged
@@ -163,6 +167,8 @@ def _gain(audit: Audit, judged: str) -> str:
     overall, n_replicates = audit.overall_of(judged), audit.gains.n_replicates
     if not _shares(plan):
         return _best_shared(audit)
+    if math.isnan(overall.gain):
+        return ""
     who = "the plan" if judged == "plan" else f"the advised candidate ({judged})"
     size = gain_text(abs(overall.gain), overall.unit, signed=False)
     lower, higher = ("lower", "higher") if is_of_losses(audit) else ("better", "worse")

@@ -13,6 +13,7 @@ import affinity
 from affinity import Audit, Plan, Score
 from affinity.audit import audit_from_results, audit_jobs, audit_plan
 from affinity.grouping import Grouping, Network
+from affinity.report import audit_headline
 from affinity.training import FunctionTrainer, Job, Result, Scores
 
 TASKS = ("ctr", "like > 1", "watch")
@@ -295,6 +296,7 @@ def test_where_no_replicate_is_complete_nothing_is_advised() -> None:
     assert audit.beyond_budget is None
     assert audit.decide().plan == PLAN
     assert "failed-training" in {limit.code for limit in audit.context.limits}
+    assert audit_headline(audit).finding == "incomplete"
 
 
 def test_scores_around_zero_are_told() -> None:
