@@ -146,7 +146,7 @@ class Recorder:
             held_out,
         )
         self._model = module_to_watch(model, shared)
-        self._dtype = recorded_type(self._model.parameters())
+        self._dtype = torch.float32  # in which losses are recorded
         self._is_sharded = check_shards(self._model, self._settings)
         if self._is_sharded:
             self._settings = replace(self._settings, sketch=0)
@@ -231,6 +231,8 @@ class Recorder:
         state = self._state
         state.tasks = state.tasks or check_names(losses)
         device = next(self._model.parameters(), torch.zeros(())).device
+        if self._part is None:  # not before: a trainer may have changed the model's type
+            self._dtype = recorded_type(self._model.parameters())
         started = _now(device)
         self._ranks.synchronize(step)
         is_new = not state.begun and state.round is None

@@ -96,8 +96,11 @@ def test_products_of_complex_gradients_are_sketched_without_bias() -> None:
 
 def test_a_double_network_is_recorded_in_double_precision() -> None:
     torch.manual_seed(0)
-    network, inputs = Network().double(), torch.randn(8, 6, dtype=torch.double)
-    trace = check(network, inputs, learning_rate=1e-9).trace()
+    network, inputs = Network(), torch.randn(8, 6, dtype=torch.double)
+    recorder = Recorder(network, "trunk", lookahead_every=1, learning_rate=1e-9)
+    network.double()  # only now, as a trainer does
+    recorder.observe(network(inputs), closure=lambda: network(inputs))
+    trace = recorder.trace()
     assert trace.predicted is not None
     assert not trace.predicted.any()  # single precision would have lost the step in rounding
     assert trace.first_order_error() < 1e-3
