@@ -60,9 +60,10 @@ class Sharing(nn.Module, ABC):
     @torch.no_grad()
     def after_step(self, learning_rate: float) -> None:
         """Pull parameters together across tasks; call it after `optimizer.step()`."""
-        parameters = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        for name, value in self.smoothed(parameters, learning_rate).items():
-            parameters[name].copy_(value)
+        if type(self).smoothed is not Sharing.smoothed:
+            parameters = {n: p for n, p in self.named_parameters() if p.requires_grad}
+            for name, value in self.smoothed(parameters, learning_rate).items():
+                parameters[name].copy_(value)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """One prediction per task."""
