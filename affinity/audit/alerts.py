@@ -23,7 +23,6 @@ _ABOUT_DATA = {
     "near-rows": "Test rows and development rows seem to be of the same persons or things",
     "looks-like-groups": "Rows of one group are in both development and test rows",
     "similar-in-time": "Rows that are similar in time are split at random",
-    "few-epochs": "Networks were trained for few epochs to keep the time limit",
     "trained-on-the-future": "Development rows are later than test rows",
 }
 """Titles of notes on the data, by code."""
@@ -38,6 +37,7 @@ def audit_alerts(audit: "Audit") -> list[Alert]:
     The most serious first; those that decide whether gains mean anything come before all others.
     """
     alerts = [
+        *_unfinished(audit),
         *_nothing_learned(audit),
         *_nearly_solved(audit),
         *_reference(audit),
@@ -53,6 +53,31 @@ def audit_alerts(audit: "Audit") -> list[Alert]:
         *_gates(audit),
     ]
     return sorted(alerts, key=lambda alert: SEVERITIES.index(alert.severity))
+
+
+def _unfinished(audit: "Audit") -> Iterator[Alert]:
+    """Networks that were still improving when their last epoch ended."""
+    if not audit.unfinished:
+        return
+    most = audit.most_epochs
+    names = [name for name in audit.distinct if name in audit.unfinished]
+    yield Alert(
+        "few-epochs",
+        "serious" if audit.is_unfinished else "warning",
+        "Networks had not finished training"
+        + ("" if most is None else f" after {count(most, 'epoch')}"),
+        "The validation loss was still falling in the last epochs in most networks of "
+        f"{quote_names(names)}. Networks of many tasks often need more epochs than those of one, "
+        f"so gains from sharing may be larger with longer trainings. {how_to_finish(audit)}",
+    )
+
+
+def how_to_finish(audit: "Audit") -> str:
+    """What lets networks finish their training."""
+    minutes = audit.context.enough_minutes
+    if minutes is None:
+        return "Allow more epochs (--epochs)."
+    return f"A --time-limit of {minutes:g} minutes is estimated to be enough."
 
 
 def _nothing_learned(audit: "Audit") -> Iterator[Alert]:

@@ -16,6 +16,7 @@ from affinity.grouping import Grouping
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, without_verdict
 from affinity.training import TrainedNetwork
+from affinity.training.settings import USUAL_EPOCHS
 from affinity.words import count
 
 from .agreement import Agreement
@@ -44,6 +45,7 @@ from .summary import (
 )
 from .task_description import TaskDescription
 
+MOST_UNFINISHED = 0.5  # share of the tasks
 PROPOSED = "proposed"
 """The plan that was audited, after the decision for another candidate."""
 
@@ -274,7 +276,8 @@ class Audit(markup.ShownAsTable):
         provenance = replace(
             self.plan.provenance,
             evidence=f"measured: chosen in an audit of {self.gains.n_replicates} replicates, on "
-            "selection rows",
+            "selection rows"
+            + (", of networks that had not finished training" if self.is_unfinished else ""),
             sharing_evidence=f"as in the candidate {advice!r} of the audit",
             expected_gain=(round(float(selection.mean[0]), 4), *ends)
             if np.isfinite(ends).all()
@@ -326,6 +329,27 @@ class Audit(markup.ShownAsTable):
     def alerts(self) -> tuple[Alert, ...]:
         """Reasons to be careful with the result, the most serious first."""
         return tuple(audit_alerts(self))
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Candidates of which most tasks' networks were still improving at the limit on epochs."""
+        return tuple(
+            name
+            for name, candidate in self.candidates.items()
+            if name != RANDOM and candidate.unfinished > MOST_UNFINISHED
+        )
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether gains decide nothing yet: few epochs, and most networks were still improving."""
+        most = self.most_epochs
+        return most is not None and most < USUAL_EPOCHS and bool(self.unfinished)
+
+    @property
+    def most_epochs(self) -> int | None:
+        """The limit on epochs of its trainings, if it is known."""
+        epochs = self.context.settings.get("epochs")
+        return None if epochs is None else int(epochs)
 
     @property
     def same_as_separate(self) -> tuple[str, ...]:
@@ -430,6 +454,7 @@ class Audit(markup.ShownAsTable):
                     verdict=self.overall_of(name).verdict,
                     gain=summarize_gain(self.averaged(candidate.test)),
                     evaluation_gain=summarize_gain(self.averaged(candidate.evaluation)),
+                    unfinished=candidate.unfinished,
                 )
                 for name, candidate in self.candidates.items()
             },

@@ -37,6 +37,8 @@ class AuditContext:
         overlap: How many rows tasks share.
         notes: Notes on the data.
         limits: Limitations of the audit.
+        enough_minutes: If the time limit shortened trainings, one that allows the usual number of
+            epochs.
     """
 
     command: str | None = None
@@ -61,3 +63,4 @@ class AuditContext:
     overlap: LabelOverlap | None = None
     notes: tuple[DataNote, ...] = ()
     limits: tuple[Limitation, ...] = ()
+    enough_minutes: float | None = None

@@ -23,6 +23,8 @@ class EvaluatedPlan:
         seconds: Training time per replicate; NaN if unknown.
         multiply_adds: Multiply-adds to predict one row with all its networks; None if not counted.
         costs: Cost of each network, in the order of the plan; empty if not counted.
+        unfinished: The share of tasks, over all replicates, whose network was still improving when
+            its limit on epochs ended its training; 0 if unknown.
     """
 
     plan: Plan
@@ -33,3 +35,4 @@ class EvaluatedPlan:
     seconds: float
     multiply_adds: int | None = None
     costs: tuple[Cost, ...] = ()
+    unfinished: float = 0.0

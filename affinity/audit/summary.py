@@ -179,6 +179,8 @@ class CandidateSummary:
         verdict: Verdict on the mean gain over the tasks, against separate networks.
         gain: Mean gain over the tasks on test rows.
         evaluation_gain: Mean gain over the tasks on the rows used for decisions.
+        unfinished: Share of tasks, over all replicates, whose network was still improving when its
+            limit on epochs ended its training.
     """
 
     networks: int
@@ -189,6 +191,7 @@ class CandidateSummary:
     verdict: VerdictName
     gain: MeanSummary
     evaluation_gain: MeanSummary
+    unfinished: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,14 @@ class Trainings:
             seconds=float(np.mean(seconds)),
             multiply_adds=sum(cost.multiply_adds for cost in costs) if costs else None,
             costs=costs,
+            unfinished=self._unfinished(candidate, kept),
         )
+
+    def _unfinished(self, candidate: str, rows: Sequence[int]) -> float:
+        """The share of tasks whose training was ended while it was still improving."""
+        networks = [each for row in rows for each in self.candidates[candidate][row]]
+        ended = sum(len(network.served) for network, result in networks if result.is_unfinished)
+        return ended / max(1, sum(len(network.served) for network, _ in networks))
 
 
 def _costs(results: Sequence[Result]) -> tuple[int, tuple[Cost, ...]]:

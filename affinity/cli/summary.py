@@ -51,7 +51,8 @@ def print_time_plan(console: Console, plan: TimePlan, corrected: bool = False) -
     if plan.total > 60 * plan.minutes:
         console.print(
             "[yellow]Note:[/yellow] The limit is too short for the fewest trainings that give an "
-            "answer; the audit takes longer.",
+            f"answer: the audit takes about {clock(plan.total)} instead of "
+            f"{clock(60 * plan.minutes)}.",
             soft_wrap=True,
         )
 
@@ -196,7 +197,9 @@ def show_audit(console: Console, audit: Audit) -> None:
         is_baseline = "separate" in names
         gain = "the baseline" if is_baseline else f"mean gain {_gain(audit.overall_of(name))}"
         console.print(f"{', '.join(names)}: {size}, {gain}")
-    console.print(f"[bold]{escape(audit_headline(audit).title)}[/bold]")
+    headline = audit_headline(audit)
+    more = headline.sentences[:2] if headline.finding == "unfinished" else ()
+    console.print(f"[bold]{escape(' '.join([headline.title, *more]))}[/bold]")
 
 
 def _show_tasks(console: Console, audit: Audit, judged: str) -> None:

@@ -26,6 +26,7 @@ from affinity.training import (
     Objective,
     Result,
     TrainedNetwork,
+    TrainingSettings,
     Weighted,
 )
 from affinity.training.protocol import check_accepted
@@ -141,15 +142,10 @@ class NetworkTrainer:
 
     def problem_of(self, job: Job) -> Problem:
         """The problem with the width, length and weights of a job."""
-        problem, settings = self.problem, self.problem.settings
-        width, length = (_multiple(job, name) for name in ("width", "length"))
+        problem = self.problem
+        width, settings = _multiple(job, "width"), self._settings_of(job)
         if width is not None and problem.width is not None:
             problem = problem.of_width(max(1, round(width * problem.width)))
-        if length is not None:
-            epochs, patience = (
-                max(1, round(length * value)) for value in (settings.epochs, settings.patience)
-            )
-            settings = replace(settings, epochs=epochs, patience=patience)
         weights = job.settings.get("weights")
         if isinstance(weights, Mapping):
             numbers = tuple((task, float(weight)) for task, weight in weights.items())
@@ -165,6 +161,16 @@ class NetworkTrainer:
             return problem
         method = self._method_of(job)
         return at_equal_size(problem, job.tasks, cast("SharingMethod", method))
+
+    def _settings_of(self, job: Job) -> TrainingSettings:
+        """The problem's settings with the length of a job."""
+        settings, length = self.problem.settings, _multiple(job, "length")
+        if length is None:
+            return settings
+        epochs, patience = (
+            max(1, round(length * value)) for value in (settings.epochs, settings.patience)
+        )
+        return replace(settings, epochs=epochs, patience=patience)
 
     def _method_of(self, job: Job) -> MakeSharing:
         """What makes a job's network."""
@@ -250,6 +256,7 @@ class NetworkTrainer:
             job,
             parameters=network.n_parameters,
             seconds=network.seconds,
+            is_unfinished=network.is_unfinished(self._settings_of(job).epochs),
             multiply_adds=None if cost is None else cost.multiply_adds,
             network=network,
         )

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from affinity.audit import Audit
+from affinity.audit.alert import format_gain
+from affinity.audit.alerts import how_to_finish
 from affinity.recommendation import Plan
 from affinity.statistics import Verdict, VerdictName
 from affinity.tasks.score import MATTERS
@@ -17,6 +19,7 @@ from .numbers import NARROW, gain_range, gain_text, number
 
 MOST_REPLICATES = 1000
 Finding = Literal[
+    "unfinished",
     "nothing-learned",
     "too-few-to-judge",
     "incomplete",
@@ -37,7 +40,7 @@ _FINDINGS: dict[VerdictName, Finding] = {
 }
 
 _IN_OTHER_SENTENCES = (
-    *("nothing-learned", "plan-harms", "harmful-tasks", "test-contradicts-selection"),
+    *("few-epochs", "nothing-learned", "plan-harms", "harmful-tasks", "test-contradicts-selection"),
 )
 """Codes of serious alerts that the title or the verdicts say anyway."""
 
@@ -53,7 +56,8 @@ class Headline:
         is_sure: Whether the verdict says what the title says.
         finding: What the verdict on the mean gain says of sharing: "gain", "harm", "equal" (within
             the tolerance) or "undecided"; "not-shared" if no candidate shares a network; or why
-            gains do not show anything. None on pages of other results.
+            gains do not show anything: "unfinished" where networks had not finished training, and
+            so on. None on pages of other results.
     """
 
     title: str
@@ -67,6 +71,8 @@ def audit_headline(audit: Audit) -> Headline:
     advised = audit.candidates[audit.advice].plan
     finding, verdict, _ = _find(audit)
     title = {
+        "unfinished": f"Not decided: networks had not finished training after "
+        f"{count(audit.most_epochs or 0, 'epoch')}.",
         "nothing-learned": "Nothing was learned: no network predicts better than a constant.",
         "too-few-to-judge": "There are too few test labels to judge anything.",
         "incomplete": "Nothing can be judged: no replicate has the scores of all tasks.",
@@ -76,13 +82,14 @@ def audit_headline(audit: Audit) -> Headline:
         for alert in audit.alerts
         if alert.severity == "serious" and alert.code not in _IN_OTHER_SENTENCES
     ]
-    sentences = (
-        *(f"{text} (see the warnings)." for text in dict.fromkeys(serious)),
-        _gain(audit, audit.advice),
-        _gain(audit, "plan") if audit.advice != "plan" else "",
-        _verdicts(audit),
-        *((_cost(audit), _undecided(audit)) if finding != "nothing-learned" else ()),
-    )
+    warnings = tuple(f"{text} (see the warnings)." for text in dict.fromkeys(serious))
+    gains = _gain(audit, audit.advice), _gain(audit, "plan") if audit.advice != "plan" else ""
+    if finding == "unfinished":
+        sentences = (_so_far(audit), how_to_finish(audit), *warnings, _verdicts(audit))
+    elif finding == "nothing-learned":
+        sentences = (*warnings, *gains, _verdicts(audit))
+    else:
+        sentences = (*warnings, *gains, _verdicts(audit), _cost(audit), _undecided(audit))
     is_sure = finding in ("gain", "equal", "harm")
     return Headline(title, tuple(filter(None, sentences)), is_sure, finding)
 
@@ -94,6 +101,8 @@ def _find(audit: Audit) -> tuple[Finding, Verdict | None, str]:
     selection rows that does.
     """
     names = {task.name for task in audit.tasks}
+    if audit.is_unfinished:
+        return "unfinished", None, ""
     if set(audit.not_learned) == names:
         return "nothing-learned", None, ""
     if set(audit.too_few_labels) == names:
@@ -158,6 +167,17 @@ def _because(audit: Audit, plan: Plan, finding: Finding, verdict: Verdict | None
         "rows.",
         "equal": as_good,
     }.get(finding, ": whether it is as good as separate networks is undecided.")
+
+
+def _so_far(audit: Audit) -> str:
+    """What was measured on networks that had not finished training."""
+    gains = [
+        f"{name} {format_gain(gain.gain, gain.low, gain.high, gain.unit)}"
+        for name, names in audit.distinct.items()
+        if "separate" not in names and "random" not in names
+        for gain in [audit.overall_of(name)]
+    ]
+    return f"Mean gains over separate networks so far: {listed(gains)}." if gains else ""
 
 
 def _gain(audit: Audit, judged: str) -> str:

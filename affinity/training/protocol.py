@@ -94,6 +94,8 @@ class Result:
         rows: For each task its test score on blocks of test rows (at most `MOST_BLOCKS`).
         metrics: For each task a second score on test rows, only reported: a metric next to a loss.
         multiply_adds: Multiply-adds to predict one row; None if not counted.
+        is_unfinished: Whether its limit on epochs ended the training while the validation loss was
+            still falling; None if unknown.
         error: Why the training failed; None if it did not.
         code: A stable name for the reason, such as "exception", "timeout" or "missing-task".
     """
@@ -108,6 +110,7 @@ class Result:
     code: str | None = None
     metrics: Mapping[str, float] | None = None
     multiply_adds: int | None = None
+    is_unfinished: bool | None = None
 
     @property
     def is_failed(self) -> bool:

@@ -13,6 +13,8 @@ from .device import AUTO, check_device
 from .objectives import OBJECTIVES, Objective, Sum
 from .sampling import SAMPLINGS, JointBatches, Sampling, make_sampling
 
+USUAL_EPOCHS = 25  # of a usual training, until its validation loss stops falling
+
 
 @dataclass(frozen=True)
 class TrainingSettings:

@@ -48,3 +48,12 @@ class TrainedNetwork:
     test_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     evaluation_metric: dict[str, float] = field(default_factory=dict[str, float])
     metric_blocks: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def is_unfinished(self, limit: int) -> bool:
+        """Whether a limit on epochs ended the training while its validation loss was falling.
+
+        That is, the best epoch is in the last quarter of the epochs, or the last one of less than
+        eight. A network that stopped by itself is finished, after however few epochs.
+        """
+        is_ended = self.diverged is None and self.epochs >= limit
+        return is_ended and self.best_epoch > limit - max(1, limit // 4)

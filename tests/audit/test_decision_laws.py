@@ -157,6 +157,34 @@ def test_a_headline_says_only_what_its_interval_shows(seed: int) -> None:
                 assert not headline.is_sure
 
 
+@pytest.mark.parametrize(("epochs", "share"), [(8, 0.9), (8, 0.4), (25, 0.9)])
+def test_networks_that_had_not_finished_training_decide_nothing(epochs: int, share: float) -> None:
+    for finished in simulated(6, 21):
+        for name in finished.candidates:
+            candidates = dict(finished.candidates)
+            candidates[name] = replace(candidates[name], unfinished=share)
+            context = replace(
+                finished.context, settings={"epochs": epochs}, enough_minutes=float(epochs)
+            )
+            proposed = replace(finished, candidates=candidates, context=context)
+            is_unfinished = (epochs, share) == (8, 0.9)
+            for audit in (proposed, proposed.decide()):
+                headline = audit_headline(audit)
+                assert (headline.finding == "unfinished") == audit.is_unfinished == is_unfinished
+                assert not (is_unfinished and headline.is_sure)
+                summary = audit.summary()
+                assert max(each.unfinished for each in summary.candidates.values()) == share
+                serious = {each.code for each in summary.alerts if each.severity == "serious"}
+                assert ("few-epochs" in serious) == is_unfinished
+                told = {each.code for each in summary.alerts}
+                assert ("few-epochs" in told) == (share > 0.5)
+                shown = StringIO()
+                show_audit(Console(file=shown, width=1000), audit)
+                assert headline.title in shown.getvalue().splitlines()[-1]
+            assert proposed.advice == finished.advice
+            assert proposed.decide().plan.grouping == finished.decide().plan.grouping
+
+
 def test_too_few_labels_give_no_verdict_and_no_interval() -> None:
     n_seen = 0
     for audit in simulated(12, 5):

@@ -70,6 +70,26 @@ def test_settings_change_the_training(problem: Problem) -> None:
     assert "width" not in NetworkTrainer(replace(problem, parts=None)).accepts
 
 
+def test_a_training_is_unfinished_only_if_its_own_limit_ended_it(problem: Problem) -> None:
+    plan = Plan.all_in_one(problem.names)
+    cut = retrain(plan, problem, 2, baselines=())
+    assert {each.unfinished for each in cut.candidates.values()} == {1.0}
+    assert cut.is_unfinished
+    job = Job("1", PAIR, seed=3)
+    longer = replace(job, settings={"length": 2.0})
+    few, twice = (result for each in (job, longer) for result in NetworkTrainer(problem)([each]))
+    assert few.is_unfinished
+    assert few.network is not None
+    assert twice.network is not None
+    assert not few.network.is_unfinished(4)
+    assert twice.is_unfinished == twice.network.is_unfinished(4)
+    stopping = TrainingSettings(epochs=8, patience=1, learning_rate=10.0)
+    (stopped,) = NetworkTrainer(problem.with_settings(stopping))([job])
+    assert stopped.network is not None
+    assert stopped.network.epochs < 8
+    assert stopped.is_unfinished is False
+
+
 def test_a_training_that_diverges_failed(problem: Problem) -> None:
     wild = problem.with_settings(replace(SETTINGS, learning_rate=1e30))
     (result,) = NetworkTrainer(wild)([Job("1", PAIR, seed=0)])

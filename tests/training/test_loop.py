@@ -49,11 +49,14 @@ def test_the_best_epoch_is_kept() -> None:
         trained, TASKS, replicate(), TrainingSettings(epochs=60, learning_rate=0.05, patience=5)
     )
     assert result.epochs == result.best_epoch + 5
+    assert not result.is_unfinished(60)
     rows = replicate().validation
     assert losses_of(TASKS, predict(trained, rows), rows) == result.validation_loss
     until_best = network()
     shorter = TrainingSettings(epochs=result.best_epoch, learning_rate=0.05, patience=5)
-    train(until_best, TASKS, replicate(), shorter)
+    cut = train(until_best, TASKS, replicate(), shorter)
+    assert cut.is_unfinished(shorter.epochs)
+    assert not cut.is_unfinished(60)
     for one, other in zip(trained.parameters(), until_best.parameters(), strict=True):
         assert torch.equal(one, other)
 
