@@ -418,12 +418,15 @@ class _Rounds:
         seed, names = self.seed_of(number), tuple(self.scores)
         jobs = [Job(f"race-{seed}-{row}", group, seed) for row, group in enumerate(groups)]
         scores = torch.full((len(jobs), 1, len(names)), torch.nan, dtype=torch.double)
+        seconds = torch.full((len(jobs), 1), torch.nan)
         for result in run_jobs(self.trainer, jobs, self.retries):
             self._results.append(result)
+            if result.seconds is not None:
+                seconds[groups.index(result.job.tasks), 0] = result.seconds
             for task, score in (result.validation or {}).items():
                 scores[groups.index(result.job.tasks), 0, names.index(task)] = score
         self._check_known()
-        return TrainingResults.from_losses(groups, names, scores)
+        return replace(TrainingResults.from_losses(groups, names, scores), seconds=seconds)
 
     def to_losses(
         self, measured: TrainingResults, blocks: Sequence[frozenset[str]]

@@ -26,6 +26,8 @@ from .reference import train_reference
 from .task_description import TaskDescription
 from .trainings import Trainings, check_plans, jobs_of, run_jobs
 
+ALWAYS_TRAINED = 2  # replicates, whatever the time limit: intervals need two
+
 
 def retrain(
     plan: Plan,
@@ -161,9 +163,9 @@ def _goal(done: int, most: int, spent: float, minutes: float | None) -> int:
 
 
 def _fitting(done: int, most: int, spent: float, seconds: float) -> int:
-    """The number of replicates that end in time, and at least two, which intervals need."""
+    """The number of replicates that end in time, and those that are always trained."""
     fitting = int((seconds - spent) * done / max(spent, 1e-9))
-    return max(done, min(most, max(done + fitting, 2)))
+    return max(done, min(most, max(done + fitting, ALWAYS_TRAINED)))
 
 
 def _check_divergence(trainings: Trainings) -> None:

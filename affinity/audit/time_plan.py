@@ -3,12 +3,14 @@
 Times are counted, not measured: a step of a network takes `STEP_WORK` operations besides its
 arithmetic, and a usual processor core does `SPEED` operations per second. How slow the machine is
 as a whole is measured once, in processor time, and rounded to a power of two. That other programs
-want the processor, too, reduces only rows, races and replicates, never epochs.
+want the processor, too, reduces rows, races and replicates at first, and epochs only where two
+replicates would not end in time. Time that earlier stages leave is used for longer trainings, up to
+the usual number of epochs, and then for more replicates.
 """
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +19,7 @@ import torch
 
 from affinity.errors import InputError
 from affinity.grouping import Grouping
-from affinity.problems import NetworkTrainer, Problem
+from affinity.problems import NetworkTrainer, Problem, TrainingResults
 from affinity.problems.record import MANY_TASKS
 from affinity.problems.strength import STRENGTHS
 from affinity.sharing import SHARINGS, cost_of
@@ -25,24 +27,32 @@ from affinity.tasks import Examples, Replicate
 from affinity.training import Job, Member, train_members
 from affinity.training.batch_losses import FEW_TASKS
 from affinity.training.ensemble import unbatched_reason
+from affinity.training.settings import USUAL_EPOCHS
 from affinity.words import count, listed
 
 from .blocks import MOST_BLOCKS
 from .measure_sharing import REPLICATES, STRENGTH_REPLICATES, WAYS
+from .retrain import ALWAYS_TRAINED
 
 SPEED = 2e10  # operations per second of a usual processor core
 STEP_WORK = 2e6  # operations that a training step of a network takes besides its arithmetic
 HEAD_WORK = 9e4  # the same for each of its heads
 FEWEST_TRAINING_ROWS = 20_000  # never fewer to save time: gains depend on their number
 _ONE_BY_ONE = 2e7  # operations of a step, besides its arithmetic, of a network trained by itself
-USUAL_EPOCHS = 25  # of a usual training, until its validation loss stops falling
 _SECONDS_PER_CELL = 1.5e-6  # to read, clean, check and encode a table
-_FIXED_SECONDS = 15.0  # start, estimates, report
+_START_UP_SECONDS = 5.0
+REPORT_SECONDS = 10.0  # with estimates
 _JUDGE_SECONDS = 5e-4  # scores of a head on every split
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.01)
 _MOST_SLOWNESS = 16.0
 _MEASUREMENTS = 3
+_MOST_MINUTES = 24 * 60
 _MARGIN = 0.9  # of the limit that is planned for
+_LENGTHS = (
+    *((epochs, 1) for epochs in (USUAL_EPOCHS, 20, 15, 12, 10, 8)),
+    *((epochs, 4) for epochs in (15, 12, 10, 8)),
+)
+"""Epochs, and multiples of the batch size: those with the most steps first."""
 
 _SHARING_SHARE = 0.5  # of the other trainings' time, for trying ways to share
 _LEAST_SHARING = 0.1  # of the limit, if the other trainings leave that much
@@ -121,10 +131,15 @@ class Workload:
     def audit(
         self, replicates: int, baselines: Baselines, steps: int, n_networks: int | None = None
     ) -> float:
-        """Time of the plan, separate networks, all-in-one and other baselines."""
-        planned = n_networks or min(math.ceil(self.n_tasks / 2), MOST_BLOCKS)
+        """Time of the plan, separate networks, all-in-one and other baselines.
+
+        `n_networks` are those of the plan that are neither separate nor all-in-one.
+        """
+        planned = n_networks
+        if planned is None:
+            planned = min(math.ceil(self.n_tasks / 2), MOST_BLOCKS)
         networks = self.n_tasks + 1 + planned
-        candidates = 3
+        candidates = 3 if planned else 2
         if baselines == "all":  # random, and both at equal parameters: as large as the plan
             networks += planned + self.n_tasks + 1
             candidates += 3
@@ -141,8 +156,12 @@ class Workload:
 
     def other_stages(self) -> float:
         """Time of reading, estimates and report."""
-        frontier = frontier_seconds(self.n_tasks) if self.n_tasks > 12 else 0.0
-        return _FIXED_SECONDS + frontier + _SECONDS_PER_CELL * self.n_cells
+        return _START_UP_SECONDS + _SECONDS_PER_CELL * self.n_cells + self.later_stages()
+
+    def later_stages(self, is_grouped: bool = False) -> float:
+        """Time of estimates and report."""
+        has_frontier = self.n_tasks > 12 and not is_grouped
+        return REPORT_SECONDS + (frontier_seconds(self.n_tasks) if has_frontier else 0.0)
 
 
 @dataclass(frozen=True)
@@ -155,10 +174,12 @@ class TimePlan:
     slowness: float = 1.0  # seconds that this machine takes for a counted second
     used_share: float = 1.0  # of the rows of a replicate
     epochs: int | None = None  # at most; None: as set
+    recorded_epochs: int | None = None  # the same of the recorded run, if it may be longer
     batch_size: int | None = None  # None: as set
     race_trainings: int | None = None  # at most; None: by its own limit
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # expected, by stage
     is_cut: bool = False  # less than without a limit
+    is_lengthened: bool = False  # trainings are longer than the recorded run could be
 
     @property
     def total(self) -> float:
@@ -244,17 +265,99 @@ def plan_time(
             plan = replace(plan, used_share=share)
             if _least(smaller, requested, busy) <= limit:
                 break
-    for epochs, factor in ((15, 1), (15, 4), (8, 4)):
+    whole = smaller
+    for epochs, factor in _LENGTHS[1:]:
         if _least(smaller, requested, slowness) <= limit:
             break
-        if "epochs" not in requested.is_chosen and epochs < work.epochs:
-            smaller, plan = replace(smaller, epochs=epochs), replace(plan, epochs=epochs)
-        if "batch_size" not in requested.is_chosen and factor > 1 and plan.used_share == 1:
-            size = min(512, factor * work.batch_size)
-            if size < smaller.n_training / 10:
-                smaller, plan = replace(smaller, batch_size=size), replace(plan, batch_size=size)
-    plan = replace(plan, is_cut=smaller != work)
+        plan, smaller = _of_length(plan, whole, requested, epochs, factor)
+    plan = _with_bounded_recording(replace(plan, is_cut=smaller != work), smaller, requested)
     return plan_trainings(plan, smaller, requested, smaller.expected_steps)
+
+
+def _of_length(
+    plan: TimePlan, work: Workload, requested: RequestedWork, epochs: int, factor: int
+) -> tuple[TimePlan, Workload]:
+    """The plan and the work with this limit on epochs, and batches larger by a factor.
+
+    `work` is that without a limit. What the user chose stays, and so do batches that hold more than
+    a tenth of the rows or are of rows that are a share of those there are.
+    """
+    plan = replace(plan, epochs=None, batch_size=None)
+    if "epochs" not in requested.is_chosen and epochs < work.epochs:
+        plan, work = replace(plan, epochs=epochs), replace(work, epochs=epochs)
+    if "batch_size" not in requested.is_chosen and factor > 1 and plan.used_share == 1:
+        size = min(512, factor * work.batch_size)
+        if size < work.n_training / 10:
+            plan, work = replace(plan, batch_size=size), replace(work, batch_size=size)
+    return plan, work
+
+
+def with_fitting_length(
+    plan: TimePlan,
+    work: Workload,
+    requested: RequestedWork,
+    steps: int,
+    n_networks: int | None = None,
+    spent: float = 0.0,
+) -> TimePlan:
+    """The plan with trainings as long as the time that is left allows.
+
+    Trainings that the plan shortened become longer, up to the usual number of epochs, if the time
+    that earlier stages left is enough for the fewest trainings that give an answer. Others become
+    shorter, with fewer epochs, if not even two replicates would end in time.
+
+    Args:
+        work: The work without a limit, but for its rows.
+        steps: Those of a training as planned so far.
+    """
+    is_raced = n_networks is not None
+    room = _MARGIN * 60 * requested.minutes - requested.reference
+    room -= spent + work.later_stages(is_raced)
+
+    def needed(work: Workload, replicates: int, steps: int) -> float:
+        baselines = requested.baselines if "baselines" in requested.is_chosen else "minimal"
+        if "replicates" in requested.is_chosen:
+            replicates = requested.replicates
+        race = 0.0 if is_raced else work.race(work.fewest_race_trainings, steps)
+        race = min(race, requested.race_seconds)
+        return plan.slowness * (race + work.audit(replicates, baselines, steps, n_networks))
+
+    now = replace(
+        work, epochs=plan.epochs or work.epochs, batch_size=plan.batch_size or work.batch_size
+    )
+    lengths = [_of_length(plan, work, requested, *each) for each in _LENGTHS]
+    few = min(3 if work.n_tasks > 20 else 5, requested.replicates)
+    if now.epochs < work.epochs or now.batch_size > work.batch_size:
+        for longer, its_work in lengths:
+            its_steps = its_work.expected_steps
+            if its_steps > now.expected_steps and needed(its_work, few, its_steps) <= room:
+                return replace(longer, is_lengthened=True)
+    if needed(now, ALWAYS_TRAINED, steps) <= room:
+        return plan
+    for epochs in dict.fromkeys(epochs for epochs, _ in _LENGTHS):
+        its_work = replace(now, epochs=min(epochs, now.epochs))
+        its_steps = min(its_work.expected_steps, steps)
+        if "epochs" not in requested.is_chosen and its_steps < steps:
+            plan = replace(plan, epochs=its_work.epochs)
+            if needed(its_work, ALWAYS_TRAINED, its_steps) <= room:
+                break
+    return plan
+
+
+def enough_minutes(
+    work: Workload, requested: Callable[[float], RequestedWork], slowness: float, least: int = 1
+) -> float | None:
+    """The shortest time limit from `least` minutes on that leaves trainings their usual length.
+
+    Args:
+        work: The work without a limit.
+        requested: What is requested with a time limit.
+    """
+    for minutes in range(least, _MOST_MINUTES + 1):
+        plan = plan_time(work, requested(minutes), max(1.0, slowness))
+        if (plan.epochs or USUAL_EPOCHS) >= USUAL_EPOCHS and plan.batch_size is None:
+            return float(minutes)
+    return None
 
 
 def plan_trainings(
@@ -268,10 +371,13 @@ def plan_trainings(
     """Choose trainings of the race, baselines and replicates, from the steps of a training.
 
     `steps` are those of the recorded run, once it is known. `spent` are the seconds since the
-    start, if more than the stages so far were planned to take.
+    start, once it is recorded.
     """
     slowness = plan.slowness
-    before = max(work.other_stages() + slowness * work.record(steps), spent)
+    other = work.other_stages() if spent == 0 else work.later_stages(n_networks is not None)
+    longest = (plan.recorded_epochs or 0) * math.ceil(work.n_training / work.batch_size)
+    recording = slowness * work.record(longest or steps)
+    before = other + (spent or recording)
     room = _MARGIN * 60 * requested.minutes - before - requested.reference
     of_one = slowness * work.race(1, steps)
     race = min(slowness * requested.race_seconds, of_one * work.n_tasks * 20)
@@ -302,8 +408,6 @@ def plan_trainings(
     sharing = max(0.0, min(sharing, room - race - audit))
     if is_raced:
         race_trainings = plan.race_trainings
-        race = plan.seconds.get("grouping", race)
-        sharing = plan.seconds.get(SHARING, 0.0)
     return replace(
         plan,
         baselines=baselines,
@@ -311,14 +415,27 @@ def plan_trainings(
         race_trainings=race_trainings,
         is_cut=plan.is_cut or not is_full or race_trainings is not None,
         seconds={
-            "reading, estimates and report": work.other_stages(),
-            "recording": slowness * work.record(steps),
-            "grouping": race,
-            **({SHARING: sharing} if requested.tries_sharing else {}),
+            "reading, estimates and report" if spent == 0 else "estimates and report": other,
+            **({"recording": recording} if spent == 0 else {"so far": spent}),
+            **({} if is_raced else {"grouping": race}),
+            **({SHARING: sharing} if requested.tries_sharing and not is_raced else {}),
             "training the plan and its baselines": audit,
             "reference": requested.reference,
         },
     )
+
+
+def _with_bounded_recording(plan: TimePlan, work: Workload, requested: RequestedWork) -> TimePlan:
+    """The plan with a recorded run that ends where a longer one would not change the plan.
+
+    That is where trainings are cut to the usual number of epochs (`with_usual_epochs`).
+    """
+    per_epoch = math.ceil(work.n_training / work.batch_size)
+    for epochs in range(USUAL_EPOCHS + 1, work.epochs):
+        if with_usual_epochs(plan, work, requested, epochs * per_epoch).epochs != plan.epochs:
+            to_be_seen = math.ceil(work.every / per_epoch)  # that it was so long
+            return replace(plan, recorded_epochs=min(epochs + to_be_seen, work.epochs))
+    return plan
 
 
 def with_usual_epochs(
@@ -381,6 +498,15 @@ def measure_slowness(problem: Problem, work: Workload) -> float:
     counted = work.seconds(n_networks, n_heads, steps) - work.seconds(n_networks, n_heads, 0)
     ratio = (long - short) / max(counted, 1e-9)
     return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
+
+
+def pace_of(measured: TrainingResults, work: Workload, steps: int) -> float:
+    """Seconds that trainings took per counted second; 0 if it is not known how long they took."""
+    is_known = ~measured.seconds.isnan()  # network replicate
+    sizes = torch.tensor([len(tasks) for tasks in measured.networks])
+    n_networks, n_heads = int(is_known.sum()), int(is_known.sum(dim=1) @ sizes)
+    counted = work.seconds(n_networks, n_heads, steps) - work.seconds(0, n_heads, 0)
+    return float(measured.seconds.nansum()) / counted if n_networks else 0.0
 
 
 def _few_rows(problem: Problem, most: int) -> Replicate:

@@ -20,14 +20,18 @@ from rich.markup import escape
 from affinity.audit import Audit, Diagnosis, ObjectiveComparison, RaceResult, RepeatedHoldout
 from affinity.audit.candidates import LISTED
 from affinity.audit.time_plan import (
+    REPORT_SECONDS,
     SHARING,
     Baselines,
     RequestedWork,
     TimePlan,
     Workload,
+    enough_minutes,
     measure_slowness,
+    pace_of,
     plan_time,
     plan_trainings,
+    with_fitting_length,
     with_usual_epochs,
 )
 from affinity.errors import DivergenceError, InputError, check_choice
@@ -59,7 +63,6 @@ from .summary import print_time_plan, show_problem
 REFERENCE_SECONDS = 60.0  # most seconds that the reference may take
 USUAL_MINUTES = 10.0  # time limit of an audit whose options do not ask for a longer one
 _BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
-_REPORT_SECONDS = 10.0
 _RECORDING_SHARE = 0.3  # of the time that is left
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
@@ -73,13 +76,25 @@ class Run:
     console: Console
     started: float = field(default_factory=time.monotonic)
     started_cpu: float = field(default_factory=time.process_time)
+    is_continued: bool = False  # with the time plan that it has
 
     @cached_property
     def problem(self) -> Problem:
-        """The tasks and rows, the same as when the run was recorded."""
+        """The tasks and rows, with the rows, epochs and batches of the time plan."""
+        plan, problem = self.time_plan, self.problem_as_set
+        return problem if plan is None else plan.applied_to(problem)
+
+    @property
+    def problem_to_record(self) -> Problem:
+        """The same with the epochs of the recorded run."""
+        plan, settings = self.time_plan, self.problem.settings
+        epochs = settings.epochs if plan is None else plan.recorded_epochs or settings.epochs
+        return self.problem.with_settings(replace(settings, epochs=epochs))
+
+    @cached_property
+    def problem_as_set(self) -> Problem:
+        """The tasks and rows without a time limit, the same as when the run was recorded."""
         problem = read_problem(self.settings)
-        if self.time_plan is not None:
-            problem = self.time_plan.applied_to(problem)
         expected = self.directory.record.fingerprint
         if fingerprint_of(problem) != expected:
             raise InputError(
@@ -176,14 +191,15 @@ class Run:
 
     @cached_property
     def _work_at_start(self) -> Workload:
-        every = self.settings.measure_every or steps_between_measurements(self.problem)
-        return Workload.of(self.problem, every)
+        every = self.settings.measure_every or steps_between_measurements(self.problem_as_set)
+        return Workload.of(self.problem_as_set, every)
 
     def workload(self) -> Workload:
         """What trainings take, with the rows, epochs and batches of the time plan."""
-        problem, work = self.problem, self._work_at_start
+        problem = self.problem
         return replace(
-            work,
+            self._work_at_start,
+            every=self.settings.measure_every or steps_between_measurements(problem),
             n_training=len(problem.draw(0).training),
             batch_size=problem.settings.batch_size,
             epochs=problem.settings.epochs,
@@ -212,22 +228,28 @@ class Run:
         minutes = time_limit_of(self.settings)
         requested, before = self.requested(minutes), self.time_plan
         if before is not None:
-            self.problem = before.applied_to(self.problem)
-        if before is not None and before.minutes == minutes:
-            return  # continued
+            self.problem = before.applied_to(self.problem_as_set)
+            self.is_continued = before.minutes == minutes
+        if self.is_continued:
+            return
         work = self._work_at_start
         if before is not None or self.directory.finished("record") is not None:
             plan = before or TimePlan(minutes, requested.replicates, requested.baselines)
-            plan = replace(plan, minutes=minutes, is_cut=plan.used_share < 1)
+            is_cut = plan.used_share < 1 or plan.epochs is not None
+            plan, work = replace(plan, minutes=minutes, is_cut=is_cut), self.workload()
             plan = plan_trainings(plan, work, requested, work.expected_steps)
         else:
             plan = plan_time(work, requested)
             if plan.is_cut or plan.required > _CERTAIN * 60 * minutes:
                 slowness = measure_slowness(self.problem, work)
                 plan = plan_time(work, requested, slowness, self._waiting())
-            self.problem = plan.applied_to(self.problem)
-        self.directory.keep_time_plan(plan)
+        self._keep(plan)
         print_time_plan(self.console, plan)
+
+    def _keep(self, plan: TimePlan) -> None:
+        """Keep a time plan, and apply it."""
+        self.directory.keep_time_plan(plan)
+        self.problem = plan.applied_to(self.problem_as_set)
 
     def _waiting(self) -> float:
         """Wall time over processor time so far; 1 if the processor was there most of the time."""
@@ -241,13 +263,18 @@ class Run:
         plan = self.time_plan
         return plan is None or not (plan.is_cut or plan.required > _CERTAIN * 60 * plan.minutes)
 
+    def seconds_over_limit(self) -> float:
+        """Seconds since the end of the time limit; below 0 before."""
+        limit = math.inf if self.time_plan is None else 60 * self.time_plan.minutes
+        return time.monotonic() - self.started - limit
+
     def seconds_for_audit(self) -> float | None:
         """Wall time for the audit's trainings; None if replicates are given or time is no issue."""
         plan = self.time_plan
         if plan is None or self.is_far_from_limit or self.settings.replicates is not None:
             return None
         left = 60 * plan.minutes - (time.monotonic() - self.started)
-        return max(0.0, left - plan.seconds["reference"] - _REPORT_SECONDS)
+        return max(0.0, left - plan.seconds["reference"] - REPORT_SECONDS)
 
     def seconds_for_recording(self) -> float | None:
         """Wall time for the recorded run; None if time is no issue."""
@@ -273,10 +300,17 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps of a training: those of the recorded run, up to the maximum number of epochs."""
-        settings = self.problem.settings
-        n_batches = math.ceil(len(self.problem.draw(0).training) / settings.batch_size)
-        return min(int(self.trace.steps.max()) + 1, settings.epochs * n_batches)
+        """Steps of a training: those of the recorded run, up to the maximum number of epochs.
+
+        Those of a usual training, if the recorded run ended early or could only be shorter.
+        """
+        work, patience = self.workload(), self.problem.settings.patience
+        recorded = int(self.trace.steps.max()) + 1
+        n_batches = math.ceil(work.n_training / work.batch_size)
+        is_early = recorded + work.every < min(work.epochs, patience) * n_batches
+        if is_early or (self.time_plan is not None and self.time_plan.is_lengthened):
+            return work.expected_steps
+        return min(recorded, work.epochs * n_batches)
 
     def correct_time_plan(self, n_networks: int | None = None) -> None:
         """Plan again with the steps of the recorded run, and the networks of the plan."""
@@ -284,30 +318,50 @@ class Run:
         if before is None:
             return
         chosen = {"replicates": before.replicates, "baselines": before.baselines}
-        if audited is not None and chosen.items() <= audited.inputs.items():
+        if self.is_continued and audited is not None and chosen.items() <= audited.inputs.items():
             return  # the audit's own plan may have another number of networks
-        requested = self.requested(before.minutes)
-        shorter = with_usual_epochs(before, self.workload(), requested, self.steps)
-        self.problem = shorter.applied_to(self.problem)
-        work, steps = self.workload(), self.steps
-        slowness, waiting = before.slowness, self._waiting()
-        if not self.is_far_from_limit and waiting > 1:
-            slowness = max(slowness, 2.0 ** round(math.log2(waiting)))
-        plan = plan_trainings(
-            replace(
-                shorter,
-                slowness=slowness,
-                is_cut=shorter.used_share < 1 or shorter.epochs is not None,
-            ),
-            work,
-            requested,
-            steps,
-            n_networks,
-            spent=time.monotonic() - self.started,
-        )
-        self.directory.keep_time_plan(plan)
-        if plan.choices != before.choices or abs(plan.total - before.total) > 0.2 * before.total:
+        requested, spent = self.requested(before.minutes), self._spent(before.minutes)
+        plan = replace(before, slowness=self._slowness(is_raced=n_networks is not None))
+        if not self.is_continued:
+            plan = with_usual_epochs(plan, self.workload(), requested, self.steps)
+            self._keep(plan)
+            usual = replace(self._work_at_start, n_training=self.workload().n_training)
+            plan = with_fitting_length(plan, usual, requested, self.steps, n_networks, spent)
+            self._keep(plan)
+        plan = replace(plan, is_cut=plan.used_share < 1 or plan.epochs is not None)
+        plan = plan_trainings(plan, self.workload(), requested, self.steps, n_networks, spent)
+        self._keep(plan)
+        is_other = abs(plan.total - before.total) > 0.2 * before.total
+        if is_other or plan.choices != before.choices or plan.total > 60 * plan.minutes:
             print_time_plan(self.console, plan, corrected=True)
+
+    def _spent(self, minutes: float) -> float:
+        """Seconds since the start, rounded up to 5 % of the limit so that most runs agree."""
+        unit = 0.05 * 60 * minutes
+        return unit * math.ceil((time.monotonic() - self.started) / unit)
+
+    def _slowness(self, *, is_raced: bool) -> float:
+        """Seconds per counted second of the trainings to come.
+
+        As measured in the race's trainings, where time is short and there was a race, else at the
+        start, or more if the processor was not available since.
+        """
+        plan = self.time_plan
+        assert plan is not None
+        if self.is_far_from_limit:
+            return plan.slowness
+        race = self.race if is_raced else None
+        if race is not None and (pace := pace_of(race.measured, self.workload(), self.steps)):
+            return pace
+        return max(plan.slowness, 2.0 ** round(math.log2(self._waiting())))
+
+    def enough_minutes(self) -> float | None:
+        """A time limit that leaves trainings their usual length, if this one does not."""
+        plan = self.time_plan
+        if plan is None or (plan.epochs is None and plan.batch_size is None):
+            return None
+        longer = int(plan.minutes) + 1
+        return enough_minutes(self._work_at_start, self.requested, plan.slowness, longer)
 
     def print_skipped(self, stage: str, name: str) -> None:
         """Report a stage that is up to date."""
@@ -343,7 +397,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
         RunDirectory(out) if out else RunDirectory.unused(Path("runs") / problem.name, record)
     )
     run = Run(directory, settings, console, started, started_cpu)
-    run.problem = problem
+    run.problem = run.problem_as_set = problem
     run.budget()
     check_method(settings, len(problem.tasks))
     if settings.plan not in (None, "separate", "all-in-one"):

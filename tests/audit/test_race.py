@@ -168,10 +168,12 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
         for job in jobs:
             seen.append(job.seed)
             assert job.purpose == "decide"
-            yield Result(job, {task: generator.random() for task in job.names})
+            scores = {task: generator.random() for task in job.names}
+            yield Result(job, scores, seconds=2.0)
 
     monkeypatch.setattr(NetworkTrainer, "__call__", train)
-    Race(budget=2, trainings=40)(problem)
+    raced = Race(budget=2, trainings=40)(problem)
+    assert float(raced.measured.seconds.nansum()) == 2.0 * raced.trainings
     judging = inspect.signature(retrain).parameters["seed"].default
     assert len(seen) > 1
     assert not set(seen) & set(problem.replicate_seeds(1000, judging))

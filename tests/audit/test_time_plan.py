@@ -17,15 +17,19 @@ from affinity.audit.time_plan import (
     Workload,
     affordable_ways,
     cost_of_fewer_rows,
+    enough_minutes,
     measure_slowness,
+    pace_of,
     plan_time,
     plan_trainings,
+    with_fitting_length,
     with_usual_epochs,
 )
 from affinity.grouping import Grouping, Network
-from affinity.problems import load_digits, planted
+from affinity.problems import TrainingResults, load_digits, planted
 from affinity.recommendation import Plan
 from affinity.training import Job, Result, Trainer, TrainingSettings
+from affinity.training.settings import USUAL_EPOCHS
 
 retrain_module = import_module("affinity.audit.retrain")
 
@@ -34,6 +38,10 @@ SMALL = Workload(
 )
 LARGE = replace(SMALL, n_cells=12_000_000, n_training=135_000, batch_size=512, trunk=20_000)
 MANY = replace(SMALL, n_tasks=1_000, n_training=3_000)
+RARE = Workload(  # of 140 rare labels of 6,000 rows
+    n_tasks=140, n_cells=1_440_000, n_training=2_880, batch_size=128, epochs=100, trunk=10_500,
+    head=65,
+)  # fmt: skip
 USUAL = RequestedWork(minutes=10, replicates=10, baselines="all", race_seconds=180, reference=60)
 
 
@@ -103,7 +111,8 @@ def test_the_steps_of_the_recorded_run_correct_the_plan() -> None:
     late = plan_trainings(
         plan, LARGE, replace(USUAL, minutes=60), LARGE.expected_steps, spent=50 * 60
     )
-    assert late.total < usual.total
+    trainings = "training the plan and its baselines"
+    assert late.seconds[trainings] < usual.seconds[trainings]
     assert late.replicates < usual.replicates
 
 
@@ -120,8 +129,8 @@ def test_ways_to_share_are_tried_only_in_time_that_is_left() -> None:
     short = plan_time(LARGE, tries)  # the race takes what the audit leaves
     assert short.is_cut
     assert short.seconds[SHARING] < 1
-    later = plan_trainings(plan, SMALL, tries, SMALL.expected_steps, n_networks=6, spent=200.0)
-    assert later.seconds[SHARING] == plan.seconds[SHARING]
+    recorded = plan_trainings(plan, SMALL, tries, SMALL.expected_steps, spent=20.0)
+    assert recorded.seconds[SHARING] == pytest.approx(plan.seconds[SHARING])
 
 
 def test_ways_to_share_are_left_out_where_they_take_too_long() -> None:
@@ -199,9 +208,112 @@ def test_many_tasks_train_no_more_epochs_than_usual_where_a_race_would_not_fit()
     assert with_usual_epochs(plan, few, requested, longest) == plan
 
 
+def test_the_recorded_run_is_no_longer_than_decides_on_the_length_of_trainings() -> None:
+    requested = replace(USUAL, minutes=25)
+    plan, per_epoch = plan_time(MANY, requested), -(-MANY.n_training // MANY.batch_size)
+    assert plan.recorded_epochs is not None
+    assert USUAL_EPOCHS < plan.recorded_epochs < MANY.epochs
+    steps = plan.recorded_epochs * per_epoch
+    assert with_usual_epochs(plan, MANY, requested, steps - MANY.every).epochs == USUAL_EPOCHS
+    assert plan.seconds["recording"] == pytest.approx(MANY.record(steps))
+    for usual in (SMALL, LARGE):
+        assert plan_time(usual, requested).recorded_epochs is None
+    chosen = replace(requested, is_chosen=frozenset({"epochs"}))
+    assert plan_time(MANY, chosen).recorded_epochs is None
+
+
 def test_replicates_need_no_room_for_a_race_that_is_over() -> None:
     plan = plan_time(MANY, USUAL)
     raced = plan_trainings(plan, MANY, USUAL, 100, n_networks=10, spent=60.0)
     before = plan_trainings(plan, MANY, USUAL, 100, spent=60.0)
     assert raced.replicates >= before.replicates
-    assert raced.seconds["grouping"] == plan.seconds["grouping"]
+    assert (raced.seconds["so far"], "grouping" in raced.seconds) == (60.0, False)
+
+
+def test_a_corrected_estimate_holds_the_time_that_was_spent() -> None:
+    plan = plan_time(MANY, USUAL)
+    for spent in (100.0, 1000.0):
+        later = plan_trainings(plan, MANY, USUAL, 100, n_networks=10, spent=spent)
+        expected = spent + MANY.later_stages(is_grouped=True) + USUAL.reference
+        trainings = later.seconds["training the plan and its baselines"]
+        assert later.total == pytest.approx(expected + trainings)
+
+
+SHORT = replace(USUAL, minutes=2, replicates=5, reference=12)
+
+
+def test_time_that_is_left_first_makes_trainings_longer() -> None:
+    plan = plan_time(RARE, SHORT)
+    assert (plan.epochs, plan.batch_size) == (8, None)
+    steps, shares = [], (0.75, 0.5, 0.35, 0.2, 0.1)
+    for share in shares:  # of the limit that was spent until the plan was known
+        longer = with_fitting_length(plan, RARE, SHORT, 184, n_networks=1, spent=120 * share)
+        work = replace(
+            RARE, epochs=longer.epochs or 0, batch_size=longer.batch_size or RARE.batch_size
+        )
+        steps.append(work.expected_steps)
+        assert longer.is_lengthened == (work.expected_steps > 184)
+        later = plan_trainings(longer, work, SHORT, work.expected_steps, 1, spent=120 * share)
+        assert later.replicates == 3  # more only if trainings cannot be longer
+    assert steps == sorted(steps)
+    assert steps[0] == 184 < steps[-1]
+    chosen = replace(SHORT, is_chosen=frozenset({"epochs", "batch_size"}))
+    assert with_fitting_length(plan, RARE, chosen, 184, 1, spent=12.0) == plan
+
+
+def test_trainings_become_no_longer_than_usual() -> None:
+    plan = replace(plan_time(RARE, SHORT), slowness=0.05)  # as measured in the race
+    longer = with_fitting_length(plan, RARE, SHORT, 184, n_networks=1, spent=60.0)
+    assert (longer.epochs, longer.batch_size) == (USUAL_EPOCHS, None)
+    work = replace(RARE, epochs=USUAL_EPOCHS)
+    later = plan_trainings(longer, work, SHORT, work.expected_steps, 1, spent=60.0)
+    assert later.replicates == SHORT.replicates
+
+
+@pytest.mark.parametrize("slowness", [1.0, 3.0, 10.0])
+def test_trainings_become_shorter_where_two_replicates_would_not_end(slowness: float) -> None:
+    requested = replace(USUAL, minutes=17, replicates=5)
+    room = 0.9 * 60 * 17 - requested.reference - MANY.later_stages(is_grouped=True)
+    plan = replace(plan_time(MANY, requested), slowness=slowness)
+    work = replace(MANY, epochs=plan.epochs or 100, batch_size=plan.batch_size or MANY.batch_size)
+    planned = work.expected_steps
+    two = slowness * work.audit(2, "minimal", planned, 36)
+    fits = with_fitting_length(plan, MANY, requested, planned, 36, spent=room - two - 1)
+    assert (fits.epochs or 100) >= (plan.epochs or 100)
+    shorter = with_fitting_length(plan, MANY, requested, planned, 36, spent=room - two + 1)
+    assert (shorter.epochs or 100) < (plan.epochs or 100)
+    assert shorter.batch_size == plan.batch_size
+    last = with_fitting_length(plan, MANY, requested, planned, 36, spent=room)
+    assert last.epochs == 8
+    chosen = replace(requested, is_chosen=frozenset({"epochs", "batch_size"}))
+    assert with_fitting_length(plan, MANY, chosen, planned, 36, spent=room) == plan
+
+
+def test_networks_that_are_trained_anyway_take_no_time() -> None:
+    none, one = (RARE.audit(3, "minimal", 100, n_networks) for n_networks in (0, 1))
+    assert none == pytest.approx(3 * RARE.seconds(141, 280, 100))
+    assert one - none == pytest.approx(3 * RARE.seconds(1, 140, 100))
+
+
+def test_the_pace_is_what_trainings_took_per_counted_second() -> None:
+    groups, names = [frozenset("ab"), frozenset("b")], ("a", "b")
+    counted = sum(SMALL.seconds(1, n, 500) - SMALL.seconds(0, n, 0) for n in (2, 2, 1))
+    seconds = torch.tensor([[0.5, 1.0], [1.5, torch.nan]], dtype=torch.double) * counted
+    measured = TrainingResults.from_losses(groups, names, torch.ones(2, 2, 2))
+    assert pace_of(replace(measured, seconds=seconds), SMALL, 500) == pytest.approx(3.0)
+    unknown = torch.full((2, 2), torch.nan)
+    assert pace_of(replace(measured, seconds=unknown), SMALL, 500) == 0
+
+
+def test_the_limit_that_is_enough_leaves_trainings_their_length() -> None:
+    def requested(minutes: float) -> RequestedWork:
+        return replace(SHORT, minutes=minutes, reference=min(60.0, 6 * minutes))
+
+    minutes = enough_minutes(RARE, requested, slowness=1.0)
+    assert minutes is not None
+    assert plan_time(RARE, requested(minutes)).epochs is None
+    assert plan_time(RARE, requested(minutes - 1)).epochs is not None
+    assert enough_minutes(RARE, requested, slowness=1.0, least=20) == 20
+    slow = enough_minutes(RARE, requested, slowness=4.0)
+    assert slow is not None
+    assert slow > minutes

@@ -14,7 +14,8 @@ def time_plan(run):
     return json.loads((run / "run.json").read_text())["time_plan"]
 
 
-def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path):
+def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path, monkeypatch):
+    monkeypatch.setattr("affinity.cli.run.Run.seconds_for_recording", lambda _: None)
     run = tmp_path / "run"
     arguments = ["audit", csv, *TARGETS, *SMALL, "--no-reference", "--time-limit", "0.01"]
     first = call(*arguments, "--out", run)
@@ -26,6 +27,8 @@ def test_a_short_limit_leaves_out_baselines_and_replicates(call, csv, tmp_path):
     assert set(audit["candidates"]) <= {"plan", "proposed", "separate", "all-in-one"}
     assert {"time-limit", "late"} <= {note["code"] for note in audit["context"]["notes"]}
     assert audit["n_replicates"] == 2  # the limit is over before the first one
+    shares = [each["unfinished"] for each in audit["candidates"].values()]
+    assert ("few-epochs" in {each["code"] for each in audit["alerts"]}) == (max(shares) > 0.5)
     arguments[-1] = "0.6s"
     again = call(*arguments, "--out", run)
     assert again.skipped == ["record", "estimate", "group", "retrain", "report"]
@@ -50,3 +53,18 @@ def test_a_time_is_in_minutes_or_has_a_unit(tmp_path, typed, minutes):
 )
 def test_wrong_limits_are_refused(call, csv, wrong):
     assert call("audit", csv, *TARGETS, *wrong)[0] == 2
+
+
+def test_a_continued_run_trains_as_its_time_plan_says(call, csv, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(_, problem, *__, **___):
+        seen.append(problem.settings.epochs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("affinity.cli.run.Run.seconds_for_recording", lambda _: None)
+    monkeypatch.setattr("affinity.cli.stages.retrain.retrain", stop)
+    arguments = [*TARGETS, "--measure-every", "2", "--width", "8", "--time-limit", "0.01"]
+    for _ in range(2):
+        assert call("audit", csv, *arguments, "--out", tmp_path / "run").exit_code == 130
+    assert seen == [8, 8]

@@ -1,11 +1,15 @@
 """All stages, one after the other: from a source to the report."""
 
+import time
 from pathlib import Path
 
 from affinity.audit import TrainedPlan
 from affinity.cli.options import AuditOptions
 from affinity.cli.run import Run
+from affinity.cli.summary import print_note
 from affinity.errors import InputError
+from affinity.recommendation import Plan
+from affinity.words import clock
 
 from .diagnose import diagnose_stage
 from .estimate import estimate_stage
@@ -36,8 +40,24 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     else:
         plan = find_plan(run, settings.plan)
         plan = share(run, plan) if settings.plan == "all-in-one" else plan
-    run.correct_time_plan(len(plan.grouping.networks))
+    run.correct_time_plan(_count_own(plan))
     retrain_stage(run, plan, options, is_given=settings.plan is not None)
     if options.diagnose:
+        began = time.monotonic()
         diagnose_stage(run, quick=options.quick)
-    return report_stage(run)
+        run.started += time.monotonic() - began  # the time limit does not hold for a diagnosis
+    page = report_stage(run)
+    if run.time_plan is not None and (over := run.seconds_over_limit()) > 0:
+        limit = 60 * run.time_plan.minutes
+        text = f"The audit took {clock(limit + over)} min, its time limit was {clock(limit)} min."
+        print_note(run.console, text)
+    return page
+
+
+def _count_own(plan: Plan) -> int:
+    """The number of a plan's networks that neither separate networks nor all-in-one hold."""
+    n_tasks, networks = len(plan.grouping.tasks), plan.grouping.networks
+    return sum(
+        not network.is_alone and (len(network.trained) < n_tasks or sharing != "hard")
+        for network, sharing in zip(networks, plan.sharing, strict=True)
+    )

@@ -23,7 +23,7 @@ def record_stage(run: Run) -> None:
     costs: list[RecordingCost] = []
     with directory.stage("record", {}, [TRACE]) as more:
         trace = record(
-            run.problem,
+            run.problem_to_record,
             every=settings.measure_every,
             runs=settings.runs,
             seed=settings.seed,

@@ -8,7 +8,8 @@ from rich.markup import escape
 
 from affinity.audit import Audit, AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
-from affinity.audit.time_plan import USUAL_EPOCHS, cost_of_fewer_rows
+from affinity.audit.retrain import ALWAYS_TRAINED
+from affinity.audit.time_plan import cost_of_fewer_rows
 from affinity.cli.options import TrainerOptions
 from affinity.cli.run import REFERENCE_SECONDS, Run
 from affinity.cli.run_directory import (
@@ -31,7 +32,7 @@ from affinity.reading import DataNote
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
-from affinity.words import count
+from affinity.words import clock, count
 
 
 def find_plan(run: Run, choice: str | None = None) -> Plan:
@@ -94,6 +95,8 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
         "tolerance": settings.tolerance,
         "reference": settings.reference,
     }
+    if run.time_plan is not None and run.time_plan.epochs is not None:
+        inputs["epochs"] = run.time_plan.epochs
     finished = directory.finished("retrain")
     decision = None if finished is None else finished.inputs.get("decision")
     if decides and finished is not None and decision == directory.hash_of(PLAN):
@@ -130,8 +133,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             backend=options.backend,
             reference_seconds=_reference_seconds(run),
         )
-        if audit.gains.n_replicates < run.replicates():
-            note = _late_note(run, audit.gains.n_replicates)
+        if (note := _late_note(run, audit.gains.n_replicates)) is not None:
             run.console.print(f"[yellow]Note:[/yellow] {note}")
             notes = (*audit.context.notes, note)
             audit = replace(audit, context=replace(audit.context, notes=notes))
@@ -184,14 +186,6 @@ def _with_notes(run: Run) -> Problem:
         return problem
     text = f"To keep the time limit of {plan.minutes:g} min, the audit used {plan.choices}."
     notes = [DataNote("time-limit", text)]
-    if plan.epochs is not None:
-        text = (
-            f"Networks were trained for at most {plan.epochs} epochs to keep the time limit. Those "
-            "of many tasks often need more than those of one, so gains from sharing may be "
-            "larger with a longer --time-limit."
-        )
-        severity = "serious" if plan.epochs < USUAL_EPOCHS else "warning"
-        notes.append(DataNote("few-epochs", text, severity, value=float(plan.epochs)))
     if plan.used_share < 1:
         costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
         if costs:
@@ -206,15 +200,25 @@ def _with_notes(run: Run) -> Problem:
     return replace(problem, notes=(*problem.notes, *notes))
 
 
-def _late_note(run: Run, done: int) -> DataNote:
-    """The note of an audit that came to the end of its time limit before its last replicate."""
-    assert run.time_plan is not None
-    text = (
-        f"The time limit of {run.time_plan.minutes:g} minutes was reached after "
-        f"{count(done, 'replicate')} instead of {run.replicates()}: this machine is slower or "
-        "busier than expected. Intervals are wider than planned."
-    )
-    return DataNote("late", text, "warning", value=float(done))
+def _late_note(run: Run, done: int) -> DataNote | None:
+    """The note of an audit that left out replicates, or took longer, at its time limit."""
+    plan = run.time_plan
+    if plan is None or (done == run.replicates() and run.seconds_over_limit() <= 0):
+        return None
+    limit = 60 * plan.minutes
+    text = ""
+    if done < run.replicates():
+        text = (
+            f"The time limit of {clock(limit)} min allowed {count(done, 'replicate')} instead of "
+            f"{run.replicates()}: this machine is slower or busier than expected. Intervals are "
+            "wider than planned. "
+        )
+    if (over := run.seconds_over_limit()) > 0:
+        text += (
+            f"Trainings ended after {clock(limit + over)} min, later than the time limit of "
+            f"{clock(limit)} min: {ALWAYS_TRAINED} replicates are always trained. "
+        )
+    return DataNote("late", text.rstrip(), "warning", value=float(done))
 
 
 def _context(run: Run, plan: Plan) -> AuditContext:
@@ -239,4 +243,5 @@ def _context(run: Run, plan: Plan) -> AuditContext:
         race=() if race is None else race.candidates,
         race_finding=None if race is None else race.finding,
         detectable=() if race is None else race.detectable,
+        enough_minutes=run.enough_minutes(),
     )
