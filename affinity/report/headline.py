@@ -172,7 +172,8 @@ def _because(audit: Audit, plan: Plan, finding: Finding, verdict: Verdict | None
 def _so_far(audit: Audit) -> str:
     """What was measured on networks that had not finished training."""
     gains = [
-        f"{name} {format_gain(gain.gain, gain.low, gain.high, gain.unit)}"
+        f"{name}{f' ({listed(names[1:])})' if names[1:] else ''} "
+        f"{format_gain(gain.gain, gain.low, gain.high, gain.unit)}"
         for name, names in audit.distinct.items()
         if "separate" not in names and "random" not in names
         for gain in [audit.overall_of(name)]
