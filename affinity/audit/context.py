@@ -31,7 +31,7 @@ class AuditContext:
         recording: Overhead of recording the run.
         race: The candidates of the race that chose the plan, the plan first.
         race_finding: What that race found.
-        detectable: The smallest gains that its trainings, and more of them, can tell from noise.
+        detectable: The smallest gains that its trainings, and more of them, find.
         rows: Number of development rows and of test rows.
         labels: How many labels of each task each split holds.
         overlap: How many rows tasks share.

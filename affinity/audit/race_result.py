@@ -73,16 +73,15 @@ class NetworkGain:
 
 @dataclass(frozen=True)
 class DetectableGain:
-    """The smallest gain that a number of trainings can tell from noise.
+    """The smallest gain that a race with a number of trainings finds.
 
-    A lower bound: it holds for one grouping that is trained in every round. A race searches among
-    many, and finds the best of them for sure only at larger gains.
+    It follows from the noise that was measured, and from simulated races (`reports/race`).
 
     Args:
         trainings: The number of trainings.
-        gain: Mean gain over the tasks by which a grouping has to be better than the safer of
-            separate networks and all-in-one for these trainings to show it with a probability of
-            80 %.
+        gain: Mean gain over the tasks by which the best grouping has to be better than the safer of
+            separate networks and all-in-one for the race to find it, or at least half of its gain,
+            with a probability of 80 %.
     """
 
     trainings: int
@@ -101,8 +100,8 @@ class RaceResult(markup.ShownAsTable):
             much each effect predicts.
         trainings: Number of networks that were trained to the end.
         branches: Number of short branches measured before the first round.
-        detectable: The smallest gains that the trainings of this race, and 4, 12 and 40 trainings
-            per task, can tell from the noise that was measured.
+        detectable: The smallest gains that races with the trainings of this one, and with 4, 12 and
+            40 trainings per task, find in the noise that was measured.
     """
 
     candidates: tuple[Candidate, ...]

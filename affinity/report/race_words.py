@@ -56,8 +56,7 @@ def race_sentences(
             for trainings, gain in sorted(by_trainings.items())
         ]
         sentences.append(
-            "The smallest gain, over the safer of separate networks and one network for all, at "
-            f"which a race finds one given grouping with a probability of 80 %: {listed(gains)}. "
-            "To find the best of many groupings takes a larger gain."
+            "The smallest gain of the best grouping, over the safer of separate networks and one "
+            f"network for all, that a race finds with a probability of about 80 %: {listed(gains)}."
         )
     return sentences
