@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from math import inf
 from numbers import Integral
@@ -81,6 +82,35 @@ def check_choice(name: str, value: object, choices: Iterable[object], code: str)
     """Refuse a value that is none of the choices."""
     if value not in (known := [*choices]):
         raise InputError(f"Expected {name} to be one of {known}, but got {value!r}.", code)
+
+
+def check_same(name: str, value: object, expected: object, code: str) -> None:
+    """Refuse a value other than the expected one."""
+    if value != expected:
+        raise InputError(f"Expected {name} to be {expected!r}, but got {value!r}.", code)
+
+
+def check_unique(names: str, given: Iterable[object], code: str) -> None:
+    """Refuse names of which one is given twice."""
+    if twice := [name for name, count in Counter(given).items() if count > 1]:
+        raise InputError(f"Expected unique {names}, but got {twice} more than once.", code)
+
+
+def check_known(names: str, given: Iterable[object], known: Iterable[object], code: str) -> None:
+    """Refuse names that are not among the known ones."""
+    choices = [*known]
+    if unknown := [name for name in dict.fromkeys(given) if name not in choices]:
+        raise InputError(f"Expected {names} among {choices}, but got {unknown}.", code)
+
+
+def check_columns(columns: Iterable[object], expected: Iterable[object]) -> None:
+    """Refuse a table that lacks one of the expected columns."""
+    found = [*columns]
+    if missing := [name for name in expected if name not in found]:
+        raise InputError(
+            f"Expected the columns {missing}, but the table has {list(map(str, found))}.",
+            "missing-column",
+        )
 
 
 class AffinityWarning(UserWarning):

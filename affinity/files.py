@@ -7,6 +7,16 @@ from pathlib import Path
 from .errors import InputError
 
 
+def read_text(path: str | Path, what: str) -> str:
+    """The text in a file; `what` names it in the error."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"Could not read {what} {str(path)!r}: {error}.", "unreadable-file"
+        ) from error
+
+
 def write_atomically(path: str | Path, content: str | bytes, *, is_durable: bool = True) -> Path:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 

@@ -1,9 +1,8 @@
 """Task names: any non-empty, unique strings."""
 
-from collections import Counter
 from collections.abc import Iterable
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_unique
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -28,9 +27,5 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
         )
     if any(not name for name in tasks):
         raise InputError(f"Expected non-empty task names, but got {tasks}.", "empty-task-name")
-    twice = [name for name, count in Counter(tasks).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"Expected unique task names, but got {twice} more than once.", "duplicate-task"
-        )
+    check_unique("task names", tasks, "duplicate-task")
     return tasks

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from .words import clock
+
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 _PATIENCE = 2.0  # seconds before a bar appears
 _BETWEEN_LINES = 30.0  # seconds before a log gets a line, and between two lines
@@ -78,10 +80,10 @@ class Track:
         if now - self._last_line < _BETWEEN_LINES:
             return
         self._last_line, spent = now, now - self._start
-        line = f"{self._description}: {self._done} of {self._total}, {_clock(spent)} so far"
+        line = f"{self._description}: {self._done} of {self._total}, {clock(spent)} so far"
         if self._done >= _KNOWN * self._total:
             left = spent * (self._total - self._done) / self._done
-            line += f", about {_clock(left)} left"
+            line += f", about {clock(left)} left"
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -102,7 +104,3 @@ def track(description: str, total: int) -> Generator[Track]:
             yield progress
     finally:
         progress.close()
-
-
-def _clock(seconds: float) -> str:
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

@@ -6,6 +6,7 @@ decide what a file holds, so there is no second list of fields, and no pickle. `
 `json_schema` are for files that other programs read.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .files import write_atomically
 from .tensor_file import read_header, read_tensors, write_tensors
 
 T = TypeVar("T")
@@ -112,7 +114,9 @@ def unflatten(cls: type[T], about: object, tensors: Mapping[str, Tensor]) -> T:
     def decode(expected: type, value: object) -> object:
         if expected is object:  # plain JSON of any kind
             return value
-        return _decoded(expected, tensors[cast("str", value)])
+        tensor = tensors[cast("str", value)]
+        held = getattr(expected, "array_type", expected)  # jaxtyping's Float[np.ndarray, "..."]
+        return tensor.numpy() if held is np.ndarray else tensor
 
     # In a new thread: under jaxtyping's import hook, all axes with the same name would have to be
     # of the same size within this call, but the parts of a result may differ.
@@ -137,6 +141,15 @@ def to_jsonable(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, PurePath) else value
+
+
+def write_json(summary: object, path: str | Path | None = None) -> str:
+    """A summary as JSON; also written to `path`, if one is given."""
+    values = to_jsonable(summary)
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path is not None:
+        write_atomically(path, text)
+    return text
 
 
 def json_schema(cls: type) -> dict[str, Any]:
@@ -179,8 +192,3 @@ class _Flattener:
             entries = cast("list[Any]", sorted(value) if is_set else value)  # pyright: ignore
             return [self(entry, f"{name}/{number}") for number, entry in enumerate(entries)]
         return str(value) if isinstance(value, PurePath) else value
-
-
-def _decoded(expected: type, tensor: Tensor) -> object:
-    held = getattr(expected, "array_type", expected)  # jaxtyping's Float[np.ndarray, "..."]
-    return tensor.numpy() if held is np.ndarray else tensor

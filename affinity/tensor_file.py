@@ -1,7 +1,8 @@
 """Tensors and a description in one safetensors file: written whole or not at all, no pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,41 +31,35 @@ def write_tensors(
 
 def read_header(path: str | Path) -> tuple[str, int]:
     """The kind and the version of what `write_tensors` wrote."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("affinity", "{}"))
-    except FileNotFoundError:
-        raise InputError(f"There is no file {str(path)!r}.", "missing-file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"Expected a safetensors file in {str(path)!r}, but it cannot be read ({error}): it is "
-            "truncated or something else.",
-            "damaged-file",
-        ) from error
-    if "format" not in header:
-        raise InputError(
-            f"Expected a file of task-affinity in {str(path)!r}, but it is a safetensors file of "
-            "something else.",
-            "unknown-file-kind",
-        )
+    what = f"Expected a file of task-affinity in {str(path)!r}"
+    with _opened(path, what) as (_, header):
+        if "format" not in header:
+            raise InputError(
+                f"{what}, but it is a safetensors file of something else.", "unknown-file-kind"
+            )
     return header["format"].removeprefix("affinity."), header["version"]
 
 
 def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, Tensor], Any]:
     """Read what `write_tensors` wrote."""
     what = f"Expected {kind} of version {version} in {str(path)!r}"
+    with _opened(path, what) as (file, header):
+        if header.get("format") != f"affinity.{kind}":
+            raise InputError(
+                f"{what}, but it is a safetensors file of something else.", "unknown-file-kind"
+            )
+        if header["version"] != version:
+            raise InputError(f"{what}, but it is of version {header['version']}.", "other-version")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return tensors, header["about"]
+
+
+@contextmanager
+def _opened(path: str | Path, what: str) -> Generator[tuple[Any, dict[str, Any]]]:
+    """The file and its description; `what` begins the error if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("affinity", "{}"))
-            if header.get("format") != f"affinity.{kind}":
-                raise InputError(
-                    f"{what}, but it is a safetensors file of something else.", "unknown-file-kind"
-                )
-            if header["version"] != version:
-                raise InputError(
-                    f"{what}, but it is of version {header['version']}.", "other-version"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file, json.loads((file.metadata() or {}).get("affinity", "{}"))
     except FileNotFoundError:
         raise InputError(f"{what}, but there is no such file.", "missing-file") from None
     except (SafetensorError, OSError) as error:
@@ -72,4 +67,3 @@ def read_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
             f"{what}, but it cannot be read ({error}): it is truncated or something else.",
             "damaged-file",
         ) from error
-    return tensors, header["about"]

@@ -1,6 +1,6 @@
 """Words: names in a row and amounts of things, as a sentence has them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -8,6 +8,13 @@ _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 def listed(names: Sequence[str]) -> str:
     """Names with commas, and an "and" before the last."""
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def shorten(names: Iterable[object], most: int = 12) -> str:
+    """The first names with commas, and how many more there are."""
+    texts = [*map(str, names)]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def count(amount: int, noun: str) -> str:

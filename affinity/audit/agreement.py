@@ -1,11 +1,13 @@
 """Agreement: how well estimated affinities predicted measured gains."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from affinity.estimates import AffinityMatrix
+from affinity.statistics import spearman
 
 from .evaluated_plan import EvaluatedPlan
 
@@ -39,9 +41,5 @@ class Agreement:
                     pairs[task, network.trained] = (float(onto.mean()), gains[task])
         estimated = [estimate for estimate, _ in pairs.values()]
         measured = [gain for _, gain in pairs.values()]
-        if len(pairs) < 3 or np.ptp(estimated) == 0 or np.ptp(measured) == 0:
-            return cls(spearman=None, n_tasks=len(pairs))
-        from scipy import stats
-
-        correlation = float(stats.spearmanr(estimated, measured).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-        return cls(spearman=correlation, n_tasks=len(pairs))
+        correlation = spearman(estimated, measured)
+        return cls(None if math.isnan(correlation) else correlation, n_tasks=len(pairs))

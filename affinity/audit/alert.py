@@ -1,9 +1,11 @@
 """An alert: one reason to be careful with a result."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from affinity.reading import Severity
 from affinity.tasks.score import GainUnit
+from affinity.words import shorten
 
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
@@ -25,10 +27,9 @@ class Alert:
     text: str
 
 
-def quote_names(names: list[str], most: int = 6) -> str:
+def quote_names(names: Iterable[str]) -> str:
     """Names in quotes, and how many more there are."""
-    shown = ", ".join(f"“{name}”" for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return shorten((f"“{name}”" for name in names), 6)
 
 
 def format_gain(

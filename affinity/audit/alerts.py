@@ -132,7 +132,7 @@ def _data(audit: "Audit") -> Iterator[Alert]:
             "too-few-to-judge",
             "serious",
             _ABOUT_DATA["too-few-to-judge"],
-            f"{quote_names(list(audit.too_few_labels))}: there are too few test rows of each class "
+            f"{quote_names(audit.too_few_labels)}: there are too few test rows of each class "
             "for a verdict.",
         )
     for part, n_rows in audit.context.rows.items():
@@ -302,7 +302,7 @@ def _budget(audit: "Audit") -> Iterator[Alert]:
 def _passed_over(audit: "Audit") -> Iterator[Alert]:
     """Fewer networks that are as good on average, but harm tasks."""
     if passed_over := audit.passed_over:
-        harmed = "; ".join(f"{name}: {quote_names(list(t))}" for name, t in passed_over.items())
+        harmed = "; ".join(f"{name}: {quote_names(t)}" for name, t in passed_over.items())
         yield Alert(
             "fewer-networks-harm",
             "note",
@@ -344,7 +344,7 @@ def _gates(audit: "Audit") -> Iterator[Alert]:
                 "polarized-gates",
                 "warning",
                 f"Gates of network {number} are polarized",
-                f"{quote_names(list(polarized))}: the gate gives nearly all weight to one expert "
+                f"{quote_names(polarized)}: the gate gives nearly all weight to one expert "
                 f"in up to {max(polarized.values())} of {gates.n_replicates} replicates, so the "
                 "task shares less than planned. Use gate dropout or hard sharing.",
             )

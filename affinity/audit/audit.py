@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from affinity import markup, storage
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, without_verdict
+from affinity.storage import write_json
 from affinity.training import TrainedNetwork
 from affinity.training.settings import USUAL_EPOCHS
 from affinity.words import count
@@ -32,7 +33,7 @@ from .summary import (
     AuditSummary,
     CandidateSummary,
     GroupingSummary,
-    MetricDifference,
+    MeanSummary,
     NetworkSummary,
     ReferenceSummary,
     ReferenceTask,
@@ -41,7 +42,6 @@ from .summary import (
     summarize_gain,
     summarize_gates,
     summarize_verdict,
-    write_json,
 )
 from .task_description import TaskDescription
 
@@ -98,11 +98,7 @@ class Audit(markup.ShownAsTable):
         Raises:
             InputError: If there is no such candidate.
         """
-        if candidate not in self.candidates:
-            raise InputError(
-                f"Expected one of the candidates {list(self.candidates)}, but got {candidate!r}.",
-                "unknown-candidate",
-            )
+        check_choice("the candidate", candidate, self.candidates, "unknown-candidate")
         if candidate not in self._verdicts:
             self._verdicts[candidate] = self._judge(self.candidates[candidate].test, self.test)
         return self._verdicts[candidate]
@@ -517,7 +513,7 @@ def _summarize_tasks(audit: Audit) -> tuple[TaskSummary, ...]:
             loss={name: means[column] for name, means in losses.items()},
             metric_name=task.metric,
             metric={name: means[column] for name, means in metrics.items()},
-            metric_difference=MetricDifference(
+            metric_difference=MeanSummary(
                 finite(differences["difference"][column]),
                 finite(differences["difference_low"][column]),
                 finite(differences["difference_high"][column]),
@@ -564,14 +560,8 @@ def _summarize_networks(audit: Audit) -> tuple[NetworkSummary, ...]:
             multiply_adds=None if cost is None else cost.multiply_adds,
             gates=None if gates is None else summarize_gates(gates),
         )
-        for network, sharing, settings, reason, cost, gates in zip(
-            plan.grouping.networks,
-            plan.sharing,
-            plan.settings,
-            plan.reasons,
-            costs or none,
-            audit.gates or none,
-            strict=True,
+        for (network, sharing, settings, reason), cost, gates in zip(
+            plan.parts, costs or none, audit.gates or none, strict=True
         )
     )
 

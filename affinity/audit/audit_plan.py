@@ -1,10 +1,10 @@
 """Audits with any trainer: list the training jobs of an audit, and evaluate their results."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number, check_same
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.sharing import MERGED
@@ -14,12 +14,7 @@ from affinity.training import Job, Result, Trainer
 from affinity.training.protocol import Setting
 
 from .audit import Audit
-from .baselines import (
-    RANDOM,
-    SAME_SIZE,
-    check_baselines,
-    permute_tasks,
-)
+from .baselines import RANDOM, SAME_SIZE, check_baselines, permute_tasks
 from .context import AuditContext
 from .limitations import Limitation
 from .task_description import SCORE, TaskDescription
@@ -79,8 +74,7 @@ def audit_plan(
         >>> audit.overall.verdict, round(audit.overall.gain, 6)
         ('beneficial', 0.05)
     """
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
+    check_number("replicates", replicates, "no-replicates", least=1)
     seeds = range(seed, seed + replicates)
     jobs = audit_jobs(plan, tuple(tasks), seeds, baselines, trainer.accepts)
     return audit_from_results(
@@ -185,19 +179,12 @@ def audit_from_results(
 
 
 def _candidates(
-    plan: Plan,
-    tasks: Sequence[str],
-    baselines: Sequence[str] | None,
-    accepts: frozenset[str],
+    plan: Plan, tasks: Sequence[str], baselines: Sequence[str] | None, accepts: frozenset[str]
 ) -> tuple[dict[str, CandidatePlan], list[Limitation]]:
     """Candidates by name, and a note for each baseline that cannot be trained."""
     names = check_names(tasks)
-    if plan.grouping.tasks != frozenset(names):
-        raise InputError(
-            f"Expected a plan for the tasks {list(names)}, but it serves "
-            f"{sorted(plan.grouping.tasks)}.",
-            "different-tasks",
-        )
+    planned = sorted(plan.grouping.tasks)
+    check_same("the tasks of the plan", planned, sorted(names), "different-tasks")
     if plan.width is not None:
         raise InputError(
             f"Expected a plan without a width, but it has {plan.width}: this trainer knows only "
@@ -207,11 +194,7 @@ def _candidates(
     can_widen = "width" in accepts
     baselines = usual_baselines(accepts) if baselines is None else baselines
     check_baselines(baselines, MERGED)
-    fixed = {
-        "plan": plan,
-        "separate": Plan.separate(names),
-        "all-in-one": Plan.all_in_one(names),
-    }
+    fixed = {"plan": plan, "separate": Plan.separate(names), "all-in-one": Plan.all_in_one(names)}
     if not set(plan.sharing).isdisjoint(MERGED):
         fixed["plan, trained jointly"] = _shared(plan, "hard")
     for way in (way for way in MERGED if way in baselines):
@@ -248,9 +231,8 @@ def _shared(plan: Plan, way: str) -> Plan:
     return replace(plan, sharing=sharing, reasons=("",) * len(networks), settings=())
 
 
-def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]:
+def _limitations(trainings: Trainings, seeds: Sequence[int]) -> Iterator[Limitation]:
     """Failed trainings, undefined scores, and limits that follow from the kind of scores."""
-    limits: list[Limitation] = []
     by_group: dict[tuple[str, ...], list[Result]] = {}
     for result in trainings.failures:
         by_group.setdefault(result.job.names, []).append(result)
@@ -267,7 +249,7 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]
             f"{'the seeds' if len(numbers) > 1 else 'seed'} "
             f"{', '.join(map(str, numbers))}: {failures[-1].error} {effect}"
         )
-        limits.append(Limitation("failed-training", message))
+        yield Limitation("failed-training", message)
     is_unknown = {
         name: trainings.table(name, trainings.judged).isnan().all(dim=0)
         for name in ("plan", "separate")
@@ -279,7 +261,7 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]
                 f"Task {task!r} has no {trainings.judged} score under {' and '.join(without)}: its "
                 "gain is missing. Trainings returned None for it."
             )
-            limits.append(Limitation("undefined-score", message, task))
+            yield Limitation("undefined-score", message, task)
     alone = trainings.table("separate", trainings.judged)
     for (task, column), score in zip(
         trainings.tasks.items(), trainings.scores.values(), strict=True
@@ -291,19 +273,18 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> list[Limitation]
                 "that matters in the score's own units: affinity.Score('minimize', unit=0.01), for "
                 "example."
             )
-            limits.append(Limitation("scores-around-zero", message, task))
+            yield Limitation("scores-around-zero", message, task)
     if trainings.judged == trainings.decided:
         message = (
             f"The trainings gave only {trainings.judged} scores, one per task: decision and "
             "verdict use the same rows. Gains of a grouping that was chosen on such scores "
             "are too high. To separate them, return affinity.Scores(validation=..., test=...)."
         )
-        limits.append(Limitation("shared-rows", message))
+        yield Limitation("shared-rows", message)
     has_rows = [result.rows is not None for result in trainings.results if not result.is_failed]
     if any(has_rows) and trainings.n_blocks is None:
         message = (
             "Scores of test rows were ignored: their number differs by training. Intervals "
             "show only how gains vary over replicates."
         )
-        limits.append(Limitation("row-scores-differ", message))
-    return limits
+        yield Limitation("row-scores-differ", message)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.grouping import Grouping, Network
 from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
@@ -61,11 +61,7 @@ def make_candidates(
 
 def check_baselines(baselines: Sequence[str], others: Collection[str] = ()) -> None:
     """Raise an error if a baseline is neither in `BASELINES` nor in `others`."""
-    known = [*BASELINES, *others]
-    if unknown := sorted(set(baselines) - set(known)):
-        raise InputError(
-            f"Expected baselines among {known}, but got {unknown}.", "unknown-baseline"
-        )
+    check_known("baselines", baselines, [*BASELINES, *others], "unknown-baseline")
 
 
 def match_size(baseline: Plan, plan: Plan, problem: Problem) -> Plan:

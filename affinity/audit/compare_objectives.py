@@ -16,11 +16,12 @@ from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.recommendation.measured_sharing import standard_error
 from affinity.statistics import Gains, NegativeTransferTest, Verdict
+from affinity.storage import write_json
 from affinity.tasks import loss_on_labelled
 from affinity.training import OBJECTIVES, Job, Objective, Sum, Weighted
 from affinity.training.rows import columns_of
 
-from .causes.loss_scale import by_loss_scale
+from .causes.optimization import by_loss_scale
 from .context import AuditContext
 from .measure_sharing import choose_strengths
 from .summary import (
@@ -30,7 +31,6 @@ from .summary import (
     finite,
     summarize_gain,
     summarize_verdict,
-    write_json,
 )
 from .trainings import CandidatePlan, Trainings, check_plans, jobs_of, run_jobs
 

@@ -14,11 +14,12 @@ from jaxtyping import Float
 from affinity import markup
 from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName, interval
+from affinity.storage import write_json
 from affinity.tasks.score import GainUnit
 
 from .causes import CauseResult, Intervention, Split
 from .context import AuditContext
-from .summary import SCHEMA_VERSION, MeanSummary, finite, summarize_mean, write_json
+from .summary import SCHEMA_VERSION, MeanSummary, finite, summarize_mean
 
 LEAST_SHARE = 0.1  # a cause with a smaller share of the harm is not reported as at work
 ABOUT = 0.7  # recovering this share of what the best one recovers is about as good

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from affinity.problems import Problem
 from affinity.training import Minimax
 from affinity.training.reference import constant_loss
-from affinity.words import count
+from affinity.words import count, shorten
 
 from .evaluated_plan import EvaluatedPlan
 from .task_description import metric_name
@@ -43,9 +43,10 @@ def find_limitations(
             tasks = [
                 task for task, lost in zip(problem.names, is_lost.any(dim=0), strict=True) if lost
             ]
+            lost = shorten(map(repr, tasks), 5)
             message = (
                 f"{name!r} failed to train on {int(is_lost.any(dim=1).sum())} of {len(is_lost)} "
-                f"replicates (a loss became NaN or infinite): its gains for {_shorten(tasks)} are "
+                f"replicates (a loss became NaN or infinite): its gains for {lost} are "
                 "missing. A smaller learning rate may help."
             )
             found.append(Limitation("failed-training", message, candidate=name))
@@ -102,8 +103,3 @@ def _different_scales(problem: Problem) -> Limitation | None:
         "training of a shared network. Compare --objective uncertainty, or weights of 1 / scale."
     )
     return Limitation("loss-scales", message)
-
-
-def _shorten(tasks: list[str], most: int = 5) -> str:
-    shown = ", ".join(map(repr, tasks[:most]))
-    return shown if len(tasks) <= most else f"{shown} and {len(tasks) - most} more"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_number, warn
 from affinity.grouping import Grouping, Network
 from affinity.problems import NetworkTrainer, Problem, at_equal_size, try_strengths
 from affinity.recommendation import MeasuredSharing, Plan
@@ -52,8 +52,7 @@ def measure_sharing(
         InputError: If `replicates` is below 1, or a trainer is given without tasks or does not
             accept other ways to share.
     """
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
+    check_number("replicates", replicates, "no-replicates", least=1)
     if isinstance(problem, Problem):
         trainer = NetworkTrainer(problem, store, keep_mixtures=True)
         scores, seeds = trainer.tasks, problem.replicate_seeds(replicates, seed)

@@ -114,11 +114,7 @@ class Race:
                 check_whole_number(name, value, least, "out-of-range")
         for name in ("tolerance", "loss_aversion", "seconds"):
             check_number(name, getattr(self, name), least=0)
-        if not 0 <= self.confidence <= 1:
-            raise InputError(
-                f"Expected a confidence between 0 and 1, but got {self.confidence}.",
-                "not-a-probability",
-            )
+        check_number("the confidence", self.confidence, "not-a-probability", least=0, most=1)
 
     def __call__(
         self,
@@ -252,10 +248,7 @@ class Race:
         if branch is not None:
             n_more = 5 * len(tasks) if self.branches is None else self.branches - len(tasks)
             branches = branch(self._first(blocks, list(safe.values()), n_more), 0)
-            predictors = {
-                **(predictors or {}),
-                "branches": self.predictor(branches, blocks=blocks),
-            }
+            predictors = {**(predictors or {}), "branches": self.predictor(branches, blocks=blocks)}
         offset = 0 if branches is None else 1
         groups = self._first(blocks, [*safe.values(), *random.values()], n_groups)
         if limit < 2 * len(tasks):

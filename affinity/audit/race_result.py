@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from affinity import markup
-from affinity.errors import InputError
+from affinity.errors import check_choice
 from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
 from affinity.recommendation import Plan, PlanProvenance
@@ -140,14 +140,9 @@ class RaceResult(markup.ShownAsTable):
         Raises:
             InputError: If there is no such candidate.
         """
-        for candidate in self.candidates:
-            if candidate.name == name:
-                return candidate
-        raise InputError(
-            f"Expected one of the candidates {[each.name for each in self.candidates]}, but got "
-            f"{name!r}.",
-            "unknown-candidate",
-        )
+        by_name = {candidate.name: candidate for candidate in self.candidates}
+        check_choice("the candidate", name, by_name, "unknown-candidate")
+        return by_name[name]
 
     @property
     def indistinguishable(self) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def train_reference(
                 break
             scale = 1.0 if scales is None else float(scales[column])
             parts = [
-                _column(part, column)
+                part.with_targets(part.targets[:, column : column + 1])
                 for part in (replicate.training, replicate.validation, replicate.test)
             ]
             rows.append(_score(task, parts, scale, seed))
@@ -226,10 +226,6 @@ def _logits(task: Task, probabilities: np.ndarray, classes: np.ndarray) -> np.nd
     above = full[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # of each threshold
     below = full.cumsum(axis=1)[:, :-1]
     return np.log(above) - np.log(below)
-
-
-def _column(rows: Examples, column: int) -> Examples:
-    return rows.with_targets(rows.targets[:, column : column + 1])
 
 
 def _labelled(rows: Examples) -> Examples:

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.problems import Problem
 from affinity.recommendation import Plan
 from affinity.statistics import Estimate, VerdictName
+from affinity.storage import write_json
 
 from .audit import Audit
 from .evaluated_plan import EvaluatedPlan
 from .retrain import retrain
-from .summary import SCHEMA_VERSION, finite, write_json
+from .summary import SCHEMA_VERSION, finite
 
 Followed = Literal["plan", "advice"]  # whether to follow the plan or the audit's advice
 Networks = tuple[tuple[str, ...], ...]  # the tasks of each network of a plan
@@ -126,7 +127,7 @@ class RepeatedHoldout:
         \widehat{\mathrm{Var}}(\overline{g}) = \left( \frac{1}{J} + \frac{q}{1 - q} \right) s^2(g_j)
 
     where the second term does not shrink with the number of splits. This is an approximation for
-    random splits, and also for time windows (`affinity.problems.windows`): their test rows, too,
+    random splits, and also for time windows: their test rows, too,
     overlap by at most about q on average.
 
     Args:
@@ -152,11 +153,7 @@ class RepeatedHoldout:
                 f"audits of {sorted(tasks)}.",
                 "different-tasks",
             )
-        if not 0 < self.test_share < 1:
-            raise InputError(
-                f"Expected a test share between 0 and 1, but got {self.test_share}.",
-                "share-out-of-range",
-            )
+        check_number("the test share", self.test_share, "share-out-of-range", above=0, below=1)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -294,8 +291,7 @@ def repeat_holdout(
         >>> repeat_holdout(make, decide, splits=2, replicates=1, baselines=()).gains().shape
         (2, 8)
     """
-    if splits < 1:
-        raise InputError(f"Expected at least one split, but got {splits}.", "no-splits")
+    check_number("splits", splits, "no-splits", least=1)
     audits: list[Audit] = []
     share = 0.0
     for split in range(splits):

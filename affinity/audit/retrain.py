@@ -12,7 +12,7 @@ from affinity.problems import NetworkTrainer, Problem, TableTrunk
 from affinity.problems.network_trainer import NetworkResult
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
-from affinity.tasks import Score, Task
+from affinity.tasks import Score
 from affinity.training import Result, TrainedNetwork
 from affinity.training.reference import constant_loss
 
@@ -115,7 +115,10 @@ def retrain(
             goal = _goal(done, most, spent, minutes)
         looks = (*looks, (done, done / most if goal > done else 1.0))
         own_test = replace(test or NegativeTransferTest(), looks=looks if until else ())
-        metrics = [_metric_score(task) for task in problem.tasks]
+        metrics = [  # compared by differences
+            Score("maximize" if task.higher_is_better else "minimize", relative=False)
+            for task in problem.tasks
+        ]
         evaluated = {
             name: trainings.evaluate(name, candidate.plan_of(seeds[0]), metrics=metrics)
             for name, candidate in candidates.items()
@@ -198,11 +201,6 @@ def _gates(trainer: NetworkTrainer, trainings: Trainings) -> tuple[Gates | None,
         else None
         for results in zip(*trainings.candidates["plan"], strict=True)
     )
-
-
-def _metric_score(task: Task) -> Score:
-    """How metrics are compared: by differences."""
-    return Score("maximize" if task.higher_is_better else "minimize", relative=False)
 
 
 def _describe_tasks(problem: Problem) -> tuple[TaskDescription, ...]:

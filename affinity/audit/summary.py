@@ -1,17 +1,13 @@
 """Summaries of audits and diagnoses, as in JSON files; undefined numbers are None."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from affinity.files import write_atomically
 from affinity.sharing import SharingSettings
 from affinity.statistics import Gains, Verdict, VerdictName, interval
-from affinity.storage import to_jsonable
 from affinity.tasks.score import GainUnit
 
 from .agreement import Agreement
@@ -24,7 +20,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class MeanSummary:
-    """A mean over replicates with its 95 % interval, in the unit of the overall gain."""
+    """A mean over replicates with its 95 % interval, in the overall gain's unit by default."""
 
     mean: float | None
     low: float | None
@@ -60,15 +56,6 @@ class VerdictSummary:
 
 
 @dataclass(frozen=True)
-class MetricDifference:
-    """How much the plan improves a metric, in the metric's own unit, with its 95 % interval."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class TaskSummary:
     """The results of an audit for one task.
 
@@ -86,7 +73,7 @@ class TaskSummary:
         loss: Mean test loss by candidate; for external trainers, their test score.
         metric_name: Name of the metric.
         metric: Mean test metric by candidate.
-        metric_difference: The plan's improvement of the metric.
+        metric_difference: The plan's improvement of the metric, in the metric's unit.
     """
 
     name: str
@@ -102,7 +89,7 @@ class TaskSummary:
     loss: Mapping[str, float | None]
     metric_name: str
     metric: Mapping[str, float | None]
-    metric_difference: MetricDifference
+    metric_difference: MeanSummary
 
 
 @dataclass(frozen=True)
@@ -314,12 +301,3 @@ def summarize_gain(gains: Gains) -> MeanSummary:
     estimate = gains.estimate_overall()
     low, high = estimate.interval()
     return MeanSummary(finite(estimate.mean[0]), finite(low[0]), finite(high[0]))
-
-
-def write_json(summary: object, path: str | Path | None = None) -> str:
-    """A summary as JSON; also written to `path`, if one is given."""
-    values = to_jsonable(summary)
-    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if path is not None:
-        write_atomically(path, text)
-    return text

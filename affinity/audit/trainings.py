@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number, check_same
 from affinity.grouping import Network
 from affinity.recommendation import Plan
 from affinity.sharing import Cost
@@ -29,14 +29,10 @@ _Key = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]
 def check_plans(tasks: tuple[str, ...], replicates: int, *plans: Plan | None) -> None:
     """Raise an error if a plan is of other tasks, or `replicates` is below 1."""
     for plan in plans:
-        if plan is not None and plan.grouping.tasks != frozenset(tasks):
-            raise InputError(
-                f"Expected a plan for the tasks {tasks}, but it serves "
-                f"{tuple(sorted(plan.grouping.tasks))}.",
-                "different-tasks",
-            )
-    if replicates < 1:
-        raise InputError(f"Expected at least one replicate, but got {replicates}.", "no-replicates")
+        if plan is not None:
+            planned = sorted(plan.grouping.tasks)
+            check_same("the tasks of the plan", planned, sorted(tasks), "different-tasks")
+    check_number("replicates", replicates, "no-replicates", least=1)
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,7 @@ class CandidatePlan:
                     else settings,
                 ),
             )
-            for network, sharing, own in zip(
-                plan.grouping.networks, plan.sharing, plan.settings, strict=True
-            )
+            for network, sharing, own, _ in plan.parts
         ]
 
 

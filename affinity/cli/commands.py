@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from .console import open_console, print_file, print_json, print_next, warnings_as_notes
+from affinity.errors import InputError
+from affinity.files import write_atomically
+
+from .console import (
+    open_console,
+    print_file,
+    print_json,
+    print_next,
+    print_note,
+    warnings_as_notes,
+)
 from .early_checks import check_backend, check_columns, check_plan, check_run
 from .options import (
     AuditOptions,
@@ -265,15 +275,13 @@ def compare(options: CompareOptions) -> None:
     """Compare two audits of the same tasks: other data, estimators or seeds."""
     check_run(options.run_a)
     check_run(options.run_b)
-    from affinity.storage import to_jsonable
-
     from .compare import compare_runs, show_comparison
 
     with open_console(is_error=options.json) as console:
         comparison = compare_runs(options.run_a, options.run_b)
         show_comparison(console, comparison)
         if options.json:
-            print_json(to_jsonable(comparison))
+            print_json(comparison)
 
 
 def predict(options: PredictOptions) -> None:
@@ -282,12 +290,9 @@ def predict(options: PredictOptions) -> None:
     Also with those of `retrain --save-models`.
     """
     from affinity.audit import TrainedPlan
-    from affinity.errors import InputError
-    from affinity.files import write_atomically
 
     from .run import use_one_thread
     from .run_directory import TRAINED, RunDirectory
-    from .summary import print_note
 
     use_one_thread()
     directory = RunDirectory(options.run)
@@ -324,8 +329,6 @@ def transfer(options: TransferOptions) -> None:
       affinity transfer digits --recipe "gradual unfreezing" --plan-only
     """
     check_columns(options)
-    from affinity.storage import to_jsonable
-
     from .run import start_run
     from .run_directory import TRANSFER_PAGE
     from .stages.transfer import transfer_stage, write_tuning_plan
@@ -350,7 +353,7 @@ def transfer(options: TransferOptions) -> None:
         if options.png:
             write_pictures(run, summary)
         if options.json:
-            print_json(to_jsonable(summary))
+            print_json(summary)
 
 
 def fewshot(options: FewShotOptions) -> None:
@@ -367,8 +370,6 @@ def fewshot(options: FewShotOptions) -> None:
       affinity fewshot school.csv.gz --task-column school --target score --shots 5,10
       affinity fewshot sines --shots 5,10
     """
-    from affinity.storage import to_jsonable
-
     from .few_shots import compare_methods, show_result, write_result
     from .run import use_one_thread
 
@@ -379,7 +380,7 @@ def fewshot(options: FewShotOptions) -> None:
         for path in write_result(result, options.out) if options.out is not None else ():
             print_file(console, "Wrote", path)
         if options.json:
-            print_json(to_jsonable(result.summary()))
+            print_json(result.summary())
 
 
 def problems(options: OutputOptions = DEFAULTS) -> None:

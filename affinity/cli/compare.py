@@ -10,12 +10,11 @@ from rich.markup import escape
 
 from affinity.audit import Audit, HoldoutSummary
 from affinity.errors import InputError
-from affinity.reading.source import shorten
 from affinity.report import write_comparison
 from affinity.report.comparison import DIFFERENT_DATA, correlate_affinities, different_data
 from affinity.statistics import VerdictName
 from affinity.study.ledger import LEDGER
-from affinity.words import count
+from affinity.words import count, shorten
 
 from .console import plain_table
 from .run import Run

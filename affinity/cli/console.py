@@ -43,11 +43,17 @@ def warnings_as_notes(console: Console) -> Generator[None]:
         text = str(message)
         if text not in shown:
             shown.add(text)
-            console.print(f"[yellow]Note:[/yellow] {escape(text)}", soft_wrap=True)
+            print_note(console, text)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def print_note(console: Console, text: str, is_warning: bool = False) -> None:
+    """Print a note on the data or the result; a warning says that something may be wrong."""
+    mark = "[bold red]Warning:[/bold red]" if is_warning else "[yellow]Note:[/yellow]"
+    console.print(f"{mark} {escape(text)}")
 
 
 def plain_table(*headings: str) -> Table:
@@ -62,8 +68,10 @@ def plain_table(*headings: str) -> Table:
 
 
 def print_json(value: object, indent: int | None = None) -> None:
-    """Print a value as JSON to standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
+    """Print a value, such as a summary, as JSON to standard output."""
+    from affinity.storage import to_jsonable
+
+    print(json.dumps(to_jsonable(value), ensure_ascii=False, indent=indent))
 
 
 def print_next(console: Console, stage: str, run: Path) -> None:

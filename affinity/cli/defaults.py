@@ -8,6 +8,7 @@ from typing import cast, get_type_hints
 from cyclopts import App, Argument, ArgumentCollection, Token
 
 from affinity.errors import InputError
+from affinity.files import read_text
 
 from .early_checks import check_run
 from .options import FileOptions, StageOptions, inherited_settings
@@ -56,12 +57,8 @@ def _read_config(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        body: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"Could not read the config {str(path)!r}: {error.strerror}.", "unreadable-file"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        body: object = yaml.safe_load(read_text(path, "the config"))
+    except yaml.YAMLError as error:
         raise InputError(
             f"Expected YAML in the config {str(path)!r}: {error}", "invalid-config"
         ) from error

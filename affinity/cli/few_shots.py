@@ -1,6 +1,5 @@
 """Few shots in the terminal: the problem, the table, and the files."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +19,13 @@ from affinity.fewshot import (
     methods_for,
 )
 from affinity.files import write_atomically
-from affinity.storage import save, to_jsonable
+from affinity.storage import save, write_json
 from affinity.words import count
 
-from .console import plain_table
+from .console import plain_table, print_note
 from .early_checks import check_source, reading_options
 from .options import FewShotOptions
 from .run import typed_command, versions
-from .summary import print_note
 
 BUILT_IN = ("digits", "sines")
 WAYS = 5
@@ -156,10 +154,10 @@ def write_result(result: FewShotResult, folder: Path) -> list[Path]:
     from affinity.report import fewshot_pictures, write_report
 
     summary = result.summary()
-    text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False)
+    write_json(summary, folder / "fewshot.json")
     return [
         save(result, folder / "fewshot.safetensors"),
-        write_atomically(folder / "fewshot.json", text + "\n"),
+        folder / "fewshot.json",
         write_atomically(folder / "fewshot.csv", result.frame().to_csv(index=False)),
         write_report(summary, folder / "fewshot.html"),
         *(

@@ -116,7 +116,6 @@ def _report(
         console.print_exception()
     notes = " ".join(getattr(error, "__notes__", ()))
     console.print(
-        f"[bold red]Error[/bold red] ({code}): {escape(f'{error} {notes}'.strip())}",
-        soft_wrap=True,
+        f"[bold red]Error[/bold red] ({code}): {escape(f'{error} {notes}'.strip())}", soft_wrap=True
     )
     return exit_code

@@ -354,8 +354,7 @@ class DataOptions(ColumnOptions, TargetOptions):
         "Use the rows with 'test' in this column as test rows.", default=None
     )
     group_column: str | None = option(
-        "Keep rows with the same value together in every split (a patient, a user).",
-        default=None,
+        "Keep rows with the same value together in every split (a patient, a user).", default=None
     )
     sample_weight: str | None = option(
         "Weigh rows by this column in training and in all scores.", default=None
@@ -437,15 +436,7 @@ class ObjectiveOptions:
     """How the losses of several tasks become one step."""
 
     objective: Literal[
-        "sum",
-        "weighted",
-        "uncertainty",
-        "dwa",
-        "gradnorm",
-        "minimax",
-        "pcgrad",
-        "mgda",
-        "upgrad",
+        "sum", "weighted", "uncertainty", "dwa", "gradnorm", "minimax", "pcgrad", "mgda", "upgrad"
     ] = option(
         "How the tasks' losses become one step. All but 'sum' and 'weighted' train networks one by "
         "one, which takes longer.",

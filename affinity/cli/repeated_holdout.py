@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from affinity.audit import RepeatedHoldout
 from affinity.errors import InputError
-from affinity.problems.windows import windows
 from affinity.storage import save
 
 from .options import AuditOptions, RunSettings
@@ -13,6 +12,7 @@ from .run_directory import HOLDOUT, HOLDOUT_JSON, SPLITS
 from .stages.audit import run_stages
 from .stages.report import report_stage
 
+LEAST_KNOWN = 0.5  # share of the rows that the earliest window of time has
 SEED_STEP = 1_000  # distance between the seeds of two splits, so that all seeds differ
 
 
@@ -35,7 +35,7 @@ def repeat_audit(first: Run, options: AuditOptions, n_splits: int) -> RepeatedHo
     settings = first.settings
     shares: list[float] | list[None] = [None] * n_splits
     if settings.time_column is not None:
-        shares = windows(n_splits, settings.test_share)
+        shares = _windows(n_splits, settings.test_share)
     audits = [first.audit]
     for split in range(1, n_splits):
         first.console.rule(f"test split {split + 1} of {n_splits}", style="dim")
@@ -52,3 +52,18 @@ def repeat_audit(first: Run, options: AuditOptions, n_splits: int) -> RepeatedHo
         run.audit, run.holdout = first.audit, holdout
         report_stage(run)
     return holdout
+
+
+def _windows(count: int, test_share: float) -> list[float]:
+    """The share of the rows, ordered by time, that each of `count` splits may use.
+
+    Of what is known the latest rows are the test rows, a share of `test_share`. Windows follow each
+    other without a gap where this leaves half of the rows to the earliest draw; else they overlap.
+
+    References:
+        Tashman (2000), Out-of-sample Tests of Forecasting Accuracy: rolling origins.
+    """
+    apart = [(1 - test_share) ** draw for draw in range(count)]
+    if apart[-1] >= LEAST_KNOWN:
+        return apart
+    return [1 - (1 - LEAST_KNOWN) * draw / (count - 1) for draw in range(count)]

@@ -34,7 +34,7 @@ from affinity.audit.time_plan import (
     with_fitting_length,
     with_usual_epochs,
 )
-from affinity.errors import DivergenceError, InputError, check_choice
+from affinity.errors import DivergenceError, InputError, check_choice, check_number
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
 from affinity.problems.record import steps_between_measurements
@@ -42,6 +42,7 @@ from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.sharing import SHARINGS
 from affinity.storage import load_as
+from affinity.words import shorten
 
 from .console import Stopped, warnings_as_notes
 from .options import RunSettings, inherited_settings
@@ -374,7 +375,7 @@ class Run:
         """Report what a stage did."""
         finished = self.directory.require(stage)
         files = [escape(str(self.directory.file(name))) for name in outputs]
-        shown = ", ".join(files[:4]) + (f" and {len(files) - 4} more" if len(files) > 4 else "")
+        shown = shorten(files, 4)
         self.console.print(
             f"[bold]{stage}[/bold]: {summary}, {finished.seconds:.1f} s; wrote {shown}",
             soft_wrap=True,
@@ -400,8 +401,8 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     run.problem = run.problem_as_set = problem
     run.budget()
     check_method(settings, len(problem.tasks))
-    if settings.plan not in (None, "separate", "all-in-one"):
-        Plan.from_yaml(Path(settings.plan), tasks=problem.names)
+    if settings.plan is not None:
+        Plan.named(settings.plan, problem.names)
     with directory.open(record), _report_interruption(directory), warnings_as_notes(console):
         show_problem(console, problem)
         yield run
@@ -496,11 +497,7 @@ def check_method(settings: RunSettings, n_tasks: int) -> None:
 
 def check_budget(budget: int, n_tasks: int) -> None:
     """Check that a budget is not larger than the number of tasks."""
-    if budget > n_tasks:
-        raise InputError(
-            f"Expected a budget between 1 and {n_tasks}, the number of tasks, but got {budget}.",
-            "budget-too-large",
-        )
+    check_number("the budget of networks", budget, "budget-too-large", most=n_tasks)
 
 
 def _absolute(name: str) -> str:

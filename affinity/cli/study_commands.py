@@ -3,13 +3,17 @@
 import json
 import shlex
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+
+from affinity.errors import InputError, check_known
+from affinity.files import read_text, write_atomically
+from affinity.words import count
 
 from .console import Stopped, open_console, print_file, print_json
 from .options import (
@@ -28,7 +32,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from affinity.estimates import AffinityMatrix
-    from affinity.recommendation import Plan
     from affinity.recording import Trace
     from affinity.study import Study
     from affinity.training import CommandTrainer
@@ -52,8 +55,8 @@ def create_study(options: CreateStudyOptions) -> None:
 
     from .study_summary import print_status
 
-    _check_known(options.tasks, options.units, "--unit")
-    _check_known(options.tasks, options.weights, "--weight")
+    check_known("--unit of tasks", options.units, options.tasks, "unknown-task")
+    check_known("--weight of tasks", options.weights, options.tasks, "unknown-task")
     tasks = {
         task: Score(
             direction,  # pyright: ignore[reportArgumentType]
@@ -109,9 +112,7 @@ def run_study(options: RunStudyOptions) -> None:
         page = _page_of(study)
         with _keep_finished(options.folder), LivePage(study, page) as live:
             study.run(
-                trainer,
-                retries=options.retries,
-                observe=lambda event: (log(event), live.update()),
+                trainer, retries=options.retries, observe=lambda event: (log(event), live.update())
             )
         print_status(console, study, options.json)
         print_file(console, "Report", page)
@@ -127,11 +128,9 @@ def ask_jobs(options: AskOptions) -> None:
 
       affinity study ask runs/ranker -n 4 --json
     """
-    from affinity.storage import to_jsonable
-
     jobs = _open(options.folder).ask(options.n)
     if options.json:
-        print_json([{**to_jsonable(job), "tasks": list(job.names)} for job in jobs])
+        print_json(jobs)
         return
     for job in jobs:
         sharing = {"sharing": job.sharing} if job.sharing != "hard" else {}
@@ -149,17 +148,11 @@ def tell_scores(options: TellOptions) -> None:
 
       affinity study tell runs/ranker 3f2a-1 scores.json
     """
-    from affinity.errors import InputError
     from affinity.training.protocol import read_scores
 
     study = _open(options.folder)
     job = study.job(options.job)
-    try:
-        text = options.scores.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"Could not read the scores {str(options.scores)!r}: {error}.", "unreadable-file"
-        ) from error
+    text = read_text(options.scores, "the scores")
     study.tell(job.id, read_scores(job, text, str(options.scores)), options.seconds)
     _write_page(study)
     print(f"{job.id}: recorded")
@@ -192,7 +185,6 @@ def add_runs(options: AddOptions) -> None:
       affinity study add runs/ranker past.csv
     """
     from affinity.reading import read_table
-    from affinity.words import count
 
     study = _open(options.folder)
     n_added = study.add(read_table(str(options.runs)))
@@ -219,6 +211,7 @@ def audit_study(options: AuditStudyOptions) -> int:
       affinity study audit runs/ranker --command "python train.py --tasks {tasks} --seed {seed} \
 --out {out}" --replicates 5 --fail-on harmful
     """
+    from affinity.recommendation import Plan
     from affinity.report import write_report
     from affinity.storage import save
 
@@ -229,7 +222,7 @@ def audit_study(options: AuditStudyOptions) -> int:
 
     study = _open(options.folder)
     trainer = None if options.command is None else _trainer(options.command, options)
-    plan = None if options.plan is None else _given_plan(study, options.plan)
+    plan = None if options.plan is None else Plan.named(options.plan, tuple(study.tasks))
     if plan is None:
         _write_plan(study)
     with open_console(options.quiet, options.json) as console:
@@ -272,9 +265,9 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
     """
     from affinity.audit import Audit
     from affinity.audit.causes import CAUSES, QUICK_CAUSES
+    from affinity.recommendation import Plan
     from affinity.report import write_report
     from affinity.storage import load_as, save
-    from affinity.words import count
 
     from .run_directory import DIAGNOSIS, DIAGNOSIS_JSON, MEASUREMENTS, PAGE
     from .study_summary import RunLog
@@ -293,7 +286,7 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
             diagnosis = study.diagnose(
                 trainer,
                 options.replicates,
-                plan=_given_plan(study, options.plan),
+                plan=Plan.named(options.plan, tuple(study.tasks)),
                 causes=QUICK_CAUSES if options.quick else CAUSES,
                 retries=options.retries,
                 observe=log,
@@ -312,22 +305,8 @@ def diagnose_study(options: DiagnoseStudyOptions) -> None:
             print_file(console, "Report", page)
 
 
-def _given_plan(study: "Study", choice: str) -> "Plan":
-    """A plan that the user names."""
-    from affinity.recommendation import Plan
-
-    names = tuple(study.tasks)
-    if choice == "separate":
-        return Plan.separate(names)
-    if choice == "all-in-one":
-        return Plan.all_in_one(names)
-    return Plan.from_yaml(Path(choice), tasks=names)
-
-
 def _write_plan(study: "Study") -> bool:
     """Write the study's plan to plan.yaml, unless that was edited; whether its networks changed."""
-    from affinity.errors import InputError
-    from affinity.files import write_atomically
     from affinity.recommendation import Plan
 
     from .run_directory import PLAN
@@ -359,10 +338,7 @@ def _trainer(command: str, options: WorkerOptions) -> "CommandTrainer":
     from affinity.training import CommandTrainer
 
     return CommandTrainer(
-        command,
-        workers=options.workers,
-        gpus=options.gpus,
-        timeout=options.timeout,
+        command, workers=options.workers, gpus=options.gpus, timeout=options.timeout
     )
 
 
@@ -383,18 +359,8 @@ def _page_of(study: "Study") -> Path:
     return study.folder / (STUDY_PAGE if (study.folder / AUDIT).exists() else PAGE)
 
 
-def _check_known(tasks: Collection[str], names: Collection[str], flag: str) -> None:
-    from affinity.errors import InputError
-
-    if unknown := sorted(set(names) - set(tasks)):
-        raise InputError(
-            f"Expected {flag} of the tasks {list(tasks)}, but got {unknown}.", "unknown-task"
-        )
-
-
 def _read_prior(path: Path) -> "AffinityMatrix | Trace":
     """A trace or a matrix that was saved, or a table of affinities."""
-    from affinity.errors import InputError
     from affinity.estimates import AffinityMatrix
     from affinity.reading import read_table
     from affinity.recording import Trace

@@ -10,12 +10,11 @@ from rich.table import Table
 from affinity.recommendation import Plan
 from affinity.report.numbers import gain_range, gain_text
 from affinity.report.study_words import study_headline, study_sentences
-from affinity.storage import to_jsonable
 from affinity.study import Study, StudySummary, summarize_study
 from affinity.training import Job, Result
 from affinity.words import count, duration
 
-from .console import plain_table, print_json
+from .console import plain_table, print_json, print_note
 
 MOST_JOBS = 5
 
@@ -87,7 +86,7 @@ def print_status(console: Console, study: Study, as_json: bool = False) -> None:
         console.print(f"[bold]{escape(study_headline(summary))}[/bold]", soft_wrap=True)
         console.print(_candidates(summary))
     for sentence in summary.unknown:
-        console.print(f"[yellow]Note:[/yellow] {escape(sentence)}", soft_wrap=True)
+        print_note(console, sentence)
     for job in summary.next[:MOST_JOBS]:
         console.print(
             escape(f"{job.state}: {job.id}: {shlex.join(job.tasks)}, seed {job.seed} ({job.why})"),
@@ -96,7 +95,7 @@ def print_status(console: Console, study: Study, as_json: bool = False) -> None:
     if len(summary.next) > MOST_JOBS:
         console.print(f"... and {count(len(summary.next) - MOST_JOBS, 'more training')}")
     if as_json:
-        print_json(to_jsonable(summary))
+        print_json(summary)
 
 
 def _candidates(summary: StudySummary) -> Table:

@@ -26,13 +26,12 @@ from affinity.problems.problem import output_of
 from affinity.reading import Severity
 from affinity.recommendation import MeasuredSharing, Plan, choose_sharing
 from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, verdict_word
-from affinity.report.gain_words import describe_gains
-from affinity.report.headline import audit_headline, averaged_tasks
+from affinity.report.headline import audit_headline, averaged_tasks, describe_gains
 from affinity.report.race_words import race_rows, race_sentences
 from affinity.statistics import Verdict
 from affinity.words import clock, count
 
-from .console import plain_table
+from .console import plain_table, print_note
 
 MOST_ROWS = 30
 LARGEST_PERCENTAGE = 10_000  # from here on numbers are printed as powers of ten
@@ -131,17 +130,12 @@ def show_race(console: Console, race: RaceResult) -> None:
     if race.indistinguishable:
         others = {"separate": "separate networks"}
         names = " and ".join(others.get(name, name) for name in race.indistinguishable)
-        print_note(
-            console,
-            f"the plan is not distinguishable from {names} (within {tolerance}).",
-        )
+        print_note(console, f"the plan is not distinguishable from {names} (within {tolerance}).")
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Print one line per network, with its reason."""
-    for number, (network, sharing, reason) in enumerate(
-        zip(plan.grouping.networks, plan.sharing, plan.reasons, strict=True), start=1
-    ):
+    for number, (network, sharing, _, reason) in enumerate(plan.parts, start=1):
         served = ", ".join(sorted(network.served))
         helpers = ", ".join(sorted(network.trained - network.served))
         also = f" (helped by {helpers})" if helpers else ""
@@ -426,12 +420,6 @@ def show_holdout(console: Console, holdout: RepeatedHoldout) -> None:
             f"{_coloured(procedure.verdict)}, mean gain "
             f"{_interval(procedure.gain, procedure.low, procedure.high)}"
         )
-
-
-def print_note(console: Console, text: str, is_warning: bool = False) -> None:
-    """Print a note on the data or the result; a warning says that something may be wrong."""
-    mark = "[bold red]Warning:[/bold red]" if is_warning else "[yellow]Note:[/yellow]"
-    console.print(f"{mark} {escape(text)}")
 
 
 def percent(value: float | None, digits: int = 1, unit: str = "relative") -> str:

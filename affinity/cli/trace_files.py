@@ -14,7 +14,7 @@ from affinity.report import write_figures, write_report
 from affinity.report.numbers import number
 from affinity.storage import load, save
 
-from .console import print_file, warnings_as_notes
+from .console import print_file, print_note, warnings_as_notes
 from .options import EstimateOptions, EstimateSettings, ReportOptions
 from .run_directory import FIGURES, PAGE, RECORD
 
@@ -102,11 +102,7 @@ def _estimate(trace: Trace, name: str, console: Console) -> tuple[str, AffinityM
     except InputError as error:
         if error.code != "missing-in-trace" or name != EstimateSettings().estimator:
             raise
-        console.print(
-            f"[yellow]Note:[/yellow] {escape(str(error))} Estimated by {WITHOUT_LOOKAHEAD!r} "
-            "instead.",
-            soft_wrap=True,
-        )
+        print_note(console, f"{error} Estimated by {WITHOUT_LOOKAHEAD!r} instead.")
         return WITHOUT_LOOKAHEAD, ESTIMATORS[WITHOUT_LOOKAHEAD]()(trace)
 
 

@@ -45,11 +45,7 @@ def average_over_time(
     else:
         error = _block_bootstrap(values, known, block or _block_length(values - mean, known))
     return AffinityMatrix(
-        tasks=tasks,
-        values=mean,
-        standard_error=error,
-        n_steps=counts,
-        estimator=estimator,
+        tasks=tasks, values=mean, standard_error=error, n_steps=counts, estimator=estimator
     )
 
 

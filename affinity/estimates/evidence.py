@@ -79,18 +79,14 @@ class Evidence:
         """
         from scipy.optimize import minimize
 
-        part = (
-            self if most_cells is None or len(self.cells) <= most_cells else self._last(most_cells)
-        )
+        part = self
+        if most_cells is not None and len(self.cells) > most_cells:
+            rows = self.replicate.argsort(stable=True)[-most_cells:]
+            cells, replicate, gain = self.cells.take(rows), self.replicate[rows], self.gain[rows]
+            part = replace(self, cells=cells, replicate=replicate, gain=gain)
         bounds = [LIMITS] * len(part._centre)
         best = minimize(part.slope, part._centre, jac=True, method="L-BFGS-B", bounds=bounds).x
         return tuple(self._fit(unknowns) for unknowns in part._likely(best, count))
-
-    def _last(self, most_cells: int) -> "Evidence":
-        rows = self.replicate.argsort(stable=True)[-most_cells:]
-        return replace(
-            self, cells=self.cells.take(rows), replicate=self.replicate[rows], gain=self.gain[rows]
-        )
 
     def loss(self, unknowns: np.ndarray) -> float:
         """Minus the logarithm of the posterior probability, up to a constant."""

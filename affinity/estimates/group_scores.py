@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isinf, isnan
+from math import inf, isinf, isnan
 
 import pandas as pd
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_columns, check_number
 from affinity.tasks import check_names
 
 
@@ -40,12 +40,8 @@ class CandidateGroup:
                 f"{infinite} are infinite.",
                 "infinite-score",
             )
-        if not 0 <= self.cost < float("inf"):
-            raise InputError(
-                f"Expected a finite cost of at least 0 for the network of {sorted(self.scores)}, "
-                f"but got {self.cost}.",
-                "invalid-cost",
-            )
+        network = f"the cost of the network of {sorted(self.scores)}"
+        check_number(network, self.cost, "invalid-cost", least=0, below=inf)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -106,13 +102,7 @@ class GroupScores:
         The columns are candidate, task and score; cost and variant may be added, the same for all
         rows of a candidate.
         """
-        expected = ["candidate", "task", "score"]
-        if missing := [column for column in expected if column not in frame.columns]:
-            raise InputError(
-                f"Expected the columns {expected}, but {missing} are missing from "
-                f"{list(map(str, frame.columns))}.",
-                "missing-column",
-            )
+        check_columns(frame.columns, ["candidate", "task", "score"])
         candidates: list[CandidateGroup] = []
         for name, rows in frame.groupby("candidate", sort=False):
             if rows["task"].duplicated().any():

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.problems import TrainingResults
 
 from .group_scores import CandidateGroup, GroupScores
@@ -50,10 +50,7 @@ class GroupPredictor:
 
     def gains(self, group: Collection[str]) -> dict[str, float]:
         """The predicted gain of each task of the group."""
-        if unknown := sorted(set(group) - set(self.tasks)):
-            raise InputError(
-                f"Expected groups of the tasks {self.tasks}, but got {unknown}.", "unknown-task"
-            )
+        check_known("tasks of the group", group, self.tasks, "unknown-task")
         rows = [row for row, task in enumerate(self.tasks) if task in group]
         if len(rows) == 1:
             return {self.tasks[rows[0]]: 0.0}

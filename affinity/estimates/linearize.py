@@ -2,27 +2,24 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from math import isclose
+from itertools import combinations
+from math import isclose, nan
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_choice, check_known, check_number, warn
 from affinity.recording.shards import refuse_shards
-from affinity.recording.shared_parameters import (
-    Shared,
-    selected_parameters,
-    unwrapped,
-)
+from affinity.recording.shared_parameters import Shared, selected_parameters, unwrapped
 from affinity.tasks import check_names
 
 from .data_statistics import DataStatistics, EvaluateBatch, Measure, evaluate_batch, means
 from .gradient_files import read_sums
-from .loss_predictor import LossPredictor
+from .group_scores import CandidateGroup, GroupScores
+from .matrix import AffinityMatrix
 from .output_losses import OUTPUT_LOSSES, OutputLoss
 from .sparse_projection import SparseProjection
 
@@ -33,7 +30,7 @@ _RIDGES = tuple(10 ** (power / 2) for power in range(-8, 7))  # of the mean curv
 
 
 @dataclass(frozen=True, eq=False)
-class Linearization(LossPredictor):
+class Linearization:
     r"""Losses after fine-tuning one network on any mixture, from statistics of each data set.
 
     Around the network's parameters, with projected gradients :math:`g_k` and Gauss-Newton matrices
@@ -84,11 +81,6 @@ class Linearization(LossPredictor):
         """The data sets whose loss is predicted."""
         return self.held_out.names
 
-    @property
-    def method(self) -> str:
-        """The name of the method, for the matrix."""
-        return "linearized fine-tuning"
-
     def with_ridge(self, ridge: float | None) -> "Linearization":
         """The same statistics with another ridge penalty; None: the best for held-out rows.
 
@@ -96,8 +88,7 @@ class Linearization(LossPredictor):
             InputError: If it is not above 0, or nothing depends on the parameters.
         """
         if ridge is not None:
-            if not ridge > 0:
-                raise InputError(f"Expected a ridge above 0, but got {ridge}.", "invalid-setting")
+            check_number("the ridge", ridge, "invalid-setting", above=0)
             return replace(self, ridge=ridge)
         size = self.training.curvatures.diagonal(dim1=1, dim2=2).mean().item()
         if not size > 0:
@@ -146,21 +137,55 @@ class Linearization(LossPredictor):
             InputError: If a data set is unknown, or there is none, or a share is not above 0.
         """
         wanted = self.targets if targets is None else targets
-        if unknown := sorted(set(wanted) - set(self.targets)):
-            raise InputError(
-                f"Expected targets among {list(self.targets)}, but got {unknown}.", "unknown-task"
-            )
-        rows = [self._target_index[name] for name in wanted]
+        check_known("targets", wanted, self.targets, "unknown-task")
+        rows = [self.targets.index(name) for name in wanted]
         weights = self.weights(group)
         rest = self.held_out
         bent = torch.stack([weights @ (rest.curvatures[row] @ weights) for row in rows])
         values = rest.losses[rows] + rest.gradients[rows] @ weights + bent / 2
         return dict(zip(wanted, values.tolist(), strict=True))
 
+    def predict(self, groups: Iterable[Collection[str]]) -> GroupScores:
+        r"""Predicted gain of each task in each group, and alone: the reduction of its loss.
+
+        .. math:: G_j(S) = (L_j(\{j\}) - L_j(S)) / |L_j(\{j\})|
+        """
+        alone = {name: self.losses([name])[name] for name in self.tasks}
+        distinct = dict.fromkeys(map(frozenset, (*([name] for name in self.tasks), *groups)))
+        candidates: list[CandidateGroup] = []
+        for group in distinct:
+            losses = self.losses(group)
+            gains = {
+                name: (alone[name] - losses[name]) / abs(alone[name])
+                for name in self.tasks
+                if name in group
+            }
+            candidates.append(CandidateGroup(gains))
+        return GroupScores(self.tasks, tuple(candidates))
+
+    def mean(self, groups: Bool[Tensor, "group task"]) -> Float[Tensor, "group task"]:
+        """The same gains as a table; NaN for tasks that are not in the group."""
+        named = [
+            frozenset(name for name, inside in zip(self.tasks, group, strict=True) if inside)
+            for group in groups.tolist()
+        ]
+        scores = {group.trained: group.scores for group in self.predict(named).candidates}
+        rows = [[scores[group].get(name, nan) for name in self.tasks] for group in named]
+        return torch.tensor(rows, dtype=torch.double)
+
+    def matrix(self) -> AffinityMatrix:
+        """Predicted gain of the target in a pair with the source."""
+        values = torch.zeros(len(self.tasks), len(self.tasks)).double()
+        for candidate in self.predict(combinations(self.tasks, 2)).candidates:
+            for target, gain in candidate.scores.items():
+                for source in candidate.trained - {target}:
+                    values[self.tasks.index(source), self.tasks.index(target)] = gain
+        return AffinityMatrix(self.tasks, values, estimator="linearized fine-tuning")
+
     def weights(self, group: Group) -> Float[Tensor, " dimension"]:
         """The shift of the network in the projected space after fine-tuning on the group."""
         shares = self._shares(group)
-        rows = [self._source_index[name] for name in shares]
+        rows = [self.sources.index(name) for name in shares]
         share = torch.tensor(list(shares.values())).double()
         slope = share @ self.training.gradients[rows]
         system = self.ridge * torch.eye(len(slope)).double()
@@ -182,11 +207,7 @@ class Linearization(LossPredictor):
         """
         chosen: list[str] = []
         losses: list[float] = []
-        if unknown := sorted(set(leave_out) - set(self.sources)):
-            raise InputError(
-                f"Expected data sets among {list(self.sources)} to leave out, but got {unknown}.",
-                "unknown-task",
-            )
+        check_known("data sets to leave out", leave_out, self.sources, "unknown-task")
         left = [name for name in self.sources if name not in leave_out]
         if not left:
             raise InputError("Expected at least one source, but all are left out.", "no-tasks")
@@ -219,24 +240,12 @@ class Linearization(LossPredictor):
         else:
             n_steps = len(set(group)) if self.same_epochs else 1
             shares = {name: n_steps / len(set(group)) for name in dict.fromkeys(group)}
-        if unknown := sorted(set(shares) - set(self.sources)):
-            raise InputError(
-                f"Expected groups of the data sets {list(self.sources)}, but got {unknown}.",
-                "unknown-task",
-            )
+        check_known("data sets of the group", shares, self.sources, "unknown-task")
         if not shares:
             raise InputError("Expected a group of at least one data set.", "no-tasks")
         if invalid := {n: share for n, share in shares.items() if not 0 < share < float("inf")}:
             raise InputError(f"Expected shares above 0, but got {invalid}.", "invalid-share")
         return shares
-
-    @cached_property
-    def _source_index(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.sources)}
-
-    @cached_property
-    def _target_index(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.targets)}
 
 
 def linearize(
@@ -318,8 +327,7 @@ def linearize(
         True
     """
     check_settings(dimensions=dimensions, rows=rows, probes=probes)
-    if bits not in (8, 32):
-        raise InputError(f"Expected 8 or 32 bits, but got {bits}.", "invalid-setting")
+    check_choice("bits", bits, (8, 32), "invalid-setting")
     sources, targets = check_names(batches), check_names(held_out)
     if not sources or not targets:
         raise InputError("Expected at least one data set and one target.", "no-tasks")
@@ -379,16 +387,9 @@ def linearize(
 
 
 def _of_rows(
-    statistics: DataStatistics,
-    folder: str | Path,
-    part: str,
-    rows: Mapping[str, Sequence[int]],
+    statistics: DataStatistics, folder: str | Path, part: str, rows: Mapping[str, Sequence[int]]
 ) -> DataStatistics:
-    if unknown := sorted(set(rows) - set(statistics.names)):
-        raise InputError(
-            f"Expected rows of data sets among {list(statistics.names)}, but got {unknown}.",
-            "unknown-task",
-        )
+    check_known("rows of data sets", rows, statistics.names, "unknown-task")
     tables = {name: getattr(statistics, name).clone() for name in _TABLES}
     for name, wanted in rows.items():
         number = statistics.names.index(name)
@@ -418,8 +419,7 @@ def _of_rows(
 def check_settings(**settings: int | None) -> None:
     """Refuse settings below 1, by name; None is no limit."""
     for name, value in settings.items():
-        if value is not None and value < 1:
-            raise InputError(f"Expected {name} of at least 1, but got {value}.", "invalid-setting")
+        check_number(name, value, "invalid-setting", least=1)
 
 
 def _loss_by_name(loss: str | Mapping[str, str], names: Sequence[str]) -> dict[str, OutputLoss]:

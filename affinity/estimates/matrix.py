@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity import markup
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_columns, check_same
 from affinity.tasks import check_names
 
 MOST_SHOWN = 30
@@ -52,12 +52,8 @@ class AffinityMatrix(markup.ShownAsTable):
                     f"torch.as_tensor({name}) of an array.",
                     "wrong-type",
                 )
-            if array is not None and tuple(array.shape) != square:
-                raise InputError(
-                    f"Expected {name} of shape {square} for the {len(self.tasks)} tasks "
-                    f"{self.tasks}, but got {tuple(array.shape)}.",
-                    "wrong-shape",
-                )
+            if array is not None:
+                check_same(f"the shape of {name}", tuple(array.shape), square, "wrong-shape")
 
     def onto(self, target: str) -> dict[str, float]:
         """Affinity of every other task onto `target`."""
@@ -100,13 +96,7 @@ class AffinityMatrix(markup.ShownAsTable):
         Raises:
             InputError: If a column or a pair is missing.
         """
-        expected = ["source", "target", "affinity"]
-        if missing := [name for name in expected if name not in frame.columns]:
-            raise InputError(
-                f"Expected the columns {expected}, but {missing} are missing from "
-                f"{list(map(str, frame.columns))}.",
-                "missing-column",
-            )
+        check_columns(frame.columns, ["source", "target", "affinity"])
         tasks = check_names(str(name) for name in frame["source"].unique())
         rows = frame.set_index(["source", "target"])
         if len(rows) != len(tasks) ** 2 or not rows.index.is_unique:
@@ -155,8 +145,5 @@ class AffinityMatrix(markup.ShownAsTable):
         return {task: position for position, task in enumerate(self.tasks)}
 
     def _index(self, task: str) -> int:
-        if task not in self._positions:
-            raise InputError(
-                f"Expected one of the tasks {self.tasks}, but got {task!r}.", "unknown-task"
-            )
+        check_choice("the task", task, self.tasks, "unknown-task")
         return self._positions[task]

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from affinity.errors import InputError, warn
+from affinity.errors import InputError, check_known, check_number, warn
 from affinity.files import write_atomically
+from affinity.statistics import spearman
 from affinity.tasks import check_names
 
 RATIO, METRIC = "train_", "metric/"  # how columns of mixture tools' files begin
@@ -150,11 +151,7 @@ class MixtureRegression:
             )
         for column, target in enumerate(self.runs.targets):
             known = np.isfinite(self.runs.losses[:, column]).sum()
-            if known < 2:
-                raise InputError(
-                    f"Expected at least 2 runs with a loss of {target!r}, but got {known}.",
-                    "too-few-runs",
-                )
+            check_number(f"the runs with a loss of {target!r}", known, "too-few-runs", least=2)
         object.__setattr__(self, "_models", [self._fit(target) for target in self.runs.targets])
 
     def predict(self, shares: Float[np.ndarray, "run source"]) -> Float[np.ndarray, "run target"]:
@@ -181,11 +178,11 @@ class MixtureRegression:
             losses, share = runs.losses[:, column], runs.own_share(target)
             values = predicted[:, self.runs.targets.index(target)]
             known = np.isfinite(losses)
-            full = _correlation(values[known], losses[known])
+            full = spearman(values[known], losses[known])
             own = rest = float("nan")
             if share is not None:
-                own = _correlation(-share[known], losses[known])
-                rest = _correlation(
+                own = spearman(-share[known], losses[known])
+                rest = spearman(
                     _without(values[known], share[known]), _without(losses[known], share[known])
                 )
             fits.append(MixtureFit(target, full, own, rest if share is not None else full))
@@ -207,11 +204,7 @@ class MixtureRegression:
             averaged: How many of the best are averaged.
         """
         weights = dict.fromkeys(self.runs.targets, 1.0) if weights is None else weights
-        if unknown := sorted(set(weights) - set(self.runs.targets)):
-            raise InputError(
-                f"Expected weights of the targets {list(self.runs.targets)}, but got {unknown}.",
-                "unknown-task",
-            )
+        check_known("weights of targets", weights, self.runs.targets, "unknown-task")
         generator = np.random.default_rng(self.seed)
         pairs = generator.integers(len(self.runs), size=(2, candidates))
         mix = generator.random((candidates, 1))
@@ -248,14 +241,6 @@ def _without(values: Float[np.ndarray, " run"], share: Float[np.ndarray, " run"]
     ranks = rankdata(values)
     fit = IsotonicRegression(increasing=False).fit(share, ranks)
     return ranks - fit.predict(share)
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    if len(one) < 3 or len(set(one.tolist())) == 1 or len(set(other.tolist())) == 1:
-        return float("nan")
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(one, other).statistic)
 
 
 def _read(path: str | Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.recording import Trace
 
 from .averaging import average_over_time
@@ -69,8 +69,7 @@ class PreconditionedGramian:
     block: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.damping > 0:
-            raise InputError(f"Expected a damping above 0, but got {self.damping}.", "out-of-range")
+        check_number("damping", self.damping, above=0)
 
     def __call__(self, trace: Trace) -> AffinityMatrix:
         """Estimate the affinity matrix from the Gramians of `trace`."""

@@ -4,10 +4,11 @@ import warnings
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from affinity.errors import AffinityWarning
+from affinity.words import shorten
 
 from .averaging import average_over_time
 from .matrix import AffinityMatrix
@@ -48,10 +49,11 @@ def relative_change(
     of the median of the eleven measurements around; for the others it uses the papers' mean.
     """
     changes, losses = changes.double(), losses.double().abs()
-    by_means = (
-        _near_zero(losses) if ratio == "auto" else torch.full((len(tasks),), ratio == "means")
+    is_auto = ratio == "auto"
+    by_means = torch.tensor(
+        [_comes_near_zero(column) if is_auto else ratio == "means" for column in losses.T]
     )
-    if ratio == "auto" and by_means.any():
+    if is_auto and by_means.any():
         _warn([task for task, is_near in zip(tasks, by_means.tolist(), strict=True) if is_near])
     # The ratio of means to first order: its own mean over time, whose error is that of the ratio.
     losses = losses[:, None, :].expand_as(changes)
@@ -61,10 +63,6 @@ def relative_change(
     influence = value + (changes - value * losses) * known.sum(dim=0) / total
     ratios = torch.where(by_means, influence, changes / losses)
     return average_over_time(ratios, tasks, estimator=estimator, block=block)
-
-
-def _near_zero(losses: Float[Tensor, "time target"]) -> Bool[Tensor, " target"]:
-    return torch.tensor([_comes_near_zero(column) for column in losses.T])
 
 
 def _comes_near_zero(losses: Float[Tensor, " time"]) -> bool:
@@ -78,7 +76,7 @@ def _comes_near_zero(losses: Float[Tensor, " time"]) -> bool:
 
 
 def _warn(tasks: list[str]) -> None:
-    named = ", ".join(map(repr, tasks[:3])) + (f" and {len(tasks) - 3} more" if tasks[3:] else "")
+    named = shorten(map(repr, tasks), 3)
     message = (
         f"The loss of {named} is near 0 at single steps, as in batches with few of a task's rows, "
         "and these steps would dominate a mean of ratios. Affinities onto these tasks are ratios "

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import check_number, check_same
 from affinity.recording import Trace
 
 from .matrix import AffinityMatrix
@@ -79,24 +79,16 @@ def seed_to_seed(
         >>> abs(seed_to_seed(runs, GradientCosine()).parts) < 0.9
         True
     """
-    runs = [run for trace in _sequence(traces) for run in runs_of(trace)]
-    if len(runs) < 2:
-        raise InputError(
-            f"Expected traces of at least two runs to compare, but got {len(runs)}.", "too-few-runs"
-        )
+    traces = [traces] if isinstance(traces, Trace) else traces
+    runs = [run for trace in traces for run in runs_of(trace)]
+    check_number("the number of runs to compare", len(runs), "too-few-runs", least=2)
     return _agreement([estimator(run) for run in runs])
-
-
-def _sequence(traces: Sequence[Trace] | Trace) -> Sequence[Trace]:
-    return [traces] if isinstance(traces, Trace) else traces
 
 
 def _agreement(matrices: Sequence[AffinityMatrix]) -> Reliability:
     tasks = matrices[0].tasks
-    if other := [matrix.tasks for matrix in matrices if matrix.tasks != tasks]:
-        raise InputError(
-            f"Expected runs of the same tasks, but got {tasks} and {other[0]}.", "different-tasks"
-        )
+    for matrix in matrices:
+        check_same("the tasks of each run", matrix.tasks, tasks, "different-tasks")
     values = torch.stack([matrix.values.double() for matrix in matrices])
     known = ~torch.eye(len(tasks), dtype=torch.bool) & values.isfinite().all(dim=0)
     parts = values[:, known].numpy()  # part pair

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.problems import Problem
 from affinity.sharing import RelationshipNetwork
 from affinity.training import initial, train
@@ -49,8 +49,7 @@ class TaskRelationships:
     strength: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.runs < 1:
-            raise InputError(f"Expected at least 1 run, but got {self.runs}.", "out-of-range")
+        check_number("runs", self.runs, least=1)
 
     def __call__(self, problem: Problem, seed: int = 0) -> AffinityMatrix:
         """Train on replicates of the problem from this seed on, and read the correlations."""

@@ -14,13 +14,7 @@ from affinity.tasks import SquaredError, Task
 from affinity.training.device import move_rows
 
 from .episodes import Episodes
-from .learner import (
-    RATES,
-    FewShotLearner,
-    LearnedInitialization,
-    task_losses,
-    validation_episodes,
-)
+from .learner import RATES, FewShotLearner, LearnedInitialization, task_losses, validation_episodes
 from .meta_training import meta_train
 from .network import Parameters, device_of, is_any, is_of_head
 from .problem import FewShotProblem

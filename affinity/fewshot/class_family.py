@@ -52,8 +52,7 @@ class ClassFamily(Family):
         empty = [name for name, count in zip(self.classes, self._counts, strict=True) if not count]
         if empty:
             raise InputError(
-                f"Expected rows of every class, but {empty} have none. Remove them.",
-                "empty-class",
+                f"Expected rows of every class, but {empty} have none. Remove them.", "empty-class"
             )
 
     @property

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.tasks import Task
 
 from .class_family import ClassFamily
@@ -25,11 +25,7 @@ def split_classes(
     By default, a third of the classes, but at least as many as ways, is drawn for the meta-test.
     """
     test_classes = [_match(name, classes) for name in test_classes or ()] or None
-    unknown = [name for name in test_classes or () if name not in classes]
-    if unknown:
-        raise InputError(
-            f"Expected test classes among {list(classes)}, but got {unknown}.", "unknown-class"
-        )
+    check_known("test classes", test_classes or (), classes, "unknown-class")
     if 2 * ways > len(classes) and test_classes is None:
         raise InputError(
             f"Expected at least {2 * ways} classes for {ways} ways, half of them for the "

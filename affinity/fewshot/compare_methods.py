@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError, check_number
+from affinity.errors import InputError, check_known, check_number
 from affinity.progress import track
 
 from .baselines import FromScratch, LinearModel, Pretrained
@@ -47,11 +47,7 @@ def methods_for(
     Raises:
         InputError: If a name is unknown.
     """
-    unknown = [name for name in names or () if name not in METHODS]
-    if unknown:
-        raise InputError(
-            f"Expected methods among {list(METHODS)}, but got {unknown}.", "unknown-method"
-        )
+    check_known("methods", names or (), METHODS, "unknown-method")
     return {
         name: method
         for name, method in METHODS.items()

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.distance import cdist
 
-from affinity.errors import InputError
+from affinity.errors import check_same
 from affinity.tasks import Examples
 
 from .family import Family
@@ -111,12 +111,7 @@ def check_distribution_shift(
         for number, family in enumerate((training, test))
     )
     shapes = [tuple(rows[0].inputs.shape[1:]) for rows in (training_rows, test_rows)]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"Expected inputs of the same shape in meta-training and meta-test tasks, but got "
-            f"{shapes[0]} and {shapes[1]}.",
-            "different-shapes",
-        )
+    check_same("the shape of meta-test inputs", shapes[1], shapes[0], "different-shapes")
     descriptions = np.stack([_describe(rows) for rows in (*training_rows, *test_rows)])
     deviation = descriptions.std(axis=0)
     scaled = (descriptions - descriptions.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1)

@@ -13,6 +13,7 @@ from torch.func import vmap
 from affinity.tasks import Task
 
 from .episodes import Episodes
+from .meta_training import meta_train
 from .network import FewShotNetwork, Parameters, adapt, device_of, is_any
 from .problem import FewShotProblem
 from .random_numbers import generator_of
@@ -90,6 +91,23 @@ class LearnedInitialization(FewShotLearner):
             return value if math.isfinite(value) else math.inf
 
         return min((replace(self, rate=rate) for rate in RATES), key=loss)
+
+
+def learn_initialization(
+    problem: FewShotProblem,
+    seed: int,
+    name: str,
+    network: FewShotNetwork,
+    loss_of: Callable[[Parameters, torch.Generator], Tensor],
+    is_adapted: Callable[[str], bool] = is_any,
+) -> LearnedInitialization:
+    """Minimize a loss of meta-training tasks from these parameters; then choose the rate."""
+    network.train()
+    parameters = meta_train(problem.settings, network.tensors(), loss_of, seed, name)
+    learned = LearnedInitialization(
+        network, parameters, problem.task, problem.inner_rate, is_adapted
+    )
+    return learned.with_chosen_rate(problem, seed)
 
 
 def validation_episodes(problem: FewShotProblem, seed: int) -> Episodes:

@@ -10,8 +10,7 @@ from torch.func import vmap
 from affinity.errors import check_number
 
 from .episodes import Episodes
-from .learner import LearnedInitialization
-from .meta_training import meta_train
+from .learner import LearnedInitialization, learn_initialization
 from .network import FewShotNetwork, Parameters, adapt, is_any, is_of_head
 from .problem import FewShotProblem
 
@@ -47,7 +46,7 @@ class MAML:
 
 
 @dataclass(frozen=True)
-class FirstOrderMAML:
+class FirstOrderMAML(MAML):
     r"""MAML without second derivatives: the adaptation is treated as a constant shift.
 
     .. math::
@@ -63,11 +62,6 @@ class FirstOrderMAML:
         section 5.2.
     """
 
-    inner_steps: int = 3
-
-    def __post_init__(self) -> None:
-        check_number("inner_steps", self.inner_steps, "too-few-steps", least=1)
-
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn the initialization."""
         return _learn_initialization(
@@ -76,7 +70,7 @@ class FirstOrderMAML:
 
 
 @dataclass(frozen=True)
-class ANIL:
+class ANIL(MAML):
     """MAML that adapts only the head: the trunk is learned over tasks, and fixed within each.
 
     As good as MAML if tasks can share a representation, worse if the trunk has to change with the
@@ -89,11 +83,6 @@ class ANIL:
         Raghu et al. (2020), `Rapid Learning or Feature Reuse?
         <https://arxiv.org/abs/1909.09157>`_, section 4.
     """
-
-    inner_steps: int = 3
-
-    def __post_init__(self) -> None:
-        check_number("inner_steps", self.inner_steps, "too-few-steps", least=1)
 
     def __call__(self, problem: FewShotProblem, seed: int = 0) -> LearnedInitialization:
         """Learn trunk and head."""
@@ -141,9 +130,4 @@ def _learn_initialization(
             network, parameters, episodes, problem, inner_steps, is_adapted, is_first_order
         ).mean()
 
-    network.train()
-    parameters = meta_train(problem.settings, network.tensors(), loss_of, seed, name)
-    learned = LearnedInitialization(
-        network, parameters, problem.task, problem.inner_rate, is_adapted
-    )
-    return learned.with_chosen_rate(problem, seed)
+    return learn_initialization(problem, seed, name, network, loss_of, is_adapted)

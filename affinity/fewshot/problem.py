@@ -7,7 +7,7 @@ from math import inf
 import torch
 from torch import nn
 
-from affinity.errors import InputError, check_number
+from affinity.errors import InputError, check_number, check_same
 from affinity.reading import DataNote
 from affinity.tasks import CrossEntropy, Task
 from affinity.training.device import find_device, use_seed
@@ -67,12 +67,8 @@ class FewShotProblem:
             )
         check_number("inner_rate", self.inner_rate, "invalid-inner-rate", above=0, below=inf)
         for part in (self.validation, self.test):
-            if part.task != self.training.task:
-                raise InputError(
-                    f"Expected the same outputs, loss and metric of meta-training and meta-test "
-                    f"tasks, but got {self.training.task} and {part.task}.",
-                    "different-tasks",
-                )
+            outputs = "outputs, loss and metric of meta-test tasks"
+            check_same(outputs, part.task, self.training.task, "different-tasks")
         for part in (self.training, self.validation, self.test):
             part.check_shots(self.shots, self.queries)
         if self.training.n_tasks < self.batch:

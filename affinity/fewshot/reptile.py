@@ -9,8 +9,7 @@ from torch.func import vmap
 from affinity.errors import check_number
 
 from .episodes import Episodes
-from .learner import LearnedInitialization
-from .meta_training import meta_train
+from .learner import LearnedInitialization, learn_initialization
 from .network import FewShotNetwork, Parameters, adapt
 from .problem import FewShotProblem
 
@@ -53,10 +52,7 @@ class Reptile:
                 [(value - means[name]).square().sum() / 2 for name, value in parameters.items()]
             ).sum()
 
-        network.train()
-        parameters = meta_train(problem.settings, network.tensors(), loss_of, seed, "Reptile")
-        learned = LearnedInitialization(network, parameters, problem.task, problem.inner_rate)
-        return learned.with_chosen_rate(problem, seed)
+        return learn_initialization(problem, seed, "Reptile", network, loss_of)
 
     def mean_adapted(
         self,

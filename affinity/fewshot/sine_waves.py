@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 
 from .family import GeneratedRegressions
 
@@ -45,12 +45,9 @@ class SineWaves(GeneratedRegressions):
     rows_per_task: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_amplitude <= self.most_amplitude:
-            raise InputError(
-                f"Expected amplitudes from 0 up, in ascending order, but got "
-                f"{self.least_amplitude} to {self.most_amplitude}.",
-                "invalid-amplitude",
-            )
+        least = self.least_amplitude
+        check_number("least_amplitude", least, "invalid-amplitude", least=0)
+        check_number("most_amplitude", self.most_amplitude, "invalid-amplitude", least=least)
 
     def generate(
         self, count: int, rows: int, generator: torch.Generator

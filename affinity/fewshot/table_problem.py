@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known, check_number
 from affinity.problems import TableTrunk
 from affinity.problems.features import find_columns
 from affinity.problems.kinds import check_target, classes_of, encode_target, find_kind, task_of
@@ -145,18 +145,9 @@ def _of_tasks(
         )
     check_target(str(target.name), target, kind)
     tasks = sorted(task_of_row.unique())
-    if len(tasks) < LEAST_TASKS:
-        raise InputError(
-            f"Expected at least {LEAST_TASKS} tasks in the column {task_of_row.name!r}, for "
-            f"meta-training, validation and meta-test, but there are {len(tasks)}.",
-            "too-few-tasks",
-        )
-    if unknown := [name for name in test_tasks or () if name not in tasks]:
-        raise InputError(
-            f"Expected meta-test tasks among those of the column {task_of_row.name!r}, "
-            f"{tasks[:20]}, but got {unknown}.",
-            "unknown-task",
-        )
+    where = f"the number of tasks in the column {task_of_row.name!r}"
+    check_number(where, len(tasks), "too-few-tasks", least=LEAST_TASKS)
+    check_known("meta-test tasks", test_tasks or (), tasks, "unknown-task")
     order = random.Random(seed).sample(tasks, len(tasks))
     share = len(tasks) // SHARE
     test = list(dict.fromkeys(test_tasks or order[:share]))

@@ -56,12 +56,7 @@ class Budget:
 
     def check(self, tasks: Sequence[str]) -> None:
         """Refuse more networks than tasks: each has to serve one."""
-        if self.networks is not None and self.networks > len(tasks):
-            raise InputError(
-                f"Expected a budget of at most {len(tasks)}, the number of tasks, but got "
-                f"{self.networks} networks for {list(tasks)}.",
-                "budget-too-large",
-            )
+        check_number("the budget of networks", self.networks, "budget-too-large", most=len(tasks))
 
     def __str__(self) -> str:
         parts: list[str] = []

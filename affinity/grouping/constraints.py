@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from numbers import Integral
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,7 @@ class Constraints:
         for name in ("together", "apart", "fixed", "helpers"):
             sets = getattr(self, name)
             named = set(sets) if name == "helpers" else {task for tasks in sets for task in tasks}
-            if unknown := sorted(named - known):
-                raise InputError(
-                    f"Expected constraints on the tasks {sorted(known)}, but {name} names "
-                    f"{unknown}.",
-                    "unknown-task",
-                )
+            check_known(f"tasks of {name}", sorted(named), sorted(known), "unknown-task")
 
     def units(self, tasks: Iterable[str]) -> tuple[tuple[str, ...], ...]:
         """The tasks in sets that are served together, in the order of their names."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 
 from .grouping import Grouping
 from .grouping_problem import GroupingProblem, NothingFoundError
@@ -146,11 +146,7 @@ def all_groups(n_tasks: int) -> Bool[np.ndarray, "group task"]:
         >>> all_groups(2).astype(int).tolist()
         [[1, 0], [0, 1], [1, 1]]
     """
-    if n_tasks > MOST_LISTED_TASKS:
-        raise InputError(
-            f"All groups are listed for up to {MOST_LISTED_TASKS} tasks, but got {n_tasks}.",
-            "too-many-tasks",
-        )
+    check_number("the number of tasks", n_tasks, "too-many-tasks", most=MOST_LISTED_TASKS)
     return ((np.arange(1, 2**n_tasks)[:, None] >> np.arange(n_tasks)) & 1).astype(bool)
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import InputError, check_choice, check_known, check_number, check_same
 from affinity.estimates import AffinityMatrix, GroupScores
+from affinity.words import shorten
 
 from .grouping import Grouping
 from .solver_scores import Pairs, Table
@@ -54,12 +55,8 @@ class GroupingObjective:
 
     def __post_init__(self) -> None:
         check_choice("pooling", self.pooling, ("mean", "sum"), "invalid-objective")
-        if isinstance(self.lone, str) and self.lone not in ("diagonal", "forbidden"):
-            raise InputError(
-                f'Expected lone to be a number, one per task, "diagonal" or "forbidden", but got '
-                f"{self.lone!r}.",
-                "invalid-objective",
-            )
+        if isinstance(self.lone, str):
+            check_choice("lone", self.lone, ("diagonal", "forbidden"), "invalid-objective")
         for name, numbers in (
             ("lone", self.lone.values() if isinstance(self.lone, Mapping) else [self.lone]),
             ("weights", (self.weights or {}).values()),
@@ -70,11 +67,8 @@ class GroupingObjective:
                     f"Expected {name} to be finite, but got {getattr(self, name)}.",
                     "invalid-objective",
                 )
-        if any(weight < 0 for weight in (self.weights or {}).values()):
-            raise InputError(
-                f"Expected weights of at least 0, but got {dict(self.weights or {})}.",
-                "invalid-objective",
-            )
+        for task, weight in (self.weights or {}).items():
+            check_number(f"the weight of {task!r}", weight, "invalid-objective", least=0)
 
     @classmethod
     def tag(cls) -> "GroupingObjective":
@@ -90,12 +84,8 @@ class GroupingObjective:
 
     def task_scores(self, matrix: AffinityMatrix, grouping: Grouping) -> dict[str, float]:
         """Each task's weighted score in the network that serves it."""
-        if grouping.tasks != frozenset(matrix.tasks):
-            raise InputError(
-                f"Expected a grouping of the tasks {sorted(matrix.tasks)}, but got one of "
-                f"{sorted(grouping.tasks)}.",
-                "different-tasks",
-            )
+        grouped = sorted(grouping.tasks)
+        check_same("the tasks of the grouping", grouped, sorted(matrix.tasks), "different-tasks")
         pairs = self.pairs(matrix)
         scores: dict[str, float] = {}
         for network in grouping.networks:
@@ -192,13 +182,8 @@ class GroupingObjective:
             "lone": set(self.lone) if isinstance(self.lone, Mapping) else set[str](),
         }
         for field, names in named.items():
-            if unknown := sorted(names - set(tasks)):
-                raise InputError(
-                    f"Expected {field} for the tasks {list(tasks)}, but got {unknown} too.",
-                    "unknown-task",
-                )
+            check_known(f"{field} of tasks", sorted(names), tasks, "unknown-task")
 
 
 def _name_pairs(tasks: tuple[str, ...], where: Iterable[np.ndarray]) -> str:
-    named = [f"{tasks[source]!r} onto {tasks[target]!r}" for source, target in where]
-    return ", ".join(named[:5]) + (f" and {len(named) - 5} pairs more" if len(named) > 5 else "")
+    return shorten((f"{tasks[source]!r} onto {tasks[target]!r}" for source, target in where), 5)

@@ -84,12 +84,8 @@ class Partition:
         """Put `unit` into `network`."""
         home = self.labels[unit]
         for place, sign in ((home, -1.0), (network, 1.0)):
-            if sign > 0:
-                self._total[place] += self._links[unit, place] + self._inside[unit]
-                self._conflicts[place] += self._n_apart[unit, place]
-            else:
-                self._total[place] -= self._links[unit, place] + self._inside[unit]
-                self._conflicts[place] -= self._n_apart[unit, place]
+            self._total[place] += sign * (self._links[unit, place] + self._inside[unit])
+            self._conflicts[place] += sign * self._n_apart[unit, place]
             self._size[place] += sign * self._sizes[unit]
             self._lone_scores[place] += sign * self._lone[unit]
             self._links[:, place] += sign * self._between[:, unit]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_same
 from affinity.reading.source import to_pandas, unique_names
 
 
@@ -59,12 +59,7 @@ def _frame(values: Any, name: str) -> pd.DataFrame:
 
 def check_rows(inputs: pd.DataFrame, targets: pd.DataFrame | pd.Series, name: str) -> None:
     """Check that inputs and targets have as many rows, in the same order."""
-    if len(inputs) != len(targets):
-        raise InputError(
-            f"Expected as many rows of {name!r} as of inputs, but got {len(targets)} and "
-            f"{len(inputs)}.",
-            "rows-differ",
-        )
+    check_same(f"the number of rows of {name!r}", len(targets), len(inputs), "rows-differ")
     one, other = inputs.index, targets.index
     if not one.equals(other) and one.is_unique and len(one.union(other)) == len(one):
         raise InputError(

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from affinity.reading import DataNote
-from affinity.reading.source import shorten
 from affinity.tasks import (
     BinaryCrossEntropy,
     CensoredDeviance,
@@ -17,7 +16,7 @@ from affinity.tasks import (
     OrdinalCrossEntropy,
     Task,
 )
-from affinity.words import count
+from affinity.words import count, shorten
 
 FEWEST_TO_JUDGE = 10
 """With fewer test rows outside the most frequent class, chance decides: the standard error of an

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import InputError, check_choice, check_number
 from affinity.sharing import (
     SHARINGS,
     Cost,
@@ -112,6 +113,7 @@ class NetworkTrainer:
         Of large tables, one seed at a time: only its replicate is in memory.
         """
         batches: dict[str, list[Job]] = {}
+        is_large = self.problem.development.inputs.nbytes > _LARGE
         widths: dict[str, int | None] = {}  # at which a network is as large as with hard sharing
         for job in jobs:
             check_accepted(self, [job])
@@ -121,15 +123,11 @@ class NetworkTrainer:
             size = repr((job.sharing, sorted(settings.items()), job.names))
             if job.sharing != "hard" and job.sharing not in self.ways and size not in widths:
                 widths[size] = self.problem_of(job).width
-            seed = job.seed if self._is_large else None
+            seed = job.seed if is_large else None
             key = (job.purpose, job.sharing, sorted(settings.items()), widths.get(size), seed)
             batches.setdefault(repr(key), []).append(job)
         for batch in batches.values():
             yield from self._train(batch)
-
-    @property
-    def _is_large(self) -> bool:
-        return self.problem.development.inputs.nbytes > _LARGE
 
     def make_network(self, job: Job) -> Sharing:
         """The untrained network of a job, on the CPU."""
@@ -295,11 +293,9 @@ def _multiple(job: Job, name: str) -> float | None:
     value = job.settings.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InputError(
-            f"Expected {name} of job {job.id!r} to be a multiple above 0, but got {value!r}.",
-            f"invalid-{name}",
-        )
+    if not isinstance(value, int | float):
+        raise InputError(f"Expected {name} to be a number, but got {value!r}.", f"invalid-{name}")
+    check_number(f"{name} of job {job.id!r}", value, f"invalid-{name}", above=0, below=inf)
     return float(value)
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known, check_number, check_same
 from affinity.reading import DataNote
 from affinity.sharing import (
     SHARINGS,
@@ -143,18 +143,10 @@ class Problem:
             if examples.inputs.device.type != "cpu" or examples.targets.device.type != "cpu":
                 object.__setattr__(self, part, move_rows(examples, torch.device("cpu")))
         check_names(self.names)
-        if len(self.tasks) < 2:
-            raise InputError(
-                f"Expected at least two tasks to compare, but got {len(self.tasks)}: {self.names}.",
-                "too-few-tasks",
-            )
+        check_number("the number of tasks", len(self.tasks), "too-few-tasks", least=2)
         for part, examples in (("development", self.development), ("test", self.test)):
-            if examples.targets.shape[1] != len(self.tasks):
-                raise InputError(
-                    f"Expected one column of {part} targets for each of the {len(self.tasks)} "
-                    f"tasks, but got {examples.targets.shape[1]}.",
-                    "targets-do-not-fit",
-                )
+            columns = f"the number of columns of {part} targets"
+            check_same(columns, examples.targets.shape[1], len(self.tasks), "targets-do-not-fit")
             unlabelled = [
                 name
                 for name, has_label in zip(
@@ -365,12 +357,8 @@ class Problem:
                 f"{self.width} and depth {depth}, but it fails: {error}",
                 "trunk-does-not-fit",
             ) from error
-        if shape != (2, self.width):
-            raise InputError(
-                f"Expected a trunk {name!r} of width {self.width} to return as many numbers per "
-                f"row, but for 2 rows it returned {list(shape)}.",
-                "trunk-does-not-fit",
-            )
+        where = f"the shape of what a trunk {name!r} of width {self.width} returns for 2 rows"
+        check_same(where, tuple(shape), (2, self.width), "trunk-does-not-fit")
         return problem
 
 
@@ -419,11 +407,7 @@ def at_equal_size(problem: Problem, tasks: frozenset[str], sharing: str | Sharin
 
 def check_tasks_are_known(tasks: Sequence[str], names: Collection[str]) -> None:
     """Check that names, such as those that metrics are given for, are names of tasks."""
-    if unknown := sorted(set(names) - set(tasks)):
-        raise InputError(
-            f"Expected metrics and weights of the tasks {list(tasks)}, but got {unknown}.",
-            "unknown-task",
-        )
+    check_known("metrics and weights of tasks", names, tasks, "unknown-task")
 
 
 def output_of(task: Task) -> Output:

@@ -213,12 +213,8 @@ def _blocks_of_groups(groups: Int[Tensor, " row"], blocks: int) -> Int[Tensor, "
 def _check_shares(validation: float, evaluation: float, used: float) -> None:
     check_number("the used share", used, "invalid-share", above=0, most=1)
     check_number("the validation share", validation, "invalid-share", above=0, below=1)
-    if not 0 <= evaluation < 1 - validation:
-        raise InputError(
-            f"Expected an evaluation share of at least 0 that leaves training rows with the "
-            f"validation share of {validation}, but got {evaluation}.",
-            "invalid-share",
-        )
+    limit = 1 - validation
+    check_number("the evaluation share", evaluation, "invalid-share", least=0, below=limit)
 
 
 def _strata(examples: Examples) -> Int[Tensor, " row"]:

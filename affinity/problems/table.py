@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number, check_same
 from affinity.reading import ColumnRoles, DataNote, ReadingOptions, TargetKind
 from affinity.reading.cleaning import CleanTable, clean_table, marks_by_column, notes_on_marks
 from affinity.reading.formats import names_of, ordered_levels, plain_label, without_marks
@@ -126,19 +126,13 @@ def load_table(
         >>> len(problem.development), len(problem.test)
         (30, 10)
     """
-    if not 0 < known <= 1:
-        raise InputError(
-            f"Expected a known share above 0 and at most 1, but got {known}.", "invalid-share"
-        )
+    check_number("the known share", known, "invalid-share", above=0, most=1)
     if known < 1 and time_column is None:
         raise InputError(
             f"Expected a time column that says which rows are the first {known}.",
             "missing-time-column",
         )
-    if not 0 < test_share < 1:
-        raise InputError(
-            f"Expected a test share between 0 and 1, but got {test_share}.", "invalid-share"
-        )
+    check_number("the test share", test_share, "invalid-share", above=0, below=1)
     if task_column is not None and (target is None or targets):
         raise InputError(
             "Expected one target column and a task column for a long table "
@@ -496,12 +490,7 @@ def _ordered_kinds(table: pd.DataFrame, roles: ColumnRoles) -> dict[str, TargetK
 def _with_column(table: pd.DataFrame, name: str, values: Any) -> tuple[str, pd.DataFrame]:
     """The table with one more column, and the name of that column."""
     values = np.asarray(values)
-    if values.shape != (len(table),):
-        raise InputError(
-            f"Expected {name}s as the name of a column or as one value for each of the "
-            f"{len(table)} rows, but got values of shape {values.shape}.",
-            f"{name}s-do-not-fit",
-        )
+    check_same(f"the shape of the {name}s", values.shape, (len(table),), f"{name}s-do-not-fit")
     while name in table.columns:
         name = f"({name})"
     return name, table.assign(**{name: values})

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.reading import DataNote, TargetKind
 from affinity.reading.formats import (
     FALSE,
@@ -23,7 +23,7 @@ from affinity.reading.formats import (
     is_missing_mark,
     plain_label,
 )
-from affinity.reading.source import shorten
+from affinity.words import shorten
 
 from .kinds import LIST, check_target
 
@@ -43,12 +43,8 @@ def join_columns(
         if kind.kind == "vector":
             for part in kind.names:
                 check_target(part, table[part], "regression")
-            if len(table) > MOST_VECTORS:
-                raise InputError(
-                    f"Expected up to {MOST_VECTORS} rows for the vector target {name!r}, but the "
-                    f"table has {len(table)}.",
-                    "too-many-rows",
-                )
+            rows = f"the number of rows for the vector target {name!r}"
+            check_number(rows, len(table), "too-many-rows", most=MOST_VECTORS)
             labels = table[list(kind.names)].to_numpy(dtype=np.float64, na_value=np.nan)
             vectors[name] = labels
             numbers = np.where(np.isnan(labels).any(axis=1), np.nan, np.arange(float(len(table))))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 
 from .impressions import Impressions
 from .metrics import check_rows
@@ -184,10 +184,8 @@ def position_effect(
             f"{seen}.",
             "no-positions",
         )
-    if objective not in (names := [each.name for each in model.objectives]):
-        raise InputError(
-            f"Expected an objective among {names}, but got {objective!r}.", "unknown-task"
-        )
+    names = [each.name for each in model.objectives]
+    check_choice("the objective", objective, names, "unknown-task")
     means = {
         position: model.predict(
             impressions, torch.full_like(impressions.positions, position)

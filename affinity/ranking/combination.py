@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import InputError, check_choice, check_known
 from affinity.sharing import Cost
 
 from .impressions import Impressions
@@ -56,11 +56,7 @@ class CombinedScore:
         Raises:
             InputError: If an objective has no predictions, or their rows differ.
         """
-        if missing := sorted(set(self.weights) - set(predictions)):
-            raise InputError(
-                f"Expected predictions of {missing}, but got those of {list(predictions)}.",
-                "unknown-task",
-            )
+        check_known("weights of objectives", self.weights, predictions, "unknown-task")
         check_rows(**{name: predictions[name] for name in self.weights})
         if self.form == "sum":
             return torch.stack([w * predictions[name] for name, w in self.weights.items()]).sum(0)
@@ -170,9 +166,7 @@ def compare_weights(
     return WeightFront(metric, tuple(choices), cost)
 
 
-def is_efficient(
-    values: Float[np.ndarray, "choice objective"],
-) -> Bool[np.ndarray, " choice"]:
+def is_efficient(values: Float[np.ndarray, "choice objective"]) -> Bool[np.ndarray, " choice"]:
     """Whether no other choice is at least as good everywhere and better somewhere.
 
     Higher is better. Values that are missing for all choices do not count.

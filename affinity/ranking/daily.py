@@ -5,7 +5,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -228,10 +228,7 @@ class DailyTrainer:
         settings = self.settings
         torch.manual_seed(settings.seed)
         self.model = RankingModel(
-            impressions.objectives,
-            impressions.identifier_names,
-            impressions.number_names,
-            settings,
+            impressions.objectives, impressions.identifier_names, impressions.number_names, settings
         )
         optimizer = torch.optim.Adagrad(self.model.parameters(), settings.learning_rate)
         recorder = None
@@ -270,7 +267,7 @@ class _State:
         started, first = time.perf_counter(), self.step
         users = day.users.unique()
         is_new = ~torch.isin(users, self.users)
-        notes = self._notes(day, users[is_new])
+        notes = tuple(self._notes(day, users[is_new]))
         metrics = evaluate(self.model, day) if self.results else {}
         gates, utilization, polarized = _gates_of(self.model, day)
         self._train(name, day)
@@ -287,7 +284,7 @@ class _State:
                 gates,
                 utilization,
                 polarized,
-                tuple(notes),
+                notes,
             )
         )
 
@@ -318,42 +315,34 @@ class _State:
             self.optimizer.step()
             self.model.sharing.after_step(self.model.settings.learning_rate)
 
-    def _notes(self, day: Impressions, new_users: Tensor) -> list[DataNote]:
-        notes: list[DataNote] = []
+    def _notes(self, day: Impressions, new_users: Tensor) -> Iterator[DataNote]:
         is_labelled: Bool[Tensor, " objective"] = ~day.labels.isnan().all(dim=0)
         for objective, has_labels in zip(day.objectives, is_labelled.tolist(), strict=True):
             if not has_labels:
-                notes.append(
-                    DataNote(
-                        "no-labels",
-                        f"No impression has a label of {objective.name!r}: it is neither "
-                        "evaluated nor trained on this day.",
-                        "warning",
-                        task=objective.name,
-                    )
+                yield DataNote(
+                    "no-labels",
+                    f"No impression has a label of {objective.name!r}: it is neither "
+                    "evaluated nor trained on this day.",
+                    "warning",
+                    task=objective.name,
                 )
         if self.results and len(new_users):
             rows = int(torch.isin(day.users, new_users).sum())
-            notes.append(
-                DataNote(
-                    "new-users",
-                    f"{len(new_users):,} users with {rows:,} of {len(day):,} impressions were "
-                    "never met before: what the model knows of them are their other features.",
-                    value=rows / len(day),
-                )
+            yield DataNote(
+                "new-users",
+                f"{len(new_users):,} users with {rows:,} of {len(day):,} impressions were "
+                "never met before: what the model knows of them are their other features.",
+                value=rows / len(day),
             )
         limit = self.model.settings.n_positions
         positions = day.positions.clamp(max=limit)
         unseen = (positions > 0) & ~self.model.seen_positions[positions]
         if self.results and bool(unseen.any()):
-            notes.append(
-                DataNote(
-                    "unseen-position",
-                    f"Positions {sorted(set(positions[unseen].tolist()))} were never met before.",
-                    value=float(unseen.sum()) / len(day),
-                )
+            yield DataNote(
+                "unseen-position",
+                f"Positions {sorted(set(positions[unseen].tolist()))} were never met before.",
+                value=float(unseen.sum()) / len(day),
             )
-        return notes
 
     def checkpoint(self) -> RankingCheckpoint:
         state = {} if self.recorder is None else self.recorder.state_dict()

@@ -1,6 +1,6 @@
 """Impressions: the rows of a log in the order of time, as tensors, with what is odd about them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError, check_number, warn
+from affinity.errors import InputError, check_columns, check_known, check_number, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
 from affinity.reading import DataNote
@@ -81,12 +81,7 @@ class Impressions:
         places = [
             place for place, objective in enumerate(self.objectives) if objective.name in names
         ]
-        if missing := sorted(set(names) - {self.objectives[place].name for place in places}):
-            raise InputError(
-                f"Expected objectives among {[o.name for o in self.objectives]}, but got "
-                f"{missing}.",
-                "unknown-task",
-            )
+        check_known("objectives", names, [each.name for each in self.objectives], "unknown-task")
         kept = tuple(self.objectives[place] for place in places)
         kept = tuple(
             objective if objective.after in names else replace(objective, after=None, product=False)
@@ -165,11 +160,8 @@ def read_impressions(
             "use it as a feature in training: RankingSettings(position='feature').",
             "position-as-feature",
         )
-    if unused := sorted(set(known_at) - {*names, *identifiers, *numbers}):
-        raise InputError(
-            f"Expected known_at of labels and features, but {unused} are neither.",
-            "unknown-column",
-        )
+    inputs = [*names, *identifiers, *numbers]
+    check_known("known_at of labels and features", known_at, inputs, "unknown-column")
     times = _times(log, time, time_unit)
     if not times.is_monotonic_increasing:
         row = int(np.argmax(np.diff(times.to_numpy()) < np.timedelta64(0))) + 1
@@ -179,7 +171,7 @@ def read_impressions(
             "times-out-of-order",
         )
     codes, day_names = _days(log, times, day)
-    notes = _notes_on_days_and_users(log[user], day_names)
+    notes = [*_notes_on_days_and_users(log[user], day_names)]
     labels = _labels(log, objectives, notes)
     late = np.zeros(labels.shape, dtype=bool)
     _check_known(log, objectives, known_at, times, time_unit, [*identifiers, *numbers])
@@ -254,37 +246,27 @@ def _users(users: pd.Series) -> Int[np.ndarray, " row"]:
     return np.where(numbers == 0, -1 - np.arange(len(users)), numbers)
 
 
-def _notes_on_days_and_users(users: pd.Series, day_names: Sequence[str]) -> list[DataNote]:
-    notes: list[DataNote] = []
+def _notes_on_days_and_users(users: pd.Series, day_names: Sequence[str]) -> Iterator[DataNote]:
     if len(day_names) == 1:
-        notes.append(
-            DataNote(
-                "single-day",
-                f"All impressions are of one day, {day_names[0]}: no day is evaluated before it is "
-                "trained on. If the log has more days, the time_unit is wrong.",
-                "warning",
-            )
+        yield DataNote(
+            "single-day",
+            f"All impressions are of one day, {day_names[0]}: no day is evaluated before it is "
+            "trained on. If the log has more days, the time_unit is wrong.",
+            "warning",
         )
     if count := int(users.isna().sum()):
-        notes.append(
-            DataNote(
-                "missing-users",
-                f"{count:,} impressions have no user: each counts as a user of its own, and "
-                "metrics within users leave them out.",
-                "warning",
-                column=str(users.name),
-                value=float(count),
-            )
+        yield DataNote(
+            "missing-users",
+            f"{count:,} impressions have no user: each counts as a user of its own, and "
+            "metrics within users leave them out.",
+            "warning",
+            column=str(users.name),
+            value=float(count),
         )
-    return notes
 
 
 def _check_columns(log: pd.DataFrame, columns: Sequence[str]) -> None:
-    if missing := sorted({str(column) for column in columns if column not in log.columns}):
-        raise InputError(
-            f"Expected the columns {missing}, but the log has {list(map(str, log.columns))}.",
-            "missing-column",
-        )
+    check_columns(log.columns, columns)
     if other := [name for name in columns if not isinstance(name, str)]:  # pyright: ignore
         raise InputError(
             f"Expected column names that are text, but got {other}: log.rename(columns=str).",

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from affinity.errors import InputError, check_choice, check_number, warn
+from affinity.errors import InputError, check_choice, check_number, check_same, warn
 from affinity.sharing import SHARINGS, Perceptron
 
 from .impressions import BUCKETS, Impressions
@@ -168,12 +168,8 @@ class RankingModel(nn.Module):
         self, impressions: Impressions, positions: Int[Tensor, " row"] | None = None
     ) -> Float[Tensor, "row hidden"]:
         """The output of the shared hidden layer, which gates and experts see."""
-        if impressions.buckets != self.settings.buckets:
-            raise InputError(
-                f"Expected impressions read with buckets={self.settings.buckets}, as the model's, "
-                f"but they have {impressions.buckets}.",
-                "buckets-differ",
-            )
+        expected = self.settings.buckets
+        check_same("buckets of impressions", impressions.buckets, expected, "buckets-differ")
         codes = impressions.identifiers
         parts = [embedding(codes[:, n]) for n, embedding in enumerate(self.embeddings)]
         if len(self.mean):

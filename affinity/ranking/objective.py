@@ -100,9 +100,7 @@ class RankingObjective:
         return Task(self.name, BinaryCrossEntropy(), RocAuc(), weight=self.weight)
 
     def loss(
-        self,
-        outputs: Sequence[Float[Tensor, " row"]],
-        label: Float[Tensor, " row"],
+        self, outputs: Sequence[Float[Tensor, " row"]], label: Float[Tensor, " row"]
     ) -> Float[Tensor, ""]:
         """Mean loss over the labelled rows, of which there is at least one.
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from affinity.errors import InputError
+from affinity.words import shorten
 
 from .formats import (
     DATE,
@@ -86,9 +87,8 @@ class CleanTable:
                 for name, remark in entries[:3]
             ]
             if rest := entries[3:]:
-                names = ", ".join(repr(name) for name, _ in rest[:12])
-                more = f" and {len(rest) - 12} more" if len(rest) > 12 else ""
-                text = f"The same ({code}) holds of {len(rest)} more columns: {names}{more}."
+                names = shorten(repr(name) for name, _ in rest)
+                text = f"The same ({code}) holds of {len(rest)} more columns: {names}."
                 notes.append(DataNote(code, text, rest[0][1].severity))
         return notes
 

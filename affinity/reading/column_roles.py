@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.names import check_names
+from affinity.words import shorten
 
 from .cleaning import marks_by_column
 from .options import ReadingOptions
-from .source import check_column, column_names, shorten
+from .source import check_column, column_names
 from .target_kind import TargetKind
 
 
@@ -98,12 +99,7 @@ class ColumnRoles:
         Raises:
             InputError: If not; the nearest name is given for a column that is missing.
         """
-        if unknown := [name for name in self.kinds if name not in self.targets]:
-            raise InputError(
-                f"Expected a kind for one of the targets {list(self.targets)}, but got "
-                f"{unknown[0]!r}.",
-                "unknown-target",
-            )
+        check_known("kinds of targets", self.kinds, self.targets, "unknown-target")
         for name in (*self.labels, *self.in_table(columns).exclude, *self.of_rows):
             check_column(name, columns)
         check_names(self.targets)

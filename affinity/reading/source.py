@@ -27,6 +27,7 @@ from pyarrow import json as arrow_json
 
 from affinity.errors import InputError, check_number
 from affinity.extras import needs
+from affinity.words import shorten
 
 from .formats import MOST_EXACT
 from .note import DataNote
@@ -313,12 +314,6 @@ def check_column(name: str, columns: Collection[str]) -> None:
     raise InputError(
         f"Expected a column named {name!r}, but there is none; {hint}", "missing-column"
     )
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first dozen names, and how many more there are."""
-    listed = ", ".join(map(str, list(names)[:12]))
-    return listed + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _read_file(

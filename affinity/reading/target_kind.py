@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 
 Kind = Literal[
     "binary", "classes", "regression", "count", "log", "ordinal", "set", "censored", "vector"
@@ -43,12 +43,7 @@ class TargetKind:
         word, *names = [kind.partition(":")[0]] if isinstance(kind, str) else list(map(str, kind))
         if isinstance(kind, str) and ":" in kind:
             names = [name.strip() for name in kind.partition(":")[2].split(",")]
-        if word not in KINDS:
-            raise InputError(
-                f"Expected one of the kinds {list(KINDS)} for the target {target!r}, but got "
-                f"{word!r}.",
-                "unknown-kind",
-            )
+        check_choice(f"the kind of target {target!r}", word, KINDS, "unknown-kind")
         if word == "ordinal":
             is_complete = len(names) != 1
         else:
@@ -66,7 +61,7 @@ class TargetKind:
                 f"{kind!r}.",
                 "unknown-kind",
             )
-        return cls(word, tuple(names))
+        return cls(cast("Kind", word), tuple(names))
 
     def columns(self, target: str) -> list[str]:
         """The columns of the table that the target is made of."""

@@ -10,8 +10,8 @@ import msgspec
 import yaml
 
 from affinity import markup
-from affinity.errors import InputError, check_choice, check_number
-from affinity.files import write_atomically
+from affinity.errors import InputError, check_choice, check_number, check_same
+from affinity.files import read_text, write_atomically
 from affinity.grouping import Grouping, Network
 from affinity.sharing import MERGED, SHARINGS, SharingSettings
 from affinity.storage import to_jsonable
@@ -91,12 +91,8 @@ class Plan(markup.ShownAsTable):
         if not self.settings:
             object.__setattr__(self, "settings", ({},) * n_networks)
         for name in ("sharing", "reasons", "settings"):
-            if len(getattr(self, name)) != n_networks:
-                raise InputError(
-                    f"Expected one entry of {name} for each of the {n_networks} networks, but got "
-                    f"{len(getattr(self, name))}.",
-                    "invalid-plan",
-                )
+            entries = len(getattr(self, name))
+            check_same(f"the number of entries of {name}", entries, n_networks, "invalid-plan")
         for network, sharing in zip(self.grouping.networks, self.sharing, strict=True):
             check_choice("ways to share", sharing, _WAYS, "unknown-sharing")
             if network.is_alone and not _WAYS[sharing].allows_one_task:
@@ -123,15 +119,26 @@ class Plan(markup.ShownAsTable):
         """One network for every task."""
         return cls(Grouping((Network.of(*tasks),)), ("hard",), ("Every task in one network.",))
 
+    @classmethod
+    def named(cls, name: str, tasks: tuple[str, ...]) -> "Plan":
+        """The plan that a user names: "separate", "all-in-one", or a YAML file."""
+        if name == "separate":
+            return cls.separate(tasks)
+        return cls.all_in_one(tasks) if name == "all-in-one" else cls.from_yaml(Path(name), tasks)
+
+    @property
+    def parts(self) -> list[tuple[Network, str, SharingSettings, str]]:
+        """Each network with the way to share of its tasks, the settings of that, and the reason."""
+        networks = self.grouping.networks
+        return list(zip(networks, self.sharing, self.settings, self.reasons, strict=True))
+
     def as_table(self) -> markup.ResultTable:
         """One row per network, with the reasons."""
         return markup.ResultTable(
             ["network", "serves", "sharing", "reason"],
             [
                 [str(number), ", ".join(sorted(network.served)), sharing, reason]
-                for number, (network, sharing, reason) in enumerate(
-                    zip(self.grouping.networks, self.sharing, self.reasons, strict=True), start=1
-                )
+                for number, (network, sharing, _, reason) in enumerate(self.parts, start=1)
             ],
             f"A plan of {count(len(self.sharing), 'network')} for "
             f"{count(len(self.grouping.tasks), 'task')}",
@@ -147,9 +154,7 @@ class Plan(markup.ShownAsTable):
                 "settings": dict(settings) or None,
                 "reason": reason,
             }
-            for network, sharing, settings, reason in zip(
-                self.grouping.networks, self.sharing, self.settings, self.reasons, strict=True
-            )
+            for network, sharing, settings, reason in self.parts
         ]
         entries = {
             "version": VERSION,
@@ -184,22 +189,14 @@ class Plan(markup.ShownAsTable):
         is_file = isinstance(source, Path) or source.rstrip().endswith((".yaml", ".yml"))
         where = f"the plan {str(source)!r}" if is_file else "the plan"
         try:
-            text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
+            text = read_text(source, "the plan") if is_file else str(source)
             body = yaml.safe_load(text)
             lines = _line_numbers(text)
-        except OSError as error:
-            raise InputError(
-                f"Could not read {where}: {error.strerror}.", "unreadable-file"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except yaml.YAMLError as error:
             raise InputError(f"Expected YAML in {where}: {error}", "invalid-yaml") from error
         if not isinstance(body, dict) or not isinstance(body.get("networks"), list):
             raise InputError(f"Expected {where} to have a list of 'networks'.", "invalid-plan")
-        if body.get("version") != VERSION:
-            raise InputError(
-                f"Expected {where} to be of version {VERSION}, but got {body.get('version')!r}.",
-                "unknown-version",
-            )
+        check_same(f"the version of {where}", body.get("version"), VERSION, "unknown-version")
         networks = cast("list[Any]", body["networks"])
         if wrong := [*_wrong_entries(networks), *_wrong_tasks(networks, tasks)]:
             described = "; ".join(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from affinity.errors import InputError
 from affinity.tasks import check_names
+from affinity.words import shorten
 
 from .batch import Batch, Closure, TaskLosses, check_losses, without_effects
 from .by_task import TaskLabels, losses_by_task
@@ -323,13 +324,13 @@ class Recorder:
         how = "reached by at least two losses" if self._shared is None else "as named"
         shared = (
             f"Shared, {how}: {sum(summary.shared.values()):,} numbers in {len(parameters)} "
-            f"parameters of {_list_modules(summary.shared)}."
+            f"parameters of {shorten(summary.shared)}."
             if parameters
             else "Shared: the representation from which the losses are computed."
         )
         private = (
             f"Private: {sum(summary.private.values()):,} trained numbers of "
-            f"{_list_modules(summary.private)}.\n"
+            f"{shorten(summary.private)}.\n"
             if summary.private
             else ""
         )
@@ -538,12 +539,6 @@ class Recorder:
         if directions:
             return f"sketched with {directions} random directions by {self._state.sketch_method}"
         return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
-
-
-def _list_modules(numbers: Mapping[str, int], most: int = 12) -> str:
-    names = list(numbers)
-    more = f" and {len(names) - most} more modules" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _versions(parameter: nn.Parameter) -> tuple[int, int, int]:

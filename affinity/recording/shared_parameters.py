@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
 
 from affinity.errors import InputError
+from affinity.words import shorten
 
 from .graph import leaf_of
 
@@ -137,11 +138,9 @@ def _matches(
         matches = [name for name in named if part.search(name)]
         what = f"the pattern {part.pattern!r}"
     if not matches:
-        names = list(named)
-        more = f" and {len(names) - 40} more" if len(names) > 40 else ""
         raise InputError(
             f"Expected {what} in the model, but nothing matches. Its parameters are "
-            f"{', '.join(names[:40])}{more}.",
+            f"{shorten(named, 40)}.",
             "unknown-shared-part",
         )
     return matches

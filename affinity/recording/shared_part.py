@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.utils._pytree import tree_map
 
 from affinity.errors import InputError, warn
 
 from .batch import Batch, is_without_labels
 from .factored_gradients import FactoredGradients, linear_layers
-from .frozen_trunk import frozen_trunk_gradients
-from .gradients import Gradient, Gradients, as_real, inner_products
+from .gradients import Gradient, Gradients, as_real, inner_products, task_gradient
 from .graph import overlapping_gradients, shared_graph
 from .ranks import Ranks
 from .settings import Settings
@@ -198,7 +198,7 @@ class SharedPart:
             return Gradients({})
         by_loss = overlapping_gradients(list(losses.values()), shared_graph(losses.values()))
         if not by_loss and self.frozen_module is not None:
-            by_loss = frozen_trunk_gradients(self.frozen_module, batch)
+            by_loss = _frozen_trunk_gradients(self.frozen_module, batch)
         if not by_loss:
             message = (
                 "Expected a representation from which at least two losses are computed, but there "
@@ -264,3 +264,34 @@ def _has(owner: nn.Module | nn.Parameter, kind: str) -> bool:
 def _library(hook: object) -> str:
     module = getattr(hook, "__module__", None) or type(hook).__module__
     return str(module).partition(".")[0]
+
+
+def _frozen_trunk_gradients(trunk: nn.Module, batch: Batch) -> list[Gradient]:
+    """The gradient of each loss at the trunk's output; empty where the batch has no closure.
+
+    The graph of the losses does not reach the output of a frozen trunk. So the losses are
+    evaluated again, with the output as a leaf of the graph.
+    """
+    if not batch.can_evaluate:
+        return []
+    outputs: list[Tensor] = []
+
+    def as_leaf(value: object) -> object:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        outputs.append(value.detach().requires_grad_())
+        return outputs[-1]
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        return tree_map(as_leaf, output)
+
+    handle = trunk.register_forward_hook(hook)
+    try:
+        losses = batch.evaluate_with_graph()
+    finally:
+        handle.remove()
+    if not outputs:
+        return []
+    gradients = [task_gradient([losses[task]], outputs) for task in batch.names]
+    is_reached = any(part is not None for gradient in gradients for part in gradient)
+    return gradients if is_reached else []

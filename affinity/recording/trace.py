@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_same
 from affinity.storage import load_as, save
 from affinity.tasks import check_names
 
@@ -260,11 +260,7 @@ def _with_layers(trace: Trace, layers: tuple[str, ...]) -> Trace:
 def _reorder(trace: Trace, tasks: tuple[str, ...]) -> Trace:
     if trace.tasks == tasks:
         return trace
-    if set(trace.tasks) != set(tasks):
-        raise InputError(
-            f"Expected traces of the same tasks to merge, but got {tasks} and {trace.tasks}.",
-            "different-tasks",
-        )
+    check_same("the tasks of each trace", sorted(trace.tasks), sorted(tasks), "different-tasks")
     order = torch.tensor([trace.tasks.index(task) for task in tasks])
     reordered: dict[str, Tensor] = {}
     for name, axes in TASK_AXES.items():

@@ -31,9 +31,8 @@ from .alternatives import BudgetChoice, measure_stability, served_tasks, solve_b
 from .diagnosis_text import advice_lines, diagnosis_headline, verdict_word
 from .fewshot_page import fewshot_page_of
 from .figures import MOST_PAIRED, audit_figures
-from .gain_words import describe_gains
 from .glossary import GLOSSARY, LIMITS
-from .headline import Headline, audit_headline
+from .headline import Headline, audit_headline, describe_gains
 from .key_numbers import KeyNumber, VerdictCount, audit_numbers, count_verdicts
 from .network_rows import NetworkRow, network_rows
 from .page_result import PageResult, summarize_matrices, summarize_stability

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from affinity.study import StudySummary
 
-from .gain_plot import draw_interval
+from .gain_plot import draw_gain_axes, draw_interval
 from .labels import short_labels
-from .numbers import gain_text
-from .palette import HELPS, INK, RULE, SOFT
+from .palette import HELPS, SOFT
 from .picture import AxesPicture
 
 
@@ -54,8 +52,8 @@ class CandidatePlot(AxesPicture):
         ends = np.append(table[["gain", "low", "high"]].to_numpy(), 0.0)
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = 0.06 * (high - low) or 0.01
-        axes.axvline(0, color=INK, linewidth=1, zorder=1)
-        axes.hlines(range(len(table)), low - margin, high + margin, color=RULE, linewidth=0.6)
+        labels, unit = short_labels(list(table["candidate"])), self.summary.unit
+        draw_gain_axes(axes, labels, low - margin, high + margin, unit, most_ticks=5)
         for row, candidate in table.iterrows():
             assert isinstance(row, int)
             colour = HELPS if row == 0 else SOFT
@@ -70,14 +68,4 @@ class CandidatePlot(AxesPicture):
                 va="center",
             )
         axes.text(1.02, -0.75, "may be best", transform=axes.get_yaxis_transform(), color=SOFT)
-        axes.set_yticks(range(len(table)), short_labels(list(table["candidate"])))
-        axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlim(low - margin, high + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(self._format))
-        axes.spines["left"].set_visible(False)
         axes.set_xlabel("expected mean gain over separate networks (right is better)")
-
-    def _format(self, gain: float, position: int | None = None) -> str:
-        del position
-        return gain_text(gain, self.summary.unit)

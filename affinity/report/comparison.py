@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from scipy import stats
 
 from affinity.audit import Audit, AuditContext
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.grouping import Grouping
-from affinity.statistics import Verdict
+from affinity.statistics import Verdict, spearman
 from affinity.storage import to_jsonable
 from affinity.words import count
 
@@ -146,9 +145,7 @@ def correlate_affinities(first: AffinityMatrix | None, second: AffinityMatrix | 
     pairs = [(source, target) for source in shared for target in shared if source != target]
     values = np.array([(first.between(*pair), second.between(*pair)) for pair in pairs])
     values = values[np.isfinite(values).all(axis=1)] if pairs else np.empty((0, 2))
-    if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
-        return float("nan")
-    return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    return spearman(values[:, 0], values[:, 1])
 
 
 def _title(first: Audit, second: Audit, names: tuple[str, str]) -> str:

@@ -173,7 +173,12 @@ class GainPlot(AxesPicture):
 
 
 def draw_gain_axes(
-    axes: Axes, labels: list[str], low: float, high: float, unit: GainUnit = "relative"
+    axes: Axes,
+    labels: list[str],
+    low: float,
+    high: float,
+    unit: GainUnit = "relative",
+    most_ticks: int = 7,
 ) -> None:
     """One labelled row per label, a zero line, and gains in their unit from `low` to `high`."""
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
@@ -181,7 +186,7 @@ def draw_gain_axes(
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(most_ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(partial(_format_gain, unit)))
     axes.spines["left"].set_visible(False)
 

@@ -14,7 +14,6 @@ from affinity.statistics import Verdict, VerdictName
 from affinity.tasks.score import MATTERS
 from affinity.words import count, listed
 
-from .gain_words import is_of_losses
 from .numbers import NARROW, gain_range, gain_text, number
 
 MOST_REPLICATES = 1000
@@ -305,3 +304,21 @@ def _undecided(audit: Audit) -> str:
     if first > MOST_REPLICATES:
         return f"{text}. The measured differences are too small to be decided by more replicates."
     return f"{text}. To decide one more task, about {count(first, 'replicate')} are needed."
+
+
+def describe_gains(audit: Audit) -> str:
+    """What a gain of one task is, as the start of a sentence."""
+    if is_of_losses(audit):
+        return "Relative reduction in test loss compared with a separate network"
+    units = set(audit.gains.units)
+    what = {
+        frozenset({"relative"}): "Relative improvement of the test score",
+        frozenset({"difference"}): "Difference of test scores",
+    }.get(frozenset(units), "Improvement of the test score, relative (%) or as a difference,")
+    return f"{what} compared with a separate network, above 0 where it is better"
+
+
+def is_of_losses(audit: Audit) -> bool:
+    """Whether all gains are relative reductions of a loss."""
+    scores = audit.gains.score_of.values()
+    return all(score.direction == "minimize" and score.is_relative for score in scores)

@@ -63,9 +63,7 @@ def network_rows(audit: Audit) -> list[NetworkRow]:
         for task in network.served
     }
     rows: list[NetworkRow] = []
-    for network, sharing, settings, reason, cost in zip(
-        plan.grouping.networks, plan.sharing, plan.settings, plan.reasons, costs, strict=True
-    ):
+    for (network, sharing, settings, reason), cost in zip(plan.parts, costs, strict=True):
         served = sorted(network.served, key=column.__getitem__)
         gains = audit.gains.of(served)
         gain = audit.averaged(gains).estimate_overall()

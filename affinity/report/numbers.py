@@ -21,20 +21,13 @@ def percent(share: float | None, signed: bool = True) -> str:
     return f"{sign}{text}{NARROW}%"
 
 
-def percent_range(low: float | None, high: float | None) -> str:
-    """An interval of percentages, "−1.0 % to +2.0 %"; empty if an end is unknown."""
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f"{percent(low)} to {percent(high)}"
-
-
 def gain_text(gain: float | None, unit: GainUnit = "relative", signed: bool = True) -> str:
     """A gain in its unit: a percentage if it is relative, otherwise a plain number."""
     return percent(gain, signed) if unit == "relative" else number(gain, signed)
 
 
 def gain_range(low: float | None, high: float | None, unit: GainUnit = "relative") -> str:
-    """An interval of gains in their unit; empty if an end is unknown."""
+    """An interval of gains, "−1.0 % to +2.0 %"; empty if an end is unknown."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"{gain_text(low, unit)} to {gain_text(high, unit)}"

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.estimates import AffinityMatrix
 from affinity.estimates.relative import RatioWarning
 from affinity.grouping import Grouping
@@ -47,12 +47,8 @@ class OverTime(Picture):
     n_parts: int = 4
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_parts <= len(self.trace):
-            raise InputError(
-                f"Expected between 1 and {len(self.trace)} parts, the number of measurements, but "
-                f"got {self.n_parts}.",
-                "too-many-parts",
-            )
+        most = len(self.trace)
+        check_number("the number of parts", self.n_parts, "too-many-parts", least=1, most=most)
 
     @property
     def parts(self) -> list[tuple[int, int, AffinityMatrix]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from affinity.errors import InputError
+from affinity.errors import check_choice
 from affinity.files import write_atomically
 
 from .palette import INK, RULE, SOFT
@@ -68,12 +68,7 @@ class Picture(ABC):
         """Write a PNG, PDF or SVG file, by the suffix of `path`."""
         path = Path(path)
         kind = path.suffix.removeprefix(".").lower()
-        if kind not in FORMATS:
-            raise InputError(
-                f"Expected a file name ending in {', '.join('.' + name for name in FORMATS)}, but "
-                f"got {path.name!r}.",
-                "unknown-format",
-            )
+        check_choice(f"the ending of {path.name!r}", kind, FORMATS, "unknown-format")
         return write_atomically(path, self.to_bytes(kind, background="white"))
 
     def to_bytes(self, kind: str, background: str = "none") -> bytes:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from affinity.audit import Audit, Diagnosis
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.estimates import ESTIMATORS, AffinityMatrix, Estimator, runs_of
 from affinity.grouping import Grouping, Stability
 from affinity.recording import Trace
@@ -47,10 +47,7 @@ def write_figures(
     Raises:
         InputError: If a format is unknown, or a file cannot be written.
     """
-    if unknown := [kind for kind in formats if kind not in FORMATS]:
-        raise InputError(
-            f"Expected formats among {list(FORMATS)}, but got {unknown}.", "unknown-format"
-        )
+    check_known("formats", formats, FORMATS, "unknown-format")
     if isinstance(result, Trace):
         pictures = trace_pictures(result, matrices_of(result))
     else:

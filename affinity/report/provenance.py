@@ -6,7 +6,7 @@ from typing import cast
 
 from affinity.audit import Audit, AuditContext
 from affinity.recording import RecordingCost
-from affinity.words import count
+from affinity.words import count, shorten
 
 from .numbers import number, percent
 
@@ -93,15 +93,9 @@ def _text(value: object) -> str:
             for key, entry in cast("Mapping[object, object]", value).items()
             if (text := _text(entry))
         ]
-        return _shorten(entries)
+        return shorten(entries, LONGEST)
     if isinstance(value, list | tuple):
-        return _shorten([_text(entry) for entry in cast("Iterable[object]", value)])
+        return shorten(map(_text, cast("Iterable[object]", value)), LONGEST)
     if isinstance(value, float):
         return number(value)
     return "" if value is None else str(value)
-
-
-def _shorten(entries: list[str]) -> str:
-    more = len(entries) - LONGEST
-    shown = ", ".join(entries[:LONGEST])
-    return f"{shown} and {count(more, 'other')}" if more > 0 else shown

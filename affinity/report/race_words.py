@@ -43,9 +43,7 @@ def race_rows(candidates: Sequence[Candidate]) -> list[RaceRow]:
 
 
 def race_sentences(
-    finding: RaceFinding | None,
-    detectable: Sequence[DetectableGain],
-    unit: GainUnit = "relative",
+    finding: RaceFinding | None, detectable: Sequence[DetectableGain], unit: GainUnit = "relative"
 ) -> list[str]:
     """What a race found, and the smallest gains that its and more trainings can find."""
     sentences = [_FINDINGS[finding]] if finding is not None else []

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from affinity.storage import to_jsonable
 
-from .numbers import fixed, gain_range, gain_text, number, percent, percent_range, tone
+from .numbers import fixed, gain_range, gain_text, number, percent, tone
 from .picture import Picture
 from .svg import inline_svg
 
@@ -60,7 +60,6 @@ def render(
         css=Markup(css),
         script=Markup(script),
         policy=_policy(css, script),
-        percent_range=percent_range,
         gain_range=gain_range,
         result=Markup(_json_for_html(result, digits)),
         title=title,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,8 @@ def study_page_of(study: Study) -> str:
         study=summary,
         reload=None if summary.is_finished else RELOAD,
         headline=study_headline(summary),
-        sentences=study_sentences(summary),
-        numbers=_numbers(summary),
+        sentences=list(study_sentences(summary)),
+        numbers=list(_numbers(summary)),
         contents=[(anchor, name) for anchor, name, is_shown in sections if is_shown],
         candidates=_candidates(summary) if has_gains else None,
         probabilities=_probabilities(measured) if has_gains and len(measured) > 1 else None,
@@ -140,34 +140,22 @@ class LivePage:
         write_atomically(self.path, study_page_of(self.study))
 
 
-def _numbers(summary: StudySummary) -> list[KeyNumber]:
+def _numbers(summary: StudySummary) -> Iterator[KeyNumber]:
     status = summary.status
-    numbers = [
-        KeyNumber("Done", str(status.done), f"of at most {count(status.trainings, 'training')}"),
-        KeyNumber("Running", str(status.running), f"{status.waiting} waiting"),
-        KeyNumber(
-            "Failed",
-            str(status.failed),
-            f"{status.stale} interrupted, to be run again" if status.stale else "missing data",
-            "harms" if status.failed else "",
-        ),
-    ]
+    yield KeyNumber("Done", str(status.done), f"of at most {count(status.trainings, 'training')}")
+    yield KeyNumber("Running", str(status.running), f"{status.waiting} waiting")
+    note = f"{status.stale} interrupted, to be run again" if status.stale else "missing data"
+    yield KeyNumber("Failed", str(status.failed), note, "harms" if status.failed else "")
     if status.past:
-        numbers.append(KeyNumber("Earlier runs", str(status.past), "from before the study"))
+        yield KeyNumber("Earlier runs", str(status.past), "from before the study")
     if status.judging:
-        numbers.append(
-            KeyNumber("For audits", str(status.judging), f"{status.judged} ended; counted apart")
-        )
+        yield KeyNumber("For audits", str(status.judging), f"{status.judged} ended; counted apart")
     if status.last_seconds is not None:
         note = f"{duration(status.seconds)} of training so far"
-        numbers.append(KeyNumber("Last training", duration(status.last_seconds), note))
+        yield KeyNumber("Last training", duration(status.last_seconds), note)
     if summary.seconds_left is not None and not summary.is_finished:
-        numbers.append(
-            KeyNumber(
-                "Time left, at most", duration(summary.seconds_left), "one training after another"
-            )
-        )
-    return numbers
+        left = duration(summary.seconds_left)
+        yield KeyNumber("Time left, at most", left, "one training after another")
 
 
 def _candidates(summary: StudySummary) -> PageFigure:

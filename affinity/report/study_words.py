@@ -1,5 +1,7 @@
 """Sentences of a study's page and its terminal output."""
 
+from collections.abc import Iterator
+
 from affinity.study import AuditDecision, StudySummary
 from affinity.tasks.score import GainUnit
 from affinity.words import count, duration
@@ -29,23 +31,22 @@ def study_headline(summary: StudySummary) -> str:
     return f"{end} so far: {what[0].lower()}{what[1:]}"
 
 
-def study_sentences(summary: StudySummary) -> list[str]:
+def study_sentences(summary: StudySummary) -> Iterator[str]:
     """The certainty of that result, and the progress of the study."""
     plan, status = summary.plan, summary.status
-    sentences: list[str] = []
     if summary.audit is not None:
-        sentences += _audit_sentences(summary.audit, summary.unit)
+        yield from _audit_sentences(summary.audit, summary.unit)
     elif plan is not None and plan.gain is not None and plan.probability is not None:
         gain = gain_text(plan.gain, summary.unit)
         interval = gain_range(plan.low, plan.high, summary.unit)
-        sentences.append(
+        yield (
             f"Expected mean gain over separate networks: {gain} (95 % interval {interval}). The "
             f"probability that no other grouping, trained or not, is better by more than the "
             f"tolerance is {plan.probability:.0%}."
         )
         likely = max(candidate.probability or 0.0 for candidate in summary.candidates)
         if len(summary.candidates) > 1 and likely > plan.probability:
-            sentences.append(
+            yield (
                 "These probabilities do not add up to 100 %: groupings that differ by less than "
                 "the tolerance can all be best. The plan is chosen by its expected gain, where "
                 "losses count three times, so that another grouping can have a higher probability."
@@ -53,43 +54,34 @@ def study_sentences(summary: StudySummary) -> list[str]:
         larger = [c for c in summary.candidates[1:] if c.gain is not None and c.gain > plan.gain]
         if larger:
             other = max(larger, key=lambda candidate: candidate.gain or 0.0)
-            sentences.append(
+            yield (
                 f"The grouping {other.names[0]!r} has a larger expected gain "
                 f"({gain_text(other.gain, summary.unit)}), but it is not certain enough to be "
                 "preferred to a simpler one."
             )
     if summary.audit is not None and summary.is_finished:
-        pass
-    elif summary.is_decided:
-        unused = count(status.left, "training")
-        sentences.append(
-            "The best grouping was found; "
-            + (
-                f"the other {unused} of the limit are not needed."
-                if status.left
-                else "none is left."
-            )
-        )
+        return
+    if summary.is_decided:
+        unused = f"the other {count(status.left, 'training')} of the limit are not needed"
+        yield f"The best grouping was found; {unused if status.left else 'none is left'}."
     elif summary.is_finished:
-        sentences.append("The maximum number of trainings has been reached.")
+        yield "The maximum number of trainings has been reached."
     else:
         line = f"Up to {count(status.left, 'more training')}"
         if summary.seconds_left is not None and status.left:
             line += f", about {duration(summary.seconds_left)} at the pace of the last one"
-        sentences.append(f"{line}, one after the other." if status.left else f"{line}.")
-    return sentences
+        yield f"{line}, one after the other." if status.left else f"{line}."
 
 
-def _audit_sentences(audit: AuditDecision, unit: GainUnit) -> list[str]:
+def _audit_sentences(audit: AuditDecision, unit: GainUnit) -> Iterator[str]:
     interval = gain_range(audit.low, audit.high, unit)
-    sentences = [
+    yield (
         f"Measured mean gain over separate networks, on {count(audit.replicates, 'new seed')}: "
         f"{gain_text(audit.gain, unit)}"
         + (f" (95 % interval {interval}): {audit.verdict}." if interval else f": {audit.verdict}.")
-    ]
+    )
     if audit.is_replaced:
-        sentences.append(
+        yield (
             "The audit advises this grouping instead of the one that the trainings before it "
             "proposed ('proposed' among the candidates)."
         )
-    return sentences

@@ -1,6 +1,7 @@
 """The page of a recorded run: estimated affinities, conflict, what was shared, and the cost."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,7 @@ def trace_page_of(trace: Trace) -> str:
             result=result,
             summary=result,
             headline=_headline(matrices[0]),
-            numbers=_numbers(trace),
+            numbers=list(_numbers(trace)),
             figures=figures,
             heatmaps=[figure for name, figure in figures.items() if name.startswith("heatmap")],
             recording=trace.recording,
@@ -106,31 +107,18 @@ def _headline(matrix: AffinityMatrix) -> Headline:
     return Headline(title, tuple(sentences), is_sure=bool(len(clear)))
 
 
-def _numbers(trace: Trace) -> list[KeyNumber]:
+def _numbers(trace: Trace) -> Iterator[KeyNumber]:
     first, last = int(trace.steps.min()), int(trace.steps.max())
-    numbers = [
-        KeyNumber("Tasks", str(len(trace.tasks)), "listed below"),
-        KeyNumber("Measurements", f"{len(trace):,}", f"steps {first:,} to {last:,}"),
-    ]
+    yield KeyNumber("Tasks", str(len(trace.tasks)), "listed below")
+    yield KeyNumber("Measurements", f"{len(trace):,}", f"steps {first:,} to {last:,}")
     if trace.recording is not None:
         cost = trace.recording.cost
-        numbers.append(
-            KeyNumber(
-                "Cost of recording",
-                percent(cost.overhead, signed=False),
-                f"of the {number(cost.plain_seconds)} s of the run itself",
-            )
-        )
+        note = f"of the {number(cost.plain_seconds)} s of the run itself"
+        yield KeyNumber("Cost of recording", percent(cost.overhead, signed=False), note)
     if trace.gramians is not None and trace.lookahead_losses is not None:
-        error = trace.first_order_error()
-        numbers.append(
-            KeyNumber(
-                "First-order error",
-                percent(error, signed=False),
-                "difference between lookahead and its linear prediction",
-            )
-        )
-    return numbers
+        error = percent(trace.first_order_error(), signed=False)
+        note = "difference between lookahead and its linear prediction"
+        yield KeyNumber("First-order error", error, note)
 
 
 def _task_rows(trace: Trace) -> tuple[TaskRow, ...]:

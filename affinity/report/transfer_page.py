@@ -46,7 +46,7 @@ def transfer_page_of(summary: TransferSummary) -> str:
         result=to_jsonable(summary),
         transfer=summary,
         headline=transfer_headline(summary),
-        numbers=transfer_facts(summary),
+        numbers=list(transfer_facts(summary)),
         contents=[(anchor, name) for anchor, name, is_there in sections if is_there],
         figures=figures,
         scores=scores,

@@ -1,13 +1,13 @@
 """Conclusions from measured transfer in words: which source to train first for which target."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from affinity.transfer import OWN_INPUTS, PairGain, TransferSummary
 from affinity.words import count, listed
 
 from .headline import Headline
 from .key_numbers import KeyNumber
-from .numbers import percent, percent_range, tone
+from .numbers import gain_range, percent, tone
 
 MOST_NAMED = 6
 
@@ -57,35 +57,27 @@ def transfer_headline(summary: TransferSummary) -> Headline:
     return Headline(title, (*described, *_harmful_and_undecided(summary)), bool(helped))
 
 
-def transfer_facts(summary: TransferSummary) -> list[KeyNumber]:
+def transfer_facts(summary: TransferSummary) -> Iterator[KeyNumber]:
     """The few numbers below the headline; the control is not counted as a source."""
     pairs = _source_pairs(summary)
     n_helped = sum(pair.verdict == "beneficial" for pair in _best_pairs(summary).values())
-    facts = [
-        KeyNumber(
-            "Targets that gain from their best source",
-            f"{n_helped} of {len(summary.targets)}",
-            "including pretraining on own inputs",
-            "helps" if n_helped else "",
-        )
-    ]
+    yield KeyNumber(
+        "Targets that gain from their best source",
+        f"{n_helped} of {len(summary.targets)}",
+        "including pretraining on own inputs",
+        "helps" if n_helped else "",
+    )
     for word, kind in (("beneficial", "helps"), ("harmful", "harms")):
         amount = sum(pair.verdict == word for pair in pairs)
         note = f"of {count(len(pairs), 'pair')}"
-        facts.append(KeyNumber(f"Pairs found {word}", str(amount), note, kind if amount else ""))
+        yield KeyNumber(f"Pairs found {word}", str(amount), note, kind if amount else "")
     beneficial = [pair for pair in pairs if pair.verdict == "beneficial"]
     if beneficial:
         pair = max(beneficial, key=lambda pair: pair.gain)
-        facts.append(
-            KeyNumber(
-                f"Largest gain: {pair.source} for {pair.target}",
-                percent(pair.gain),
-                percent_range(pair.low, pair.high),
-                tone(pair.low, pair.high),
-            )
-        )
-    replicates = KeyNumber("Replicates", str(summary.n_replicates), "new split and seed, paired")
-    return [*facts, replicates]
+        name = f"Largest gain: {pair.source} for {pair.target}"
+        reach = gain_range(pair.low, pair.high)
+        yield KeyNumber(name, percent(pair.gain), reach, tone(pair.low, pair.high))
+    yield KeyNumber("Replicates", str(summary.n_replicates), "new split and seed, paired")
 
 
 def _best_pairs(summary: TransferSummary) -> dict[str, PairGain]:
@@ -111,7 +103,7 @@ def _describe(pair: PairGain) -> str:
     is_control = pair.source == OWN_INPUTS
     what = "pretraining on its own inputs" if is_control else f"training {pair.source} first"
     text = f"{pair.target}: {what} gains {percent(pair.gain)} over training from scratch"
-    if reach := percent_range(pair.low, pair.high):
+    if reach := gain_range(pair.low, pair.high):
         text += f" ({reach})"
     if pair.verdict == "undecided":
         excludes_zero = pair.low > 0 or pair.high < 0
@@ -133,7 +125,7 @@ def _harmful_and_undecided(summary: TransferSummary) -> list[str]:
         worst = min(harmful, key=lambda pair: pair.gain)
         text += (
             f" (negative transfer), the most harmful being {worst.source} for {worst.target} "
-            f"({percent(worst.gain)}, {percent_range(worst.low, worst.high)})"
+            f"({percent(worst.gain)}, {gain_range(worst.low, worst.high)})"
         )
     n_undecided = sum(pair.verdict == "undecided" for pair in pairs)
     if n_undecided:

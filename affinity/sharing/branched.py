@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, make_equal, stages_of
@@ -34,12 +34,8 @@ class Branched(Sharing):
     def __init__(self, tasks: Iterable[Task], trunk: Trunk, head: Head, after: int = 1) -> None:
         super().__init__(tasks, head)
         stages = [stages_of(each, "branching") for each in make_equal(len(self.names), trunk)]
-        if not 0 <= after <= len(stages[0]):
-            raise InputError(
-                f"Expected to branch after 0 to {len(stages[0])} stages, as many as the trunk has, "
-                f"but got after={after}.",
-                "invalid-branching",
-            )
+        most = len(stages[0])
+        check_number("after", after, "invalid-branching", least=0, most=most)
         self.stem = nn.Sequential(*stages[0][:after])
         self.branches = nn.ModuleList(nn.Sequential(*own[after:]) for own in stages)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, make_equal
@@ -45,6 +45,8 @@ class TaskConditioning(Sharing):
         conditioning: str = "film",
     ) -> None:
         super().__init__(tasks, head)
+        choices = ("input", "concat", "add", "film", "one_hot")
+        check_choice("the conditioning", conditioning, choices, "unknown-conditioning")
         self.conditioning = conditioning
         n_tasks = len(self.names)
         self.trunks = make_equal(n_tasks if conditioning == "one_hot" else 1, trunk)
@@ -59,12 +61,6 @@ class TaskConditioning(Sharing):
             self.shift = nn.Parameter(torch.zeros(n_tasks, width))
         elif conditioning == "input":
             _widen_first_layer(self.trunks[0], n_tasks)
-        elif conditioning != "one_hot":
-            raise InputError(
-                "Expected the conditioning 'input', 'concat', 'add', 'film' or 'one_hot', but got "
-                f"{conditioning!r}.",
-                "unknown-conditioning",
-            )
 
     z: Tensor
 

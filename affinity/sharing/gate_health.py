@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError, check_number
+from affinity.errors import check_number
 
 from .mmoe import MMoE
 
@@ -65,10 +65,7 @@ def gate_health(network: MMoE, inputs: Tensor, threshold: float = 0.1) -> GateHe
         ([0.25, 0.25, 0.25, 0.25], ())
     """
     n_experts = len(network.experts)
-    if n_experts < 2:
-        raise InputError(
-            "Expected at least two experts to choose from, but there is one.", "too-few-experts"
-        )
+    check_number("the number of experts", n_experts, "too-few-experts", least=2)
     check_number("threshold", threshold, "invalid-threshold", least=0, below=0.5)
     with torch.no_grad():
         inputs = network.stem(inputs)

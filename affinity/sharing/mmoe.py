@@ -76,12 +76,10 @@ class MMoE(Sharing):
         self.represents_once = n_gates == 1
         if shared_layers:
             stages = [stages_of(trunk(), "shared layers") for _ in range(n_experts)]
-            if not 0 < shared_layers < len(stages[0]):
-                raise InputError(
-                    f"Expected 0 to {len(stages[0]) - 1} shared layers, so that a layer is left "
-                    f"for the experts, but got {shared_layers}.",
-                    "invalid-shared-layers",
-                )
+            most = len(stages[0]) - 1  # so that a layer is left for the experts
+            check_number(
+                "shared_layers", shared_layers, "invalid-shared-layers", least=0, most=most
+            )
             self.stem = nn.Sequential(*stages[0][:shared_layers])
             experts = (nn.Sequential(*parts[shared_layers:]) for parts in stages)
         else:

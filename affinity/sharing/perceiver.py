@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing
@@ -66,15 +66,9 @@ class Perceiver(Sharing):
         queries: str | Sequence[Collection[str]] = "task",
     ) -> None:
         super().__init__(tasks, head)
-        for name, value, least in (
-            ("width", width, 1),
-            ("n_latents", n_latents, 1),
-            ("depth", depth, 0),
-        ):
-            if value < least:
-                raise InputError(
-                    f"Expected {name} of at least {least}, but got {value}.", "out-of-range"
-                )
+        check_number("width", width, least=1)
+        check_number("n_latents", n_latents, least=1)
+        check_number("depth", depth, least=0)
         self._query_of = _query_numbers(queries, self.names)
         is_table = sample.dim() == 2
         n_tokens = sample.shape[1] if is_table else sample[0, 0].numel()
@@ -155,12 +149,7 @@ class _Attention(nn.Module):
 def _query_numbers(queries: str | Sequence[Collection[str]], names: Sequence[str]) -> list[int]:
     """The number of each task's query."""
     if isinstance(queries, str):
-        if queries not in QUERIES:
-            raise InputError(
-                f"Expected the queries 'task' or 'shared', or groups of tasks, but got "
-                f"{queries!r}.",
-                "unknown-queries",
-            )
+        check_choice("queries that are no groups of tasks", queries, QUERIES, "unknown-queries")
         return [0] * len(names) if queries == "shared" else list(range(len(names)))
     number_of = {task: number for number, group in enumerate(queries) for task in group}
     if sorted(number_of) != sorted(names) or sum(map(len, queries)) != len(names):

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.tasks import RSquared, SquaredError, Task
 
 from .attention import Attention
@@ -71,12 +72,7 @@ class SharingMethod:
             >>> SHARINGS["mmoe"].with_settings({"n_experts": 8}).settings["n_experts"]
             8
         """
-        if unknown := sorted(set(settings) - set(self.settings)):
-            raise InputError(
-                f"Expected settings of {self.label} among {list(self.settings)}, but got "
-                f"{unknown}.",
-                "unknown-setting",
-            )
+        check_known(f"settings of {self.label}", settings, self.settings, "unknown-setting")
         values = {  # a whole number may stand where any number may
             name: float(value)
             if isinstance(value, int) and not isinstance(self.settings[name], int)
@@ -86,7 +82,8 @@ class SharingMethod:
         method = replace(self, settings={**self.settings, **values})
         try:
             with torch.random.fork_rng():
-                method(_TRIAL_TASKS, _trial_trunk, lambda _: nn.Linear(2, 1), torch.zeros(2, 2))
+                trunk = partial(Perceptron, 2, width=2, depth=16)
+                method(_TRIAL_TASKS, trunk, lambda _: nn.Linear(2, 1), torch.zeros(2, 2))
         except TypeError as error:
             raise InputError(
                 f"Expected valid settings of {self.label}, but got {dict(settings)}: {error}.",
@@ -96,10 +93,6 @@ class SharingMethod:
 
 
 _TRIAL_TASKS = tuple(Task(name, SquaredError(), RSquared()) for name in ("first", "second"))
-
-
-def _trial_trunk() -> Perceptron:
-    return Perceptron(2, width=2, depth=16)
 
 
 def _width(trunk: Trunk, sample: Tensor, n_stages: int | None = None) -> int:
@@ -112,11 +105,7 @@ def _width(trunk: Trunk, sample: Tensor, n_stages: int | None = None) -> int:
 
 
 def _mmoe(
-    tasks: tuple[Task, ...],
-    trunk: Trunk,
-    head: Head,
-    sample: Tensor,
-    settings: Mapping[str, Any],
+    tasks: tuple[Task, ...], trunk: Trunk, head: Head, sample: Tensor, settings: Mapping[str, Any]
 ) -> MMoE:
     shared_layers = settings["shared_layers"]
     size = _width(trunk, sample, shared_layers) if shared_layers else sample[0].numel()

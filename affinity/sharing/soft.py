@@ -1,12 +1,13 @@
 """Soft sharing: one trunk per task, pulled together after every step."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.tasks import Task
 
 from .sharing import Head, Sharing, Trunk, make_equal
@@ -81,12 +82,7 @@ class SoftSharing(Sharing):
         affinity: Float[Tensor, "task task"] | None = None,
     ) -> None:
         super().__init__(tasks, head)
-        if not 0 <= strength < float("inf"):
-            raise InputError(
-                f"Expected a finite strength of at least 0, but got {strength}. For the limit of "
-                "large strengths, use hard sharing.",
-                "invalid-strength",
-            )
+        check_number("strength", strength, "invalid-strength", least=0, below=inf)
         self.trunks = make_equal(len(self.names), trunk)
         weights = self._weights_of(affinity)
         curvature, modes = torch.linalg.eigh(weights.sum(dim=1).diag() - weights)

@@ -1,6 +1,6 @@
 """Paired differences, intervals, verdicts and error control."""
 
-from .gains import Gains, interval
+from .gains import Gains, interval, spearman
 from .negative_transfer import (
     ALL_TASKS,
     NegativeTransferTest,
@@ -21,5 +21,6 @@ __all__ = [
     "VerdictName",
     "estimate",
     "interval",
+    "spearman",
     "without_verdict",
 ]

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_same
 from affinity.tasks import Score, check_names
 from affinity.tasks.score import GainUnit, common_unit, weights_of
 
@@ -55,19 +55,11 @@ class Gains:
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
-        if self.scores.shape != self.baseline.shape or self.scores.shape[1] != len(self.tasks):
-            raise InputError(
-                f"Expected scores and baseline of one shape [replicate task] for the "
-                f"{len(self.tasks)} tasks, but got {tuple(self.scores.shape)} and "
-                f"{tuple(self.baseline.shape)}.",
-                "wrong-shape",
-            )
-        if self.definitions is not None and len(self.definitions) != len(self.tasks):
-            raise InputError(
-                f"Expected a Score for each of the {len(self.tasks)} tasks, but got "
-                f"{len(self.definitions)}.",
-                "wrong-shape",
-            )
+        shape, n_tasks = self.scores.shape, len(self.tasks)
+        check_same("the number of columns of scores", shape[1], n_tasks, "wrong-shape")
+        check_same("the shape of the baseline", self.baseline.shape, shape, "wrong-shape")
+        if self.definitions is not None:
+            check_same("the number of definitions", len(self.definitions), n_tasks, "wrong-shape")
 
     @property
     def score_of(self) -> dict[str, Score]:
@@ -219,6 +211,15 @@ class Gains:
                 "difference_high": own_high,
             }
         )
+
+
+def spearman(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
+    """Rank correlation; NaN for fewer than three values, or where all of a side are equal."""
+    from scipy import stats
+
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(stats.spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def interval(

@@ -125,9 +125,7 @@ def are_same(one: Plan, other: Plan) -> bool:
     networks = (
         {
             (network, sharing, tuple(sorted(settings.items())))
-            for network, sharing, settings in zip(
-                plan.grouping.networks, plan.sharing, plan.settings, strict=True
-            )
+            for network, sharing, settings, _ in plan.parts
         }
         for plan in (one, other)
     )

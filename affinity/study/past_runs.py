@@ -5,7 +5,7 @@ from math import isnan
 
 import pandas as pd
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_columns, check_known
 from affinity.training import Job, Result
 
 from .ledger import Added
@@ -13,17 +13,8 @@ from .ledger import Added
 
 def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
     """The runs in a table with the columns run, task and score, and seed if it is known."""
-    expected = ["run", "task", "score"]
-    if missing := [name for name in expected if name not in runs.columns]:
-        raise InputError(
-            f"Expected the columns {expected}, but {missing} are missing from "
-            f"{list(map(str, runs.columns))}.",
-            "missing-column",
-        )
-    if unknown := sorted(set(map(str, runs["task"])) - set(tasks)):
-        raise InputError(
-            f"Expected runs of the tasks {list(tasks)}, but got {unknown} as well.", "unknown-task"
-        )
+    check_columns(runs.columns, ["run", "task", "score"])
+    check_known("runs of tasks", map(str, runs["task"]), tasks, "unknown-task")
     if runs["run"].isna().any():
         raise InputError(
             "Expected the name or number of a run in each row, but some are missing: rows with the "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
 from affinity.audit.causes import Cause
-from affinity.errors import InputError, check_number, check_whole_number
+from affinity.errors import InputError, check_known, check_number, check_same, check_whole_number
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.reading.source import to_pandas
@@ -108,10 +108,7 @@ class Study:
         if seed is not None:
             check_whole_number("seed", seed, 0, "negative-seed")
             check_number("seed", seed, below=2**31)
-        if unknown := sorted(set(merging or ()) - set(MERGED)):
-            raise InputError(
-                f"Expected merging among {list(MERGED)}, but got {unknown}.", "unknown-sharing"
-            )
+        check_known("merging", merging or (), MERGED, "unknown-sharing")
         is_number = isinstance(tolerance, float | int)  # pyright: ignore[reportUnnecessaryIsInstance]
         if tolerance is not None and not (is_number and tolerance >= 0):
             raise InputError(
@@ -220,11 +217,8 @@ class Study:
         """
         check_whole_number("trainings", trainings, 2, "too-few-trainings")
         with self._ledger.writing() as contents:
-            if trainings <= contents.trainings:
-                raise InputError(
-                    f"Expected more than {contents.trainings} trainings, but got {trainings}.",
-                    "too-few-trainings",
-                )
+            before = contents.trainings
+            check_number("trainings", trainings, "too-few-trainings", above=before)
             self._ledger.append(Extended(trainings=trainings))
 
     def ask(self, n: int = 1) -> list[Job]:
@@ -276,12 +270,8 @@ class Study:
             InputError: If the job was never handed out, or has not failed.
         """
         with self._ledger.writing() as contents:
-            if contents.entry(job_id).state != "failed":
-                raise InputError(
-                    f"Expected a job that failed, but {job_id!r} is "
-                    f"{contents.entry(job_id).state}.",
-                    "not-failed",
-                )
+            state = contents.entry(job_id).state
+            check_same(f"the state of job {job_id!r}", state, "failed", "not-failed")
             self._ledger.append(Released(id=job_id))
 
     def add(self, runs: Any) -> int:

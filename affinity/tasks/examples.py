@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_same
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +52,9 @@ class Examples:
                     "not-a-tensor",
                 )
         for what, values in (("group", self.groups), ("weight", self.weights)):
-            if values is not None and len(values) != len(self.inputs):
-                raise InputError(
-                    f"Expected a {what} for each of the {len(self.inputs)} rows, but got "
-                    f"{len(values)}.",
-                    "rows-differ",
-                )
-        if len(self.inputs) != len(self.targets):
-            raise InputError(
-                f"Expected as many inputs as targets, but got {len(self.inputs)} rows of inputs "
-                f"and {len(self.targets)} rows of targets.",
-                "rows-differ",
-            )
+            if values is not None:
+                check_same(f"the number of {what}s", len(values), len(self.inputs), "rows-differ")
+        check_same("the number of targets", len(self.targets), len(self.inputs), "rows-differ")
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -156,12 +156,7 @@ class NamedMetric:
         """
         base, colon, quantile = cls._parts(name)
         fitting = [each for each, entry in METRICS.items() if output in entry.functions]
-        if base not in fitting:
-            raise InputError(
-                f"Expected a metric for the {output} task {task!r} among {fitting}, but got "
-                f"{name!r}.",
-                "unknown-metric",
-            )
+        check_choice(f"the metric of the {output} task {task!r}", base, fitting, "unknown-metric")
         cls.check_name(name, task)
         return cls(base + colon + quantile, output)
 

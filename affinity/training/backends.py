@@ -53,11 +53,7 @@ def on_ray(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """Train on the Ray cluster that this program is connected to, or start a local one."""
     with needs("ray"):
         import ray  # pyright: ignore[reportMissingImports]
-        from ray.exceptions import (  # pyright: ignore[reportMissingImports]
-            NodeDiedError,
-            OutOfMemoryError,
-            WorkerCrashedError,
-        )
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError  # pyright: ignore[reportMissingImports]
     with ExitStack() as afterwards:
         if not ray.is_initialized():
             ray.init(num_cpus=_count(n_jobs), include_dashboard=False)
@@ -72,12 +68,7 @@ def on_ray(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
 def on_dask(jobs: Sequence[WorkItem], n_jobs: int) -> Iterator[Done]:
     """Train on the Dask cluster that this program is connected to, or start a local one."""
     with needs("dask"):
-        from distributed import (  # pyright: ignore[reportMissingImports]
-            Client,
-            KilledWorker,
-            get_client,
-            wait,
-        )
+        from distributed import Client, KilledWorker, get_client, wait  # pyright: ignore[reportMissingImports]
     with ExitStack() as afterwards:
         client: Any
         try:

@@ -249,10 +249,7 @@ def _bytes_per_step(network: Sharing, inputs: Float[Tensor, "batch *feature"]) -
         saved[tensor.data_ptr()] = tensor.nbytes
         return tensor
 
-    with (
-        use_seed(),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-    ):
+    with use_seed(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         outputs = deepcopy(network)(inputs)  # a pass in training mode changes running statistics
     parameters = sum(parameter.nbytes for parameter in network.parameters())
     return 4 * parameters + 2 * sum(saved.values()) + sum(o.nbytes for o in outputs.values())

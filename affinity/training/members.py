@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_number
 from affinity.sharing import Sharing
 from affinity.tasks import Replicate, Task
 
@@ -48,12 +48,8 @@ def start_all(
                 "empty-network",
             )
         columns_of(sorted(member.tasks), tasks)
-        if not 0 <= member.replicate < len(replicates):
-            raise InputError(
-                f"Expected replicates 0 to {len(replicates) - 1}, but the network of "
-                f"{sorted(member.tasks)} asks for replicate {member.replicate}.",
-                "unknown-replicate",
-            )
+        name, end = f"the replicate of the network of {sorted(member.tasks)}", len(replicates)
+        check_number(name, member.replicate, "unknown-replicate", least=0, below=end)
         trained = [task for task in tasks if task.name in member.tasks]
         make = build if callable(build) else build[number]
         networks.append(initial(make, trained, replicates[member.replicate].seed))

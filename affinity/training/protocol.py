@@ -10,7 +10,7 @@ from typing import Literal, Protocol, SupportsFloat, cast, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known, check_number
 
 from .judge import MOST_BLOCKS
 
@@ -27,10 +27,7 @@ weight of each task's loss, and the task that alone decides, by its validation s
 
 def check_settings(settings: Iterable[str]) -> frozenset[str]:
     """The names of settings that a trainer accepts."""
-    if unknown := sorted(set(settings) - set(SETTINGS)):
-        raise InputError(
-            f"Expected settings among {list(SETTINGS)}, but got {unknown}.", "unknown-setting"
-        )
+    check_known("settings", settings, SETTINGS, "unknown-setting")
     return frozenset(settings)
 
 
@@ -190,12 +187,8 @@ def check_accepted(trainer: Trainer, jobs: Iterable[Job]) -> None:
     """Raise an error if a job has a setting that the trainer does not accept."""
     for job in jobs:
         asked = {*job.settings, *(("sharing",) if job.sharing != "hard" else ())}
-        if unknown := sorted(asked - trainer.accepts):
-            raise InputError(
-                f"Expected a trainer that accepts the settings {unknown} of job {job.id!r}, but "
-                f"this one accepts {sorted(trainer.accepts) or 'none'}.",
-                "setting-not-accepted",
-            )
+        settings = f"settings of job {job.id!r} that the trainer accepts"
+        check_known(settings, sorted(asked), sorted(trainer.accepts), "setting-not-accepted")
 
 
 def _parts_of(job: Job, scores: object) -> Mapping[str, object]:
@@ -211,12 +204,7 @@ def _parts_of(job: Job, scores: object) -> Mapping[str, object]:
     entries = cast("Mapping[str, object]", scores)
     if not any(isinstance(entries.get(name), Mapping) for name in ("validation", "test")):
         return {"validation": entries}
-    if unknown := sorted(map(str, set(entries) - set(_FIELDS))):
-        raise InputError(
-            f"Expected the scores of job {job.id!r} to have some of the fields {list(_FIELDS)}, "
-            f"but got {unknown} as well.",
-            "unknown-field",
-        )
+    check_known(f"fields of the scores of job {job.id!r}", entries, _FIELDS, "unknown-field")
     return entries
 
 
@@ -286,11 +274,7 @@ def _checked_rows(job: Job, rows: object) -> dict[str, tuple[float, ...]] | None
 def _optional_number(job: Job, parts: Mapping[str, object], name: str) -> float | None:
     value = parts.get(name)
     number = None if value is None else _number(job, value, name)
-    if number is not None and number < 0:
-        raise InputError(
-            f"Expected {name} in job {job.id!r} to be at least 0, but got {number:g}.",
-            "out-of-range",
-        )
+    check_number(f"{name} in job {job.id!r}", number, least=0)
     return number
 
 

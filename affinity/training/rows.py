@@ -6,19 +6,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.tasks import Examples, Task
 
 
 def columns_of(names: Sequence[str], tasks: Sequence[Task]) -> list[int]:
     """The column of the targets that belongs to each name."""
     column = {task.name: number for number, task in enumerate(tasks)}
-    unknown = [name for name in names if name not in column]
-    if unknown:
-        raise InputError(
-            f"Expected a network of the tasks {tuple(column)}, but it predicts {unknown} too.",
-            "unknown-task",
-        )
+    check_known("a network of tasks", names, column, "unknown-task")
     return [column[name] for name in names]
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import InputError, check_choice, check_number
 from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
 
@@ -237,11 +237,7 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
                 "different-pairs",
             )
     n_replicates = first.n_replicates
-    if n_replicates < 2:
-        raise InputError(
-            "Expected at least two replicates to choose a recipe, but got one.",
-            "too-few-replicates",
-        )
+    check_number("the number of replicates", n_replicates, "too-few-replicates", least=2)
     scratch = _choose_scratch([transfer.scratch for transfer in measured.values()])
     measured = {name: replace(transfer, scratch=scratch) for name, transfer in measured.items()}
     first = measured[names[0]]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import check_choice, check_known
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
 from affinity.statistics import Gains, interval
@@ -267,8 +267,7 @@ def measure_distortion(
     settings = settings or problem.settings
     known = [(name, target) for name in sources.names for target in sources.trunks[name]]
     chosen = known if pairs is None else list(pairs)
-    if unknown := [pair for pair in chosen if pair not in known]:
-        raise InputError(f"Expected pairs among {known}, but got {unknown}.", "unknown-pair")
+    check_known("pairs", chosen, known, "unknown-pair")
     check_trunks(problem, sources, [target for _, target in chosen])
     recipes = recipes or TRANSFER_RECIPES
     splits = [hold_out_shifted(each, share, position) for each in sources.replicates]

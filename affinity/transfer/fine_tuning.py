@@ -193,7 +193,8 @@ class FineTuning:
                     parameters[name].grad = None  # optimizers skip parameters without gradients
         for block, prefixes in self._prefixes.items():
             for name, module in self.model.named_modules():
-                if is_within(name, prefixes) and _has_running_statistics(module):
+                has_statistics = getattr(module, "running_mean", None) is not None
+                if has_statistics and is_within(name, prefixes):
                     self._set_mode(name, module, is_frozen=not self._scales[block])
 
     def _set_mode(self, name: str, module: nn.Module, is_frozen: bool) -> None:
@@ -229,10 +230,6 @@ class FineTuning:
         groups = self._unscaled_groups.pop(id(optimizer), None)
         if groups is not None:
             optimizer.param_groups = groups
-
-
-def _has_running_statistics(module: nn.Module) -> bool:
-    return getattr(module, "running_mean", None) is not None
 
 
 def _reinitialize(model: nn.Module, prefixes: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.problems import Problem, TrainingResults, train_networks
 from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
@@ -141,14 +141,9 @@ class JointOrSequential:
         Raises:
             InputError: If the pair was not measured.
         """
-        for pair in self.pairs:
-            if (pair.source, pair.target) == (source, target):
-                return pair
-        known = [(pair.source, pair.target) for pair in self.pairs]
-        raise InputError(
-            f"Expected one of the measured pairs {known}, but got {(source, target)}.",
-            "unknown-pair",
-        )
+        by_names = {(pair.source, pair.target): pair for pair in self.pairs}
+        check_choice("the measured pair", (source, target), by_names, "unknown-pair")
+        return by_names[source, target]
 
     def gains(self) -> tuple[JointOrSequentialGain, ...]:
         """Gains of each pair; advice if the source is available and only the target matters."""

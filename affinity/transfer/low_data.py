@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_number
 from affinity.problems import Problem
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName
 from affinity.tasks import Replicate
@@ -70,8 +70,7 @@ class LowDataCurve:
             of_control = (own.gain, own.low, own.high) if own else (math.nan,) * 3
             points.append(
                 CurvePoint(
-                    *(self.source, self.target, size, v.gain, v.low, v.high, v.verdict),
-                    *of_control,
+                    *(self.source, self.target, size, v.gain, v.low, v.high, v.verdict), *of_control
                 )
             )
         return tuple(points)
@@ -132,10 +131,7 @@ def low_data_curves(
         InputError: If there are no sizes, or one is below 2.
     """
     targets = list(problem.names if targets is None else targets)
-    if not sizes or min(sizes) < 2:
-        raise InputError(
-            f"Expected sizes of at least 2 rows, but got {list(sizes)}.", "too-few-rows"
-        )
+    check_number("the smallest number of rows", min(sizes, default=0), "too-few-rows", least=2)
     test = NegativeTransferTest()
     curves: list[LowDataCurve] = []
     for target in targets:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from affinity.errors import InputError
+from affinity.errors import check_known, check_same
 from affinity.problems import Problem
 from affinity.tasks import Replicate
 from affinity.training import Store, TrainedNetwork, TrainingSettings
@@ -51,10 +51,7 @@ def measure_transfer(
         ['a1', 'b1']
     """
     targets = list(problem.names if targets is None else targets)
-    if unknown := [name for name in targets if name not in problem.names]:
-        raise InputError(
-            f"Expected targets among {problem.names}, but got {unknown}.", "unknown-task"
-        )
+    check_known("targets", targets, problem.names, "unknown-task")
     settings = settings or problem.settings
     if not isinstance(replicates, int):
         splits = list(replicates)
@@ -63,12 +60,8 @@ def measure_transfer(
     else:
         splits = list(sources.replicates)
     sources = sources or learn_sources(problem, splits, targets=targets, settings=settings)
-    if len(splits) != len(sources.replicates):
-        raise InputError(
-            f"Expected one replicate per replicate of the sources, {len(sources.replicates)}, but "
-            f"got {len(splits)}.",
-            "different-replicates",
-        )
+    n_replicates = len(sources.replicates)
+    check_same("the number of replicates", len(splits), n_replicates, "different-replicates")
     check_trunks(problem, sources, targets)
     plan = plan_for(problem, recipe or FullFineTuning(), settings.epochs)
     scratch_plan = plan_for(problem, TrainingFromScratch(), settings.epochs)

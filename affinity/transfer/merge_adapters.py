@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.tasks import check_names
 
 
@@ -53,10 +53,8 @@ def merge_adapters(
                 "target modules), saved the same way.",
                 "different-parameters",
             )
-    if isinstance(weight, str) and weight not in ("averaged", "added"):
-        raise InputError(
-            f"Expected a weight, 'averaged' or 'added', but got {weight!r}.", "unknown-sharing"
-        )
+    if isinstance(weight, str):
+        check_choice("the weight", weight, ("averaged", "added"), "unknown-sharing")
     size = 1.0 if weight == "added" else weight
     size = size if isinstance(size, float | int) else 1 / len(states)
     merged: dict[str, Tensor] = {}

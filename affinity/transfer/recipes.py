@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from affinity.errors import InputError, check_number, warn
+from affinity.errors import check_choice, check_number, warn
 
 from .tuning_plan import Phase, TuningPlan
 
@@ -268,11 +268,7 @@ class ProbeThenTune:
 
     def __call__(self, blocks: Sequence[str], epochs: int = 100) -> TuningPlan:
         """Make the plan."""
-        if epochs < 2:
-            raise InputError(
-                f"Expected at least 2 epochs, one to probe and one to tune, but got {epochs}.",
-                "too-few-epochs",
-            )
+        check_number("epochs, to probe and to tune,", epochs, "too-few-epochs", least=2)
         probe = min(epochs - 1, max(1, round(self.share * epochs)))
         phases = (
             Phase("probe", _trunk_and_head(blocks, 0.0), probe),
@@ -321,13 +317,9 @@ class SurgicalFineTuning:
             phase = Phase("tuning", dict.fromkeys(blocks, 1.0), epochs, by_gradient)
             return TuningPlan("surgical fine-tuning", (phase,))
         places = {"first": blocks[0], "middle": blocks[(len(blocks) - 1) // 2], "last": blocks[-1]}
-        block = self.block if self.block in blocks else places.get(self.block)
-        if block is None:
-            raise InputError(
-                f"Expected one of the blocks {list(blocks)}, or one of {[*places, BY_GRADIENT]}, "
-                f"but got {self.block!r}.",
-                "unknown-block",
-            )
+        choices = [*blocks, *places, BY_GRADIENT]
+        check_choice("the block", self.block, choices, "unknown-block")
+        block = self.block if self.block in blocks else places[self.block]
         scales = dict.fromkeys(blocks, 0.0) | {block: 1.0}
         if self.head:
             scales[blocks[-1]] = 1.0

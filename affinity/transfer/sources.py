@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known, check_unique
 from affinity.problems import Problem
 from affinity.sharing import HardSharing
 from affinity.tasks import Examples, Replicate
@@ -71,10 +71,7 @@ def learn_sources(
     settings = settings or problem.settings
     tasks_of = _tasks_of_sources(problem, sources, groups or {}, targets)
     names = [*tasks_of, *(weights or {})]
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            f"Expected unique names of sources, but got {duplicates} twice.", "duplicate-source"
-        )
+    check_unique("names of sources", names, "duplicate-source")
     others = {target: frozenset(problem.names) - {target} for target in targets}
     networks_of = {
         name: {target: others[target] if tasks is None else tasks for target in targets}
@@ -87,7 +84,10 @@ def learn_sources(
     states = _train(problem, networks, replicates, settings)
     trunks: dict[str, dict[str, Sequence[TrunkState]]] = {
         name: {
-            target: [_trunk_of(state) for state in states[tasks]]
+            target: [
+                {name: value for name, value in state.items() if name.startswith(TRUNK)}
+                for state in states[tasks]
+            ]
             for target, tasks in by_target.items()
             if target not in tasks
         }
@@ -169,22 +169,13 @@ def _tasks_of_sources(
     if len(problem.names) < 3 and sources is None:
         names.remove(ALL_OTHERS)  # the same as the other task
     members = [task for group in groups.values() for task in group]
-    unknown = [name for name in names if name not in known]
-    unknown += [name for name in (*members, *targets) if name not in problem.names]
-    if unknown:
-        raise InputError(
-            f"Expected sources among {known}, and targets and groups among the tasks "
-            f"{list(problem.names)}, but got {unknown}.",
-            "unknown-task",
-        )
+    check_known("sources", names, known, "unknown-task")
+    check_known("targets and tasks of groups", [*members, *targets], problem.names, "unknown-task")
     if empty := [name for name, group in groups.items() if not group]:
         raise InputError(
             f"Expected at least one task in every group, but {empty} have none.", "empty-group"
         )
-    if duplicates := [name for name in groups if name in names]:
-        raise InputError(
-            f"Expected unique names of sources, but got {duplicates} twice.", "duplicate-source"
-        )
+    check_unique("names of sources", [*dict.fromkeys(names), *groups], "duplicate-source")
     single = {name: frozenset({name}) if name in problem.names else None for name in names}
     return {**single, **{name: frozenset(group) for name, group in groups.items()}}
 
@@ -212,10 +203,6 @@ def _train(
     return states
 
 
-def _trunk_of(state: TrunkState) -> TrunkState:
-    return {name: value for name, value in state.items() if name.startswith(TRUNK)}
-
-
 def _labelled_rows(replicate: Replicate, column: int) -> Replicate:
     """The training and validation rows with a label for the target in this column."""
 
@@ -223,8 +210,5 @@ def _labelled_rows(replicate: Replicate, column: int) -> Replicate:
         return part.take(part.labelled[:, column].nonzero().squeeze(1))
 
     return Replicate(
-        replicate.seed,
-        labelled(replicate.training),
-        labelled(replicate.validation),
-        replicate.test,
+        replicate.seed, labelled(replicate.training), labelled(replicate.validation), replicate.test
     )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
-from affinity.errors import InputError
+from affinity.errors import check_same
 from affinity.estimates import RepresentationSimilarity
 from affinity.problems import Problem
+from affinity.statistics import spearman
 from affinity.tasks import BinaryCrossEntropy, CensoredDeviance, CrossEntropy, VectorError
 
 from .sources import Sources, TrunkState
@@ -273,12 +273,8 @@ def rank_correlation(
     Raises:
         InputError: If the scores are for other pairs.
     """
-    if values.shape != transfer.is_measured.shape:
-        raise InputError(
-            f"Expected scores of {tuple(transfer.is_measured.shape)} sources and targets, but got "
-            f"{tuple(values.shape)}.",
-            "different-shapes",
-        )
+    expected = tuple(transfer.is_measured.shape)
+    check_same("the shape of the scores", tuple(values.shape), expected, "different-shapes")
     measured = transfer.values()
     is_known = measured.isfinite() & values.isfinite()
     correlations = _spearman_by_target(measured, values, is_known)
@@ -310,9 +306,7 @@ def _spearman_by_target(one: Tensor, other: Tensor, is_known: Tensor) -> list[fl
     correlations: list[float] = []
     for column in range(one.shape[1]):
         first, second = (part[is_known[:, column], column] for part in (one, other))
-        if len(first) >= 3 and first.max() > first.min() and second.max() > second.min():
-            result = stats.spearmanr(first.numpy(), second.numpy())
-            correlations.append(float(result.statistic))  # pyright: ignore[reportAttributeAccessIssue]
+        correlations.append(spearman(first.numpy(), second.numpy()))
     return [value for value in correlations if math.isfinite(value)]
 
 

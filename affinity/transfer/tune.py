@@ -20,13 +20,7 @@ from affinity.training import (
     train_members,
 )
 
-from .blocks import (
-    block_prefixes,
-    blocks_of,
-    is_within,
-    relative_gradient_norms,
-    scales_from_norms,
-)
+from .blocks import block_prefixes, blocks_of, is_within, relative_gradient_norms, scales_from_norms
 from .recipes import Recipe
 from .tuning_plan import Phase, TuningPlan
 

@@ -9,7 +9,8 @@ from typing import cast
 import msgspec
 import yaml
 
-from affinity.errors import InputError, check_number
+from affinity.errors import InputError, check_known, check_number
+from affinity.files import read_text
 from affinity.storage import to_jsonable
 
 _EXPLANATION = """\
@@ -76,7 +77,8 @@ class TuningPlan:
                     f"but phase {phase.name!r} has {list(scales)}.",
                     "missing-block",
                 )
-            _check_known([*phase.by_gradient, *self.fresh], self.blocks)
+            named = [*phase.by_gradient, *self.fresh]
+            check_known("blocks of the network", named, self.blocks, "unknown-block")
             negative = {name: s for name, s in scales.items() if not 0 <= s < float("inf")}
             if negative or not any(scales.values()):
                 raise InputError(
@@ -97,7 +99,7 @@ class TuningPlan:
         Raises:
             InputError: If it names other blocks, or omits one.
         """
-        _check_known(self.blocks, blocks)
+        check_known("blocks of the network", self.blocks, blocks, "unknown-block")
         if missing := [name for name in blocks if name not in self.blocks]:
             raise InputError(
                 f"Expected a learning-rate scale for every block, but {missing} are missing in the "
@@ -153,20 +155,7 @@ class TuningPlan:
         Raises:
             InputError: If the file cannot be read, or is not a valid plan.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"Could not read the tuning plan {str(path)!r}: {error}.", "unreadable-file"
-            ) from error
-        return cls.from_yaml(text, blocks)
-
-
-def _check_known(names: Sequence[str], blocks: Sequence[str]) -> None:
-    if unknown := [name for name in names if name not in blocks]:
-        raise InputError(
-            f"Expected blocks of the network, {list(blocks)}, but got {unknown}.", "unknown-block"
-        )
+        return cls.from_yaml(read_text(path, "the tuning plan"), blocks)
 
 
 def _checked_entries(body: object, cls: type) -> dict[str, object]:
@@ -178,8 +167,5 @@ def _checked_entries(body: object, cls: type) -> dict[str, object]:
         )
     entries = cast("dict[str, object]", body)
     known = [field.name for field in fields(cls)]
-    if unknown := [name for name in entries if name not in known]:
-        raise InputError(
-            f"Expected the entries {known} in the tuning plan, but got {unknown}.", "unknown-entry"
-        )
+    check_known("entries of the tuning plan", entries, known, "unknown-entry")
     return {name: value for name, value in entries.items() if value is not None}

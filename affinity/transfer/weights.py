@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from affinity.errors import InputError
+from affinity.files import write_atomically
 
 
 def save_trunk(trunk: nn.Module, path: str | Path) -> Path:
@@ -19,14 +20,8 @@ def save_trunk(trunk: nn.Module, path: str | Path) -> Path:
         ...     sorted(read_trunk(nn.Linear(2, 1), file))
         ['bias', 'weight']
     """
-    path = Path(path)
     state = {name: t.detach().contiguous().clone() for name, t in trunk.state_dict().items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"Could not write {str(path)!r}: {error}.", "cannot-write") from error
-    return path
+    return write_atomically(path, save(state))
 
 
 def read_trunk(trunk: nn.Module, path: str | Path) -> dict[str, Tensor]:

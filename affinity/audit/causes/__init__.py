@@ -3,13 +3,11 @@
 from collections.abc import Callable
 
 from .capacity import Capacity
-from .cause_result import CauseResult
 from .context import DiagnosisContext, PlanLosses
 from .data import Data
-from .intervention import Intervention, Split
-from .loss_scale import by_loss_scale
+from .intervention import CauseResult, Intervention, Split
 from .mismatch import Mismatch
-from .optimization import Optimization
+from .optimization import Optimization, by_loss_scale
 from .overfitting import Overfitting
 
 Cause = Callable[[DiagnosisContext], CauseResult]

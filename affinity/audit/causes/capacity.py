@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .cause_result import CauseResult
 from .context import DiagnosisContext
+from .intervention import CauseResult
 
 
 @dataclass(frozen=True)

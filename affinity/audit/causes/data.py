@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from affinity.words import listed
 
-from .cause_result import CauseResult
 from .context import DiagnosisContext
-from .intervention import Intervention
+from .intervention import CauseResult, Intervention
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An intervention: one change with everything else equal, and how much harm it removes."""
+"""An intervention: one change with everything else equal; those of a cause are its result."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -52,3 +52,18 @@ class Intervention:
         n_known = np.isfinite(known).sum(axis=1)
         total = np.nansum(known, axis=1)
         return np.divide(total, n_known, out=np.full(len(known), np.nan), where=n_known > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class CauseResult:
+    """The evidence for and against one cause of harm.
+
+    Args:
+        cause: A name in `CAUSES`.
+        skipped: What could not be measured, and why.
+    """
+
+    cause: str
+    evidence: tuple[str, ...] = ()
+    changes: tuple[Intervention, ...] = ()
+    skipped: tuple[str, ...] = ()

@@ -17,11 +17,9 @@ from affinity.tasks import Task
 from affinity.training.protocol import Setting
 from affinity.words import listed
 
-from .cause_result import CauseResult
 from .context import DiagnosisContext
-from .intervention import Intervention
-from .loss_scale import by_loss_scale
-from .more_epochs import EPOCHS_FACTOR
+from .intervention import CauseResult, Intervention
+from .optimization import EPOCHS_FACTOR, by_loss_scale
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,7 @@ def _separate_tasks(plan: Plan, apart: Sequence[str]) -> Plan:
     networks: list[Network] = [Network.of(task) for task in apart]
     sharing: list[str] = ["separate"] * len(apart)
     settings: list[SharingSettings] = [{} for _ in apart]
-    parts = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
-    for network, how, how_exactly in parts:
+    for network, how, how_exactly, _ in plan.parts:
         served, trained = network.served - set(apart), network.trained - set(apart)
         if served:
             networks.append(Network(trained=trained, served=served))

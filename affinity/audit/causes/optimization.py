@@ -9,18 +9,17 @@ from torch import Tensor
 
 from affinity.errors import InputError
 from affinity.grouping import Grouping
-from affinity.problems import NetworkTrainer
+from affinity.problems import NetworkTrainer, Problem
 from affinity.recommendation import Plan
 from affinity.recording import Trace
 from affinity.training import GradNorm, JacobianDescent
+from affinity.training.reference import constant_loss
 from affinity.words import listed
 
-from .cause_result import CauseResult
 from .context import DiagnosisContext, PlanLosses
-from .intervention import Intervention
-from .loss_scale import by_loss_scale
-from .more_epochs import train_longer
+from .intervention import CauseResult, Intervention
 
+EPOCHS_FACTOR = 3  # multiple of the epochs, and of the patience, of a longer training
 MOST_TASKS = 20  # above, no intervention that needs a training or backward pass per task
 
 
@@ -47,7 +46,9 @@ class Optimization:
         skipped: list[str] = []
         own = context.own
         if own is not None:
-            changes.append(_weight_losses(context, own))
+            weighted = context.losses(context.plan, {"weights": by_loss_scale(own.problem)})
+            advice = "weight each loss by 1 / the loss of its best constant prediction"
+            changes.append(context.intervention("weights of 1 / loss scale", advice, weighted))
         if context.recorded is not None:
             evidence += [_compare_norms(context.recorded), _count_conflicts(context)]
         if context.offers("length"):
@@ -76,14 +77,6 @@ class Optimization:
             except InputError as error:
                 skipped.append(f"PCGrad: {error}")
         return CauseResult("optimization", tuple(evidence), tuple(changes), tuple(skipped))
-
-
-def _weight_losses(context: DiagnosisContext, own: NetworkTrainer) -> Intervention:
-    return context.intervention(
-        "weights of 1 / loss scale",
-        "weight each loss by 1 / the loss of its best constant prediction",
-        context.losses(context.plan, {"weights": by_loss_scale(own.problem)}),
-    )
 
 
 def _gradnorm(
@@ -122,8 +115,7 @@ def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
     names = context.names
     evaluation, test = (losses.clone() for losses in (context.joint.evaluation, context.joint.test))
     plan = context.plan
-    parts = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
-    for network, sharing, how_exactly in parts:
+    for network, sharing, how_exactly, _ in plan.parts:
         if network.is_alone:
             continue
         alone = Plan(
@@ -138,9 +130,7 @@ def _own_best_epochs(context: DiagnosisContext) -> tuple[Intervention, str]:
     parameters = context.joint.parameters and context.joint.parameters * len(names)
     joint = replace(context.joint, evaluation=evaluation, test=test, parameters=parameters)
     change = context.intervention(
-        "each task's own best epoch",
-        "for each task, keep the network of its own best epoch",
-        joint,
+        "each task's own best epoch", "for each task, keep the network of its own best epoch", joint
     )
     recovered = context.format(change.on("evaluation", context.concerned))
     epochs = (
@@ -206,3 +196,41 @@ def _share_of_conflicts(gramians: Tensor, pairs: list[tuple[int, int]]) -> Tenso
     first, second = torch.tensor(pairs).T
     products = gramians[:, first, second]  # time pair
     return torch.where(products.isnan(), torch.nan, (products < 0).float()).nanmean(dim=0)
+
+
+def by_loss_scale(problem: Problem) -> dict[str, float]:
+    """A weight for each task, proportional to 1 / loss scale; the mean weight is 1.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> weights = by_loss_scale(load_digits())
+        >>> weights["ink"] < weights["prime"]  # a variance of 1, an entropy of 0.67
+        True
+    """
+    rows = problem.development
+    scales = {
+        task.name: constant_loss(task, rows, rows, column)
+        for column, task in enumerate(problem.tasks)
+    }
+    mean = sum(1 / scale for scale in scales.values()) / len(scales)
+    return {name: 1 / scale / mean for name, scale in scales.items()}
+
+
+def train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:
+    """The loss that longer training recovers (also of separate networks), and the evidence."""
+    ((joint, alone),) = context.with_each("length", [EPOCHS_FACTOR])
+    name, advice = f"{EPOCHS_FACTOR} times the length", f"train {EPOCHS_FACTOR} times as long"
+    if context.own is not None:
+        usual = context.own.problem.settings
+        name = f"{EPOCHS_FACTOR} times the epochs"
+        advice += (
+            f" (up to {EPOCHS_FACTOR * usual.epochs} epochs, patience "
+            f"{EPOCHS_FACTOR * usual.patience})"
+        )
+    change = context.intervention(name, advice, joint, alone, passes=float(EPOCHS_FACTOR))
+    return change, (
+        f"Trained {EPOCHS_FACTOR} times as long, with patience in proportion, the loss of the "
+        f"shared network differs by {context.format_harm(joint)} from that of unchanged separate "
+        f"networks, that of equally long trained separate networks by "
+        f"{context.format_harm(alone)}; sharing then harms by {context.format_harm(joint, alone)}."
+    )

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from affinity.recommendation import Plan
 
-from .cause_result import CauseResult
 from .context import DiagnosisContext, PlanLosses
+from .intervention import CauseResult
 
 
 @dataclass(frozen=True)

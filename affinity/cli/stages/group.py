@@ -15,6 +15,7 @@ from affinity.audit.candidates import LISTED
 from affinity.audit.measure_sharing import WAYS
 from affinity.audit.race import most_trainings
 from affinity.audit.time_plan import SPEED, STEP_WORK, affordable_ways, frontier_seconds
+from affinity.cli.console import print_note
 from affinity.cli.options import Method
 from affinity.cli.run import Run, check_method
 from affinity.cli.run_directory import AFFINITY, FRONTIER, PLAN, RACE, RACE_TABLE, TRAININGS
@@ -239,10 +240,9 @@ def _fill_gaps(run: Run) -> AffinityMatrix:
     matrix = run.matrix
     n_missing = int((matrix.values.isnan() & ~torch.eye(len(matrix.tasks)).bool()).sum())
     if n_missing:
-        run.console.print(
-            f"[yellow]Note:[/yellow] {count(n_missing, 'pair')} of tasks were never measured "
-            "together; their affinity is taken as 0."
-        )
+        pairs = count(n_missing, "pair")
+        text = f"{pairs} of tasks were never measured together; their affinity is taken as 0."
+        print_note(run.console, text)
     return replace(matrix, values=matrix.values.nan_to_num(nan=0.0))
 
 

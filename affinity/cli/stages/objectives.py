@@ -9,7 +9,7 @@ from affinity.audit.causes import by_loss_scale
 from affinity.cli.options import CompareObjectivesOptions, RunSettings
 from affinity.cli.run import Run
 from affinity.cli.run_directory import OBJECTIVES, OBJECTIVES_JSON, RECORD, TRAININGS
-from affinity.errors import InputError
+from affinity.errors import InputError, check_known
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
 from affinity.training import OBJECTIVES as ALL
@@ -44,10 +44,7 @@ def check_settings(options: CompareObjectivesOptions) -> None:
 
 
 def objectives_stage(
-    run: Run,
-    choice: str | None = None,
-    replicates: int | None = None,
-    names: Sequence[str] = (),
+    run: Run, choice: str | None = None, replicates: int | None = None, names: Sequence[str] = ()
 ) -> ObjectiveComparison:
     """Compare objectives (all without `names`); the comparison is in `run.objectives`, too.
 
@@ -97,8 +94,5 @@ def _objectives(run: Run, names: Sequence[str]) -> dict[str, Objective]:
     known = {**ALL, "weighted": weighted}
     name = run.settings.objective
     known[name] = make_objective(name, run.settings.objective_settings)
-    if unknown := [name for name in names if name not in known]:
-        raise InputError(
-            f"Expected objectives among {list(known)}, but got {unknown}.", "unknown-objective"
-        )
+    check_known("objectives", names, known, "unknown-objective")
     return {name: known[name] for name in names or known}

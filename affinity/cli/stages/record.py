@@ -1,10 +1,7 @@
 """Record stage: one training of all tasks in one network, with gradients and lookahead losses."""
 
-from safetensors import SafetensorError
-
 from affinity.cli.run import Run
 from affinity.cli.run_directory import PARTIAL_TRACE, TRACE
-from affinity.errors import InputError
 from affinity.estimates import NEED_HELD_OUT, NEED_OPTIMIZER_STEPS
 from affinity.problems import record
 from affinity.recording import RecordingCost
@@ -39,14 +36,7 @@ def record_stage(run: Run) -> None:
             seconds=sum(cost.seconds for cost in costs),
             plain_seconds=sum(cost.plain_seconds for cost in costs),
         )
-        try:
-            trace.save(directory.file(TRACE))
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"Could not write {str(directory.file(TRACE))!r}: {error}. Choose a folder that "
-                "can be written to and has space left.",
-                "cannot-write",
-            ) from error
+        trace.save(directory.file(TRACE))
     run.trace = trace
     summary = f"{count(len(trace), 'measurement')} of {count(len(trace.tasks), 'task')}"
     run.print_finished("record", summary, [TRACE])

@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 from rich.markup import escape
 
@@ -10,6 +9,7 @@ from affinity.audit import Audit, AuditContext, TrainedPlan, retrain
 from affinity.audit.baselines import BASELINES
 from affinity.audit.retrain import ALWAYS_TRAINED
 from affinity.audit.time_plan import cost_of_fewer_rows
+from affinity.cli.console import print_note
 from affinity.cli.options import TrainerOptions
 from affinity.cli.run import REFERENCE_SECONDS, Run
 from affinity.cli.run_directory import (
@@ -38,18 +38,16 @@ from affinity.words import clock, count
 def find_plan(run: Run, choice: str | None = None) -> Plan:
     """The run's plan.yaml, or another plan: a file, "separate" or "all-in-one"."""
     names = known_tasks(run.settings) or run.problem.names  # before a large table is read
-    if choice == "separate":
-        return Plan.separate(names)
-    if choice == "all-in-one":
-        return Plan.all_in_one(names)
+    if choice is not None:
+        return Plan.named(choice, names)
     folder, file = run.directory.path, run.directory.file(PLAN)
-    if choice is None and not file.exists():
+    if not file.exists():
         raise InputError(
             f"Expected a plan in {str(folder)!r}, but there is none. Make one (affinity group "
             f"{shlex.quote(str(folder))}), or give one with --plan.",
             "no-plan",
         )
-    return Plan.from_yaml(file if choice is None else Path(choice), tasks=names)
+    return Plan.from_yaml(file, tasks=names)
 
 
 def is_edited(directory: RunDirectory) -> bool:
@@ -64,12 +62,11 @@ def is_edited(directory: RunDirectory) -> bool:
 
 def describe_networks(plan: Plan) -> list[list[object]]:
     """The plan's width and networks, for comparing the inputs of a stage."""
-    networks = zip(plan.grouping.networks, plan.sharing, plan.settings, strict=True)
     return [
         [plan.width],
         *(
             [sorted(network.trained), sorted(network.served), sharing, dict(settings)]
-            for network, sharing, settings in networks
+            for network, sharing, settings, _ in plan.parts
         ),
     ]
 
@@ -134,7 +131,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             reference_seconds=_reference_seconds(run),
         )
         if (note := _late_note(run, audit.gains.n_replicates)) is not None:
-            run.console.print(f"[yellow]Note:[/yellow] {note}")
+            print_note(run.console, str(note))
             notes = (*audit.context.notes, note)
             audit = replace(audit, context=replace(audit.context, notes=notes))
         audit = proposed = _with_note_on_reference(audit, _reference_seconds(run))

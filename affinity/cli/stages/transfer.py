@@ -1,7 +1,6 @@
 """The transfer stage: measure the gain of every source on every target, and related questions."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,12 +15,12 @@ from affinity.cli.run_directory import (
     TRANSFER_TABLE,
     TUNING_PLAN,
 )
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice
 from affinity.files import write_atomically
 from affinity.problems import Problem
 from affinity.report import write_report
 from affinity.report.transfer_words import transfer_headline
-from affinity.storage import load_as, save, to_jsonable
+from affinity.storage import load_as, save, to_jsonable, write_json
 from affinity.training import TrainingSettings
 from affinity.transfer import (
     OWN_INPUTS,
@@ -102,8 +101,7 @@ def transfer_stage(run: Run, options: TransferOptions) -> TransferSummary:
         report = _measure(run, ways, options, targets, directory.file(TRAININGS))
         summary = _summarize(report)
         save(report, directory.file(TRANSFER_RESULTS))
-        text = json.dumps(to_jsonable(summary), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(directory.file(TRANSFER), text + "\n")
+        write_json(summary, directory.file(TRANSFER))
         write_atomically(
             directory.file(TRANSFER_TABLE), report.transfer.frame().to_csv(index=False)
         )
@@ -128,11 +126,7 @@ def _hash_of(path: str) -> str | None:
 def _plan(problem: Problem, options: TransferOptions) -> TuningPlan:
     if options.tuning_plan is not None:
         return plan_for(problem, TuningPlan.read(options.tuning_plan))
-    if options.recipe not in RECIPES:
-        raise InputError(
-            f"Expected one of the recipes {[*RECIPES, BEST]}, but got {options.recipe!r}.",
-            "unknown-recipe",
-        )
+    check_choice("the recipe", options.recipe, [*RECIPES, BEST], "unknown-recipe")
     return plan_for(problem, RECIPES[options.recipe])
 
 
@@ -166,11 +160,7 @@ def _ways(
 
 
 def _measure(
-    run: Run,
-    ways: Mapping[str, _Way],
-    options: TransferOptions,
-    targets: list[str],
-    store: Path,
+    run: Run, ways: Mapping[str, _Way], options: TransferOptions, targets: list[str], store: Path
 ) -> TransferReport:
     measured: dict[str, Transfer] = {}
     for name, way in ways.items():

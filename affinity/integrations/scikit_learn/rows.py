@@ -120,12 +120,7 @@ class Rows:
         )
 
     def problem(
-        self,
-        name: str,
-        tasks: tuple[Task, ...],
-        width: int,
-        depth: int,
-        settings: TrainingSettings,
+        self, name: str, tasks: tuple[Task, ...], width: int, depth: int, settings: TrainingSettings
     ) -> Problem:
         """The problem to record and audit; its trunks have this width and depth."""
         development, test = self.parts

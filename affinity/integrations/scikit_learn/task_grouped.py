@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from affinity.audit import Audit, Race, retrain
-from affinity.errors import InputError, check_choice
+from affinity.errors import InputError, check_choice, check_same
 from affinity.estimates import InterTaskAffinity
 from affinity.problems import Problem, record
 from affinity.problems.arrays import check_rows, name_of_target
@@ -332,20 +332,11 @@ def _names_of(y: Any, n_targets: int) -> tuple[str, ...]:
 
 def _weights_of(sample_weight: Any, n_rows: int) -> Tensor:
     values = np.asarray(sample_weight)
-    if values.shape != (n_rows,):
-        raise InputError(
-            f"Expected a weight for each of the {n_rows} rows, but got weights of shape "
-            f"{values.shape}.",
-            "weights-do-not-fit",
-        )
+    check_same("the shape of the weights", values.shape, (n_rows,), "weights-do-not-fit")
     return row_weights(pd.Series(values, name="sample_weight"))
 
 
 def _group_numbers(groups: Any, n_rows: int) -> torch.Tensor:
     values = pd.Series(np.asarray(groups).ravel())
-    if len(values) != n_rows:
-        raise InputError(
-            f"Expected a group for each of the {n_rows} rows, but got {len(values)}.",
-            "groups-do-not-fit",
-        )
+    check_same("the number of groups of rows", len(values), n_rows, "groups-do-not-fit")
     return group_numbers(values)

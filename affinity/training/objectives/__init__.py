@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import torch
 
-from affinity.errors import InputError, check_choice
+from affinity.errors import check_choice, check_known
 
 from .dynamic_weight_average import DynamicWeightAverage
 from .gradnorm import GradNorm
@@ -53,11 +53,7 @@ def make_objective(name: str, settings: Mapping[str, float] | None = None) -> Ob
         objective.start((), torch.zeros(()))  # checks the settings
         return objective
     known = [field.name for field in fields(objective)]  # pyright: ignore[reportArgumentType]
-    if unknown := sorted(set(settings) - set(known)):
-        raise InputError(
-            f"Expected settings of the objective {name!r} among {known}, but got {unknown}.",
-            "unknown-setting",
-        )
+    check_known(f"settings of the objective {name!r}", settings, known, "unknown-setting")
     return replace(objective, **settings)  # pyright: ignore[reportArgumentType]
 
 

@@ -23,9 +23,7 @@ def leaves_of(loss: Tensor) -> list[Tensor]:
     return leaves
 
 
-def task_gradients(
-    losses: Sequence[Tensor],
-) -> tuple[list[Tensor], list[list[Tensor | None]]]:
+def task_gradients(losses: Sequence[Tensor]) -> tuple[list[Tensor], list[list[Tensor | None]]]:
     """All parameters that the losses depend on, and each loss's gradient on each of them.
 
     None where a loss does not reach a parameter. The graph is kept.

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
-from affinity.errors import InputError
+from affinity.errors import check_known, check_number
 
 from .objective import Balance, Fixed, Objective
 
@@ -29,12 +30,7 @@ class Weighted(Objective):
 
     def __post_init__(self) -> None:
         for name, weight in self.weights:
-            if not 0 < weight < float("inf"):
-                raise InputError(
-                    f"Expected a finite weight above 0 for task {name!r}, but got {weight}. To "
-                    "train without a task, leave it out.",
-                    "invalid-weight",
-                )
+            check_number(f"the weight of {name!r}", weight, "invalid-weight", above=0, below=inf)
 
     def start(self, names: Sequence[str], like: Tensor) -> Balance:
         """Begin a training."""
@@ -61,8 +57,4 @@ class Weighted(Objective):
 
     def check_tasks(self, names: Sequence[str]) -> None:
         """Raise an error if a weight is given for an unknown task."""
-        if unknown := [name for name, _ in self.weights if name not in names]:
-            raise InputError(
-                f"Expected weights for tasks among {tuple(names)}, but got weights for {unknown}.",
-                "unknown-task",
-            )
+        check_known("weights of tasks", dict(self.weights), names, "unknown-task")
