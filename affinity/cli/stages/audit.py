@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from affinity.audit import TrainedPlan
+from affinity.cli.console import print_note
 from affinity.cli.options import AuditOptions
 from affinity.cli.run import Run
-from affinity.cli.summary import print_note
 from affinity.errors import InputError
 from affinity.recommendation import Plan
 from affinity.words import clock
