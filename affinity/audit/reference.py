@@ -70,8 +70,9 @@ def train_reference(
 
     A model learns from the training rows; the validation rows decide on the number of trees, as
     they decide when a network stops. No further model is begun after `seconds`, or if the first
-    replicate would take more than twice as long; a replicate that is not complete is left out. None
-    if no replicate was complete, inputs are no table, or boosting supports no task's loss.
+    replicate would take half a minute longer, or more than twice as long; a replicate that is not
+    complete is left out. None if no replicate was complete, inputs are no table, or boosting
+    supports no task's loss.
     """
     if problem.development.inputs.ndim != 2:
         return None
@@ -87,7 +88,7 @@ def train_reference(
             spent = time.monotonic() - start
             is_known = column >= 5 and not scores
             expected = spent / column * len(problem.tasks) if is_known else 0.0
-            if spent > seconds or expected > 2 * seconds:
+            if spent > seconds or expected > seconds + min(seconds, 30.0):
                 break
             scale = 1.0 if scales is None else float(scales[column])
             parts = [

@@ -77,7 +77,8 @@ def retrain(
         store: A folder for finished trainings: the same call runs only the missing ones.
         backend: Train networks separately on ``loky``, ``ray`` or ``dask``; chosen if None.
         reference_seconds: Time limit of the reference, gradient boosting per task on the same
-            rows (`audit.reference.train_reference`); 0: none.
+            rows (`audit.reference.train_reference`), to which comes what the trainings leave of
+            `seconds`; 0: none.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, uses a way to share that the
@@ -150,7 +151,9 @@ def retrain(
         if keep
         else {},
         gates=_gates(trainer, trainings),
-        reference=train_reference(problem, seeds, trainer.n_blocks, reference_seconds)
+        reference=train_reference(
+            problem, seeds, trainer.n_blocks, reference_seconds + max(0.0, (seconds or 0.0) - spent)
+        )
         if reference_seconds > 0
         else None,
     )

@@ -35,6 +35,14 @@ def audit():
     return retrain(plan, problem, 3, baselines=(), reference_seconds=60.0)
 
 
+@pytest.mark.parametrize("seconds", [None, 3600.0])
+def test_boosting_gets_the_time_that_trainings_leave(seconds):
+    problem = load_table(steps(300), TASKS, width=8, settings=TrainingSettings(epochs=1))
+    plan = Plan.all_in_one(problem.names)
+    audit = retrain(plan, problem, 2, baselines=(), seconds=seconds, reference_seconds=1e-9)
+    assert (audit.reference is not None) == (seconds is not None)
+
+
 def test_where_boosting_wins_the_page_terminal_and_json_say_so(audit, tmp_path):
     assert audit.reference_overall.verdict == "beneficial"
     assert "reference-wins" in {alert.code for alert in find_alerts(audit)}

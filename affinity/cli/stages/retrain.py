@@ -134,7 +134,7 @@ def retrain_stage(run: Run, plan: Plan, options: TrainerOptions, is_given: bool 
             print_note(run.console, str(note))
             notes = (*audit.context.notes, note)
             audit = replace(audit, context=replace(audit.context, notes=notes))
-        audit = proposed = _with_note_on_reference(audit, _reference_seconds(run))
+        audit = proposed = _with_note_on_reference(audit, run.settings.reference)
         if decides:
             audit = audit.decide()
             if audit.plan != plan:
@@ -164,13 +164,13 @@ def _reference_seconds(run: Run) -> float:
     return REFERENCE_SECONDS if plan is None else plan.seconds["reference"]
 
 
-def _with_note_on_reference(audit: Audit, seconds: float) -> Audit:
+def _with_note_on_reference(audit: Audit, is_wanted: bool) -> Audit:
     """The audit, with a note if its reference was wanted and could not be trained."""
-    if audit.reference is not None or seconds == 0:
+    if audit.reference is not None or not is_wanted:
         return audit
     text = (
         "There is no reference that shares nothing: not even one replicate of gradient boosting "
-        f"was complete within {seconds:.0f} seconds. A longer --time-limit gives it more time."
+        "was complete in the time that was left. A longer --time-limit gives it more."
     )
     notes = (*audit.context.notes, DataNote("no-reference", text))
     return replace(audit, context=replace(audit.context, notes=notes))
