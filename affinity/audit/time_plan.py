@@ -478,8 +478,8 @@ def measure_slowness(problem: Problem, work: Workload) -> float:
     """Processor time of training steps on this machine over the counted time.
 
     The least of several long trainings minus that of short ones, so that starting and judging
-    networks, and what other programs do to the caches, do not count. A power of two, at least 1:
-    that the machine is faster than usual is not relied on.
+    networks, and what other programs do to the caches, do not count. A power of two, at least 1/2:
+    a machine that is faster still counts as twice as fast as usual.
     """
     size = problem.settings.batch_size
     tiny = _few_rows(problem, 8 * size)
@@ -497,7 +497,9 @@ def measure_slowness(problem: Problem, work: Workload) -> float:
     n_heads = n_networks * len(some)
     counted = work.seconds(n_networks, n_heads, steps) - work.seconds(n_networks, n_heads, 0)
     ratio = (long - short) / max(counted, 1e-9)
-    return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(max(ratio / 1.2, 0.5))))))
+    if ratio <= 1.0:
+        return 0.5 if ratio <= 0.5 else 1.0
+    return float(min(_MOST_SLOWNESS, max(1.0, 2.0 ** round(math.log2(ratio / 1.2)))))
 
 
 def pace_of(measured: TrainingResults, work: Workload, steps: int) -> float:
