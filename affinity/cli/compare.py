@@ -16,10 +16,10 @@ from affinity.statistics import VerdictName
 from affinity.study.ledger import LEDGER
 from affinity.words import count, shorten
 
-from .console import plain_table
+from .console import plain_table, print_note
 from .run import Run
 from .run_directory import MEASUREMENTS, RunDirectory
-from .summary import COLOURS, percent, print_note
+from .summary import COLOURS, percent
 
 
 @dataclass(frozen=True)

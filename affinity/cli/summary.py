@@ -48,12 +48,11 @@ def print_time_plan(console: Console, plan: TimePlan, corrected: bool = False) -
     if plan.choices:
         console.print(f"To keep the limit: {plan.choices}.", soft_wrap=True, highlight=False)
     if plan.total > 60 * plan.minutes:
-        console.print(
-            "[yellow]Note:[/yellow] The limit is too short for the fewest trainings that give an "
-            f"answer: the audit takes about {clock(plan.total)} instead of "
-            f"{clock(60 * plan.minutes)}.",
-            soft_wrap=True,
+        text = (
+            "The limit is too short for the fewest trainings that give an answer: the audit takes "
+            f"about {clock(plan.total)} instead of {clock(60 * plan.minutes)} min."
         )
+        print_note(console, text)
 
 
 def show_problem(console: Console, problem: Problem) -> None:

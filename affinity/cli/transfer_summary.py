@@ -10,9 +10,10 @@ from affinity.report.transfer_page import transfer_pictures
 from affinity.transfer import PairGain, TransferSummary
 from affinity.words import count
 
+from .console import print_note
 from .run import Run
 from .run_directory import FIGURES
-from .summary import COLOURS, MOST_ROWS, UNKNOWN, print_note
+from .summary import COLOURS, MOST_ROWS, UNKNOWN
 
 MOST_COLUMNS = 10
 
