@@ -103,7 +103,7 @@ def check_known(names: str, given: Iterable[object], known: Iterable[object], co
         raise InputError(f"Expected {names} among {choices}, but got {unknown}.", code)
 
 
-def check_columns(columns: Iterable[object], expected: Iterable[object]) -> None:
+def check_has_columns(columns: Iterable[object], expected: Iterable[object]) -> None:
     """Refuse a table that lacks one of the expected columns."""
     found = [*columns]
     if missing := [name for name in expected if name not in found]:

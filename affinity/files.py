@@ -7,7 +7,7 @@ from pathlib import Path
 from .errors import InputError
 
 
-def read_text(path: str | Path, what: str) -> str:
+def read_text_file(path: str | Path, what: str) -> str:
     """The text in a file; `what` names it in the error."""
     try:
         return Path(path).read_text(encoding="utf-8")

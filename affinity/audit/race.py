@@ -108,7 +108,7 @@ class Race:
 
     def __post_init__(self) -> None:
         if self.budget is not None:
-            check_whole_number("a budget", self.budget, 1, "budget-too-small")
+            check_whole_number("budget", self.budget, 1, "budget-too-small")
         for name, least in (("trainings", 0), ("groups", 0), ("n_draws", 1), ("seed", 0)):
             if (value := getattr(self, name)) is not None:
                 check_whole_number(name, value, least, "out-of-range")
@@ -317,10 +317,10 @@ class Race:
                     ),
                 )
             leading = [plan, *safe.values()]
-            hopeless = {group for group in failing if asked[group] >= _FAILURES}
+            given_up = {group for group in failing if asked[group] >= _FAILURES}
             groups = [
                 *_one_of_each(blocks, seed),
-                *self._next(posterior, leading, min(n_groups, room), hopeless),
+                *self._next(posterior, leading, min(n_groups, room), given_up),
             ]
 
     def _gain_shown(self, error: float, rounds: float) -> float:
@@ -398,14 +398,14 @@ class Race:
         posterior: CandidateSet,
         leading: Sequence[Grouping],
         count: int,
-        hopeless: Collection[frozenset[str]],
+        given_up: Collection[frozenset[str]],
     ) -> list[frozenset[str]]:
         """The groups of several tasks whose training is most likely to change the winner."""
         worth = posterior.worth_of_training(leading)
         shared = [row for row in worth if posterior.groups[row].sum() > 1]
         shared.sort(key=lambda row: (-worth[row], row))
         groups = map(posterior.group, shared)
-        return [group for group in groups if group not in hopeless][:count]
+        return [group for group in groups if group not in given_up][:count]
 
 
 @dataclass(eq=False)
@@ -430,7 +430,7 @@ class _Rounds:
                 seconds[groups.index(result.job.tasks), 0] = result.seconds
             for task, score in (result.validation or {}).items():
                 scores[groups.index(result.job.tasks), 0, names.index(task)] = score
-        self._check_known()
+        self._check_scores()
         return replace(TrainingResults.from_losses(groups, names, scores), seconds=seconds)
 
     def to_losses(
@@ -443,7 +443,7 @@ class _Rounds:
             return measured
         return losses_of_scores(measured, self.scores, blocks)
 
-    def _check_known(self) -> None:
+    def _check_scores(self) -> None:
         known = {task for result in self._results for task in result.validation or {}}
         if missing := [task for task in self.scores if task not in known]:
             errors = [result.error for result in self._results if result.error]

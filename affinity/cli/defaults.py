@@ -8,7 +8,7 @@ from typing import cast, get_type_hints
 from cyclopts import App, Argument, ArgumentCollection, Token
 
 from affinity.errors import InputError
-from affinity.files import read_text
+from affinity.files import read_text_file
 
 from .early_checks import check_run
 from .options import FileOptions, StageOptions, inherited_settings
@@ -57,7 +57,7 @@ def _read_config(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        body: object = yaml.safe_load(read_text(path, "the config"))
+        body: object = yaml.safe_load(read_text_file(path, "the config"))
     except yaml.YAMLError as error:
         raise InputError(
             f"Expected YAML in the config {str(path)!r}: {error}", "invalid-config"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from affinity.errors import InputError, check_known
-from affinity.files import read_text, write_atomically
+from affinity.files import read_text_file, write_atomically
 from affinity.words import count
 
 from .console import Stopped, open_console, print_file, print_json
@@ -152,7 +152,7 @@ def tell_scores(options: TellOptions) -> None:
 
     study = _open(options.folder)
     job = study.job(options.job)
-    text = read_text(options.scores, "the scores")
+    text = read_text_file(options.scores, "the scores")
     study.tell(job.id, read_scores(job, text, str(options.scores)), options.seconds)
     _write_page(study)
     print(f"{job.id}: recorded")

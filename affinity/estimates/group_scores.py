@@ -6,7 +6,7 @@ from math import inf, isinf, isnan
 
 import pandas as pd
 
-from affinity.errors import InputError, check_columns, check_number
+from affinity.errors import InputError, check_has_columns, check_number
 from affinity.tasks import check_names
 
 
@@ -102,7 +102,7 @@ class GroupScores:
         The columns are candidate, task and score; cost and variant may be added, the same for all
         rows of a candidate.
         """
-        check_columns(frame.columns, ["candidate", "task", "score"])
+        check_has_columns(frame.columns, ["candidate", "task", "score"])
         candidates: list[CandidateGroup] = []
         for name, rows in frame.groupby("candidate", sort=False):
             if rows["task"].duplicated().any():

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from affinity import markup
-from affinity.errors import InputError, check_choice, check_columns, check_same
+from affinity.errors import InputError, check_choice, check_has_columns, check_same
 from affinity.tasks import check_names
 
 MOST_SHOWN = 30
@@ -96,7 +96,7 @@ class AffinityMatrix(markup.ShownAsTable):
         Raises:
             InputError: If a column or a pair is missing.
         """
-        check_columns(frame.columns, ["source", "target", "affinity"])
+        check_has_columns(frame.columns, ["source", "target", "affinity"])
         tasks = check_names(str(name) for name in frame["source"].unique())
         rows = frame.set_index(["source", "target"])
         if len(rows) != len(tasks) ** 2 or not rows.index.is_unique:

@@ -53,8 +53,8 @@ from .test_rows import (
     first_rows,
     group_numbers,
     in_order_of_time,
+    part_names_of,
     set_aside,
-    split_names_of,
     times_of,
     without_divided_groups,
 )
@@ -511,7 +511,7 @@ def _event_notes(roles: ColumnRoles) -> Iterator[DataNote]:
 
 
 def _split_notes(table: pd.DataFrame, column: str | None) -> Iterator[DataNote]:
-    if column is not None and (n_rows := int(split_names_of(table[column]).isin(VALIDATION).sum())):
+    if column is not None and (n_rows := int(part_names_of(table[column]).isin(VALIDATION).sum())):
         yield DataNote(
             "validation-rows",
             f"Rows that {column!r} calls validation ({n_rows:,}) are used like its training rows: "

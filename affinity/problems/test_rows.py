@@ -35,7 +35,7 @@ def set_aside(
     """
     is_test = torch.zeros(len(table), dtype=torch.bool)
     if split_column is not None:
-        parts = split_names_of(table[split_column])
+        parts = part_names_of(table[split_column])
         unknown = sorted(set(parts) - TEST_NAMES - DEVELOPMENT_NAMES)
         if unknown or not set(parts) & TEST_NAMES or not set(parts) & DEVELOPMENT_NAMES:
             raise InputError(
@@ -53,7 +53,7 @@ def set_aside(
     return is_test
 
 
-def split_names_of(column: pd.Series) -> pd.Series:
+def part_names_of(column: pd.Series) -> pd.Series:
     """What a split column calls each row."""
     return names_of(column).fillna("").str.strip().str.lower()
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from affinity.errors import InputError, check_columns, check_known, check_number, warn
+from affinity.errors import InputError, check_has_columns, check_known, check_number, warn
 from affinity.problems.kinds import Kind
 from affinity.problems.leaks import find_leaks
 from affinity.reading import DataNote
@@ -174,7 +174,7 @@ def read_impressions(
     notes = [*_notes_on_days_and_users(log[user], day_names)]
     labels = _labels(log, objectives, notes)
     late = np.zeros(labels.shape, dtype=bool)
-    _check_known(log, objectives, known_at, times, time_unit, [*identifiers, *numbers])
+    _check_known_at(log, objectives, known_at, times, time_unit, [*identifiers, *numbers])
     for place, name in enumerate(names):
         if name in known_at:
             when = _times(log, known_at[name], time_unit, may_be_missing=True)
@@ -266,7 +266,7 @@ def _notes_on_days_and_users(users: pd.Series, day_names: Sequence[str]) -> Iter
 
 
 def _check_columns(log: pd.DataFrame, columns: Sequence[str]) -> None:
-    check_columns(log.columns, columns)
+    check_has_columns(log.columns, columns)
     if other := [name for name in columns if not isinstance(name, str)]:  # pyright: ignore
         raise InputError(
             f"Expected column names that are text, but got {other}: log.rename(columns=str).",
@@ -383,7 +383,7 @@ def _labels(
     return np.stack(list(labels.values()), axis=1)
 
 
-def _check_known(
+def _check_known_at(
     log: pd.DataFrame,
     objectives: Sequence[RankingObjective],
     known_at: Mapping[str, str],

@@ -11,7 +11,7 @@ import yaml
 
 from affinity import markup
 from affinity.errors import InputError, check_choice, check_number, check_same
-from affinity.files import read_text, write_atomically
+from affinity.files import read_text_file, write_atomically
 from affinity.grouping import Grouping, Network
 from affinity.sharing import MERGED, SHARINGS, SharingSettings
 from affinity.storage import to_jsonable
@@ -189,7 +189,7 @@ class Plan(markup.ShownAsTable):
         is_file = isinstance(source, Path) or source.rstrip().endswith((".yaml", ".yml"))
         where = f"the plan {str(source)!r}" if is_file else "the plan"
         try:
-            text = read_text(source, "the plan") if is_file else str(source)
+            text = read_text_file(source, "the plan") if is_file else str(source)
             body = yaml.safe_load(text)
             lines = _line_numbers(text)
         except yaml.YAMLError as error:

@@ -5,7 +5,7 @@ from math import isnan
 
 import pandas as pd
 
-from affinity.errors import InputError, check_columns, check_known
+from affinity.errors import InputError, check_has_columns, check_known
 from affinity.training import Job, Result
 
 from .ledger import Added
@@ -13,7 +13,7 @@ from .ledger import Added
 
 def read_past_runs(runs: pd.DataFrame, tasks: tuple[str, ...]) -> list[Added]:
     """The runs in a table with the columns run, task and score, and seed if it is known."""
-    check_columns(runs.columns, ["run", "task", "score"])
+    check_has_columns(runs.columns, ["run", "task", "score"])
     check_known("runs of tasks", map(str, runs["task"]), tasks, "unknown-task")
     if runs["run"].isna().any():
         raise InputError(

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from affinity.errors import InputError, check_known, check_number
-from affinity.files import read_text
+from affinity.files import read_text_file
 from affinity.storage import to_jsonable
 
 _EXPLANATION = """\
@@ -155,7 +155,7 @@ class TuningPlan:
         Raises:
             InputError: If the file cannot be read, or is not a valid plan.
         """
-        return cls.from_yaml(read_text(path, "the tuning plan"), blocks)
+        return cls.from_yaml(read_text_file(path, "the tuning plan"), blocks)
 
 
 def _checked_entries(body: object, cls: type) -> dict[str, object]:
