@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from math import inf
-from numbers import Integral
+from numbers import Integral, Real
 from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def check_number(
         is_allowed = False
     if not is_allowed:
         expected = ["finite" if bound == inf else f"{words} {bound}" for words, _, bound in given]
-        got = value if isinstance(value, Number) else repr(value)
+        got = value if isinstance(value, Real) else repr(value)  # NumPy's numbers, too
         raise InputError(f"Expected {name} to be {' and '.join(expected)}, but got {got}.", code)
 
 
@@ -73,7 +73,7 @@ def check_whole_number(name: str, value: object, least: int, code: str) -> None:
     """Refuse what is no whole number, or too small a one."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(
-            f"Expected a whole number as {name}, but got {value!r}.", "not-a-whole-number"
+            f"Expected {name} to be a whole number, but got {value!r}.", "not-a-whole-number"
         )
     check_number(name, value, code, least=least)
 

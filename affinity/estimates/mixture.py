@@ -151,7 +151,9 @@ class MixtureRegression:
             )
         for column, target in enumerate(self.runs.targets):
             known = np.isfinite(self.runs.losses[:, column]).sum()
-            check_number(f"the runs with a loss of {target!r}", known, "too-few-runs", least=2)
+            check_number(
+                f"the number of runs with a loss of {target!r}", known, "too-few-runs", least=2
+            )
         object.__setattr__(self, "_models", [self._fit(target) for target in self.runs.targets])
 
     def predict(self, shares: Float[np.ndarray, "run source"]) -> Float[np.ndarray, "run target"]:

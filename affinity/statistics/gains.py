@@ -55,9 +55,9 @@ class Gains:
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
-        shape, n_tasks = self.scores.shape, len(self.tasks)
+        shape, n_tasks = tuple(self.scores.shape), len(self.tasks)
         check_same("the number of columns of scores", shape[1], n_tasks, "wrong-shape")
-        check_same("the shape of the baseline", self.baseline.shape, shape, "wrong-shape")
+        check_same("the shape of the baseline", tuple(self.baseline.shape), shape, "wrong-shape")
         if self.definitions is not None:
             check_same("the number of definitions", len(self.definitions), n_tasks, "wrong-shape")
 
