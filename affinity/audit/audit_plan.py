@@ -17,6 +17,7 @@ from .audit import Audit
 from .baselines import RANDOM, SAME_SIZE, check_baselines, permute_tasks
 from .context import AuditContext
 from .limitations import Limitation
+from .score_losses import explain_around_zero
 from .task_description import SCORE, TaskDescription
 from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
 
@@ -267,13 +268,7 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> Iterator[Limitat
         trainings.tasks.items(), trainings.scores.values(), strict=True
     ):
         if score.is_relative and (alone[:, column] > 0).any() and (alone[:, column] < 0).any():
-            message = (
-                f"The scores of task {task!r} alone are above 0 in some replicates and below 0 in "
-                "others, so that gains relative to them can be of any size. Give the difference "
-                "that matters in the score's own units: affinity.Score('minimize', unit=0.01), for "
-                "example."
-            )
-            yield Limitation("scores-around-zero", message, task)
+            yield Limitation("scores-around-zero", explain_around_zero([task]), task)
     if trainings.judged == trainings.decided:
         message = (
             f"The trainings gave only {trainings.judged} scores, one per task: decision and "

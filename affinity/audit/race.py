@@ -22,7 +22,7 @@ from affinity.words import count
 from .blocks import MOST_BLOCKS, blocks_of
 from .candidates import LISTED, LOSS_AVERSION, CandidateSet
 from .race_result import Candidate, DetectableGain, Ended, RaceResult
-from .score_losses import losses_of_scores, tasks_around_zero
+from .score_losses import explain_around_zero, losses_of_scores, tasks_around_zero
 from .trainings import run_jobs
 
 _POWER = 0.8  # the probability with which a detectable gain is found
@@ -456,14 +456,7 @@ class _Rounds:
     def warn(self) -> None:
         """Warn of scores that have no ratios, and of failed trainings with their groups."""
         if around_zero := tasks_around_zero(self._results, self.scores):
-            tasks = ", ".join(map(repr, around_zero))
-            warn(
-                f"The scores of {tasks} alone are above 0 in some trainings and below 0 in others, "
-                "so that gains relative to them can be of any size. Give the difference that "
-                "matters in the score's own units: affinity.Score('minimize', unit=0.01), for "
-                "example.",
-                "scores-around-zero",
-            )
+            warn(explain_around_zero(around_zero), "scores-around-zero")
         failed = [result for result in self._results if result.is_failed]
         if not failed:
             return

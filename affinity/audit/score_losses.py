@@ -11,6 +11,7 @@ from affinity.problems import TrainingResults
 from affinity.tasks import Score
 from affinity.tasks.score import weights_of
 from affinity.training import Result
+from affinity.words import shorten
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ def tasks_around_zero(results: Iterable[Result], tasks: Mapping[str, Score]) -> 
         task
         for task, score in tasks.items()
         if score.is_relative and alone[task] and min(alone[task]) < 0 < max(alone[task])
+    )
+
+
+def explain_around_zero(tasks: Iterable[str]) -> str:
+    """What is wrong with scores around zero of these tasks, and what to do."""
+    return (
+        f"The scores of {shorten(map(repr, tasks))} alone are above 0 in some trainings and below "
+        "0 in others, so that gains relative to them can be of any size. Give the difference that "
+        "matters in the score's own units: affinity.Score('minimize', unit=0.01), for example."
     )
 
 

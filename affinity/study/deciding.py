@@ -15,7 +15,12 @@ import torch
 from affinity.audit import Candidate
 from affinity.audit.candidates import LISTED, LOSS_AVERSION, CandidateSet
 from affinity.audit.race_result import NetworkGain
-from affinity.audit.score_losses import as_losses, levels_of, tasks_around_zero
+from affinity.audit.score_losses import (
+    as_losses,
+    explain_around_zero,
+    levels_of,
+    tasks_around_zero,
+)
 from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network, all_groups, solve
@@ -608,9 +613,7 @@ def _unknown(state: StudyState, plan: Grouping) -> tuple[str, ...]:
     ]
     if around_zero := tasks_around_zero(state.results, state.tasks):
         sentences.append(
-            f"{_listed(around_zero)}: alone, some scores are above 0 and others below, so that "
-            "relative gains can be of any size. Give the difference that matters in the score's "
-            "own units, affinity.Score('minimize', unit=0.01) for example, in a new study."
+            f"{explain_around_zero(around_zero)} A study cannot change its scores: make a new one."
         )
     if {group for group in state.trained if len(group) > 1} == {frozenset(state.names)}:
         sentences.append("The only group that was trained is all tasks together.")
