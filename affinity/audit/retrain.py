@@ -77,8 +77,8 @@ def retrain(
         store: A folder for finished trainings: the same call runs only the missing ones.
         backend: Train networks separately on ``loky``, ``ray`` or ``dask``; chosen if None.
         reference_seconds: Time limit of the reference, gradient boosting per task on the same
-            rows (`audit.reference.train_reference`), to which comes what the trainings leave of
-            `seconds`; 0: none.
+            rows (`audit.reference.train_reference`), besides the time that the trainings leave of
+            `seconds`; 0: no reference.
 
     Raises:
         InputError: If the plan does not serve the problem's tasks, uses a way to share that the

@@ -600,8 +600,8 @@ class RetrainSettings(ToleranceSettings):
         shown="all, if they fit the time limit",
     )
     reference: bool = option(
-        "Compare with gradient boosting per task, for up to a minute; --no-reference leaves it "
-        "out.",
+        "Compare with gradient boosting per task, for up to a minute or as long as the time limit "
+        "still allows; --no-reference leaves it out.",
         default=True,
         off="--no-reference",
     )

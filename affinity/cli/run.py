@@ -61,7 +61,7 @@ from .run_directory import (
 from .source import BUILT_IN, known_tasks, read_problem
 from .summary import print_time_plan, show_problem
 
-REFERENCE_SECONDS = 60.0  # most seconds that the reference may take
+REFERENCE_SECONDS = 60.0  # planned for the reference; it also gets what trainings leave
 USUAL_MINUTES = 10.0  # time limit of an audit whose options do not ask for a longer one
 _BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
 _RECORDING_SHARE = 0.3  # of the time that is left

@@ -43,7 +43,16 @@ CELLS = {
     "`NA`, `n/a`, `#DIV/0!` among numbers": (["1.5", "NA", "#DIV/0!"], [1.5, np.nan, np.nan], None),
     "`NA` among two-letter codes": (["NA", "DE", "FR"], ["NA", "DE", "FR"], None),
     "`?` or `-` among numbers": (["1.5", "2.5", "?", "3.5", "4.5", "5.5"], "text-among-numbers"),
-    "`?` among words": (["?", "red", "blue"], ["?", "red", "blue"], "likely-missing"),
+    "`?`, `not known` or `k.A.` among words": (
+        ["?", "k.A.", "a"],
+        ["?", "k.A.", "a"],
+        "likely-missing",
+    ),
+    "`yes`, `no` and `not sure`": (
+        ["yes", "no", "not sure"],
+        ["yes", "no", "not sure"],
+        "likely-missing",
+    ),
     "-1 where all other numbers are not negative": ([-1, 0, 3, 5] * 5, None, "likely-missing"),
     "-9 among ages": ([-9, 18, 35, 90] * 5, None, "likely-missing"),
     "-999, 9999.99 or 1e20 far from the rest": (
@@ -63,6 +72,8 @@ CELLS = {
     ),
     "`01/02/2023` and nothing that decides": (["01/02/2023", "03/04/2023"], "ambiguous-dates"),
     "`13/01/2023` and `01/13/2023`": (["13/01/2023", "01/13/2023"], "mixed-date-formats"),
+    "`2023-01-05` and `05/01/2023`": (["2023-01-05", "05/01/2023"], "mixed-date-formats"),
+    "`31.12.45`": (["31.12.45"], [pd.Timestamp(2045, 12, 31)], "two-digit-years"),
     "`Jan 5, 2023`": (["Jan 5, 2023"], [pd.Timestamp(2023, 1, 5)], "date-format"),
     "Whole numbers that are all days, as 20230131": (
         [20230131, 20230201, 20221231, 20230301, 20230302, None],
