@@ -127,8 +127,8 @@ class RepeatedHoldout:
         \widehat{\mathrm{Var}}(\overline{g}) = \left( \frac{1}{J} + \frac{q}{1 - q} \right) s^2(g_j)
 
     where the second term does not shrink with the number of splits. This is an approximation for
-    random splits, and also for time windows: their test rows, too,
-    overlap by at most about q on average.
+    random splits, and also for time windows: their test rows, too, overlap by at most about q on
+    average.
 
     Args:
         audits: One per split, of the same tasks.

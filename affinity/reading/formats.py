@@ -21,16 +21,8 @@ MISSING = {
 """Texts that mean a missing value wherever they stand."""
 LIKELY_MISSING = {
     *("?", "-", "--", "---", ".", "..", "...", "*", "#", "n.a.", "n.a", "n. a.", "tbd"),
-    *(
-        "none",
-        "unknown",
-        "missing",
-        "not available",
-        "not applicable",
-        "not known",
-        "not specified",
-    ),
-    *("not asked", "no answer", "no response", "no data", "refused", "don't know", "blank"),
+    *("none", "unknown", "missing", "not available", "not applicable", "not known", "not asked"),
+    *("no answer", "no response", "no data", "refused", "don't know", "not specified", "blank"),
     *("(blank)", "empty", "(empty)", "undefined", "unspecified"),
     *("k.a.", "k. a.", "k.a", "keine angabe", "unbekannt", "fehlt", "inconnu", "non renseigné"),
     *("desconocido", "sin datos", "s/d", "desconhecido", "sconosciuto", "onbekend", "okänd"),
@@ -268,7 +260,7 @@ def fold_spaces(text: pd.Series) -> pd.Series:
 
 
 def _fold_unicode(text: str) -> str:
-    """Composed letters, spaces and minus as in ASCII, ASCII digits, and no invisible characters."""
+    """Composed letters, spaces, dashes and digits as in ASCII, and no invisible characters."""
     text = re.sub("[\u2010-\u2015\u2212]", "-", unicodedata.normalize("NFC", text))
     text = re.sub("[\u200b-\u200d\u2060\ufeff]", "", text)
     return re.sub(r"[^\x00-\x7f\D]", lambda digit: str(unicodedata.decimal(digit[0])), text)

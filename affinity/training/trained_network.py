@@ -52,7 +52,7 @@ class TrainedNetwork:
     def is_unfinished(self, limit: int) -> bool:
         """Whether a limit on epochs ended the training while its validation loss was falling.
 
-        That is, the best epoch is in the last quarter of the epochs, or the last one of less than
+        That is, the best epoch is in the last quarter of the epochs, or the last of fewer than
         eight. A network that stopped by itself is finished, after however few epochs.
         """
         is_ended = self.diverged is None and self.epochs >= limit
