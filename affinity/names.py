@@ -22,7 +22,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     tasks = tuple(names)
     if others := [name for name in tasks if not isinstance(name, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
-            f"Expected texts as task names, but got {others[:5]}: {str(others[0])!r}, for example.",
+            f"Expected task names that are text, such as {str(others[0])!r}, but got {others[:5]}.",
             "not-a-task-name",
         )
     if any(not name for name in tasks):

@@ -107,7 +107,7 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
         console.print(f"{letter}: {escape(run)}; advice: {advice}; plan: {escape(shown)}")
     for letter, names in zip("AB", comparison.only_in, strict=True):
         if names:
-            print_note(console, f"Only {letter} has {count(len(names), 'task')}: {shorten(names)}.")
+            print_note(console, f"{count(len(names), 'task')} only in {letter}: {shorten(names)}.")
     if comparison.different_data:
         print_note(console, DIFFERENT_DATA)
     for letter, holdout in zip("AB", comparison.test_splits, strict=True):

@@ -96,11 +96,11 @@ class Preprocessing:
             is_new = (clean[name] == RARE).to_numpy()
             if is_new.any():
                 first = table[name][is_new].iloc[0]
-                example = "no value" if pd.isna(first) or not str(first) else repr(str(first))
+                example = "an empty cell" if pd.isna(first) or not str(first) else repr(str(first))
                 warn(
-                    f"Column {name!r} has values that no row had when the networks were trained: "
-                    f"{example} and the like, in {int(is_new.sum()):,} of "
-                    f"{count(len(table), 'row')}. They count as none of the known values.",
+                    f"Column {name!r} has values that no row had when the networks were trained, "
+                    f"such as {example}, in {int(is_new.sum()):,} of {count(len(table), 'row')}. "
+                    "They count as none of the known values.",
                     "unseen-values",
                 )
 

@@ -201,7 +201,7 @@ def trained(problem: Problem, replicates: int, path: Path) -> Trained:
 
 
 def short(problem: Problem, variant: str, usual: float) -> Problem:
-    """The problem with so many fewer epochs."""
+    """The problem with this part of the usual epochs."""
     settings = problem.settings
     fraction = float(variant.rstrip("c"))
     epochs = max(1, round(fraction * usual))
@@ -275,7 +275,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tables", required=True)
     parser.add_argument("--variants", default="0.25,0.5")
-    parser.add_argument("--replicates", type=int, help="train on so many only, and do not decide")
+    parser.add_argument(
+        "--replicates", type=int, help="train on this number only, and do not decide"
+    )
     parser.add_argument(
         "--ways", default="0", help="replicates corrected by full trainings; or 'first'"
     )

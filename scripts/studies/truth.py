@@ -285,7 +285,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--patience", type=int)
-    parser.add_argument("--schedule", default="constant", help="of the step size: or cosine")
+    parser.add_argument(
+        "--schedule", default="constant", help="of the step size: constant or cosine"
+    )
     parser.add_argument("--average-weights", action="store_true", help="judge them too")
     parser.add_argument("--traces", type=int, default=0, help="record all-in-one on the first")
     parser.add_argument("--branches", type=int, default=0, help="branch on the first replicates")

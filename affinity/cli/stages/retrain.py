@@ -213,8 +213,10 @@ def _late_note(run: Run, done: int) -> DataNote | None:
     if (over := run.seconds_over_limit()) > 0:
         text += (
             f"Trainings ended after {clock(limit + over)} min, later than the time limit of "
-            f"{clock(limit)} min: {ALWAYS_TRAINED} replicates are always trained. "
+            f"{clock(limit)} min. "
         )
+        if done <= ALWAYS_TRAINED:
+            text += f"{ALWAYS_TRAINED} replicates are always trained. "
     return DataNote("late", text.rstrip(), "warning", value=float(done))
 
 
