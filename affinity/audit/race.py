@@ -324,9 +324,10 @@ class Race:
             ]
 
     def _gain_shown(self, error: float, rounds: float) -> float:
-        """The gain over the safer choice with which a grouping, trained so often, is preferred.
+        """The gain over the safer choice with which a grouping is preferred after these rounds.
 
-        With a probability of 80 %; `error` is the standard error of one round's difference.
+        With a probability of 80 %, if it is trained in each of them; `error` is the standard error
+        of one round's difference.
         """
         from scipy import optimize, special
 

@@ -371,7 +371,7 @@ def plan_trainings(
     """Choose trainings of the race, baselines and replicates, from the steps of a training.
 
     `steps` are those of the recorded run, once it is known. `spent` are the seconds since the
-    start, once it is recorded.
+    start, once the run is recorded.
     """
     slowness = plan.slowness
     other = work.other_stages() if spent == 0 else work.later_stages(n_networks is not None)

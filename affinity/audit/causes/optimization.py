@@ -52,7 +52,7 @@ class Optimization:
         if context.recorded is not None:
             evidence += [_compare_norms(context.recorded), _count_conflicts(context)]
         if context.offers("length"):
-            change, text = train_longer(context)
+            change, text = _train_longer(context)
             changes.append(change)
             evidence.append(text)
         else:
@@ -216,7 +216,7 @@ def by_loss_scale(problem: Problem) -> dict[str, float]:
     return {name: 1 / scale / mean for name, scale in scales.items()}
 
 
-def train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:
+def _train_longer(context: DiagnosisContext) -> tuple[Intervention, str]:
     """The loss that longer training recovers (also of separate networks), and the evidence."""
     ((joint, alone),) = context.with_each("length", [EPOCHS_FACTOR])
     name, advice = f"{EPOCHS_FACTOR} times the length", f"train {EPOCHS_FACTOR} times as long"
