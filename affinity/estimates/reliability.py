@@ -10,6 +10,7 @@ import torch
 
 from affinity.errors import check_number, check_same
 from affinity.recording import Trace
+from affinity.statistics import spearman
 
 from .matrix import AffinityMatrix
 from .over_runs import runs_of
@@ -95,14 +96,8 @@ def _agreement(matrices: Sequence[AffinityMatrix]) -> Reliability:
     n_pairs = parts.shape[1]
     if n_pairs < 3 or (np.ptp(parts, axis=1) == 0).any():
         return Reliability(parts=float("nan"), whole=float("nan"), n_pairs=n_pairs)
-    mean = float(np.mean([_spearman(one, other) for one, other in combinations(parts, 2)]))
+    mean = float(np.mean([spearman(one, other) for one, other in combinations(parts, 2)]))
     count = len(matrices)
     shared = 1 + (count - 1) * mean
     whole = count * mean / shared if shared > 0 else -float("inf")
     return Reliability(parts=mean, whole=max(-1.0, whole), n_pairs=n_pairs)
-
-
-def _spearman(one: np.ndarray, other: np.ndarray) -> float:
-    from scipy import stats
-
-    return float(stats.spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]

@@ -93,12 +93,12 @@ def notes_on_counts(
     unit = "test groups with rows" if has_groups else "test rows"
     few = [each for each in counts if each.is_too_few]
     if len(few) > MOST_NAMED:
-        names = ", ".join(repr(each.task) for each in few[:MOST_NAMED])
+        names = shorten((repr(each.task) for each in few), MOST_NAMED)
         yield DataNote(
             "too-few-to-judge",
             f"{len(few)} tasks have fewer than {FEWEST_TO_JUDGE} {unit} outside their most "
-            f"frequent class or value, or fewer labelled test rows: {names} and "
-            f"{len(few) - MOST_NAMED} more. That is too few to judge them: {_REMEDY}.",
+            f"frequent class or value, or fewer labelled test rows: {names}. That is too few to "
+            f"judge them: {_REMEDY}.",
             "serious",
             value=float(len(few)),
         )
