@@ -541,7 +541,8 @@ def affordable_ways(
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """The ways to share that can be compared within some time, and the others, with their time.
 
-    Times are counted (`Workload.sharing`). The usual ways come first, then the cheaper ones.
+    A way that fits no network takes no time, and is not among the others. Times are counted
+    (`Workload.sharing`). The usual ways come first, then the cheaper ones.
     """
     trainer = NetworkTrainer(problem)
     networks = [network for network in grouping.networks if not network.is_alone]
@@ -570,7 +571,7 @@ def affordable_ways(
         if needed <= left:
             ways.append(way)
             left -= needed
-        else:
+        elif needed:
             others[way] = needed
     return tuple(ways), others
 

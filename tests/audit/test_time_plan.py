@@ -150,6 +150,10 @@ def test_ways_to_share_are_left_out_where_they_take_too_long() -> None:
     assert set(ways(36.0, Grouping((Network.of(*names),)))) < set(ways(36.0, pair))
     _, others = affordable_ways(digits, work, pair, 1000, 0.0)
     assert others["separate"] < others["mmoe"] < others["perceiver"]
+    narrow, together = load_digits(width=2), Grouping((Network.of(*names),))
+    _, others = affordable_ways(narrow, Workload.of(narrow), together, 1000, 0.0)
+    assert "mmoe" not in others  # its experts do not fit
+    assert all(others.values())
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.0, 2), (35.0, 3), (62.0, 6), (1000.0, 8)])
