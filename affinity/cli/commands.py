@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from .console import (
     print_note,
     warnings_as_notes,
 )
-from .early_checks import check_backend, check_columns, check_plan, check_run
+from .early_checks import check_backend, check_columns, check_names, check_plan, check_run
 from .options import (
     AuditOptions,
     CompareObjectivesOptions,
@@ -64,6 +65,8 @@ def audit(options: AuditOptions) -> int:
       affinity audit digits --plan mine.yaml --fail-on harmful --junit audit.xml
       affinity audit table.csv --targets income,married,college --test-splits 5
     """
+    called = time.monotonic()
+    check_names(options)
     check_columns(options)
     check_backend(options.backend)
     check_plan(options.plan)
@@ -75,7 +78,7 @@ def audit(options: AuditOptions) -> int:
     settings = select(RunSettings, options)
     check_test_splits(settings, options.test_splits)
     with open_console(options.quiet, options.json) as console:
-        with start_run(settings, options.out, console) as run:
+        with start_run(settings, options.out, console, called) as run:
             page = run_stages(run, options)
         print_audit(console, run.audit, options, options)
         if options.diagnose and run.diagnosis is not None:
@@ -96,6 +99,7 @@ def record(options: RecordOptions) -> None:
 
       affinity record table.csv --targets income,married,college --out runs/census
     """
+    check_names(options)
     check_columns(options)
     from .run import start_run
     from .stages.record import record_stage
@@ -119,11 +123,12 @@ def estimate(options: EstimateOptions) -> None:
       affinity estimate trace.safetensors
       affinity estimate trace.safetensors --method "gradient cosine" --out affinity.csv
     """
+    options = replace(options, estimator=options.method or options.estimator)
+    check_names(options)
     from .run import resume_run
     from .stages.estimate import estimate_stage
     from .trace_files import estimate_trace, refuse_out
 
-    options = replace(options, estimator=options.method or options.estimator)
     if options.run.is_file():
         with open_console(options.quiet, options.json) as console:
             estimate_trace(options, console)
@@ -251,6 +256,7 @@ def compare_objectives(options: CompareObjectivesOptions) -> None:
       affinity compare-objectives digits --objectives sum,uncertainty,gradnorm
       affinity compare-objectives runs/digits --plan runs/digits/plan.yaml
     """
+    check_names(options)
     check_plan(options.plan)
     from .run import resume_run, start_run
     from .stages.objectives import check_settings, is_run, objectives_stage
@@ -328,6 +334,7 @@ def transfer(options: TransferOptions) -> None:
       affinity transfer table.csv --targets a,b,c --recipe best --joint
       affinity transfer digits --recipe "gradual unfreezing" --plan-only
     """
+    check_names(options)
     check_columns(options)
     from .run import start_run
     from .run_directory import TRANSFER_PAGE
@@ -370,6 +377,7 @@ def fewshot(options: FewShotOptions) -> None:
       affinity fewshot school.csv.gz --task-column school --target score --shots 5,10
       affinity fewshot sines --shots 5,10
     """
+    check_names(options)
     from .few_shots import compare_methods, show_result, write_result
     from .run import use_one_thread
 

@@ -1,19 +1,29 @@
 """Early checks: errors in a call that are found before torch is imported, within a second."""
 
 import difflib
+import re
 import shlex
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affinity.errors import InputError
+from affinity.errors import InputError, check_choice, check_known, check_number
 from affinity.extras import needs
+
+from .registry_names import (
+    ESTIMATOR_NAMES,
+    METHOD_NAMES,
+    METRIC_NAMES,
+    OBJECTIVE_NAMES,
+    RECIPE_NAMES,
+    TRUNK_NAMES,
+)
 
 if TYPE_CHECKING:
     from affinity.reading import ReadingOptions
 
-    from .options import DataOptions, ReadingSettings
+    from .options import DataOptions, OutputOptions, ReadingSettings
 
 BUILT_IN = ("digits", "planted")  # problems that need no file
 
@@ -30,8 +40,53 @@ def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
     )
 
 
+def check_names(options: "OutputOptions") -> None:
+    """Check the names of built-in things that a command's options give.
+
+    Whether this machine has the device, and whether a metric fits its task, is checked later.
+    """
+    given = vars(options)
+    if "estimator" in given:
+        check_choice("the estimator", given["estimator"], ESTIMATOR_NAMES, "unknown-estimator")
+    if ":" not in (trunk := given.get("trunk", TRUNK_NAMES[0])):  # no class of the user's own
+        check_choice("the trunk", trunk, (*TRUNK_NAMES, "MODULE:CLASS"), "unknown-trunk")
+    if device := given.get("device"):
+        kind = re.sub(r":\d+$", "", device)
+        check_choice("the device", kind, ("auto", "cpu", "cuda", "mps"), "unknown-device")
+    for task, metric in given.get("metrics", {}).items():
+        base = metric.strip().lower().removeprefix("neg_").partition(":")[0]
+        check_choice(f"the metric of task {task!r}", base, METRIC_NAMES, "unknown-metric")
+    check_known("objectives", given.get("objectives", ()), OBJECTIVE_NAMES, "unknown-objective")
+    check_known("methods", given.get("methods", ()), METHOD_NAMES, "unknown-method")
+    if "recipe" in given:
+        check_choice("the recipe", given["recipe"], RECIPE_NAMES, "unknown-recipe")
+
+
+def known_tasks(settings: "DataOptions") -> tuple[str, ...] | None:
+    """The names of the tasks; None if only the table tells them."""
+    if settings.task_column is not None or "set" in settings.kinds.values():
+        return None
+    return settings.targets or None
+
+
+def check_budget(budget: int, n_tasks: int) -> None:
+    """Check that a budget is not larger than the number of tasks."""
+    check_number("the budget of networks", budget, "budget-too-large", most=n_tasks)
+
+
+def check_tasks(settings: "DataOptions") -> None:
+    """Check what the call says of tasks against their names, as far as it names them."""
+    if (tasks := known_tasks(settings)) is None:
+        return
+    judged = {*settings.metrics, *settings.task_weights}
+    check_known("metrics and weights of tasks", judged, tasks, "unknown-task")
+    if (budget := vars(settings).get("budget")) is not None:
+        check_budget(budget, len(tasks))
+
+
 def check_columns(settings: "DataOptions") -> None:
-    """Check that the header of the table has the columns that the call names."""
+    """Check what the call says of its tasks, and that the table has the columns that it names."""
+    check_tasks(settings)
     check_source(settings.source)
     if not Path(settings.source).exists():
         if settings.source in BUILT_IN and (settings.targets or settings.task_column):

@@ -97,6 +97,8 @@ def options(group: Group = ARGUMENTS) -> Callable[[type[T]], type[T]]:
             entry = vars(cls).get(name)
             if isinstance(entry, Field) and "parameter" in entry.metadata:
                 settings: dict[str, Any] = {"group": group, **entry.metadata["parameter"]}
+                if annotation in (int, int | None):
+                    settings["converter"] = _whole
                 cls.__annotations__[name] = Annotated[annotation, Parameter(**settings)]
         return dataclass(frozen=True, kw_only=True)(cls)
 
@@ -118,6 +120,14 @@ def _listed(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
 def _texts(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Values as they are typed; `-1` is one, too."""
     return tuple(token.value for token in tokens)
+
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """A whole number; the parser's own would round 2.5 to 2."""
+    try:
+        return int(tokens[-1].value)
+    except ValueError:
+        raise ValueError(f"Expected a whole number, but got {tokens[-1].value!r}.") from None
 
 
 def _numbers(_: type, tokens: Sequence[Token]) -> tuple[int, ...]:
@@ -386,9 +396,9 @@ class DataOptions(ColumnOptions, TargetOptions):
         shown="12 million cells of the table",
         least=20,
     )
-    test_share: float = option("Share of rows in the test split.", default=0.25)
+    test_share: float = option("Share of rows in the test split.", default=0.25, above=0, below=1)
     validation_share: float = option(
-        "Share of the other rows used for early stopping.", default=0.2
+        "Share of the other rows used for early stopping.", default=0.2, above=0, below=1
     )
 
 
@@ -420,10 +430,12 @@ class NetworkOptions(DeviceOptions, TrunkOptions):
         "as MODULE:CLASS, which is called with the number of inputs, the width and the depth.",
         default="mlp",
     )
-    epochs: int | None = option("Maximum number of epochs.", default=None)
-    batch_size: int | None = option("Batch size.", default=None)
-    learning_rate: float | None = option("Learning rate of Adam.", default=None)
-    patience: int | None = option("Epochs without improvement before training stops.", default=None)
+    epochs: int | None = option("Maximum number of epochs.", default=None, least=1)
+    batch_size: int | None = option("Batch size.", default=None, least=1)
+    learning_rate: float | None = option("Learning rate of Adam.", default=None, above=0)
+    patience: int | None = option(
+        "Epochs without improvement before training stops.", default=None, least=1
+    )
     average_weights: bool = option(
         "Also judge an exponential average of the weights over about one epoch on the validation "
         "rows after each epoch, and keep the better of the two.",
@@ -924,11 +936,12 @@ class FewShotOptions(
         shown="a third of the classes, a fifth of the tasks",
         parse=_listed,
     )
-    ways: int | None = option("Classes per task.", default=None, shown="5")
+    ways: int | None = option("Classes per task.", default=None, shown="5", least=2)
     shots: tuple[int, ...] = option(
         "Rows per class to adapt on; several separated by commas.",
         default=(1, 5),
         shown="1,5",
+        least=1,
         parse=_numbers,
     )
     queries: int | None = option("Rows per class to evaluate on.", default=None, least=1)
@@ -936,11 +949,14 @@ class FewShotOptions(
         "Evaluate after these numbers of gradient steps.",
         default=(1, 5, 10),
         shown="1,5,10",
+        least=1,
         parse=_numbers,
     )
-    tasks: int = option("Number of meta-test tasks.", default=200)
+    tasks: int = option("Number of meta-test tasks.", default=200, least=2)
     replicates: int = option(
-        "Number of meta-trainings; with several, intervals include their variation.", default=1
+        "Number of meta-trainings; with several, intervals include their variation.",
+        default=1,
+        least=1,
     )
     methods: tuple[str, ...] = option(
         "Methods, separated by commas; `affinity problems` lists them.",
@@ -948,12 +964,12 @@ class FewShotOptions(
         shown="all that fit",
         parse=_listed,
     )
-    iterations: int = option("Batches of meta-training.", default=500, group=NETWORK)
+    iterations: int = option("Batches of meta-training.", default=500, group=NETWORK, least=1)
     batch: int | None = option(
-        "Tasks per batch.", default=None, group=NETWORK, shown="32, or all tasks if fewer"
+        "Tasks per batch.", default=None, group=NETWORK, shown="32, or all tasks if fewer", least=1
     )
     inner_rate: float | None = option(
-        "Learning rate of the inner loop.", default=None, group=NETWORK
+        "Learning rate of the inner loop.", default=None, group=NETWORK, above=0
     )
     out: Path | None = option(
         "Folder for fewshot.html, fewshot.json, fewshot.csv and figures.",

@@ -4,7 +4,6 @@ import math
 import os
 import shlex
 import sys
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from affinity.audit.time_plan import (
     with_fitting_length,
     with_usual_epochs,
 )
-from affinity.errors import DivergenceError, InputError, check_choice, check_number
+from affinity.errors import DivergenceError, InputError, check_choice
 from affinity.estimates import ESTIMATORS, AffinityMatrix
 from affinity.problems import Problem
 from affinity.problems.record import steps_between_measurements
@@ -45,6 +44,7 @@ from affinity.storage import load_as
 from affinity.words import shorten
 
 from .console import Stopped, warnings_as_notes
+from .early_checks import check_budget, known_tasks
 from .options import RunSettings, inherited_settings
 from .run_directory import (
     AFFINITY,
@@ -58,12 +58,12 @@ from .run_directory import (
     RunDirectory,
     RunRecord,
 )
-from .source import BUILT_IN, known_tasks, read_problem
+from .source import BUILT_IN, read_problem
+from .stopwatch import Stopwatch
 from .summary import print_time_plan, show_problem
 
 REFERENCE_SECONDS = 60.0  # planned for the reference; it also gets what trainings leave
 USUAL_MINUTES = 10.0  # time limit of an audit whose options do not ask for a longer one
-_BUSY = 1.2  # times the processor time so far, beyond which a machine is busy with other work
 _RECORDING_SHARE = 0.3  # of the time that is left
 _CERTAIN = 0.3  # share of the limit below which even a slow machine keeps it
 
@@ -75,8 +75,7 @@ class Run:
     directory: RunDirectory
     settings: RunSettings
     console: Console
-    started: float = field(default_factory=time.monotonic)
-    started_cpu: float = field(default_factory=time.process_time)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     is_continued: bool = False  # with the time plan that it has
 
     @cached_property
@@ -243,7 +242,7 @@ class Run:
             plan = plan_time(work, requested)
             if plan.is_cut or plan.required > _CERTAIN * 60 * minutes:
                 slowness = measure_slowness(self.problem, work)
-                plan = plan_time(work, requested, slowness, self._waiting())
+                plan = plan_time(work, requested, slowness, self.stopwatch.waiting)
         self._keep(plan)
         print_time_plan(self.console, plan)
 
@@ -251,12 +250,6 @@ class Run:
         """Keep a time plan, and apply it."""
         self.directory.keep_time_plan(plan)
         self.problem = plan.applied_to(self.problem_as_set)
-
-    def _waiting(self) -> float:
-        """Wall time over processor time so far; 1 if the processor was there most of the time."""
-        spent = time.monotonic() - self.started
-        waiting = spent / max(time.process_time() - self.started_cpu, 1e-9)
-        return waiting if spent > 5 and waiting > _BUSY else 1.0
 
     @property
     def is_far_from_limit(self) -> bool:
@@ -267,14 +260,14 @@ class Run:
     def seconds_over_limit(self) -> float:
         """Seconds since the end of the time limit; below 0 before."""
         limit = math.inf if self.time_plan is None else 60 * self.time_plan.minutes
-        return time.monotonic() - self.started - limit
+        return self.stopwatch.seconds - limit
 
     def seconds_for_audit(self) -> float | None:
         """Wall time for the audit's trainings; None if replicates are given or time is no issue."""
         plan = self.time_plan
         if plan is None or self.is_far_from_limit or self.settings.replicates is not None:
             return None
-        left = 60 * plan.minutes - (time.monotonic() - self.started)
+        left = 60 * plan.minutes - self.stopwatch.seconds
         return max(0.0, left - plan.seconds["reference"] - REPORT_SECONDS)
 
     def seconds_for_recording(self) -> float | None:
@@ -282,7 +275,7 @@ class Run:
         plan = self.time_plan
         if plan is None or self.is_far_from_limit:
             return None
-        left = 60 * plan.minutes - (time.monotonic() - self.started)
+        left = 60 * plan.minutes - self.stopwatch.seconds
         return max(_RECORDING_SHARE * left, 2 * plan.seconds["recording"])
 
     def seconds_for_race(self) -> float | None:
@@ -294,10 +287,16 @@ class Run:
         return max(0.0, left - audit * min(1.0, 3 / plan.replicates))
 
     def seconds_for_sharing(self) -> float:
-        """Counted time for trying ways to share if none was given; 0 without a time plan."""
-        plan, left = self.time_plan, self.seconds_for_race()
+        """Time for trying ways to share if none was given; 0 without a time plan.
+
+        As planned, or all that the audit that is planned does not need, if that is more.
+        """
+        plan, longest, left = self.time_plan, self.seconds_for_race(), self.seconds_for_audit()
         planned = 0.0 if plan is None else plan.seconds.get(SHARING, 0.0)
-        return planned if left is None else min(planned, left)
+        if plan is None or longest is None or left is None:
+            return planned
+        spare = left - plan.seconds["training the plan and its baselines"]
+        return min(longest, max(planned, spare))
 
     @property
     def steps(self) -> int:
@@ -339,7 +338,7 @@ class Run:
     def _spent(self, minutes: float) -> float:
         """Seconds since the start, rounded up to 5 % of the limit so that most runs agree."""
         unit = 0.05 * 60 * minutes
-        return unit * math.ceil((time.monotonic() - self.started) / unit)
+        return unit * math.ceil(self.stopwatch.seconds / unit)
 
     def _slowness(self, *, is_raced: bool) -> float:
         """Seconds per counted second of the trainings to come.
@@ -354,7 +353,7 @@ class Run:
         race = self.race if is_raced else None
         if race is not None and (pace := pace_of(race.measured, self.workload(), self.steps)):
             return pace
-        return max(plan.slowness, 2.0 ** round(math.log2(self._waiting())))
+        return max(plan.slowness, 2.0 ** round(math.log2(self.stopwatch.waiting)))
 
     def enough_minutes(self) -> float | None:
         """A time limit that leaves trainings their usual length, if this one does not."""
@@ -383,9 +382,14 @@ class Run:
 
 
 @contextmanager
-def start_run(settings: RunSettings, out: Path | None, console: Console) -> Generator[Run]:
-    """A run from its source: new, or continued where it was stopped."""
-    started, started_cpu = time.monotonic(), time.process_time()
+def start_run(
+    settings: RunSettings, out: Path | None, console: Console, called: float | None = None
+) -> Generator[Run]:
+    """A run from its source: new, or continued where it was stopped.
+
+    Its time limit begins when the command was `called` (`time.monotonic`).
+    """
+    stopwatch = Stopwatch() if called is None else Stopwatch(called)
     _check(settings)
     _check_before_reading(settings)
     use_one_thread()
@@ -397,7 +401,7 @@ def start_run(settings: RunSettings, out: Path | None, console: Console) -> Gene
     directory = (
         RunDirectory(out) if out else RunDirectory.unused(Path("runs") / problem.name, record)
     )
-    run = Run(directory, settings, console, started, started_cpu)
+    run = Run(directory, settings, console, stopwatch)
     run.problem = run.problem_as_set = problem
     run.budget()
     check_method(settings, len(problem.tasks))
@@ -470,11 +474,9 @@ def _check(settings: RunSettings) -> None:
 
 
 def _check_before_reading(settings: RunSettings) -> None:
-    """Check the budget and the plan against the targets, before a large table is read."""
+    """Check the method and the plan against the targets, before a large table is read."""
     tasks = known_tasks(settings)
     check_method(settings, len(tasks or ()))
-    if settings.budget is not None and tasks is not None:
-        check_budget(settings.budget, len(tasks))
     if settings.plan not in (None, "separate", "all-in-one"):
         Plan.from_yaml(Path(settings.plan), tasks=tasks)
 
@@ -493,11 +495,6 @@ def check_method(settings: RunSettings, n_tasks: int) -> None:
             f"every group, but got {n_tasks}. Choose --method race or affinity.",
             "too-many-tasks",
         )
-
-
-def check_budget(budget: int, n_tasks: int) -> None:
-    """Check that a budget is not larger than the number of tasks."""
-    check_number("the budget of networks", budget, "budget-too-large", most=n_tasks)
 
 
 def _absolute(name: str) -> str:

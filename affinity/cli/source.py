@@ -5,12 +5,11 @@ from pathlib import Path
 
 from affinity.errors import InputError
 from affinity.problems import Problem, load_digits, load_table, planted
-from affinity.problems.problem import check_tasks_are_known
 from affinity.sharing import find_trunk
 from affinity.tasks import NamedMetric
 from affinity.training import TrainingSettings, make_objective, make_sampling
 
-from .early_checks import check_source, reading_options
+from .early_checks import check_source, check_tasks, known_tasks, reading_options
 from .options import RecordSettings
 
 MOST_CELLS = 12_000_000  # used by default; an audit of them takes less than 3 GB
@@ -20,9 +19,9 @@ BUILT_IN = {"digits": load_digits, "planted": planted}  # problems that need no 
 def read_problem(settings: RecordSettings) -> Problem:
     """Read the table, or make the built-in problem, with these settings."""
     objective = make_objective(settings.objective, settings.objective_settings)
+    check_tasks(settings)
     if (tasks := known_tasks(settings)) is not None:
         objective.check_tasks(tasks)
-        check_tasks_are_known(tasks, {*settings.metrics, *settings.task_weights})
     for task, metric in settings.metrics.items():
         NamedMetric.check_name(metric, task)
     names = ("epochs", "batch_size", "learning_rate", "patience", "average_weights", "device")
@@ -43,13 +42,6 @@ def read_problem(settings: RecordSettings) -> Problem:
         weights=settings.task_weights,
         class_weight=settings.class_weight,
     )
-
-
-def known_tasks(settings: RecordSettings) -> tuple[str, ...] | None:
-    """The names of the tasks; None if only the table tells them."""
-    if settings.task_column is not None or "set" in settings.kinds.values():
-        return None
-    return settings.targets or None
 
 
 def _read(settings: RecordSettings) -> Problem:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from codes import raises
 
+from affinity.cli import registry_names
 from affinity.cli.early_checks import check_run, check_source
+from affinity.cli.stages.transfer import BEST
+from affinity.estimates import ESTIMATORS
+from affinity.fewshot import METHODS
+from affinity.sharing import TRUNKS
+from affinity.tasks.named_metric import ALIASES, METRICS
+from affinity.training import OBJECTIVES
+from affinity.transfer import RECIPES
 
 WRONG = [
     ["audit", "nothing.csv", "--targets", "a,b"],
@@ -21,6 +29,19 @@ WRONG = [
     ["transfer", "table.csv", "--targets", "a,b", "--exclude", "e"],
     ["audit", "digits", "--targets", "a,b"],
     ["audit", "digits", "--plan", "none.yaml"],
+    ["audit", "digits", "--epochs", "0"],
+    ["audit", "digits", "--seed", "1.5"],
+    ["audit", "digits", "--test-share", "1"],
+    ["audit", "digits", "--estimator", "guess"],
+    ["audit", "digits", "--trunk", "tree"],
+    ["audit", "digits", "--device", "gpu"],
+    ["audit", "table.csv", "--targets", "a,b", "--metric", "a=guess"],
+    ["audit", "table.csv", "--targets", "a,b", "--task-weight", "c=2"],
+    ["audit", "table.csv", "--targets", "a,b", "--budget", "3"],
+    ["compare-objectives", "digits", "--objectives", "sum,guess"],
+    ["fewshot", "digits", "--methods", "guess"],
+    ["fewshot", "digits", "--shots", "0"],
+    ["transfer", "digits", "--recipe", "guess"],
 ]
 
 
@@ -36,6 +57,26 @@ def test_a_wrong_call_is_answered_without_torch(arguments: list[str], tmp_path: 
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert answer.stdout.split() == ["2", "False"]
+
+
+NAMES = {
+    "ESTIMATOR_NAMES": set(ESTIMATORS),
+    "TRUNK_NAMES": set(TRUNKS),
+    "METRIC_NAMES": {*METRICS, *ALIASES},
+    "OBJECTIVE_NAMES": {*OBJECTIVES, "weighted"},
+    "METHOD_NAMES": set(METHODS),
+    "RECIPE_NAMES": {*RECIPES, BEST},
+}
+
+
+@pytest.mark.parametrize("constant", NAMES)
+def test_names_are_those_of_the_registries(constant: str) -> None:
+    assert set(getattr(registry_names, constant)) == NAMES[constant]
+
+
+@pytest.mark.parametrize("value", ["2.5", "1e3", "two"])
+def test_whole_numbers_are_not_rounded(call, value):
+    assert call("audit", "digits", "--replicates", value).error == "usage"
 
 
 def test_retrain_does_not_import_libraries_that_it_may_not_need() -> None:

@@ -1,6 +1,5 @@
 """All stages, one after the other: from a source to the report."""
 
-import time
 from pathlib import Path
 
 from affinity.audit import TrainedPlan
@@ -43,9 +42,8 @@ def run_stages(run: Run, options: AuditOptions) -> Path:
     run.correct_time_plan(_count_own(plan))
     retrain_stage(run, plan, options, is_given=settings.plan is not None)
     if options.diagnose:
-        began = time.monotonic()
-        diagnose_stage(run, quick=options.quick)
-        run.started += time.monotonic() - began  # the time limit does not hold for a diagnosis
+        with run.stopwatch.stopped():  # the time limit does not hold for a diagnosis
+            diagnose_stage(run, quick=options.quick)
     page = report_stage(run)
     if run.time_plan is not None and (over := run.seconds_over_limit()) > 0:
         limit = 60 * run.time_plan.minutes

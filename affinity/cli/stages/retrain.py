@@ -10,6 +10,7 @@ from affinity.audit.baselines import BASELINES
 from affinity.audit.retrain import ALWAYS_TRAINED
 from affinity.audit.time_plan import cost_of_fewer_rows
 from affinity.cli.console import print_note
+from affinity.cli.early_checks import known_tasks
 from affinity.cli.options import TrainerOptions
 from affinity.cli.run import REFERENCE_SECONDS, Run
 from affinity.cli.run_directory import (
@@ -22,7 +23,6 @@ from affinity.cli.run_directory import (
     TRAININGS,
     RunDirectory,
 )
-from affinity.cli.source import known_tasks
 from affinity.cli.summary import count_networks
 from affinity.errors import InputError
 from affinity.files import write_atomically
