@@ -1,5 +1,6 @@
 """Words: names in a row and amounts of things, as a sentence has them."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
@@ -20,6 +21,17 @@ def shorten(names: Iterable[object], most: int = 12) -> str:
 def count(amount: int, noun: str) -> str:
     """An amount with its noun."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def in_percent(share: float, digits: int = 0) -> str:
+    """A share as a percentage: "50 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def gain_in_percent(gain: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A relative gain with its sign, and its interval if it has one: "+4.1 % (+2.0 to +6.2)"."""
+    interval = f" ({100 * low:+.1f} to {100 * high:+.1f})" if math.isfinite(low + high) else ""
+    return f"{100 * gain:+.1f} %{interval}"
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from affinity.recommendation import Plan
 from affinity.statistics import Gains, NegativeTransferTest, Verdict, VerdictName, interval
 from affinity.storage import write_json
 from affinity.tasks.score import GainUnit
+from affinity.words import gain_in_percent
 
 from .causes import CauseResult, Intervention, Split
 from .context import AuditContext
@@ -403,7 +404,7 @@ class Diagnosis(markup.ShownAsTable):
         )
 
     def _format(self, recovered: float) -> str:
-        return f"{recovered:+.1%}" if self.unit == "relative" else f"{recovered:+.3g}"
+        return gain_in_percent(recovered) if self.unit == "relative" else f"{recovered:+.3g}"
 
     def _beneficial(self, changes: Sequence[Intervention]) -> list[Intervention]:
         """The interventions that are shown to recover loss."""

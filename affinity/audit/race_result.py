@@ -12,7 +12,7 @@ from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
 from affinity.recommendation import Plan, PlanProvenance
 from affinity.tasks.score import GAIN_UNITS, GainUnit
-from affinity.words import count
+from affinity.words import count, in_percent
 
 from .alert import format_gain
 
@@ -210,7 +210,7 @@ class RaceResult(markup.ShownAsTable):
                     format_gain(candidate.gain, unit=self.unit),
                     f"{format_gain(candidate.low, unit=self.unit)} to "
                     f"{format_gain(candidate.high, unit=self.unit)}",
-                    f"{candidate.probability:.0%}",
+                    in_percent(candidate.probability),
                 ]
                 for candidate in self.candidates
             ],

@@ -28,7 +28,7 @@ from affinity.training import Job, Member, train_members
 from affinity.training.batch_losses import FEW_TASKS
 from affinity.training.ensemble import unbatched_reason
 from affinity.training.settings import USUAL_EPOCHS
-from affinity.words import count, listed
+from affinity.words import count, in_percent, listed
 
 from .blocks import MOST_BLOCKS
 from .measure_sharing import REPLICATES, STRENGTH_REPLICATES, WAYS
@@ -196,7 +196,7 @@ class TimePlan:
         """What is less than without a limit, in words; empty if nothing is."""
         parts: list[str] = []
         if self.used_share < 1:
-            parts.append(f"{self.used_share:.0%} of the rows per replicate")
+            parts.append(f"{in_percent(self.used_share)} of the rows per replicate")
         if self.epochs is not None:
             parts.append(f"at most {self.epochs} epochs")
         if self.batch_size is not None:

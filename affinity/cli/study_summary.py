@@ -12,7 +12,7 @@ from affinity.report.numbers import gain_range, gain_text
 from affinity.report.study_words import study_headline, study_sentences
 from affinity.study import Study, StudySummary, summarize_study
 from affinity.training import Job, Result
-from affinity.words import count, duration
+from affinity.words import count, duration, in_percent
 
 from .console import plain_table, print_json, print_note
 
@@ -106,7 +106,7 @@ def _candidates(summary: StudySummary) -> Table:
             escape(", ".join(candidate.names)),
             gain_text(candidate.gain, summary.unit),
             gain_range(candidate.low, candidate.high, summary.unit),
-            f"{candidate.probability:.0%}" if candidate.probability is not None else "",
+            in_percent(candidate.probability) if candidate.probability is not None else "",
             escape(" | ".join(", ".join(network) for network in candidate.networks)),
         )
     return table

@@ -29,7 +29,7 @@ from affinity.report.diagnosis_text import advice_lines, diagnosis_headline, ver
 from affinity.report.headline import audit_headline, averaged_tasks, describe_gains
 from affinity.report.race_words import race_rows, race_sentences
 from affinity.statistics import Verdict
-from affinity.words import clock, count
+from affinity.words import clock, count, in_percent
 
 from .console import plain_table, print_note
 
@@ -80,7 +80,7 @@ def show_problem(console: Console, problem: Problem) -> None:
         metric = metric_name(task)
         kind, detail = output_of(task), ""
         if kind == "binary":
-            detail = f"{labels.mean():.1%} positive"
+            detail = f"{in_percent(labels.mean(), 1)} positive"
         elif kind == "classes":
             detail = f"{task.n_outputs} classes"
         minority = counts[column].minority
@@ -112,7 +112,7 @@ def show_race(console: Console, race: RaceResult) -> None:
             str(len(candidate.grouping.networks)),
             percent(candidate.gain, unit=race.unit),
             " to ".join(percent(end, unit=race.unit) for end in (candidate.low, candidate.high)),
-            f"{candidate.probability:.0%}",
+            in_percent(candidate.probability),
         )
     console.print(table)
     names = [candidate.name for candidate in race.candidates]

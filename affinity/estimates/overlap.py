@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from affinity.problems import Problem
+from affinity.words import in_percent
 
 ENOUGH = 0.3
 
@@ -65,7 +66,7 @@ class LabelOverlap:
             return ""
         which = "All" if self.n_below == self.n_pairs else f"{self.n_below} of the {self.n_pairs}"
         return (
-            f"{which} pairs of tasks share fewer than {ENOUGH:.0%} of their rows "
-            f"(median {self.median:.0%}): affinities from their gradients were found to be noise, "
-            "so choose groupings by measured gains."
+            f"{which} pairs of tasks share fewer than {in_percent(ENOUGH)} of their rows "
+            f"(median {in_percent(self.median)}): affinities from their gradients were found to be "
+            "noise, so choose groupings by measured gains."
         )

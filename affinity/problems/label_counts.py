@@ -16,7 +16,7 @@ from affinity.tasks import (
     OrdinalCrossEntropy,
     Task,
 )
-from affinity.words import count, shorten
+from affinity.words import count, in_percent, shorten
 
 FEWEST_TO_JUDGE = 10
 """With fewer test rows outside the most frequent class, chance decides: the standard error of an
@@ -148,9 +148,9 @@ def notes_on_unseen_labels(
             share = float(is_new.double().mean())
             yield DataNote(
                 "unseen-classes",
-                f"In {count(int(is_new.sum()), 'test row')} ({share:.1%}), task {name!r} has a "
-                f"class that no development row has: {shorten(new)}. No network can learn it. "
-                "Choose other test rows, or leave these rows out.",
+                f"In {count(int(is_new.sum()), 'test row')} ({in_percent(share, 1)}), task "
+                f"{name!r} has a class that no development row has: {shorten(new)}. No network can "
+                "learn it. Choose other test rows, or leave these rows out.",
                 "serious" if share >= SERIOUS else "warning",
                 task=name,
                 value=share,

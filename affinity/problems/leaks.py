@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from affinity.reading import DataNote, Kind
+from affinity.words import in_percent
 
 CERTAIN = 0.99  # a rank correlation, AUC or explained share of this size is called a leak
 LIKELY = 0.95  # from this size on it is called a possible leak
@@ -121,8 +122,9 @@ def _sums_of_targets(targets: pd.DataFrame) -> Iterator[DataNote]:
         if share >= CERTAIN:
             yield DataNote(
                 "derived-target",
-                f"Target {name!r} is a weighted sum of other targets (they explain {share:.1%} of "
-                "its variance). It may be derived from them; read its gain with care.",
+                f"Target {name!r} is a weighted sum of other targets (they explain "
+                f"{in_percent(share, 1)} of its variance). It may be derived from them; read its "
+                "gain with care.",
                 "warning",
                 task=name,
                 value=float(share),
@@ -237,7 +239,7 @@ class Labels:
         for place, task in enumerate(self.tasks):
             value, text = max((float(values[place]), text) for values, text in figures)
             if value >= least:
-                yield task, value, text.format(value)
+                yield task, value, text.format(value).replace("%", " %")
 
     def separating(
         self, is_one: Bool[np.ndarray, " row"], is_used: Bool[np.ndarray, " row"] | None = None
@@ -387,9 +389,10 @@ def find_similar_neighbours(columns: pd.DataFrame, labels: "Labels") -> Iterator
         yield DataNote(
             "similar-in-order",
             "Rows next to each other in the table have similar labels (they explain "
-            f"{share:.1%} of the variation of {task!r}): they seem to be in order of time, or to "
-            "be of the same person or thing. Then a random split makes scores too good. Use "
-            "--time-column or --group-column; a column with the number of the row can be the time.",
+            f"{in_percent(share, 1)} of the variation of {task!r}): they seem to be in order of "
+            "time, or to be of the same person or thing. Then a random split makes scores too "
+            "good. Use --time-column or --group-column; a column with the number of the row can be "
+            "the time.",
             "warning",
             task=task,
             value=share,

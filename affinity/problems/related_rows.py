@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from affinity.reading import DataNote, Kind
+from affinity.words import in_percent
 
 from .leaks import MOST_ROWS, Labels, RawColumn, as_numbers
 
@@ -58,7 +59,7 @@ def find_group_columns(
         if share < EXPLAINED_BY_GROUPS and not is_named:
             continue
         reason = (
-            f"they explain {share:.1%} of the variation of {task!r}"
+            f"they explain {in_percent(share, 1)} of the variation of {task!r}"
             if share >= EXPLAINED_BY_GROUPS
             else "its name is that of an identifier"
         )
@@ -98,9 +99,9 @@ def find_copied_rows(
     return [
         DataNote(
             "copied-rows",
-            f"{int(is_copy.sum()):,} of {len(test):,} test rows ({share:.1%}) are copies of "
-            f"development rows, {compared}: scores are too good. Remove duplicate rows, or "
-            "keep them together with --group-column.",
+            f"{int(is_copy.sum()):,} of {len(test):,} test rows ({in_percent(share, 1)}) are "
+            f"copies of development rows, {compared}: scores are too good. Remove duplicate rows, "
+            "or keep them together with --group-column.",
             "serious" if share >= 0.1 else "warning",
             value=share,
         )
@@ -143,11 +144,11 @@ def find_near_rows(
             return [
                 DataNote(
                     "near-rows",
-                    f"{share:.0%} of the test rows have a development row that is at least "
+                    f"{in_percent(share)} of the test rows have a development row that is at least "
                     f"{1 / ratio:.0f} times nearer than their {k}th nearest one (by chance: "
-                    f"{by_chance:.0%}). There seem to be several rows of the same person or thing: "
-                    "name the column that says whose they are with --group-column, or scores are "
-                    "too good.",
+                    f"{in_percent(by_chance)}). There seem to be several rows of the same person "
+                    "or thing: name the column that says whose they are with --group-column, or "
+                    "scores are too good.",
                     "serious" if share >= 0.3 else "warning",
                     value=share,
                 )
@@ -182,8 +183,8 @@ def find_signs_of_time(
                 DataNote(
                     "similar-in-time",
                     f"Rows that are neighbours in {name!r} have similar labels (they explain "
-                    f"{share:.1%} of the variation of {task!r}): a random split tests on rows "
-                    "between training rows. If predictions are for the future, use "
+                    f"{in_percent(share, 1)} of the variation of {task!r}): a random split tests "
+                    "on rows between training rows. If predictions are for the future, use "
                     f"--time-column {shlex.quote(name)}.",
                     "serious",
                     name,
@@ -205,9 +206,9 @@ def find_wrong_order(
     if share > 0.01:
         yield DataNote(
             "trained-on-the-future",
-            f"{share:.1%} of the development rows are later in {time_column!r} than half of the "
-            "test rows: time runs the wrong way. Predictions for the future will be worse than "
-            "these scores.",
+            f"{in_percent(share, 1)} of the development rows are later in {time_column!r} than "
+            "half of the test rows: time runs the wrong way. Predictions for the future will be "
+            "worse than these scores.",
             "serious",
             time_column,
             value=share,
@@ -220,8 +221,8 @@ def find_wrong_order(
         if later > 0.05:
             yield DataNote(
                 "later-than-the-row",
-                f"Column {name!r} is later than {time_column!r} in {later:.0%} of the rows, so it "
-                "may not be known when predictions are made. If so, leave it out: "
+                f"Column {name!r} is later than {time_column!r} in {in_percent(later)} of the "
+                "rows, so it may not be known when predictions are made. If so, leave it out: "
                 f"--exclude {shlex.quote(name)}.",
                 "warning",
                 name,

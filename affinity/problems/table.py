@@ -24,7 +24,7 @@ from affinity.reading.source import (
 )
 from affinity.tasks import Examples, check_names
 from affinity.training import TrainingSettings
-from affinity.words import count
+from affinity.words import count, in_percent
 
 from .column_use import ColumnUse
 from .features import FeatureColumns, days_since_1970, find_columns
@@ -542,8 +542,8 @@ def _group_notes(
         yield DataNote(
             "divided-groups",
             f"{dropped} rows of {column!r} values that test rows have, too, were left out of the "
-            f"development rows ({dropped / len(groups):.0%} of all rows): a network must not learn "
-            "from groups that it is tested on.",
+            f"development rows ({in_percent(dropped / len(groups))} of all rows): a network must "
+            "not learn from groups that it is tested on.",
             "warning",
             column=column,
             value=float(dropped),

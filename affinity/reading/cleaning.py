@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from affinity.errors import InputError
-from affinity.words import shorten
+from affinity.words import in_percent, shorten
 
 from .formats import (
     DATE,
@@ -327,8 +327,9 @@ def _with_stray_text(
     more = f" (and {len(stray) - 1} more rows hold text)" if len(stray) > 1 else ""
     what = "target" if role == "target" else "column"
     raise InputError(
-        f"Expected numbers in the {what} {name!r}, as in {share:.1%} of its rows, but row {row} "
-        f"holds {first!r}{more}. Mend it: {advice}, or leave the column out with --exclude.",
+        f"Expected numbers in the {what} {name!r}, as in {in_percent(share, 1)} of its rows, but "
+        f"row {row} holds {first!r}{more}. Mend it: {advice}, or leave the column out with "
+        "--exclude.",
         "text-among-numbers",
     )
 

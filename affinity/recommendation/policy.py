@@ -9,6 +9,7 @@ import torch
 from affinity.estimates import AffinityMatrix, GroupScores
 from affinity.grouping import Grouping, Network
 from affinity.sharing import SharingSettings
+from affinity.words import gain_in_percent
 
 from .measured_sharing import MeasuredSharing, choose_sharing
 from .plan import PREDICTED, Plan, PlanProvenance
@@ -79,7 +80,7 @@ def plan_from_predictions(
         >>> from affinity.estimates import CandidateGroup
         >>> scores = GroupScores(("a", "b"), (CandidateGroup({"a": 0.5, "b": 0.25}),))
         >>> plan_from_predictions(scores, Grouping((Network.of("a", "b"),)), "surrogate").reasons[0]
-        'Predicted to gain +37.5% for its tasks over separate networks; not measured.'
+        'Predicted to gain +37.5 % for its tasks over separate networks; not measured.'
     """
     gains = {candidate.trained: candidate.scores for candidate in scores.candidates}
 
@@ -88,8 +89,8 @@ def plan_from_predictions(
             return "On its own: no group with it was predicted to gain enough for all tasks."
         predicted = [gains[network.trained][task] for task in sorted(network.served)]
         return (
-            f"Predicted to gain {sum(predicted) / len(predicted):+.1%} for its tasks over separate "
-            "networks; not measured."
+            f"Predicted to gain {gain_in_percent(sum(predicted) / len(predicted))} for its tasks "
+            "over separate networks; not measured."
         )
 
     origin = replace(

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from affinity.study import StudySummary
+from affinity.words import in_percent
 
 from .gain_plot import draw_gain_axes, draw_interval
 from .labels import short_labels
@@ -63,7 +64,7 @@ class CandidatePlot(AxesPicture):
             axes.text(
                 1.02,
                 row,
-                f"{candidate['probability']:.0%}",
+                in_percent(candidate["probability"]),
                 transform=axes.get_yaxis_transform(),
                 va="center",
             )

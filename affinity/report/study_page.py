@@ -12,7 +12,7 @@ from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
 from affinity.study import PastAnswer, Study, StudySummary, summarize_study
-from affinity.words import count, duration
+from affinity.words import count, duration, in_percent
 
 from .candidate_plot import CandidatePlot
 from .heatmap import Heatmap
@@ -171,7 +171,7 @@ def _candidates(summary: StudySummary) -> PageFigure:
 def _probabilities(history: Sequence[PastAnswer]) -> PageFigure:
     last = history[-1]
     ends = ", ".join(
-        f"{label} {probability:.0%}"
+        f"{label} {in_percent(probability)}"
         for name, label in SHOWN.items()
         if (probability := last.probability(name)) is not None
     )

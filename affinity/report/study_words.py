@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from affinity.study import AuditDecision, StudySummary
 from affinity.tasks.score import GainUnit
-from affinity.words import count, duration
+from affinity.words import count, duration, in_percent
 
 from .numbers import gain_range, gain_text
 
@@ -42,7 +42,7 @@ def study_sentences(summary: StudySummary) -> Iterator[str]:
         yield (
             f"Expected mean gain over separate networks: {gain} (95 % interval {interval}). The "
             f"probability that no other grouping, trained or not, is better by more than the "
-            f"tolerance is {plan.probability:.0%}."
+            f"tolerance is {in_percent(plan.probability)}."
         )
         likely = max(candidate.probability or 0.0 for candidate in summary.candidates)
         if len(summary.candidates) > 1 and likely > plan.probability:

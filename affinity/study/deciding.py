@@ -27,6 +27,7 @@ from affinity.grouping import Grouping, Network, all_groups, solve
 from affinity.problems import TrainingResults
 from affinity.tasks import Score
 from affinity.training import Job, Result
+from affinity.words import in_percent
 
 from .untried import LEAST_SURPRISE, UntriedGroups
 
@@ -643,7 +644,7 @@ def _unknown_groups(untried: UntriedGroups, chances: np.ndarray, chance: float) 
     return (
         f"{what} never trained together as a group of their own. The highest chance to gain have "
         f"{examples}. The probability that an untried group makes a grouping better than the plan "
-        f"by more than the tolerance is about {chance:.0%}.",
+        f"by more than the tolerance is about {in_percent(chance)}.",
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from affinity.errors import InputError, check_choice, check_number
 from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
+from affinity.words import gain_in_percent
 
 from .recipes import (
     L2SP,
@@ -186,7 +187,7 @@ class ChosenRecipe:
     def summary(self, over: str) -> str:
         """The gain of choosing over one recipe for all, and its cost, in words."""
         gains = {
-            row.recipe: f"{row.over:+.1%} ({row.over_low:+.1%} to {row.over_high:+.1%})"
+            row.recipe: gain_in_percent(row.over, row.over_low, row.over_high)
             for row in self.recipe_gains(over)
         }
         counts = Counter(verdict.verdict for verdict in self.verdicts(over).values())

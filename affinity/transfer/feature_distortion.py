@@ -16,7 +16,7 @@ from affinity.statistics import Gains, interval
 from affinity.tasks import Examples, loss_on_labelled
 from affinity.training import TrainedNetwork, TrainingSettings
 from affinity.training.judge import block_losses, predict
-from affinity.words import count
+from affinity.words import count, gain_in_percent
 
 from .covariate_shift import RowPosition, hold_out_shifted
 from .recipes import TRANSFER_RECIPES, Recipe
@@ -186,8 +186,8 @@ class FeatureDistortion:
         parts: list[str] = []
         for rows in ROWS:
             row = results[PROBE_FIRST, rows]
-            reach = f" ({row.low:+.1%} to {row.high:+.1%})" if math.isfinite(row.low) else ""
-            parts.append(f"{row.gain:+.1%}{reach} {'on shifted rows' if rows == SHIFTED else rows}")
+            where = "on shifted rows" if rows == SHIFTED else rows
+            parts.append(f"{gain_in_percent(row.gain, row.low, row.high)} {where}")
         drift, other = (
             results[recipe, IN_DISTRIBUTION].drift for recipe in (PROBE_FIRST, FINE_TUNING)
         )

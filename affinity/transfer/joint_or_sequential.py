@@ -14,6 +14,7 @@ from affinity.errors import InputError, check_choice
 from affinity.problems import Problem, TrainingResults, train_networks
 from affinity.statistics import Gains, Verdict, VerdictName
 from affinity.training import TrainingSettings
+from affinity.words import gain_in_percent
 
 from .sources import Sources
 from .transfer import ARROW, Transfer
@@ -263,6 +264,4 @@ def _stack_blocks(blocks: list[Tensor]) -> Tensor:
 
 
 def _describe(verdict: Verdict) -> str:
-    if math.isnan(verdict.low):
-        return f"{verdict.verdict}, {verdict.gain:+.1%}"
-    return f"{verdict.verdict}, {verdict.gain:+.1%} ({verdict.low:+.1%} to {verdict.high:+.1%})"
+    return f"{verdict.verdict}, {gain_in_percent(verdict.gain, verdict.low, verdict.high)}"

@@ -162,7 +162,7 @@ def test_harm_that_more_rows_reduce_is_found(usual: int) -> None:
     plan = replace(Plan.all_in_one(problem.names), width=32)
     found = diagnose(problem, plan, replicates=12, causes=QUICK_CAUSES)
     assert found.cause == "data", found.to_json()
-    assert found.remedies[0].change.name == "rows from 50% to all"
+    assert found.remedies[0].change.name == "rows from 50 % to all"
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def test_pairs_that_share_few_rows_are_counted_and_told(problem):
     assert (overlap.n_pairs, overlap.n_below) == (3, 2)  # "two" has a label in a quarter of rows
     assert overlap.least == pytest.approx(50 / 200, abs=0.05)
     assert overlap.median == overlap.least
-    assert str(overlap).startswith("2 of the 3 pairs of tasks share fewer than 30%")
+    assert str(overlap).startswith("2 of the 3 pairs of tasks share fewer than 30 %")
     assert str(LabelOverlap.of(load_digits())) == ""
 
 

@@ -94,7 +94,7 @@ def test_one_recipe_for_all_is_that_of_the_lowest_mean_loss(chosen: ChosenRecipe
 def test_a_choice_says_what_it_costs(chosen: ChosenRecipe) -> None:
     assert chosen.overall("full")["seconds"].tolist() == [3.0, 3.0, 2.0, 1.0]
     summary = chosen.summary("full")
-    assert all(part in summary for part in ("+25.0%", "8 pairs", "4 beneficial", "4 neutral"))
+    assert all(part in summary for part in ("+25.0 %", "8 pairs", "4 beneficial", "4 neutral"))
     assert "1.5 times" in summary
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from affinity.words import listed
+from affinity.words import in_percent, listed
 
 from .context import DiagnosisContext
 from .intervention import CauseResult, Intervention
@@ -33,7 +33,7 @@ class Data:
         curve.append((1.0, context.joint, context.alone))
         if context.shares and len(curve) > 1:
             harms = [
-                f"{context.format_harm(joint, alone, alone)} at {share:.0%}"
+                f"{context.format_harm(joint, alone, alone)} at {in_percent(share)}"
                 for share, joint, alone in curve
             ]
             evidence.append(
@@ -43,7 +43,7 @@ class Data:
             before, after = context.harm(joint, alone, alone), context.harm(context.joint)
             changes.append(
                 Intervention(
-                    name=f"rows from {share:.0%} to all",
+                    name=f"rows from {in_percent(share)} to all",
                     advice="gather more rows: harm fell as they grew",
                     evaluation=before[0] - after[0],
                     test=before[1] - after[1],
@@ -51,7 +51,7 @@ class Data:
                 )
             )
         losses = [
-            f"{float(alone.evaluation[:, context.concerned].nanmean()):.4g} at {share:.0%}"
+            f"{float(alone.evaluation[:, context.concerned].nanmean()):.4g} at {in_percent(share)}"
             for share, _, alone in curve
         ]
         evidence.append(f"Loss of separate networks, for each share of the rows: {listed(losses)}.")

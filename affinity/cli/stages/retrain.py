@@ -32,7 +32,7 @@ from affinity.reading import DataNote
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
-from affinity.words import clock, count
+from affinity.words import clock, count, gain_in_percent, in_percent
 
 
 def find_plan(run: Run, choice: str | None = None) -> Plan:
@@ -186,11 +186,13 @@ def _with_notes(run: Run) -> Problem:
     if plan.used_share < 1:
         costs = cost_of_fewer_rows(problem, run.settings.seed + 4, run.directory.file(TRAININGS))
         if costs:
-            lost = ", ".join(f"{loss:+.1%} with {share:.0%}" for share, loss in costs.items())
+            lost = ", ".join(
+                f"{gain_in_percent(loss)} with {in_percent(share)}" for share, loss in costs.items()
+            )
             text = (
                 f"Learning curve of one network for all tasks, on selection rows: its losses are "
-                f"{lost} of the training rows that were used ({plan.used_share:.0%} of the rows "
-                "that there are). With all rows, losses are lower, and gains from sharing are "
+                f"{lost} of the training rows that were used ({in_percent(plan.used_share)} of the "
+                "rows that there are). With all rows, losses are lower, and gains from sharing are "
                 "usually smaller."
             )
             notes.append(DataNote("cost-of-fewer-rows", text, value=costs[max(costs)]))
