@@ -57,10 +57,10 @@ def audit_alerts(audit: "Audit") -> list[Alert]:
 
 def _unfinished(audit: "Audit") -> Iterator[Alert]:
     """Networks that were still improving when their last epoch ended."""
-    if not audit.unfinished:
+    if not audit.unfinished_candidates:
         return
     most = audit.most_epochs
-    names = [name for name in audit.distinct if name in audit.unfinished]
+    names = [name for name in audit.distinct if name in audit.unfinished_candidates]
     yield Alert(
         "few-epochs",
         "serious" if audit.is_unfinished else "warning",

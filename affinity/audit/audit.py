@@ -327,7 +327,7 @@ class Audit(markup.ShownAsTable):
         return tuple(audit_alerts(self))
 
     @property
-    def unfinished(self) -> tuple[str, ...]:
+    def unfinished_candidates(self) -> tuple[str, ...]:
         """Candidates of which most tasks' networks were still improving at the limit on epochs."""
         return tuple(
             name
@@ -339,7 +339,7 @@ class Audit(markup.ShownAsTable):
     def is_unfinished(self) -> bool:
         """Whether gains decide nothing yet: few epochs, and most networks were still improving."""
         most = self.most_epochs
-        return most is not None and most < USUAL_EPOCHS and bool(self.unfinished)
+        return most is not None and most < USUAL_EPOCHS and bool(self.unfinished_candidates)
 
     @property
     def most_epochs(self) -> int | None:

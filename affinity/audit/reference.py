@@ -69,10 +69,9 @@ def train_reference(
     """Boost each task on the first replicates, at most `MOST_REPLICATES`.
 
     A model learns from the training rows; the validation rows decide on the number of trees, as
-    they decide when a network stops. No further model is begun after `seconds`, or if the first
-    replicate would take half a minute longer, or more than twice as long; a replicate that is not
-    complete is left out. None if no replicate was complete, inputs are no table, or boosting
-    supports no task's loss.
+    they decide when a network stops. No model and no replicate is begun that would not end within
+    `seconds` if it took as long as those before; a replicate that is not complete is left out. None
+    if no replicate was complete, inputs are no table, or boosting supports no task's loss.
     """
     if problem.development.inputs.ndim != 2:
         return None
@@ -81,14 +80,17 @@ def train_reference(
     metrics: list[list[float]] = []
     blocks: list[list[list[float]]] = []
     for seed in seeds[:MOST_REPLICATES]:
+        if scores and (time.monotonic() - start) * (1 + 1 / len(scores)) > seconds:
+            break
         replicate = problem.replicate(seed)
         scales = replicate.target_scales
         rows: list[tuple[float, float, list[float]]] = []
         for column, task in enumerate(problem.tasks):
             spent = time.monotonic() - start
-            is_known = column >= 5 and not scores
-            expected = spent / column * len(problem.tasks) if is_known else 0.0
-            if spent > seconds or expected > seconds + min(seconds, 30.0):
+            done = len(scores) * len(problem.tasks) + column
+            of_model = spent / done if done else 0.0
+            of_first = of_model * len(problem.tasks) if column >= 5 and not scores else 0.0
+            if max(spent + of_model, of_first) > seconds:
                 break
             scale = 1.0 if scales is None else float(scales[column])
             parts = [

@@ -289,14 +289,15 @@ class Run:
     def seconds_for_sharing(self) -> float:
         """Time for trying ways to share if none was given; 0 without a time plan.
 
-        As planned, or all that the audit that is planned does not need, if that is more.
+        As planned, or what an audit without a time limit would leave, if that is more.
         """
         plan, longest, left = self.time_plan, self.seconds_for_race(), self.seconds_for_audit()
         planned = 0.0 if plan is None else plan.seconds.get(SHARING, 0.0)
         if plan is None or longest is None or left is None:
             return planned
-        spare = left - plan.seconds["training the plan and its baselines"]
-        return min(longest, max(planned, spare))
+        requested, work = self.requested(plan.minutes), self.workload()
+        whole = work.audit(requested.replicates, requested.baselines, self.steps)
+        return min(longest, max(planned, left - self._slowness(is_raced=True) * whole))
 
     @property
     def steps(self) -> int:

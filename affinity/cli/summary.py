@@ -80,7 +80,7 @@ def show_problem(console: Console, problem: Problem) -> None:
         metric = metric_name(task)
         kind, detail = output_of(task), ""
         if kind == "binary":
-            detail = f"{in_percent(labels.mean(), 1)} positive"
+            detail = f"{in_percent(float(labels.mean()), 1)} positive"
         elif kind == "classes":
             detail = f"{task.n_outputs} classes"
         minority = counts[column].minority

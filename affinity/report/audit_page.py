@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from affinity.audit import (
     SCORE,
     Alert,
     Audit,
+    AuditContext,
     AuditSummary,
     Diagnosis,
     ObjectiveComparison,
@@ -20,6 +21,7 @@ from affinity.estimates import AffinityMatrix
 from affinity.fewshot import FewShotSummary
 from affinity.files import write_atomically
 from affinity.grouping import Stability
+from affinity.problems import ColumnUse
 from affinity.ranking import RankingRun
 from affinity.recording import Trace
 from affinity.study import Study
@@ -47,7 +49,7 @@ from .transfer_page import transfer_page_of
 
 MOST_CARDS = 12  # networks of the plan that are shown at once; the others are folded
 MOST_FOLDED = 100  # networks of the plan on the page; the others are in its JSON alone
-DIGITS = 6  # significant digits of the JSON, where a page has no numbers of pairs of tasks
+DIGITS = 4  # significant digits of the JSON, where a page has no numbers of pairs of tasks
 MOST_IN_TABLE = 200  # tasks in the table of gains, those with the largest effects
 MOST_OPEN = 40  # with more tasks, the table and the picture of gains are folded
 
@@ -96,9 +98,10 @@ class AuditPage:
                 measure_stability(matrix, grouping),
                 solve_budgets(matrix, grouping),
             )
-        has_pairs = len(audit.tasks) <= MOST_PAIRED
+        has_all = len(audit.tasks) <= MOST_PAIRED
         figures = audit_figures(audit, estimates, trace, stability, diagnosis)
         alerts, summary = find_alerts(audit, trace, holdout), audit.summary()
+        context = summary.context if has_all else _without_lists(summary.context)
         shares_rows = any(limit.code == "shared-rows" for limit in audit.context.limits)
         return cls(
             audit=audit,
@@ -106,10 +109,11 @@ class AuditPage:
                 **{
                     field.name: getattr(summary, field.name)
                     for field in fields(AuditSummary)
-                    if field.name != "alerts"
+                    if field.name not in ("alerts", "context")
                 },
+                context=context,
                 alerts=tuple(alerts),
-                affinity=summarize_matrices(estimates, grouping) if has_pairs else (),
+                affinity=summarize_matrices(estimates, grouping) if has_all else (),
                 frontier=tuple(choices),
                 diagnosis=None if diagnosis is None else diagnosis.summary(),
                 holdout=None if holdout is None else holdout.summary(),
@@ -139,11 +143,22 @@ class AuditPage:
             "audit.html.j2",
             title=f"{self.audit.problem}: task affinity audit",
             result=self.result,
-            digits=DIGITS if len(self.audit.tasks) > MOST_PAIRED else None,
+            digits=None if self.has_all else DIGITS,
             page=self,
             served_tasks=served_tasks,
             verdict_word=verdict_word,
         )
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the page's JSON has everything: pairs of tasks, columns, labels and the race."""
+        return len(self.audit.tasks) <= MOST_PAIRED
+
+    @property
+    def columns(self) -> tuple[ColumnUse, ...]:
+        """What was done with the first columns of the table."""
+        source = self.audit.context.source
+        return () if source is None else source.columns[:MOST_IN_TABLE]
 
     @cached_property
     def network_numbers(self) -> dict[str, int]:
@@ -226,6 +241,12 @@ class AuditPage:
             ("provenance", "Provenance", True),
         )
         return [(anchor, name) for anchor, name, is_shown in sections if is_shown]
+
+
+def _without_lists(context: AuditContext) -> AuditContext:
+    """How an audit was made, without what is long where there are many tasks."""
+    source = context.source and replace(context.source, columns=())
+    return replace(context, source=source, labels=(), race=())
 
 
 def write_report(

@@ -1,5 +1,7 @@
 """Gradient boosting stands next to the networks, and is said to win where it wins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,22 @@ def test_boosting_gets_the_time_that_trainings_leave(seconds):
     plan = Plan.all_in_one(problem.names)
     audit = retrain(plan, problem, 2, baselines=(), seconds=seconds, reference_seconds=1e-9)
     assert (audit.reference is not None) == (seconds is not None)
+
+
+def test_no_replicate_is_begun_that_would_not_end_in_time(monkeypatch):
+    now = [0.0]
+
+    def score(*_):
+        now[0] += 10.0
+        return 0.5, 0.5, [0.5]
+
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("affinity.audit.reference.time", clock)
+    monkeypatch.setattr("affinity.audit.reference._score", score)
+    problem = load_table(steps(300), TASKS, width=8)
+    reference = train_reference(problem, [0, 1, 2], 8, seconds=75.0)
+    assert reference is not None
+    assert (len(reference.scores), reference.seconds, now[0]) == (2, 30.0, 60.0)
 
 
 def test_where_boosting_wins_the_page_terminal_and_json_say_so(audit, tmp_path):

@@ -75,10 +75,13 @@ def test_a_continued_run_trains_as_its_time_plan_says(call, csv, tmp_path, monke
 
 @pytest.mark.parametrize(("left", "expected"), [(520.0, 320.0), (210.0, 30.0)])
 def test_ways_to_share_get_the_time_that_a_race_leaves(left, expected):
-    seconds = {SHARING: 30.0, "training the plan and its baselines": 200.0}
     run = SimpleNamespace(
-        time_plan=TimePlan(10.0, 5, "minimal", seconds=seconds),
+        time_plan=TimePlan(10.0, 3, "minimal", seconds={SHARING: 30.0}),
+        requested=lambda _: SimpleNamespace(replicates=10, baselines="all"),
+        workload=lambda: SimpleNamespace(audit=lambda replicates, *_: 10.0 * replicates),
+        steps=100,
         seconds_for_audit=lambda: left,
         seconds_for_race=lambda: left - 120.0,
+        _slowness=lambda is_raced: 2.0 if is_raced else 1.0,
     )
     assert Run.seconds_for_sharing(run) == expected

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from affinity import recommend, write_report
-from affinity.audit import Audit, audit_plan
+from affinity.audit import Audit, AuditContext, audit_plan
 from affinity.estimates import AffinityMatrix
 from affinity.grouping import Grouping, Network
+from affinity.problems import ColumnUse, DataSource, LabelCounts
 from affinity.report.audit_page import MOST_CARDS, MOST_FOLDED, MOST_IN_TABLE
 from affinity.training import FunctionTrainer
 
@@ -36,6 +37,8 @@ def simulated_audit(n_tasks: int) -> Audit:
         tuple(Network.of(*names[start : start + 5]) for start in range(0, n_tasks, 5))
     )
     plan = recommend(matrix, grouping)
+    columns = tuple(ColumnUse(name, "number", "number, standardized") for name in names)
+    split = dict.fromkeys(("training", "validation", "selection", "test"), 1000)
     return audit_plan(
         plan,
         FunctionTrainer(train),
@@ -43,6 +46,10 @@ def simulated_audit(n_tasks: int) -> Audit:
         3,
         baselines=(),
         matrix=matrix,
+        context=AuditContext(
+            source=DataSource("table.parquet", rows=4000, columns=columns),
+            labels=tuple(LabelCounts(name, split, None) for name in names),
+        ),
     )
 
 
@@ -57,3 +64,6 @@ def test_the_page_is_small(n_tasks: int, tmp_path: Path) -> None:
     cards = page.split('<ul class="networks">')[1].split("</ul>\n<details>")[0]
     assert cards.count("<h3>Network ") == MOST_CARDS
     assert page.count("<h3>Network ") == min(n_tasks // 5, MOST_FOLDED)
+    columns = re.search(r'aria-label="Columns of the table".*?</table>', page, re.DOTALL)
+    assert columns is not None
+    assert columns[0].count("<tr><th") - 1 == min(n_tasks, MOST_IN_TABLE)
