@@ -38,7 +38,11 @@ class InputError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """A loss became NaN or infinite; the message names the task and the step."""
+    """A loss became NaN or infinite; the message names the task and the step.
+
+    A smaller learning rate usually helps. In an audit, a diverged training of a baseline is no
+    error: its gains are undefined.
+    """
 
 
 def check_number(
@@ -117,7 +121,14 @@ class AffinityWarning(UserWarning):
     """A warning about a result that may be wrong or incomplete.
 
     Args:
-        code: A stable name for the cause.
+        code: A stable name for the cause, such as ``"no-pairs"``; the wording may change.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("No pair of tasks was measured.", "no-pairs")
+        >>> caught[0].message.code
+        'no-pairs'
     """
 
     def __init__(self, message: str, code: str = "warning") -> None:

@@ -59,6 +59,14 @@ def save(value: object, path: str | Path) -> Path:
 
     Raises:
         InputError: If the type cannot be saved, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from affinity.estimates import AffinityMatrix
+        >>> matrix = AffinityMatrix(("depth", "edges"), torch.tensor([[0.5, -0.25], [0.75, 0.5]]))
+        >>> file = save(matrix, Path(tempfile.mkdtemp()) / "matrix.safetensors")
+        >>> load(file).onto("edges")
+        {'depth': -0.25}
     """
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     for kind, (where, version) in KINDS.items():
@@ -73,6 +81,8 @@ def save(value: object, path: str | Path) -> Path:
 
 def load(path: str | Path) -> Any:
     """Read what `save` wrote: an object of the type that was saved.
+
+    `save` shows an example.
 
     Raises:
         InputError: If the file is missing, truncated, something else, or of another version.

@@ -144,7 +144,8 @@ class Diagnosis(markup.ShownAsTable):
     """Why a plan does worse than separate networks, and what to do about it.
 
     All decisions use selection rows: which tasks are harmed, which interventions recover loss, and
-    their order. The same values on test rows are reported next to them.
+    their order. The same values on test rows are reported next to them. `diagnose` makes it, and
+    shows an example.
 
     Args:
         harmed: Tasks that the plan harms significantly, tested separately.

@@ -91,6 +91,17 @@ class Race:
     Raises:
         InputError: If the budget is below 1, the confidence is not between 0 and 1, or another
             setting is out of its range.
+
+    Example:
+        >>> from affinity.training import FunctionTrainer
+        >>> def train(tasks, seed):  # two tasks that help each other, from 0.70 to 0.75
+        ...     return {task: 0.65 + 0.05 * len(tasks) + 0.001 * seed for task in tasks}
+        >>> scores = {"click": "maximize", "like": "maximize"}
+        >>> race = Race(trainings=6)(FunctionTrainer(train), tasks=scores)
+        >>> [sorted(network.served) for network in race.winner.grouping.networks]
+        [['click', 'like']]
+        >>> race.finding  # nothing is better than one network for all, a safe choice
+        'no difference'
     """
 
     budget: int | None = None

@@ -90,18 +90,26 @@ class DetectableGain:
 
 @dataclass(frozen=True, eq=False)
 class RaceResult(markup.ShownAsTable):
-    """The result of a race.
+    """The result of a race: candidates with their expected gains, and why it ended.
+
+    `frame` gives one row per candidate, `to_plan` the winner as a plan with reasons. `Race` shows
+    an example.
 
     Args:
         candidates: The candidates, the plan first.
         networks: Each network of a candidate, with the expected mean gain of its tasks.
+        ended: Why the race ended.
+        measured: The scores of all trainings.
         tolerance: Differences of mean gain smaller than this were ignored.
         variances: Variance of each effect in the predictor, relative to a task's own variance: how
             much each effect predicts.
         trainings: Number of networks that were trained to the end.
         branches: Number of short branches measured before the first round.
+        rounds: Number of rounds; each trains on a new replicate.
         detectable: The smallest gains that races with the trainings of this one, and with 4, 12 and
-            40 trainings per task, find in the noise that was measured.
+            40 trainings per task, find with a probability of 80 % in the noise that was measured.
+        unit: The unit of all gains: "relative" to the loss, a "difference" of scores, or "common",
+            where 0.01 is the gain that matters.
     """
 
     candidates: tuple[Candidate, ...]

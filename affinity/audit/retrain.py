@@ -86,6 +86,15 @@ def retrain(
         DivergenceError: If a loss became NaN or infinite in a training of the plan, or of every
             separate network. If other trainings diverge, their gains are undefined and the audit's
             limitations list them.
+
+    Example:
+        >>> from affinity import TrainingSettings, load_digits
+        >>> problem = load_digits(width=8).with_settings(TrainingSettings(epochs=2))
+        >>> audit = retrain(Plan.all_in_one(problem.names), problem, replicates=2, baselines=())
+        >>> audit.gains.scores.shape  # replicate task
+        torch.Size([2, 8])
+        >>> audit.overall.low < audit.overall.gain < audit.overall.high
+        True
     """
     check_plans(problem.names, replicates, plan)
     if until is None and minutes is not None:

@@ -41,6 +41,12 @@ class FewShotProblem:
     Raises:
         InputError: If the families have different tasks, have too few rows for the shots, or there
             are fewer meta-training tasks than a batch.
+
+    Example:
+        >>> from affinity.fewshot import few_shot_digits
+        >>> problem = few_shot_digits(ways=3, test_classes=["7", "8", "9"])
+        >>> problem.test.classes, problem.with_shots(1).shots
+        (('7', '8', '9'), 1)
     """
 
     name: str

@@ -51,7 +51,7 @@ def few_shot_table(
     """Make a few-shot problem from a table; inputs are scaled with meta-training rows only.
 
     Args:
-        source: A CSV or Parquet file, or a data frame.
+        source: A file, folder or frame, as for `load_table`.
         target: The column of classes; or, with a task column, what all tasks predict: numbers, or
             one of two values. Rows without a target are dropped.
         task_column: The task of each row. A fifth of the tasks is used for validation.
@@ -60,6 +60,9 @@ def few_shot_table(
         test_classes: Meta-test classes, or with a task column meta-test tasks; by default a third
             of the classes, or a fifth of the tasks. A number is named as it is written, with or
             without decimals: 7 and 7.0 are the same class.
+        exclude: Columns to leave out.
+        reading: Separator, decimal mark, encoding, missing marks and date formats, where they
+            should not be found from the table.
 
     Raises:
         InputError: If a column is missing, there are too few classes, tasks or rows, or the target

@@ -29,8 +29,17 @@ def load_digits(
     them, which makes sharing harmful for most.
 
     Args:
-        test_share: Share of the rows set aside for the audit.
-        draw: Which rows these are.
+        width: Width of the trunk's layers.
+        depth: Number of the trunk's layers.
+        test_share: Share of the rows that are held out as test rows.
+        draw: Seed that decides which rows these are.
+
+    Example:
+        >>> problem = load_digits()
+        >>> problem.names
+        ('odd', 'at least 5', 'prime', 'loop', 'random five', 'ink', 'centre x', 'centre y')
+        >>> len(problem.development), len(problem.test)
+        (1348, 449)
     """
     from sklearn import datasets
 

@@ -76,7 +76,12 @@ class DataSource:
         layout: Wide (one column per target) or long (each row belongs to one task).
         features: Inputs of a network per row.
         columns: What was done with each column.
-        kinds: Kind of each target: binary, classes or regression.
+        kinds: Kind of each target, as ``kinds`` of `load_table` names it.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> load_digits().source.name
+        'sklearn.datasets.load_digits'
     """
 
     name: str = ""

@@ -75,6 +75,13 @@ def record(
     Raises:
         InputError: If a run ends before two measurements were made.
         DivergenceError: If a loss becomes NaN or infinite; the message names the task and step.
+
+    Example:
+        >>> from affinity import TrainingSettings, load_digits
+        >>> problem = load_digits(width=8).with_settings(TrainingSettings(epochs=2))
+        >>> trace = record(problem, every=5)
+        >>> trace.steps.tolist(), trace.lookahead_losses.shape  # time source target
+        ([0, 5, 10], torch.Size([3, 8, 8]))
     """
     check_number("runs", runs, least=1)
     if runs > 1:

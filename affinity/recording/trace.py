@@ -55,6 +55,17 @@ class Trace:
             (or missing, where there is none).
         runs: Index of the run of each measurement, where there are several.
         recording: What the tasks share and what recording cost, of one run.
+
+    Example:
+        >>> import torch
+        >>> trace = Trace(
+        ...     tasks=("depth", "edges"),
+        ...     steps=torch.tensor([0, 10]),
+        ...     losses=torch.tensor([[1.0, 2.0], [0.5, 1.0]]),
+        ...     gramians=torch.tensor([[[4.0, -2.0], [-2.0, 9.0]], [[1.0, 0.0], [0.0, 1.0]]]),
+        ... )
+        >>> len(trace), trace.gramians[0, 0, 1].item()  # the first step's gradients conflict
+        (2, -2.0)
     """
 
     tasks: tuple[str, ...]

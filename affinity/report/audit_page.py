@@ -274,6 +274,14 @@ def write_report(
 
     Raises:
         InputError: If the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> gramians = torch.tensor([[[4.0, -2.0], [-2.0, 9.0]]] * 3)
+        >>> trace = Trace(("depth", "edges"), torch.arange(3), torch.ones(3, 2), gramians)
+        >>> write_report(trace, Path(tempfile.mkdtemp()) / "report.html").name
+        'report.html'
     """
     if isinstance(result, Study):
         return write_atomically(path, study_page_of(result))

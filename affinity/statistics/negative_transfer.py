@@ -39,6 +39,16 @@ class Verdict:
         needed: Approximate number of replicates with which an audit would decide with a probability
             of 80 %, if the true gain were the measured one; None if unknown, or if no number would
             be enough because there are too few test rows.
+        unit: The unit of gain, interval and tolerance: "relative" to the baseline, a "difference"
+            of scores, or "common", where 0.01 is the gain that matters.
+        tolerance: Gains smaller than this do not matter.
+
+    Example:
+        >>> import torch
+        >>> scores, baseline = torch.tensor([[0.8], [0.7], [0.8], [0.7]]), torch.ones(4, 1)
+        >>> (verdict,) = NegativeTransferTest()(Gains(("depth",), scores, baseline))
+        >>> verdict.verdict, round(verdict.gain, 2), verdict.low > 0
+        ('beneficial', 0.25, True)
     """
 
     task: str

@@ -144,12 +144,19 @@ class Replicate:
 
     Args:
         seed: Random seed of the initial parameters and the order of rows.
+        training: Rows to fit.
         validation: Rows for early stopping.
         test: Held-out rows; no decision uses them.
         evaluation: Development rows for decisions between networks: neither training nor early
             stopping used them. Validation losses would favour networks that stop early per task.
         target_scales: The unit of each standardized target, for metrics in the target's own units;
             None if targets are not standardized.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> replicate = load_digits().replicate(0)
+        >>> len(replicate.training), len(replicate.validation), len(replicate.evaluation)
+        (810, 269, 269)
     """
 
     seed: int

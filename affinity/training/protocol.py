@@ -72,6 +72,16 @@ class Scores:
             same order in every training; used for intervals over test rows.
         parameters: The number of parameters of the network.
         seconds: The time that training took, if it is not the time that the call took.
+
+    Example:
+        >>> def train(tasks, seed):
+        ...     return Scores(
+        ...         validation=dict.fromkeys(tasks, 0.72),
+        ...         test=dict.fromkeys(tasks, 0.70),
+        ...         rows={task: [0.6, 0.8] for task in tasks},
+        ...     )
+        >>> train(("click",), seed=0).test
+        {'click': 0.7}
     """
 
     validation: Mapping[str, SupportsFloat | None] | None = None

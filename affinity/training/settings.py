@@ -42,6 +42,12 @@ class TrainingSettings:
 
     Raises:
         InputError: If a setting is out of range, or this machine has no such device.
+
+    Example:
+        >>> from affinity.problems import load_digits
+        >>> problem = load_digits().with_settings(TrainingSettings(epochs=50, patience=5))
+        >>> problem.settings.epochs
+        50
     """
 
     epochs: int = 100

@@ -32,7 +32,8 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         metrics: Metric of a target by name or number, such as ``{"price": "mae"}``.
         judge_by: Whether losses or metrics decide and judge: ``"loss"`` or ``"metric"``.
         task_weights: Weight of a target, by name or number, in the overall verdict and advice.
-        reference: Whether to compare with gradient boosting, for up to a minute.
+        reference: Whether the audit also trains gradient boosting for each target, on up to three
+            replicates (`audit_.reference`); no model is begun after a minute.
 
     Attributes:
         audit_: The audit; None for a single target.
