@@ -827,7 +827,7 @@ class CompareOptions(JsonOptions, OutputOptions, CompareArguments):
 class PredictArguments(StageOptions):
     """What to predict."""
 
-    table: Path = argument("Rows to predict: CSV or Parquet.")
+    table: Path = argument("Rows to predict: a table, read in the formats of training.")
 
 
 @options(OUTPUT)
@@ -925,7 +925,10 @@ class FewShotOptions(
 ):
     """Of `affinity fewshot`; a value of None is chosen from the data."""
 
-    source: str = argument("Table (CSV, also compressed, or Parquet), 'digits' or 'sines'.")
+    source: str = argument(
+        "Table (CSV, Parquet, Feather, JSON, Excel; a folder of Parquet files; '-': standard "
+        "input), 'digits' or 'sines'."
+    )
     target: str | None = option(
         "Column of classes, or what every task predicts.", default=None, group=DATA
     )
