@@ -1,6 +1,6 @@
 """Cleaning: finds out how each column of a table is read, from all of its rows.
 
-Not by skrub's `Cleaner`, which reads few of these formats and guesses silently (docs/tables.md).
+Not by skrub's `Cleaner` (0.11), which reads few of these formats and guesses silently.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
