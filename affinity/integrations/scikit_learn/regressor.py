@@ -33,7 +33,7 @@ class TaskGroupedRegressor(RegressorMixin, TaskGrouped):
         judge_by: Whether losses or metrics decide and judge: ``"loss"`` or ``"metric"``.
         task_weights: Weight of a target, by name or number, in the overall verdict and advice.
         reference: Whether the audit also trains gradient boosting for each target, on up to three
-            replicates (`audit_.reference`); no model is begun after a minute.
+            replicates (`audit_.reference`); no model is begun that would not end within a minute.
 
     Attributes:
         audit_: The audit; None for a single target.
