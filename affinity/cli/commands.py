@@ -21,7 +21,15 @@ from .console import (
     print_note,
     warnings_as_notes,
 )
-from .early_checks import check_backend, check_columns, check_names, check_plan, check_run
+from .early_checks import (
+    check_backend,
+    check_columns,
+    check_names,
+    check_plan,
+    check_run,
+    check_settings_of_run,
+    is_run,
+)
 from .options import (
     AuditOptions,
     CompareObjectivesOptions,
@@ -258,13 +266,16 @@ def compare_objectives(options: CompareObjectivesOptions) -> None:
     """
     check_names(options)
     check_plan(options.plan)
+    if continues := is_run(options.source):
+        check_settings_of_run(options)
+    else:
+        check_columns(options)
     from .run import resume_run, start_run
-    from .stages.objectives import check_settings, is_run, objectives_stage
+    from .stages.objectives import objectives_stage
     from .summary import show_objectives
 
     with open_console(options.quiet, options.json) as console:
-        if is_run(options.source):
-            check_settings(options)
+        if continues:
             opened = resume_run(Path(options.source), console)
         else:
             opened = start_run(select(RunSettings, options), options.out, console)

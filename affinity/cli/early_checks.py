@@ -4,6 +4,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Collection
+from dataclasses import MISSING, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,15 @@ from .registry_names import (
 if TYPE_CHECKING:
     from affinity.reading import ReadingOptions
 
-    from .options import DataOptions, OutputOptions, ReadingSettings
+    from .options import CompareObjectivesOptions, DataOptions, OutputOptions, ReadingSettings
 
+RECORD = "run.json"  # a folder that holds it is that of a run
 BUILT_IN = ("digits", "planted")  # problems that need no file
+OF_TABLES = (
+    *("separator", "decimal", "encoding", "missing", "date_formats", "kinds", "transforms"),
+    *("exclude", "time_column", "split_column", "group_column", "sample_weight", "max_rows"),
+)
+"""Options that have no effect on a built-in problem."""
 
 
 def check_source(source: str, built_in: Collection[str] = BUILT_IN) -> None:
@@ -58,8 +65,25 @@ def check_names(options: "OutputOptions") -> None:
         check_choice(f"the metric of task {task!r}", base, METRIC_NAMES, "unknown-metric")
     check_known("objectives", given.get("objectives", ()), OBJECTIVE_NAMES, "unknown-objective")
     check_known("methods", given.get("methods", ()), METHOD_NAMES, "unknown-method")
+    if given.get("task_sampling") != "temperature":
+        where = "without --task-sampling temperature"
+        refuse_unused(options, ("sampling_temperature",), where)
     if "recipe" in given:
         check_choice("the recipe", given["recipe"], RECIPE_NAMES, "unknown-recipe")
+
+
+def refuse_unused(
+    options: object, names: Collection[str], where: str, code: str = "unused-option"
+) -> None:
+    """Refuse options of these names that were given, and would have no effect."""
+    given: list[str] = []
+    for entry in fields(options):  # pyright: ignore[reportArgumentType]
+        usual = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if entry.name in names and getattr(options, entry.name) != usual:
+            flag = entry.metadata["parameter"]["name"] or f"--{entry.name.replace('_', '-')}"
+            given.append(flag if isinstance(flag, str) else flag[0])
+    if given:
+        raise InputError(f"Leave out {', '.join(given)}: not used {where}.", code)
 
 
 def known_tasks(settings: "DataOptions") -> tuple[str, ...] | None:
@@ -95,7 +119,13 @@ def check_columns(settings: "DataOptions") -> None:
                 "--target, --targets and --task-column.",
                 "unexpected-targets",
             )
+        if settings.source in BUILT_IN:
+            where = f"by the built-in problem {settings.source!r}"
+            refuse_unused(settings, (*OF_TABLES, "validation_share"), where)
         return
+    if settings.split_column is not None:
+        where = f"where --split-column {settings.split_column!r} says which rows are test rows"
+        refuse_unused(settings, ("test_share",), where)
     from affinity.reading import ColumnRoles, TargetKind
 
     kinds = {**settings.kinds, **settings.transforms}
@@ -144,9 +174,22 @@ def check_backend(backend: str | None) -> None:
 
 
 def check_run(path: Path) -> None:
-    """Check that there is a folder or a file at the path of a run."""
-    if not path.exists():
+    """Check that there is the folder of a run, or a file, at the path of a run."""
+    if not (path.is_file() or is_run(path)):
         raise no_run(path)
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether this is the folder of a run."""
+    return (Path(source) / RECORD).is_file()
+
+
+def check_settings_of_run(options: "CompareObjectivesOptions") -> None:
+    """Refuse settings of a run, where its folder is given: they are those of the folder."""
+    own = {"source", "plan", "replicates", "objectives", "json", "quiet", "debug", "config"}
+    names = {entry.name for entry in fields(options)} - own
+    where = f"with the folder of a run, {options.source!r}, whose settings are used"
+    refuse_unused(options, names, where, "settings-of-run")
 
 
 def no_run(path: Path) -> InputError:

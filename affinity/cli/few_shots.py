@@ -23,11 +23,12 @@ from affinity.storage import save, write_json
 from affinity.words import count
 
 from .console import plain_table, print_note
-from .early_checks import check_source, reading_options
+from .early_checks import OF_TABLES, check_source, reading_options, refuse_unused
 from .options import FewShotOptions
 from .run import typed_command, versions
 
 BUILT_IN = ("digits", "sines")
+NOT_BUILT_IN = (*OF_TABLES, "target", "task_column", "depth")  # options of tables only
 WAYS = 5
 
 
@@ -62,11 +63,12 @@ def _read(options: FewShotOptions) -> FewShotProblem:
     size = {} if options.width is None else {"width": options.width}
     ways = WAYS if options.ways is None else options.ways
     is_file = Path(options.source).exists()
+    where = f"by the built-in problem {options.source!r}"
     if options.source == "sines" and not is_file:
-        _refuse(options, "target", "task_column", "depth", "ways", "test_classes")
+        refuse_unused(options, (*NOT_BUILT_IN, "ways", "test_classes"), where)
         return few_shot_sines(settings, **size)
     if options.source == "digits" and not is_file:
-        _refuse(options, "target", "task_column", "depth")
+        refuse_unused(options, NOT_BUILT_IN, where)
         classes = options.test_classes or None
         return few_shot_digits(ways, classes, settings, seed=options.seed, **size)
     check_source(options.source, BUILT_IN)
@@ -77,7 +79,7 @@ def _read(options: FewShotOptions) -> FewShotProblem:
             "no-target",
         )
     if options.task_column is not None:
-        _refuse(options, "ways")
+        refuse_unused(options, ("ways",), "with --task-column")
     return few_shot_table(
         options.source,
         options.target,
@@ -92,15 +94,6 @@ def _read(options: FewShotOptions) -> FewShotProblem:
         seed=options.seed,
         **size,
     )
-
-
-def _refuse(options: FewShotOptions, *names: str) -> None:
-    given = [name for name in names if getattr(options, name) not in (None, ())]
-    if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(
-            f"{flags}: not an option for {options.source!r}. Remove it.", "unused-option"
-        )
 
 
 def show_result(console: Console, result: FewShotResult) -> None:

@@ -478,7 +478,7 @@ class ObjectiveOptions:
 class SeedOptions:
     """What repeats a run."""
 
-    seed: int = option("Random seed.", default=0)
+    seed: int = option("Random seed.", default=0, least=0, below=2**32)
 
 
 @options(RECORDING)
@@ -693,7 +693,9 @@ class AuditOptions(
 
 
 @options(AUDIT)
-class CompareObjectivesOptions(FileOptions, JsonOptions, QuietOptions, RunSettings):
+class CompareObjectivesOptions(
+    FileOptions, JsonOptions, QuietOptions, ToleranceSettings, RecordSettings
+):
     """Of `affinity compare-objectives`."""
 
     source: str = argument(
@@ -1030,7 +1032,7 @@ class CreateStudyOptions(JsonOptions, OutputOptions, StudyFolder):
         "Affinities to start from: a trace or matrix (.safetensors), or affinity.csv; repeatable.",
         default=(),
     )
-    seed: int = option("First of the seeds that trainings get.", default=0)
+    seed: int = option("First of the seeds that trainings get.", default=0, least=0, below=2**32)
     merging: tuple[str, ...] = option(
         "Ways to merge networks of single tasks that are compared with joint training: averaged, "
         "added. The command gets them as {sharing}.",

@@ -17,11 +17,11 @@ from affinity.errors import InputError
 from affinity.files import write_atomically
 from affinity.recording import RecordingCost
 
-from .early_checks import no_run
+from .early_checks import RECORD, no_run
 from .options import RecordSettings, RunSettings
 
 VERSION = 3
-RECORD, LOCK = "run.json", ".lock"
+LOCK = ".lock"
 
 TRACE = "trace.safetensors"
 PARTIAL_TRACE = "trace.partial.safetensors"  # of a recorded run that was stopped

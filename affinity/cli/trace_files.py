@@ -15,8 +15,9 @@ from affinity.report.numbers import number
 from affinity.storage import load, save
 
 from .console import print_file, print_note, warnings_as_notes
+from .early_checks import RECORD
 from .options import EstimateOptions, EstimateSettings, ReportOptions
-from .run_directory import FIGURES, PAGE, RECORD
+from .run_directory import FIGURES, PAGE
 
 WITHOUT_LOOKAHEAD = "gradient cosine"  # for a trace without what the default needs
 MOST_PRINTED = 12

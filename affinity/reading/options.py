@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from affinity.errors import InputError, check_choice
 
 
@@ -50,6 +52,15 @@ class ReadingOptions:
                 "invalid-option",
             )
         check_choice("the decimal mark", self.decimal, (None, ".", ","), "invalid-option")
+        for column, shape in self.date_formats.items():
+            try:
+                pd.to_datetime(pd.Series([""]), format=shape, errors="coerce")
+            except ValueError as error:
+                raise InputError(
+                    f"Expected a format of dates for {column!r}, such as '%d.%m.%Y', but got "
+                    f"{shape!r}: {error}.",
+                    "invalid-option",
+                ) from error
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)

@@ -31,6 +31,15 @@ WRONG = [
     ["audit", "digits", "--plan", "none.yaml"],
     ["audit", "digits", "--epochs", "0"],
     ["audit", "digits", "--seed", "1.5"],
+    ["audit", "digits", "--seed", "-1"],
+    ["audit", "digits", "--seed", "9999999999"],
+    ["audit", "digits", "--group-column", "a"],
+    ["transfer", "planted", "--validation-share", "0.3"],
+    ["audit", "table.csv", "--targets", "a,b", "--date-format", "c=%Q"],
+    ["audit", "table.csv", "--targets", "a,b", "--split-column", "c", "--test-share", "0.5"],
+    ["compare-objectives", "table.csv", "--targets", "a,d"],
+    ["compare-objectives", "digits", "--budget", "2"],
+    ["predict", ".", "table.csv"],
     ["audit", "digits", "--test-share", "1"],
     ["audit", "digits", "--estimator", "guess"],
     ["audit", "digits", "--trunk", "tree"],
@@ -91,10 +100,24 @@ def test_retrain_does_not_import_libraries_that_it_may_not_need() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_options_without_an_effect_are_refused(call, csv) -> None:
+    wrong = (
+        ("audit", "digits", "--missing", "-1"),
+        ("audit", "digits", "--sampling-temperature", "5"),
+        ("audit", csv, "--targets", "sum,thirds", "--split-column", "w", "--test-share", "0.5"),
+        ("fewshot", "sines", "--exclude", "x"),
+        ("fewshot", csv, "--target", "sum", "--task-column", "thirds", "--ways", "3"),
+    )
+    assert [call(*arguments).error for arguments in wrong] == ["unused-option"] * len(wrong)
+
+
 def test_sources_and_runs_that_there_are(tmp_path: Path) -> None:
     check_source("digits")
     check_source("-")
     check_source(str(tmp_path))
+    with raises("no-run"):
+        check_run(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
     check_run(tmp_path)
     with raises("unknown-source"):
         check_source("digit")

@@ -1,15 +1,12 @@
 """Objectives stage: one plan trained with each way to combine the losses of its tasks."""
 
 from collections.abc import Sequence
-from dataclasses import fields
-from pathlib import Path
 
 from affinity.audit import AuditContext, ObjectiveComparison, compare_objectives
 from affinity.audit.causes import by_loss_scale
-from affinity.cli.options import CompareObjectivesOptions, RunSettings
 from affinity.cli.run import Run
-from affinity.cli.run_directory import OBJECTIVES, OBJECTIVES_JSON, RECORD, TRAININGS
-from affinity.errors import InputError, check_known
+from affinity.cli.run_directory import OBJECTIVES, OBJECTIVES_JSON, TRAININGS
+from affinity.errors import check_known
 from affinity.statistics import NegativeTransferTest
 from affinity.storage import save
 from affinity.training import OBJECTIVES as ALL
@@ -19,28 +16,6 @@ from affinity.words import count
 from .retrain import describe_networks, find_plan
 
 REPLICATES = 5
-
-
-def is_run(source: str) -> bool:
-    """Whether this is the folder of a run."""
-    return (Path(source) / RECORD).is_file()
-
-
-def check_settings(options: CompareObjectivesOptions) -> None:
-    """Refuse settings of a run, where its folder is given: they are those of the folder."""
-    usual = CompareObjectivesOptions(options.source)
-    given = [
-        field.name
-        for field in fields(RunSettings)
-        if field.name not in ("source", "plan", "replicates")
-        and getattr(options, field.name) != getattr(usual, field.name)
-    ]
-    if given or options.out is not None:
-        raise InputError(
-            f"Expected no settings of the run, since those of the folder {options.source!r} are "
-            f"used, but got {given or ['out']}. Leave them out, or name the table instead.",
-            "settings-of-run",
-        )
 
 
 def objectives_stage(
