@@ -16,7 +16,7 @@ ReadAs = Literal["number", "date", "text"]
 MISSING = {
     *("", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "NaT", "nil"),
     *("NULL", "Null", "null", "None", "none", "NONE", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!"),
-    *("\\N", "(null)", "#NAME?"),
+    *("\\N", "(null)", "#NAME?", "#NULL!", "#SPILL!", "#CALC!"),
 }
 """Texts that mean a missing value wherever they stand."""
 LIKELY_MISSING = {
@@ -32,11 +32,12 @@ LIKELY_MISSING = {
 TRUE = {
     *("true", "yes", "y", "t", "1", "on", "ja", "wahr", "oui", "vrai", "si", "sí", "sim", "da"),
     *("да", "так", "tak", "ano", "igen", "evet", "ya", "kyllä", "jah", "ναι", "はい", "是", "예"),  # noqa: RUF001
+    *("sì", "verdadero", "verdadeiro", "vero", "waar", "sant", "prawda", "истина"),
 }
 FALSE = {
     *("false", "no", "n", "f", "0", "off", "nein", "falsch", "non", "faux", "não", "nu", "nee"),
     *("нет", "ні", "nie", "ne", "nem", "hayır", "tidak", "ei", "nej", "όχι", "いいえ", "否"),  # noqa: RUF001
-    "아니요",
+    *("아니요", "falso", "onwaar", "falskt", "fałsz", "ложь"),
 }
 """Words for yes and no, in several languages; read as such only if all values are among them."""
 SHORTEST_WORD = 3  # from this many letters on, case does not tell values apart

@@ -41,6 +41,16 @@ CELLS = {
     "`١٢`, `１２`": (["١٢", "１２"], [12.0, 12.0], "numbers-in-text"),  # noqa: RUF001
     "`0`, `1`, `2`, `3+`": (["0", "1", "2", "3+"] * 3, ["0", "1", "2", "3+"] * 3, "codes"),
     "`NA`, `n/a`, `#DIV/0!` among numbers": (["1.5", "NA", "#DIV/0!"], [1.5, np.nan, np.nan], None),
+    "`#NULL!`, `#SPILL!` (SPSS, Excel)": (
+        ["1.5", "#NULL!", "#SPILL!"],
+        [1.5, np.nan, np.nan],
+        None,
+    ),
+    "`VERDADERO`, `FALSO`": (
+        ["VERDADERO", "sí", "FALSO"],
+        ["VERDADERO"] * 2 + ["FALSO"],
+        "spellings",
+    ),
     "`NA` among two-letter codes": (["NA", "DE", "FR"], ["NA", "DE", "FR"], None),
     "`?` or `-` among numbers": (["1.5", "2.5", "?", "3.5", "4.5", "5.5"], "text-among-numbers"),
     "`?`, `not known` or `k.A.` among words": (
