@@ -495,17 +495,13 @@ class Audit(markup.ShownAsTable):
         )
         rows: list[list[str]] = []
         colours: list[list[str]] = []
+        same, words = self.same_as_separate, self.verdict_words
         for verdict in self.verdicts.values():
             score = self.gains.score_of[verdict.task]
+            gain = "" if verdict.task in same else score.format(verdict.gain)
             interval = f"{score.format(verdict.low)} to {score.format(verdict.high)}"
-            rows.append(
-                [
-                    verdict.task,
-                    verdict.verdict,
-                    score.format(verdict.gain),
-                    "" if np.isnan(verdict.low) else interval,
-                ]
-            )
+            has_interval = gain != "" and not np.isnan(verdict.low)
+            rows.append([verdict.task, words[verdict.task], gain, interval if has_interval else ""])
             sign = {"beneficial": 1.0, "harmful": -1.0}.get(verdict.verdict, 0.0)
             colours.append(["", markup.diverging(sign, 2.0) if sign else "", "", ""])
         header = ["task", "verdict", "gain of the plan", "95 % interval"]

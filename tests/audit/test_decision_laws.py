@@ -373,6 +373,7 @@ def test_tasks_of_a_separate_network_are_the_same_as_separate() -> None:
     audit = replace(audit, candidates={**audit.candidates, "plan": planned})
     assert audit.same_as_separate == ("c",)
     assert audit.verdict_words == {"a": "beneficial", "b": "beneficial", "c": "same as separate"}
+    assert audit.as_table().rows[2] == ["c", "same as separate", "", ""]
     assert [(each.verdict, each.count) for each in count_verdicts(audit)] == [
         ("beneficial", 2),
         ("same", 1),
