@@ -6,12 +6,14 @@ from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from affinity.estimates import ESTIMATORS
 from affinity.fewshot import METHODS
 from affinity.grouping import SOLVERS
 from affinity.sharing import SHARINGS, SharingMethod
-from affinity.training import OBJECTIVES
+from affinity.training import OBJECTIVES, Weighted
+from affinity.training.objectives import JacobianDescent
 from affinity.transfer import RECIPES
 
 from .source import BUILT_IN
@@ -24,14 +26,18 @@ def show_registries(console: Console) -> None:
         "Estimators (--estimator NAME)": ESTIMATORS,
         "Solvers (affinity.solve(..., solver=NAME))": SOLVERS,
         "Ways to share (--sharing NAME, sharing: NAME in plan.yaml)": SHARINGS,
-        "Objectives (--objective NAME)": OBJECTIVES,
+        "Objectives (--objective NAME)": {**OBJECTIVES, "weighted": Weighted},
         "Few-shot methods (affinity fewshot --methods NAME)": METHODS,
         "Recipes (affinity transfer --recipe NAME)": RECIPES,
     }
     for heading, entries in registries.items():
         console.print(f"[bold]{heading}[/bold]")
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True, min_width=24)
+        rows.add_column()
         for name, entry in entries.items():
-            console.print(f"  {escape(name):22} {escape(_first_line(entry))}".rstrip())
+            rows.add_row(f"  {escape(name)}", escape(_first_line(entry)))
+        console.print(rows)
 
 
 def _first_line(entry: object) -> str:
@@ -41,6 +47,8 @@ def _first_line(entry: object) -> str:
     if isinstance(entry, partial):
         settings = ", ".join(f"{name}={value!r}" for name, value in entry.keywords.items())
         return f"{_first_line(entry.func)} With {settings}."
+    if isinstance(entry, JacobianDescent):
+        return f"{entry.aggregator} of TorchJD: a step from the gradients of all tasks."
     has_own = inspect.isroutine(entry) or inspect.isclass(entry)
     text = (entry if has_own else type(entry)).__doc__ or ""
     return text.strip().partition("\n")[0]
