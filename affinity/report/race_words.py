@@ -54,7 +54,8 @@ def race_sentences(
             for trainings, gain in sorted(by_trainings.items())
         ]
         sentences.append(
-            "The smallest gain of the best grouping, over the safer of separate networks and one "
-            f"network for all, that a race finds with a probability of about 80 %: {listed(gains)}."
+            "With a probability of about 80 %, a race finds a better grouping than the safer of "
+            "separate networks and one network for all if the best one gains at least "
+            f"{listed(gains)}."
         )
     return sentences
