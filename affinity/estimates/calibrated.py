@@ -43,7 +43,7 @@ class CalibratedGains:
     the task alone (or in networks of several tasks, if it was never trained alone):
 
     .. math::
-        1 - \frac{L_{t,S,r}}{\overline{L}_t(\{t\})}
+        \frac{\overline{L}_t(\{t\}) - L_{t,S,r}}{|\overline{L}_t(\{t\})|}
             = f_t(S) + m_t + \rho_{t,r} + \nu_{S,r} + \varepsilon_{t,S,r}, \qquad f_t(\{t\}) = 0
 
     :math:`\rho` is the effect of the rows and the seed of replicate r on task t in every network;
@@ -346,7 +346,8 @@ def _gains(
                 f"Expected losses of every task in some network, but {name!r} has none.",
                 "task-not-measured",
             )
-        gains[:, :, column] = 1 - losses[:, :, column] / reference.mean()
+        level = reference.mean()
+        gains[:, :, column] = level.sign() * (1 - losses[:, :, column] / level)
     return gains
 
 

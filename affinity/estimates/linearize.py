@@ -229,7 +229,7 @@ class Linearization:
         together = self.losses(self.sources)
         alone = {name: self.losses([name], [name])[name] for name in self.tasks}
         return sum(
-            loss / max(start[name], torch.finfo(torch.float32).tiny)
+            loss / max(abs(start[name]), torch.finfo(torch.float32).tiny)
             for losses in (together, alone)
             for name, loss in losses.items()
         )

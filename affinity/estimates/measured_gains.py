@@ -16,7 +16,7 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
     r"""Reduction of each task's evaluation loss in each network, relative to training alone.
 
     .. math::
-        G_j(S) = \frac{L_j(\{j\}) - L_j(S)}{\overline{L}_j(\{j\})}
+        G_j(S) = \frac{L_j(\{j\}) - L_j(S)}{|\overline{L}_j(\{j\})|}
 
     with both losses of one replicate, and the mean over replicates below. 0.1: the loss is a tenth
     lower; below 0, the partners harm the task. 0 for the task alone; NaN where a network does not
@@ -46,7 +46,7 @@ def measured_gains(measured: TrainingResults) -> Float[Tensor, "network replicat
         ],
         dim=1,
     )  # replicate task
-    return (alone - loss) / alone.nanmean(dim=0)
+    return (alone - loss) / alone.nanmean(dim=0).abs()
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PairwiseGains:
     r"""Measured gain of the target when it is trained with the source, on selection rows.
 
     .. math::
-        A_{ij} = \frac{\overline{L}_j(\{j\}) - \overline{L}_j(\{i, j\})}{\overline{L}_j(\{j\})}
+        A_{ij} = \frac{\overline{L}_j(\{j\}) - \overline{L}_j(\{i, j\})}{|\overline{L}_j(\{j\})|}
 
     averaged over paired replicates, whose spread gives the standard error. Its mean over the
     partners is the higher-order approximation of a group's gain. It needs one training per

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from affinity.errors import InputError, check_known, check_number, warn
+from affinity.errors import InputError, check_known, check_number, check_whole_number, warn
 from affinity.files import write_atomically
 from affinity.statistics import spearman
 from affinity.tasks import check_names
@@ -196,7 +197,7 @@ class MixtureRegression:
         candidates: int = 20_000,
         averaged: int = 100,
     ) -> dict[str, float]:
-        """The shares with the lowest predicted loss, relative to each target's mean.
+        """The shares with the lowest predicted loss, relative to the size of each target's mean.
 
         Drawn between the measured mixtures; the best `averaged` of them are averaged, as in RegMix,
         because the single best is where the prediction errs the most.
@@ -204,14 +205,21 @@ class MixtureRegression:
         Args:
             weights: What each target counts; equal if None.
             averaged: How many of the best are averaged.
+
+        Raises:
+            InputError: If a target is unknown, a weight is below 0, or a number below 1.
         """
+        check_whole_number("candidates", candidates, 1, "out-of-range")
+        check_whole_number("averaged", averaged, 1, "out-of-range")
         weights = dict.fromkeys(self.runs.targets, 1.0) if weights is None else weights
+        for target, weight in weights.items():
+            check_number(f"the weight of {target!r}", weight, "invalid-weight", below=inf, least=0)
         check_known("weights of targets", weights, self.runs.targets, "unknown-task")
         generator = np.random.default_rng(self.seed)
         pairs = generator.integers(len(self.runs), size=(2, candidates))
         mix = generator.random((candidates, 1))
         shares = mix * self.runs.shares[pairs[0]] + (1 - mix) * self.runs.shares[pairs[1]]
-        relative = self.predict(shares) / np.nanmean(self.runs.losses, axis=0)
+        relative = self.predict(shares) / abs(np.nanmean(self.runs.losses, axis=0))
         total = relative @ np.array([weights.get(name, 0.0) for name in self.runs.targets])
         best = shares[np.argsort(total)[:averaged]].mean(axis=0)
         return dict(zip(self.runs.sources, (best / best.sum()).tolist(), strict=True))

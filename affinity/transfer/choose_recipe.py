@@ -244,7 +244,7 @@ def choose_recipe(measured: Mapping[str, Transfer]) -> ChosenRecipe:
     first = measured[names[0]]
     tuned = [transfer.tuned for transfer in measured.values()]
     losses = torch.stack([of_recipe.evaluation for of_recipe in tuned])
-    relative = losses / first.scratch.evaluation  # recipe source replicate target
+    relative = losses / first.scratch.evaluation.abs()  # recipe source replicate target
     best: list[Tensor] = []
     best_for_all: list[Tensor] = []
     for replicate in range(n_replicates):

@@ -1,12 +1,14 @@
 """Calibrated gains: what they learn from a few groups, and when they fall back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from codes import raises
 from torch import Tensor
 
-from affinity.estimates import AffinityMatrix, CalibratedGains
+from affinity.estimates import AffinityMatrix, CalibratedGains, measured_gains
 from affinity.grouping import all_groups
 from affinity.problems import TrainingResults
 
@@ -64,6 +66,15 @@ def test_unmeasured_groups_are_foretold_from_measured_ones():
     onto = _onto()
     predicted = CalibratedGains()(_measured([*ALONE, *_random_groups(24)], onto, noise=0.01))
     assert _correlation(predicted.mean(GROUPS), _truth(onto)) > 0.9
+
+
+def test_losses_below_0_have_the_gains_of_the_same_losses_above_0():
+    above = _measured([*ALONE, *_random_groups(24)], _onto(), noise=0.01)
+    alone = above.evaluation_loss[: len(TASKS), 0].diagonal()
+    below = replace(above, evaluation_loss=above.evaluation_loss - 2 * alone)  # alone is now -alone
+    torch.testing.assert_close(measured_gains(below), measured_gains(above), equal_nan=True)
+    predicted = [CalibratedGains()(each).mean(GROUPS) for each in (above, below)]
+    assert _correlation(*predicted) > 0.95
 
 
 def test_an_affinity_counts_with_the_sign_that_it_has_here():

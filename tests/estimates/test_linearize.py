@@ -1,5 +1,6 @@
 """Linearized fine-tuning: exact for linear models, and its statistics for any."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,15 @@ def test_the_ridge_is_chosen_on_held_out_rows():
         train, rest = ({"a": [(inputs[part], labels[part])]} for part in (0, 1))
         ridges.append(affinity.linearize(model, train, rest, "squared error").ridge)
     assert ridges[0] < 0.01 < 0.1 < ridges[1]
+
+
+def test_held_out_losses_below_0_count_as_much_as_those_above():
+    """The error of a network is 1 for each loss, whatever its sign, where nothing is changed."""
+    predictor = linearized(ridge=1e12)  # stays where it was
+    assert predictor.held_out_error() == pytest.approx(6)
+    losses = predictor.held_out.losses * torch.tensor([-1.0, 1.0, 1.0]).double()
+    below = replace(predictor, held_out=replace(predictor.held_out, losses=losses))
+    assert below.held_out_error() == pytest.approx(-2 + 4)
 
 
 def test_gains_matrix_and_best_sources_follow_from_the_losses(tmp_path):

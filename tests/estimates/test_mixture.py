@@ -44,6 +44,27 @@ def test_the_best_mixture_has_what_helps():
     assert loss < np.quantile(measured.losses, 0.1)
 
 
+def test_the_best_mixture_of_losses_below_0_is_that_of_the_same_losses_above_0():
+    above = runs(helps=0.7)
+    below = MixtureRuns(above.sources, above.targets, above.shares, above.losses - 6)
+    shares = [MixtureRegression(each).best_mixture() for each in (above, below)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"averaged": 0}, "out-of-range"),
+        ({"candidates": 0}, "out-of-range"),
+        ({"weights": {"a": float("nan")}}, "invalid-weight"),
+        ({"weights": {"a": -1.0}}, "invalid-weight"),
+    ],
+)
+def test_a_best_mixture_of_nothing_is_refused(settings, code):
+    with raises(code):
+        MixtureRegression(runs()).best_mixture(**settings)
+
+
 def test_files_are_written_and_read_again(tmp_path):
     ratios, metrics = tmp_path / "ratios.csv", tmp_path / "metrics.csv"
     runs(n_runs=12).write(ratios, metrics)

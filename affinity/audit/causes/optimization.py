@@ -87,7 +87,7 @@ def _gradnorm(
         alpha: context.losses(context.plan, trainer=own.with_objective(GradNorm(alpha)))
         for alpha in alphas
     }
-    size = context.alone.validation.nanmean(dim=0)
+    size = context.alone.validation.nanmean(dim=0).abs()
 
     def score(alpha: float) -> float:
         return float((losses[alpha].validation / size)[:, context.concerned].nanmean())

@@ -44,6 +44,7 @@ class Overfitting:
 
 
 def _gap(context: DiagnosisContext, losses: PlanLosses) -> float:
-    """How far training losses are below evaluation losses, as a fraction of the latter."""
-    ratios = losses.training.nanmean(dim=0) / losses.evaluation.nanmean(dim=0)
-    return 1 - float(ratios[context.concerned].nanmean())
+    """How far training losses are below evaluation losses, as a fraction of the latter's size."""
+    training, evaluation = (part.nanmean(dim=0) for part in (losses.training, losses.evaluation))
+    gaps = (evaluation - training) / evaluation.abs()
+    return float(gaps[context.concerned].nanmean())
