@@ -153,7 +153,7 @@ class RepeatedHoldout:
                 f"audits of {sorted(tasks)}.",
                 "different-tasks",
             )
-        check_number("the test share", self.test_share, "share-out-of-range", above=0, below=1)
+        check_number("the test share", self.test_share, "invalid-share", above=0, below=1)
 
     @property
     def tasks(self) -> tuple[str, ...]:

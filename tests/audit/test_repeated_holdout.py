@@ -91,5 +91,5 @@ def test_draws_must_be_of_the_same_tasks():
         RepeatedHoldout((audit_of(0.1), other), 0.25)
     with raises("different-tasks"):
         RepeatedHoldout((), 0.25)
-    with raises("share-out-of-range"):
+    with raises("invalid-share"):
         draws_of(0.1, share=0.0)
