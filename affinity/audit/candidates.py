@@ -1,7 +1,7 @@
 """Candidates: the groupings that may be best, given the posterior of every group's gain."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -28,6 +28,7 @@ from affinity.grouping.solve import grouping_problem
 from .race_result import Candidate, NetworkGain
 
 LISTED = 9  # the number of tasks, or of blocks of tasks, up to which all groups are candidates
+FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 LOSS_AVERSION = 2.0  # how much a loss against the safer choice counts besides itself
 _PROPOSED = 8  # samples of pair gains that propose groupings if not all groups can be listed
 _MOVES = 40  # steps of the search that starts from the best expected grouping
@@ -89,9 +90,12 @@ class CandidateSet:
             chosen=_best(tasks, groups, values, budget),
         )
 
-    def without(self, groups: Collection[frozenset[str]]) -> "CandidateSet":
-        """The candidates, of which these groups of several tasks are never expected to be best."""
-        rows = [row for row in map(self._row_of.get, groups) if row is not None]
+    def without(self, is_failing: Callable[[frozenset[str]], bool]) -> "CandidateSet":
+        """The candidates, of which failing groups of several tasks are never expected to be best.
+
+        `is_failing` tells whether a training of a group is expected to fail.
+        """
+        rows = [r for group, r in self._row_of.items() if len(group) > 1 and is_failing(group)]
         mean = self.mean.copy()
         mean[rows] -= 1e3 * max(1.0, float(np.abs(self.mean).max()))
         return replace(self, mean=mean)
@@ -201,6 +205,12 @@ class CandidateSet:
 
 
 def _best(
+def can_be_trained(grouping: Grouping, is_failing: Callable[[frozenset[str]], bool]) -> bool:
+    """Whether no network of several tasks is expected to fail."""
+    shared = (network for network in grouping.networks if not network.is_alone)
+    return not any(is_failing(network.trained) for network in shared)
+
+
     tasks: tuple[str, ...],
     groups: Bool[np.ndarray, "group task"],
     values: Float[np.ndarray, "draw group"],

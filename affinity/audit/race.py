@@ -20,7 +20,7 @@ from affinity.training import Job, Result, Trainer, works_at_once
 from affinity.words import count
 
 from .blocks import MOST_BLOCKS, blocks_of
-from .candidates import LISTED, LOSS_AVERSION, CandidateSet
+from .candidates import FAILURES, LISTED, LOSS_AVERSION, CandidateSet, can_be_trained
 from .race_result import Candidate, DetectableGain, Ended, RaceResult
 from .score_losses import explain_around_zero, losses_of_scores, tasks_around_zero
 from .trainings import run_jobs
@@ -35,8 +35,6 @@ TrainGroups = Callable[[Sequence[frozenset[str]], int], TrainingResults]
 
 ToLosses = Callable[[TrainingResults, Sequence[frozenset[str]]], TrainingResults]
 """Turns the scores of all trainings into losses, given the blocks of tasks."""
-
-_FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 
 
 @dataclass(frozen=True)
@@ -270,14 +268,15 @@ class Race:
             asked.update(groups)
             measured = merge(rounds)
             results = measured if to_losses is None else to_losses(measured, blocks)
+            is_failing = failing.__contains__
             failing = _without_scores(results)
             predicted = self.predictor(results, matrices, predictors, blocks)
             seed = self.seed + len(rounds)
             posterior = CandidateSet.from_prediction(
                 predicted, budget, results.networks, self.n_draws, seed, blocks
             )
-            best = posterior.without(failing).best_expected(budget)
-            feasible = [each for each in safe.values() if not _holds(each, failing)]
+            best = posterior.without(is_failing).best_expected(budget)
+            feasible = [each for each in safe.values() if can_be_trained(each, is_failing)]
             allowed = [each for each in feasible if len(each.networks) <= budget]
             within, plan = (
                 posterior.prefer_simple(best, each, self.loss_aversion, self.tolerance)
@@ -285,7 +284,7 @@ class Race:
             )
             named = {"plan": plan, "within the budget": within, **safe, **random}
             if budget < len(tasks):
-                unlimited = posterior.without(failing).best_expected(len(tasks))
+                unlimited = posterior.without(is_failing).best_expected(len(tasks))
                 if posterior.expected(unlimited) > posterior.expected(within) + self.tolerance:
                     named["any number of networks"] = unlimited
             top = np.max([posterior.best, *map(posterior.samples_of, safe.values())], axis=0)
@@ -328,7 +327,7 @@ class Race:
                     ),
                 )
             leading = [plan, *safe.values()]
-            given_up = {group for group in failing if asked[group] >= _FAILURES}
+            given_up = {group for group in failing if asked[group] >= FAILURES}
             groups = [
                 *_one_of_each(blocks, seed),
                 *self._next(posterior, leading, min(n_groups, room), given_up),
@@ -492,15 +491,10 @@ def most_trainings(n_tasks: int) -> int:
 
 
 def _without_scores(results: TrainingResults) -> frozenset[frozenset[str]]:
-    """The groups of several tasks that were trained and never gave a score."""
+    """The groups that were trained and never gave a score."""
     has_scores = results.evaluation_loss.isfinite().flatten(1).any(dim=1).tolist()
     rows = zip(results.networks, has_scores, strict=True)
-    return frozenset(group for group, is_known in rows if not is_known and len(group) > 1)
-
-
-def _holds(grouping: Grouping, groups: Collection[frozenset[str]]) -> bool:
-    """Whether a grouping has one of these groups as a network."""
-    return any(network.trained in groups for network in grouping.networks)
+    return frozenset(group for group, is_known in rows if not is_known)
 
 
 def _one_of_each(blocks: Sequence[frozenset[str]], seed: int) -> list[frozenset[str]]:

@@ -13,7 +13,13 @@ import numpy as np
 import torch
 
 from affinity.audit import Candidate
-from affinity.audit.candidates import LISTED, LOSS_AVERSION, CandidateSet
+from affinity.audit.candidates import (
+    FAILURES,
+    LISTED,
+    LOSS_AVERSION,
+    CandidateSet,
+    can_be_trained,
+)
 from affinity.audit.race_result import NetworkGain
 from affinity.audit.score_losses import (
     as_losses,
@@ -37,7 +43,6 @@ CONFIDENCE = 0.95  # the probability of being best above which no more trainings
 MOST_CELLS = 1000  # latest scores that the predictor uses: its cost is cubic in them
 _CELLS_TO_FIT = 200  # scores from which the sizes of effects are learned, the most expensive part
 NEGLIGIBLE = 0.01  # an untried group with this chance to win keeps the study from stopping
-_FAILURES = 2  # failures of a group, without a success, after which it is not tried again
 _DRAWS_TO_ASK, _DRAWS_TO_ANSWER = 24, 256
 _DRAWS_OF_MANY = 12  # to ask, if not all groups of the tasks can be listed
 
@@ -106,7 +111,7 @@ class StudyState:
         return frozenset(
             group
             for group, count in failures.items()
-            if count >= _FAILURES and group not in self.trained
+            if count >= FAILURES and group not in self.trained
         )
 
     @cached_property
@@ -115,7 +120,7 @@ class StudyState:
         failures = Counter(task for job in self.failed for task in job.tasks)
         trained = {task for group in self.trained for task in group}
         return frozenset(
-            task for task, count in failures.items() if count > _FAILURES and task not in trained
+            task for task, count in failures.items() if count > FAILURES and task not in trained
         )
 
     def is_hopeless(self, group: frozenset[str]) -> bool:
@@ -201,7 +206,7 @@ def current_answer(state: StudyState) -> Answer:
         )
     if not _has_comparison(state):
         proposed = _proposed_by_prior(state) if state.prior else state.all_in_one
-        grouping = state.separate if _is_hopeless(state, proposed) else proposed
+        grouping = proposed if can_be_trained(proposed, state.is_hopeless) else state.separate
         plan = Candidate("plan", grouping, nan, nan, nan, nan, nan)
         unknown = (
             "No two trainings have a task in common, so no gain could be measured.",
@@ -465,9 +470,9 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
     possible = {
         name: grouping
         for name, grouping in (("separate", state.separate), ("all-in-one", state.all_in_one))
-        if not _is_hopeless(state, grouping)
+        if can_be_trained(grouping, state.is_hopeless)
     }
-    best = _without_failing(state, candidates).best_expected(state.budget)
+    best = candidates.without(state.is_hopeless).best_expected(state.budget)
     within_budget = [
         grouping for grouping in possible.values() if len(grouping.networks) <= state.budget
     ]
@@ -501,21 +506,6 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
         unknown=(*_unknown(state, plan), *_unknown_groups(prediction.untried, chances, untried)),
         untried=untried,
     )
-
-
-def _is_hopeless(state: StudyState, grouping: Grouping) -> bool:
-    """Whether a grouping has a network of several tasks whose trainings are expected to fail."""
-    shared = (network for network in grouping.networks if not network.is_alone)
-    return any(state.is_hopeless(network.trained) for network in shared)
-
-
-def _without_failing(state: StudyState, candidates: CandidateSet) -> CandidateSet:
-    """The candidates without groups of several tasks that always fail."""
-    if not state.failed:
-        return candidates
-    groups = map(candidates.group, range(len(candidates.groups)))
-    failing = [group for group in groups if len(group) > 1 and state.is_hopeless(group)]
-    return candidates.without(failing)
 
 
 def _untried_to_train(prediction: _Prediction, answer: Answer) -> dict[frozenset[str], str]:
