@@ -107,9 +107,10 @@ class CandidateSet:
         return np.where(self.chosen >= 0, taken, 0.0).sum(axis=1)
 
     def best_expected(self, budget: int) -> Grouping:
-        """The grouping with the highest expected mean gain over the tasks."""
+        """The grouping with the highest expected mean gain, networks by their first tasks."""
         (rows,) = _best(self.tasks, self.groups, self.mean[None], budget)
-        return Grouping(tuple(Network.of(*self.group(row)) for row in rows.tolist() if row >= 0))
+        chosen = sorted(rows[rows >= 0].tolist(), key=lambda row: int(self.groups[row].argmax()))
+        return Grouping(tuple(Network.of(*self.group(row)) for row in chosen))
 
     def prefer_simple(
         self, best: Grouping, safe: Sequence[Grouping], loss_aversion: float, tolerance: float
@@ -204,13 +205,13 @@ class CandidateSet:
         return frozenset(np.array(self.tasks, dtype=object)[self.groups[row]].tolist())
 
 
-def _best(
 def can_be_trained(grouping: Grouping, is_failing: Callable[[frozenset[str]], bool]) -> bool:
     """Whether no network of several tasks is expected to fail."""
     shared = (network for network in grouping.networks if not network.is_alone)
     return not any(is_failing(network.trained) for network in shared)
 
 
+def _best(
     tasks: tuple[str, ...],
     groups: Bool[np.ndarray, "group task"],
     values: Float[np.ndarray, "draw group"],

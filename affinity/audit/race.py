@@ -15,7 +15,6 @@ from affinity.estimates import AffinityMatrix, CalibratedGains, GainPredictor
 from affinity.grouping import Grouping, Network
 from affinity.problems import Branching, NetworkTrainer, Problem, TrainingResults, merge
 from affinity.tasks import Score, check_names
-from affinity.tasks.score import common_unit
 from affinity.training import Job, Result, Trainer, works_at_once
 from affinity.words import count
 
@@ -185,7 +184,7 @@ class Race:
         rounds = _Rounds(trainer, scores, lambda number: self.seed + number, retries)
         result = self.over(tuple(scores), rounds, matrices, predictors, to_losses=rounds.to_losses)
         rounds.warn()
-        return replace(result, unit=common_unit(scores.values()))
+        return result.with_scores(scores)
 
     def _over_problem(
         self,
@@ -214,7 +213,7 @@ class Race:
             branch if can_branch else None,
             rounds.to_losses,
         )
-        return replace(result, unit=common_unit(scores.values()))
+        return result.with_scores(scores)
 
     def over(
         self,

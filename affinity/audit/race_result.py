@@ -11,7 +11,8 @@ from affinity.errors import check_choice
 from affinity.grouping import Grouping, Network
 from affinity.problems import TrainingResults
 from affinity.recommendation import Plan, PlanProvenance
-from affinity.tasks.score import GAIN_UNITS, GainUnit
+from affinity.tasks import Score
+from affinity.tasks.score import GAIN_UNITS, GainUnit, common_unit
 from affinity.words import count, in_percent
 
 from .alert import format_gain
@@ -63,12 +64,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class NetworkGain:
-    """The expected mean gain of a network's tasks, with its 95 % interval."""
+    """The expected mean gain of a network's tasks, by their weights, with its 95 % interval."""
 
     network: Network
     gain: float
     low: float
     high: float
+
+    def by_weights(self, scores: Mapping[str, Score]) -> "NetworkGain":
+        """The gain as a weighted mean, from the unweighted mean of gains times `weights_of`."""
+        mean = sum(score.weight for score in scores.values()) / len(scores)
+        own = sum(scores[task].weight for task in self.network.trained)
+        factor = len(self.network.trained) * mean / own
+        ends = factor * self.gain, factor * self.low, factor * self.high
+        return NetworkGain(self.network, *ends)
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,11 @@ class RaceResult(markup.ShownAsTable):
             and candidate.as_good > 0.05
             and candidate.grouping != self.winner.grouping
         )
+
+    def with_scores(self, scores: Mapping[str, Score]) -> "RaceResult":
+        """The result in the unit of the tasks' scores, networks' gains by the tasks' weights."""
+        networks = tuple(each.by_weights(scores) for each in self.networks)
+        return replace(self, networks=networks, unit=common_unit(scores.values()))
 
     def to_plan(self, name: str = "plan", provenance: PlanProvenance | None = None) -> Plan:
         """A candidate as a plan, the winner by default, with measured gains as its reasons."""

@@ -495,7 +495,7 @@ def _answer(state: StudyState, prediction: _Prediction) -> Answer:
     return Answer(
         candidates=judged,
         networks=tuple(
-            candidates.gain_of(network)
+            candidates.gain_of(network).by_weights(state.tasks)
             for network in dict.fromkeys(
                 network for grouping in groupings.values() for network in grouping.networks
             )

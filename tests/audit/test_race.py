@@ -12,7 +12,9 @@ from codes import raises, warns
 
 from affinity.audit import Race, retrain
 from affinity.audit.blocks import MOST_BLOCKS
+from affinity.audit.candidates import CandidateSet
 from affinity.estimates import AffinityMatrix
+from affinity.grouping import Grouping, Network
 from affinity.problems import NetworkTrainer, TrainingResults, load_digits
 from affinity.tasks import Score
 from affinity.training import FunctionTrainer, Job, Result, TrainingSettings
@@ -395,3 +397,33 @@ def test_a_race_needs_scores_of_every_task():
 
     with raises("all-trainings-failed"):
         Race(budget=2)(FunctionTrainer(fail), tasks=dict.fromkeys(TASKS, "minimize"))
+
+
+def test_the_gain_of_a_network_is_the_weighted_mean_of_its_tasks():
+    """Together, a gains 0.05, b 0.10, c 0.15; a weighs nine times as much as the others."""
+    gains, weights = {"a": 0.05, "b": 0.10, "c": 0.15}, {"a": 9.0, "b": 1.0, "c": 1.0}
+
+    def train(tasks, seed):
+        noise = random.Random(f"{tasks} {seed}")
+        return {
+            task: 0.5 + gains[task] * (len(tasks) > 1) + noise.gauss(0, 0.001) for task in tasks
+        }
+
+    scores = {task: Score("maximize", weight=weight) for task, weight in weights.items()}
+    raced = Race(budget=2, trainings=60)(FunctionTrainer(train), tasks=scores)
+    shared = [each for each in raced.networks if not each.network.is_alone]
+    assert {len(each.network.trained) for each in shared} == {2, 3}
+    for each in shared:
+        total = sum(weights[task] for task in each.network.trained)
+        mean = sum(weights[task] * gains[task] for task in each.network.trained) / total
+        assert each.gain == pytest.approx(mean, abs=0.01)
+        assert each.low < mean < each.high
+
+
+def test_networks_of_many_tasks_have_the_order_of_the_tasks():
+    """So that the best grouping equals the one called "separate" where it is that."""
+    names = tuple(f"task {number}" for number in range(12))
+    groups = np.concatenate([np.eye(12, dtype=bool), np.ones((1, 12), dtype=bool)])
+    mean, values = np.array([0.0] * 12 + [-1.0]), np.zeros((1, 13))
+    posterior = CandidateSet(names, groups, mean, values, np.zeros((1, 12), dtype=np.int64))
+    assert posterior.best_expected(12) == Grouping(tuple(map(Network.of, names)))
