@@ -117,7 +117,7 @@ class Race:
     def __post_init__(self) -> None:
         if self.budget is not None:
             check_whole_number("budget", self.budget, 1, "budget-too-small")
-        for name, least in (("trainings", 0), ("groups", 0), ("n_draws", 1), ("seed", 0)):
+        for name, least in (("trainings", 0), ("groups", 1), ("n_draws", 1), ("seed", 0)):
             if (value := getattr(self, name)) is not None:
                 check_whole_number(name, value, least, "out-of-range")
         for name in ("tolerance", "loss_aversion", "seconds"):
@@ -267,8 +267,8 @@ class Race:
             asked.update(groups)
             measured = merge(rounds)
             results = measured if to_losses is None else to_losses(measured, blocks)
-            is_failing = failing.__contains__
             failing = _without_scores(results)
+            is_failing = failing.__contains__
             predicted = self.predictor(results, matrices, predictors, blocks)
             seed = self.seed + len(rounds)
             posterior = CandidateSet.from_prediction(

@@ -192,7 +192,7 @@ def test_a_race_is_run_on_replicates_that_the_audit_does_not_judge_on(monkeypatc
         ("tolerance", math.nan, "out-of-range"),
         ("seconds", -1.0, "out-of-range"),
         ("n_draws", 0, "out-of-range"),
-        ("groups", -1, "out-of-range"),
+        ("groups", 0, "out-of-range"),
         ("seed", -1, "out-of-range"),
     ],
 )
