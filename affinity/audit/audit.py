@@ -254,16 +254,21 @@ class Audit(markup.ShownAsTable):
     def _selection_gains(self) -> dict[str, float]:
         """The mean gain on selection rows of each candidate that a plan can describe.
 
-        That excludes the random grouping, and wider or narrower networks of a trainer whose usual
-        width is not known.
+        That excludes the random grouping, wider or narrower networks of a trainer whose usual
+        width is not known, and candidates without a score of a task that others serve.
         """
         width_unknown = () if self.context.width is not None else SAME_SIZE.values()
-        gains = {
-            name: self.selection_gain(name)
-            for name in self.candidates
+        is_defined = {
+            name: np.isfinite(self.averaged(candidate.evaluation).estimate().mean)
+            for name, candidate in self.candidates.items()
             if name != RANDOM and name not in width_unknown
         }
-        return {name: gain for name, gain in gains.items() if np.isfinite(gain)}
+        is_served = np.any(list(is_defined.values()), axis=0)
+        return {
+            name: self.selection_gain(name)
+            for name, defined in is_defined.items()
+            if is_served.any() and (defined >= is_served).all()
+        }
 
     def _fits(self, name: str) -> bool:
         budget, networks = self.context.budget, self.candidates[name].plan.grouping.networks

@@ -253,7 +253,8 @@ def _limitations(trainings: Trainings, seeds: Sequence[int]) -> Iterator[Limitat
         yield Limitation("failed-training", message)
     is_unknown = {
         name: trainings.table(name, trainings.judged).isnan().all(dim=0)
-        for name in ("plan", "separate")
+        for name in trainings.candidates
+        if name != RANDOM
     }
     for column, task in enumerate(trainings.tasks):
         without = [name for name, unknown in is_unknown.items() if unknown[column]]
