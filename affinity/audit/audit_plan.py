@@ -19,7 +19,7 @@ from .context import AuditContext
 from .limitations import Limitation
 from .score_losses import explain_around_zero
 from .task_description import SCORE, TaskDescription
-from .trainings import CandidatePlan, Trainings, jobs_of, run_jobs
+from .trainings import FIRST_SEED, CandidatePlan, Trainings, jobs_of, run_jobs
 
 FEWEST_COMPLETE = 2  # complete replicates needed to leave out those with missing scores
 
@@ -30,7 +30,7 @@ def audit_plan(
     tasks: Mapping[str, Score | str],
     replicates: int = 5,
     *,
-    seed: int = 1,
+    seed: int = FIRST_SEED,
     baselines: Sequence[str] | None = None,
     retries: int = 1,
     name: str = "trainings",
@@ -49,7 +49,7 @@ def audit_plan(
         tasks: The score of each task: "maximize", "minimize" or a `Score`.
         replicates: Number of replicates; intervals need two.
         seed: Random seed of the first replicate; the next replicates use the next integers. Do not
-            use seeds of trainings from which the plan was chosen.
+            use seeds of trainings from which the plan was chosen; a race uses those from 0 on.
         baselines: Optional baselines: a random grouping, and separate networks and all-in-one at
             about the same number of parameters, for trainers that accept a width; all of these if
             None. "averaged" and "added" add the networks of the plan and all-in-one, merged from

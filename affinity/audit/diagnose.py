@@ -19,7 +19,7 @@ from .context import AuditContext
 from .diagnosis import Diagnosis
 from .limitations import Limitation
 from .measure_sharing import choose_strengths
-from .trainings import check_plans
+from .trainings import FIRST_SEED, check_plans
 
 
 def diagnose(
@@ -84,7 +84,7 @@ def diagnose_plan(
     tasks: Mapping[str, Score | str],
     replicates: int = 6,
     *,
-    seed: int = 1,
+    seed: int = FIRST_SEED,
     instead: Plan | None = None,
     causes: Mapping[str, Cause] = CAUSES,
     retries: int = 1,

@@ -21,6 +21,9 @@ from affinity.training.protocol import Setting, check_accepted
 
 from .evaluated_plan import EvaluatedPlan
 
+FIRST_SEED = 1_000_000
+"""The first seed of an audit with any trainer; trainings that decide use much smaller ones."""
+
 Part = Literal["validation", "test"]
 PlanOfSeed = Callable[[int], Plan]  # seed of a replicate to the plan that is trained on it
 _Key = tuple[frozenset[str], int, str, tuple[tuple[str, str], ...]]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from affinity.audit import Audit, AuditContext, Limitation, audit_from_results, audit_jobs
 from affinity.audit.audit_plan import usual_baselines
+from affinity.audit.trainings import FIRST_SEED
 from affinity.estimates import AffinityMatrix
 from affinity.recommendation import Plan
 from affinity.statistics import NegativeTransferTest
@@ -16,8 +17,6 @@ from affinity.training import Job, Result
 
 from .ledger import AuditPlanned, Contents, Entry
 from .queue import check_ended, without_id
-
-FIRST_SEED = 1_000_000  # offset of an audit's seeds, which deciding trainings never use
 
 
 def next_audit(

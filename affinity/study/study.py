@@ -12,6 +12,7 @@ import pandas as pd
 
 from affinity.audit import CAUSES, Audit, AuditContext, Diagnosis, diagnose_plan
 from affinity.audit.causes import Cause
+from affinity.audit.trainings import FIRST_SEED
 from affinity.errors import InputError, check_known, check_number, check_same, check_whole_number
 from affinity.estimates import AffinityMatrix
 from affinity.files import write_atomically
@@ -28,7 +29,6 @@ from affinity.training.scheduling import JobExecutor
 from .deciding import Answer, StudyState, current_answer
 from .history import PastAnswer, append_history, list_candidates, points_to_show, read_history
 from .judging import (
-    FIRST_SEED,
     are_same,
     finished_audit,
     is_finished,

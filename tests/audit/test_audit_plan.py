@@ -51,7 +51,7 @@ def made_up(
 
 def audited(train: Callable[..., object], direction: str | Score, **options: object) -> Audit:
     tasks = dict.fromkeys(TASKS, direction)
-    return audit_plan(PLAN, FunctionTrainer(train), tasks, **options)  # pyright: ignore
+    return audit_plan(PLAN, FunctionTrainer(train), tasks, **{"seed": 1, **options})  # pyright: ignore
 
 
 def test_known_differences_of_a_metric_are_found() -> None:
@@ -304,3 +304,34 @@ def test_scores_around_zero_are_told() -> None:
         audit = audited(made_up(0.0, 0.0), score, replicates=4)
         codes = {limit.code for limit in audit.context.limits}
         assert ("scores-around-zero" in codes) == is_told
+
+
+def test_a_candidate_without_a_score_of_a_task_is_not_advised() -> None:
+    """All in one is the best for two tasks, and gives no score of the third."""
+
+    def train(tasks: tuple[str, ...], seed: int) -> dict[str, float | None]:
+        scores: dict[str, float | None] = dict.fromkeys(tasks, 0.5 + 0.1 * len(tasks) + seed * 1e-9)
+        return scores | ({"watch": None} if len(tasks) == 3 else {})
+
+    audit = audited(train, "maximize", replicates=3)
+    assert audit.advice == "plan"
+    undefined = [limit for limit in audit.context.limits if limit.code == "undefined-score"]
+    assert [limit.task for limit in undefined] == ["watch"]
+
+
+def test_a_plan_is_judged_on_other_seeds_than_it_was_chosen_on() -> None:
+    """All scores are noise: a race finds a plan that fits it, which gains nothing elsewhere."""
+    seeds: dict[str, set[int]] = {"race": set(), "audit": set()}
+    stage = "race"
+
+    def train(tasks: tuple[str, ...], seed: int) -> dict[str, float]:
+        seeds[stage].add(seed)
+        random = np.random.default_rng([seed, *map(ord, "".join(tasks))])
+        return {task: 0.7 + 0.1 * float(random.normal()) for task in tasks}
+
+    trainer, tasks = FunctionTrainer(train), dict.fromkeys(TASKS, "maximize")
+    plan = affinity.Race(trainings=24)(trainer, tasks=tasks).to_plan()
+    stage = "audit"
+    audit_plan(plan, trainer, tasks)
+    assert len(seeds["audit"]) == 5
+    assert seeds["race"].isdisjoint(seeds["audit"])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from affinity import Plan, Scores, Study
+from affinity.audit.trainings import FIRST_SEED
 from affinity.report import study_page_of
 from affinity.study import summarize_study
-from affinity.study.judging import FIRST_SEED
 
 TASKS = ("a", "b", "c")
 

@@ -7,8 +7,8 @@ import pytest
 from codes import raises
 
 from affinity import Plan, Study
+from affinity.audit.trainings import FIRST_SEED
 from affinity.errors import InputError
-from affinity.study.judging import FIRST_SEED
 
 TASKS = ("a", "b")
 Asked = list[tuple[tuple[str, ...], int, float]]
