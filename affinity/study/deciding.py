@@ -62,6 +62,7 @@ class StudyState:
         n_ended: Number of jobs that have ended, of all ways.
     """
 
+        n_failed: Number of those that failed.
     tasks: Mapping[str, Score]
     budget: int
     results: tuple[Result, ...] = ()
@@ -76,6 +77,7 @@ class StudyState:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
+    n_failed: int = 0
         """The tasks."""
         return tuple(self.tasks)
 

@@ -46,10 +46,12 @@ class PastAnswer:
     Args:
         ended: Number of trainings that had ended by then, those from before the study among them.
         candidates: The plan of that time first; with probabilities.
+        failed: Number of those that failed; one that is tried again changes the answer.
     """
 
     ended: int
     candidates: tuple[StudyCandidate, ...]
+    failed: int = 0
 
     def probability(self, name: str) -> float | None:
         """The probability of the candidate with this name; None if there was none."""

@@ -76,6 +76,7 @@ class JobQueue:
             tolerance=contents.created.tolerance,
             seed=contents.created.seed,
             n_ended=sum(entry.has_ended for entry in deciding),
+            n_failed=sum(entry.state == "failed" for entry in deciding),
         )
         return with_best_ways(state) if contents.created.merging else state
 

@@ -109,11 +109,7 @@ class Study:
             check_whole_number("seed", seed, 0, "negative-seed")
             check_number("seed", seed, below=2**31)
         check_known("merging", merging or (), MERGED, "unknown-sharing")
-        is_number = isinstance(tolerance, float | int)  # pyright: ignore[reportUnnecessaryIsInstance]
-        if tolerance is not None and not (is_number and tolerance >= 0):
-            raise InputError(
-                f"Expected a tolerance of at least 0, but got {tolerance!r}.", "invalid-tolerance"
-            )
+        check_number("the tolerance", tolerance, "invalid-tolerance", least=0)
         if not self._ledger.exists():
             if scores is None or budget is None or trainings is None:
                 raise InputError(
@@ -155,7 +151,7 @@ class Study:
         self.tasks = self._created.tasks  # the score of each task
         self._prior = matrices or self._read_prior()
         self._queue = JobQueue(self._ledger, self.tasks, self._prior)
-        self._answer: tuple[int, Answer] | None = None
+        self._answer: tuple[tuple[int, int], Answer] | None = None
 
     def __repr__(self) -> str:
         """The folder and the tasks."""
@@ -541,14 +537,16 @@ class Study:
             InputError: If there is neither a result nor a prior.
         """
         state = self.state()
-        if self._answer is None or self._answer[0] != state.n_ended:
-            self._answer = (state.n_ended, current_answer(state))
+        ended = (state.n_ended, state.n_failed)
+        if self._answer is None or self._answer[0] != ended:
+            self._answer = (ended, current_answer(state))
         return self._answer[1]
 
     def history(self, seconds: float = 1.0) -> tuple[PastAnswer, ...]:
         """The candidates and their probabilities after earlier trainings, the earliest first.
 
-        Each is computed once and kept in the folder, from the results that there were by then.
+        Each is computed once and kept in the folder, from the results that there were by then;
+        once more if a training that had failed got scores.
 
         Args:
             seconds: No more is computed after this time; the next call goes on.
@@ -558,18 +556,19 @@ class Study:
         points = points_to_show(state.n_ended)
         new: list[PastAnswer] = []
         for ended in points:
-            if ended in answers:
+            then = self._queue.state(ended)
+            if ended in answers and answers[ended].failed == then.n_failed:
                 continue
             if time.monotonic() - began > seconds:
                 break
             try:
                 is_latest = ended == points[0]
-                answer = self.answer() if is_latest else current_answer(self._queue.state(ended))
+                answer = self.answer() if is_latest else current_answer(then)
             except InputError as error:
                 if error.code != "no-results":
                     raise
                 break
-            new.append(PastAnswer(ended, list_candidates(answer)))
+            new.append(PastAnswer(ended, list_candidates(answer), then.n_failed))
         if new:
             append_history(self.folder, new)
         answers |= {answer.ended: answer for answer in new}

@@ -72,6 +72,22 @@ def test_order_is_that_of_results_and_failures_count(tmp_path: Path) -> None:
     assert new_study(tmp_path / "empty").history(60.0) == ()
 
 
+def test_scores_after_a_failure_count_in_the_answer_and_in_the_history(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    first, *others = study.ask(5)
+    for job in others:
+        study.tell(job.id, train(job.names, job.seed))
+    study.fail(first.id, "out of memory")
+    before, history = study.answer(), study.history(60.0)
+    study.tell(first.id, train(first.names, first.seed))
+    after = Study(tmp_path).answer()
+    assert after.plan.gain != before.plan.gain
+    assert study.answer().plan.gain == pytest.approx(after.plan.gain)
+    latest = study.history(60.0)[-1]
+    assert (latest.ended, latest.failed, history[-1].failed) == (5, 0, 1)
+    assert latest.candidates[0].gain == pytest.approx(after.plan.gain)
+
+
 def test_points_of_a_shorter_history_stay() -> None:
     for n_ended in range(1, 300):
         points = points_to_show(n_ended)
