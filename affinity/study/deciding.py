@@ -417,7 +417,7 @@ class _Prediction:
         measured = training_results(state)
         predicted = CalibratedGains(most_cells=_CELLS_TO_FIT)(measured, state.prior)
         candidates = CandidateSet.from_prediction(
-            predicted, state.budget, measured.networks, n_draws, state.seed + len(state.results)
+            predicted, state.budget, known, n_draws, state.seed + len(state.results)
         )
         tried = [group for group in state.trained if len(group) > 1]
         groups = _groups_to_try(state)
@@ -427,6 +427,7 @@ class _Prediction:
         return cls(
             candidates,
             UntriedGroups(
+        known = [*measured.networks, frozenset(state.names)]  # also if that training has failed
                 tasks=state.names,
                 groups=groups,
                 predicted=predicted.mean(torch.from_numpy(groups)).nansum(dim=1).numpy(),

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affinity import Study
+from affinity import Score, Study
+from affinity.study import StudyState, current_answer
+from affinity.training import Job, Result
 
 
 @pytest.mark.parametrize(("n_tasks", "seed"), [(4, 0), (4, 1), (4, 2), (6, 0)])
@@ -41,3 +43,19 @@ def test_a_plain_answer_is_still_decided(tmp_path: Path) -> None:
     assert study.answer().is_decided
     assert len(study.answer().plan.grouping.networks) == 4
     assert study.status().done < 40
+
+
+def test_one_network_for_many_tasks_may_have_failed():
+    """Of ten tasks not all groups are listed: its gain is predicted, and it is not the plan."""
+    tasks = tuple("abcdefghij")
+
+    def result_of(group: tuple[str, ...]) -> Result:
+        scores = dict.fromkeys(group, 0.5 - 0.1 * (len(group) > 1))
+        return Result(Job("", frozenset(group), 0), validation=scores)
+
+    results = tuple(map(result_of, [*((task,) for task in tasks), ("a", "b"), ("c", "d")]))
+    failed = (Job("", frozenset(tasks), 0),)
+    state = StudyState(dict.fromkeys(tasks, Score("maximize")), 4, results, failed=failed)
+    answer = current_answer(state)
+    assert answer.plan.grouping == state.separate
+    assert [each.name for each in answer.candidates][-1] == "all-in-one"
