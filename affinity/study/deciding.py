@@ -32,6 +32,7 @@ from affinity.estimates import AffinityMatrix, CalibratedGains
 from affinity.grouping import Grouping, Network, all_groups, solve
 from affinity.problems import TrainingResults
 from affinity.tasks import Score
+from affinity.tasks.score import weights_of
 from affinity.training import Job, Result
 from affinity.words import in_percent
 
@@ -59,10 +60,11 @@ class StudyState:
         tolerance: Differences of the overall gain smaller than this do not matter.
         seed: Random seed of groups and posterior draws; the first seed of the trainings.
         ways: How groups share in `results`, if not all jointly (`with_best_ways`).
+        left_out: Jobs whose results are those of another way (`with_best_ways`).
         n_ended: Number of jobs that have ended, of all ways.
+        n_failed: Number of those that failed.
     """
 
-        n_failed: Number of those that failed.
     tasks: Mapping[str, Score]
     budget: int
     results: tuple[Result, ...] = ()
@@ -73,11 +75,12 @@ class StudyState:
     tolerance: float = 0.01
     seed: int = 0
     ways: Mapping[frozenset[str], str] = field(default_factory=dict[frozenset[str], str])
+    left_out: tuple[Job, ...] = ()
     n_ended: int = 0
+    n_failed: int = 0
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-    n_failed: int = 0
         """The tasks."""
         return tuple(self.tasks)
 
@@ -103,7 +106,8 @@ class StudyState:
     @cached_property
     def planned(self) -> set[tuple[frozenset[str], int]]:
         """The groups with the seeds on which they were or will be trained."""
-        jobs = [*(result.job for result in self.results), *self.pending, *self.failed]
+        done = (result.job for result in self.results)
+        jobs = [*done, *self.pending, *self.failed, *self.left_out]
         return {(job.tasks, job.seed) for job in jobs}
 
     @cached_property
@@ -261,12 +265,19 @@ def with_best_ways(state: StudyState) -> StudyState:
         for way in seeds_of:
             paired = [r for r in results if r.job.sharing == way and r.job.seed in seeds]
             measured = measured_gains(replace(state, results=(*alone, *paired)), group)
-            scaled = [state.tasks[task].scale * gain for task, (gain, _) in measured.items()]
+            scores = {task: state.tasks[task] for task in measured}
+            weights = weights_of(scores) if scores else {}
+            scaled = [weights[task] * gain for task, (gain, _) in measured.items()]
             gains[way] = sum(scaled) / max(1, len(scaled)) - (way != "hard") * state.tolerance
         if seeds or "hard" not in gains:
             best[group] = max(gains, key=gains.__getitem__)
-    results = (r for r in state.results if r.job.sharing == best.get(r.job.tasks, "hard"))
-    return replace(state, results=tuple(results), ways=best)
+    chosen: list[Result] = []
+    others: list[Result] = []
+    for result in state.results:
+        is_best = result.job.sharing == best.get(result.job.tasks, "hard")
+        (chosen if is_best else others).append(result)
+    left_out = tuple(result.job for result in others)
+    return replace(state, results=tuple(chosen), ways=best, left_out=left_out)
 
 
 def training_results(state: StudyState) -> TrainingResults:
@@ -416,6 +427,7 @@ class _Prediction:
     def of(cls, state: StudyState, n_draws: int) -> "_Prediction":
         measured = training_results(state)
         predicted = CalibratedGains(most_cells=_CELLS_TO_FIT)(measured, state.prior)
+        known = [*measured.networks, frozenset(state.names)]  # also if that training has failed
         candidates = CandidateSet.from_prediction(
             predicted, state.budget, known, n_draws, state.seed + len(state.results)
         )
@@ -427,7 +439,6 @@ class _Prediction:
         return cls(
             candidates,
             UntriedGroups(
-        known = [*measured.networks, frozenset(state.names)]  # also if that training has failed
                 tasks=state.names,
                 groups=groups,
                 predicted=predicted.mean(torch.from_numpy(groups)).nansum(dim=1).numpy(),

@@ -94,3 +94,36 @@ def test_ways_to_merge_and_trainings_that_cannot_are_refused(tmp_path):
         Study(tmp_path, merging=["averaged"])
     with raises("unknown-sharing"):
         merge_adapters({"a": START}, START, "hard")
+
+
+def test_a_merger_that_fails_where_joint_training_worked_is_not_asked_for_again(tmp_path):
+    """Merging is better wherever it works: of a seed on which it fails, nothing is left to ask."""
+
+    def told(study, job):
+        if job.sharing != "hard" and job.seed % 2:
+            return study.fail(job.id, "adapters of other sizes")
+        gain = 0.0 if len(job.tasks) == 1 else 0.1 if job.sharing != "hard" else -0.1
+        noise = torch.randn(4, generator=torch.Generator().manual_seed(job.seed))
+        scores = 1 - gain + 0.05 * noise[[ord(name) - ord("a") for name in job.names]]
+        return study.tell(job.id, dict(zip(job.names, scores.tolist(), strict=True)))
+
+    tasks = dict.fromkeys(MINIMA, "minimize")
+    study = Study(tmp_path, tasks, budget=2, trainings=30, merging=["averaged"])
+    while jobs := study.ask(4):
+        for job in jobs:
+            told(study, job)
+    assert study.answer().is_decided or study.status().left == 0
+    trained = {(job.tasks, job.seed) for job in study.state().left_out}
+    assert trained <= study.state().planned
+
+
+def test_the_way_to_share_counts_tasks_by_their_weights(tmp_path):
+    """Merging harms b by 0.3 and helps a by 0.2: it is better where a weighs nine times as much."""
+    for weight, way in ((1.0, "hard"), (9.0, "averaged")):
+        tasks = {"a": affinity.Score("maximize", weight=weight), "b": "maximize"}
+        study = Study(tmp_path / way, tasks, budget=1, trainings=3, merging=["averaged"])
+        for job in study.ask(10):
+            merged = job.sharing != "hard"
+            scores = {"a": 0.5 + 0.2 * merged, "b": 0.5 - 0.3 * merged}
+            study.tell(job.id, {name: scores[name] for name in job.names})
+        assert study.state().ways[frozenset("ab")] == way
