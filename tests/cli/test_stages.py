@@ -76,7 +76,9 @@ def test_a_changed_option_runs_its_stage_and_those_after_it_again(call, retraine
     assert call("group", retrained, "--budget", "1")[0] == 0
     assert len(Plan.from_yaml(retrained / "plan.yaml").grouping.networks) == 1
     assert call("retrain", retrained, "--replicates", "2")[0] == 0
-    assert (retrained / "audit.json").read_text() != first
+    audit = json.loads((retrained / "audit.json").read_text())
+    assert audit != json.loads(first)
+    assert (audit["context"]["budget"], len(audit["networks"])) == (1, 1)
     assert call("estimate", retrained, "--estimator", "gradient cosine")[0] == 0
     assert call("group", retrained, "--budget", "1").skipped == []
 

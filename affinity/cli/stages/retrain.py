@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from typing import cast
 
 from rich.markup import escape
 
@@ -222,6 +223,18 @@ def _late_note(run: Run, done: int) -> DataNote | None:
     return DataNote("late", text.rstrip(), "warning", value=float(done))
 
 
+def _budget(run: Run) -> int | None:
+    """The budget that was given to the audit, or to `affinity group` if stages run one by one."""
+    if run.settings.budget is not None:
+        return run.settings.budget
+    group = run.directory.finished("group")
+    if group is None or (
+        group.inputs["method"] == "affinity" and group.inputs["budget"] == run.budget()
+    ):
+        return None  # the usual one of affinity alone
+    return cast("int | None", group.inputs["budget"])
+
+
 def _context(run: Run, plan: Plan) -> AuditContext:
     """How the audit was made."""
     record = run.directory.record
@@ -234,7 +247,7 @@ def _context(run: Run, plan: Plan) -> AuditContext:
         versions=record.versions,
         seed=run.settings.seed,
         every=run.settings.measure_every or steps_between_measurements(run.problem),
-        budget=run.settings.budget,
+        budget=_budget(run),
         seconds={
             stage: record.stages[stage].seconds
             for stage in ("record", "estimate", "group")
