@@ -287,17 +287,10 @@ class Run:
         return max(0.0, left - audit * min(1.0, 3 / plan.replicates))
 
     def seconds_for_sharing(self) -> float:
-        """Time for trying ways to share if none was given; 0 without a time plan.
-
-        As planned, or what an audit without a time limit would leave, if that is more.
-        """
-        plan, longest, left = self.time_plan, self.seconds_for_race(), self.seconds_for_audit()
+        """Counted time for trying ways to share if none was given; 0 without a time plan."""
+        plan, left = self.time_plan, self.seconds_for_race()
         planned = 0.0 if plan is None else plan.seconds.get(SHARING, 0.0)
-        if plan is None or longest is None or left is None:
-            return planned
-        requested, work = self.requested(plan.minutes), self.workload()
-        whole = work.audit(requested.replicates, requested.baselines, self.steps)
-        return min(longest, max(planned, left - self._slowness(is_raced=True) * whole))
+        return planned if left is None else min(planned, left)
 
     @property
     def steps(self) -> int:

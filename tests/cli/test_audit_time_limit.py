@@ -1,13 +1,10 @@
 """A time limit that is too short is said, leaves out what it can, and is kept in run.json."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from affinity.audit.time_plan import SHARING, TimePlan
 from affinity.cli.main import make_app
-from affinity.cli.run import Run
 
 TARGETS = ["--target", "sum", "--target", "sign, of y", "--target", "thirds"]
 SMALL = ["--epochs", "3", "--measure-every", "2", "--width", "8"]
@@ -71,17 +68,3 @@ def test_a_continued_run_trains_as_its_time_plan_says(call, csv, tmp_path, monke
     for _ in range(2):
         assert call("audit", csv, *arguments, "--out", tmp_path / "run").exit_code == 130
     assert seen == [8, 8]
-
-
-@pytest.mark.parametrize(("left", "expected"), [(520.0, 320.0), (210.0, 30.0)])
-def test_ways_to_share_get_the_time_that_a_race_leaves(left, expected):
-    run = SimpleNamespace(
-        time_plan=TimePlan(10.0, 3, "minimal", seconds={SHARING: 30.0}),
-        requested=lambda _: SimpleNamespace(replicates=10, baselines="all"),
-        workload=lambda: SimpleNamespace(audit=lambda replicates, *_: 10.0 * replicates),
-        steps=100,
-        seconds_for_audit=lambda: left,
-        seconds_for_race=lambda: left - 120.0,
-        _slowness=lambda is_raced: 2.0 if is_raced else 1.0,
-    )
-    assert Run.seconds_for_sharing(run) == expected
