@@ -3,6 +3,7 @@
 Not by skrub's `Cleaner` (0.11), which reads few of these formats and guesses silently.
 """
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -44,6 +45,7 @@ from .note import DataNote, Severity
 
 SAMPLE = 1000
 FEW_CODES = 20  # up to this many values, numbers mixed with text are codes: 0, 1, 2, 3+
+FEWEST_SUMMED = 10  # rows from which on a last row of sums is no chance
 FEWEST_DAYS = 5  # this many values such as 20230131, all of them days, are dates
 LATEST_SHORT_YEAR = 2040  # later years of two digits are named: they may be of the last century
 FIRST_DAYS = {"1900-01-01", "1970-01-01", "1899-12-30", "1899-12-31", "1753-01-01", "0001-01-01"}
@@ -144,7 +146,7 @@ def clean_table(
         remarks |= again.remarks
     _refuse_totals(frame)
     for name, column in frame.items():
-        if sentinels := (_sentinel_remarks(name, column) if name not in others else ()):
+        if sentinels := _sentinel_remarks(name, column):
             remarks[name] = (*remarks[name], *sentinels)
     return CleanTable(
         pd.DataFrame(frame, index=table.index),
@@ -255,7 +257,7 @@ def _units(
     is_scaled = len(units) > 1 and units <= set(MULTIPLIERS)
     if len(named) > 1 and not is_scaled:
         listed = ", ".join(map(repr, sorted(named)[:5]))
-        if role == "target":
+        if role == "target" and (len(distinct) > FEW_CODES or len(distinct) > len(text) / 2):
             raise InputError(
                 f"Expected numbers in one unit in the target {name!r}, but found the units "
                 f"{listed}. Convert them to one unit.",
@@ -351,7 +353,13 @@ def _refuse_edges(name: str, cell: str, row: int, text: pd.Series) -> None:
 
 
 def _refuse_totals(frame: Mapping[str, pd.Series]) -> None:
-    """Refuse a last row that is called a total and nothing else is."""
+    """Refuse a last row that is called a total and nothing else is, or that holds sums."""
+    if sums := _columns_with_sums([*frame.values()]):
+        raise InputError(
+            f"Expected rows of data, but the last one holds the sums of the others in the columns "
+            f"{shorten(map(repr, sums))}. Remove the line of totals.",
+            "total-row",
+        )
     for name, column in frame.items():
         if len(column) > 2 and is_text(column):
             last = str(column.iloc[-1]).casefold().strip(" :.")
@@ -362,6 +370,23 @@ def _refuse_totals(frame: Mapping[str, pd.Series]) -> None:
                     "--exclude.",
                     "total-row",
                 )
+
+
+def _columns_with_sums(columns: Sequence[pd.Series]) -> list[str]:
+    """The columns whose last number is the sum of the others, if most are of at least two."""
+    sums: list[str] = []
+    n_numbers = 0
+    for column in columns:
+        if len(column) < FEWEST_SUMMED or not pd.api.types.is_numeric_dtype(column):
+            continue
+        numbers = np.nan_to_num(column.to_numpy(dtype=float), posinf=0, neginf=0)
+        others, last = numbers[:-1], numbers[-1]
+        if last and np.count_nonzero(others) > 1:
+            n_numbers += 1
+            largest = np.abs(others).max()
+            if abs(last) > largest and abs(others.sum() - last) < largest / 1000:  # rounded
+                sums.append(str(column.name))
+    return sums if len(sums) > max(1, n_numbers / 2) else []
 
 
 def _date_format(text: pd.Series) -> tuple[ColumnFormat, list[Remark]] | None:
@@ -535,11 +560,12 @@ def _spellings(text: pd.Series, column: pd.Series) -> tuple[dict[str, str], list
         marks = [value for value in counts.index if value.casefold() in others]
     if marks:
         listed = ", ".join(map(repr, marks))
+        given = " ".join(f"--missing {shlex.quote(mark)}" for mark in marks[:4])
         remarks.append(
             Remark(
                 "likely-missing",
                 f"{listed} may mean a missing value ({counts[marks].sum()} rows); if it does, use "
-                f"--missing '{marks[0]}'.",
+                f"{given}.",
                 "warning",
             )
         )
@@ -550,8 +576,9 @@ def is_saved_index(name: str, column: pd.Series) -> bool:
     """Whether a column is a row index that was saved with the table."""
     if not pd.api.types.is_integer_dtype(column):
         return False
-    if name in ("index", "level_0"):
-        return bool((column.to_numpy() == np.arange(len(column))).all())
+    if name in ("index", "level_0", "X", "X1", "...1"):  # of pandas, R and readr
+        numbers = column.to_numpy() - np.arange(len(column))
+        return bool(numbers[0] in (0, 1) and (numbers == numbers[0]).all())
     return name == "" or name.startswith(("Unnamed: ", "__index_level_", "column 1 (no name)"))
 
 

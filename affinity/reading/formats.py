@@ -59,10 +59,13 @@ DATE = (
 )
 ISO_DATE = r"^\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?)?)?)?"
 ISO_ZONE = r"(?:Z|[-+]\d{2}(?::?\d{2})?)$"
-NAMED_MONTHS = tuple(
-    f"{date}{time}"
-    for date in ("%d %b %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y")
-    for time in ("", " %H:%M", " %H:%M:%S")
+NAMED_MONTHS = (
+    *(
+        f"{date}{time}"
+        for date in ("%d %b %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y")
+        for time in ("", " %H:%M", " %H:%M:%S")
+    ),
+    *("%d%b%Y", "%d%b%Y:%H:%M:%S", "%b %Y", "%b-%Y"),  # SAS and Stata; whole months
 )
 """Formats of dates with the English name of a month, as `_short_months` shortens it."""
 ORDERS = {"dmy": "%d{0}%m{0}%Y", "mdy": "%m{0}%d{0}%Y", "ymd": "%Y{0}%m{0}%d"}
@@ -302,9 +305,13 @@ def parse_numbers(
 
 
 def units_of(text: pd.Series) -> pd.Series:
-    """The currency or unit of each number in text; an empty text for numbers without one."""
+    """The currency or unit of each number in text; an empty text for numbers without one.
+
+    Years and year are the same unit.
+    """
     parts = text.str.extract(NUMBER)
-    return parts["prefix"].fillna("") + parts["unit"].fillna("").str.strip()
+    units = parts["unit"].fillna("").str.strip().str.replace(r"(?<=[a-z]{3})s$", "", regex=True)
+    return parts["prefix"].fillna("") + units
 
 
 def parse_durations(text: pd.Series) -> pd.Series:

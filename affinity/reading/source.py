@@ -33,7 +33,7 @@ from .formats import MOST_EXACT
 from .note import DataNote
 from .options import ReadingOptions
 from .table_cache import cached_file, keep_table, notes_of
-from .text_files import read_text
+from .text_files import read_text, without_blank_end
 
 UNPACK: dict[str, Callable[[Any], Any]] = {
     ".gz": gzip.open,
@@ -48,6 +48,7 @@ HEAD = 1 << 20  # bytes of a text in which the names of its columns are looked f
 TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ""}
 ARROW = {".feather", ".arrow", ".ipc"}
 EXCEL = {".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"}
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 UNREADABLE = (
     pa.ArrowException,
     pd.errors.ParserError,
@@ -156,7 +157,7 @@ def read_source(
             frame = _read_bytes(sys.stdin.buffer.read(), "", options, notes)
         else:
             frame = _read_file(path, options, draw, notes)
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(
             f"Could not unpack {str(path)!r} ({error}): the file is truncated or not what its name "
             "says. Fetch it again.",
@@ -258,7 +259,7 @@ def column_names(
         else:
             with path.open("rb") as file:
                 names = _names_in(file, path.name.lower(), options, wanted)
-    except (InputError, EOFError, *UNREADABLE):
+    except (InputError, *DAMAGED, *UNREADABLE):
         return None  # reported when all of it is read
     return unique_names(list(map(str, names))) or None
 
@@ -356,18 +357,18 @@ def _read_bytes(
             return _from_arrow(feather.read_table(pa.BufferReader(data)))
         except pa.ArrowInvalid:  # a stream, not a file
             return _from_arrow(pa.ipc.open_stream(data).read_all())
+    if suffix == ".xls" and not data.startswith((b"PK", b"\xd0\xcf", b"\x09\x08", b"<")):
+        notes.append(
+            DataNote("text-as-excel", "The file is text, not Excel, and was read as text.")
+        )
+        return read_text(data, options, notes)
     if suffix in EXCEL:
         with needs("excel"):
             return _first_sheet(data, notes)
     if suffix in {".jsonl", ".ndjson"}:
-        try:
-            return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
-        except pa.ArrowInvalid:  # a column of several types, or of large numbers
-            return pd.DataFrame(
-                list(map(json.loads, filter(str.strip, data.decode().splitlines())))
-            )
+        return _read_json_lines(data)
     if suffix == ".json":
-        return pd.DataFrame(json.loads(data))
+        return _read_json(data)
     if suffix == ".dta":
         return pd.read_stata(io.BytesIO(data), order_categoricals=False)
     if suffix not in TEXT:
@@ -377,6 +378,28 @@ def _read_bytes(
             "unknown-format",
         )
     return read_text(data, options, notes)
+
+
+def _read_json(data: bytes) -> pd.DataFrame:
+    """A list of objects, also as the one list of an object, columns, or lines of objects."""
+    try:
+        body = json.loads(data)
+    except json.JSONDecodeError:
+        return _read_json_lines(data)
+    if isinstance(body, dict):
+        if {"columns", "data"} <= body.keys():  # pandas, orient="split"
+            return pd.DataFrame(body["data"], columns=body["columns"])
+        lists = [value for value in body.values() if isinstance(value, list)]
+        if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+            return pd.DataFrame(lists[0])
+    return pd.DataFrame(body)
+
+
+def _read_json_lines(data: bytes) -> pd.DataFrame:
+    try:
+        return _from_arrow(arrow_json.read_json(pa.BufferReader(data)))
+    except pa.ArrowInvalid:  # a column of several types, or of large numbers
+        return pd.DataFrame(list(map(json.loads, filter(str.strip, data.decode().splitlines()))))
 
 
 def _read_parquet(table: Any, draw: DrawnRows | None, notes: list[DataNote]) -> pd.DataFrame:
@@ -465,7 +488,7 @@ def _first_sheet(data: bytes, notes: list[DataNote]) -> pd.DataFrame:
     if len(names) > 1:
         text = f"The first sheet, {names[0]!r}, was read, not {shorten(names[1:])}."
         notes.append(DataNote("first-sheet", text, "warning"))
-    return frame
+    return without_blank_end(frame, notes)
 
 
 def _refuse_merged_header(frame: pd.DataFrame) -> None:
@@ -491,6 +514,11 @@ def _only_member(file: Any) -> Any:
             f"Expected one table in the ZIP file, but it has {len(members)} files: "
             f"{shorten(members)}. Unpack the one to read.",
             "several-files",
+        )
+    if archive.getinfo(members[0]).flag_bits & 1:
+        raise InputError(
+            f"Expected a ZIP file without a password, but {members[0]!r} needs one. Unpack it.",
+            "encrypted-file",
         )
     return archive.open(members[0])
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from affinity.errors import InputError
+from affinity.words import count
 
 from .encodings import find_encoding
 from .formats import MISSING, MOST_EXACT
@@ -62,7 +64,7 @@ def read_text(data: bytes, options: ReadingOptions, notes: list[DataNote]) -> pd
     frame = _parse(data, names, skip, separator, decimal, options.as_text)
     if data.count(b"\n") > len(frame) + 10:
         _refuse_unclosed_quote(frame, separator)
-    frame = _without_repeated_header(frame, notes)
+    frame = without_blank_end(_without_repeated_header(frame, notes), notes)
     unnamed = [name for name in names if name.startswith("column ") and name.endswith("(no name)")]
     return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
 
@@ -119,6 +121,20 @@ def _without_repeated_header(frame: pd.DataFrame, notes: list[DataNote]) -> pd.D
     text = f"{int(is_header.sum())} rows that repeat the names of the columns were left out."
     notes.append(DataNote("repeated-header", text, "warning"))
     return frame[~is_header].reset_index(drop=True)
+
+
+def without_blank_end(frame: pd.DataFrame, notes: list[DataNote]) -> pd.DataFrame:
+    """The table without rows at its end in which every cell is blank, as Excel writes them."""
+    is_blank = np.ones(len(frame), dtype=bool)
+    for place in range(frame.shape[1]):
+        column = frame.iloc[:, place]
+        is_blank &= (column.isna() | (column == "")).to_numpy(dtype=bool)
+        if not is_blank[-1:].any():
+            return frame
+    n_blank = len(frame) if is_blank.all() else int(is_blank[::-1].argmin())
+    text = f"{count(n_blank, 'row')} without any value at the end of the table were left out."
+    notes.append(DataNote("blank-rows", text))
+    return frame.iloc[: len(frame) - n_blank]
 
 
 def _parse(
@@ -199,9 +215,11 @@ def _find_separator(lines: Sequence[str], notes: list[DataNote]) -> str:
         columns[separator] = width if fits and in_header > 1 else 1
     best = max(columns, key=lambda separator: columns[separator])
     if columns[best] == 1:  # numbers and words in columns, between any number of spaces
-        widths = {len(line.split()) for line in lines[:50] if line.strip()}
-        has_quotes = any('"' in line or "'" in line for line in lines[:50])
-        if len(widths) == 1 and len(lines) > 2 and max(widths) > 1 and not has_quotes:
+        in_spaces = csv.reader(lines[:50], delimiter=" ", skipinitialspace=True)
+        header, *rows = [row for line in in_spaces if (row := [*filter(None, line)])] or [[]]
+        widths = {len(row) - len(header) for row in rows}
+        has_names = widths == {1} and len({row[0] for row in rows}) == len(rows)  # of rows, as in R
+        if (widths == {0} or has_names) and len(rows) > 1 and len(header) > 1:
             notes.append(
                 DataNote("separator", "Columns are separated by spaces. If not, use --separator.")
             )
@@ -256,5 +274,6 @@ def _header_lines(head: str, separator: str) -> int:
 def _name_columns(names: Sequence[str]) -> list[str]:
     """Names without spaces around them; a column without a name is named by its place."""
     return [
-        name.strip() or f"column {number} (no name)" for number, name in enumerate(names, start=1)
+        unicodedata.normalize("NFC", name.strip()) or f"column {number} (no name)"
+        for number, name in enumerate(names, start=1)
     ]

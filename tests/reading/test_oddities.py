@@ -32,6 +32,7 @@ CELLS = {
     "`50.1%` and `0.3`": (["50.1%", "0.3"], [50.1, 0.3], "mixed-units"),
     "`12 kg`": (["12 kg", "3.5kg"], [12.0, 3.5], "numbers-in-text"),
     "`12 kg` and `300 g`": (["12 kg", "300 g"], ["12 kg", "300 g"], "mixed-units"),
+    "`1 year` and `2 years`": (["1 year", "2 years"], [1.0, 2.0], "numbers-in-text"),
     "`900`, `1.2k`, `3M`": (["900", "1.2k", "3M"], [900.0, 1200.0, 3e6], "numbers-in-text"),
     "`1e3`": (["1e3", "2.5E-1"], [1000.0, 0.25], "numbers-in-text"),
     "`Decimal` objects": ([Decimal("1.5"), None], [1.5, np.nan], None),
@@ -85,6 +86,11 @@ CELLS = {
     "`2023-01-05` and `05/01/2023`": (["2023-01-05", "05/01/2023"], "mixed-date-formats"),
     "`31.12.45`": (["31.12.45"], [pd.Timestamp(2045, 12, 31)], "two-digit-years"),
     "`Jan 5, 2023`": (["Jan 5, 2023"], [pd.Timestamp(2023, 1, 5)], "date-format"),
+    "`01JAN2023`, `Jan 2023`": (
+        ["01JAN2023", "15feb2023"],
+        [pd.Timestamp(2023, 1, 1), pd.Timestamp(2023, 2, 15)],
+        "date-format",
+    ),
     "Whole numbers that are all days, as 20230131": (
         [20230131, 20230201, 20221231, 20230301, 20230302, None],
         [
@@ -129,6 +135,11 @@ FILES = {
     "A title before the header": ("Report\na,b\n1,x\n2,y\n3,z\n", InputError),
     "A first line `sep=;`": ("sep=;\na;b\n1;x\n2;y\n", None),
     "Columns between spaces": ("a   b\n1   x\n2   y\n", "separator"),
+    "Names of rows in front, as R's `write.table` has them": (
+        '"a" "b"\n"1" 1 "x y"\n"2" 2 "y"\n',
+        "separator",
+    ),
+    "Blank rows at the end": ("a,b\n1,x\n2,y\n,\n,\n", "blank-rows"),
     "A separator at the end of every row": ("a,b\n1,x,\n2,y,\n", None),
     "The header again among the rows": ("a,b\n1,x\na,b\n2,y\n", "repeated-header"),
     "A quote that is not closed": ('a,b\n1,"x\n' + "2,y\n" * 20, InputError),

@@ -389,3 +389,80 @@ def test_columns_that_are_kept_as_text_lose_nothing(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n1.50,1,true\n2,,false\n")
     frame = read_source(tmp_path / "t.csv", ReadingOptions(as_text=("a", "b", "c"))).frame
     assert frame.astype(str).to_numpy().tolist() == [["1.50", "1", "true"], ["2", "", "false"]]
+
+
+ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ROWS),
+        "\n".join(map(json.dumps, ROWS)),
+        json.dumps({"count": 2, "data": ROWS}),
+        pd.DataFrame(ROWS).to_json(),
+        pd.DataFrame(ROWS).to_json(orient="split"),
+        pd.DataFrame(ROWS).set_index("a").to_json(orient="table"),
+    ],
+)
+def test_json_of_any_shape_is_a_table(text, tmp_path):
+    (tmp_path / "t.json").write_text(text)
+    assert read_source(tmp_path / "t.json").frame.to_dict("records") == ROWS
+
+
+def test_text_that_is_called_excel_is_read_as_text(tmp_path):
+    (tmp_path / "t.xls").write_text("a\tb\n1\tx\n2\ty\n")
+    raw = read_source(tmp_path / "t.xls")
+    assert raw.frame.to_dict("records") == ROWS
+    assert raw.notes[0].code == "text-as-excel"
+
+
+def test_damaged_and_encrypted_archives_are_refused(tmp_path):
+    packed = tmp_path / "t.csv.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("t.csv", "a,b\n1,x\n")
+    data = bytearray(packed.read_bytes())
+    data[6] |= 1  # the flag of a password, in both headers
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    packed.write_bytes(data)
+    with raises("encrypted-file"):
+        read_source(packed)
+    for name, content in (("u.csv.zip", b"PK"), ("v.csv.xz", b"none"), ("w.csv.gz", b"\x1f\x8b?")):
+        (tmp_path / name).write_bytes(content)
+        with raises("damaged-file"):
+            load_table(tmp_path / name, targets=["a", "b"])
+
+
+def test_a_last_row_of_sums_is_refused():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(1, size=(50, 3)), columns=list("abc")).round(2)
+    table["n"] = random.integers(0, 9, 50)
+    totals = pd.concat([table, table[["c", "n"]].sum().round(2).to_frame().T], ignore_index=True)
+    with raises("total-row"):
+        clean_table(totals)
+    assert len(clean_table(table).frame) == 50
+    one = pd.concat([table, table[["n"]].sum().to_frame().T], ignore_index=True)
+    assert len(clean_table(one).frame) == 51  # by chance, perhaps
+
+
+def test_codes_with_letters_are_classes_of_a_target():
+    codes = pd.DataFrame({"x": ["1st", "2nd", "3rd", "2nd"] * 5})
+    clean = clean_table(codes, ["x"])
+    assert clean.frame["x"].tolist() == codes["x"].tolist()
+    assert [remark.code for remark in clean.remarks["x"]] == ["mixed-units"]
+    with raises("mixed-units"):
+        clean_table(
+            pd.DataFrame({"x": [f"{n} {'kg' if n % 2 else 'g'}" for n in range(40)]}), ["x"]
+        )
+
+
+@pytest.mark.parametrize(("name", "first"), [("X", 1), ("...1", 1), ("index", 0)])
+def test_row_numbers_that_were_saved_are_left_out(name, first):
+    table = pd.DataFrame({name: np.arange(first, first + 30), "a": 1.5})
+    assert list(clean_table(table).left_out) == [name]
+    assert list(clean_table(table[::-1]).left_out) == []
+
+
+def test_names_of_columns_are_composed(tmp_path):
+    (tmp_path / "t.csv").write_text("gro\u0308\u00dfe,b\n1,2\n")
+    assert list(read_source(tmp_path / "t.csv").frame) == ["gr\u00f6\u00dfe", "b"]
