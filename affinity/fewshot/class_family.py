@@ -11,6 +11,7 @@ from torch import Tensor
 
 from affinity.errors import InputError, check_number
 from affinity.tasks import Accuracy, CrossEntropy, Examples, Task
+from affinity.words import shorten
 
 from .episodes import Episodes
 from .family import Family, sample_without_replacement
@@ -52,7 +53,9 @@ class ClassFamily(Family):
         empty = [name for name, count in zip(self.classes, self._counts, strict=True) if not count]
         if empty:
             raise InputError(
-                f"Expected rows of every class, but {empty} have none. Remove them.", "empty-class"
+                f"Expected rows of every class, but {shorten(map(repr, empty))} have none. Remove "
+                "them.",
+                "empty-class",
             )
 
     @property

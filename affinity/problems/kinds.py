@@ -73,7 +73,12 @@ def check_target(name: str, values: pd.Series, kind: Kind, levels: Sequence[str]
     if distinct == 1:
         raise InputError(
             f"Expected the target {name!r} to vary, but its only label is "
-            f"{plain_label(labels.iloc[0])!r} ({count(len(labels), 'row')}). Leave it out.",
+            f"{plain_label(labels.iloc[0])!r} ({count(len(labels), 'row')}). Leave it out."
+            + (
+                f" If an empty cell ({count(n_missing, 'row')}) is a label, too, write it there."
+                if (n_missing := len(values) - len(labels))
+                else ""
+            ),
             "constant-target",
         )
     if kind == "binary" and distinct != 2:

@@ -201,14 +201,15 @@ class Labels:
                 indicators.append((each[:, None] == levels).astype(float))
             else:
                 indicators.append(np.nan_to_num((each - levels[0]) / np.ptp(levels))[:, None])
-        values = np.column_stack([labels[name] for name in names]) if names else np.empty((0, 0))
+        nothing = np.empty((len(targets), 0))
+        values = np.column_stack([labels[name] for name in names]) if names else nothing
         return cls(
             tuple(names),
             values,
             ~np.isnan(values),
             np.array([len(distinct[name]) == 2 for name in names]),
             np.array([kinds[name] != "classes" for name in names]),
-            np.hstack(indicators) if indicators else np.empty((0, 0)),
+            np.hstack(indicators) if indicators else nothing,
             np.repeat(np.arange(len(names)), [each.shape[1] for each in indicators]),
         )
 
@@ -335,7 +336,7 @@ class Labels:
         return np.where(self.is_known, ranks, np.nan)
 
     def _by_task(self, values: np.ndarray) -> Float[np.ndarray, " task"]:
-        return np.bincount(self.task_of, weights=values, minlength=len(self.tasks))
+        return np.bincount(self.task_of, weights=values, minlength=len(self.tasks)).astype(float)
 
 
 def _auc(ranks: np.ndarray, is_positive: np.ndarray) -> float:

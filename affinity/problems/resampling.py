@@ -213,8 +213,9 @@ def _blocks_of_groups(groups: Int[Tensor, " row"], blocks: int) -> Int[Tensor, "
 def _check_shares(validation: float, evaluation: float, used: float) -> None:
     check_number("the used share", used, "invalid-share", above=0, most=1)
     check_number("the validation share", validation, "invalid-share", above=0, below=1)
-    limit = 1 - validation
-    check_number("the evaluation share", evaluation, "invalid-share", least=0, below=limit)
+    check_number("the evaluation share", evaluation, "invalid-share", least=0, below=1)
+    both = "the sum of the validation share and the evaluation share"
+    check_number(both, round(validation + evaluation, 9), "invalid-share", below=1)
 
 
 def _strata(examples: Examples) -> Int[Tensor, " row"]:

@@ -11,6 +11,9 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.reading import DataNote
 from affinity.reading.formats import plain_label
+from affinity.words import count
+
+FEW_ROWS = 0.1  # share of the rows that weights should leave
 
 
 def row_weights(values: pd.Series) -> Float[Tensor, " row"]:
@@ -44,8 +47,9 @@ def notes_on_weights(
     yield DataNote(
         "weights",
         f"Rows count by their weight in {column!r}, in training and in all scores: as much as "
-        f"{effective:.0f} rows of equal weight."
-        + (f" {n_zero} rows have weight 0 and do not count." if n_zero else ""),
+        f"{count(round(effective), 'row')} of equal weight."
+        + (f" {count(n_zero, 'row')} have weight 0 and do not count." if n_zero else ""),
+        "warning" if effective < FEW_ROWS * len(weights) else "note",
         column=column,
         value=effective,
     )

@@ -61,6 +61,7 @@ from .test_rows import (
 
 MANY_ROWS = 100_000  # from here on, all replicates are encoded with the same statistics
 _ROWS_AT_ONCE = 16_384  # rows that are encoded at once
+MOST_OF_DIVIDED_TIME = 0.1  # share of test rows with the time of development rows
 FEWEST_GROUPS = 20  # groups of test rows from which on an interval over groups can be relied on
 
 
@@ -284,7 +285,8 @@ def load_table(
             role = "event" if part in roles.events else "part"
             uses[part] = f"target: {kind}" if part == name else f"{role} of target {name!r}"
     uses |= roles.of_rows
-    seen = development.numpy()
+    seen, is_chosen = development.numpy(), split_column is not None
+    times = None if time_column is None else times_of(table, time_column)
     parts = TableParts(examples.inputs.shape[1], depth)
     trunk, head = parts(width)
     problem = Problem(
@@ -312,7 +314,8 @@ def load_table(
             *notes_on_unseen_labels(tensor, classes, development, test),
             *_event_notes(roles),
             *_split_notes(table, split_column),
-            *_group_notes(group_column, group, development, test),
+            *(() if is_chosen else _time_notes(times, development, test)),
+            *_group_notes(None if group is None else table[group_column], group, development, test),
             *notes_on_weights(weight_column, weights),
             *notes_on_table(
                 features,
@@ -321,9 +324,9 @@ def load_table(
                 seen,
                 test.numpy(),
                 dates=clean[list(columns.dates)],
-                times=None if time_column is None else times_of(table, time_column),
+                times=times,
                 is_grouped=group is not None,
-                is_random=time_column is None and split_column is None,
+                is_random=time_column is None and not is_chosen,
             ),
             *(
                 DataNote("left-out", f"Column {name!r} was left out: {why}.", column=name)
@@ -521,14 +524,43 @@ def _split_notes(table: pd.DataFrame, column: str | None) -> Iterator[DataNote]:
         )
 
 
+def _time_notes(
+    times: pd.Series | None, development: Int[Tensor, " development"], test: Int[Tensor, " test"]
+) -> Iterator[DataNote]:
+    if times is None:
+        return
+    values = times.to_numpy()
+    share = float(np.isin(values[test], values[development]).mean())
+    if share >= MOST_OF_DIVIDED_TIME:
+        yield DataNote(
+            "divided-time",
+            f"{in_percent(share)} of the test rows have the same {str(times.name)!r} as "
+            "development rows: the latest rows begin in the middle of that time, in the order of "
+            "the table. Use a column with finer times, or another --test-share.",
+            "warning",
+            column=str(times.name),
+            value=share,
+        )
+
+
 def _group_notes(
-    column: str | None,
+    values: pd.Series | None,
     groups: Int[Tensor, " row"] | None,
     development: Int[Tensor, " development"],
     test: Int[Tensor, " test"],
 ) -> Iterator[DataNote]:
-    if column is None or groups is None:
+    if values is None or groups is None:
         return
+    column = str(values.name)
+    if n_missing := int(values.isna().sum()):
+        yield DataNote(
+            "rows-without-group",
+            f"{count(n_missing, 'row')} without a value of {column!r} are a group each. If some of "
+            "them belong together, scores are too good: give them a value.",
+            "warning",
+            column=column,
+            value=float(n_missing),
+        )
     n_development, n_test = (len(groups[rows].unique()) for rows in (development, test))
     yield DataNote(
         "groups",

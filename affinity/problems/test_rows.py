@@ -1,5 +1,7 @@
 """Test rows: the rows of a table that are held out for the audit."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import torch
@@ -97,7 +99,12 @@ def times_of(table: pd.DataFrame, name: str) -> pd.Series:
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
             f"Expected a number or a date in every row of the time column {name!r}, but row {row} "
-            f"holds {plain_label(column.iloc[row])!r}.",
+            f"holds {plain_label(column.iloc[row])!r}."
+            + (
+                f" If it is a date, say how: --date-format {shlex.quote(f'{name}=%Y-%m-%d')}."
+                if isinstance(column.iloc[row], str)
+                else ""
+            ),
             "invalid-time",
         )
     if not is_date:

@@ -267,3 +267,25 @@ def test_a_missing_mark_of_a_set_of_labels_is_no_label():
         assert "unused-mark" not in {note.code for note in problem.notes}
         labels = torch.cat([problem.development.targets, problem.test.targets])
         assert labels.isnan().sum(dim=0).tolist() == [10, 10]
+
+
+def test_a_table_of_twenty_rows_is_a_problem(table):
+    assert len(load_table(table[:20], ["sick", "height"], rows=20).development) == 15
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "column"),
+    [
+        ("rows-without-group", {"groups": "c"}, [None, *["x", "y"] * 2] * 40),
+        ("likely-missing", {"groups": "c"}, [-1, *range(4)] * 40),
+        ("divided-time", {"time_column": "c"}, np.repeat([1, 2], 100)),
+        (None, {"time_column": "c"}, np.arange(200) // 50),
+        (None, {"time_column": "c"}, np.arange(200)),
+        ("weights", {"sample_weight": "c"}, [1e9, *[1] * 199]),
+        (None, {"sample_weight": "c"}, [1, 2] * 100),
+    ],
+)
+def test_columns_of_rows_that_may_mislead_are_warned_of(table, code, options, column):
+    problem = load_table(table.assign(c=column), ["height", "blood"], **options)
+    found = {note.code for note in problem.notes if note.column == "c" and note.severity != "note"}
+    assert (code in found) if code else not found
