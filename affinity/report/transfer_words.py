@@ -48,12 +48,16 @@ def transfer_headline(summary: TransferSummary) -> Headline:
             "do not show whether the best source helps."
         )
     else:
-        title = f"Train from scratch: no source is better for {_any_of(summary.targets)}."
+        title = (
+            f"Train from scratch: no source was found to be better for {_any_of(summary.targets)}."
+        )
     described = [_describe(helped[target]) for target in [*beyond, *others]]
     described += [_describe(pair) for pair in undecided.values()]
     none = [t for t in summary.targets if t not in helped and t not in undecided]
     if none and described:
-        described.append(f"No source is better than training from scratch for {listed(none)}.")
+        described.append(
+            f"No source was found to be better than training from scratch for {listed(none)}."
+        )
     return Headline(title, (*described, *_harmful_and_undecided(summary)), bool(helped))
 
 
