@@ -17,6 +17,7 @@ from affinity.audit import (
     RepeatedHoldout,
 )
 from affinity.audit.summary import TaskSummary
+from affinity.errors import InputError
 from affinity.estimates import AffinityMatrix
 from affinity.fewshot import FewShotSummary
 from affinity.files import write_atomically
@@ -273,7 +274,7 @@ def write_report(
         objectives: The same tasks with each way to combine their losses.
 
     Raises:
-        InputError: If the file cannot be written.
+        InputError: If the file cannot be written, or such a result has no page.
 
     Example:
         >>> import tempfile
@@ -293,5 +294,13 @@ def write_report(
         return write_atomically(path, transfer_page_of(result))
     if isinstance(result, FewShotSummary):
         return write_atomically(path, fewshot_page_of(result))
+    if not isinstance(result, Audit):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            "Expected an audit, a study, a recorded or ranking run, or the summary of a transfer "
+            f"or of few-shot results, but got {type(result).__name__}. The plan of a race needs an "
+            "audit; a diagnosis is shown on the page of one: write_report(audit, path, "
+            "diagnosis=...).",
+            "wrong-type",
+        )
     page = AuditPage.from_audit(result, matrices, trace, diagnosis, holdout, objectives)
     return write_atomically(path, page.to_html())

@@ -12,7 +12,7 @@ from codes import raises
 from example_audits import HOSTILE, a_diagnosis, a_race, an_audit, names, trace_of, with_gates
 from markupsafe import escape
 
-from affinity import sharing
+from affinity import Plan, sharing
 from affinity.audit import Audit, RepeatedHoldout
 from affinity.audit.race_result import DetectableGain
 from affinity.recording import RecordingCost
@@ -188,3 +188,10 @@ def test_the_page_and_the_json_say_what_a_race_could_find() -> None:
 @pytest.mark.usefixtures("blank_pictures")
 def test_many_tasks_have_a_choice_of_budgets_too() -> None:
     assert len(AuditPage.from_audit(an_audit(20, n_groups=6)).choices) == 8
+
+
+@pytest.mark.parametrize("result", [a_diagnosis(), Plan.separate(("a", "b")), None])
+def test_a_result_that_has_no_page_is_refused(result: Any, tmp_path: Path) -> None:
+    with raises("wrong-type"):
+        write_report(result, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
