@@ -95,6 +95,10 @@ class Batch:
         check_loss(task, loss)
         return loss.reshape(())
 
+    def losses(self) -> list[Float[Tensor, ""]]:
+        """The losses of all present tasks, with their graph."""
+        return [self.loss(task) for task in self.names]
+
     def gradient(
         self, task: str, inputs: Sequence[Tensor | GradientEdge], *, is_half: bool = False
     ) -> Gradient | None:
@@ -204,8 +208,15 @@ class Batch:
 
     def evaluate(self) -> Float[Tensor, " task"]:
         """The losses evaluated again, without their graph."""
-        with torch.no_grad():
-            return self._evaluate().detach()
+        with torch.set_grad_enabled(self.state.needs_graph):
+            try:
+                return self._evaluate().detach()
+            except RuntimeError as error:
+                if self.state.needs_graph or "grad" not in str(error):
+                    raise
+        self._restore()
+        self.state.needs_graph = True  # it differentiates, or keeps gradients
+        return self.evaluate()
 
     def evaluate_with_graph(self) -> dict[str, Float[Tensor, ""]]:
         """The losses of the present tasks evaluated again, with their graph."""
@@ -267,6 +278,10 @@ class Batch:
                     "different-closure",
                 )
 
+    def restore(self) -> None:
+        """Undo what backward passes have drawn or changed before the next evaluation."""
+        self._restore()
+
     @property
     def device(self) -> torch.device:
         """The model's device."""
@@ -280,7 +295,7 @@ class Batch:
     def _evaluate_twice(self) -> Float[Tensor, " task"]:
         """The losses of a second evaluation that starts from the buffers that the first left."""
         assert self._closure is not None  # losses that are functions are not compared
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.state.needs_graph):
             self._closure()
         return self.evaluate()
 
@@ -316,7 +331,8 @@ class Batch:
                     task,
                 )
             else:
-                present[task] = loss.reshape(()) if isinstance(loss, Tensor) else loss
+                has_axes = isinstance(loss, Tensor) and loss.dim()
+                present[task] = cast("Tensor", loss).reshape(()) if has_axes else loss
         return present
 
     def _vector(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " task"]:

@@ -1,6 +1,6 @@
 """Shared graph: the part of an autograd graph that at least two losses reach."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -194,6 +194,27 @@ def _function_of(node: Node) -> str | None:
     name = str(function.__name__)
     is_own = function.__module__.partition(".")[0] != "torch"
     return name if is_own or name.startswith("CompiledFunction") else None
+
+
+TERMS = ("Add", "Sub", "Mul", "Div", "Neg", "Sum", "Mean", "Stack", "Cat", "Unsqueeze")
+"""Operations that make weighted sums."""
+
+
+def terms_of(losses: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The losses that are weighted sums of others, with these."""
+    tasks = {get_gradient_edge(loss).node: task for task, loss in losses.items()}
+    found: dict[str, list[str]] = {}
+    for root, task in tasks.items():
+        stack, seen = [root], {root}
+        while stack:
+            node = stack.pop()
+            if node is not root and node in tasks:
+                found.setdefault(task, []).append(tasks[node])
+            elif node.name().startswith(TERMS):
+                parents = {each for each, _ in node.next_functions if each is not None} - seen
+                seen |= parents
+                stack += parents
+    return found
 
 
 def graph_nodes(losses: Iterable[Tensor]) -> list[Node]:

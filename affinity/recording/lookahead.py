@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map_only
 
 from affinity.errors import InputError
 
@@ -63,6 +65,17 @@ def write_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None
         parameter.data.copy_(value)
 
 
+WRAPPERS = {"accelerate", "lightning", "pytorch_lightning"}
+
+
+def plain(optimizer: Optimizer | None) -> Optimizer | None:
+    """The optimizer itself, below the wrapper of accelerate, Lightning or Fabric."""
+    libraries = {part.__module__.partition(".")[0] for part in type(optimizer).__mro__}
+    return (
+        optimizer if libraries.isdisjoint(WRAPPERS) else getattr(optimizer, "optimizer", optimizer)
+    )
+
+
 USUAL_RATE = 0.001  # the learning rate of a plain step where none is known
 
 
@@ -85,10 +98,14 @@ def step_size(
             "no-optimizer",
         )
     ids = {id(parameter) for parameter in shared}
-    for group in groups:
-        if not ids or any(id(parameter) in ids for parameter in group["params"]):
-            rate = group.get("lr")
-            return None if rate is None else float(rate)
+    rates = [
+        group.get("lr")
+        for group in groups
+        if not ids or any(id(parameter) in ids for parameter in group["params"])
+    ]
+    if rates:  # a rate of 0 freezes a group
+        rate = next((rate for rate in rates if rate), rates[0])
+        return None if rate is None else float(rate)
     raise InputError(
         "Expected the optimizer to train the shared parameters, but none of its groups contains "
         "one: pass the optimizer of this model, or learning_rate=...",
@@ -138,7 +155,10 @@ class OptimizerStep:
             copy = copies[id(parameter)]
             copy.grad = None if part is None else part.to(copy.dtype).clone()
         groups = [
-            {**group, "params": [copies[id(p)] for p in group["params"] if id(p) in copies]}
+            {
+                **{name: _copy(value) for name, value in group.items() if name != "params"},
+                "params": [copies[id(p)] for p in group["params"] if id(p) in copies],
+            }
             for group in self.optimizer.param_groups
         ]
         if missing := len(copies) - sum(len(group["params"]) for group in groups):
@@ -149,10 +169,7 @@ class OptimizerStep:
                 "foreign-optimizer",
             )
         state = {
-            copies[id(parameter)]: {
-                name: value.clone() if isinstance(value, Tensor) else value
-                for name, value in entry.items()
-            }
+            copies[id(parameter)]: _copy(entry)
             for parameter, entry in getattr(self.optimizer, "state", {}).items()
             if id(parameter) in copies
         }
@@ -178,3 +195,8 @@ class OptimizerStep:
             ) from error
         for parameter in parameters:
             parameter.data.copy_(copies[id(parameter)].detach())
+
+
+def _copy(value: object) -> Any:
+    """The same with copies of all tensors, also of those in lists and dictionaries."""
+    return tree_map_only(Tensor, Tensor.clone, value)

@@ -161,6 +161,7 @@ class Measurement:
                 lost = below_precision(
                     losses, products.cpu(), rate, part.rounding_error, parameter_error
                 )
+                _refuse_unchanged(losses, after, lost)
                 prediction = losses.double() - rate * between.cpu().double()
             else:
                 own = (losses - after.diagonal()).abs()
@@ -344,6 +345,8 @@ class Measurement:
         part, lookahead = self._part, self._buffer.lookahead_losses
         batches = {i: b for i, b in enumerate((batch, held_out)) if b is not None}
         tensors = part.tensors
+        for each in batches.values():
+            each.restore()
         with restore_parameters(tensors) as before:
             if self._settings.step == "optimizer":
                 assert self._optimizer is not None
@@ -357,6 +360,7 @@ class Measurement:
                     assert batch is not None
                     write_values(tensors, before)
                     gradient = part.gradient(batch, task)
+                    batch.restore()
                     if gradient is not None and self._settings.held_out is not None:
                         self._sources[task] = gradient
                 if gradient is None:
@@ -384,6 +388,20 @@ class Measurement:
             yield tasks[start : start + size]
 
 
+def _refuse_unchanged(losses: Tensor, after: Tensor, lost: Tensor) -> None:
+    """Raise an error if no loss changes at all by steps that are far above rounding."""
+    is_same = (after == losses) | after.isnan()
+    own = after.diagonal().isfinite() & ~lost.diagonal()
+    if own.any() and is_same.all():
+        raise InputError(
+            "Expected a closure that computes the losses again, but after a step of the shared "
+            "parameters it returns exactly the same ones: it uses what was computed before, such "
+            "as the losses or the shared part's output, or a cache. Compute everything from the "
+            "inputs inside of it. If the shared part is quantized, record without a closure.",
+            "unchanged-losses",
+        )
+
+
 class PendingHoldout:
     """A measurement whose sources are measured; the next micro-batch will measure its targets."""
 
@@ -391,6 +409,10 @@ class PendingHoldout:
         self.measurement = measurement
         self._part = part
         self._sums = self._parameter_sums()
+
+    def is_trained(self) -> bool:
+        """Whether none of the parameters was frozen since."""
+        return all(parameter.requires_grad for parameter in self._part.parameters.values())
 
     def finish(self, batch: Batch, begun: int) -> bool:
         """Measure targets on the next micro-batch; False if the optimizer made a step in between.

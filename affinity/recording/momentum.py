@@ -66,11 +66,12 @@ def carried_momentum(optimizer: Optimizer | None, shared: Sequence[Tensor]) -> M
 
 def _buffer(group: Mapping[str, object]) -> tuple[str, float] | None:
     """The name of the optimizer's buffer, and the factor that turns it into the sum."""
+    sign = -1.0 if group.get("maximize") else 1.0  # buffers then hold gradients times -1
     if "betas" in group:
         beta = float(cast("tuple[float, float]", group["betas"])[0])
-        return "exp_avg", beta / (1 - beta)
+        return "exp_avg", sign * beta / (1 - beta)
     if "dampening" in group:
         dampening = float(cast("float", group["dampening"]))
         momentum = float(cast("float", group["momentum"]))
-        return "momentum_buffer", momentum / (1 - dampening) if dampening < 1 else 0.0
+        return "momentum_buffer", sign * momentum / (1 - dampening) if dampening < 1 else 0.0
     return None

@@ -5,6 +5,7 @@ representations, counters, caches and generators as plain attributes; closures i
 """
 
 import ctypes
+import gc
 import itertools
 import random
 import sys
@@ -12,7 +13,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from operator import is_not, length_hint
 from types import (
@@ -32,7 +33,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from affinity.errors import InputError
 
-from .shards import reshard
+from .shards import local_part, reshard
 
 MERSENNE_BYTES = 625 * 4  # size of NumPy's generator in memory: 624 words and a position
 
@@ -50,11 +51,12 @@ CONCURRENT = {
 while a step is observed, so it is left as it is."""
 
 MOST_LEVELS = 4  # attributes of attributes are searched up to this depth
+METHOD_LEVELS = 2  # and globals that methods name up to this one
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 MOST_CONTENTS, MOST_NUMBERS, MOST_OBJECTS = 10_000, 1_000_000, 100_000
 """Longer lists are restored without what they contain; larger tensors must not change in place."""
 
-IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
+IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device)
 """Values without contents of their own: it is enough to put the reference back."""
 
 
@@ -65,6 +67,7 @@ def preserve_state(
     and_called: bool = False,
     functions: Iterable[object] = (),
     parameters: Iterable[Tensor] = (),
+    moved: set[int] | None = None,
     is_sharded: bool = False,
 ) -> Generator[Callable[[], bool]]:
     """Restore random states, buffers, and what modules keep in plain attributes, at the end.
@@ -77,17 +80,24 @@ def preserve_state(
     finds the versions that it saved.
 
     Also preserved: with `and_called`, every other module that this thread calls; the variables of
-    `functions`; and `parameters`, which forward passes change. Objects that hold a thread, a lock
-    or a queue are not.
+    `functions`; and `parameters`, which forward passes may change: the ids of those that they do
+    are added to `moved`. Objects that hold a thread, a lock or a queue are not.
     """
     saved: list[tuple[Tensor, Tensor]] = []
     buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
     known: set[int] = set()
     states = RandomStates(accelerators(model))
+    moved = set() if moved is None else moved
+    parts = {each: local_part(each) if is_sharded else each for each in parameters}
+    copies = {parameter: part.detach().clone() for parameter, part in parts.items()}
 
     def restore() -> bool:
         if is_sharded:
             reshard(model)
+        for parameter, copy in copies.items():  # changes of its data leave its version as it is
+            if not torch.equal(parts[parameter], copy):
+                parts[parameter].data.copy_(copy)
+                moved.add(id(parameter))
         for tensor, copy in saved:
             tensor.data.copy_(copy)
         for by_name, before in buffers:
@@ -99,10 +109,13 @@ def preserve_state(
     with ExitStack() as stack:
 
         def keep(tensor: Tensor, copy: Tensor) -> None:
+            if tensor.layout is torch.strided and any(
+                stride == 0 < size - 1
+                for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+            ):
+                return  # expanded: nothing can be written to it
             saved.append((tensor, copy))
-            stack.enter_context(
-                torch.autograd._unsafe_preserve_version_counter(tensor)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-            )
+            stack.enter_context(_same_versions(tensor))
 
         def save(module: nn.Module, *_: object) -> None:
             parts = [part for part in module.modules() if id(part) not in known]
@@ -126,10 +139,10 @@ def preserve_state(
         kept = KeptState(save)
         save(model)
         for function in functions:
-            kept.add_function(function)
+            kept.add_closure(function)
         keep_tensors()
-        for parameter in parameters:
-            keep(parameter, parameter.detach().clone())
+        if copies:
+            stack.enter_context(_same_versions(*copies))
         if and_called:
             thread = threading.get_ident()
 
@@ -142,6 +155,20 @@ def preserve_state(
             yield restore
         finally:
             restore()
+
+
+def _same_versions(*tensors: Tensor) -> AbstractContextManager[None]:
+    return torch.autograd._unsafe_preserve_version_counter(tensors)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
+def retained_gradients() -> list[tuple[Tensor, Tensor | None]]:
+    """Tensors inside of graphs that keep their gradient (`retain_grad`), with it.
+
+    Every backward pass adds to it, those of `torch.autograd.grad` included, and no graph leads to
+    its tensors.
+    """
+    tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+    return [(each, each.grad) for each in tensors if each.retains_grad]
 
 
 class KeptState:
@@ -170,18 +197,22 @@ class KeptState:
                 self._add_module(module)
 
     def _add_module(self, module: nn.Module) -> None:
-        for part in type(module).__mro__:
-            if _library(part) not in OTHER_LIBRARIES and self._is_new(part):
+        self._add_class(type(module), MOST_LEVELS, METHOD_LEVELS)
+        self._add_names(cast("dict[str, object]", module.__dict__), INTERNAL, MOST_LEVELS)
+
+    def _add_class(self, last: type, levels: int, of_methods: int = 0) -> None:
+        """Add the attributes of a class and its bases, and the globals that methods name."""
+        for part in last.__mro__:
+            if _library(part) not in OTHER_LIBRARIES | {"builtins"} and self._is_new(part):
                 values = {
                     name: value
                     for name, value in vars(part).items()
                     if not name.startswith("__") and not _is_code(value)
                 }
                 self._undo.append(lambda part=part, values=values: _restore_class(part, values))
-                self._add_all(values.values(), MOST_LEVELS)
-                for value in list(vars(part).values()):
-                    self.add_function(value, 1)  # globals that its methods name
-        self._add_names(cast("dict[str, object]", module.__dict__), INTERNAL, MOST_LEVELS)
+                self._add_all(values.values(), levels)
+                for value in list(vars(part).values()) if of_methods else ():
+                    self.add_function(value, of_methods)
 
     def add_script(self, module: torch.jit.ScriptModule) -> None:
         """Add the attributes that a TorchScript module keeps outside of Python."""
@@ -193,6 +224,14 @@ class KeptState:
         }
         self._undo.append(lambda: _restore_attributes(module, values))
         self._add_all(values.values(), MOST_LEVELS)
+
+    def add_closure(self, function: object) -> None:
+        """Add the variables of a function, or the attributes of an object that is called."""
+        if isinstance(function, FunctionType | MethodType | partial):
+            self.add_function(function)
+        elif function is not None:
+            self._add(function, MOST_LEVELS)
+            self._add_class(type(function), MOST_LEVELS, METHOD_LEVELS)
 
     def add_function(self, function: object, levels: int = MOST_LEVELS) -> None:
         """Add the variables of a function: those around it, and globals that it names."""
@@ -206,10 +245,16 @@ class KeptState:
         cells = [cell for cell in function.__closure__ or () if not _is_empty(cell)]
         contents = [cell.cell_contents for cell in cells]
         self._undo.append(lambda: _restore_cells(cells, contents))
-        names = [name for name in function.__code__.co_names if name in function.__globals__]
-        values = {name: function.__globals__[name] for name in names}
+        named = function.__code__.co_names
+        values = {
+            name: function.__globals__[name] for name in named if name in function.__globals__
+        }
         self._undo.append(lambda: function.__globals__.update(values))
         self._add_all([*contents, *values.values(), *vars(function).values()], levels - 1)
+        for module in filter(_is_own_module, values.values()):
+            of_module = {name: getattr(module, name) for name in named if hasattr(module, name)}
+            self._undo.append(partial(_restore_attributes, module, of_module))
+            self._add_all(of_module.values(), levels - 1)
 
     def _is_new(self, value: object) -> bool:
         if id(value) in self._known:
@@ -230,11 +275,13 @@ class KeptState:
     def _add(self, value: object, levels: int) -> None:
         if isinstance(value, IMMUTABLE) or levels < 0 or len(self._known) > MOST_OBJECTS:
             return
-        if isinstance(value, nn.Module):
+        if isinstance(value, type):
+            self._add_class(value, levels - 1)
+        elif isinstance(value, nn.Module):
             self._save(value)
         elif isinstance(value, FunctionType | MethodType | partial):
             if _library(value) not in OTHER_LIBRARIES:
-                self.add_function(value, levels - 1)
+                self.add_function(value, levels)
         elif not self._is_new(value) or isinstance(value, ModuleType | torch.optim.Optimizer):
             return
         elif isinstance(value, Tensor):
@@ -425,6 +472,15 @@ def _is_empty(cell: CellType) -> bool:
 def _is_code(value: object) -> bool:
     """Whether a class attribute is a method, a property or an internal object, not a value."""
     return callable(value) or hasattr(type(value), "__get__")
+
+
+def _is_own_module(value: object) -> bool:
+    """Whether this is a module of the user's own project, whose functions keep state in it."""
+    if not isinstance(value, ModuleType):
+        return False
+    library = value.__name__.partition(".")[0]
+    is_installed = "site-packages" in (getattr(value, "__file__", None) or "site-packages")
+    return library not in OTHER_LIBRARIES | sys.stdlib_module_names and not is_installed
 
 
 def _library(value: object) -> str:

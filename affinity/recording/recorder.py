@@ -1,10 +1,10 @@
 """Recorder: measures per-task gradients before `backward()` without changing the run."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,16 @@ from affinity.words import shorten
 
 from .batch import Batch, Closure, TaskLosses, check_losses, without_effects
 from .by_task import TaskLabels, losses_by_task
+from .lookahead import plain
 from .measurement import Measurement, PendingHoldout
 from .precision import recorded_type
-from .preserve_state import preserve_state
+from .preserve_state import preserve_state, retained_gradients
 from .ranks import Ranks
 from .recorder_state import RecorderState, SearchState
 from .schedule import RecordingCost, Schedule, Timing
 from .settings import HeldOut, Level, Settings, StepKind
 from .shards import check_shards
-from .shared_parameters import Shared, module_to_watch, unwrapped
+from .shared_parameters import Shared, module_to_watch, refuse_lazy, unwrapped
 from .shared_part import SharedPart
 from .shared_search import SharedSearch
 from .summary import RecordingSummary, numbers_by_module
@@ -68,7 +69,7 @@ class Recorder:
             estimators that use lookahead losses, such as inter-task affinity.
         step: The lookahead's step: ``"gradient"``, plain, as in the TAG paper, or ``"optimizer"``,
             the one that `optimizer` would take on that task's gradient alone.
-        learning_rate: Of the plain step. Without it, the current one of the first group of
+        learning_rate: Of the plain step. Without it, the current one above 0 of the first group of
             `optimizer` with a shared parameter; without `optimizer`, 0.001.
         optimizer: The run's optimizer; with it, inner products of the tasks' gradients with its
             momentum are recorded, too.
@@ -133,7 +134,7 @@ class Recorder:
             raise InputError(
                 'Expected optimizer=... for step="optimizer", but got none.', "missing-optimizer"
             )
-        self.optimizer = optimizer  # the run's optimizer; may be set later
+        self.optimizer = optimizer
         self._settings = Settings(
             level,
             layers,
@@ -146,7 +147,10 @@ class Recorder:
             gramians,
             held_out,
         )
+        if isinstance(shared, Iterator):  # it is read more than once
+            shared = list(shared)
         self._model = module_to_watch(model, shared)
+        self._own_model = unwrapped(self._model)
         self._dtype = torch.float32  # in which losses are recorded
         self._is_sharded = check_shards(self._model, self._settings)
         if self._is_sharded:
@@ -164,8 +168,20 @@ class Recorder:
         self._part: SharedPart | None = None
         self._pending: PendingHoldout | None = None
         self._is_checked = False
-        self._moving: list[nn.Parameter] = []  # parameters that forward passes change
+        self._moving: list[nn.Parameter] = []  # parameters that forward passes may change
+        self._moved: set[int] = set()  # ids of those that they changed
         self._is_observing = False
+        self._has_retained = True  # tensors that keep their gradient
+        self._observe_uncompiled: Any = torch.compiler.disable(self._observe)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The run's optimizer; it may be set later."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer | None) -> None:
+        self._optimizer = plain(optimizer)
 
     def is_due(self) -> bool:
         """Whether the next observation may be measured, for runs that compute losses only then."""
@@ -205,13 +221,13 @@ class Recorder:
                 does not return the same losses.
         """
         if task is None:
-            self._observe(
+            self._observe_uncompiled(
                 cast("TaskLosses", losses),
                 cast("Closure | None", closure),
                 cast("Closure | None", held_out),
             )
         else:
-            self._observe(*self._by_task(losses, closure, held_out, task))
+            self._observe_uncompiled(*self._by_task(losses, closure, held_out, task))
 
     def _observe(
         self, losses: TaskLosses, closure: Closure | None, held_out: Closure | None
@@ -234,6 +250,7 @@ class Recorder:
         device = next(self._model.parameters(), torch.zeros(())).device
         if self._part is None:  # not before: a trainer may have changed the model's type
             self._dtype = recorded_type(self._model.parameters())
+            refuse_lazy(self._model)
         started = _now(device)
         self._ranks.synchronize(step)
         is_new = not state.begun and state.round is None
@@ -244,13 +261,14 @@ class Recorder:
         self._is_observing = True
         try:
             functions = [closure, held_out, *(loss for loss in losses.values() if callable(loss))]
-            with without_effects(self._model):
+            with without_effects(self._model), self._retained():
                 first = self._check_closure(state.tasks, losses, closure, functions)
                 with self._preserve(functions, self._moving) as restore:
                     arguments = (restore, self._model, state, self._dtype)
                     batch = Batch(state.tasks, losses, closure, *arguments, first)
                     other = self._held_out_batch(state.tasks, held_out, restore)
                     self._measure(step, state.tasks, batch, other)
+            self._moving = [p for p in self._moving if id(p) in self._moved]
         finally:
             self._is_observing = False
         state.finish_round()
@@ -390,6 +408,8 @@ class Recorder:
         self, step: int, tasks: tuple[str, ...], batch: Batch, other: Batch | None
     ) -> None:
         state, pending, self._pending = self._state, self._pending, None
+        if pending is not None and not pending.is_trained():
+            pending, state.begun = None, 0
         if pending is not None and pending.finish(batch, state.begun):
             state.measurements.append(pending.measurement.trace())
             state.begun = 0
@@ -410,10 +430,13 @@ class Recorder:
         if part is not None and self._part is None:
             part.check_ranks()
             part.warn_of_hooks(evaluates=batch.can_evaluate or other is not None)
+        is_other = None not in (part, self._part) and part is not self._part
         self._part = part or self._part
         if part is None or not present:
             return
-        if state.round is not None and state.round.parameters != tuple(part.parameters):
+        if state.round is not None and (
+            is_other or state.round.parameters != tuple(part.parameters)
+        ):
             state.round.kept.clear()  # gradients at other parameters
             state.round.parameters = tuple(part.parameters)
         is_useful = state.round is None or state.round.gains(present)
@@ -429,14 +452,24 @@ class Recorder:
             state.begun += 1
             self._pending = PendingHoldout(measurement, part)
 
+    @contextmanager
+    def _retained(self) -> Generator[None]:
+        """Put gradients back that tensors keep, if there are some at first."""
+        kept = retained_gradients() if self._has_retained else []
+        self._has_retained = bool(kept)
+        yield
+        for tensor, gradient in kept:
+            tensor.grad = gradient
+
     def _preserve(
         self, functions: Sequence[object], parameters: Iterable[Tensor]
     ) -> AbstractContextManager[Callable[[], bool]]:
         return preserve_state(
-            unwrapped(self._model),
+            self._own_model,
             and_called=not self._is_whole,
             functions=functions,
             parameters=parameters,
+            moved=self._moved,
             is_sharded=self._is_sharded,
         )
 
@@ -455,23 +488,23 @@ class Recorder:
         can_evaluate = closure is not None or any(callable(loss) for loss in losses.values())
         if self._is_checked or not can_evaluate or not self._settings.looks_ahead(0):
             return None
-        parameters = list(unwrapped(self._model).parameters())
-        versions = [_versions(parameter) for parameter in parameters]
+        parameters = list(self._own_model.parameters())
+        versions = [_gradient_version(parameter) for parameter in parameters]
         with self._preserve(functions, parameters) as restore:
             batch = Batch(tasks, losses, closure, restore, self._model, self._state, self._dtype)
             if not batch.names:
                 return None
             evaluated = batch.evaluate()
-            now = [_versions(parameter) for parameter in parameters]
+            now = [_gradient_version(parameter) for parameter in parameters]
         self._is_checked = True
-        changed = list(zip(parameters, versions, now, strict=True))
-        if any(before[1:] != after[1:] for _, before, after in changed):
+        if versions != now:
             raise InputError(
                 "Expected a closure that evaluates the losses and changes nothing, but it changes "
                 "gradients: leave zero_grad, backward and step out of it.",
                 "closure-with-effects",
             )
-        self._moving = [parameter for parameter, before, after in changed if before != after]
+        # a target network may not move before what it follows does: watch it while looking ahead
+        self._moving = [p for p in parameters if id(p) in self._moved or not p.requires_grad]
         return evaluated
 
     def _looks_ahead(self, batch: Batch) -> bool:
@@ -499,7 +532,7 @@ class Recorder:
         places = {id(parameter) for parameter in shared.values()}
         private = [
             (name, parameter)
-            for name, parameter in unwrapped(self._model).named_parameters()
+            for name, parameter in self._own_model.named_parameters()
             if parameter.requires_grad and id(parameter) not in places
         ]
         return RecordingSummary(
@@ -522,6 +555,8 @@ class Recorder:
             notes.append(f"Missing in some batches: {', '.join(sorted(missing))}.")
         if unreached := tasks_with.get("unreached-shared-part"):
             notes.append(f"Do not depend on the shared part: {', '.join(unreached)}.")
+        if sums := tasks_with.get("sum-of-losses"):
+            notes.append(f"Contain the losses of other tasks: {', '.join(sums)}.")
         if "lookahead-below-precision" in tasks_with:
             can_predict = self._settings.gramians and self._settings.step == "gradient"
             what = "are first-order predictions" if can_predict else "are missing"
@@ -541,10 +576,10 @@ class Recorder:
         return "exact" if settings.sources is None else f"exact, {settings.sources} sources in turn"
 
 
-def _versions(parameter: nn.Parameter) -> tuple[int, int, int]:
-    """Numbers that change when the parameter, or its gradient, is changed or replaced."""
+def _gradient_version(parameter: nn.Parameter) -> tuple[int, int]:
+    """Numbers that change when the parameter's gradient is changed or replaced."""
     gradient = parameter.grad
-    return parameter._version, id(gradient), 0 if gradient is None else gradient._version
+    return id(gradient), 0 if gradient is None else gradient._version
 
 
 def _now(device: torch.device) -> float:

@@ -43,6 +43,7 @@ class RecorderState:
     first_source: int = 0  # the next source, where measurements take turns
     begun: int = 0  # measurements begun since one was finished; above 0: wait for a micro-batch
     is_closure_exact: bool = False  # the closure returns bit for bit the losses given to `observe`
+    needs_graph: bool = False  # evaluations need gradients, since they take some themselves
     has_factors: bool = True  # factored gradients were cheaper when last checked
     # tasks (or "") and codes of warnings
     warned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])

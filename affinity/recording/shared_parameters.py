@@ -24,18 +24,20 @@ def selected_parameters(model: nn.Module, shared: Shared) -> dict[str, nn.Parame
 
     `shared` is a submodule; the name of a submodule or of a parameter; a glob
     (``"trunk.*.weight"``) or a regular expression that is searched in parameter names; several of
-    these; or None. An error if nothing matches.
+    these; or None. A tied parameter has the first of its names, and each of them selects it. An
+    error if nothing matches.
     """
     named = {
         name.replace("_orig_mod.", ""): parameter
-        for name, parameter in unwrapped(model).named_parameters()
+        for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False)
     }
-    if shared is None:
-        return named
-    is_one = isinstance(shared, nn.Module | nn.Parameter | str | re.Pattern)
-    parts = [shared] if is_one else list(shared)
-    selected = {name for part in parts for name in _matches(named, part)}
-    return {name: parameter for name, parameter in named.items() if name in selected}
+    selected = {id(parameter) for parameter in named.values()}
+    if shared is not None:
+        is_one = isinstance(shared, nn.Module | nn.Parameter | str | re.Pattern)
+        parts = [shared] if is_one else list(shared)
+        selected = {id(named[name]) for part in parts for name in _matches(named, part)}
+    first = {id(parameter): name for name, parameter in reversed(named.items())}
+    return {first[id(p)]: p for p in named.values() if id(p) in selected}
 
 
 def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
@@ -59,6 +61,17 @@ def module_to_watch(model: nn.Module | None, shared: Shared) -> nn.Module:
         "Recorder(model, shared='trunk'), or Recorder(shared=model.trunk).",
         "missing-model",
     )
+
+
+def refuse_lazy(model: nn.Module) -> None:
+    """Raise an error for parameters that only the first forward pass makes."""
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise InputError(
+                f"Expected parameters that exist, but {name} is made by the first forward pass: "
+                "evaluate the model once on a batch before the run.",
+                "lazy-parameters",
+            )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

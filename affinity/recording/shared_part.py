@@ -143,7 +143,7 @@ class SharedPart:
         is_alone = self.ranks.count == 1 and not self.is_sharded
         if self.settings.level == "representation" or not is_alone or batch.is_apart:
             return None
-        losses = [batch.loss(task) for task in batch.names]
+        losses = batch.losses()
         linear = linear_layers(losses, self.tensors, len(losses), needs_gradients=needs_gradients)
         if not linear:
             return None

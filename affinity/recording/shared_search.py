@@ -13,6 +13,7 @@ from .graph import (
     refuse_overwritten_graphs,
     refuse_reentrant_checkpoints,
     shared_graph,
+    terms_of,
 )
 from .precision import rounding_of
 from .ranks import Ranks
@@ -36,6 +37,7 @@ class SharedSearch:
 
     def __init__(self, model: nn.Module, shared: Shared, settings: Settings) -> None:
         self._model = model
+        self._shared = shared
         self._is_named = shared is not None
         self._named = selected_parameters(model, shared)
         self._settings = settings
@@ -52,12 +54,15 @@ class SharedSearch:
 
     def find(self, tasks: tuple[str, ...], batch: Batch, ranks: Ranks) -> SharedPart | None:
         """The shared part; None while nothing is known to be shared and trained."""
-        losses = [batch.loss(task) for task in batch.names]
+        self._named = selected_parameters(self._model, self._shared)  # modules may be replaced
         named = [parameter for parameter in self._named.values() if parameter.requires_grad]
         if not self._is_checked and named:
             self._is_checked = True
+            losses = batch.losses()
+            _warn_of_sums(batch, losses)
             refuse_reentrant_checkpoints(losses)
             refuse_overwritten_graphs(losses, named)
+            batch.restore()
         at_representation = self._settings.level == "representation"
         if not self._is_named and not at_representation:
             self._search(tasks, batch, ranks)
@@ -68,13 +73,14 @@ class SharedSearch:
         }
         trained = {name: parameter for name, parameter in known.items() if parameter.requires_grad}
         if not trained and not at_representation:
-            self._explain(list(known), losses if ranks.count == 1 else [])
+            self._explain(list(known), batch.losses() if ranks.count == 1 else [])
             return None
         if self._settings.level == "last layer":
-            trained = last_layer(trained, losses)
+            trained = last_layer(trained, batch.losses())
             if not trained:
                 return None
-        if self._part is None or list(self._part.parameters) != list(trained):
+        if self._part is None or not _are_same(self._part.parameters, trained):
+            losses = batch.losses()
             if self._part is not None:
                 refuse_overwritten_graphs(losses, list(trained.values()))
             self._part = SharedPart(
@@ -143,10 +149,10 @@ class SharedSearch:
     def _note(self, name: str, task: int, gradient: Tensor) -> None:
         """Note the elements that a task's gradient reaches."""
         owners = self.state.owners
-        owner = owners.get(name)
-        if owner is None:
+        owner, tensor = owners.get(name), local_part(self._named[name])
+        if owner is None or owner.shape != tensor.shape:
             dtype = torch.uint8 if task < 256 else torch.int32
-            owner = owners[name] = torch.zeros_like(local_part(self._named[name]), dtype=dtype)
+            owner = owners[name] = torch.zeros_like(tensor, dtype=dtype)
         if owner.dtype == torch.uint8 and task > 255:
             owner = owners[name] = owner.int()
         if owner.device != gradient.device:  # read from a checkpoint
@@ -185,3 +191,21 @@ class SharedSearch:
                 "to observe.",
                 "frozen-shared-part",
             )
+
+
+def _warn_of_sums(batch: Batch, losses: Sequence[Tensor]) -> None:
+    """Warn of losses that contain others: a total, or a loss to which others were added."""
+    for task, terms in terms_of(dict(zip(batch.names, losses, strict=True))).items():
+        batch.state.warn_once(
+            f"The loss of the task {task!r} is a sum that contains the losses of {sorted(terms)}: "
+            "it is recorded as it is, so that its gradient contains theirs. Pass the losses "
+            "without their total; after total = losses[...], write total = total + ..., since "
+            "total += ... changes that loss.",
+            "sum-of-losses",
+            task,
+        )
+
+
+def _are_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether these are the same parameters of the same names."""
+    return list(one) == list(other) and all(one[name] is other[name] for name in one)

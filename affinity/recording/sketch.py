@@ -93,7 +93,7 @@ def _products(
     products = torch.zeros(shape, device=shared[0].device, dtype=part.dtype)
     rows = [part.tasks.index(task) for task in batch.names]
     if state.sketch_method == "double backward":
-        losses = [batch.loss(task) for task in batch.names]
+        losses = batch.losses()
         if losses:
             products[rows] = sketch_by_double_backward(losses, shared, directions, part.dtype)
     else:

@@ -148,3 +148,20 @@ def test_a_resumed_run_takes_up_the_micro_batch_that_it_waits_for() -> None:
     for _ in range(2):  # not due, but the measurement was begun
         resumed.observe(model.losses(batch))
     assert resumed.trace().steps.tolist() == [1]
+
+
+def test_a_layer_that_freezes_between_micro_batches_begins_a_new_measurement() -> None:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model = nn.ModuleDict({"trunk": trunk, "a": nn.Linear(3, 1), "b": nn.Linear(3, 1)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = Recorder(model, "trunk", every=1, held_out="micro-batch")
+    for micro_batch in range(8):
+        trunk[0].requires_grad_(micro_batch < 3)
+        hidden = trunk(torch.randn(4, 3))
+        losses = {task: model[task](hidden).square().mean() for task in "ab"}
+        recorder.observe(losses)
+        sum(losses.values(), torch.tensor(0.0)).backward()
+        if micro_batch % 2:
+            optimizer.step()
+    assert recorder.trace().steps.tolist() == [0, 4, 6]

@@ -1,5 +1,6 @@
 """What modules and closures keep from a forward pass is as in a run without a recorder."""
 
+import importlib
 import itertools
 import random
 import threading
@@ -7,6 +8,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -20,6 +22,19 @@ from affinity.recording import Recorder
 
 INPUTS = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 SEEN = {"passes": 0}
+SETTINGS: Any = None  # a module of the user's project
+NOISE = np.random.default_rng(5)
+
+
+def jitter() -> float:
+    """Draws from a generator that no method names."""
+    return NOISE.random()
+
+
+class Tally:
+    """A class that serves as a namespace."""
+
+    passes = 0
 
 
 class Memory:
@@ -60,6 +75,7 @@ class Keeping(nn.Module):
         self.passes += 1
         type(self).total += 1
         SEEN["passes"] += 1
+        Tally.passes += 1
         self.memory.passes += 1
         self.slotted.passes += 1
         self.bytes[0] += 1
@@ -73,13 +89,15 @@ class Keeping(nn.Module):
         self.auxiliary = (gates * self.usage).sum()
         counted = self.passes + self.total + self.memory.passes + SEEN["passes"]
         counted += self.slotted.passes + self.bytes[0] + sum(self.doubles)
+        counted += Tally.passes + jitter()
         scale = 1 + 0.01 * counted + 0.01 * self.numbers.random()
         return {t: scale * getattr(self, t)(hidden).square().mean() for t in "ab"}
 
 
 def train(**settings: Any) -> dict[str, Any]:
     torch.manual_seed(0)
-    Keeping.total = SEEN["passes"] = calls = 0
+    Keeping.total = SEEN["passes"] = Tally.passes = calls = 0
+    NOISE.bit_generator.state = np.random.default_rng(5).bit_generator.state
     model = Keeping()
     recorder = Recorder(model, every=2, **settings) if settings else None
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -97,8 +115,8 @@ def train(**settings: Any) -> dict[str, Any]:
         (now["a"] + now["b"] + model.auxiliary).backward()
         optimizer.step()
     kept = [calls, model.total, SEEN["passes"], model.passes, model.memory.passes]
-    kept += [model.slotted.passes, model.bytes[0], model.doubles.tolist()]
-    drawn = [model.numbers.random(), torch.rand(1, generator=model.generator).item()]
+    kept += [model.slotted.passes, model.bytes[0], model.doubles.tolist(), Tally.passes]
+    drawn = [jitter(), model.numbers.random(), torch.rand(1, generator=model.generator).item()]
     tensors = [*model.state_dict().values(), model.usage, *model.history, *model.aside[0].buffers()]
     return {"kept": kept, "drawn": drawn, "tensors": [tensor.tolist() for tensor in tensors]}
 
@@ -115,6 +133,46 @@ def train(**settings: Any) -> dict[str, Any]:
 )
 def test_a_recorded_run_keeps_the_same(settings: dict[str, Any]) -> None:
     assert train(**settings) == train()
+
+
+class Criterion:
+    """Evaluates losses when it is called, and counts."""
+
+    shown = 0
+
+    def __init__(self, model: Keeping) -> None:
+        self.model, self.calls = model, 0
+
+    def __call__(self) -> dict[str, Tensor]:
+        self.calls += 1
+        type(self).shown += 1
+        return self.model(INPUTS)
+
+
+def test_an_object_as_the_closure_keeps_the_same() -> None:
+    criterion = Criterion(Keeping())
+    now, shown = criterion(), Criterion.shown
+    Recorder(criterion.model, "trunk").observe(now, closure=criterion)
+    assert (criterion.calls, Criterion.shown) == (1, shown)
+
+
+def test_a_module_of_the_project_keeps_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "passes = calls = 0\ndef count():\n    global calls\n    calls += 1\n"
+    (tmp_path / "settings_of_a_user.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = importlib.import_module("settings_of_a_user")
+    monkeypatch.setitem(globals(), "SETTINGS", settings)
+    model = Keeping()
+
+    def losses() -> dict[str, Tensor]:
+        SETTINGS.passes += 1
+        SETTINGS.count()
+        return model(INPUTS)
+
+    Recorder(model, "trunk").observe(losses(), closure=losses)
+    assert (settings.passes, settings.calls) == (1, 1)
 
 
 class Loader:

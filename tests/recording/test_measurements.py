@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,10 @@ def made(**settings: object) -> Network:
 
 def gradients_of(model: Network, losses: dict[str, Tensor]) -> Tensor:
     shared = list(model.trunk.parameters())
-    parts = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in losses.values()]
+    parts = [
+        torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)
+        for loss in losses.values()
+    ]
     return torch.stack([torch.cat([part.flatten() for part in each]) for each in parts])
 
 
@@ -136,7 +140,91 @@ def test_the_learning_rate_follows_the_optimizer() -> None:
     recorder.observe(model(inputs))
     optimizer.param_groups[1]["lr"] = 0.25
     recorder.observe(model(inputs))
-    assert known(recorder.trace().learning_rates).tolist() == [0.5, 0.25]
+    first, last = model.trunk[0].parameters(), model.trunk[2].parameters()
+    frozen = [{"params": first, "lr": 0.0}, {"params": last}]  # the first layer, by its rate
+    recorder.optimizer = torch.optim.SGD(frozen, lr=0.125)
+    recorder.observe(model(inputs))
+    assert known(recorder.trace().learning_rates).tolist() == [0.5, 0.25, 0.125]
+
+
+class Deep(torch.optim.Optimizer):
+    """Changes tensors in place that its state and its groups hold in lists and dictionaries."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr, "count": torch.zeros(())})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002  # pyright: ignore
+        for group in self.param_groups:
+            group["count"] += 1
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if not state:
+                    state["sums"] = [{"of": torch.zeros_like(parameter)}]
+                state["sums"][0]["of"] += parameter.grad
+                parameter -= group["lr"] * state["sums"][0]["of"]
+
+
+def test_an_optimizers_lookahead_leaves_all_of_its_state() -> None:
+    model, inputs = made(), torch.randn(8, 4)
+    optimizer = Deep(model.trunk.parameters(), 0.1)
+    sum(model(inputs).values(), torch.tensor(0.0)).backward()
+    optimizer.step()
+    before = copy.deepcopy(optimizer.state_dict())
+    recorded(model, inputs, optimizer=optimizer, step="optimizer")
+    torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_closure_may_differentiate() -> None:
+    model, rate = made(), 0.1
+    inputs = torch.randn(8, 4)
+
+    def losses(model: Network, inputs: Tensor) -> dict[str, Tensor]:
+        inputs = inputs.clone().requires_grad_()
+        energies = model.heads[0](model.trunk(inputs))
+        (forces,) = torch.autograd.grad(energies.sum(), inputs, create_graph=True)
+        return {"energy": energies.square().mean(), "forces": (forces - 1).square().mean()}
+
+    recorder = Recorder(model, "trunk", lookahead_every=1, learning_rate=rate)
+    recorder.observe(losses(model, inputs), closure=lambda: losses(model, inputs))
+    exact, inputs = copy.deepcopy(model).double(), inputs.double()
+    gradients = gradients_of(exact, losses(exact, inputs))
+    trace = recorder.trace()
+    torch.testing.assert_close(known(trace.gramians)[0].double(), gradients @ gradients.T)
+    shared = list(exact.trunk.parameters())
+    flat = nn.utils.parameters_to_vector(shared)
+    for source, gradient in enumerate(gradients):
+        nn.utils.vector_to_parameters(flat - rate * gradient, shared)
+        after = torch.stack(list(losses(exact, inputs).values()))
+        measured = known(trace.lookahead_losses)[0, source].double()
+        torch.testing.assert_close(measured, after, rtol=1e-5, atol=1e-6)
+
+
+class Noisy(torch.autograd.Function):
+    """Its backward pass draws random numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:  # noqa: ARG004
+        return inputs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return gradient + 0 * torch.randn_like(gradient)
+
+
+class NoisyLayer(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return Noisy.apply(inputs)  # pyright: ignore[reportReturnType]
+
+
+def test_backward_passes_that_draw_leave_dropout_masks_shared() -> None:
+    model, inputs = made(dropout=0.5), torch.randn(8, 4)
+    model.trunk.append(NoisyLayer())
+    recorder = Recorder(model, "trunk", every=1, lookahead_every=1, learning_rate=1e-3)
+    for _ in range(2):
+        recorder.observe(model(inputs), closure=lambda: model(inputs))
+    trace = recorder.trace()
+    assert torch.allclose(known(trace.lookahead_losses), trace.losses[:, None], atol=0.01)
 
 
 def test_first_order_error_vanishes_with_the_step() -> None:

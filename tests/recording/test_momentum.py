@@ -15,8 +15,10 @@ CARRYING = {
     "dampened": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, dampening=0.5),
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, betas=(0.5, 0.9)),
+    "ascent": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, maximize=True),
+    "adam's ascent": lambda p: torch.optim.Adam(p, lr=0.01, maximize=True),
 }
-DECAY = {"sgd": 0.9, "dampened": 0.9, "adam": 0.9, "adamw": 0.5}
+DECAY = {"adamw": 0.5}  # of others, 0.9
 
 
 class Network(nn.Module):
@@ -48,7 +50,7 @@ def train(name, steps, n_tasks=3, **settings):
         parts = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in losses.values()]
         gradients = torch.stack([torch.cat([part.flatten() for part in each]) for each in parts])
         momentum = sum(
-            (DECAY[name] ** (len(past) - at) * each for at, each in enumerate(past)),
+            (DECAY.get(name, 0.9) ** (len(past) - at) * each for at, each in enumerate(past)),
             torch.zeros(gradients.shape[1]),
         )
         products.append(gradients @ momentum)
@@ -60,7 +62,7 @@ def train(name, steps, n_tasks=3, **settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"memory": 1}, {"layers": 1}, {"sketch": 2}])
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "ascent", "adam's ascent"])
 def test_momentum_is_the_decayed_sum_of_earlier_gradients(name, settings):
     trace, products = train(name, 4, **settings)
     torch.testing.assert_close(trace.momentum_products, products, rtol=1e-3, atol=1e-5)

@@ -1,5 +1,8 @@
 import gc
+import os
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -362,3 +365,85 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
         if number in {200, 999}:
             counts.append(live_tensors())
     assert counts[1] - counts[0] < 200 * 200  # 80 measurements of 2 tasks, and no parameters
+
+
+class Expanded(Network):
+    """Keeps tensors of which several elements are one in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(1, 5).expand(16, 5))
+        self.places = torch.arange(5.0).expand(16, 5)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        return super().forward(inputs * self.mask + 0.1 * self.places)
+
+
+def test_expanded_buffers_change_no_run() -> None:
+    (plain, _), (recorded, _) = Run(Expanded)(), Run(Expanded)({"lookahead_every": 1})
+    assert all(map(torch.equal, plain, recorded))
+
+
+COMPILED = """
+import torch
+from affinity.recording import Recorder
+traces = []
+for compile in (lambda step: step, lambda step: torch.compile(step, backend="eager")):
+    torch.manual_seed(0)
+    trunk, inputs = torch.nn.Linear(3, 3), torch.randn(4, 3)
+    recorder = Recorder(shared=trunk)
+    def step():
+        hidden = trunk(inputs)
+        losses = {"a": hidden.square().mean(), "b": (hidden - 1).square().mean()}
+        recorder.observe(losses)
+        return losses["a"] + losses["b"]
+    compile(step)().backward()
+    traces.append(recorder.trace())
+assert torch.equal(traces[0].gramians, traces[1].gramians)
+"""
+
+
+def test_a_compiled_function_may_observe() -> None:
+    command = [sys.executable, "-c", COMPILED]  # in a process whose functions are not checked
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, check=True, env=environment)
+
+
+class Averaged(Network):
+    """A target network that each forward pass moves, in one of the usual ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.target = way, nn.Linear(5, 8).requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        source = self.trunk[0].weight
+        if self.way == "new data":
+            self.target.weight.data = 0.9 * self.target.weight.data + 0.1 * source.data
+        elif self.way == "data in place":
+            self.target.weight.data.mul_(0.9).add_(source.data, alpha=0.1)
+        else:
+            with torch.no_grad():
+                self.target.weight.lerp_(source, 0.1)
+        return self.losses(self.trunk(inputs) - self.target(inputs))
+
+
+@pytest.mark.parametrize("way", ["new data", "data in place", "in place"])
+def test_a_target_network_moves_as_without_a_recorder(way: str) -> None:
+    run = Run(lambda: Averaged(way))
+    (plain, _), (recorded, _) = run(), run({"lookahead_every": 1})
+    assert all(map(torch.equal, plain, recorded))
+
+
+def test_gradients_that_tensors_keep_are_those_of_the_run() -> None:
+    model = Network()
+    recorder = Recorder(model, "trunk", every=1, lookahead_every=1)
+    for batch in batches(3):
+        hidden = model.trunk(batch)
+        hidden.retain_grad()
+        losses = model.losses(hidden)
+        (expected,) = torch.autograd.grad(losses["a"] + losses["b"], hidden, retain_graph=True)
+        hidden.grad = None
+        recorder.observe(losses)
+        (losses["a"] + losses["b"]).backward()
+        assert torch.equal(hidden.grad, expected)

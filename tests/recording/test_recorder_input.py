@@ -121,6 +121,50 @@ def test_a_closure_of_other_tasks_is_refused(model: nn.ModuleDict) -> None:
         )
 
 
+def test_a_closure_of_what_was_computed_before_is_refused(model: nn.ModuleDict) -> None:
+    inputs = torch.ones(2, 3)
+    hidden = model["trunk"](inputs)
+
+    def heads() -> dict[str, Tensor]:
+        return {name: model[name](hidden).square().mean() for name in "ab"}
+
+    losses = losses_of(model)
+    for closure in (lambda: losses, heads):
+        with raises("unchanged-losses"):
+            Recorder(model, "trunk").observe(losses, closure=closure)
+
+
+def test_parameters_that_do_not_exist_yet_are_refused(model: nn.ModuleDict) -> None:
+    model["trunk"] = nn.LazyLinear(3)
+    with raises("lazy-parameters"):
+        Recorder(model, "trunk").observe({"a": lambda: losses_of(model)["a"]})
+
+
+def total_in_place(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    total = losses["a"]
+    total += losses["b"]
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("change", "task"),
+    [
+        (lambda losses: {**losses, "sum": (losses["a"] + 0.5 * losses["b"]) / 2}, "sum"),
+        (lambda losses: {**losses, "mean": torch.stack([*losses.values()]).mean()}, "mean"),
+        (total_in_place, "a"),
+    ],
+)
+def test_a_sum_of_other_losses_is_warned_of(
+    model: nn.ModuleDict, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], task: str
+) -> None:
+    recorder = Recorder(model, "trunk")
+    with warns("sum-of-losses"):
+        recorder.observe(change(losses_of(model)))
+    summary = recorder.trace().recording
+    assert summary is not None
+    assert [note.split()[-1] for note in summary.notes] == [f"{task}."]
+
+
 def test_a_closure_of_another_batch_is_refused(model: nn.ModuleDict) -> None:
     def doubled() -> dict[str, Tensor]:
         return {task: 2 * loss for task, loss in losses_of(model).items()}

@@ -1,6 +1,6 @@
 """What is shared follows from gradients, whatever the losses passed through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -134,3 +134,55 @@ def test_without_a_closure_a_frozen_trunk_is_explained() -> None:
     recorder = Recorder(model, "trunk", every=1, level="representation")
     with warns("no-representation"):
         recorder.observe(dict(zip("ab", apart(model), strict=True)))
+
+
+def gradients_at(losses: dict[str, Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    rows = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses.values()]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+
+@pytest.mark.parametrize("shared", ["trunk", None])
+def test_parameters_that_are_replaced_or_added_are_measured(shared: str | None) -> None:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    model = nn.ModuleDict({"trunk": trunk, "a": nn.Linear(4, 1), "b": nn.Linear(4, 1)})
+    recorder = Recorder(model, shared, every=1, lookahead_every=1)
+
+    def losses() -> dict[str, Tensor]:
+        return {task: (model[task](model["trunk"](INPUTS)) - 1).square().mean() for task in "ab"}
+
+    def change(kind: str) -> None:
+        if kind == "replace":
+            trunk[2] = nn.Linear(4, 4)
+        elif kind == "add":
+            trunk.append(nn.Linear(4, 4))
+        elif kind == "reparametrize":
+            nn.utils.parametrizations.weight_norm(trunk[0])
+        elif kind == "assign":
+            state = {name: value + 0.1 for name, value in model.state_dict().items()}
+            model.load_state_dict(state, assign=True)
+
+    for kind in ("", "replace", "add", "reparametrize", "assign"):
+        change(kind)
+        now = losses()
+        gradients = gradients_at(now, list(trunk.parameters()))
+        recorder.observe(now, closure=losses)
+        gramians = recorder.trace().gramians
+        assert gramians is not None
+        torch.testing.assert_close(gramians[-1], gradients @ gradients.T, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", ["trunk", "trunk.embedding.*", "first.weight"])
+def test_each_name_of_a_tied_parameter_selects_it(shared: str) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"first": nn.Linear(4, 6, bias=False), "trunk": nn.ModuleDict()})
+    model["trunk"]["embedding"] = nn.Embedding(6, 4)
+    model["trunk"]["embedding"].weight = model["first"].weight
+    hidden = model["trunk"]["embedding"](torch.arange(3))
+    losses = {"a": hidden.square().mean(), "b": model["first"](hidden).square().mean()}
+    gradients = gradients_at(losses, [model["first"].weight])
+    recorder = Recorder(model, shared)
+    recorder.observe(losses)
+    gramians = recorder.trace().gramians
+    assert gramians is not None
+    torch.testing.assert_close(gramians[0], gradients @ gradients.T)
