@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from affinity.errors import InputError
 from affinity.recording import Recorder, TaskLabels, rows_by_task
 from affinity.recording.batch import TaskLosses
-from affinity.recording.shared_parameters import Shared
+from affinity.recording.shared_parameters import Shared, selected_parameters
 
 from .rows import (
     LatestRows,
@@ -81,16 +82,28 @@ class AffinityCallback(RecordingCallback, pl.Callback):
         self._step_losses: object = None
         self._batch: tuple[object, int] | None = None
         self._kept = LatestRows()
+        self._module: pl.LightningModule | None = None
+        self._saved: dict[str, Tensor | str] = {}  # read from a checkpoint before the fit
+        self._own: dict[str, Any] | None = None  # a `training_step` that the user set on the module
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Wrap ``training_step``, to read the losses that it computes."""
-        if stage != "fit":
-            return
-        if self._recorder is None:
-            self._recorder = Recorder(pl_module, self._shared, **self._settings)
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wrap ``training_step``, to read the losses that it computes.
+
+        Not in ``setup``: the module may make its layers in its own, and optimizers come later.
+        """
+        if self._recorder is None or self._module is not pl_module:
+            self._module = pl_module
+            settings: dict[str, Any] = {
+                "optimizer": self._optimizer_of(trainer, pl_module),
+                **self._settings,
+            }
+            self._recorder = Recorder(pl_module, self._shared, **settings)
+        elif "optimizer" not in self._settings:
+            self._recorder.optimizer = self._optimizer_of(trainer, pl_module)
         if not pl_module.automatic_optimization:
             return  # the module calls `observe`
         step = pl_module.training_step
+        self._own = {name: own for name, own in vars(pl_module).items() if name == "training_step"}
 
         @wraps(step)
         def wrapper(*args: object, **kwargs: object) -> STEP_OUTPUT:
@@ -100,14 +113,18 @@ class AffinityCallback(RecordingCallback, pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Unwrap ``training_step``."""
-        pl_module.__dict__.pop("training_step", None)
+        if self._own is not None:
+            vars(pl_module).pop("training_step", None)
+            vars(pl_module).update(self._own)
+            self._own = None
         self._step_losses = self._batch = None
         self._kept = LatestRows()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass the optimizer, which exists now, to the recorder."""
-        if "optimizer" not in self._settings and len(trainer.optimizers) == 1:
-            self.recorder.optimizer = trainer.optimizers[0]
+        """Continue from the checkpoint that Lightning has read."""
+        saved, self._saved = self._saved, {}
+        if saved:
+            self.recorder.load_state_dict(saved)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
@@ -178,9 +195,22 @@ class AffinityCallback(RecordingCallback, pl.Callback):
         return {} if self._recorder is None else self._recorder.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Tensor | str]) -> None:
-        """Continue from the checkpoint."""
-        if state_dict:
-            self.recorder.load_state_dict(state_dict)
+        """Continue from the checkpoint, once training starts."""
+        self._saved = state_dict
+
+    def _optimizer_of(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> torch.optim.Optimizer | None:
+        """The optimizer; of several, the one that trains what is shared, if there is only one."""
+        optimizers = list(trainer.optimizers)
+        if len(optimizers) > 1:
+            shared = {id(each) for each in selected_parameters(module, self._shared).values()}
+            optimizers = [
+                optimizer
+                for optimizer in optimizers
+                if any(id(p) in shared for group in optimizer.param_groups for p in group["params"])
+            ]
+        return optimizers[0] if len(optimizers) == 1 else None
 
     def _take_losses(self, module: pl.LightningModule, output: STEP_OUTPUT) -> STEP_OUTPUT:
         """Keep the losses for the next backward pass, and detach those that Lightning gets."""

@@ -92,11 +92,9 @@ class AffinityTrainerCallback(RecordingCallback, TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Register hooks on the model's forward pass."""
-        model, optimizer = kwargs["model"], kwargs.get("optimizer")
-        self._recorder = Recorder(model, self._shared, **self._settings)
-        if "optimizer" not in self._settings and optimizer is not None:
-            # Accelerate's wrapper has the groups and the state of the optimizer that it wraps.
-            self._recorder.optimizer = getattr(optimizer, "optimizer", optimizer)
+        model = kwargs["model"]
+        settings: dict[str, Any] = {"optimizer": kwargs.get("optimizer"), **self._settings}
+        self._recorder = Recorder(model, self._shared, **settings)
         path = _checkpoint(args, state) / FILE
         if state.global_step and path.exists():
             tensors, text = read_tensors(path, KIND, VERSION)

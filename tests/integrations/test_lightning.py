@@ -10,9 +10,11 @@ from codes import raises
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from affinity.recording import Trace
+from affinity.recording import Recorder, Trace
 
 pl = pytest.importorskip("lightning.pytorch")
+
+from lightning.pytorch.core.optimizer import LightningOptimizer  # noqa: E402
 
 from affinity.integrations.lightning import AffinityCallback  # noqa: E402
 
@@ -125,6 +127,84 @@ def test_a_fit_resumes_with_its_trace(tmp_path: Path) -> None:
     assert one is not None
     assert other is not None
     assert torch.equal(one.isnan(), other.isnan())
+
+
+class Late(Module):
+    """Makes its layers in one of Lightning's hooks, and has an optimizer per part."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__()
+        self.hook, self.automatic_optimization = hook, False
+        self.observe: Any = None
+        self.net = nn.ModuleDict()
+
+    def make(self) -> None:
+        if not self.net:
+            self.net = Module().net
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        if self.hook == "setup":
+            self.make()
+
+    def configure_model(self) -> None:
+        self.make()
+
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
+        losses = self.evaluated(batch, batch_idx)
+        self.observe(losses, lambda: self.evaluated(batch, batch_idx))
+        self.manual_backward(sum(losses.values(), torch.tensor(0.0)))
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self) -> Any:
+        heads = [*self.net["depth"].parameters(), *self.net["edges"].parameters()]
+        trunk = torch.optim.Adam(self.net["trunk"].parameters(), lr=0.02)
+        return [torch.optim.SGD(heads, lr=0.3), trunk]
+
+
+@pytest.mark.parametrize("hook", ["setup", "configure_model"])
+def test_layers_may_be_made_late_and_optimizers_may_be_several(tmp_path: Path, hook: str) -> None:
+    callback = AffinityCallback("net.trunk", step="optimizer", every=3, lookahead_every=1)
+    module = Late(hook)
+    module.observe = callback.observe
+    fit(tmp_path, callback, module=module)
+    trace = callback.trace()
+    assert trace.learning_rates is not None
+    assert trace.learning_rates.tolist() == pytest.approx([0.02] * 6)
+    assert trace.momentum_products is not None
+    assert trace.optimizer_steps is not None
+    assert trace.optimizer_steps.all()
+    other = Late(hook)
+    other.observe = callback.observe
+    fit(tmp_path, callback, module=other)  # another run
+    assert callback.recorder.optimizer is not None
+    assert other.net["trunk"][0].weight is callback.recorder.optimizer.param_groups[0]["params"][0]
+
+
+def test_a_step_that_was_set_on_the_module_stays(tmp_path: Path) -> None:
+    module = Module()
+    step = module.training_step
+    module.training_step = lambda batch, batch_idx: step(batch, batch_idx)
+    own = vars(module)["training_step"]
+    fit(tmp_path, AffinityCallback("net.trunk", every=5), module=module)
+    assert vars(module)["training_step"] is own
+
+
+def test_wrapped_optimizers_look_ahead_as_the_plain_one() -> None:
+    torch.manual_seed(0)
+    module, rows = Module().eval(), torch.randn(8, 4)
+    optimizer = torch.optim.Adam(module.net["trunk"].parameters(), lr=0.01)
+    lookaheads: list[Tensor] = []
+    prepared = pytest.importorskip("accelerate").Accelerator(cpu=True).prepare(optimizer)
+    for each in (optimizer, LightningOptimizer(optimizer), prepared):
+        recorder = Recorder(module, "net.trunk", optimizer=each, step="optimizer")
+        recorder.observe(module.evaluated((rows,), 0), lambda: module.evaluated((rows,), 0))
+        lookahead = recorder.trace().lookahead_losses
+        assert lookahead is not None
+        lookaheads.append(lookahead)
+    assert torch.equal(lookaheads[0], lookaheads[1])
+    assert torch.equal(lookaheads[0], lookaheads[2])
 
 
 def fit_on_two_ranks(folder: Path) -> None:

@@ -144,12 +144,15 @@ def train(
     return [*model.state_dict().values(), torch.get_rng_state()]
 
 
-@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 2, "bf16": True}])
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [({}, "optimizer"), ({"gradient_accumulation_steps": 2, "bf16": True}, "gradient")],
+)
 def test_a_recorded_run_of_the_trainer_is_the_same_run(
-    tmp_path: Path, settings: dict[str, Any]
+    tmp_path: Path, settings: dict[str, Any], step: str
 ) -> None:
     plain = train(tmp_path, None, **settings)
-    callback = AffinityTrainerCallback("transformer", every=3, lookahead_every=1)
+    callback = AffinityTrainerCallback("transformer", every=3, lookahead_every=1, step=step)
     recorded = train(tmp_path, callback, **settings)
     assert all(torch.equal(one, two) for one, two in zip(plain, recorded, strict=True))
     trace = callback.trace()
