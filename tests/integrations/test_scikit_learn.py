@@ -199,3 +199,13 @@ def test_groups_give_an_honest_audit():
 
     assert r_squared(None) > 0.3
     assert r_squared(who) < 0.1
+
+
+def test_inputs_of_rows_that_do_not_count_scale_nothing():
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(120, 3))
+    targets = np.column_stack([inputs[:, 0], inputs[:, 0] + inputs[:, 1]])
+    odd = np.vstack([inputs, np.full((20, 3), 1e6)]), np.vstack([targets, np.full((20, 2), 1e9)])
+    model = TaskGroupedRegressor(width=16, replicates=2, trainings=4, random_state=0)
+    model.fit(*odd, sample_weight=[1.0] * 120 + [0.0] * 20)
+    assert model.score(inputs, targets) > 0.8

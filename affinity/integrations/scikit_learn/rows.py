@@ -78,8 +78,10 @@ class Rows:
         return RandomRows()(self.examples.take(self.parts[0]), seed)
 
     def statistics(self, training: Int[Tensor, " training"]) -> Statistics:
-        """The statistics of these development rows."""
+        """The statistics of these development rows, without those of weight 0."""
         rows = self.parts[0][training]
+        if self.weights is not None and bool((is_used := self.weights[rows] > 0).any()):
+            rows = rows[is_used]
         inputs, targets = self.inputs[rows], self.targets[rows]
         return Statistics(
             input_mean=inputs.mean(dim=0),
