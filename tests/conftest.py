@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import inspect
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
         for name in set(affinity.__all__) - {"write_report"}:  # pages are plain Python
             getattr(affinity, name)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of later garbage collections and searches of memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:

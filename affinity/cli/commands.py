@@ -29,6 +29,7 @@ from .early_checks import (
     check_run,
     check_settings_of_run,
     is_run,
+    is_study,
 )
 from .options import (
     AuditOptions,
@@ -290,8 +291,9 @@ def compare_objectives(options: CompareObjectivesOptions) -> None:
 
 def compare(options: CompareOptions) -> None:
     """Compare two audits of the same tasks: other data, estimators or seeds."""
-    check_run(options.run_a)
-    check_run(options.run_b)
+    for folder in (options.run_a, options.run_b):
+        if not is_study(folder):
+            check_run(folder)
     from .compare import compare_runs, show_comparison
 
     with open_console(is_error=options.json) as console:

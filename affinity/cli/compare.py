@@ -13,10 +13,10 @@ from affinity.errors import InputError
 from affinity.report import write_comparison
 from affinity.report.comparison import DIFFERENT_DATA, correlate_affinities, different_data
 from affinity.statistics import VerdictName
-from affinity.study.ledger import LEDGER
 from affinity.words import count, shorten
 
 from .console import plain_table, print_note
+from .early_checks import is_study
 from .run import Run
 from .run_directory import MEASUREMENTS, RunDirectory
 from .summary import COLOURS, percent
@@ -153,7 +153,7 @@ class _StudyAudit:
 
 def _read(path: Path) -> Run | _StudyAudit:
     """A run, or the audit of a study, to read from; it is not locked."""
-    if (path / LEDGER).exists():
+    if is_study(path):
         if not (path / MEASUREMENTS).exists():
             raise InputError(
                 f"Expected an audit in the study {str(path)!r}, but there is none. Make one: "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .options import CompareObjectivesOptions, DataOptions, OutputOptions, ReadingSettings
 
 RECORD = "run.json"  # a folder that holds it is that of a run
+LEDGER = "ledger.jsonl"  # and this one, of a study
 BUILT_IN = ("digits", "planted")  # problems that need no file
 OF_TABLES = (
     *("separator", "decimal", "encoding", "missing", "date_formats", "kinds", "transforms"),
@@ -182,6 +183,11 @@ def check_run(path: Path) -> None:
 def is_run(source: str | Path) -> bool:
     """Whether this is the folder of a run."""
     return (Path(source) / RECORD).is_file()
+
+
+def is_study(path: Path) -> bool:
+    """Whether this is the folder of a study."""
+    return (path / LEDGER).is_file()
 
 
 def check_settings_of_run(options: "CompareObjectivesOptions") -> None:

@@ -157,6 +157,7 @@ def test_a_headline_says_only_what_its_interval_shows(seed: int) -> None:
                 assert not headline.is_sure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "share"), [(8, 0.9), (8, 0.4), (25, 0.9)])
 def test_networks_that_had_not_finished_training_decide_nothing(epochs: int, share: float) -> None:
     for finished in simulated(6, 21):

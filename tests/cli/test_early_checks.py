@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from codes import raises
 
-from affinity.cli import registry_names
+from affinity.cli import early_checks, registry_names
 from affinity.cli.early_checks import check_run, check_source
 from affinity.cli.stages.transfer import BEST
 from affinity.estimates import ESTIMATORS
 from affinity.fewshot import METHODS
 from affinity.sharing import TRUNKS
+from affinity.study import ledger
 from affinity.tasks.named_metric import ALIASES, METRICS
 from affinity.training import OBJECTIVES
 from affinity.transfer import RECIPES
@@ -81,6 +82,10 @@ NAMES = {
 @pytest.mark.parametrize("constant", NAMES)
 def test_names_are_those_of_the_registries(constant: str) -> None:
     assert set(getattr(registry_names, constant)) == NAMES[constant]
+
+
+def test_a_studys_folder_is_known_by_its_ledger() -> None:
+    assert early_checks.LEDGER == ledger.LEDGER
 
 
 @pytest.mark.parametrize("value", ["2.5", "1e3", "two"])

@@ -33,6 +33,7 @@ def test_a_race_is_not_run_again(call, raced):
     assert call("group", raced, *RACE).skipped == ["group"]
 
 
+@pytest.mark.slow
 def test_the_audit_of_a_raced_plan_shows_the_race(call, raced):
     outcome = call("retrain", raced, "--replicates", "2", "--baselines", "minimal", "--json")
     assert outcome.exit_code == 0

@@ -102,6 +102,7 @@ def test_a_study_runs_audits_and_compares(call, folder, command, tmp_path):
     assert call(*audit).error == "edited-plan"
 
 
+@pytest.mark.slow
 def test_plan_file_headline_and_exit_code_follow_the_audits_decision(call, command, tmp_path):
     folder, tasks = tmp_path / "study", (*TASKS, "--task", "watch:maximize")
     create = ("study", "create", folder, *tasks, "--budget", "3", "--trainings", "10")
@@ -142,6 +143,7 @@ def test_plan_file_headline_and_exit_code_follow_the_audits_decision(call, comma
     assert Plan.from_yaml(folder / "plan.yaml") == plan
 
 
+@pytest.mark.slow
 def test_a_diagnosis_tries_what_the_command_has_placeholders_for(call, folder, command):
     works = ("--command", command("--width {width} works"))
     audit = ("study", "audit", folder, *works, "--plan", "all-in-one", "--replicates", "2")

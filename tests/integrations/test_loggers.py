@@ -36,6 +36,7 @@ def test_tensorboard_shows_scalars_table_and_pictures(audit, tmp_path):
     assert "| ink |" in text
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_metrics_and_files(audit, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more libraries

@@ -196,6 +196,7 @@ def train(callback: Any, folder: Any, accumulate: int, *, is_mixed: bool, **sett
     ).train()  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("is_mixed", [False, True])
 def test_transformers_measure_every_pair_whatever_is_accumulated(

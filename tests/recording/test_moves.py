@@ -47,6 +47,7 @@ def moves_of_observations(count: int) -> list[int]:
     return moves
 
 
+@pytest.mark.slow
 def test_a_measurement_makes_few_moves_between_files() -> None:
     counted = subprocess.run(  # in a process whose functions do not check their types
         [sys.executable, __file__],

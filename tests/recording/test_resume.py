@@ -79,6 +79,7 @@ def assert_equal(one: Trace, other: Trace) -> None:
             assert a == b
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals to kill a process")
 def test_a_killed_run_resumes_to_the_same_trace(tmp_path: Path) -> None:
     broken, whole = tmp_path / "broken", tmp_path / "whole"

@@ -142,6 +142,7 @@ def test_another_plan_gets_other_seeds(tmp_path: Path) -> None:
     assert not set(first.context.seeds) & set(other.context.seeds)
 
 
+@pytest.mark.slow
 def test_audits_run_in_processes(tmp_path: Path) -> None:
     audit = decided_study(tmp_path).audit(train, replicates=2, workers=2)
     assert audit.gains.n_replicates == 2

@@ -60,6 +60,7 @@ def assert_like_an_ensemble(backend: str) -> None:
         assert one.epochs == other.epochs
 
 
+@pytest.mark.slow
 def test_processes_give_what_an_ensemble_gives() -> None:
     assert_like_an_ensemble("loky")
 

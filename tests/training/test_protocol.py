@@ -132,6 +132,7 @@ def test_a_worker_that_dies_fails_only_its_job(monkeypatch: pytest.MonkeyPatch) 
     check(list(FunctionTrainer(train, workers=3)(jobs(12))), died=("6",))
 
 
+@pytest.mark.slow
 def test_a_local_function_runs_in_processes() -> None:
     here = os.getpid()
     trainer = FunctionTrainer(lambda tasks, _: dict.fromkeys(tasks, os.getpid()), workers=2)
