@@ -50,7 +50,7 @@ for name, candidate in audit.candidates.items():
     print(f"{name}: mean gain {candidate.test.overall().mean():+.1%}")
 print(f"Advice: {audit.advice}")
 
-# 7. The page, the numbers, and the pictures of the README.
+# 7. The page, the numbers, and the pictures.
 affinity.write_report(audit, folder / "report.html", trace=trace)
 audit.to_json(folder / "audit.json")
 for file in write_figures(audit, folder, ("png",), trace=trace):
