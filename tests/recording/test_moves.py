@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+import pytest
 import torch
 from torch import Tensor, nn
 
